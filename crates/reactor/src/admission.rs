@@ -1,0 +1,55 @@
+//! Admission: how many connections there may be, over all threads, and how they are let go.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How long accepting rests when there is no room or no descriptor, if nobody here leaves before.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a server allows its connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most connections at once. One more closes the one that has been idle longest, or
+    /// waits in the backlog if none is idle.
+    pub connections: usize,
+    /// How long a stop waits for what is in flight.
+    pub grace: Duration,
+}
+
+/// The limits and how much of them is used.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    limits: Limits,
+    live: AtomicUsize,
+}
+
+impl Admission {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            live: AtomicUsize::new(0),
+        }
+    }
+
+    /// Counts one more, if there is room.
+    pub(crate) fn enter(&self) -> bool {
+        if self.live.fetch_add(1, Ordering::Relaxed) < self.limits.connections {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    /// Counts one less.
+    pub(crate) fn leave(&self) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        self.limits.grace
+    }
+
+    pub(crate) fn pause(&self) -> Duration {
+        PAUSE
+    }
+}

@@ -1,0 +1,121 @@
+//! A layout with its listeners bound, ready to run a service.
+
+use std::io;
+use std::thread;
+
+use crate::admission::{Admission, Limits};
+use crate::demultiplexer::Demultiplexer;
+use crate::listener::{Address, Listener};
+use crate::models::Model;
+use crate::models::blocking;
+use crate::models::epoll_edge::EpollEdge;
+use crate::reactor::Reactor;
+use crate::stop::Stop;
+use crate::task::Service;
+use crate::topology::{Layout, Topology};
+
+/// A layout whose addresses are bound: connections already queue up, and nobody takes them yet.
+#[derive(Debug)]
+pub struct Bound {
+    layout: Layout,
+    /// For each reactor its listeners.
+    listeners: Vec<Vec<Listener>>,
+}
+
+impl Bound {
+    /// Binds every address for every reactor of the layout.
+    ///
+    /// # Errors
+    /// The first address that cannot be had, as [`Listener::bind`] names it.
+    pub fn bind(layout: Layout, addresses: &[Address]) -> io::Result<Self> {
+        let mut listeners = vec![Vec::new(); layout.threads()];
+        for address in addresses {
+            let own = bind_for(layout, address)?;
+            for (listeners, listener) in listeners.iter_mut().zip(own) {
+                listeners.push(listener);
+            }
+        }
+        Ok(Self { layout, listeners })
+    }
+
+    /// Where it listens: real ports for those that were 0.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.listeners
+            .iter()
+            .take(1)
+            .flatten()
+            .map(Listener::address)
+    }
+
+    /// Serves until the stop is complete.
+    ///
+    /// # Errors
+    /// A model that the kernel refuses, or a thread that cannot be made. What happens to single
+    /// connections ends those alone.
+    pub fn run<S: Service>(self, service: &S, limits: Limits, stop: &Stop) -> io::Result<()> {
+        let admission = Admission::new(limits);
+        match self.layout.model() {
+            Model::Blocking => {
+                let listeners: Vec<_> = self.listeners.into_iter().flatten().collect();
+                blocking::run(&listeners, service, &admission, stop)
+            }
+            Model::EpollEdge => self.run_reactors::<S, EpollEdge>(service, &admission, stop),
+        }
+    }
+
+    fn run_reactors<S: Service, D: Demultiplexer>(
+        self,
+        service: &S,
+        admission: &Admission,
+        stop: &Stop,
+    ) -> io::Result<()> {
+        thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (listeners, number) in self.listeners.into_iter().zip(0..) {
+                let run = move || run_one::<S, D>(listeners, service, admission, stop);
+                let name = format!("karez-{number}");
+                threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
+            }
+            let outcomes = threads.into_iter().map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a reactor's thread panicked")))
+            });
+            outcomes.fold(Ok(()), Result::and)
+        })
+    }
+}
+
+/// Runs one reactor. If it cannot go on, the others stop too: half a server helps nobody.
+fn run_one<S: Service, D: Demultiplexer>(
+    listeners: Vec<Listener>,
+    service: &S,
+    admission: &Admission,
+    stop: &Stop,
+) -> io::Result<()> {
+    let outcome =
+        Reactor::<S, D>::new(listeners, service, admission, stop.clone()).and_then(Reactor::run);
+    if outcome.is_err() {
+        stop.begin();
+    }
+    outcome
+}
+
+/// A listener for each reactor on one address.
+fn bind_for(layout: Layout, address: &Address) -> io::Result<Vec<Listener>> {
+    let first = Listener::bind(address, false)?;
+    let several = layout.topology() == Topology::Reuseport && layout.threads() > 1;
+    match first.address() {
+        Address::Tcp(_) if several => {
+            // The first was bound without SO_REUSEPORT, so the address is nobody else's: with it,
+            // a second karez of the same user would share the port unasked.
+            let real = first.address().clone();
+            drop(first);
+            (0..layout.threads())
+                .map(|_| Listener::bind(&real, true))
+                .collect()
+        }
+        // UNIX sockets know no SO_REUSEPORT: the reactors take turns at one.
+        _ => Ok(vec![first; layout.threads()]),
+    }
+}

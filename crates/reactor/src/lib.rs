@@ -1,0 +1,94 @@
+//! Ways to *wait* for I/O on Linux behind one contract.
+//!
+//! A [`Task`] lives on a connection and never does I/O: it says what it [wants](Want) and hears
+//! [what came of it](Event). A [`Model`] grants wishes; a [`Topology`] lays out threads. The same
+//! task runs on every model. This is an echo server, whole:
+//!
+//! ```
+//! use karez_reactor::{Bound, Event, Layout, Limits, NoJob, Peer, Service, Stop, Task, Want};
+//! use karez_transfer::Outbox;
+//! use std::time::{Duration, Instant};
+//!
+//! struct Echo {
+//!     want: Option<Want<NoJob>>,
+//! }
+//!
+//! fn receive(now: Instant) -> Want<NoJob> {
+//!     Want::Receive { until: now + Duration::from_secs(60), idle: true }
+//! }
+//!
+//! impl Task for Echo {
+//!     type Job = NoJob;
+//!
+//!     fn want(&mut self) -> Want<NoJob> {
+//!         self.want.take().unwrap_or(Want::Close)
+//!     }
+//!
+//!     fn hear(&mut self, event: Event<'_, NoJob>, now: Instant) {
+//!         self.want = match event {
+//!             Event::Received(bytes) => Some(Want::Send {
+//!                 outbox: Outbox::from(bytes.to_vec()),
+//!                 stall: Duration::from_secs(10),
+//!             }),
+//!             Event::Sent(_) => Some(receive(now)),
+//!             _ => None, // the peer closed, or something failed: close
+//!         };
+//!     }
+//! }
+//!
+//! struct EchoService;
+//!
+//! impl Service for EchoService {
+//!     type Task = Echo;
+//!
+//!     fn connect(&self, _: Peer, now: Instant) -> Echo {
+//!         Echo { want: Some(receive(now)) }
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use std::io::{Read, Write};
+//! # use karez_reactor::Address;
+//! let layout = Layout::choose(None, None, None, std::thread::available_parallelism()?)?;
+//! let bound = Bound::bind(layout, &["127.0.0.1:0".parse()?])?;
+//! let limits = Limits { connections: 1000, grace: Duration::from_secs(10) };
+//! let stop = Stop::new();
+//! # let address = bound.addresses().next().cloned();
+//! # let Some(Address::Tcp(address)) = address else { unreachable!() };
+//! std::thread::scope(|scope| {
+//!     let server = scope.spawn(|| bound.run(&EchoService, limits, &stop));
+//!     // … until somebody has had enough:
+//! #   let mut peer = std::net::TcpStream::connect(address)?;
+//! #   peer.write_all(b"water")?;
+//! #   let mut back = [0; 5];
+//! #   peer.read_exact(&mut back)?;
+//! #   assert_eq!(&back, b"water");
+//!     stop.begin();
+//!     server.join().expect("the server does not panic")
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod admission;
+mod alarms;
+mod bound;
+mod connection;
+mod connections;
+mod demultiplexer;
+mod listener;
+mod models;
+mod reactor;
+mod stop;
+mod task;
+mod topology;
+
+pub use admission::Limits;
+pub use bound::Bound;
+pub use demultiplexer::{Demultiplexer, Ready, Token};
+pub use listener::{Address, Listener};
+pub use models::Model;
+pub use models::epoll_edge::EpollEdge;
+pub use stop::Stop;
+pub use task::{Event, Job, NoJob, Obstacle, Peer, Service, Task, Want};
+pub use topology::{ALLOWED, Layout, Refusal, Topology};

@@ -1,0 +1,210 @@
+//! Listening sockets: TCP over IPv4 and IPv6, and UNIX sockets (socket(7), tcp(7), unix(7)).
+//!
+//! `TCP_NODELAY` is set here once: accepted sockets inherit it, which saves a call each.
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind,
+    connect, getsockname, ipproto, listen, socket_with, sockopt,
+};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::task::Peer;
+
+/// Connections that the kernel keeps for us before we accept them; `net.core.somaxconn` is the
+/// lid.
+const BACKLOG: i32 = 4096;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and a port; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// The path of a UNIX socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err("unix: needs a path".to_owned())
+            } else {
+                Ok(Self::Unix(PathBuf::from(path)))
+            };
+        }
+        text.parse().map(Self::Tcp).map_err(|_| {
+            "expected IP:PORT such as 127.0.0.1:8080 or [::1]:8080, or unix:PATH".to_owned()
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A socket that listens. A UNIX socket's name is removed with its last clone.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    socket: Arc<OwnedFd>,
+    address: Address,
+    _name: Option<Arc<SocketName>>,
+}
+
+impl Listener {
+    /// Binds and listens. With `shared`, further TCP listeners may be bound to the same address
+    /// (`SO_REUSEPORT`, Linux 3.9), and the kernel spreads connections over them.
+    ///
+    /// # Errors
+    /// Named after the call and the address: `bind 127.0.0.1:80: Permission denied (os error 13)`.
+    pub fn bind(address: &Address, shared: bool) -> io::Result<Self> {
+        match address {
+            Address::Tcp(tcp) => bind_tcp(*tcp, shared),
+            Address::Unix(path) => bind_unix(path),
+        }
+    }
+
+    /// Where it listens: the real port, when 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Takes the next connection. `flags` are for the new socket.
+    pub(crate) fn accept(&self, flags: SocketFlags) -> rustix::io::Result<(OwnedFd, Peer)> {
+        let (socket, address) = acceptfrom_with(&self.socket, flags | SocketFlags::CLOEXEC)?;
+        let peer = address.and_then(|address| SocketAddr::try_from(address).ok());
+        Ok((socket, peer.map_or(Peer::Unix, Peer::Tcp)))
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn bind_tcp(wanted: SocketAddr, shared: bool) -> io::Result<Listener> {
+    let socket = open_tcp(wanted, shared).map_err(at("socket", &wanted))?;
+    bind(&socket, &wanted).map_err(at("bind", &wanted))?;
+    listen(&socket, BACKLOG).map_err(at("listen", &wanted))?;
+    let real = getsockname(&socket)
+        .and_then(SocketAddr::try_from)
+        .map_err(at("getsockname", &wanted))?;
+    Ok(Listener {
+        socket: Arc::new(socket),
+        address: Address::Tcp(real),
+        _name: None,
+    })
+}
+
+fn open_tcp(address: SocketAddr, shared: bool) -> rustix::io::Result<OwnedFd> {
+    let family = SocketAddrAny::from(address).address_family();
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    if shared {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    if address.is_ipv6() {
+        // [::]:80 means IPv6 and stands beside 0.0.0.0:80.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path) -> io::Result<Listener> {
+    let named = |call| at(call, &format_args!("unix:{}", path.display()).to_string());
+    let address = SocketAddrUnix::new(path).map_err(named("bind"))?;
+    let open = || {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+    };
+    let socket = open().map_err(named("socket"))?;
+    match bind(&socket, &address) {
+        // The name may be left over from a server that was killed: nobody answers there.
+        Err(Errno::ADDRINUSE)
+            if open().and_then(|probe| connect(&probe, &address)) == Err(Errno::CONNREFUSED) =>
+        {
+            rustix::fs::unlink(path).map_err(named("unlink"))?;
+            bind(&socket, &address).map_err(named("bind"))?;
+        }
+        bound => bound.map_err(named("bind"))?,
+    }
+    listen(&socket, BACKLOG).map_err(named("listen"))?;
+    Ok(Listener {
+        socket: Arc::new(socket),
+        address: Address::Unix(path.to_owned()),
+        _name: Some(Arc::new(SocketName(path.to_owned()))),
+    })
+}
+
+/// Names the call and the address in an error.
+fn at<A: fmt::Display>(call: &str, address: &A) -> impl Fn(Errno) -> io::Error + use<A> {
+    let place = format!("{call} {address}");
+    move |errno| {
+        let error = io::Error::from(errno);
+        io::Error::new(error.kind(), format!("{place}: {error}"))
+    }
+}
+
+/// The name of a UNIX socket in the file system.
+#[derive(Debug)]
+struct SocketName(PathBuf);
+
+impl Drop for SocketName {
+    fn drop(&mut self) {
+        // Somebody may have removed it already; there is nobody to tell either way.
+        let _gone = rustix::fs::unlink(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_they_are_written() {
+        for text in ["127.0.0.1:80", "[::1]:8080", "unix:/tmp/a b"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "80",
+            "unix:",
+            "::1:80",
+            "example.org:80",
+            "127.0.0.1:70000",
+        ] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let any: Address = "127.0.0.1:0".parse().unwrap();
+        let first = Listener::bind(&any, false).unwrap();
+        let error = Listener::bind(first.address(), false).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("bind {}", first.address())),
+            "{error}"
+        );
+    }
+}

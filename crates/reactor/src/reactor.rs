@@ -1,0 +1,296 @@
+//! The Reactor: one thread, one demultiplexer, its listeners and its connections.
+//!
+//! A turn waits once, notes what is ready, accepts, lets each ready connection have its share,
+//! and rings the alarms that are due. Nothing in it blocks but the wait, unless a task's job does
+//! (topologies with workers move those elsewhere).
+
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::admission::Admission;
+use crate::alarms::Alarms;
+use crate::connection::{Connection, Rest, named};
+use crate::connections::Connections;
+use crate::demultiplexer::{Demultiplexer, Ready, Token};
+use crate::listener::Listener;
+use crate::stop::Stop;
+use crate::task::Service;
+
+/// The receive buffer lent to tasks: one a reactor, however many connections it has.
+const BUFFER: usize = 64 << 10;
+
+/// Connections taken from one listener in one turn.
+const ACCEPT_BATCH: usize = 64;
+
+/// The sleeper of [`Stop`].
+const STOP: Token = Token(u64::MAX);
+
+/// Listeners count down from here; no connection's token is as high.
+const LISTENER: u64 = u64::MAX - 1;
+
+pub(crate) struct Reactor<'a, S: Service, D> {
+    demultiplexer: D,
+    service: &'a S,
+    admission: &'a Admission,
+    listeners: Vec<Listening>,
+    connections: Connections<Connection<S::Task>>,
+    /// Who may have a share of this turn.
+    queue: VecDeque<Token>,
+    alarms: Alarms,
+    /// No accepting until then: there is no room or no descriptor for more.
+    pause: Option<Instant>,
+    /// After the stop has begun: when the grace ends.
+    end: Option<Instant>,
+    stop: Stop,
+    _sleeper: Arc<OwnedFd>,
+    buffer: Vec<u8>,
+    now: Instant,
+}
+
+struct Listening {
+    listener: Listener,
+    ready: bool,
+}
+
+impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
+    pub(crate) fn new(
+        listeners: Vec<Listener>,
+        service: &'a S,
+        admission: &'a Admission,
+        stop: Stop,
+    ) -> io::Result<Self> {
+        let mut demultiplexer = D::new().map_err(named("set up the model"))?;
+        let sleeper = stop.sleeper().map_err(named("eventfd"))?;
+        demultiplexer
+            .register(sleeper.as_fd(), STOP)
+            .map_err(named("register the eventfd"))?;
+        for (listener, number) in listeners.iter().zip(0..) {
+            demultiplexer
+                .register(listener.as_fd(), Token(LISTENER - number))
+                .map_err(named("register the listener"))?;
+        }
+        Ok(Self {
+            demultiplexer,
+            service,
+            admission,
+            listeners: listeners
+                .into_iter()
+                .map(|listener| Listening {
+                    listener,
+                    ready: true,
+                })
+                .collect(),
+            connections: Connections::new(),
+            queue: VecDeque::new(),
+            alarms: Alarms::default(),
+            pause: None,
+            end: None,
+            stop,
+            _sleeper: sleeper,
+            buffer: vec![0; BUFFER],
+            now: Instant::now(),
+        })
+    }
+
+    /// Turns until the stop is complete.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut ready = Vec::new();
+        while !self.is_over() {
+            let timeout = self.timeout();
+            self.demultiplexer
+                .wait(timeout, &mut ready)
+                .map_err(named("wait"))?;
+            self.now = Instant::now();
+            for report in ready.drain(..) {
+                self.note(report);
+            }
+            self.accept_all();
+            for _ in 0..self.queue.len() {
+                if let Some(token) = self.queue.pop_front() {
+                    self.advance(token);
+                }
+            }
+            self.ring_alarms();
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.end
+            .is_some_and(|end| self.connections.len() == 0 || end <= self.now)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.queue.is_empty() || self.can_accept() {
+            return Some(Duration::ZERO);
+        }
+        let moments = [self.pause, self.end];
+        let moments = moments
+            .iter()
+            .flatten()
+            .map(|at| at.saturating_duration_since(self.now));
+        moments.chain(self.alarms.next(self.now)).min()
+    }
+
+    fn can_accept(&self) -> bool {
+        self.pause.is_none() && self.listeners.iter().any(|listening| listening.ready)
+    }
+
+    fn note(&mut self, report: Ready) {
+        if report.token == STOP {
+            self.begin_to_stop();
+        } else if let Some(connection) = self.connections.get_mut(report.token) {
+            connection.note(report.readable, report.writable, report.hang_up);
+            self.enqueue(report.token);
+        } else if let Ok(number) = usize::try_from(LISTENER - report.token.0)
+            && let Some(listening) = self.listeners.get_mut(number)
+        {
+            listening.ready = true;
+        }
+    }
+
+    fn enqueue(&mut self, token: Token) {
+        if let Some(connection) = self.connections.get_mut(token)
+            && !std::mem::replace(&mut connection.queued, true)
+        {
+            self.queue.push_back(token);
+        }
+    }
+
+    fn advance(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(token) else {
+            return;
+        };
+        connection.queued = false;
+        connection.deadline.clear();
+        match connection.advance(&mut self.buffer, self.now) {
+            Rest::Sharing => {
+                self.connections.set_busy(token);
+                self.enqueue(token);
+            }
+            Rest::Closed => self.close(token),
+            Rest::Waiting { idle: true, .. } if self.end.is_some() => self.close(token),
+            Rest::Waiting { until, idle } => {
+                self.alarms.set(token, &mut connection.deadline, until);
+                if idle {
+                    self.connections.set_idle(token);
+                } else {
+                    self.connections.set_busy(token);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, token: Token) {
+        let Some(connection) = self.connections.remove(token) else {
+            return;
+        };
+        if !D::FORGETS_CLOSED {
+            // It is closed all the same, so nobody can act on a refusal.
+            let _refused = self.demultiplexer.deregister(connection.socket.as_fd());
+        }
+        self.admission.leave();
+        self.pause = None;
+        let connections = &mut self.connections;
+        let live = connections.len();
+        self.alarms
+            .sweep(live, |token| connections.get_mut(token).is_some());
+    }
+
+    fn ring_alarms(&mut self) {
+        while let Some(alarm) = self.alarms.pop(self.now) {
+            let token = alarm.1;
+            let Some(connection) = self.connections.get_mut(token) else {
+                continue;
+            };
+            if self.alarms.ring(alarm, &mut connection.deadline, self.now) {
+                connection.time_out(self.now);
+                self.enqueue(token);
+            }
+        }
+    }
+
+    fn accept_all(&mut self) {
+        if self.pause.is_some_and(|until| until <= self.now) {
+            self.pause = None;
+        }
+        for number in 0..self.listeners.len() {
+            for _ in 0..ACCEPT_BATCH {
+                if self.pause.is_some() || !self.accept_one(number) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes one connection; false when there is none to take from this listener.
+    fn accept_one(&mut self, number: usize) -> bool {
+        let Some(listening) = self.listeners.get_mut(number).filter(|at| at.ready) else {
+            return false;
+        };
+        if !self.admission.enter() {
+            self.make_room();
+            return true;
+        }
+        match listening.listener.accept(SocketFlags::NONBLOCK) {
+            Ok((socket, peer)) => {
+                let connection = Connection::new(socket, self.service.connect(peer, self.now));
+                self.settle(connection);
+                return true;
+            }
+            Err(Errno::AGAIN) => listening.ready = false,
+            Err(errno) if is_shortage(errno) => self.make_room(),
+            // The peer gave up while it waited (accept(2)): the next one.
+            Err(_) => {}
+        }
+        self.admission.leave();
+        true
+    }
+
+    fn settle(&mut self, connection: Connection<S::Task>) {
+        let token = self.connections.insert(connection);
+        let Some(connection) = self.connections.get_mut(token) else {
+            return;
+        };
+        match self
+            .demultiplexer
+            .register(connection.socket.as_fd(), token)
+        {
+            Ok(()) => self.enqueue(token),
+            Err(_) => self.close(token), // no memory or no watches left for one more
+        }
+    }
+
+    /// Closes the connection that has been idle longest; if none is, accepting pauses until a
+    /// connection ends here or elsewhere.
+    fn make_room(&mut self) {
+        match self.connections.oldest_idle() {
+            Some(token) => self.close(token),
+            None => self.pause = Some(self.now + self.admission.pause()),
+        }
+    }
+
+    fn begin_to_stop(&mut self) {
+        if self.end.is_some() || !self.stop.has_begun() {
+            return;
+        }
+        self.end = Some(self.now + self.admission.grace());
+        self.listeners.clear();
+        while let Some(token) = self.connections.oldest_idle() {
+            self.close(token);
+        }
+    }
+}
+
+/// Whether accept(2) failed for want of something that comes back when others leave.
+pub(crate) fn is_shortage(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM
+    )
+}

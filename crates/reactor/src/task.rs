@@ -1,0 +1,125 @@
+//! The task contract: what lives on I/O never does I/O.
+//!
+//! A [`Task`] says what it [wants](Want) and is told what [came of it](Event). How the wish is
+//! granted is the model's business, so a task runs unchanged on every model. What goes into the
+//! kernel goes by value (an outbox, a job) and comes back with the event, so nothing is freed or
+//! reused while the kernel still looks at it.
+
+use karez_transfer::Outbox;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// What lives on one connection.
+pub trait Task {
+    /// What may block: it runs where the topology says, never inside [`Task::hear`].
+    type Job: Job;
+
+    /// What next? Asked after each event, and once at the start.
+    fn want(&mut self) -> Want<Self::Job>;
+
+    /// What came of the last wish. `now` is the model's clock, read once a turn.
+    fn hear(&mut self, event: Event<'_, <Self::Job as Job>::Done>, now: Instant);
+}
+
+/// Work that may block or compute for long.
+pub trait Job: Send + 'static {
+    /// What it yields.
+    type Done: Send + 'static;
+
+    /// Does it, on whatever thread this is.
+    fn run(self) -> Self::Done;
+}
+
+/// The job of a task that has none.
+#[derive(Debug)]
+pub enum NoJob {}
+
+impl Job for NoJob {
+    type Done = NoJob;
+
+    fn run(self) -> Self {
+        self
+    }
+}
+
+/// A wish. Exactly one is open at a time.
+#[derive(Debug)]
+pub enum Want<J> {
+    /// Bytes from the peer. The model lends the buffer, so a task that waits holds none.
+    Receive {
+        /// When to give up and report [`Event::TimedOut`].
+        until: Instant,
+        /// Between two conversations: the connection may be closed without a word, to make room
+        /// for another or because the server stops.
+        idle: bool,
+    },
+    /// Sends all of the outbox.
+    Send {
+        /// What to send. It comes back with the event.
+        outbox: Outbox,
+        /// Give up when for so long not a byte could be handed to the kernel.
+        stall: Duration,
+    },
+    /// Runs a job.
+    Work(J),
+    /// Sends a FIN behind what was sent and goes on receiving (shutdown(2), `SHUT_WR`). Closing
+    /// at once while the peer still sends would reset the connection and could take the last
+    /// answer with it (RFC 9112 §9.6).
+    Finish,
+    /// Closes the connection and drops the task.
+    Close,
+}
+
+/// What came of a wish.
+#[derive(Debug)]
+pub enum Event<'a, D> {
+    /// Bytes from the peer; at least one.
+    Received(&'a [u8]),
+    /// The peer will send nothing more (it may still read).
+    PeerClosed,
+    /// [`Want::Receive`] came to its time.
+    TimedOut,
+    /// Receiving failed.
+    Failed(io::Error),
+    /// All of the outbox is in the kernel's hands. The outbox is empty.
+    Sent(Outbox),
+    /// Sending ended early. The outbox says how many bytes went out.
+    Unsent(Outbox, Obstacle),
+    /// The job is done.
+    Worked(D),
+    /// The FIN is on its way.
+    Finished,
+}
+
+/// Why sending ended early.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// The file in front ended `missing` bytes before the range that was promised.
+    Truncated {
+        /// Bytes promised that do not exist.
+        missing: u64,
+    },
+    /// The peer took nothing for the time allowed.
+    TimedOut,
+    /// The kernel refused.
+    Failed(io::Error),
+}
+
+/// Makes a task for each connection.
+pub trait Service: Sync {
+    /// The tasks it makes.
+    type Task: Task;
+
+    /// A connection has come.
+    fn connect(&self, peer: Peer, now: Instant) -> Self::Task;
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP peer.
+    Tcp(SocketAddr),
+    /// A peer on a UNIX socket.
+    Unix,
+}

@@ -1,0 +1,205 @@
+//! The outbox: memory and parts of files, in the order in which they are to leave.
+//!
+//! Memory that is followed by something leaves with `MSG_MORE` (send(2)), so a response head and
+//! the file behind it share segments on the wire without the two extra calls of `TCP_CORK`.
+//! A small file rides along: it is read behind the head and both leave in one `send`, because
+//! below some KiB copying costs less than passing pages.
+
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::scratch;
+use crate::step::Progress;
+use crate::transfer::Transfer;
+
+/// The largest part of a file that rides along with the memory before it, in bytes.
+const RIDE_ALONG: u64 = 16 << 10;
+
+/// The most memory in front of it that a file is copied behind.
+const RIDE_BEHIND: usize = 16 << 10;
+
+/// What a task has ready to go.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    segments: VecDeque<Segment>,
+    moved: u64,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Memory { bytes: Vec<u8>, sent: usize },
+    File(Transfer),
+}
+
+impl Outbox {
+    /// Nothing to send.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends memory.
+    pub fn push_bytes(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.segments.push_back(Segment::Memory { bytes, sent: 0 });
+        }
+    }
+
+    /// Appends a part of a file.
+    pub fn push_file(&mut self, transfer: Transfer) {
+        if transfer.remaining() > 0 {
+            self.segments.push_back(Segment::File(transfer));
+        }
+    }
+
+    /// Bytes that have left so far.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Whether everything has left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// The transfer whose turn it is, if a part of a file is in front.
+    #[must_use]
+    pub fn front_transfer(&self) -> Option<&Transfer> {
+        match self.segments.front() {
+            Some(Segment::File(transfer)) => Some(transfer),
+            _ => None,
+        }
+    }
+
+    /// Moves a bounded amount into `out`: one piece of memory or one chunk of a file.
+    ///
+    /// # Errors
+    /// As [`Transfer::step`]. The outbox stands where it stood.
+    pub fn step(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
+        let progress = self.step_front(out)?;
+        if let Progress::Moved(bytes) = progress {
+            self.moved += bytes;
+            if self.segments.is_empty() {
+                return Ok(Progress::Done);
+            }
+        }
+        Ok(progress)
+    }
+
+    fn step_front(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
+        let more = self.segments.len() > 1;
+        if self.small_file_behind_memory() {
+            return self.send_together(out);
+        }
+        match self.segments.front_mut() {
+            None => Ok(Progress::Done),
+            Some(Segment::Memory { bytes, sent }) => {
+                let moved = send_some(out, &bytes[*sent..], more)?;
+                Ok(self.settle(moved))
+            }
+            Some(Segment::File(transfer)) => {
+                let progress = transfer.step_before(out, more)?;
+                if transfer.remaining() == 0 {
+                    self.segments.pop_front();
+                }
+                Ok(progress)
+            }
+        }
+    }
+
+    fn small_file_behind_memory(&self) -> bool {
+        match (self.segments.front(), self.segments.get(1)) {
+            (Some(Segment::Memory { bytes, .. }), Some(Segment::File(transfer))) => {
+                bytes.len() <= RIDE_BEHIND && transfer.remaining() <= RIDE_ALONG
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends the memory in front and the small file behind it in one call.
+    fn send_together(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
+        let more = self.segments.len() > 2;
+        let mut segments = self.segments.iter_mut();
+        let (Some(Segment::Memory { bytes, sent }), Some(Segment::File(transfer))) =
+            (segments.next(), segments.next())
+        else {
+            return Ok(Progress::Done);
+        };
+        let head = &bytes[*sent..];
+        let moved = scratch::with(|buffer| {
+            buffer[..head.len()].copy_from_slice(head);
+            let read = transfer.read_behind(&mut buffer[head.len()..])?;
+            let short = (read as u64) < transfer.remaining();
+            send_some(out, &buffer[..head.len() + read], more || short)
+        })?;
+        Ok(self.settle(moved))
+    }
+
+    /// Counts bytes that left off the segments in front, and drops those that are through.
+    fn settle(&mut self, moved: Option<usize>) -> Progress {
+        let Some(moved) = moved else {
+            return Progress::NeedsWritable;
+        };
+        let mut left = moved;
+        while let Some(front) = self.segments.front_mut() {
+            left -= front.advance(left);
+            if !front.is_through() {
+                break;
+            }
+            self.segments.pop_front();
+        }
+        Progress::Moved(moved as u64)
+    }
+}
+
+impl Segment {
+    /// Counts off as many of `moved` bytes as belong to this segment, and says how many.
+    fn advance(&mut self, moved: usize) -> usize {
+        match self {
+            Self::Memory { bytes, sent } => {
+                let mine = moved.min(bytes.len() - *sent);
+                *sent += mine;
+                mine
+            }
+            Self::File(transfer) => {
+                let mine = transfer.remaining().min(moved as u64);
+                transfer.advance(mine);
+                usize::try_from(mine).unwrap_or(moved)
+            }
+        }
+    }
+
+    fn is_through(&self) -> bool {
+        match self {
+            Self::Memory { bytes, sent } => *sent == bytes.len(),
+            Self::File(transfer) => transfer.remaining() == 0,
+        }
+    }
+}
+
+/// One `send`; `None` when the socket takes nothing now.
+fn send_some(out: BorrowedFd<'_>, bytes: &[u8], more: bool) -> io::Result<Option<usize>> {
+    let mut flags = SendFlags::NOSIGNAL;
+    flags.set(SendFlags::MORE, more);
+    loop {
+        match send(out, bytes, flags) {
+            Ok(sent) => return Ok(Some(sent)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Outbox {
+    fn from(bytes: Vec<u8>) -> Self {
+        let mut outbox = Self::new();
+        outbox.push_bytes(bytes);
+        outbox
+    }
+}

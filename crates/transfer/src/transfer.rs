@@ -1,0 +1,146 @@
+//! One movement: a part of a file on its way into a socket.
+
+use rustix::io::Errno;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use crate::ladder;
+use crate::report::{Calls, Fallback, Report};
+use crate::step::Progress;
+use crate::via::{Via, copy, sendfile};
+
+/// Where bytes come from. Shared, so that a cache may lend one open file to many transfers.
+pub type Source = Arc<dyn AsFd + Send + Sync>;
+
+/// A part of a file on its way into a socket.
+///
+/// Nothing is read ahead or kept back: the number of bytes moved is the only state, so a transfer
+/// may rest between two steps for as long as it likes and holds no buffer meanwhile.
+pub struct Transfer {
+    source: Source,
+    offset: u64,
+    remaining: u64,
+    report: Report,
+}
+
+impl Transfer {
+    /// Will move the bytes `range` of `source` by `via`. No system call is made.
+    #[must_use]
+    pub fn new(source: Source, range: Range<u64>, via: Via) -> Self {
+        let report = Report {
+            asked: via,
+            ran: via,
+            bytes: 0,
+            calls: Calls::default(),
+            fallback: None,
+        };
+        Self {
+            source,
+            offset: range.start,
+            remaining: range.end.saturating_sub(range.start),
+            report,
+        }
+    }
+
+    /// Moves at most one chunk into `out`.
+    ///
+    /// # Errors
+    /// What the kernel said to `sendfile(2)`, `pread(2)` or `send(2)`, except that `EAGAIN` is
+    /// [`Progress::NeedsWritable`], `EINTR` is tried again and a refused via falls back to the
+    /// next ([`Via::fallback`]) from the same byte. The transfer stands where it stood.
+    pub fn step(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
+        self.step_before(out, false)
+    }
+
+    /// A step that knows whether the outbox has something behind this transfer.
+    pub(crate) fn step_before(&mut self, out: BorrowedFd<'_>, more: bool) -> io::Result<Progress> {
+        while self.remaining > 0 {
+            match self.attempt(out, more) {
+                Ok(0) => {
+                    return Ok(Progress::Truncated {
+                        missing: self.remaining,
+                    });
+                }
+                Ok(moved) => {
+                    self.advance(moved);
+                    return Ok(Progress::Moved(moved));
+                }
+                Err(Errno::AGAIN) => return Ok(Progress::NeedsWritable),
+                Err(Errno::INTR) => {}
+                Err(errno) => self.step_down(errno)?,
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    fn attempt(&mut self, out: BorrowedFd<'_>, more: bool) -> rustix::io::Result<u64> {
+        let (file, calls) = (self.source.as_fd(), &mut self.report.calls);
+        match self.report.ran {
+            Via::Sendfile => sendfile::step(file, self.offset, self.remaining, out, calls),
+            Via::Copy => copy::step(file, self.offset, self.remaining, out, more, calls),
+        }
+    }
+
+    fn step_down(&mut self, errno: Errno) -> io::Result<()> {
+        let from = self.report.ran;
+        let rung = from
+            .fallback()
+            .filter(|_| ladder::refuses_via(errno))
+            .ok_or(errno)?;
+        self.report.fallback = Some(Fallback {
+            from,
+            errno,
+            after: self.report.bytes,
+        });
+        self.report.ran = rung;
+        Ok(())
+    }
+
+    /// Reads the bytes to come into `buffer`, for an outbox that sends them along with others.
+    /// What it then sent, it counts by [`advance`](Self::advance).
+    pub(crate) fn read_behind(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = usize::try_from(self.remaining)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        self.report.ran = Via::Copy;
+        self.report.calls.pread += 1;
+        self.report.calls.send += 1;
+        Ok(rustix::io::pread(
+            self.source.as_fd(),
+            &mut buffer[..count],
+            self.offset,
+        )?)
+    }
+
+    /// Counts bytes that left, by a step or along with others.
+    pub(crate) fn advance(&mut self, moved: u64) {
+        self.offset += moved;
+        self.remaining -= moved;
+        self.report.bytes += moved;
+    }
+
+    /// How many bytes have still to go.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// What the transfer has done so far.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+impl fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transfer")
+            .field("offset", &self.offset)
+            .field("remaining", &self.remaining)
+            .field("report", &self.report)
+            .finish_non_exhaustive()
+    }
+}
