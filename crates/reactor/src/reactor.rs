@@ -19,7 +19,7 @@ use crate::connections::Connections;
 use crate::demultiplexer::{Demultiplexer, Ready, Token};
 use crate::listener::Listener;
 use crate::stop::Stop;
-use crate::task::Service;
+use crate::task::{Peer, Service};
 
 /// The receive buffer lent to tasks: one a reactor, however many connections it has.
 const BUFFER: usize = 64 << 10;
@@ -39,6 +39,8 @@ pub(crate) struct Reactor<'a, S: Service, D> {
     admission: &'a Admission,
     listeners: Vec<Listening>,
     connections: Connections<Connection<S::Task>>,
+    /// Accepted when there was no room: the first to be let in when there is.
+    newcomer: Option<(OwnedFd, Peer)>,
     /// Who may have a share of this turn.
     queue: VecDeque<Token>,
     alarms: Alarms,
@@ -86,6 +88,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
                 })
                 .collect(),
             connections: Connections::new(),
+            newcomer: None,
             queue: VecDeque::new(),
             alarms: Alarms::default(),
             pause: None,
@@ -138,7 +141,8 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     }
 
     fn can_accept(&self) -> bool {
-        self.pause.is_none() && self.listeners.iter().any(|listening| listening.ready)
+        let somebody = self.newcomer.is_some() || self.listeners.iter().any(|at| at.ready);
+        self.pause.is_none() && somebody
     }
 
     fn note(&mut self, report: Ready) {
@@ -219,6 +223,11 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         if self.pause.is_some_and(|until| until <= self.now) {
             self.pause = None;
         }
+        if self.pause.is_none()
+            && let Some(newcomer) = self.newcomer.take()
+        {
+            self.admit(newcomer);
+        }
         for number in 0..self.listeners.len() {
             for _ in 0..ACCEPT_BATCH {
                 if self.pause.is_some() || !self.accept_one(number) {
@@ -233,23 +242,28 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         let Some(listening) = self.listeners.get_mut(number).filter(|at| at.ready) else {
             return false;
         };
-        if !self.admission.enter() {
-            self.make_room();
-            return true;
-        }
         match listening.listener.accept(SocketFlags::NONBLOCK) {
-            Ok((socket, peer)) => {
-                let connection = Connection::new(socket, self.service.connect(peer, self.now));
-                self.settle(connection);
-                return true;
-            }
+            Ok(newcomer) => self.admit(newcomer),
             Err(Errno::AGAIN) => listening.ready = false,
-            Err(errno) if is_shortage(errno) => self.make_room(),
+            Err(errno) if is_shortage(errno) => {
+                self.make_room();
+            }
             // The peer gave up while it waited (accept(2)): the next one.
             Err(_) => {}
         }
-        self.admission.leave();
         true
+    }
+
+    /// Lets a newcomer in, if need be in the place of another; otherwise it waits.
+    fn admit(&mut self, (socket, peer): (OwnedFd, Peer)) {
+        while !self.admission.enter() {
+            if !self.make_room() {
+                self.newcomer = Some((socket, peer));
+                return;
+            }
+        }
+        let connection = Connection::new(socket, self.service.connect(peer, self.now));
+        self.settle(connection);
     }
 
     fn settle(&mut self, connection: Connection<S::Task>) {
@@ -266,13 +280,15 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         }
     }
 
-    /// Closes the connection that has been idle longest; if none is, accepting pauses until a
-    /// connection ends here or elsewhere.
-    fn make_room(&mut self) {
-        match self.connections.oldest_idle() {
+    /// Closes the connection that has been idle longest. If none is, accepting pauses until one
+    /// ends here or, by a guess, elsewhere.
+    fn make_room(&mut self) -> bool {
+        let oldest = self.connections.oldest_idle();
+        match oldest {
             Some(token) => self.close(token),
             None => self.pause = Some(self.now + self.admission.pause()),
         }
+        oldest.is_some()
     }
 
     fn begin_to_stop(&mut self) {
@@ -281,6 +297,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         }
         self.end = Some(self.now + self.admission.grace());
         self.listeners.clear();
+        self.newcomer = None;
         while let Some(token) = self.connections.oldest_idle() {
             self.close(token);
         }

@@ -88,21 +88,24 @@ impl<'a, S: Service> Acceptor<'a, S> {
         'a: 'scope,
     {
         while !self.register.is_stopping() {
-            if !self.admission.enter() {
-                self.register.make_room(self.admission.pause());
-                continue;
-            }
             match self.listener.accept(SocketFlags::empty()) {
-                Ok((socket, peer)) => self.spawn(scope, socket, peer),
-                Err(errno) => {
-                    self.admission.leave();
-                    // Else the peer gave up while it waited, or the stop has woken us.
-                    if is_shortage(errno) {
-                        self.register.make_room(self.admission.pause());
-                    }
-                }
+                Ok((socket, peer)) if self.admit() => self.spawn(scope, socket, peer),
+                Err(errno) if is_shortage(errno) => self.register.make_room(self.admission.pause()),
+                // The peer gave up while it waited, or the stop has woken us.
+                Ok(_) | Err(_) => {}
             }
         }
+    }
+
+    /// Waits until there is room for one more; false if the stop came first.
+    fn admit(&self) -> bool {
+        while !self.admission.enter() {
+            if self.register.is_stopping() {
+                return false;
+            }
+            self.register.make_room(self.admission.pause());
+        }
+        true
     }
 
     fn spawn<'scope>(&self, scope: &'scope thread::Scope<'scope, '_>, socket: OwnedFd, peer: Peer)
@@ -157,7 +160,9 @@ impl Conversation<'_> {
                     if !self.place.set_idle(idle) {
                         return;
                     }
-                    self.receive(&mut buffer, until)
+                    let event = self.receive(&mut buffer, until);
+                    self.place.set_idle(false);
+                    event
                 }
                 Want::Send { outbox, stall } => self.send(outbox, stall),
                 Want::Work(job) => Event::Worked(job.run()),

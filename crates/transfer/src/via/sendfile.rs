@@ -5,7 +5,8 @@
 //!
 //! What it does badly: it blocks the caller while cold pages are read; since 4.3 it may stop
 //! short without `EAGAIN`, so a short count says nothing about the socket; it cannot add a
-//! header (`MSG_MORE` on the `send` before it does); and the bytes are the file's *pages*: they
+//! header (`MSG_MORE` on the `send` before it does); it knows no `MSG_NOSIGNAL`, so where SIGPIPE
+//! is not ignored (Rust programs ignore it) a peer that left ends the process; and the bytes are the file's *pages*: they
 //! may change until the peer has them.
 
 use rustix::io;

@@ -1,0 +1,190 @@
+//! Byte-exactness of every via through an outbox: whatever the socket takes at a time, what
+//! arrives is what was put in, and the reports tell the truth.
+
+use karez_transfer::{Outbox, Progress, Transfer, Via};
+use rustix::net::sockopt;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+
+/// Around a page, around what rides along with a head, around a chunk, and beyond.
+const SIZES: [usize; 9] = [0, 1, 4095, 4096, 4097, 16 << 10, (16 << 10) + 1, 1 << 20, (3 << 20) + 7];
+
+fn pattern(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let step = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    (0..length).map(step).collect()
+}
+
+fn file_of(bytes: &[u8]) -> Arc<File> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    Arc::new(file)
+}
+
+/// A pair whose sending side takes little at a time and does not block.
+fn narrow_pair() -> (UnixStream, UnixStream) {
+    let (near, far) = UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    sockopt::set_socket_send_buffer_size(&near, 4096).unwrap();
+    (near, far)
+}
+
+/// Steps until the end; reads a seeded random amount whenever the socket is full.
+fn pump(outbox: &mut Outbox, near: UnixStream, mut far: UnixStream, seed: u64) -> (Vec<u8>, Progress) {
+    let mut received = Vec::new();
+    let mut amounts = pattern(64, seed).into_iter().cycle();
+    let end = loop {
+        match outbox.step(near.as_fd()).unwrap() {
+            Progress::Moved(bytes) => assert!(bytes > 0),
+            Progress::NeedsWritable => {
+                let amount = 1 + 64 * usize::from(amounts.next().unwrap());
+                let mut part = vec![0; amount];
+                let count = far.read(&mut part).unwrap();
+                received.extend_from_slice(&part[..count]);
+            }
+            end => break end,
+        }
+    };
+    drop(near);
+    far.read_to_end(&mut received).unwrap();
+    (received, end)
+}
+
+#[test]
+fn every_size_by_every_via_arrives_to_the_byte() {
+    for &via in Via::ALL {
+        for (size, seed) in SIZES.into_iter().zip(1..) {
+            let content = pattern(size, seed);
+            let mut outbox = Outbox::new();
+            outbox.push_bytes(b"head".to_vec());
+            outbox.push_file(Transfer::new(file_of(&content), 0..size as u64, via));
+            outbox.push_bytes(b"tail".to_vec());
+            let (near, far) = narrow_pair();
+            let (received, end) = pump(&mut outbox, near, far, seed);
+            let expected = [b"head", &content[..], b"tail"].concat();
+            assert!(received == expected, "{via}, {size} bytes: {} arrived", received.len());
+            assert_eq!(end, Progress::Done);
+            assert_eq!(outbox.moved(), expected.len() as u64);
+            assert!(outbox.is_empty());
+        }
+    }
+}
+
+#[test]
+fn ranges_of_one_file_between_memory_keep_their_order() {
+    let content = pattern(1 << 20, 5);
+    let file = file_of(&content);
+    for &via in Via::ALL {
+        let mut outbox = Outbox::new();
+        let mut expected = Vec::new();
+        for (start, end) in [(0, 1), (500_000, 900_000), (7, 20_000), (1_048_575, 1_048_576)] {
+            let head = format!("--{start}-{end}--").into_bytes();
+            expected.extend_from_slice(&head);
+            expected.extend_from_slice(&content[start..end]);
+            outbox.push_bytes(head);
+            outbox.push_file(Transfer::new(file.clone(), start as u64..end as u64, via));
+        }
+        let (near, far) = narrow_pair();
+        let (received, _) = pump(&mut outbox, near, far, 9);
+        assert!(received == expected, "{via}");
+    }
+}
+
+#[test]
+fn offsets_beyond_four_gib_are_right() {
+    let file = tempfile::tempfile().unwrap();
+    let far_away = (5 << 30) + 3;
+    rustix::io::pwrite(&file, b"deep water", far_away).unwrap();
+    let file = Arc::new(file);
+    for &via in Via::ALL {
+        let mut outbox = Outbox::new();
+        let range = far_away - 40_000..far_away + 10;
+        outbox.push_file(Transfer::new(file.clone(), range, via));
+        let (near, far) = narrow_pair();
+        let (received, _) = pump(&mut outbox, near, far, 3);
+        assert_eq!(received.len(), 40_010, "{via}");
+        assert!(received.ends_with(b"\0deep water"), "{via}");
+    }
+}
+
+#[test]
+fn a_file_that_ends_early_is_told_with_what_is_missing() {
+    for &via in Via::ALL {
+        for (there, promised) in [(0, 1), (5, 10), (100_000, 100_001), (1 << 20, 3 << 20)] {
+            let content = pattern(there, 11);
+            let mut outbox = Outbox::new();
+            outbox.push_bytes(b"head".to_vec());
+            outbox.push_file(Transfer::new(file_of(&content), 0..promised, via));
+            let (near, far) = narrow_pair();
+            let (received, end) = pump(&mut outbox, near, far, 2);
+            assert_eq!(end, Progress::Truncated { missing: promised - there as u64 }, "{via}");
+            assert!(received == [b"head", &content[..]].concat(), "{via}, {there} of {promised}");
+        }
+    }
+}
+
+#[test]
+fn the_report_names_the_calls_that_moved_the_bytes() {
+    let content = pattern(3 << 20, 1);
+    for &via in Via::ALL {
+        let mut transfer = Transfer::new(file_of(&content), 0..3 << 20, via);
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let reader = thread::spawn(move || {
+            let mut received = Vec::new();
+            far.read_to_end(&mut received).map(|_| received)
+        });
+        while transfer.step(near.as_fd()).unwrap() != Progress::Done {}
+        drop(near);
+        assert!(reader.join().unwrap().unwrap() == content);
+        let report = transfer.report();
+        assert_eq!((report.asked, report.ran, report.fallback), (via, via, None));
+        assert_eq!(report.bytes, 3 << 20);
+        let calls = report.calls;
+        match via {
+            Via::Sendfile => assert!(calls.sendfile >= 3 && calls.pread == 0 && calls.send == 0),
+            Via::Copy => assert!(calls.sendfile == 0 && calls.pread >= 24 && calls.send >= 24),
+        }
+    }
+}
+
+/// sendfile(2) takes only files that can be spliced from; this one knows nothing but read(2).
+#[test]
+fn a_refused_via_goes_down_the_ladder_and_says_so() {
+    let file = Arc::new(File::open("/proc/self/auxv").unwrap());
+    let mut content = Vec::new();
+    File::open("/proc/self/auxv").unwrap().read_to_end(&mut content).unwrap();
+    let mut transfer = Transfer::new(file, 0..content.len() as u64, Via::Sendfile);
+    let (near, mut far) = UnixStream::pair().unwrap();
+    while transfer.step(near.as_fd()).unwrap() != Progress::Done {}
+    drop(near);
+    let mut received = Vec::new();
+    far.read_to_end(&mut received).unwrap();
+    assert_eq!(received, content);
+    let report = transfer.report();
+    if let Some(fallback) = report.fallback {
+        assert_eq!((report.ran, fallback.from, fallback.after), (Via::Copy, Via::Sendfile, 0));
+        assert_eq!(fallback.errno, rustix::io::Errno::INVAL);
+    } else {
+        println!("skipped: this kernel splices /proc/self/auxv");
+    }
+}
+
+#[test]
+fn what_every_via_would_meet_is_an_error() {
+    for &via in Via::ALL {
+        let mut transfer = Transfer::new(file_of(b"x"), 0..1, via);
+        let (near, far) = UnixStream::pair().unwrap();
+        drop(far);
+        let error = transfer.step(near.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "{via}");
+        assert_eq!(transfer.remaining(), 1, "{via}: it stands where it stood");
+        assert_eq!(transfer.report().fallback, None, "{via}");
+    }
+}
