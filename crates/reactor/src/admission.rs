@@ -1,6 +1,6 @@
 //! Admission: how many connections there may be, over all threads, and how they are let go.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How long accepting rests when there is no room or no descriptor, if nobody here leaves before.
@@ -21,14 +21,13 @@ pub struct Limits {
 pub(crate) struct Admission {
     limits: Limits,
     live: AtomicUsize,
+    /// Somebody waits at the door of a reactor that has nobody idle.
+    room_wanted: AtomicBool,
 }
 
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            live: AtomicUsize::new(0),
-        }
+        Self { limits, live: AtomicUsize::new(0), room_wanted: AtomicBool::new(false) }
     }
 
     /// Counts one more, if there is room.
@@ -43,6 +42,16 @@ impl Admission {
     /// Counts one less.
     pub(crate) fn leave(&self) {
         self.live.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Notes that another reactor should close an idle connection, or no longer needs to.
+    pub(crate) fn want_room(&self, wanted: bool) {
+        self.room_wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    /// Whether it falls to the caller, who has an idle connection, to close one.
+    pub(crate) fn shall_make_room(&self) -> bool {
+        self.room_wanted.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn grace(&self) -> Duration {

@@ -35,9 +35,7 @@ impl Alarms {
 
     /// How long until the first alarm rings.
     pub(crate) fn next(&self, now: Instant) -> Option<Duration> {
-        self.heap
-            .peek()
-            .map(|Reverse((at, _))| at.saturating_duration_since(now))
+        self.heap.peek().map(|Reverse((at, _))| at.saturating_duration_since(now))
     }
 
     /// The next alarm that rings by `now`, if any. The caller asks [`ring`](Self::ring) whether

@@ -40,11 +40,7 @@ impl Bound {
 
     /// Where it listens: real ports for those that were 0.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
-        self.listeners
-            .iter()
-            .take(1)
-            .flatten()
-            .map(Listener::address)
+        self.listeners.iter().take(1).flatten().map(Listener::address)
     }
 
     /// Serves until the stop is complete.
@@ -111,9 +107,7 @@ fn bind_for(layout: Layout, address: &Address) -> io::Result<Vec<Listener>> {
             // a second karez of the same user would share the port unasked.
             let real = first.address().clone();
             drop(first);
-            (0..layout.threads())
-                .map(|_| Listener::bind(&real, true))
-                .collect()
+            (0..layout.threads()).map(|_| Listener::bind(&real, true)).collect()
         }
         // UNIX sockets know no SO_REUSEPORT: the reactors take turns at one.
         _ => Ok(vec![first; layout.threads()]),

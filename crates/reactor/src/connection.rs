@@ -108,8 +108,7 @@ impl<T: Task> Connection<T> {
             Wish::Ask => {}
             Wish::Receive { .. } => self.task.hear(Event::TimedOut, now),
             Wish::Send { outbox, .. } => {
-                self.task
-                    .hear(Event::Unsent(outbox, Obstacle::TimedOut), now);
+                self.task.hear(Event::Unsent(outbox, Obstacle::TimedOut), now);
             }
         }
     }
@@ -117,14 +116,8 @@ impl<T: Task> Connection<T> {
     fn rest(&self, now: Instant) -> Rest {
         match self.wish {
             Wish::Receive { until, idle } => Rest::Waiting { until, idle },
-            Wish::Send { stall, since, .. } => Rest::Waiting {
-                until: since + stall,
-                idle: false,
-            },
-            Wish::Ask => Rest::Waiting {
-                until: now,
-                idle: false,
-            },
+            Wish::Send { stall, since, .. } => Rest::Waiting { until: since + stall, idle: false },
+            Wish::Ask => Rest::Waiting { until: now, idle: false },
         }
     }
 
@@ -139,13 +132,7 @@ impl<T: Task> Connection<T> {
     fn ask(&mut self, now: Instant) -> Grant {
         match self.task.want() {
             Want::Receive { until, idle } => self.wish = Wish::Receive { until, idle },
-            Want::Send { outbox, stall } => {
-                self.wish = Wish::Send {
-                    outbox,
-                    stall,
-                    since: now,
-                }
-            }
+            Want::Send { outbox, stall } => self.wish = Wish::Send { outbox, stall, since: now },
             Want::Work(job) => self.task.hear(Event::Worked(job.run()), now),
             Want::Finish => {
                 // A peer that is gone already needs no FIN.

@@ -33,12 +33,7 @@ struct Links {
 
 impl<C> Connections<C> {
     pub(crate) fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            oldest: NONE,
-            youngest: NONE,
-        }
+        Self { slots: Vec::new(), free: Vec::new(), oldest: NONE, youngest: NONE }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -48,11 +43,7 @@ impl<C> Connections<C> {
     /// Takes in what `make` makes of the token it will have.
     pub(crate) fn insert(&mut self, content: C) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                content: None,
-                idle: None,
-            });
+            self.slots.push(Slot { generation: 0, content: None, idle: None });
             u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
         });
         let slot = &mut self.slots[index as usize];
@@ -63,9 +54,7 @@ impl<C> Connections<C> {
     pub(crate) fn get_mut(&mut self, token: Token) -> Option<&mut C> {
         let (index, generation) = parts(token);
         let slot = self.slots.get_mut(index as usize)?;
-        slot.content
-            .as_mut()
-            .filter(|_| slot.generation == generation)
+        slot.content.as_mut().filter(|_| slot.generation == generation)
     }
 
     pub(crate) fn remove(&mut self, token: Token) -> Option<C> {
@@ -85,10 +74,7 @@ impl<C> Connections<C> {
         let (index, _) = parts(token);
         let older = std::mem::replace(&mut self.youngest, index);
         *self.younger_of(older) = index;
-        self.slots[index as usize].idle = Some(Links {
-            older,
-            younger: NONE,
-        });
+        self.slots[index as usize].idle = Some(Links { older, younger: NONE });
     }
 
     /// Marks a connection busy.
@@ -109,11 +95,7 @@ impl<C> Connections<C> {
 
     /// The link of the slot `index` to its younger neighbour, or the head of the list.
     fn younger_of(&mut self, index: u32) -> &mut u32 {
-        match self
-            .slots
-            .get_mut(index as usize)
-            .and_then(|slot| slot.idle.as_mut())
-        {
+        match self.slots.get_mut(index as usize).and_then(|slot| slot.idle.as_mut()) {
             Some(links) => &mut links.younger,
             None => &mut self.oldest,
         }
@@ -121,11 +103,7 @@ impl<C> Connections<C> {
 
     /// The link of the slot `index` to its older neighbour, or the tail of the list.
     fn older_of(&mut self, index: u32) -> &mut u32 {
-        match self
-            .slots
-            .get_mut(index as usize)
-            .and_then(|slot| slot.idle.as_mut())
-        {
+        match self.slots.get_mut(index as usize).and_then(|slot| slot.idle.as_mut()) {
             Some(links) => &mut links.older,
             None => &mut self.youngest,
         }
@@ -136,10 +114,7 @@ fn token(index: u32, generation: u32) -> Token {
     Token(u64::from(generation) << 32 | u64::from(index))
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the halves of a token are 32 bits each"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the halves of a token are 32 bits each")]
 fn parts(token: Token) -> (u32, u32) {
     (token.0 as u32, (token.0 >> 32) as u32)
 }

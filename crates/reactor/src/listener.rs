@@ -101,14 +101,9 @@ fn bind_tcp(wanted: SocketAddr, shared: bool) -> io::Result<Listener> {
     let socket = open_tcp(wanted, shared).map_err(at("socket", &wanted))?;
     bind(&socket, &wanted).map_err(at("bind", &wanted))?;
     listen(&socket, BACKLOG).map_err(at("listen", &wanted))?;
-    let real = getsockname(&socket)
-        .and_then(SocketAddr::try_from)
-        .map_err(at("getsockname", &wanted))?;
-    Ok(Listener {
-        socket: Arc::new(socket),
-        address: Address::Tcp(real),
-        _name: None,
-    })
+    let real =
+        getsockname(&socket).and_then(SocketAddr::try_from).map_err(at("getsockname", &wanted))?;
+    Ok(Listener { socket: Arc::new(socket), address: Address::Tcp(real), _name: None })
 }
 
 fn open_tcp(address: SocketAddr, shared: bool) -> rustix::io::Result<OwnedFd> {
@@ -182,14 +177,7 @@ mod tests {
         for text in ["127.0.0.1:80", "[::1]:8080", "unix:/tmp/a b"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
-        for text in [
-            "",
-            "80",
-            "unix:",
-            "::1:80",
-            "example.org:80",
-            "127.0.0.1:70000",
-        ] {
+        for text in ["", "80", "unix:", "::1:80", "example.org:80", "127.0.0.1:70000"] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }
@@ -200,11 +188,6 @@ mod tests {
         let first = Listener::bind(&any, false).unwrap();
         let error = Listener::bind(first.address(), false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("bind {}", first.address())),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with(&format!("bind {}", first.address())), "{error}");
     }
 }

@@ -27,8 +27,8 @@ const BUFFER: usize = 64 << 10;
 /// Connections taken from one listener in one turn.
 const ACCEPT_BATCH: usize = 64;
 
-/// The sleeper of [`Stop`].
-const STOP: Token = Token(u64::MAX);
+/// The eventfd by which [`Stop`] and other reactors wake this one.
+const WAKE: Token = Token(u64::MAX);
 
 /// Listeners count down from here; no connection's token is as high.
 const LISTENER: u64 = u64::MAX - 1;
@@ -49,7 +49,7 @@ pub(crate) struct Reactor<'a, S: Service, D> {
     /// After the stop has begun: when the grace ends.
     end: Option<Instant>,
     stop: Stop,
-    _sleeper: Arc<OwnedFd>,
+    sleeper: Arc<OwnedFd>,
     buffer: Vec<u8>,
     now: Instant,
 }
@@ -68,9 +68,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     ) -> io::Result<Self> {
         let mut demultiplexer = D::new().map_err(named("set up the model"))?;
         let sleeper = stop.sleeper().map_err(named("eventfd"))?;
-        demultiplexer
-            .register(sleeper.as_fd(), STOP)
-            .map_err(named("register the eventfd"))?;
+        demultiplexer.register(sleeper.as_fd(), WAKE).map_err(named("register the eventfd"))?;
         for (listener, number) in listeners.iter().zip(0..) {
             demultiplexer
                 .register(listener.as_fd(), Token(LISTENER - number))
@@ -82,10 +80,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             admission,
             listeners: listeners
                 .into_iter()
-                .map(|listener| Listening {
-                    listener,
-                    ready: true,
-                })
+                .map(|listener| Listening { listener, ready: true })
                 .collect(),
             connections: Connections::new(),
             newcomer: None,
@@ -94,7 +89,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             pause: None,
             end: None,
             stop,
-            _sleeper: sleeper,
+            sleeper,
             buffer: vec![0; BUFFER],
             now: Instant::now(),
         })
@@ -105,9 +100,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         let mut ready = Vec::new();
         while !self.is_over() {
             let timeout = self.timeout();
-            self.demultiplexer
-                .wait(timeout, &mut ready)
-                .map_err(named("wait"))?;
+            self.demultiplexer.wait(timeout, &mut ready).map_err(named("wait"))?;
             self.now = Instant::now();
             for report in ready.drain(..) {
                 self.note(report);
@@ -124,8 +117,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     }
 
     fn is_over(&self) -> bool {
-        self.end
-            .is_some_and(|end| self.connections.len() == 0 || end <= self.now)
+        self.end.is_some_and(|end| self.connections.len() == 0 || end <= self.now)
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -133,10 +125,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             return Some(Duration::ZERO);
         }
         let moments = [self.pause, self.end];
-        let moments = moments
-            .iter()
-            .flatten()
-            .map(|at| at.saturating_duration_since(self.now));
+        let moments = moments.iter().flatten().map(|at| at.saturating_duration_since(self.now));
         moments.chain(self.alarms.next(self.now)).min()
     }
 
@@ -146,8 +135,8 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     }
 
     fn note(&mut self, report: Ready) {
-        if report.token == STOP {
-            self.begin_to_stop();
+        if report.token == WAKE {
+            self.wake();
         } else if let Some(connection) = self.connections.get_mut(report.token) {
             connection.note(report.readable, report.writable, report.hang_up);
             self.enqueue(report.token);
@@ -202,8 +191,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         self.pause = None;
         let connections = &mut self.connections;
         let live = connections.len();
-        self.alarms
-            .sweep(live, |token| connections.get_mut(token).is_some());
+        self.alarms.sweep(live, |token| connections.get_mut(token).is_some());
     }
 
     fn ring_alarms(&mut self) {
@@ -226,6 +214,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         if self.pause.is_none()
             && let Some(newcomer) = self.newcomer.take()
         {
+            self.admission.want_room(false);
             self.admit(newcomer);
         }
         for number in 0..self.listeners.len() {
@@ -245,20 +234,25 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         match listening.listener.accept(SocketFlags::NONBLOCK) {
             Ok(newcomer) => self.admit(newcomer),
             Err(Errno::AGAIN) => listening.ready = false,
-            Err(errno) if is_shortage(errno) => {
+            // Our own limit: one who leaves is enough. Otherwise waiting is all that we can do.
+            Err(Errno::MFILE) => {
                 self.make_room();
             }
+            Err(errno) if is_shortage(errno) => self.pause(),
             // The peer gave up while it waited (accept(2)): the next one.
             Err(_) => {}
         }
         true
     }
 
-    /// Lets a newcomer in, if need be in the place of another; otherwise it waits.
+    /// Lets a newcomer in, if need be in the place of another; otherwise it waits, and the other
+    /// reactors are asked whether they have somebody idle.
     fn admit(&mut self, (socket, peer): (OwnedFd, Peer)) {
         while !self.admission.enter() {
             if !self.make_room() {
                 self.newcomer = Some((socket, peer));
+                self.admission.want_room(true);
+                self.stop.wake_all();
                 return;
             }
         }
@@ -271,10 +265,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         let Some(connection) = self.connections.get_mut(token) else {
             return;
         };
-        match self
-            .demultiplexer
-            .register(connection.socket.as_fd(), token)
-        {
+        match self.demultiplexer.register(connection.socket.as_fd(), token) {
             Ok(()) => self.enqueue(token),
             Err(_) => self.close(token), // no memory or no watches left for one more
         }
@@ -286,15 +277,29 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         let oldest = self.connections.oldest_idle();
         match oldest {
             Some(token) => self.close(token),
-            None => self.pause = Some(self.now + self.admission.pause()),
+            None => self.pause(),
         }
         oldest.is_some()
     }
 
-    fn begin_to_stop(&mut self) {
-        if self.end.is_some() || !self.stop.has_begun() {
-            return;
+    fn pause(&mut self) {
+        self.pause = Some(self.now + self.admission.pause());
+    }
+
+    fn wake(&mut self) {
+        // Read it empty; that it was empty already is no harm.
+        let _count = rustix::io::read(&self.sleeper, &mut [0; 8]);
+        if self.stop.has_begun() && self.end.is_none() {
+            self.begin_to_stop();
         }
+        if let Some(oldest) = self.connections.oldest_idle()
+            && self.admission.shall_make_room()
+        {
+            self.close(oldest);
+        }
+    }
+
+    fn begin_to_stop(&mut self) {
         self.end = Some(self.now + self.admission.grace());
         self.listeners.clear();
         self.newcomer = None;
@@ -306,8 +311,5 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
 
 /// Whether accept(2) failed for want of something that comes back when others leave.
 pub(crate) fn is_shortage(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM
-    )
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
 }

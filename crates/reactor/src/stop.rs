@@ -29,6 +29,11 @@ impl Stop {
     /// calls change nothing.
     pub fn begin(&self) {
         self.shared.begun.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Wakes every reactor, so that it looks what is new.
+    pub(crate) fn wake_all(&self) {
         for sleeper in self.sleepers().iter() {
             // Its counter cannot overflow, so the write cannot fail in a way that matters.
             let _woken = io::write(sleeper, &1_u64.to_ne_bytes());
@@ -41,7 +46,7 @@ impl Stop {
         self.shared.begun.load(Ordering::Relaxed)
     }
 
-    /// A descriptor that becomes readable, and stays so, when the stop begins.
+    /// A descriptor that becomes readable when the stop begins or something else is new.
     pub(crate) fn sleeper(&self) -> io::Result<Arc<OwnedFd>> {
         let fd = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         self.sleepers().push(Arc::clone(&fd));
@@ -52,9 +57,6 @@ impl Stop {
     }
 
     fn sleepers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<OwnedFd>>> {
-        self.shared
-            .sleepers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

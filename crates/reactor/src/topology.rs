@@ -77,16 +77,10 @@ impl Layout {
             .ok_or(Refusal::Pair(model, topology))?;
         match (topology, threads) {
             (Topology::Single, Some(threads)) if threads.get() > 1 => Err(Refusal::Threads(model)),
-            (Topology::Single, _) => Ok(Self {
-                model,
-                topology,
-                threads: 1,
-            }),
-            (Topology::Reuseport, _) => Ok(Self {
-                model,
-                topology,
-                threads: threads.unwrap_or(cores).get(),
-            }),
+            (Topology::Single, _) => Ok(Self { model, topology, threads: 1 }),
+            (Topology::Reuseport, _) => {
+                Ok(Self { model, topology, threads: threads.unwrap_or(cores).get() })
+            }
         }
     }
 
@@ -130,10 +124,7 @@ impl fmt::Display for Refusal {
                     .map(|(_, topology)| topology.name())
                     .collect();
                 let fitting = fitting.join(" or ");
-                write!(
-                    f,
-                    "topology {name} does not go with model {with}, which takes {fitting}"
-                )
+                write!(f, "topology {name} does not go with model {with}, which takes {fitting}")
             }
             Self::Threads(Model::Blocking) => f.write_str(
                 "model blocking has a thread per connection, so it takes no number of threads",
@@ -168,15 +159,9 @@ mod tests {
         assert_eq!(choose(None, None, 1), Ok((EpollEdge, Single, 1)));
         assert_eq!(choose(None, None, 3), Ok((EpollEdge, Reuseport, 3)));
         assert_eq!(choose(None, Some(Single), 0), Ok((EpollEdge, Single, 1)));
-        assert_eq!(
-            choose(None, Some(Reuseport), 1),
-            Ok((EpollEdge, Reuseport, 1))
-        );
+        assert_eq!(choose(None, Some(Reuseport), 1), Ok((EpollEdge, Reuseport, 1)));
         assert_eq!(choose(Some(Blocking), None, 0), Ok((Blocking, Single, 1)));
-        assert_eq!(
-            choose(Some(EpollEdge), None, 0),
-            Ok((EpollEdge, Reuseport, 4))
-        );
+        assert_eq!(choose(Some(EpollEdge), None, 0), Ok((EpollEdge, Reuseport, 4)));
     }
 
     #[test]
@@ -186,13 +171,7 @@ mod tests {
             choose(Some(Blocking), Some(Reuseport), 0),
             Err(Refusal::Pair(Some(Blocking), Some(Reuseport)))
         );
-        assert_eq!(
-            choose(Some(Blocking), None, 2),
-            Err(Refusal::Threads(Blocking))
-        );
-        assert_eq!(
-            choose(None, Some(Single), 2),
-            Err(Refusal::Threads(EpollEdge))
-        );
+        assert_eq!(choose(Some(Blocking), None, 2), Err(Refusal::Threads(Blocking)));
+        assert_eq!(choose(None, Some(Single), 2), Err(Refusal::Threads(EpollEdge)));
     }
 }

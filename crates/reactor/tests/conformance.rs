@@ -1,4 +1,10 @@
 //! One suite for every model × topology: a wish is granted in the same way on all of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it skips"
+)]
 
 use karez_reactor::{
     ALLOWED, Address, Bound, Event, Job, Layout, Limits, Model, Obstacle, Peer, Service, Stop,
@@ -35,21 +41,12 @@ impl Job for Doubling {
 
 impl Puppet {
     fn obey(order: u8, rest: &[u8], now: Instant) -> Option<Want<Doubling>> {
-        let later = |idle, wait| Want::Receive {
-            until: now + wait,
-            idle,
-        };
+        let later = |idle, wait| Want::Receive { until: now + wait, idle };
         match order {
             b'e' => Some(say(rest)),
             b'd' => Some(Want::Work(Doubling(rest.to_vec()))),
-            b'b' => Some(Want::Send {
-                outbox: vec![b'b'; 8 << 20].into(),
-                stall: LONG,
-            }),
-            b's' => Some(Want::Send {
-                outbox: vec![b's'; 64 << 20].into(),
-                stall: SHORT,
-            }),
+            b'b' => Some(Want::Send { outbox: vec![b'b'; 8 << 20].into(), stall: LONG }),
+            b's' => Some(Want::Send { outbox: vec![b's'; 64 << 20].into(), stall: SHORT }),
             b't' => Some(later(false, SHORT)),
             b'w' => Some(later(false, LONG)),
             b'f' => Some(Want::Finish),
@@ -59,10 +56,7 @@ impl Puppet {
 }
 
 fn say(what: &[u8]) -> Want<Doubling> {
-    Want::Send {
-        outbox: Outbox::from(what.to_vec()),
-        stall: LONG,
-    }
+    Want::Send { outbox: Outbox::from(what.to_vec()), stall: LONG }
 }
 
 impl Task for Puppet {
@@ -78,16 +72,10 @@ impl Task for Puppet {
             Event::Worked(bytes) => Some(say(&bytes)),
             Event::Sent(outbox) => {
                 assert!(outbox.is_empty());
-                Some(Want::Receive {
-                    until: now + LONG,
-                    idle: true,
-                })
+                Some(Want::Receive { until: now + LONG, idle: true })
             }
             Event::TimedOut => Some(say(b"too late")),
-            Event::Finished => Some(Want::Receive {
-                until: now + LONG,
-                idle: false,
-            }),
+            Event::Finished => Some(Want::Receive { until: now + LONG, idle: false }),
             Event::Unsent(outbox, obstacle) => {
                 assert!(matches!(obstacle, Obstacle::TimedOut | Obstacle::Failed(_)));
                 assert!(!outbox.is_empty());
@@ -107,13 +95,7 @@ impl Service for Puppets {
 
     fn connect(&self, _: Peer, now: Instant) -> Puppet {
         let gave_up = self.0.lock().unwrap().clone();
-        Puppet {
-            want: Some(Want::Receive {
-                until: now + LONG,
-                idle: true,
-            }),
-            gave_up,
-        }
+        Puppet { want: Some(Want::Receive { until: now + LONG, idle: true }), gave_up }
     }
 }
 
@@ -129,9 +111,7 @@ fn everywhere_hearing(limits: Limits, script: impl Fn(SocketAddr, &Stop, &str, &
         let name = format!("{model} × {topology}");
         let layout = Layout::choose(Some(model), Some(topology), None, two).unwrap();
         let bound = Bound::bind(layout, &["127.0.0.1:0".parse().unwrap()]).unwrap();
-        let Some(&Address::Tcp(address)) = bound.addresses().next() else {
-            panic!("{name}")
-        };
+        let Some(&Address::Tcp(address)) = bound.addresses().next() else { panic!("{name}") };
         let stop = Stop::new();
         let (sender, given_up) = mpsc::channel();
         let service = Puppets(Mutex::new(sender));
@@ -145,10 +125,7 @@ fn everywhere_hearing(limits: Limits, script: impl Fn(SocketAddr, &Stop, &str, &
 }
 
 fn many() -> Limits {
-    Limits {
-        connections: 1000,
-        grace: LONG,
-    }
+    Limits { connections: 1000, grace: LONG }
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -224,11 +201,7 @@ fn a_peer_that_takes_nothing_is_given_up() {
         stream.write_all(b"s").unwrap();
         let moved = given_up.recv_timeout(LONG).unwrap();
         assert!(moved < 64 << 20, "{name}: {moved}");
-        assert_eq!(
-            end_of(stream).len() as u64,
-            moved,
-            "{name}: what went arrives"
-        );
+        assert_eq!(end_of(stream).len() as u64, moved, "{name}: what went arrives");
     });
 }
 
@@ -256,31 +229,23 @@ fn finish_sends_a_fin_and_goes_on_receiving() {
 
 #[test]
 fn one_too_many_takes_the_place_of_the_oldest_idle_one() {
-    everywhere(
-        Limits {
-            connections: 4,
-            grace: LONG,
-        },
-        |address, _, name| {
-            let mut streams: Vec<_> = (0..4).map(|_| connect(address)).collect();
-            for stream in &mut streams {
-                ask(stream, b"eidle", b"idle", name);
-            }
-            streams[0].write_all(b"w").unwrap(); // busy from now on
-            ask(&mut streams[2], b"eidle", b"idle", name); // younger than 1 and 3
-            let mut late = connect(address);
-            ask(&mut late, b"ehello", b"hello", name);
-            let mut alive = 0;
-            for mut stream in streams {
-                let answered = stream
-                    .write_all(b"ehere")
-                    .and_then(|()| stream.read_exact(&mut [0; 4]));
-                alive += usize::from(answered.is_ok());
-            }
-            // With one reactor it is exactly the oldest; two know only their own.
-            assert!(alive >= 3 || name.contains("reuseport"), "{name}: {alive}");
-        },
-    );
+    everywhere(Limits { connections: 4, grace: LONG }, |address, _, name| {
+        let mut streams: Vec<_> = (0..4).map(|_| connect(address)).collect();
+        for stream in &mut streams {
+            ask(stream, b"eidle", b"idle", name);
+        }
+        streams[0].write_all(b"w").unwrap(); // busy from now on
+        ask(&mut streams[2], b"eidle", b"idle", name); // younger than 1 and 3
+        let mut late = connect(address);
+        ask(&mut late, b"ehello", b"hello", name);
+        let mut alive = 0;
+        for mut stream in streams {
+            let answered = stream.write_all(b"ehere").and_then(|()| stream.read_exact(&mut [0; 4]));
+            alive += usize::from(answered.is_ok());
+        }
+        // With one reactor it is exactly the oldest; two know only their own.
+        assert!(alive >= 3 || name.contains("reuseport"), "{name}: {alive}");
+    });
 }
 
 #[test]
@@ -300,10 +265,7 @@ fn a_stop_closes_the_idle_and_lets_the_busy_finish() {
 
 #[test]
 fn the_grace_is_an_end() {
-    let limits = Limits {
-        connections: 10,
-        grace: SHORT,
-    };
+    let limits = Limits { connections: 10, grace: SHORT };
     everywhere(limits, |address, stop, name| {
         let mut busy = connect(address);
         busy.write_all(b"b").unwrap();

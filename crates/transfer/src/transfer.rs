@@ -30,13 +30,8 @@ impl Transfer {
     /// Will move the bytes `range` of `source` by `via`. No system call is made.
     #[must_use]
     pub fn new(source: Source, range: Range<u64>, via: Via) -> Self {
-        let report = Report {
-            asked: via,
-            ran: via,
-            bytes: 0,
-            calls: Calls::default(),
-            fallback: None,
-        };
+        let report =
+            Report { asked: via, ran: via, bytes: 0, calls: Calls::default(), fallback: None };
         Self {
             source,
             offset: range.start,
@@ -60,9 +55,7 @@ impl Transfer {
         while self.remaining > 0 {
             match self.attempt(out, more) {
                 Ok(0) => {
-                    return Ok(Progress::Truncated {
-                        missing: self.remaining,
-                    });
+                    return Ok(Progress::Truncated { missing: self.remaining });
                 }
                 Ok(moved) => {
                     self.advance(moved);
@@ -86,15 +79,8 @@ impl Transfer {
 
     fn step_down(&mut self, errno: Errno) -> io::Result<()> {
         let from = self.report.ran;
-        let rung = from
-            .fallback()
-            .filter(|_| ladder::refuses_via(errno))
-            .ok_or(errno)?;
-        self.report.fallback = Some(Fallback {
-            from,
-            errno,
-            after: self.report.bytes,
-        });
+        let rung = from.fallback().filter(|_| ladder::refuses_via(errno)).ok_or(errno)?;
+        self.report.fallback = Some(Fallback { from, errno, after: self.report.bytes });
         self.report.ran = rung;
         Ok(())
     }
@@ -102,17 +88,11 @@ impl Transfer {
     /// Reads the bytes to come into `buffer`, for an outbox that sends them along with others.
     /// What it then sent, it counts by [`advance`](Self::advance).
     pub(crate) fn read_behind(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = usize::try_from(self.remaining)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
+        let count = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buffer.len());
         self.report.ran = Via::Copy;
         self.report.calls.pread += 1;
         self.report.calls.send += 1;
-        Ok(rustix::io::pread(
-            self.source.as_fd(),
-            &mut buffer[..count],
-            self.offset,
-        )?)
+        Ok(rustix::io::pread(self.source.as_fd(), &mut buffer[..count], self.offset)?)
     }
 
     /// Counts bytes that left, by a step or along with others.

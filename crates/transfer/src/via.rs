@@ -49,11 +49,7 @@ impl FromStr for Via {
     type Err = UnknownVia;
 
     fn from_str(name: &str) -> Result<Self, UnknownVia> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|via| via.name() == name)
-            .ok_or(UnknownVia)
+        Self::ALL.iter().copied().find(|via| via.name() == name).ok_or(UnknownVia)
     }
 }
 

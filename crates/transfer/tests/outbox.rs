@@ -1,5 +1,11 @@
 //! Byte-exactness of every via through an outbox: whatever the socket takes at a time, what
 //! arrives is what was put in, and the reports tell the truth.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it skips"
+)]
 
 use karez_transfer::{Outbox, Progress, Transfer, Via};
 use rustix::net::sockopt;
@@ -11,12 +17,14 @@ use std::sync::Arc;
 use std::thread;
 
 /// Around a page, around what rides along with a head, around a chunk, and beyond.
-const SIZES: [usize; 9] = [0, 1, 4095, 4096, 4097, 16 << 10, (16 << 10) + 1, 1 << 20, (3 << 20) + 7];
+const SIZES: [usize; 9] =
+    [0, 1, 4095, 4096, 4097, 16 << 10, (16 << 10) + 1, 1 << 20, (3 << 20) + 7];
 
 fn pattern(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let step = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state.to_be_bytes()[0]
     };
     (0..length).map(step).collect()
@@ -37,7 +45,12 @@ fn narrow_pair() -> (UnixStream, UnixStream) {
 }
 
 /// Steps until the end; reads a seeded random amount whenever the socket is full.
-fn pump(outbox: &mut Outbox, near: UnixStream, mut far: UnixStream, seed: u64) -> (Vec<u8>, Progress) {
+fn pump(
+    outbox: &mut Outbox,
+    near: UnixStream,
+    mut far: UnixStream,
+    seed: u64,
+) -> (Vec<u8>, Progress) {
     let mut received = Vec::new();
     let mut amounts = pattern(64, seed).into_iter().cycle();
     let end = loop {

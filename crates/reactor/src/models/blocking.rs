@@ -46,12 +46,7 @@ pub(crate) fn run<S: Service>(
     thread::scope(|scope| {
         let mut outcome = Ok(());
         for listener in listeners {
-            let acceptor = Acceptor {
-                listener,
-                service,
-                admission,
-                register: &register,
-            };
+            let acceptor = Acceptor { listener, service, admission, register: &register };
             let spawned = thread::Builder::new()
                 .name("karez-accept".to_owned())
                 .spawn_scoped(scope, move || acceptor.run(scope));
@@ -112,12 +107,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
     where
         'a: 'scope,
     {
-        let Self {
-            service,
-            admission,
-            register,
-            ..
-        } = *self;
+        let Self { service, admission, register, .. } = *self;
         let socket = Arc::new(socket);
         let spawned = thread::Builder::new()
             .name("karez-conn".to_owned())
@@ -125,13 +115,8 @@ impl<'a, S: Service> Acceptor<'a, S> {
             .spawn_scoped(scope, move || {
                 let place = register.enter(Arc::clone(&socket));
                 let task = service.connect(peer, Instant::now());
-                Conversation {
-                    socket: &socket,
-                    place: &place,
-                    receive: None,
-                    send: None,
-                }
-                .hold(task);
+                Conversation { socket: &socket, place: &place, receive: None, send: None }
+                    .hold(task);
                 admission.leave();
             });
         if spawned.is_err() {
@@ -264,27 +249,15 @@ impl Register {
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        state.present.insert(
-            number,
-            Present {
-                socket,
-                idle_since: None,
-            },
-        );
-        Place {
-            register: self,
-            number,
-        }
+        state.present.insert(number, Present { socket, idle_since: None });
+        Place { register: self, number }
     }
 
     /// Ends the connection that has been idle longest and waits, at most so long, until somebody
     /// has left.
     fn make_room(&self, pause: Duration) {
         let state = self.lock();
-        let idle = state
-            .present
-            .values()
-            .filter(|present| present.idle_since.is_some());
+        let idle = state.present.values().filter(|present| present.idle_since.is_some());
         if let Some(oldest) = idle.min_by_key(|present| present.idle_since) {
             hang_up(&oldest.socket);
         }
@@ -295,11 +268,7 @@ impl Register {
     fn stop(&self) {
         let mut state = self.lock();
         state.stopping = true;
-        for present in state
-            .present
-            .values()
-            .filter(|present| present.idle_since.is_some())
-        {
+        for present in state.present.values().filter(|present| present.idle_since.is_some()) {
             hang_up(&present.socket);
         }
     }

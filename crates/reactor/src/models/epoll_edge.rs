@@ -31,10 +31,7 @@ impl Demultiplexer for EpollEdge {
 
     fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self {
-            epoll,
-            events: Vec::with_capacity(BATCH),
-        })
+        Ok(Self { epoll, events: Vec::with_capacity(BATCH) })
     }
 
     fn register(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
@@ -42,12 +39,7 @@ impl Demultiplexer for EpollEdge {
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
             | epoll::EventFlags::ET;
-        epoll::add(
-            &self.epoll,
-            fd,
-            epoll::EventData::new_u64(token.0),
-            interest,
-        )
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.0), interest)
     }
 
     fn deregister(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -57,11 +49,7 @@ impl Demultiplexer for EpollEdge {
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         let timeout = timeout.map(whole_milliseconds);
         self.events.clear();
-        match epoll::wait(
-            &self.epoll,
-            spare_capacity(&mut self.events),
-            timeout.as_ref(),
-        ) {
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
             Ok(_) => ready.extend(self.events.iter().map(report)),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
@@ -72,9 +60,7 @@ impl Demultiplexer for EpollEdge {
 
 impl fmt::Debug for EpollEdge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EpollEdge")
-            .field("epoll", &self.epoll)
-            .finish_non_exhaustive()
+        f.debug_struct("EpollEdge").field("epoll", &self.epoll).finish_non_exhaustive()
     }
 }
 
@@ -94,8 +80,5 @@ fn report(event: &epoll::Event) -> Ready {
 fn whole_milliseconds(timeout: Duration) -> Timespec {
     let millis = timeout.as_nanos().div_ceil(1_000_000).min(86_400_000);
     let rounded = Duration::from_millis(u64::try_from(millis).unwrap_or(86_400_000));
-    Timespec::try_from(rounded).unwrap_or(Timespec {
-        tv_sec: 86_400,
-        tv_nsec: 0,
-    })
+    Timespec::try_from(rounded).unwrap_or(Timespec { tv_sec: 86_400, tv_nsec: 0 })
 }
