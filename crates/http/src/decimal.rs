@@ -1,0 +1,57 @@
+//! Numbers as decimal digits, without the formatting machinery.
+
+/// Appends `number` in decimal.
+pub(crate) fn push(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 20];
+    let mut rest = number;
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = DIGITS[(rest % 10) as usize];
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+/// Reads `1*DIGIT`: `None` if it is anything else or does not fit.
+pub(crate) fn parse(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+const DIGITS: &[u8; 10] = b"0123456789";
+
+#[cfg(test)]
+mod tests {
+    use super::{parse, push};
+
+    #[test]
+    fn both_ways() {
+        for number in [0, 1, 9, 10, 1234, u64::MAX - 1, u64::MAX] {
+            let mut out = Vec::new();
+            push(number, &mut out);
+            assert_eq!(out, number.to_string().as_bytes());
+            assert_eq!(parse(&out), Some(number));
+        }
+        for bad in [
+            "",
+            "+1",
+            "-1",
+            "1 ",
+            " 1",
+            "0x1",
+            "18446744073709551616",
+            "1,1",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The one definition of the command line: help, man pages and completions are made from it.
+
+use clap::builder::PossibleValuesParser;
+use clap::builder::styling::{AnsiColor, Effects, Styles};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::builder::TypedValueParser as _;
+use karez_reactor::{Address, Model, Topology};
+use karez_transfer::Via;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Colours as cargo has them; clap leaves them out where there is no terminal.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().effects(Effects::BOLD))
+    .usage(AnsiColor::Green.on_default().effects(Effects::BOLD))
+    .literal(AnsiColor::Cyan.on_default().effects(Effects::BOLD))
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Moves bytes underground: serves files over every way that Linux has to wait for I/O and to
+/// move bytes.
+#[derive(Debug, Parser)]
+#[command(name = "karez", version, styles = STYLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve a directory over HTTP
+    ///
+    /// Serves the files below DIR, and nothing outside it. SIGTERM or SIGINT stops the server
+    /// after what is in flight, a second one at once.
+    Serve(Box<Serve>),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: karez completions bash > ~/.local/share/bash-completion/completions/karez")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a man page
+    #[command(after_help = "Example: karez man serve | man -l -")]
+    Man {
+        /// The command the page is about [default: karez itself]
+        #[arg(value_parser = ["serve", "completions", "man"])]
+        command: Option<String>,
+    },
+}
+
+/// The arguments of `karez serve`.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// The directory to serve
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+
+    /// Where to listen: IP:PORT, [IPv6]:PORT or unix:PATH; port 0 lets the kernel choose. May be
+    /// given several times
+    #[arg(long, short, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: Vec<Address>,
+
+    /// The file that stands for its directory
+    #[arg(long, value_name = "NAME", default_value = "index.html", value_parser = index_name, help_heading = "Files")]
+    pub(crate) index: String,
+
+    /// Do not list directories that have no index file (403)
+    #[arg(long, help_heading = "Files")]
+    pub(crate) no_listing: bool,
+
+    /// Serve names that begin with a dot, too
+    #[arg(long, help_heading = "Files")]
+    pub(crate) hidden: bool,
+
+    /// How to wait for I/O [default: epoll-edge]
+    #[arg(long, value_name = "NAME", value_parser = models(), help_heading = "Ways")]
+    pub(crate) model: Option<Model>,
+
+    /// How to move bytes
+    #[arg(long, value_name = "NAME", default_value = "sendfile", value_parser = vias(), help_heading = "Ways")]
+    pub(crate) via: Via,
+
+    /// How reactors and threads are laid out: one of all, or one a thread, each with its own
+    /// listener [default: what suits the model and the threads]
+    #[arg(long, value_name = "NAME", value_parser = topologies(), help_heading = "Ways")]
+    pub(crate) topology: Option<Topology>,
+
+    /// Reactor threads [default: the number of cores]
+    #[arg(long, value_name = "N", help_heading = "Ways")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// The form of the access log on standard output
+    #[arg(long, value_name = "FORM", default_value = "common", value_enum, help_heading = "Output")]
+    pub(crate) log: LogForm,
+
+    /// Do not say where the server listens
+    #[arg(long, short, help_heading = "Output")]
+    pub(crate) quiet: bool,
+
+    /// How long a request may take to arrive, from its first byte
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) header_timeout: Duration,
+
+    /// How long a connection may rest between requests
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) idle_timeout: Duration,
+
+    /// How long a client may take no byte of an answer
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) send_timeout: Duration,
+
+    /// How long a stop waits for what is in flight
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) grace: Duration,
+
+    /// Connections at once; one more closes the one that has been idle longest [default: three
+    /// quarters of the limit on open files, for model blocking at most 1024]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(crate) max_connections: Option<NonZeroUsize>,
+}
+
+/// The form of the access log.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum LogForm {
+    /// Common Log Format
+    Common,
+    /// The same with referrer and user agent
+    Combined,
+    /// A JSON object a line
+    Json,
+    /// No access log
+    Off,
+}
+
+/// A parser that knows names and what they stand for, so that help and completions list them.
+macro_rules! named {
+    ($type:ty) => {
+        PossibleValuesParser::new(<$type>::ALL.iter().map(|one| one.name())).map(|name| {
+            let found = <$type>::ALL.iter().copied().find(|one| one.name() == name);
+            found.unwrap_or(<$type>::ALL[0])
+        })
+    };
+}
+
+fn models() -> impl clap::builder::TypedValueParser<Value = Model> {
+    named!(Model)
+}
+
+fn vias() -> impl clap::builder::TypedValueParser<Value = Via> {
+    named!(Via)
+}
+
+fn topologies() -> impl clap::builder::TypedValueParser<Value = Topology> {
+    named!(Topology)
+}
+
+fn index_name(name: &str) -> Result<String, &'static str> {
+    if name.contains('/') || name == "." || name == ".." {
+        return Err("it is a name in the directory, not a path");
+    }
+    Ok(name.to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    // Deadlines are added to the clock, which must not overflow.
+    if parsed > Duration::from_secs(365 * 86_400) {
+        return Err("it is longer than a year".to_owned());
+    }
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_name_is_known() {
+        for model in Model::ALL {
+            let cli = Cli::try_parse_from(["karez", "serve", "--model", model.name()]).unwrap();
+            let Command::Serve(serve) = cli.command else { panic!() };
+            assert_eq!(serve.model, Some(*model));
+        }
+        for via in Via::ALL {
+            let cli = Cli::try_parse_from(["karez", "serve", "--via", via.name()]).unwrap();
+            let Command::Serve(serve) = cli.command else { panic!() };
+            assert_eq!(serve.via, *via);
+        }
+    }
+}

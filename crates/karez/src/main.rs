@@ -1,0 +1,26 @@
+//! The command line: a thin main over the libraries.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+mod cli;
+mod complain;
+mod generate;
+mod serve;
+mod style;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let outcome = match cli.command {
+        cli::Command::Serve(args) => serve::run(&args),
+        cli::Command::Completions { shell } => generate::completions(shell),
+        cli::Command::Man { command } => generate::man(command.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain::about(&error);
+            ExitCode::from(1)
+        }
+    }
+}

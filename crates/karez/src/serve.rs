@@ -1,0 +1,147 @@
+//! `karez serve`: from arguments to a running server and back.
+
+use karez_reactor::{Address, Bound, Layout, Limits, Model, Stop};
+use karez_server::{AccessLog, FileService, Format, Log, Options, Patience};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+use std::{process, thread};
+
+use crate::cli::{LogForm, Serve};
+use crate::complain;
+use crate::style;
+
+/// A thread per connection is for hundreds, not for what the descriptors would allow.
+const BLOCKING_CONNECTIONS: usize = 1024;
+
+/// After the grace, how long a thread stuck in a disk may hold up the end.
+const STUCK: Duration = Duration::from_secs(1);
+
+/// Serves until a signal comes.
+pub(crate) fn run(args: &Serve) -> io::Result<()> {
+    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let layout = Layout::choose(args.model, args.topology, args.threads, cores)
+        .unwrap_or_else(|refusal| complain::and_exit_for_usage(&refusal));
+    let descriptors = raise_descriptor_limit();
+    let limits = Limits {
+        connections: args.max_connections.map_or_else(|| room(layout, descriptors), NonZeroUsize::get),
+        grace: args.grace,
+    };
+
+    let stop = Stop::new();
+    let notices = Log::start("karez-notices", io::stderr(), |count| {
+        format!("karez: {count} notices were dropped, their reader is too slow")
+    })?;
+    let access = access_log(args.log)?;
+    let logs = [Some(notices.clone()), access.clone().map(|(log, _)| log)];
+    let access = access.map(|(log, format)| AccessLog::new(log, format));
+    let service = FileService::open(options(args), access, notices, stop.clone())?;
+    let bound = Bound::bind(layout, &args.listen)?;
+    stop_on_signals(&stop, args.grace)?;
+    if !args.quiet {
+        announce(args, layout, bound.addresses());
+    }
+    let outcome = service.run(bound, limits);
+    for log in logs.iter().flatten() {
+        log.flush();
+    }
+    outcome
+}
+
+fn options(args: &Serve) -> Options {
+    Options {
+        root: args.dir.clone(),
+        index: args.index.clone().into_bytes(),
+        listing: !args.no_listing,
+        hidden: args.hidden,
+        via: args.via,
+        patience: Patience {
+            head: args.header_timeout,
+            idle: args.idle_timeout,
+            send: args.send_timeout,
+        },
+    }
+}
+
+fn access_log(form: LogForm) -> io::Result<Option<(Log, Format)>> {
+    let format = match form {
+        LogForm::Common => Format::Common,
+        LogForm::Combined => Format::Combined,
+        LogForm::Json => Format::Json,
+        LogForm::Off => return Ok(None),
+    };
+    let lost = |count| format!("karez: {count} lines were dropped, their reader is too slow");
+    // Not `Stdout`, whose lock and line buffer are in the way of a thread that writes batches.
+    let stdout = std::fs::File::from(rustix::io::dup(io::stdout())?);
+    Ok(Some((Log::start("karez-log", stdout, lost)?, format)))
+}
+
+/// The first signal begins a stop, the second ends everything, and so does a grace that is over
+/// while some thread still waits for a disk. A socket in the file system is removed by nobody
+/// then; the next server finds that nobody answers there and takes its place.
+fn stop_on_signals(stop: &Stop, grace: Duration) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let stop = stop.clone();
+    thread::Builder::new().name("karez-signals".to_owned()).spawn(move || {
+        let mut signals = signals.forever();
+        signals.next();
+        stop.begin();
+        let end = thread::Builder::new().name("karez-end".to_owned()).spawn(move || {
+            thread::sleep(grace + STUCK);
+            process::exit(0);
+        });
+        drop(end);
+        signals.next();
+        process::exit(0);
+    })?;
+    Ok(())
+}
+
+/// Raises the soft limit on open files to the hard one, and says what it is.
+fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    current.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX)
+}
+
+/// Connections for which there are descriptors, with a quarter left for files.
+fn room(layout: Layout, descriptors: usize) -> usize {
+    let room = (descriptors / 4 * 3).max(1);
+    match layout.model() {
+        Model::Blocking => room.min(BLOCKING_CONNECTIONS),
+        Model::EpollEdge => room,
+    }
+}
+
+fn announce<'a>(args: &Serve, layout: Layout, addresses: impl Iterator<Item = &'a Address>) {
+    let urls: Vec<_> = addresses.map(url).collect();
+    let threads = match (layout.model(), layout.threads()) {
+        (Model::Blocking, _) => "a thread per connection".to_owned(),
+        (_, 1) => "1 thread".to_owned(),
+        (_, count) => format!("{count} threads"),
+    };
+    let line = format!(
+        "karez serves {} at {}  model {}, via {}, topology {}, {threads}",
+        args.dir.display(),
+        style::on_stderr("1;36", &urls.join(" ")),
+        style::on_stderr("32", layout.model().name()),
+        style::on_stderr("32", args.via.name()),
+        style::on_stderr("32", layout.topology().name()),
+    );
+    // A closed standard error is no reason not to serve.
+    let _said = writeln!(io::stderr(), "{line}");
+}
+
+fn url(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => format!("http://{address}/"),
+        Address::Unix(_) => address.to_string(),
+    }
+}

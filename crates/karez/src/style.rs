@@ -1,0 +1,13 @@
+//! Colour on a terminal, and only there (and never with `NO_COLOR`).
+
+use std::io::IsTerminal as _;
+
+/// `text` in the SGR style `code`, if standard error is a terminal.
+pub(crate) fn on_stderr(code: &str, text: &str) -> String {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if wanted && std::io::stderr().is_terminal() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,182 @@
+//! Conditional requests, and the validators that they compare (RFC 9110 §8.8, §13).
+
+use std::fs::{self, File};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use crate::client::Response;
+use crate::files::write_dated;
+use crate::server::Server;
+use crate::ways;
+
+/// When `f` was modified, in seconds and as fields have it, and the seconds around it.
+const MODIFIED: u64 = 1_577_836_800;
+const THEN: &str = "Wed, 01 Jan 2020 00:00:00 GMT";
+const BEFORE: &str = "Tue, 31 Dec 2019 23:59:59 GMT";
+const AFTER: &str = "Wed, 01 Jan 2020 00:00:01 GMT";
+
+/// Field lines, `TAG` standing for that of the file, and the status that they lead to.
+const CASES: &[(&[(&str, &str)], u16)] = &[
+    (&[("If-None-Match", "TAG")], 304),
+    (&[("If-None-Match", "W/TAG")], 304),
+    (&[("If-None-Match", "*")], 304),
+    (&[("If-None-Match", "\"a,b\", W/\"c\", TAG")], 304),
+    (&[("If-None-Match", "\"a\""), ("If-None-Match", "TAG")], 304),
+    (&[("If-None-Match", "\"other\"")], 200),
+    (&[("If-Modified-Since", THEN)], 304),
+    (&[("If-Modified-Since", AFTER)], 304),
+    (&[("If-Modified-Since", BEFORE)], 200),
+    (&[("If-Modified-Since", "Wednesday, 01-Jan-20 00:00:00 GMT")], 304),
+    (&[("If-Modified-Since", "Wed Jan  1 00:00:00 2020")], 304),
+    (&[("If-Modified-Since", "now and then")], 200),
+    (&[("If-Match", "TAG")], 200),
+    (&[("If-Match", "\"other\", TAG")], 200),
+    (&[("If-Match", "*")], 200),
+    (&[("If-Match", "W/TAG")], 412),
+    (&[("If-Match", "\"other\"")], 412),
+    (&[("If-Unmodified-Since", THEN)], 200),
+    (&[("If-Unmodified-Since", AFTER)], 200),
+    (&[("If-Unmodified-Since", BEFORE)], 412),
+    (&[("If-Unmodified-Since", "never")], 200),
+    // A tag field makes its date field unheard, whatever comes of it (§13.2.2).
+    (&[("If-None-Match", "\"other\""), ("If-Modified-Since", THEN)], 200),
+    (&[("If-None-Match", "TAG"), ("If-Modified-Since", BEFORE)], 304),
+    (&[("If-Match", "TAG"), ("If-Unmodified-Since", BEFORE)], 200),
+    (&[("If-Match", "\"other\""), ("If-Unmodified-Since", THEN)], 412),
+    // What makes a 412 is looked at before what makes a 304.
+    (&[("If-None-Match", "TAG"), ("If-Match", "\"other\"")], 412),
+    (&[("If-None-Match", "TAG"), ("If-Match", "TAG")], 304),
+    (&[("If-None-Match", "TAG"), ("If-Unmodified-Since", BEFORE)], 412),
+    (&[("If-Modified-Since", THEN), ("If-Unmodified-Since", BEFORE)], 412),
+    // And both before the range.
+    (&[("If-None-Match", "TAG"), ("Range", "bytes=0-1")], 304),
+    (&[("If-Match", "\"other\""), ("Range", "bytes=0-1")], 412),
+    (&[("If-Match", "TAG"), ("Range", "bytes=0-1")], 206),
+    (&[("If-None-Match", "TAG"), ("Range", "bytes=999-")], 304),
+];
+
+#[test]
+fn every_condition_leads_to_its_status() {
+    let root = tempfile::tempdir().unwrap();
+    write_dated(&root.path().join("f"), "content", MODIFIED);
+    for way in ways::layouts() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        let tag = client.settled_tag("/f");
+        for (fields, status) in CASES {
+            let lines = lines(fields, &tag);
+            let what = format!("{way}, {lines:?}");
+            let response = client.request("GET", "/f", &lines);
+            assert_eq!(response.status, *status, "{what}");
+            assert_eq!(response.field("etag").is_some(), *status != 412, "{what}");
+            if *status == 304 {
+                assert_not_modified(&response, &tag, &what);
+            }
+            if !lines.contains("Range") {
+                assert_eq!(client.request("HEAD", "/f", &lines).status, *status, "{what}, HEAD");
+            }
+        }
+    }
+}
+
+fn lines(fields: &[(&str, &str)], tag: &str) -> String {
+    let line = |(name, value): &(&str, &str)| format!("{name}: {}\r\n", value.replace("TAG", tag));
+    fields.iter().map(line).collect()
+}
+
+/// It has what updates a cache and nothing that describes a body, which it does not have either:
+/// the request after it, on the same connection, would fail.
+fn assert_not_modified(response: &Response, tag: &str, what: &str) {
+    assert_eq!(response.field("etag"), Some(tag), "{what}");
+    assert_eq!(response.field("last-modified"), Some(THEN), "{what}");
+    assert_eq!(response.field("vary"), Some("Accept-Encoding"), "{what}");
+    for absent in ["content-type", "content-length", "content-range", "transfer-encoding"] {
+        assert_eq!(response.field(absent), None, "{what}");
+    }
+}
+
+#[test]
+fn a_condition_changes_nothing_where_there_is_no_file() {
+    let root = tempfile::tempdir().unwrap();
+    for way in ways::layouts() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        for condition in ["If-None-Match: *\r\n", "If-Match: *\r\n"] {
+            assert_eq!(client.request("GET", "/none", condition).status, 404, "{way}, {condition}");
+            assert_eq!(client.request("POST", "/none", condition).status, 405, "{way}, {condition}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_this_moment_has_a_weak_tag() {
+    let root = tempfile::tempdir().unwrap();
+    let future = root.path().join("future");
+    fs::write(&future, "content").unwrap();
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    File::options().write(true).open(&future).unwrap().set_modified(tomorrow).unwrap();
+    for way in ways::layouts() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        // However late the question comes, it is early for a file of tomorrow.
+        let response = client.get("/future");
+        let tag = response.field("etag").unwrap();
+        assert!(tag.starts_with("W/\""), "{way}, {tag}");
+        let fields = format!("If-Match: {tag}\r\n");
+        assert_eq!(client.request("GET", "/future", &fields).status, 412, "{way}");
+        let fields = format!("If-None-Match: {tag}\r\n");
+        assert_eq!(client.request("GET", "/future", &fields).status, 304, "{way}");
+
+        let mut just_written = || {
+            fs::write(root.path().join("now"), "content").unwrap();
+            client.get("/now").field("etag").unwrap().starts_with("W/\"")
+        };
+        // A test that is held up asks too late, but not a thousand times in a row.
+        assert!((0..1000).any(|_| just_written()), "{way}");
+    }
+}
+
+#[test]
+fn a_later_version_has_another_tag() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("f");
+    for way in ways::layouts() {
+        write_dated(&path, "one", MODIFIED);
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        let mut tags = vec![client.settled_tag("/f")];
+        for (content, modified) in [("one", MODIFIED + 1), ("other", MODIFIED), ("two", 1)] {
+            write_dated(&path, content, modified);
+            tags.push(client.settled_tag("/f"));
+        }
+        let count = tags.len();
+        tags.sort();
+        tags.dedup();
+        assert_eq!(tags.len(), count, "{way}, {tags:?}");
+    }
+}
+
+#[test]
+fn copies_with_equal_times_have_equal_tags() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("one/deep")).unwrap();
+    let names = ["a.txt", "b.html", "deep/c"];
+    for name in names {
+        // Of this moment, with all their nanoseconds.
+        fs::write(root.path().join("one").join(name), name).unwrap();
+    }
+    let copied = Command::new("cp").args(["-pR", "one", "two"]).current_dir(root.path()).status();
+    match copied {
+        Ok(status) => assert!(status.success(), "cp: {status}"),
+        Err(error) => return println!("skipped: cp: {error}"),
+    }
+    for way in ways::layouts() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        for name in names {
+            let one = client.settled_tag(&format!("/one/{name}"));
+            let two = client.settled_tag(&format!("/two/{name}"));
+            assert_eq!(one, two, "{way}, {name}");
+        }
+    }
+}

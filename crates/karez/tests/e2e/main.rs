@@ -1,0 +1,31 @@
+//! End to end: the built binary over real sockets, on every way there is.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+#![allow(unreachable_pub, reason = "nothing of a test is reachable from outside")]
+
+mod client;
+mod conditions;
+mod deadlines;
+mod files;
+mod freshness;
+mod listing;
+mod logs;
+mod names;
+mod patience;
+mod precompressed;
+mod pressure;
+mod protocol;
+mod race;
+mod ranges;
+mod real;
+mod refused;
+mod server;
+mod stopping;
+mod ways;

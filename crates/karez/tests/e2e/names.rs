@@ -1,0 +1,326 @@
+//! From what stands in a URL to a name on the disk, and which names are served at all.
+
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::process::getuid;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use crate::server::{KAREZ, Server};
+use crate::ways::{self, Way};
+
+/// Names that mean something to a shell, to HTML or to a URL, or are not UTF-8.
+pub const ODD: &[&[u8]] = &[
+    b"two words",
+    b" ",
+    b"a?b=c",
+    b"a#b",
+    b"100%",
+    b"%41",
+    b"\"double\"",
+    b"it's",
+    b"<b>&amp;",
+    b"new\nline",
+    b"\r\x1b[1m\x7f",
+    b"back\\slash",
+    b"semi;colon:colon",
+    b"+&=",
+    b"...dots...",
+    b"http:",
+    b"-rf",
+    b"*",
+    b"\xff\xfe\x80",
+    "žluťoučký 坎儿井 🐪".as_bytes(),
+];
+
+/// Every byte as an escape.
+pub fn escaped(name: &[u8]) -> String {
+    name.iter().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// Writes a file whose content is its name.
+pub fn write_named(directory: &Path, name: &[u8]) {
+    fs::write(directory.join(OsStr::from_bytes(name)), name).unwrap();
+}
+
+#[test]
+fn any_name_can_be_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ODD {
+        write_named(root.path(), name);
+    }
+    for way in ways::layouts() {
+        let server = Server::start_with(way, root.path(), &["--log", "off", "--hidden"]);
+        let mut client = server.connect();
+        for name in ODD {
+            let response = client.get(&format!("/{}", escaped(name)));
+            assert_eq!(response.status, 200, "{way}, {}", name.escape_ascii());
+            assert_eq!(response.body, *name, "{way}");
+        }
+        for target in ["/it's", "/+&=", "/-rf", "/*", "/two%20words?%zz", "/a%3Fb=c?b=c", "/%2541"] {
+            assert_eq!(client.get(target).status, 200, "{way}, {target}");
+        }
+        assert_eq!(client.get("/a?b=c").status, 404, "{way}: the query is none of the name");
+        assert_eq!(client.get("/%41").status, 404, "{way}: decoded once, it is A");
+    }
+}
+
+/// `f` and `d/f` in a directory `root`, and `secret` beside it.
+fn ground() -> tempfile::TempDir {
+    let ground = tempfile::tempdir().unwrap();
+    fs::create_dir_all(ground.path().join("root/d")).unwrap();
+    for name in ["root/f", "root/d/f", "secret"] {
+        fs::write(ground.path().join(name), name).unwrap();
+    }
+    ground
+}
+
+#[test]
+fn paths_are_resolved_before_they_are_opened() {
+    let ground = ground();
+    let good = [
+        ("/d/f", "root/d/f"),
+        ("//d///f", "root/d/f"),
+        ("/./d/./f", "root/d/f"),
+        ("/d/../f", "root/f"),
+        ("/d/x/../../f", "root/f"),
+        ("/%64/%66", "root/d/f"),
+        ("/d/%2e%2E/f", "root/f"),
+    ];
+    let climbing = [
+        "/..", "/../", "/../secret", "/../root/f", "/d/../../secret", "/%2e%2e/secret", "/./../secret",
+        "//../secret", "/d/%2E./../secret", "/..%2fsecret", "/%2e%2e%2fsecret", "/d%2Ff", "/d%2ff",
+        "/%2f", "/f%00", "/%00", "/d/%00/f", "/%", "/f%", "/f%6", "/%zz", "/%u0066", "/f#part",
+    ];
+    let missing = [
+        "/none", "/f/", "/f/.", "/f/x", "/d/f/", "/d/none", "/F", "/d\\f", "/d%5cf", "/..%5csecret",
+        "/%252e%252e/secret", "/d/..f", "/secret",
+    ];
+    for way in ways::layouts() {
+        let server = Server::start(way, &ground.path().join("root"));
+        let mut client = server.connect();
+        for (target, content) in good {
+            let response = client.get(target);
+            assert_eq!(String::from_utf8_lossy(&response.body), content, "{way}, {target}");
+        }
+        for target in climbing {
+            assert_eq!(client.get(target).status, 400, "{way}, {target}");
+        }
+        for target in missing {
+            assert_eq!(client.get(target).status, 404, "{way}, {target}");
+        }
+        let long = "x".repeat(256);
+        assert_eq!(client.get(&format!("/{long}")).status, 404, "{way}, a name too long");
+        let deep = "x/".repeat(2100);
+        assert_eq!(client.get(&format!("/{deep}")).status, 404, "{way}, a path too long");
+    }
+}
+
+#[test]
+fn a_directory_is_asked_for_with_a_slash() {
+    let ground = ground();
+    let root = ground.path().join("root");
+    fs::create_dir(root.join("a b?\"<é")).unwrap();
+    let cases = [
+        ("/d", "/d/"),
+        ("/d?sort=size&x=%20?", "/d/?sort=size&x=%20?"),
+        ("/d?", "/d/?"),
+        ("//d", "/d/"),
+        ("/d/../d", "/d/"),
+        ("http://test/d?q", "/d/?q"),
+        ("/a%20b%3F%22%3c%C3%a9", "/a%20b%3F%22%3C%C3%A9/"),
+    ];
+    for way in ways::layouts() {
+        let server = Server::start(way, &root);
+        let mut client = server.connect();
+        for (target, location) in cases {
+            let response = client.get(target);
+            assert_eq!(response.status, 308, "{way}, {target}");
+            assert_eq!(response.field("location"), Some(location), "{way}, {target}");
+            assert_eq!(client.get(location).status, 200, "{way}, {location}");
+        }
+    }
+}
+
+#[test]
+fn dot_files_are_there_for_who_asks_for_them_to_be() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join(".git/sub")).unwrap();
+    for name in [".profile", ".git/config", ".git/sub/f", "..."] {
+        fs::write(root.path().join(name), name).unwrap();
+    }
+    let targets = ["/.profile", "/%2eprofile", "/.git/config", "/.git/", "/.git/sub/f", "/..."];
+    for way in ways::layouts() {
+        for (flags, status) in [(&["--log", "off"][..], 404), (&["--log", "off", "--hidden"], 200)] {
+            let server = Server::start_with(way, root.path(), flags);
+            let mut client = server.connect();
+            for target in targets {
+                assert_eq!(client.get(target).status, status, "{way}, {target}, {flags:?}");
+            }
+            let directory = if status == 200 { 308 } else { 404 };
+            assert_eq!(client.get("/.git").status, directory, "{way}, {flags:?}");
+        }
+    }
+}
+
+#[test]
+fn an_index_stands_for_its_directory() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["both", "start", "odd/index.html"] {
+        fs::create_dir_all(root.path().join(name)).unwrap();
+    }
+    for name in ["both/index.html", "both/start.txt", "start/start.txt"] {
+        fs::write(root.path().join(name), name).unwrap();
+    }
+    let page = |server: &Server, target: &str| {
+        let response = server.get(target);
+        assert_eq!(response.status, 200, "{target}");
+        String::from_utf8(response.body).unwrap()
+    };
+    for way in ways::layouts() {
+        let server = Server::start(way, root.path());
+        assert_eq!(page(&server, "/both/"), "both/index.html", "{way}");
+        assert!(page(&server, "/start/").contains("start.txt"), "{way}: a listing");
+        assert!(page(&server, "/odd/").contains("index.html"), "{way}: a listing");
+
+        let flags = ["--log", "off", "--index", "start.txt"];
+        let server = Server::start_with(way, root.path(), &flags);
+        assert_eq!(page(&server, "/both/"), "both/start.txt", "{way}");
+        assert_eq!(page(&server, "/start/"), "start/start.txt", "{way}");
+
+        let server = Server::start_with(way, root.path(), &["--log", "off", "--no-listing"]);
+        assert_eq!(page(&server, "/both/"), "both/index.html", "{way}");
+        assert_eq!(page(&server, "/start/start.txt"), "start/start.txt", "{way}");
+        for target in ["/", "/start/", "/odd/"] {
+            assert_eq!(server.get(target).status, 403, "{way}, {target}");
+        }
+    }
+}
+
+#[test]
+fn links_are_followed_as_long_as_they_stay_inside() {
+    let ground = ground();
+    let root = ground.path().join("root");
+    let absolute = root.join("f");
+    let links: [(&str, &Path, u16); 13] = [
+        ("file", Path::new("f"), 200),
+        ("d/up", Path::new("../f"), 200),
+        ("around", Path::new("d/../d/./f"), 200),
+        ("chain", Path::new("file"), 200),
+        ("directory", Path::new("d"), 308),
+        ("directory/f2", Path::new("f"), 200),
+        ("out", Path::new("../secret"), 404),
+        ("out-and-in", Path::new("../root/f"), 404),
+        ("absolute", &absolute, 404),
+        ("passwd", Path::new("/etc/passwd"), 404),
+        ("parent", Path::new(".."), 404),
+        ("dangling", Path::new("none"), 404),
+        ("loop", Path::new("loop"), 404),
+    ];
+    for (name, target, _) in links {
+        symlink(target, root.join(name)).unwrap();
+    }
+    for way in ways::layouts() {
+        let server = Server::start(way, &root);
+        let mut client = server.connect();
+        for (name, _, status) in links {
+            let response = client.get(&format!("/{name}"));
+            assert_eq!(response.status, status, "{way}, {name}");
+            let served = String::from_utf8_lossy(&response.body).starts_with("root/");
+            assert_eq!(served, status == 200, "{way}, {name}");
+        }
+        assert_eq!(client.get("/directory/f").body, b"root/d/f", "{way}");
+        assert_eq!(client.get("/parent/secret").status, 404, "{way}");
+        assert_eq!(client.get("/parent/").status, 404, "{way}");
+    }
+}
+
+#[test]
+fn what_is_neither_file_nor_directory_is_missing() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name| root.path().join(name);
+    fs::write(path("f"), "content").unwrap();
+    let mode = Mode::from_raw_mode(0o666);
+    mknodat(CWD, path("fifo"), FileType::Fifo, mode, 0).unwrap();
+    let _socket = UnixListener::bind(path("socket")).unwrap();
+    let mut targets = vec!["/fifo", "/socket"];
+    // The numbers of /dev/null; only root may make a node.
+    match mknodat(CWD, path("null"), FileType::CharacterDevice, mode, makedev(1, 3)) {
+        Ok(()) => targets.push("/null"),
+        Err(errno) => println!("skipped: a device in the tree: mknod: {errno}"),
+    }
+    for way in ways::layouts() {
+        let server = Server::start(way, root.path());
+        let (mut one, mut other) = (server.connect(), server.connect());
+        for target in &targets {
+            assert_eq!(one.get(target).status, 404, "{way}, {target}");
+            assert_eq!(one.request("HEAD", target, "").status, 404, "{way}, {target}");
+            assert_eq!(other.get("/f").body, b"content", "{way}, beside {target}");
+        }
+    }
+}
+
+/// Somebody who owns nothing.
+const NOBODY: u32 = 65534;
+
+#[test]
+fn what_may_not_be_read_is_forbidden() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name| root.path().join(name);
+    let allow = |name, mode| fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
+    fs::create_dir(path("closed")).unwrap();
+    fs::create_dir(path("through")).unwrap();
+    for name in ["f", "unreadable", "closed/f", "through/f"] {
+        fs::write(path(name), "content").unwrap();
+    }
+    for (name, mode) in [(".", 0o755), ("unreadable", 0), ("closed", 0), ("through", 0o711)] {
+        allow(name, mode);
+    }
+    if let Err(why) = as_nobody().arg("--version").output() {
+        return println!("skipped: the program may not be run by others: {why}");
+    }
+    for way in ways::layouts() {
+        let server = start_as_nobody(way, root.path());
+        let mut client = server.connect();
+        for (target, status) in [
+            ("/f", 200),
+            ("/unreadable", 403),
+            ("/closed/f", 403),
+            ("/closed/", 403),
+            ("/closed", 308),
+            ("/through/f", 200),
+            ("/through/none", 404),
+        ] {
+            assert_eq!(client.get(target).status, status, "{way}, {target}");
+        }
+        if getuid().is_root() {
+            // Without root to start from, the server runs as the owner, who may read it.
+            assert_eq!(client.get("/through/").status, 403, "{way}");
+            assert_eq!(client.get("/through").status, 308, "{way}");
+        }
+    }
+    // Else they cannot be removed.
+    allow("closed", 0o700);
+    allow("through", 0o700);
+}
+
+/// The program as somebody who is not root.
+fn as_nobody() -> Command {
+    let mut command = Command::new(KAREZ);
+    if getuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+fn start_as_nobody(way: Way, root: &Path) -> Server {
+    let mut command = as_nobody();
+    command.arg("serve").arg(root).args(way.flags());
+    command.args(["--listen", "127.0.0.1:0", "--log", "off"]);
+    Server::spawn(command)
+}

@@ -1,0 +1,185 @@
+//! Files that lie compressed beside the plain ones (RFC 9110 §12.5.3).
+//!
+//! What they hold is not compressed at all: the server sends it as it is, so a name will do.
+
+use std::collections::HashSet;
+use std::fs;
+
+use crate::client::{Client, Response};
+use crate::files::write_dated;
+use crate::server::Server;
+use crate::ways;
+
+const OLD: u64 = 1_500_000_000;
+const NEW: u64 = 1_600_000_000;
+
+fn root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let write = |name: &str, modified| {
+        write_dated(&root.path().join(name), format!("this is {name}"), modified);
+    };
+    for name in ["page.html", "page.html.zst", "page.html.br", "page.html.gz"] {
+        write(name, NEW);
+    }
+    for name in ["style.css", "style.css.br", "style.css.gz", "plain.txt", "index.html"] {
+        write(name, OLD);
+    }
+    write("index.html.gz", NEW);
+    // Left behind by a forgotten build, and a newer one beside it.
+    write("stale.js", NEW);
+    write("stale.js.br", OLD);
+    write("stale.js.gz", NEW);
+    write("odd.txt", OLD);
+    fs::create_dir(root.path().join("odd.txt.gz")).unwrap();
+    root
+}
+
+fn ask(client: &mut Client, target: &str, accepted: &str) -> Response {
+    client.request("GET", target, &format!("Accept-Encoding: {accepted}\r\n"))
+}
+
+fn assert_sent(response: &Response, name: &str, coding: Option<&str>, what: &str) {
+    assert_eq!(response.status, 200, "{what}");
+    assert_eq!(response.field("content-encoding"), coding, "{what}");
+    assert_eq!(response.field("vary"), Some("Accept-Encoding"), "{what}");
+    assert_eq!(String::from_utf8_lossy(&response.body), format!("this is {name}"), "{what}");
+}
+
+#[test]
+fn the_client_chooses_by_weight_and_the_server_among_equals() {
+    let root = root();
+    let page = [
+        ("gzip", "gzip"),
+        ("br", "br"),
+        ("zstd", "zstd"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip,br", "br"),
+        ("zstd;q=0.4, br;q=0.5, gzip;q=0.7", "gzip"),
+        ("gzip;q=1.0, br;q=0.999", "gzip"),
+        ("br;q=0, gzip;q=0.001", "gzip"),
+        ("*", "zstd"),
+        ("*;q=0, gzip", "gzip"),
+        ("zstd;q=0, *;q=0.5", "br"),
+        ("GZip", "gzip"),
+        ("x-gzip", "gzip"),
+        ("identity;q=0.5, gzip;q=0.5", "gzip"),
+        ("identity;q=0, br", "br"),
+        ("br;q=nonsense, gzip", "gzip"),
+        ("deflate, identity", ""),
+        ("identity", ""),
+        ("", ""),
+        ("gzip;q=0", ""),
+        ("gzip;q=0.5, identity;q=0.8", ""),
+        ("*;q=0", ""),
+        ("gzipped", ""),
+    ];
+    for way in ways::all() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        for (accepted, coding) in page {
+            let response = ask(&mut client, "/page.html", accepted);
+            let (name, coding) = match coding {
+                "" => ("page.html", None),
+                "zstd" => ("page.html.zst", Some(coding)),
+                "br" => ("page.html.br", Some(coding)),
+                _ => ("page.html.gz", Some(coding)),
+            };
+            let what = format!("{way}, {accepted:?}");
+            assert_sent(&response, name, coding, &what);
+            assert_eq!(response.field("content-type"), Some("text/html; charset=utf-8"), "{what}");
+        }
+        // Two lines are one list; no line at all asks for the plain file.
+        let two = "Accept-Encoding: gzip;q=0.5\r\nAccept-Encoding: br\r\n";
+        let response = client.request("GET", "/page.html", two);
+        assert_sent(&response, "page.html.br", Some("br"), &format!("{way}, two lines"));
+        let response = client.get("/page.html");
+        assert_sent(&response, "page.html", None, &format!("{way}, no line"));
+    }
+}
+
+#[test]
+fn what_is_not_there_or_older_is_passed_over() {
+    let root = root();
+    let cases = [
+        ("/style.css", "zstd, gzip", "style.css.gz", Some("gzip"), "text/css; charset=utf-8"),
+        ("/style.css", "zstd", "style.css", None, "text/css; charset=utf-8"),
+        ("/plain.txt", "*", "plain.txt", None, "text/plain; charset=utf-8"),
+        ("/stale.js", "br", "stale.js", None, "text/javascript; charset=utf-8"),
+        ("/stale.js", "br, gzip;q=0.1", "stale.js.gz", Some("gzip"), "text/javascript; charset=utf-8"),
+        ("/odd.txt", "gzip", "odd.txt", None, "text/plain; charset=utf-8"),
+        ("/", "gzip", "index.html.gz", Some("gzip"), "text/html; charset=utf-8"),
+        // Asked for by its own name it is a file like any other.
+        ("/page.html.gz", "gzip, br", "page.html.gz", None, "application/gzip"),
+    ];
+    for way in ways::layouts() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        // Twice: the second time the files are held open.
+        for (target, accepted, name, coding, content_type) in cases.into_iter().chain(cases) {
+            let what = format!("{way}, {target}, {accepted}");
+            let response = ask(&mut client, target, accepted);
+            assert_sent(&response, name, coding, &what);
+            assert_eq!(response.field("content-type"), Some(content_type), "{what}");
+        }
+    }
+}
+
+#[test]
+fn each_coding_has_its_own_tag() {
+    let root = root();
+    for way in ways::layouts() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        let mut tags = HashSet::new();
+        for (coding, target) in [("identity", ""), ("zstd", ".zst"), ("br", ".br"), ("gzip", ".gz")] {
+            client.settled_tag(&format!("/page.html{target}"));
+            let response = ask(&mut client, "/page.html", coding);
+            let tag = response.field("etag").unwrap().to_owned();
+            // It is known under the coding that it came in, and under no other.
+            for accepted in ["identity", "zstd", "br", "gzip"] {
+                let fields = format!("Accept-Encoding: {accepted}\r\nIf-None-Match: {tag}\r\n");
+                let response = client.request("GET", "/page.html", &fields);
+                let expected = if accepted == coding { 304 } else { 200 };
+                assert_eq!(response.status, expected, "{way}, {tag} of {coding}, {accepted}");
+                assert_eq!(response.field("vary"), Some("Accept-Encoding"), "{way}, {accepted}");
+            }
+            assert!(tags.insert(tag), "{way}, {coding}");
+        }
+    }
+}
+
+#[test]
+fn a_range_is_one_of_the_coded_bytes() {
+    let root = root();
+    for way in ways::all() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        let fields = "Accept-Encoding: gzip\r\nRange: bytes=8-\r\n";
+        let response = client.request("GET", "/page.html", fields);
+        assert_eq!(response.status, 206, "{way}");
+        assert_eq!(response.body, b"page.html.gz", "{way}");
+        assert_eq!(response.field("content-range"), Some("bytes 8-19/20"), "{way}");
+        assert_eq!(response.field("content-encoding"), Some("gzip"), "{way}");
+        assert_eq!(response.field("vary"), Some("Accept-Encoding"), "{way}");
+    }
+}
+
+#[test]
+fn a_coded_file_comes_and_goes_at_once() {
+    for way in ways::layouts() {
+        let root = root();
+        let coded = root.path().join("plain.txt.gz");
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        for turn in 0..3 {
+            let what = format!("{way}, turn {turn}");
+            let response = ask(&mut client, "/plain.txt", "gzip");
+            assert_sent(&response, "plain.txt", None, &what);
+            write_dated(&coded, "this is plain.txt.gz", NEW);
+            client.settled_tag("/plain.txt.gz");
+            let response = ask(&mut client, "/plain.txt", "gzip");
+            assert_sent(&response, "plain.txt.gz", Some("gzip"), &what);
+            fs::remove_file(&coded).unwrap();
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A server under test: the built binary, started on a port of its own and ended with its value.
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::patience::{PATIENCE, Patient, is_readable};
+use crate::ways::Way;
+
+/// The program under test.
+pub const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    /// What it says on standard error after its first line.
+    pub stderr: BufReader<Patient<ChildStderr>>,
+    pub stdout: Option<ChildStdout>,
+}
+
+impl Server {
+    /// Serves `root` in this way on a free port of 127.0.0.1, without an access log.
+    pub fn start(way: Way, root: &Path) -> Self {
+        Self::start_with(way, root, &["--log", "off"])
+    }
+
+    /// The same with more flags. Waits until it says where it listens.
+    pub fn start_with(way: Way, root: &Path, flags: &[&str]) -> Self {
+        Self::start_under(&[] as &[&str], way, root, flags)
+    }
+
+    /// The same behind a command that runs another, such as strace.
+    pub fn start_under(
+        prefix: &[impl AsRef<OsStr>],
+        way: Way,
+        root: &Path,
+        flags: &[&str],
+    ) -> Self {
+        let words = prefix.iter().map(AsRef::as_ref).chain([OsStr::new(KAREZ)]);
+        let words: Vec<_> = words.collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("serve").arg(root).args(way.flags());
+        command.args(["--listen", "127.0.0.1:0"]).args(flags);
+        Self::spawn(command)
+    }
+
+    /// Runs a command that starts the program, and waits until it says where it listens.
+    pub fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut stderr = BufReader::new(Patient(child.stderr.take().unwrap()));
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        let url = line.split("http://").nth(1).unwrap_or_else(|| panic!("no URL in {line:?}"));
+        let address = url.split('/').next().unwrap().parse().unwrap();
+        let stdout = child.stdout.take();
+        Self { child, address, stderr, stdout }
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One request on a connection of its own.
+    pub fn get(&self, target: &str) -> crate::client::Response {
+        self.connect().get(target)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.process(), signal).unwrap();
+    }
+
+    pub fn process(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap()).unwrap()
+    }
+
+    /// Whether it ends within this time.
+    fn ends_within(&self, time: Duration) -> bool {
+        let process = pidfd_open(self.process(), PidfdFlags::empty()).unwrap();
+        is_readable(&process, time)
+    }
+
+    /// Looks again and again until the condition holds. The server has to live meanwhile.
+    pub fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !condition() {
+            assert!(start.elapsed() < PATIENCE, "never: {what}");
+            assert!(!self.ends_within(Duration::from_millis(5)), "it ended before: {what}");
+        }
+    }
+
+    /// The numbers of its open descriptors.
+    pub fn descriptors(&self) -> Vec<u64> {
+        let directory = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        let names = directory.map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.to_str().unwrap().parse().unwrap()).collect()
+    }
+
+    /// Waits for its end. What it still said on standard error comes with it.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        assert!(self.ends_within(PATIENCE), "it does not end");
+        let status = self.child.wait().unwrap();
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).unwrap();
+        (status, rest)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Gone already, if the test has ended it.
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}

@@ -1,0 +1,277 @@
+//! Answers: from what was asked and what was found to a head and an outbox.
+//!
+//! Nothing here sends or reads: a file goes into the outbox as a transfer. The order of decisions
+//! is that of RFC 9110 §13.2: conditions, then ranges, then the whole.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use karez_http::condition::{self, Outcome};
+use karez_http::{ALLOW, Method};
+use karez_http::multipart::{self, Multipart};
+use karez_http::range::{self, ByteRange, Selection};
+use karez_http::Field;
+use karez_http::Version;
+use karez_http::Request;
+use karez_http::Head;
+use karez_http::Status;
+use karez_transfer::{Outbox, Transfer, Via};
+
+use crate::clock;
+use crate::site::OpenFile;
+
+/// What the connection does behind an answer (RFC 9112 §9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// Goes on, which HTTP/1.1 takes for granted.
+    Stays,
+    /// Goes on, which has to be said to an HTTP/1.0 client.
+    StaysSaying,
+    /// Closes.
+    Closes,
+}
+
+impl Persistence {
+    /// What the request allows and the server wants.
+    pub(crate) fn of(request: &Request, stopping: bool) -> Self {
+        if stopping || !request.persistent() {
+            Self::Closes
+        } else if request.version() == Version::Http10 {
+            Self::StaysSaying
+        } else {
+            Self::Stays
+        }
+    }
+}
+
+/// An answer, ready to go.
+pub(crate) struct Answer {
+    pub(crate) status: Status,
+    pub(crate) outbox: Outbox,
+    /// How many bytes of the outbox are head.
+    pub(crate) head: u64,
+}
+
+/// How answers to one request are given.
+pub(crate) struct Answering<'a> {
+    /// `None`: what came was no request.
+    pub(crate) request: Option<&'a Request>,
+    pub(crate) persistence: Persistence,
+    pub(crate) via: Via,
+}
+
+impl Answering<'_> {
+    /// A file, or what the conditions and ranges of the request make of it.
+    pub(crate) fn file(&self, file: &Arc<OpenFile>) -> Answer {
+        let Some(request) = self.request else { return self.plain(Status::InternalServerError, "") };
+        match condition::evaluate(request, file.etag(), file.last_modified()) {
+            Outcome::PreconditionFailed => {
+                return self.plain(Status::PreconditionFailed, "the file is not the one you know");
+            }
+            Outcome::NotModified => return self.not_modified(file),
+            Outcome::Proceed => {}
+        }
+        match self.selection(request, file) {
+            Selection::Whole => self.whole(file),
+            Selection::One(range) => self.part(file, range),
+            Selection::Many(ranges) => self.parts(file, &ranges).unwrap_or_else(|| self.whole(file)),
+            Selection::Unsatisfiable => self.unsatisfiable(file),
+        }
+    }
+
+    /// The head of a listing whose length nobody knows yet, and its first bytes will follow.
+    pub(crate) fn listing(&self, content_type: &str, chunked: bool) -> Answer {
+        let mut out = Vec::with_capacity(512);
+        let mut head = self.begin(&mut out, Status::Ok);
+        head.field("Content-Type", content_type.as_bytes());
+        head.field("Vary", b"Accept");
+        head.field("Cache-Control", b"no-cache");
+        if chunked {
+            head.field("Transfer-Encoding", b"chunked");
+        }
+        head.end();
+        Answer::of(Status::Ok, out)
+    }
+
+    /// To the same name with a slash behind it.
+    pub(crate) fn redirect(&self, location: &[u8]) -> Answer {
+        self.with_text(Status::PermanentRedirect, "it is a directory", |head| {
+            head.field("Location", location);
+        })
+    }
+
+    /// The methods that there are.
+    pub(crate) fn options(&self) -> Answer {
+        let mut out = Vec::with_capacity(256);
+        let mut head = self.begin(&mut out, Status::NoContent);
+        head.field("Allow", ALLOW.as_bytes());
+        head.end();
+        Answer::of(Status::NoContent, out)
+    }
+
+    /// A method that there is, but not here.
+    pub(crate) fn not_allowed(&self) -> Answer {
+        self.with_text(Status::MethodNotAllowed, "files can only be fetched here", |head| {
+            head.field("Allow", ALLOW.as_bytes());
+        })
+    }
+
+    /// A status and a sentence.
+    pub(crate) fn plain(&self, status: Status, why: &str) -> Answer {
+        self.with_text(status, why, |_| {})
+    }
+
+    fn with_text(&self, status: Status, why: &str, fields: impl FnOnce(&mut Head<'_>)) -> Answer {
+        let text = match why {
+            "" => format!("{} {}\n", status.code(), status.reason()),
+            why => format!("{} {}: {why}\n", status.code(), status.reason()),
+        };
+        let mut out = Vec::with_capacity(512);
+        let mut head = self.begin(&mut out, status);
+        fields(&mut head);
+        head.field("Content-Type", b"text/plain; charset=utf-8");
+        head.number("Content-Length", text.len() as u64);
+        head.end();
+        let mut answer = Answer::of(status, out);
+        if self.sends_body() {
+            answer.outbox.push_bytes(text.into_bytes());
+        }
+        answer
+    }
+
+    fn selection(&self, request: &Request, file: &OpenFile) -> Selection {
+        match request.value(Field::Range) {
+            // Ranges are defined for GET alone (RFC 9110 §14.2).
+            Some(value) if request.method() == Method::Get => {
+                let now = clock::now().unix;
+                if condition::if_range(request, file.etag(), file.last_modified(), now) {
+                    range::select(value, file.size())
+                } else {
+                    Selection::Whole
+                }
+            }
+            _ => Selection::Whole,
+        }
+    }
+
+    fn whole(&self, file: &Arc<OpenFile>) -> Answer {
+        let mut out = Vec::with_capacity(512);
+        let mut head = self.begin(&mut out, Status::Ok);
+        head.number("Content-Length", file.size());
+        describe(&mut head, file.lines());
+        head.end();
+        let mut answer = Answer::of(Status::Ok, out);
+        if self.sends_body() {
+            answer.outbox.push_file(self.transfer(file, 0, file.size()));
+        }
+        answer
+    }
+
+    fn part(&self, file: &Arc<OpenFile>, part: ByteRange) -> Answer {
+        let mut out = Vec::with_capacity(512);
+        let mut head = self.begin(&mut out, Status::PartialContent);
+        head.number("Content-Length", part.length);
+        let mut content_range = Vec::with_capacity(64);
+        multipart::content_range(part, file.size(), &mut content_range);
+        head.field("Content-Range", &content_range);
+        describe(&mut head, file.lines());
+        head.end();
+        let mut answer = Answer::of(Status::PartialContent, out);
+        answer.outbox.push_file(self.transfer(file, part.start, part.length));
+        answer
+    }
+
+    /// Several ranges, each part by the via like any part of a file; `None` if that would send
+    /// more than the file has.
+    fn parts(&self, file: &Arc<OpenFile>, ranges: &[ByteRange]) -> Option<Answer> {
+        let boundary = boundary();
+        let whole = Multipart::new(ranges, file.size(), content_type_of(file), &boundary);
+        if whole.length() > file.size() {
+            return None;
+        }
+        let mut out = Vec::with_capacity(512);
+        let mut head = self.begin(&mut out, Status::PartialContent);
+        head.number("Content-Length", whole.length());
+        let mut content_type = Vec::with_capacity(80);
+        multipart::content_type(&boundary, &mut content_type);
+        head.field("Content-Type", &content_type);
+        describe(&mut head, file.lines_without_type());
+        head.end();
+        let mut answer = Answer::of(Status::PartialContent, out);
+        let (parts, tail) = whole.into_parts();
+        for (part_head, range) in parts {
+            answer.outbox.push_bytes(part_head);
+            answer.outbox.push_file(self.transfer(file, range.start, range.length));
+        }
+        answer.outbox.push_bytes(tail);
+        Some(answer)
+    }
+
+    fn unsatisfiable(&self, file: &OpenFile) -> Answer {
+        let mut content_range = Vec::with_capacity(32);
+        multipart::content_range_unsatisfied(file.size(), &mut content_range);
+        self.with_text(Status::RangeNotSatisfiable, "the file is shorter", |head| {
+            head.field("Content-Range", &content_range);
+        })
+    }
+
+    fn not_modified(&self, file: &OpenFile) -> Answer {
+        let mut out = Vec::with_capacity(512);
+        let mut head = self.begin(&mut out, Status::NotModified);
+        head.raw(file.validator_lines());
+        head.field("Vary", b"Accept-Encoding");
+        head.end();
+        Answer::of(Status::NotModified, out)
+    }
+
+    /// The fields that every answer has.
+    fn begin<'a>(&self, out: &'a mut Vec<u8>, status: Status) -> Head<'a> {
+        let mut head = Head::new(out, status);
+        head.raw(b"Server: karez\r\n");
+        head.field("Date", &clock::now().http);
+        head.raw(match self.persistence {
+            Persistence::Stays => b"",
+            Persistence::StaysSaying => b"Connection: keep-alive\r\n",
+            Persistence::Closes => b"Connection: close\r\n",
+        });
+        head.raw(b"X-Content-Type-Options: nosniff\r\n");
+        head
+    }
+
+    fn sends_body(&self) -> bool {
+        self.request.is_none_or(|request| request.method() != Method::Head)
+    }
+
+    fn transfer(&self, file: &Arc<OpenFile>, start: u64, length: u64) -> Transfer {
+        Transfer::new(Arc::clone(file) as _, start..start + length, self.via)
+    }
+}
+
+impl Answer {
+    fn of(status: Status, head: Vec<u8>) -> Self {
+        Self { status, head: head.len() as u64, outbox: Outbox::from(head) }
+    }
+}
+
+/// What the file says of itself, and what every answer with content of a file says.
+fn describe(head: &mut Head<'_>, lines: &[u8]) {
+    head.raw(lines);
+    head.raw(b"Accept-Ranges: bytes\r\nVary: Accept-Encoding\r\n");
+}
+
+/// A delimiter that a file cannot contain but by a chance of 2⁻¹²⁸ (RFC 2046 §5.1.1).
+fn boundary() -> String {
+    let random = || RandomState::new().hash_one(0);
+    format!("{:016x}{:016x}", random(), random())
+}
+
+fn content_type_of(file: &OpenFile) -> &str {
+    let line = std::str::from_utf8(file.type_line()).unwrap_or_default();
+    line.trim_end().strip_prefix("Content-Type: ").unwrap_or_default()
+}
+
+impl std::os::fd::AsFd for OpenFile {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd()
+    }
+}

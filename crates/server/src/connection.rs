@@ -1,0 +1,301 @@
+//! One HTTP connection: the task that turns what the peer sent into wishes.
+//!
+//! It reads a request, has a job find the file, sends the answer, and begins again. It makes no
+//! call itself, so it is the same on every model. One exchange is open at a time: pipelined
+//! requests wait in the decoder and are answered in their order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use karez_http::{Decoder, Limits, Refusal, Request, Status, response, target};
+use karez_reactor::{Event, Obstacle, Peer, Task, Want};
+use karez_transfer::Outbox;
+
+use crate::answer::{Answer, Answering, Persistence};
+use crate::exchange::Exchange;
+use crate::job::{SiteAnswer, SiteJob};
+use crate::plan::{Plan, query};
+use crate::service::Shared;
+use crate::site::{Found, Listing, ListingStep, Wanted};
+
+/// After the last answer: how long the peer may take to notice.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A connection between its first byte and its last.
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    peer: Peer,
+    decoder: Decoder,
+    wish: Want<SiteJob>,
+    exchange: Option<Exchange>,
+    /// When the head that has begun must be complete.
+    head_due: Option<Instant>,
+    /// FIN sent: what still comes is thrown away until then.
+    lingers_until: Option<Instant>,
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>, peer: Peer, now: Instant) -> Self {
+        let until = now + shared.patience.head;
+        Self {
+            shared,
+            peer,
+            decoder: Decoder::new(Limits::default()),
+            wish: Want::Receive { until, idle: true },
+            exchange: None,
+            head_due: None,
+            lingers_until: None,
+        }
+    }
+}
+
+impl Task for Connection {
+    type Job = SiteJob;
+
+    fn want(&mut self) -> Want<SiteJob> {
+        std::mem::replace(&mut self.wish, Want::Close)
+    }
+
+    fn hear(&mut self, event: Event<'_, SiteAnswer>, now: Instant) {
+        // Whatever is not answered by a new wish closes the connection.
+        match event {
+            Event::Received(bytes) => self.received(bytes, now),
+            Event::TimedOut => self.timed_out(now),
+            Event::PeerClosed | Event::Failed(_) => {}
+            Event::Sent(outbox) => self.sent(&outbox, now),
+            Event::Unsent(outbox, obstacle) => self.unsent(&outbox, &obstacle, now),
+            Event::Worked(SiteAnswer::Found { found, wanted }) => self.found(found, &wanted),
+            Event::Worked(SiteAnswer::Listed { step, listing }) => match step {
+                Ok(step) => self.listed(step, listing, now),
+                Err(error) => self.listing_failed(&error, now),
+            },
+            Event::Finished => {
+                self.lingers_until = Some(now + LINGER);
+                self.linger();
+            }
+        }
+    }
+}
+
+/// Between requests.
+impl Connection {
+    fn received(&mut self, bytes: &[u8], now: Instant) {
+        if self.lingers_until.is_some() {
+            return self.linger();
+        }
+        self.decoder.push(bytes);
+        self.next_request(now);
+    }
+
+    /// Throws away what still comes, until the peer has seen our FIN and closes.
+    fn linger(&mut self) {
+        if let Some(until) = self.lingers_until {
+            self.wish = Want::Receive { until, idle: true };
+        }
+    }
+
+    fn next_request(&mut self, now: Instant) {
+        match self.decoder.next() {
+            Ok(Some(request)) => self.begin(request, now),
+            Ok(None) => self.receive_more(now),
+            Err(refusal) => self.refuse(refusal, now),
+        }
+    }
+
+    fn receive_more(&mut self, now: Instant) {
+        let patience = &self.shared.patience;
+        let idle = self.decoder.is_empty();
+        let until = if idle {
+            self.head_due = None;
+            now + patience.idle
+        } else {
+            *self.head_due.get_or_insert(now + patience.head)
+        };
+        self.wish = Want::Receive { until, idle };
+    }
+
+    fn timed_out(&mut self, now: Instant) {
+        if self.lingers_until.is_none() && !self.decoder.is_empty() {
+            let refusal = Refusal {
+                status: Status::RequestTimeout,
+                reason: "the request did not arrive in time",
+                request_line: Vec::new(),
+            };
+            self.refuse(refusal, now);
+        }
+    }
+}
+
+/// One exchange.
+impl Connection {
+    fn begin(&mut self, request: Request, now: Instant) {
+        self.head_due = None;
+        let persistence = Persistence::of(&request, self.shared.stop.has_begun());
+        let plan = Plan::of(&request);
+        self.exchange = Some(Exchange::new(Ok(request), persistence, now));
+        match plan {
+            Plan::Find(wanted) => {
+                let site = Arc::clone(&self.shared.site);
+                self.wish = Want::Work(SiteJob::Find { site, wanted });
+            }
+            Plan::Options => self.answer(|answering| answering.options()),
+            Plan::NotAllowed => self.answer(|answering| answering.not_allowed()),
+            Plan::Refuse(status, why) => self.answer(|answering| answering.plain(status, why)),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal, now: Instant) {
+        let Refusal { status, reason, .. } = refusal;
+        self.exchange = Some(Exchange::new(Err(refusal), Persistence::Closes, now));
+        self.answer(|answering| answering.plain(status, reason));
+    }
+
+    fn found(&mut self, found: Found, wanted: &Wanted) {
+        match found {
+            Found::File { file, .. } => self.answer(|answering| answering.file(&file)),
+            Found::MissingSlash => self.redirect(wanted),
+            Found::Directory(listing) => self.begin_listing(listing),
+            Found::ListingForbidden => self.answer(|answering| {
+                answering.plain(Status::Forbidden, "directories are not listed here")
+            }),
+            Found::Missing => self.answer(|answering| answering.plain(Status::NotFound, "")),
+            Found::Denied => self.answer(|answering| answering.plain(Status::Forbidden, "")),
+            Found::Busy => self.answer(|answering| {
+                answering.plain(Status::ServiceUnavailable, "no descriptor is free, try again")
+            }),
+            Found::Failed(error) => {
+                self.shared.notice(&error.to_string());
+                self.answer(|answering| answering.plain(Status::InternalServerError, ""));
+            }
+        }
+    }
+
+    fn redirect(&mut self, wanted: &Wanted) {
+        let mut location = b"/".to_vec();
+        target::encode_path(&wanted.path, &mut location);
+        location.push(b'/');
+        let request = self.exchange.as_ref().and_then(Exchange::request);
+        if let Some(query) = request.and_then(|request| query(request.target())) {
+            location.push(b'?');
+            location.extend_from_slice(query);
+        }
+        self.answer(|answering| answering.redirect(&location));
+    }
+
+    fn answer(&mut self, give: impl FnOnce(&Answering<'_>) -> Answer) {
+        let Some(exchange) = &mut self.exchange else { return };
+        let outbox = exchange.answer(self.shared.via, give);
+        self.send(outbox);
+    }
+
+    fn send(&mut self, outbox: Outbox) {
+        self.wish = Want::Send { outbox, stall: self.shared.patience.send };
+    }
+
+    fn sent(&mut self, outbox: &Outbox, now: Instant) {
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.count(outbox);
+        if let Some(listing) = exchange.listing.take() {
+            self.wish = Want::Work(SiteJob::List { listing });
+        } else {
+            self.end_exchange(now);
+        }
+    }
+
+    fn end_exchange(&mut self, now: Instant) {
+        let Some(exchange) = self.close_exchange(now) else { return };
+        if exchange.persistence != Persistence::Closes {
+            self.next_request(now);
+        } else if !exchange.peer_closes() {
+            // It may be sending still, and a reset would take the answer with it.
+            self.wish = Want::Finish;
+        }
+    }
+
+    fn unsent(&mut self, outbox: &Outbox, obstacle: &Obstacle, now: Instant) {
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.count(outbox);
+        let what = exchange.request_line().escape_ascii().to_string();
+        match obstacle {
+            Obstacle::Truncated { missing } => {
+                self.shared.notice(&format!(
+                    "\"{what}\": the file became shorter while it was sent; {missing} bytes are \
+                     missing, connection closed"
+                ));
+                // What there was shall arrive, so no reset.
+                self.wish = Want::Finish;
+            }
+            Obstacle::Failed(error) if is_ours(error) => {
+                self.shared.notice(&format!("\"{what}\": send: {error}"));
+            }
+            // The peer left or sleeps: its affair.
+            Obstacle::Failed(_) | Obstacle::TimedOut => {}
+        }
+        self.close_exchange(now);
+    }
+
+    /// Logs the exchange.
+    fn close_exchange(&mut self, now: Instant) -> Option<Exchange> {
+        let exchange = self.exchange.take()?;
+        if let Some(access) = &self.shared.access {
+            exchange.log(access, self.peer, now);
+        }
+        Some(exchange)
+    }
+}
+
+/// Listings: a job renders some entries, they are sent, and so on.
+impl Connection {
+    fn begin_listing(&mut self, listing: Box<Listing>) {
+        let Some(exchange) = &mut self.exchange else { return };
+        if exchange.is_http10() {
+            // No length and no chunks: the end of the connection is the end of the listing.
+            exchange.persistence = Persistence::Closes;
+        }
+        let chunked = !exchange.is_http10();
+        let content_type = listing.content_type();
+        if !exchange.is_head() {
+            exchange.listing = Some(listing);
+        }
+        self.answer(|answering| answering.listing(content_type, chunked));
+    }
+
+    fn listed(&mut self, step: ListingStep, listing: Box<Listing>, now: Instant) {
+        let Some(exchange) = &mut self.exchange else { return };
+        let http10 = exchange.is_http10();
+        match step {
+            ListingStep::Working => self.wish = Want::Work(SiteJob::List { listing }),
+            ListingStep::Chunk(bytes) => {
+                exchange.listing = Some(listing);
+                self.send(Outbox::from(if http10 { bytes } else { chunk(&bytes) }));
+            }
+            ListingStep::Done if http10 => self.end_exchange(now),
+            ListingStep::Done => {
+                let mut end = Vec::new();
+                response::last_chunk(&mut end);
+                self.send(Outbox::from(end));
+            }
+        }
+    }
+
+    /// The head is out, so the only way to say it is to stop in the middle.
+    fn listing_failed(&mut self, error: &std::io::Error, now: Instant) {
+        self.shared.notice(&error.to_string());
+        self.close_exchange(now);
+    }
+}
+
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 16);
+    response::chunk(&mut out, bytes);
+    out
+}
+
+/// Whether an error of sending has its cause on our side of the socket.
+fn is_ours(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
+    !matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut
+    )
+}

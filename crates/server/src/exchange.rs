@@ -1,0 +1,94 @@
+//! An exchange: one request and what has become of its answer.
+
+use std::time::Instant;
+
+use karez_http::{Method, Refusal, Request, Status, Version};
+use karez_reactor::Peer;
+use karez_transfer::{Outbox, Via};
+
+use crate::access::{AccessLog, Entry};
+use crate::answer::{Answer, Answering, Persistence};
+use crate::clock;
+use crate::site::Listing;
+
+/// One request and what has become of its answer.
+pub(crate) struct Exchange {
+    /// What was asked, if it was a request.
+    request: Result<Request, Refusal>,
+    pub(crate) persistence: Persistence,
+    /// A listing of which more is to come.
+    pub(crate) listing: Option<Box<Listing>>,
+    begun: Instant,
+    status: Status,
+    /// Bytes of head that are to go.
+    head: u64,
+    /// Bytes that went, head and body.
+    moved: u64,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        request: Result<Request, Refusal>,
+        persistence: Persistence,
+        begun: Instant,
+    ) -> Self {
+        let status = Status::InternalServerError;
+        Self { request, persistence, listing: None, begun, status, head: 0, moved: 0 }
+    }
+
+    /// Gives the answer; what is to be sent comes back.
+    pub(crate) fn answer(
+        &mut self,
+        via: Via,
+        give: impl FnOnce(&Answering<'_>) -> Answer,
+    ) -> Outbox {
+        let request = self.request();
+        let answer = give(&Answering { request, persistence: self.persistence, via });
+        self.status = answer.status;
+        self.head = answer.head;
+        answer.outbox
+    }
+
+    /// Counts what went of an outbox.
+    pub(crate) fn count(&mut self, outbox: &Outbox) {
+        self.moved += outbox.moved();
+    }
+
+    pub(crate) fn request(&self) -> Option<&Request> {
+        self.request.as_ref().ok()
+    }
+
+    /// As it came; what there was of it, if it was no request.
+    pub(crate) fn request_line(&self) -> &[u8] {
+        match &self.request {
+            Ok(request) => request.request_line(),
+            Err(refusal) => &refusal.request_line,
+        }
+    }
+
+    pub(crate) fn is_head(&self) -> bool {
+        self.request().is_some_and(|request| request.method() == Method::Head)
+    }
+
+    pub(crate) fn is_http10(&self) -> bool {
+        self.request().is_some_and(|request| request.version() == Version::Http10)
+    }
+
+    /// Whether the peer itself said that this was its last request, and all of it has come.
+    pub(crate) fn peer_closes(&self) -> bool {
+        self.request().is_some_and(|request| request.drained() && !request.persistent())
+    }
+
+    /// Writes the line that there is to write of it.
+    pub(crate) fn log(&self, access: &AccessLog, peer: Peer, now: Instant) {
+        access.write(&Entry {
+            peer,
+            request_line: self.request_line(),
+            request: self.request(),
+            status: self.status,
+            bytes: self.moved.saturating_sub(self.head),
+            took: now.saturating_duration_since(self.begun),
+            now: clock::now(),
+        });
+    }
+}

@@ -1,0 +1,16 @@
+//! The file server: HTTP connections as tasks, and the files below one directory.
+
+mod access;
+mod answer;
+mod clock;
+mod connection;
+mod exchange;
+mod job;
+mod log;
+mod plan;
+mod service;
+mod site;
+
+pub use access::{AccessLog, Format};
+pub use log::Log;
+pub use service::{FileService, Options, Patience};

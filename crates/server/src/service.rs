@@ -1,0 +1,117 @@
+//! The service: what all connections share, and the making of one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use karez_reactor::{Bound, Limits, Peer, Service, Stop};
+use karez_transfer::Via;
+
+use crate::access::AccessLog;
+use crate::connection::Connection;
+use crate::log::Log;
+use crate::site::{Site, SiteOptions};
+
+/// What a file server is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory that is served.
+    pub root: PathBuf,
+    /// The name of the file that stands for its directory; empty for none.
+    pub index: Vec<u8>,
+    /// Whether directories without that file are listed.
+    pub listing: bool,
+    /// Whether names that begin with a dot exist.
+    pub hidden: bool,
+    /// How files leave.
+    pub via: Via,
+    /// How long a peer may take.
+    pub patience: Patience,
+}
+
+/// How long a peer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the first byte of a request to the last of its head and body.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// Without taking a byte of an answer.
+    pub send: Duration,
+}
+
+/// Serves the files below one directory.
+pub struct FileService {
+    shared: Arc<Shared>,
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) site: Arc<Site>,
+    pub(crate) via: Via,
+    pub(crate) patience: Patience,
+    pub(crate) access: Option<AccessLog>,
+    pub(crate) notices: Log,
+    pub(crate) stop: Stop,
+}
+
+impl FileService {
+    /// Opens the root. Answers are logged to `access`, what the operator should know to
+    /// `notices`; after `stop` has begun, answers say that the connection closes.
+    ///
+    /// # Errors
+    /// If the root cannot be opened; the text names it.
+    pub fn open(
+        options: Options,
+        access: Option<AccessLog>,
+        notices: Log,
+        stop: Stop,
+    ) -> io::Result<Self> {
+        let site = SiteOptions {
+            index: options.index,
+            listing: options.listing,
+            hidden: options.hidden,
+            cached_files: None,
+        };
+        let site = Arc::new(Site::open(&options.root, site)?);
+        let Options { via, patience, .. } = options;
+        Ok(Self { shared: Arc::new(Shared { site, via, patience, access, notices, stop }) })
+    }
+
+    /// Serves until the stop is complete.
+    ///
+    /// # Errors
+    /// As [`Bound::run`].
+    pub fn run(self, bound: Bound, limits: Limits) -> io::Result<()> {
+        let stop = self.shared.stop.clone();
+        bound.run(&Connections(self.shared), limits, &stop)
+    }
+}
+
+/// Makes the connections.
+struct Connections(Arc<Shared>);
+
+impl Service for Connections {
+    type Task = Connection;
+
+    fn connect(&self, peer: Peer, now: Instant) -> Connection {
+        Connection::new(Arc::clone(&self.0), peer, now)
+    }
+}
+
+impl Shared {
+    /// Tells the operator.
+    pub(crate) fn notice(&self, text: &str) {
+        self.notices.line(|line| {
+            line.extend_from_slice(b"karez: ");
+            line.extend_from_slice(text.as_bytes());
+        });
+    }
+}
+
+impl fmt::Debug for FileService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileService").finish_non_exhaustive()
+    }
+}

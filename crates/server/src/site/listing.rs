@@ -1,0 +1,263 @@
+//! The page of a directory, in steps of a bounded amount of work: getdents64(2) fills one small
+//! buffer, its names are sorted as a *run*, and the runs are merged by a heap while rows are
+//! rendered. No step sorts, holds or writes the whole page, so a loop may run them one by one.
+//!
+//! Only what a request could get is listed: files and directories, links to them that stay beneath
+//! the root; neither dot files, unless they are served, nor what vanishes meanwhile.
+//!
+//! What it does badly: the first row waits for the last name, at about 32 bytes an entry and its
+//! name. One statx(2) an entry, three system calls for a link. A directory that changes while it
+//! is read may show an entry twice or not at all, as readdir(3) may.
+
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, RawDir, Statx};
+use rustix::io::Errno;
+
+use super::join;
+use super::resolve::failure;
+use super::root::{Root, file_type, stat_at, stat_fd};
+
+mod html;
+mod iso;
+mod json;
+mod run;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub(crate) use view::{Format, Sort, View};
+
+use run::{Batch, Entry, Facts, Kind, Run};
+
+/// A listing on its way.
+pub(crate) struct Listing {
+    root: Arc<Root>,
+    dir: OwnedFd,
+    /// Of the directory, from the root.
+    path: Vec<u8>,
+    hidden: bool,
+    view: View,
+    runs: BinaryHeap<Run>,
+    phase: Phase,
+    rows: u64,
+}
+
+/// What came of a step.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ListingStep {
+    /// Nothing to send yet: step again, after others had their turn.
+    Working,
+    /// The next piece of the page, never empty.
+    Chunk(Vec<u8>),
+    /// The page is complete.
+    Done,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Gather,
+    Head,
+    Rows,
+    Done,
+}
+
+impl Listing {
+    /// `dir` is open for reading and nothing of it has been read.
+    pub(super) fn new(
+        root: Arc<Root>,
+        dir: OwnedFd,
+        path: Vec<u8>,
+        hidden: bool,
+        view: View,
+    ) -> Self {
+        let (runs, phase) = (BinaryHeap::new(), Phase::Gather);
+        Self {
+            root,
+            dir,
+            path,
+            hidden,
+            view,
+            runs,
+            phase,
+            rows: 0,
+        }
+    }
+
+    /// The media type of the page.
+    pub(crate) fn content_type(&self) -> &'static str {
+        match self.view.format {
+            Format::Html => "text/html; charset=utf-8",
+            Format::Json => "application/json",
+        }
+    }
+
+    /// Does a bounded piece of work. After an error the page cannot be completed.
+    pub(crate) fn step(&mut self) -> io::Result<ListingStep> {
+        match self.phase {
+            Phase::Gather => {
+                if !self.gather()? {
+                    self.phase = Phase::Head;
+                }
+                Ok(ListingStep::Working)
+            }
+            Phase::Head | Phase::Rows => self.render(),
+            Phase::Done => Ok(ListingStep::Done),
+        }
+    }
+
+    /// Reads one buffer of names. Returns whether there may be more.
+    fn gather(&mut self) -> io::Result<bool> {
+        let mut buffer = [const { MaybeUninit::uninit() }; BUFFER];
+        let mut names = RawDir::new(self.dir.as_fd(), &mut buffer);
+        let mut batch = Batch::default();
+        let more = loop {
+            match names.next() {
+                Some(Ok(entry)) => {
+                    let name = entry.file_name().to_bytes();
+                    if let Some(found) = self.admit(name, entry.file_type())? {
+                        batch.push(found);
+                    }
+                }
+                Some(Err(Errno::INTR)) => break true,
+                // Removed while it was being read: it has no names left.
+                None | Some(Err(Errno::NOENT)) => break false,
+                Some(Err(errno)) => return Err(failure("getdents64", &self.path, errno)),
+            }
+            if names.is_buffer_empty() {
+                break true;
+            }
+        };
+        self.runs.extend(batch.sorted(self.view));
+        Ok(more)
+    }
+
+    /// The entry as it goes into a run, if it is to be listed.
+    fn admit<'a>(&self, name: &'a [u8], claimed: FileType) -> io::Result<Option<Entry<'a>>> {
+        if matches!(name, b"." | b"..") || (!self.hidden && name.starts_with(b".")) {
+            return Ok(None);
+        }
+        let kind = match claimed {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            // Not every file system fills the type in; a link's is its target's.
+            FileType::Unknown | FileType::Symlink => return self.inspect(name, true),
+            _ => return Ok(None),
+        };
+        if self.view.sort == Sort::Name {
+            return Ok(Some(Entry {
+                name,
+                kind,
+                facts: None,
+            }));
+        }
+        self.inspect(name, false)
+    }
+
+    /// The entry as it is now. A link counts as its target if `follow`.
+    fn inspect<'a>(&self, name: &'a [u8], follow: bool) -> io::Result<Option<Entry<'a>>> {
+        let meta = match stat_at(self.dir.as_fd(), name) {
+            Ok(meta) if follow && file_type(&meta) == FileType::Symlink => {
+                // From the root, not from here: `../x` may well stay beneath it.
+                self.root
+                    .look(&join(&self.path, name))
+                    .and_then(|fd| stat_fd(fd.as_fd()))
+            }
+            result => result,
+        };
+        match meta {
+            Ok(meta) => Ok(describe(name, &meta)),
+            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
+                Err(failure("list", &join(&self.path, name), errno))
+            }
+            // It cannot be had, whatever the reason, so it is not offered.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn render(&mut self) -> io::Result<ListingStep> {
+        let mut out = Vec::with_capacity(ROWS * 192);
+        if self.phase == Phase::Head {
+            self.phase = Phase::Rows;
+            match self.view.format {
+                Format::Html => html::head(&mut out, &self.path, self.view),
+                Format::Json => json::head(&mut out),
+            }
+        }
+        for _ in 0..ROWS {
+            if !self.row(&mut out)? {
+                self.phase = Phase::Done;
+                match self.view.format {
+                    Format::Html => html::foot(&mut out),
+                    Format::Json => json::foot(&mut out),
+                }
+                break;
+            }
+        }
+        Ok(if out.is_empty() {
+            ListingStep::Working
+        } else {
+            ListingStep::Chunk(out)
+        })
+    }
+
+    /// Takes the least entry from the runs and renders it. Returns whether there was one.
+    fn row(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        let Some(run) = self.runs.peek() else {
+            return Ok(false);
+        };
+        let entry = run.first();
+        let entry = match entry.facts {
+            Some(_) => Some(entry),
+            None => self.inspect(entry.name, false)?,
+        };
+        if let Some(Entry {
+            name,
+            kind,
+            facts: Some(facts),
+        }) = entry
+        {
+            match self.view.format {
+                Format::Html => html::row(out, name, kind, facts),
+                Format::Json => json::row(out, name, kind, facts, self.rows == 0)?,
+            }
+            self.rows += 1;
+        }
+        if let Some(mut run) = self.runs.peek_mut()
+            && !run.advance()
+        {
+            PeekMut::pop(run);
+        }
+        Ok(true)
+    }
+}
+
+fn describe<'a>(name: &'a [u8], meta: &Statx) -> Option<Entry<'a>> {
+    let (kind, size) = match file_type(meta) {
+        FileType::RegularFile => (Kind::File, meta.stx_size),
+        FileType::Directory => (Kind::Directory, 0),
+        _ => return None,
+    };
+    let modified = &meta.stx_mtime;
+    let facts = Facts {
+        size,
+        seconds: modified.tv_sec,
+        nanoseconds: modified.tv_nsec,
+    };
+    Some(Entry {
+        name,
+        kind,
+        facts: Some(facts),
+    })
+}
+
+/// Rows in a piece of the page.
+const ROWS: usize = 128;
+/// The kernel needs at least 24 bytes for a name, so no buffer holds more than 128 of them; the
+/// longest name, of 255 bytes, needs 280.
+const BUFFER: usize = 128 * 24;

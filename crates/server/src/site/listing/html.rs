@@ -1,0 +1,245 @@
+//! A listing as HTML: one page without scripts or outside resources, for wide screens and phones,
+//! light and dark. Every name is escaped where it is shown, and percent-encoded behind "./" where
+//! it is a link, so that no name is taken for markup, a scheme or a query.
+//!
+//! What it does badly: a browser has to lay out a table of 100,000 rows. A name that is not UTF-8
+//! shows U+FFFD for what cannot be shown; its link is exact.
+
+use karez_http::target::encode_path;
+
+use super::iso;
+use super::run::{Facts, Kind};
+use super::view::{Sort, View};
+
+pub(super) fn head(out: &mut Vec<u8>, path: &[u8], view: View) {
+    out.extend_from_slice(BEFORE_TITLE.as_bytes());
+    out.extend_from_slice(b"<title>Index of /");
+    if !path.is_empty() {
+        text(out, path);
+        out.push(b'/');
+    }
+    out.extend_from_slice(b"</title>\n<style>");
+    out.extend_from_slice(STYLE.as_bytes());
+    out.extend_from_slice(b"</style>\n</head>\n<body>\n");
+    breadcrumb(out, path);
+    out.extend_from_slice(b"<table>\n<thead><tr>");
+    column(out, "Name", Sort::Name, view);
+    column(out, "Size", Sort::Size, view);
+    column(out, "Modified (UTC)", Sort::Time, view);
+    out.extend_from_slice(b"</tr></thead>\n<tbody>\n");
+    if !path.is_empty() {
+        out.extend_from_slice(PARENT.as_bytes());
+    }
+}
+
+pub(super) fn row(out: &mut Vec<u8>, name: &[u8], kind: Kind, facts: Facts) {
+    let directory = kind == Kind::Directory;
+    out.extend_from_slice(b"<tr><td><a href=\"");
+    // The encoding leaves "&" and "'" alone, which are not for an attribute.
+    text(out, &href(name, directory));
+    out.extend_from_slice(b"\">");
+    text(out, name);
+    out.extend_from_slice(if directory {
+        b"/</a></td>"
+    } else {
+        b"</a></td>"
+    });
+    let size = match kind {
+        Kind::Directory => "<td></td>".to_owned(),
+        Kind::File => format!(
+            "<td title=\"{} bytes\">{}</td>",
+            facts.size,
+            human(facts.size)
+        ),
+    };
+    out.extend_from_slice(size.as_bytes());
+    let modified = iso::format(facts.seconds);
+    let shown = modified.get(..16).unwrap_or(&modified).replace('T', " ");
+    let time = format!("<td><time datetime=\"{modified}\">{shown}</time></td></tr>\n");
+    out.extend_from_slice(time.as_bytes());
+}
+
+pub(super) fn foot(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"</tbody>\n</table>\n</body>\n</html>\n");
+}
+
+/// The reference from the directory to its entry.
+pub(super) fn href(name: &[u8], directory: bool) -> Vec<u8> {
+    let mut out = b"./".to_vec();
+    encode_path(name, &mut out);
+    if directory {
+        out.push(b'/');
+    }
+    out
+}
+
+/// "Index of / a / b /", each a link to that directory but the last, which is this one.
+fn breadcrumb(out: &mut Vec<u8>, path: &[u8]) {
+    let segments: Vec<_> = path
+        .split(|&byte| byte == b'/')
+        .filter(|s| !s.is_empty())
+        .collect();
+    let up = |levels: usize| {
+        if levels == 0 {
+            "./".to_owned()
+        } else {
+            "../".repeat(levels)
+        }
+    };
+    let root = format!("<h1>Index of <a href=\"{}\">/</a>", up(segments.len()));
+    out.extend_from_slice(root.as_bytes());
+    for (index, segment) in segments.iter().enumerate() {
+        let link = format!(" <a href=\"{}\">", up(segments.len() - index - 1));
+        out.extend_from_slice(link.as_bytes());
+        text(out, segment);
+        out.extend_from_slice(b"</a> /");
+    }
+    out.extend_from_slice(b"</h1>\n");
+}
+
+/// The head of a column: a link that sorts by it, or the other way round if it does already.
+fn column(out: &mut Vec<u8>, title: &str, sort: Sort, view: View) {
+    let current = view.sort == sort;
+    let (order, arrow) = match (current, view.descending) {
+        (false, _) => ("", ""),
+        (true, false) => (" aria-sort=\"ascending\"", " \u{2191}"),
+        (true, true) => (" aria-sort=\"descending\"", " \u{2193}"),
+    };
+    let sign = if current && !view.descending { "-" } else { "" };
+    let key = sort.key();
+    let cell = format!("<th{order}><a href=\"?sort={sign}{key}\">{title}{arrow}</a></th>");
+    out.extend_from_slice(cell.as_bytes());
+}
+
+/// Writes what is to be shown, safe between tags and inside quotes.
+fn text(out: &mut Vec<u8>, shown: &[u8]) {
+    for character in String::from_utf8_lossy(shown).chars() {
+        match character {
+            '&' => out.extend_from_slice(b"&amp;"),
+            '<' => out.extend_from_slice(b"&lt;"),
+            '>' => out.extend_from_slice(b"&gt;"),
+            '"' => out.extend_from_slice(b"&quot;"),
+            '\'' => out.extend_from_slice(b"&#39;"),
+            // A line feed or an escape in a name would be shown as nothing.
+            c if c.is_control() => out.extend_from_slice("\u{fffd}".as_bytes()),
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+/// 999 B, 1.0 KiB, 12 MiB: two digits at least, rounded down.
+fn human(size: u64) -> String {
+    let power = size.checked_ilog2().unwrap_or(0) / 10;
+    let Some(unit) = power.checked_sub(1) else {
+        return format!("{size} B");
+    };
+    let (whole, tenths) = (
+        size >> (10 * power),
+        (size >> (10 * unit)) % 1024 * 10 / 1024,
+    );
+    let unit = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+        .get(unit as usize)
+        .unwrap_or(&"");
+    if whole < 10 {
+        format!("{whole}.{tenths} {unit}")
+    } else {
+        format!("{whole} {unit}")
+    }
+}
+
+const BEFORE_TITLE: &str = "<!DOCTYPE html>
+<html lang=\"en\">
+<head>
+<meta charset=\"utf-8\">
+<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">
+";
+
+const PARENT: &str = "<tr><td><a href=\"../\">../</a></td><td></td><td></td></tr>\n";
+
+const STYLE: &str = "
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem;
+  background: #fff; color: #1c1e21 }
+h1 { font-size: 1.25rem; font-weight: 600; overflow-wrap: anywhere }
+a { color: #0a58ca; text-decoration: none; unicode-bidi: isolate }
+a:hover { text-decoration: underline }
+table { width: 100%; border-collapse: collapse }
+th, td { padding: .35rem .5rem; text-align: right; white-space: nowrap; vertical-align: top;
+  font-variant-numeric: tabular-nums }
+tr { border-bottom: 1px solid #8884 }
+tbody tr:hover { background: #8881 }
+th { font-weight: 600 }
+td { color: #62676d }
+th:first-child, td:first-child { width: 100%; text-align: left; white-space: normal;
+  overflow-wrap: anywhere }
+@media (prefers-color-scheme: dark) {
+  body { background: #15181c; color: #e4e6e8 }
+  a { color: #8ab4f8 }
+  td { color: #9aa0a6 }
+}
+@media (max-width: 36rem) {
+  tr { display: flex; flex-wrap: wrap; padding: .35rem 0 }
+  th, td { padding: 0 .5rem }
+  td:first-child { flex: 0 0 100%; box-sizing: border-box }
+  th:first-child { flex: 1; width: auto }
+  td { font-size: .875rem }
+  td:first-child { font-size: 1rem }
+}
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (size, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (10 * 1024 - 1, "9.9 KiB"),
+            (10 * 1024, "10 KiB"),
+            ((1 << 20) - 1, "1023 KiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "15 EiB"),
+        ] {
+            assert_eq!(human(size), expected);
+        }
+    }
+
+    #[test]
+    fn columns_toggle() {
+        let cell = |view| {
+            let mut out = Vec::new();
+            column(&mut out, "Size", Sort::Size, view);
+            String::from_utf8(out).unwrap()
+        };
+        let view = View {
+            sort: Sort::Size,
+            ..View::default()
+        };
+        assert!(cell(View::default()).contains("<th><a href=\"?sort=size\">Size</a>"));
+        assert!(cell(view).contains("ascending\"><a href=\"?sort=-size\">Size \u{2191}</a>"));
+        let view = View {
+            descending: true,
+            ..view
+        };
+        assert!(cell(view).contains("descending\"><a href=\"?sort=size\">Size \u{2193}</a>"));
+    }
+
+    #[test]
+    fn the_way_back_is_relative() {
+        let crumbs = |path: &[u8]| {
+            let mut out = Vec::new();
+            breadcrumb(&mut out, path);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(crumbs(b""), "<h1>Index of <a href=\"./\">/</a></h1>\n");
+        assert_eq!(
+            crumbs(b"a/<b>"),
+            "<h1>Index of <a href=\"../../\">/</a> <a href=\"../\">a</a> / \
+             <a href=\"./\">&lt;b&gt;</a> /</h1>\n"
+        );
+    }
+}

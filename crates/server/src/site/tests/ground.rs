@@ -1,0 +1,154 @@
+//! A directory to serve in tests, and short ways to ask for what is in it.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use karez_http::encoding::{Codings, preferred};
+use karez_http::{Decoder, Limits};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+
+use super::super::{Found, OpenFile, Site, SiteOptions, View, Wanted};
+
+/// The served directory is `site` in a temporary one, so that there is something outside of it.
+pub(in super::super) struct Ground {
+    outer: tempfile::TempDir,
+}
+
+impl Ground {
+    pub(in super::super) fn new() -> Self {
+        let ground = Self {
+            outer: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(ground.root()).unwrap();
+        ground
+    }
+
+    pub(in super::super) fn root(&self) -> PathBuf {
+        self.outer.path().join("site")
+    }
+
+    pub(in super::super) fn path(&self, name: &str) -> PathBuf {
+        self.root().join(name)
+    }
+
+    /// Writes a file and whatever directories it needs. It is long unmodified.
+    pub(in super::super) fn file(&self, name: &str, content: &str) -> &Self {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        self.modified(name, LONG_AGO)
+    }
+
+    pub(in super::super) fn directory(&self, name: &str) -> &Self {
+        fs::create_dir_all(self.path(name)).unwrap();
+        self
+    }
+
+    pub(in super::super) fn link(&self, name: &str, target: impl AsRef<Path>) -> &Self {
+        symlink(target, self.path(name)).unwrap();
+        self
+    }
+
+    pub(in super::super) fn modified(&self, name: &str, time: Timespec) -> &Self {
+        set_modified(&self.path(name), time);
+        self
+    }
+
+    /// A site that takes every file for old enough, as no test should have to sleep.
+    pub(in super::super) fn site(&self) -> Site {
+        self.site_with(|_| {})
+    }
+
+    pub(in super::super) fn site_with(&self, change: impl FnOnce(&mut SiteOptions)) -> Site {
+        let mut options = SiteOptions {
+            index: b"index.html".to_vec(),
+            listing: true,
+            hidden: false,
+            cached_files: Some(64),
+        };
+        change(&mut options);
+        let mut site = Site::open(&self.root(), options).unwrap();
+        site.grain = Duration::ZERO;
+        site
+    }
+}
+
+impl Site {
+    /// Finds what a URL path means that is written without its leading slash.
+    pub(in super::super) fn ask(&self, url: &[u8]) -> Found {
+        self.ask_for(url, Codings::default())
+    }
+
+    pub(in super::super) fn ask_for(&self, url: &[u8], codings: Codings) -> Found {
+        let directory = url.is_empty() || url.ends_with(b"/");
+        let path = url.strip_suffix(b"/").unwrap_or(url).to_vec();
+        self.find(&Wanted {
+            path,
+            directory,
+            codings,
+            view: View::default(),
+        })
+    }
+
+    pub(in super::super) fn file(&self, url: &str) -> Arc<OpenFile> {
+        self.ask(url.as_bytes()).file()
+    }
+}
+
+impl Found {
+    pub(in super::super) fn file(self) -> Arc<OpenFile> {
+        match self {
+            Self::File { file, .. } => file,
+            other => panic!("not a file but {}", other.name()),
+        }
+    }
+
+    pub(in super::super) fn name(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "File",
+            Self::MissingSlash => "MissingSlash",
+            Self::Directory(_) => "Directory",
+            Self::ListingForbidden => "ListingForbidden",
+            Self::Missing => "Missing",
+            Self::Denied => "Denied",
+            Self::Busy => "Busy",
+            Self::Failed(_) => "Failed",
+        }
+    }
+}
+
+/// What would be sent of a file.
+pub(in super::super) fn content(file: &OpenFile) -> String {
+    let file_of_its_own = fs::File::from(file.fd().try_clone_to_owned().unwrap());
+    let mut bytes = vec![0; usize::try_from(file.size()).unwrap()];
+    file_of_its_own.read_exact_at(&mut bytes, 0).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+pub(in super::super) fn accept(value: &str) -> Codings {
+    let mut decoder = Decoder::new(Limits::default());
+    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {value}\r\n\r\n");
+    decoder.push(head.as_bytes());
+    preferred(&decoder.next().unwrap().unwrap())
+}
+
+pub(in super::super) fn set_modified(path: &Path, time: Timespec) {
+    let omitted = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    };
+    let times = Timestamps {
+        last_access: omitted,
+        last_modification: time,
+    };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    assert_eq!(fs::symlink_metadata(path).unwrap().mtime(), time.tv_sec);
+}
+
+pub(in super::super) const LONG_AGO: Timespec = Timespec {
+    tv_sec: 1_000_000_000,
+    tv_nsec: 7,
+};
