@@ -139,9 +139,9 @@ fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use karez_http::date;
     use karez_http::Decoder;
     use karez_http::Limits;
+    use karez_http::date;
 
     const HEAD: &[u8] =
         b"GET /a\"b\x80 HTTP/1.1\r\nHost: x\r\nReferer: \\r\r\nUser-Agent: curl/8\r\n\r\n";

@@ -6,15 +6,15 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
+use karez_http::Field;
+use karez_http::Head;
+use karez_http::Request;
+use karez_http::Status;
+use karez_http::Version;
 use karez_http::condition::{self, Outcome};
-use karez_http::{ALLOW, Method};
 use karez_http::multipart::{self, Multipart};
 use karez_http::range::{self, ByteRange, Selection};
-use karez_http::Field;
-use karez_http::Version;
-use karez_http::Request;
-use karez_http::Head;
-use karez_http::Status;
+use karez_http::{ALLOW, Method};
 use karez_transfer::{Outbox, Transfer, Via};
 
 use crate::clock;
@@ -63,7 +63,9 @@ pub(crate) struct Answering<'a> {
 impl Answering<'_> {
     /// A file, or what the conditions and ranges of the request make of it.
     pub(crate) fn file(&self, file: &Arc<OpenFile>) -> Answer {
-        let Some(request) = self.request else { return self.plain(Status::InternalServerError, "") };
+        let Some(request) = self.request else {
+            return self.plain(Status::InternalServerError, "");
+        };
         match condition::evaluate(request, file.etag(), file.last_modified()) {
             Outcome::PreconditionFailed => {
                 return self.plain(Status::PreconditionFailed, "the file is not the one you know");
@@ -74,7 +76,9 @@ impl Answering<'_> {
         match self.selection(request, file) {
             Selection::Whole => self.whole(file),
             Selection::One(range) => self.part(file, range),
-            Selection::Many(ranges) => self.parts(file, &ranges).unwrap_or_else(|| self.whole(file)),
+            Selection::Many(ranges) => {
+                self.parts(file, &ranges).unwrap_or_else(|| self.whole(file))
+            }
             Selection::Unsatisfiable => self.unsatisfiable(file),
         }
     }
@@ -185,7 +189,7 @@ impl Answering<'_> {
     /// more than the file has.
     fn parts(&self, file: &Arc<OpenFile>, ranges: &[ByteRange]) -> Option<Answer> {
         let boundary = boundary();
-        let whole = Multipart::new(ranges, file.size(), content_type_of(file), &boundary);
+        let whole = Multipart::new(ranges, file.size(), file.content_type(), &boundary);
         if whole.length() > file.size() {
             return None;
         }
@@ -263,15 +267,4 @@ fn describe(head: &mut Head<'_>, lines: &[u8]) {
 fn boundary() -> String {
     let random = || RandomState::new().hash_one(0);
     format!("{:016x}{:016x}", random(), random())
-}
-
-fn content_type_of(file: &OpenFile) -> &str {
-    let line = std::str::from_utf8(file.type_line()).unwrap_or_default();
-    line.trim_end().strip_prefix("Content-Type: ").unwrap_or_default()
-}
-
-impl std::os::fd::AsFd for OpenFile {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.fd()
-    }
 }

@@ -293,9 +293,14 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
 
 /// Whether an error of sending has its cause on our side of the socket.
 fn is_ours(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut,
+    };
     !matches!(
         error.kind(),
         BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut
     )
 }
+
+#[cfg(test)]
+mod tests;

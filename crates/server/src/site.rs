@@ -162,14 +162,9 @@ impl From<Refusal> for Found {
 }
 
 fn has_hidden_segment(path: &[u8]) -> bool {
-    path.split(|&byte| byte == b'/')
-        .any(|segment| segment.starts_with(b"."))
+    path.split(|&byte| byte == b'/').any(|segment| segment.starts_with(b"."))
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() {
-        name.to_vec()
-    } else {
-        [directory, b"/", name].concat()
-    }
+    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
 }

@@ -70,9 +70,7 @@ impl Cache {
             // One path may be held as itself or as another's sibling: same bytes, other head.
             (entry.file.coding() == coding).then(|| Arc::clone(&entry.file))?
         };
-        let same = root
-            .stat(path)
-            .is_ok_and(|meta| Identity::of(&meta) == *file.identity());
+        let same = root.stat(path).is_ok_and(|meta| Identity::of(&meta) == *file.identity());
         if !same {
             self.forget(path, &file);
         }
@@ -80,10 +78,7 @@ impl Cache {
     }
 
     pub(super) fn keep(&self, path: &[u8], file: &Arc<OpenFile>, now: Instant) {
-        let entry = Entry {
-            file: Arc::clone(file),
-            used: now,
-        };
+        let entry = Entry { file: Arc::clone(file), used: now };
         let Some(mut shard) = self.shard(path) else {
             return;
         };
@@ -117,10 +112,8 @@ impl Cache {
         let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
         let last = self.swept.load(Ordering::Relaxed);
         let due = elapsed.saturating_sub(last) >= SWEEP_MILLISECONDS;
-        let claim = || {
-            self.swept
-                .compare_exchange(last, elapsed, Ordering::Relaxed, Ordering::Relaxed)
-        };
+        let claim =
+            || self.swept.compare_exchange(last, elapsed, Ordering::Relaxed, Ordering::Relaxed);
         // Of several threads that see it due, one does it.
         if !due || claim().is_err() {
             return;
@@ -129,9 +122,8 @@ impl Cache {
         for turn in 0..SWEEP_SHARDS.min(self.shards.len()) {
             let index = first.wrapping_add(turn) % self.shards.len();
             let idle = |entry: &Entry| now.saturating_duration_since(entry.used) >= IDLE;
-            let closed: Vec<_> = lock(&self.shards[index])
-                .extract_if(|_, entry| idle(entry))
-                .collect();
+            let closed: Vec<_> =
+                lock(&self.shards[index]).extract_if(|_, entry| idle(entry)).collect();
             drop(closed);
         }
     }
@@ -141,9 +133,7 @@ impl Cache {
             return;
         };
         // Another thread may have put the new file in already.
-        let stale = shard
-            .get(path)
-            .is_some_and(|entry| Arc::ptr_eq(&entry.file, file));
+        let stale = shard.get(path).is_some_and(|entry| Arc::ptr_eq(&entry.file, file));
         let entry = stale.then(|| shard.remove(path));
         drop(shard);
         drop(entry);

@@ -30,11 +30,7 @@ impl Clock {
 
     fn is_young(&self, stamp: &StatxTimestamp) -> bool {
         // No nanoseconds: most likely a file system that has none.
-        let grain = if stamp.tv_nsec == 0 {
-            COARSE_GRAIN
-        } else {
-            self.grain
-        };
+        let grain = if stamp.tv_nsec == 0 { COARSE_GRAIN } else { self.grain };
         self.now - nanoseconds(stamp.tv_sec, i64::from(stamp.tv_nsec)) < grain
     }
 
@@ -45,10 +41,7 @@ impl Clock {
 
     fn at(now: Timespec, grain: Duration) -> Self {
         let grain = i128::try_from(grain.as_nanos()).unwrap_or(COARSE_GRAIN);
-        Self {
-            now: nanoseconds(now.tv_sec, now.tv_nsec),
-            grain,
-        }
+        Self { now: nanoseconds(now.tv_sec, now.tv_nsec), grain }
     }
 }
 
@@ -74,13 +67,7 @@ mod tests {
     #[test]
     fn a_stamp_is_young_within_the_grain_and_in_the_future() {
         let grain = Duration::from_millis(8);
-        let clock = Clock::at(
-            Timespec {
-                tv_sec: 1000,
-                tv_nsec: 500_000_000,
-            },
-            grain,
-        );
+        let clock = Clock::at(Timespec { tv_sec: 1000, tv_nsec: 500_000_000 }, grain);
         // The type cannot be made by hand, so a real one is borrowed and changed.
         let meta = statx(CWD, "/", rustix::fs::AtFlags::empty(), StatxFlags::MTIME).unwrap();
         let young = |seconds, nanos| {
@@ -100,10 +87,6 @@ mod tests {
 
     #[test]
     fn the_grain_is_that_of_a_tick() {
-        assert!(
-            grain() > Duration::ZERO && grain() <= Duration::from_millis(20),
-            "{:?}",
-            grain()
-        );
+        assert!(grain() > Duration::ZERO && grain() <= Duration::from_millis(20), "{:?}", grain());
     }
 }

@@ -77,16 +77,7 @@ impl Listing {
         view: View,
     ) -> Self {
         let (runs, phase) = (BinaryHeap::new(), Phase::Gather);
-        Self {
-            root,
-            dir,
-            path,
-            hidden,
-            view,
-            runs,
-            phase,
-            rows: 0,
-        }
+        Self { root, dir, path, hidden, view, runs, phase, rows: 0 }
     }
 
     /// The media type of the page.
@@ -150,11 +141,7 @@ impl Listing {
             _ => return Ok(None),
         };
         if self.view.sort == Sort::Name {
-            return Ok(Some(Entry {
-                name,
-                kind,
-                facts: None,
-            }));
+            return Ok(Some(Entry { name, kind, facts: None }));
         }
         self.inspect(name, false)
     }
@@ -164,9 +151,7 @@ impl Listing {
         let meta = match stat_at(self.dir.as_fd(), name) {
             Ok(meta) if follow && file_type(&meta) == FileType::Symlink => {
                 // From the root, not from here: `../x` may well stay beneath it.
-                self.root
-                    .look(&join(&self.path, name))
-                    .and_then(|fd| stat_fd(fd.as_fd()))
+                self.root.look(&join(&self.path, name)).and_then(|fd| stat_fd(fd.as_fd()))
             }
             result => result,
         };
@@ -199,11 +184,7 @@ impl Listing {
                 break;
             }
         }
-        Ok(if out.is_empty() {
-            ListingStep::Working
-        } else {
-            ListingStep::Chunk(out)
-        })
+        Ok(if out.is_empty() { ListingStep::Working } else { ListingStep::Chunk(out) })
     }
 
     /// Takes the least entry from the runs and renders it. Returns whether there was one.
@@ -216,12 +197,7 @@ impl Listing {
             Some(_) => Some(entry),
             None => self.inspect(entry.name, false)?,
         };
-        if let Some(Entry {
-            name,
-            kind,
-            facts: Some(facts),
-        }) = entry
-        {
+        if let Some(Entry { name, kind, facts: Some(facts) }) = entry {
             match self.view.format {
                 Format::Html => html::row(out, name, kind, facts),
                 Format::Json => json::row(out, name, kind, facts, self.rows == 0)?,
@@ -244,16 +220,8 @@ fn describe<'a>(name: &'a [u8], meta: &Statx) -> Option<Entry<'a>> {
         _ => return None,
     };
     let modified = &meta.stx_mtime;
-    let facts = Facts {
-        size,
-        seconds: modified.tv_sec,
-        nanoseconds: modified.tv_nsec,
-    };
-    Some(Entry {
-        name,
-        kind,
-        facts: Some(facts),
-    })
+    let facts = Facts { size, seconds: modified.tv_sec, nanoseconds: modified.tv_nsec };
+    Some(Entry { name, kind, facts: Some(facts) })
 }
 
 /// Rows in a piece of the page.

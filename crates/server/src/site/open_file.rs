@@ -32,10 +32,6 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
     pub(crate) fn size(&self) -> u64 {
         self.identity.size
     }
@@ -69,9 +65,13 @@ impl OpenFile {
         &self.lines[self.coding_end..]
     }
 
-    /// The line `Content-Type` alone, with its CRLF: each part of a multipart body has it.
-    pub(crate) fn type_line(&self) -> &[u8] {
-        &self.lines[..self.type_end]
+    /// The media type, for the parts of a multipart body.
+    pub(crate) fn content_type(&self) -> &str {
+        let line = std::str::from_utf8(&self.lines[..self.type_end]).unwrap_or_default();
+        line.trim_end()
+            .strip_prefix(CONTENT_TYPE)
+            .and_then(|rest| rest.strip_prefix(": "))
+            .unwrap_or_default()
     }
 
     /// `path` ends with the suffix of `coding`, if there is one.
@@ -85,23 +85,14 @@ impl OpenFile {
         let identity = Identity::of(meta);
         let young = clock.finds_young(meta);
         let suffix = coding.map(Coding::suffix);
-        let Stamp {
-            seconds,
-            nanoseconds,
-        } = identity.modified;
+        let Stamp { seconds, nanoseconds } = identity.modified;
         let etag = EntityTag::new(identity.size, seconds, nanoseconds, young, suffix);
         let last_modified = u64::try_from(seconds).unwrap_or(0).min(clock.seconds());
 
         // The type is that of what comes out of the coding: of `a.css` for `a.css.br`.
-        let name = suffix
-            .and_then(|s| path.strip_suffix(s.as_bytes()))
-            .unwrap_or(path);
+        let name = suffix.and_then(|s| path.strip_suffix(s.as_bytes())).unwrap_or(path);
         let mut lines = Vec::with_capacity(192);
-        line(
-            &mut lines,
-            "Content-Type",
-            media::content_type(name).as_bytes(),
-        );
+        line(&mut lines, CONTENT_TYPE, media::content_type(name).as_bytes());
         let type_end = lines.len();
         if let Some(coding) = coding {
             line(&mut lines, "Content-Encoding", coding.token().as_bytes());
@@ -110,17 +101,7 @@ impl OpenFile {
         line(&mut lines, "Last-Modified", &date::format(last_modified));
         line(&mut lines, "ETag", etag.as_str().as_bytes());
         let lines = lines.into_boxed_slice();
-        Self {
-            fd,
-            identity,
-            coding,
-            etag,
-            last_modified,
-            young,
-            lines,
-            type_end,
-            coding_end,
-        }
+        Self { fd, identity, coding, etag, last_modified, young, lines, type_end, coding_end }
     }
 
     /// Whether its stamps could not yet tell it from its next version when it was opened.
@@ -130,6 +111,12 @@ impl OpenFile {
 
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
+    }
+}
+
+impl AsFd for OpenFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
@@ -170,10 +157,7 @@ struct Stamp {
 
 impl Stamp {
     fn of(stamp: &StatxTimestamp) -> Self {
-        Self {
-            seconds: stamp.tv_sec,
-            nanoseconds: stamp.tv_nsec,
-        }
+        Self { seconds: stamp.tv_sec, nanoseconds: stamp.tv_nsec }
     }
 }
 
@@ -183,3 +167,5 @@ fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
+
+const CONTENT_TYPE: &str = "Content-Type";

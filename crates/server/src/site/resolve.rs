@@ -112,25 +112,14 @@ mod tests {
     #[test]
     fn every_errno_has_its_answer() {
         let answer = |errno| Refusal::new("openat2", b"a/b.txt", errno);
-        for errno in [
-            Errno::NOENT,
-            Errno::NOTDIR,
-            Errno::XDEV,
-            Errno::LOOP,
-            Errno::INVAL,
-        ] {
+        for errno in [Errno::NOENT, Errno::NOTDIR, Errno::XDEV, Errno::LOOP, Errno::INVAL] {
             assert!(matches!(answer(errno), Refusal::Missing), "{errno:?}");
         }
         assert!(matches!(answer(Errno::ACCESS), Refusal::Denied));
         assert!(matches!(answer(Errno::PERM), Refusal::Denied));
         assert!(matches!(answer(Errno::MFILE), Refusal::Busy));
         assert!(matches!(answer(Errno::AGAIN), Refusal::Busy));
-        let Refusal::Failed(error) = answer(Errno::IO) else {
-            panic!("EIO is a failure")
-        };
-        assert_eq!(
-            error.to_string(),
-            "openat2 \"a/b.txt\": Input/output error (os error 5)"
-        );
+        let Refusal::Failed(error) = answer(Errno::IO) else { panic!("EIO is a failure") };
+        assert_eq!(error.to_string(), "openat2 \"a/b.txt\": Input/output error (os error 5)");
     }
 }

@@ -39,18 +39,10 @@ pub(super) fn row(out: &mut Vec<u8>, name: &[u8], kind: Kind, facts: Facts) {
     text(out, &href(name, directory));
     out.extend_from_slice(b"\">");
     text(out, name);
-    out.extend_from_slice(if directory {
-        b"/</a></td>"
-    } else {
-        b"</a></td>"
-    });
+    out.extend_from_slice(if directory { b"/</a></td>" } else { b"</a></td>" });
     let size = match kind {
         Kind::Directory => "<td></td>".to_owned(),
-        Kind::File => format!(
-            "<td title=\"{} bytes\">{}</td>",
-            facts.size,
-            human(facts.size)
-        ),
+        Kind::File => format!("<td title=\"{} bytes\">{}</td>", facts.size, human(facts.size)),
     };
     out.extend_from_slice(size.as_bytes());
     let modified = iso::format(facts.seconds);
@@ -75,16 +67,9 @@ pub(super) fn href(name: &[u8], directory: bool) -> Vec<u8> {
 
 /// "Index of / a / b /", each a link to that directory but the last, which is this one.
 fn breadcrumb(out: &mut Vec<u8>, path: &[u8]) {
-    let segments: Vec<_> = path
-        .split(|&byte| byte == b'/')
-        .filter(|s| !s.is_empty())
-        .collect();
+    let segments: Vec<_> = path.split(|&byte| byte == b'/').filter(|s| !s.is_empty()).collect();
     let up = |levels: usize| {
-        if levels == 0 {
-            "./".to_owned()
-        } else {
-            "../".repeat(levels)
-        }
+        if levels == 0 { "./".to_owned() } else { "../".repeat(levels) }
     };
     let root = format!("<h1>Index of <a href=\"{}\">/</a>", up(segments.len()));
     out.extend_from_slice(root.as_bytes());
@@ -133,18 +118,9 @@ fn human(size: u64) -> String {
     let Some(unit) = power.checked_sub(1) else {
         return format!("{size} B");
     };
-    let (whole, tenths) = (
-        size >> (10 * power),
-        (size >> (10 * unit)) % 1024 * 10 / 1024,
-    );
-    let unit = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
-        .get(unit as usize)
-        .unwrap_or(&"");
-    if whole < 10 {
-        format!("{whole}.{tenths} {unit}")
-    } else {
-        format!("{whole} {unit}")
-    }
+    let (whole, tenths) = (size >> (10 * power), (size >> (10 * unit)) % 1024 * 10 / 1024);
+    let unit = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].get(unit as usize).unwrap_or(&"");
+    if whole < 10 { format!("{whole}.{tenths} {unit}") } else { format!("{whole} {unit}") }
 }
 
 const BEFORE_TITLE: &str = "<!DOCTYPE html>
@@ -215,16 +191,10 @@ mod tests {
             column(&mut out, "Size", Sort::Size, view);
             String::from_utf8(out).unwrap()
         };
-        let view = View {
-            sort: Sort::Size,
-            ..View::default()
-        };
+        let view = View { sort: Sort::Size, ..View::default() };
         assert!(cell(View::default()).contains("<th><a href=\"?sort=size\">Size</a>"));
         assert!(cell(view).contains("ascending\"><a href=\"?sort=-size\">Size \u{2191}</a>"));
-        let view = View {
-            descending: true,
-            ..view
-        };
+        let view = View { descending: true, ..view };
         assert!(cell(view).contains("descending\"><a href=\"?sort=size\">Size \u{2193}</a>"));
     }
 

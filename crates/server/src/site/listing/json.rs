@@ -30,10 +30,7 @@ pub(super) fn row(
     let modified = iso::format(facts.seconds);
     let rest = format!(r#","type":"{kind}","size":{size},"modified":"{modified}","href":"#);
     out.extend_from_slice(rest.as_bytes());
-    serde_json::to_writer(
-        &mut *out,
-        &String::from_utf8_lossy(&href(name, kind == "directory")),
-    )?;
+    serde_json::to_writer(&mut *out, &String::from_utf8_lossy(&href(name, kind == "directory")))?;
     out.extend_from_slice(b"}");
     Ok(())
 }

@@ -70,20 +70,8 @@ impl Batch {
         };
         self.names.extend_from_slice(name);
         let known = facts.is_some();
-        let Facts {
-            size,
-            seconds,
-            nanoseconds,
-        } = facts.unwrap_or(UNKNOWN);
-        self.records.push(Record {
-            size,
-            seconds,
-            nanoseconds,
-            start,
-            length,
-            kind,
-            known,
-        });
+        let Facts { size, seconds, nanoseconds } = facts.unwrap_or(UNKNOWN);
+        self.records.push(Record { size, seconds, nanoseconds, start, length, kind, known });
     }
 
     /// The run, if there is anything in it.
@@ -91,12 +79,7 @@ impl Batch {
         let Self { names, mut records } = self;
         records.sort_unstable_by(|a, b| order(view, &a.entry(&names), &b.entry(&names)));
         let (names, records) = (names.into_boxed_slice(), records.into_boxed_slice());
-        (!records.is_empty()).then_some(Run {
-            view,
-            names,
-            records,
-            next: 0,
-        })
+        (!records.is_empty()).then_some(Run { view, names, records, next: 0 })
     }
 }
 
@@ -143,22 +126,9 @@ impl Record {
     fn entry<'a>(&self, names: &'a [u8]) -> Entry<'a> {
         let start = usize::from(self.start);
         let name = &names[start..start + usize::from(self.length)];
-        let Self {
-            size,
-            seconds,
-            nanoseconds,
-            ..
-        } = *self;
-        let facts = self.known.then_some(Facts {
-            size,
-            seconds,
-            nanoseconds,
-        });
-        Entry {
-            name,
-            kind: self.kind,
-            facts,
-        }
+        let Self { size, seconds, nanoseconds, .. } = *self;
+        let facts = self.known.then_some(Facts { size, seconds, nanoseconds });
+        Entry { name, kind: self.kind, facts }
     }
 }
 
@@ -170,30 +140,16 @@ pub(super) fn order(view: View, a: &Entry<'_>, b: &Entry<'_>) -> Ordering {
         Sort::Size => x.size.cmp(&y.size),
         Sort::Time => (x.seconds, x.nanoseconds).cmp(&(y.seconds, y.nanoseconds)),
     };
-    let by_key = if view.descending {
-        by_key.reverse()
-    } else {
-        by_key
-    };
-    a.kind
-        .cmp(&b.kind)
-        .then(by_key)
-        .then_with(|| by_name(a.name, b.name))
+    let by_key = if view.descending { by_key.reverse() } else { by_key };
+    a.kind.cmp(&b.kind).then(by_key).then_with(|| by_name(a.name, b.name))
 }
 
 fn by_name(a: &[u8], b: &[u8]) -> Ordering {
-    let folded = a
-        .iter()
-        .map(u8::to_ascii_lowercase)
-        .cmp(b.iter().map(u8::to_ascii_lowercase));
+    let folded = a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase));
     folded.then_with(|| a.cmp(b))
 }
 
-const UNKNOWN: Facts = Facts {
-    size: 0,
-    seconds: 0,
-    nanoseconds: 0,
-};
+const UNKNOWN: Facts = Facts { size: 0, seconds: 0, nanoseconds: 0 };
 
 #[cfg(test)]
 mod tests {
@@ -221,17 +177,9 @@ mod tests {
         let (a, b) = (entry(b"a", Kind::Directory, 0), entry(b"b", Kind::File, 7));
         let c = entry(b"c", Kind::File, 7);
         for descending in [false, true] {
-            let view = View {
-                sort: Sort::Size,
-                descending,
-                ..View::default()
-            };
+            let view = View { sort: Sort::Size, descending, ..View::default() };
             assert_eq!(order(view, &a, &b), Ordering::Less);
-            assert_eq!(
-                order(view, &b, &c),
-                Ordering::Less,
-                "equal sizes go by name"
-            );
+            assert_eq!(order(view, &b, &c), Ordering::Less, "equal sizes go by name");
         }
     }
 }

@@ -18,12 +18,7 @@ fn listing(site: &Site, url: &str, query: &str) -> Listing {
     let path = url.trim_end_matches('/').as_bytes().to_vec();
     let view = View::default().changed_by(query.as_bytes());
     let codings = karez_http::Codings::default();
-    match site.find(&Wanted {
-        path,
-        directory: true,
-        codings,
-        view,
-    }) {
+    match site.find(&Wanted { path, directory: true, codings, view }) {
         Found::Directory(listing) => *listing,
         other => panic!("not a listing but {}", other.name()),
     }
@@ -72,18 +67,10 @@ fn a_hundred_thousand_names_sorted_each_way() {
     let orders: [(&str, Order); 6] = [
         ("sort=name", |a, b| a.name().cmp(&b.name())),
         ("sort=-name", |a, b| b.name().cmp(&a.name())),
-        ("sort=size", |a, b| {
-            a.size.cmp(&b.size).then(a.name().cmp(&b.name()))
-        }),
-        ("sort=-size", |a, b| {
-            b.size.cmp(&a.size).then(a.name().cmp(&b.name()))
-        }),
-        ("sort=time", |a, b| {
-            a.time.cmp(&b.time).then(a.name().cmp(&b.name()))
-        }),
-        ("sort=-time", |a, b| {
-            b.time.cmp(&a.time).then(a.name().cmp(&b.name()))
-        }),
+        ("sort=size", |a, b| a.size.cmp(&b.size).then(a.name().cmp(&b.name()))),
+        ("sort=-size", |a, b| b.size.cmp(&a.size).then(a.name().cmp(&b.name()))),
+        ("sort=time", |a, b| a.time.cmp(&b.time).then(a.name().cmp(&b.name()))),
+        ("sort=-time", |a, b| b.time.cmp(&a.time).then(a.name().cmp(&b.name()))),
     ];
     let ground = Ground::new();
     many_files(&ground, 100_000);
@@ -99,10 +86,7 @@ fn a_hundred_thousand_names_sorted_each_way() {
         let page = text(&site, "many/", &format!("format=json&{query}"));
         // `{"name":"…`: to parse all of it would take most of the time.
         let listed = page.lines().filter_map(|line| line.split('"').nth(3));
-        assert!(
-            listed.eq(known.iter().map(|entry| entry.name.as_str())),
-            "{query}"
-        );
+        assert!(listed.eq(known.iter().map(|entry| entry.name.as_str())), "{query}");
     }
 }
 
@@ -154,30 +138,12 @@ fn many_files(ground: &Ground, count: u32) {
 #[test]
 fn only_what_could_be_served() {
     let ground = Ground::new();
-    ground
-        .file("a", "x")
-        .file(".hidden", "x")
-        .file("d/x", "")
-        .file("d/deep/x", "");
+    ground.file("a", "x").file(".hidden", "x").file("d/x", "").file("d/deep/x", "");
     fs::write(ground.root().join("../out"), "").unwrap();
-    mknodat(
-        CWD,
-        ground.path("fifo"),
-        FileType::Fifo,
-        Mode::from_raw_mode(0o666),
-        0,
-    )
-    .unwrap();
+    mknodat(CWD, ground.path("fifo"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
     let _listener = UnixListener::bind(ground.path("socket")).unwrap();
-    ground
-        .link("to-out", "../out")
-        .link("to-a", "a")
-        .link("to-d", "d")
-        .link("dangling", "none");
-    ground
-        .link("to-fifo", "fifo")
-        .link("loop", "loop")
-        .link("absolute", ground.path("a"));
+    ground.link("to-out", "../out").link("to-a", "a").link("to-d", "d").link("dangling", "none");
+    ground.link("to-fifo", "fifo").link("loop", "loop").link("absolute", ground.path("a"));
     ground.link("d/up", "../a").link("d/deep/upper", "../..");
     let site = ground.site();
     for sort in ["sort=name", "sort=size", "sort=time"] {
@@ -192,14 +158,8 @@ fn only_what_could_be_served() {
     }
     let open = ground.site_with(|options| options.hidden = true);
     assert!(names(&open, "", "").contains(&".hidden".to_owned()));
-    let to_d = json(&site, "", "")
-        .into_iter()
-        .find(|entry| entry["name"] == "to-d")
-        .unwrap();
-    assert_eq!(
-        (&to_d["type"], &to_d["href"]),
-        (&"directory".into(), &"./to-d/".into())
-    );
+    let to_d = json(&site, "", "").into_iter().find(|entry| entry["name"] == "to-d").unwrap();
+    assert_eq!((&to_d["type"], &to_d["href"]), (&"directory".into(), &"./to-d/".into()));
 }
 
 #[test]
@@ -223,19 +183,10 @@ fn what_an_entry_says() {
          <td><time datetime=\"2001-09-09T01:46:40Z\">2001-09-09 01:46</time></td></tr>\n"
     ));
     assert!(html.ends_with("</html>\n"));
-    assert!(
-        !text(&site, "", "").contains("href=\"../\""),
-        "nothing is above the root"
-    );
+    assert!(!text(&site, "", "").contains("href=\"../\""), "nothing is above the root");
     assert_eq!(names(&site, "d/c/", ""), [""; 0]);
-    assert_eq!(
-        listing(&site, "", "").content_type(),
-        "text/html; charset=utf-8"
-    );
-    assert_eq!(
-        listing(&site, "", "format=json").content_type(),
-        "application/json"
-    );
+    assert_eq!(listing(&site, "", "").content_type(), "text/html; charset=utf-8");
+    assert_eq!(listing(&site, "", "format=json").content_type(), "application/json");
 }
 
 #[test]
@@ -256,18 +207,13 @@ fn hostile_names() {
     ];
     let ground = Ground::new();
     let directory = ground.directory("<d>&").path("<d>&");
-    hostile
-        .iter()
-        .for_each(|name| fs::write(directory.join(OsStr::from_bytes(name)), "").unwrap());
+    hostile.iter().for_each(|name| fs::write(directory.join(OsStr::from_bytes(name)), "").unwrap());
     let site = ground.site();
 
     let html = text(&site, "<d>&", "");
     assert!(html.contains("<title>Index of /&lt;d&gt;&amp;/</title>"));
     assert!(!html.contains("<script") && !html.contains("<d>") && !html.contains("onclick=\"x"));
-    assert!(
-        html.contains(">line\u{fffd}feed\u{fffd}[31m</a>"),
-        "controls are seen"
-    );
+    assert!(html.contains(">line\u{fffd}feed\u{fffd}[31m</a>"), "controls are seen");
     assert!(html.contains(">bytes\u{fffd}\u{fffd}</a>"));
     let mut linked: Vec<_> = html.split("href=\"./").skip(2).map(decode_link).collect();
     linked.sort();
@@ -276,10 +222,8 @@ fn hostile_names() {
     assert_eq!(linked, expected, "links are exact to the byte");
 
     let json = json(&site, "<d>&", "");
-    let mut linked: Vec<_> = json
-        .iter()
-        .map(|entry| decode_link(&entry["href"].as_str().unwrap()[2..]))
-        .collect();
+    let mut linked: Vec<_> =
+        json.iter().map(|entry| decode_link(&entry["href"].as_str().unwrap()[2..])).collect();
     linked.sort();
     assert_eq!(linked, expected);
     let named = |name: &str| json.iter().any(|entry| entry["name"] == name);
@@ -289,13 +233,8 @@ fn hostile_names() {
 /// The name that a link leads to: what a request for it would be understood as.
 fn decode_link(link: &str) -> Vec<u8> {
     let link = link.split('"').next().unwrap();
-    assert!(
-        !link.contains(['<', '>', ':', '?', '#', '\'', '&']),
-        "{link}"
-    );
-    karez_http::target::parse(format!("/{link}").as_bytes())
-        .unwrap()
-        .path
+    assert!(!link.contains(['<', '>', ':', '?', '#', '\'', '&']), "{link}");
+    karez_http::target::parse(format!("/{link}").as_bytes()).unwrap().path
 }
 
 #[test]

@@ -37,11 +37,7 @@ impl View {
                 view.sort = Sort::from_key(ascending.unwrap_or(key));
                 view.descending = ascending.is_some();
             } else if let Some(format) = pair.strip_prefix(b"format=") {
-                view.format = if format == b"json" {
-                    Format::Json
-                } else {
-                    Format::Html
-                };
+                view.format = if format == b"json" { Format::Json } else { Format::Html };
             }
         }
         view
@@ -73,33 +69,19 @@ mod tests {
 
     #[test]
     fn queries() {
-        let view = |format, sort, descending| View {
-            format,
-            sort,
-            descending,
-        };
+        let view = |format, sort, descending| View { format, sort, descending };
         for (query, expected) in [
             ("", View::default()),
             ("sort=name", View::default()),
             ("sort=-name", view(Format::Html, Sort::Name, true)),
-            (
-                "sort=-size&format=json",
-                view(Format::Json, Sort::Size, true),
-            ),
-            (
-                "format=json&sort=time",
-                view(Format::Json, Sort::Time, false),
-            ),
+            ("sort=-size&format=json", view(Format::Json, Sort::Size, true)),
+            ("format=json&sort=time", view(Format::Json, Sort::Time, false)),
             ("sort=nonesuch", View::default()),
             ("sort", View::default()),
             ("sort=&format=&x=%00", View::default()),
             ("sort=size&sort=time", view(Format::Html, Sort::Time, false)),
         ] {
-            assert_eq!(
-                View::default().changed_by(query.as_bytes()),
-                expected,
-                "{query}"
-            );
+            assert_eq!(View::default().changed_by(query.as_bytes()), expected, "{query}");
         }
     }
 }

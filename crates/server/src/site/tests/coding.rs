@@ -31,11 +31,7 @@ fn the_best_of_what_is_accepted() {
         ("br;q=0", "plain"),
     ] {
         for round in 0..2 {
-            assert_eq!(
-                answer(&site, accepted),
-                expected,
-                "{accepted}, round {round}"
-            );
+            assert_eq!(answer(&site, accepted), expected, "{accepted}, round {round}");
         }
     }
     std::fs::remove_file(ground.path("app.css.zst")).unwrap();
@@ -53,16 +49,10 @@ fn a_sibling_has_the_type_of_the_original_and_a_tag_of_its_own() {
     let lines = String::from_utf8(br.lines().to_vec()).unwrap();
     let head = "Content-Type: text/css; charset=utf-8\r\nContent-Encoding: br\r\nLast-Modified: ";
     assert!(lines.starts_with(head), "{lines}");
-    assert!(
-        br.lines_without_type()
-            .starts_with(b"Content-Encoding: br\r\n")
-    );
+    assert!(br.lines_without_type().starts_with(b"Content-Encoding: br\r\n"));
     assert!(br.validator_lines().starts_with(b"Last-Modified: "));
     // Same size, same time: only the coding tells them apart.
-    assert_eq!(
-        (plain.size(), plain.last_modified()),
-        (br.size(), br.last_modified())
-    );
+    assert_eq!((plain.size(), plain.last_modified()), (br.size(), br.last_modified()));
     assert_ne!(plain.etag(), br.etag());
 
     // Asked for by its own name it is a file like any other, whatever the cache holds.
@@ -70,10 +60,7 @@ fn a_sibling_has_the_type_of_the_original_and_a_tag_of_its_own() {
         let itself = site.file("app.css.br");
         assert_eq!(itself.coding(), None);
         assert!(!itself.lines().starts_with(b"Content-Type: text/css"));
-        assert_eq!(
-            site.ask_for(b"app.css", accept("br")).file().coding(),
-            Some(Coding::Brotli)
-        );
+        assert_eq!(site.ask_for(b"app.css", accept("br")).file().coding(), Some(Coding::Brotli));
     }
 }
 
@@ -81,10 +68,7 @@ fn a_sibling_has_the_type_of_the_original_and_a_tag_of_its_own() {
 fn a_sibling_older_than_the_original_is_not_served() {
     let ground = with_siblings();
     let site = ground.site();
-    let at = |tv_nsec| Timespec {
-        tv_nsec,
-        ..LONG_AGO
-    };
+    let at = |tv_nsec| Timespec { tv_nsec, ..LONG_AGO };
     for (nanoseconds, expected) in [(6, "plain"), (7, "br"), (8, "br"), (6, "plain")] {
         ground.modified("app.css.br", at(nanoseconds));
         assert_eq!(answer(&site, "br"), expected, "{nanoseconds}");
@@ -104,18 +88,13 @@ fn only_regular_files_beneath_the_root_are_siblings() {
     assert_eq!(answer(&ground.site(), "zstd, br, gzip"), "plain");
     // Nor does a sibling stand for an original that is not there.
     ground.file("gone.css.gz", "gz");
-    assert_eq!(
-        ground.site().ask_for(b"gone.css", accept("gzip")).name(),
-        "Missing"
-    );
+    assert_eq!(ground.site().ask_for(b"gone.css", accept("gzip")).name(), "Missing");
 }
 
 #[test]
 fn an_index_has_siblings_too() {
     let ground = Ground::new();
-    ground
-        .file("d/index.html", "plain")
-        .file("d/index.html.gz", "gz");
+    ground.file("d/index.html", "plain").file("d/index.html.gz", "gz");
     let site = ground.site();
     assert_eq!(content(&site.ask_for(b"d/", accept("gzip")).file()), "gz");
     assert_eq!(content(&site.ask_for(b"d/", accept("br")).file()), "plain");

@@ -17,45 +17,22 @@ fn the_same_descriptor_answers_while_nothing_changes() {
     let site = ground.site();
     let first = site.file("d/index.html");
     assert!(Arc::ptr_eq(&first, &site.file("d/index.html")));
-    assert!(
-        Arc::ptr_eq(&first, &site.file("d/")),
-        "the index is that file"
-    );
+    assert!(Arc::ptr_eq(&first, &site.file("d/")), "the index is that file");
     // To be found under another name is to be another file: its type may differ.
     fs::hard_link(ground.path("d/index.html"), ground.path("x.txt")).unwrap();
-    assert!(
-        site.file("x.txt")
-            .lines()
-            .starts_with(b"Content-Type: text/plain")
-    );
+    assert!(site.file("x.txt").lines().starts_with(b"Content-Type: text/plain"));
 }
 
 #[test]
 fn every_change_is_seen_at_once() {
     type Change = fn(&Ground);
     let changes: [(&str, Change, &str); 9] = [
-        (
-            "replaced",
-            |g| fs::rename(g.path("new"), g.path("a")).unwrap(),
-            "new",
-        ),
-        (
-            "same size",
-            |g| fs::write(g.path("a"), "OLD").unwrap(),
-            "OLD",
-        ),
-        (
-            "longer",
-            |g| fs::write(g.path("a"), "longer").unwrap(),
-            "longer",
-        ),
+        ("replaced", |g| fs::rename(g.path("new"), g.path("a")).unwrap(), "new"),
+        ("same size", |g| fs::write(g.path("a"), "OLD").unwrap(), "OLD"),
+        ("longer", |g| fs::write(g.path("a"), "longer").unwrap(), "longer"),
         ("touched", |g| touch(g), "old"),
         ("mode", |g| mode(g, 0o600), "old"),
-        (
-            "removed",
-            |g| fs::remove_file(g.path("a")).unwrap(),
-            "Missing",
-        ),
+        ("removed", |g| fs::remove_file(g.path("a")).unwrap(), "Missing"),
         ("directory", |g| become_directory(g), "MissingSlash"),
         ("link in", |g| become_link(g, "new"), "new"),
         ("link out", |g| become_link(g, "/etc/hostname"), "Missing"),
@@ -83,10 +60,7 @@ fn every_change_is_seen_at_once() {
 #[test]
 fn a_directory_on_the_way_may_change_too() {
     let ground = Ground::new();
-    ground
-        .file("1/a", "one")
-        .file("2/a", "two")
-        .link("now", "1");
+    ground.file("1/a", "one").file("2/a", "two").link("now", "1");
     let site = ground.site();
     assert_eq!(content(&site.file("now/a")), "one");
     fs::remove_file(ground.path("now")).unwrap();
@@ -176,8 +150,7 @@ fn what_is_not_used_is_closed() {
     // A round takes four sweeps here, of 16 shards each.
     let round = |from: u64| {
         for turn in 0..4 {
-            site.cache
-                .sweep(now + Duration::from_millis(from + turn * 250));
+            site.cache.sweep(now + Duration::from_millis(from + turn * 250));
         }
     };
     round(8000);
@@ -185,10 +158,7 @@ fn what_is_not_used_is_closed() {
     let later = now + Duration::from_secs(9);
     assert!(site.cache.find(&site.root, b"b", None, later).is_some());
     round(11_000);
-    assert!(
-        a.upgrade().is_none(),
-        "closed, so a deleted file gives its space back"
-    );
+    assert!(a.upgrade().is_none(), "closed, so a deleted file gives its space back");
     assert!(b.upgrade().is_some());
     round(20_000);
     assert_eq!(site.cache.len(), 0);
@@ -199,13 +169,7 @@ fn mode(ground: &Ground, mode: u32) {
 }
 
 fn touch(ground: &Ground) {
-    ground.modified(
-        "a",
-        Timespec {
-            tv_nsec: LONG_AGO.tv_nsec + 1,
-            ..LONG_AGO
-        },
-    );
+    ground.modified("a", Timespec { tv_nsec: LONG_AGO.tv_nsec + 1, ..LONG_AGO });
 }
 
 fn become_directory(ground: &Ground) {

@@ -1,6 +1,7 @@
 //! A directory to serve in tests, and short ways to ask for what is in it.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,9 +20,7 @@ pub(in super::super) struct Ground {
 
 impl Ground {
     pub(in super::super) fn new() -> Self {
-        let ground = Self {
-            outer: tempfile::tempdir().unwrap(),
-        };
+        let ground = Self { outer: tempfile::tempdir().unwrap() };
         fs::create_dir(ground.root()).unwrap();
         ground
     }
@@ -85,12 +84,7 @@ impl Site {
     pub(in super::super) fn ask_for(&self, url: &[u8], codings: Codings) -> Found {
         let directory = url.is_empty() || url.ends_with(b"/");
         let path = url.strip_suffix(b"/").unwrap_or(url).to_vec();
-        self.find(&Wanted {
-            path,
-            directory,
-            codings,
-            view: View::default(),
-        })
+        self.find(&Wanted { path, directory, codings, view: View::default() })
     }
 
     pub(in super::super) fn file(&self, url: &str) -> Arc<OpenFile> {
@@ -122,7 +116,7 @@ impl Found {
 
 /// What would be sent of a file.
 pub(in super::super) fn content(file: &OpenFile) -> String {
-    let file_of_its_own = fs::File::from(file.fd().try_clone_to_owned().unwrap());
+    let file_of_its_own = fs::File::from(file.as_fd().try_clone_to_owned().unwrap());
     let mut bytes = vec![0; usize::try_from(file.size()).unwrap()];
     file_of_its_own.read_exact_at(&mut bytes, 0).unwrap();
     String::from_utf8(bytes).unwrap()
@@ -136,19 +130,10 @@ pub(in super::super) fn accept(value: &str) -> Codings {
 }
 
 pub(in super::super) fn set_modified(path: &Path, time: Timespec) {
-    let omitted = Timespec {
-        tv_sec: 0,
-        tv_nsec: UTIME_OMIT,
-    };
-    let times = Timestamps {
-        last_access: omitted,
-        last_modification: time,
-    };
+    let omitted = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access: omitted, last_modification: time };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
     assert_eq!(fs::symlink_metadata(path).unwrap().mtime(), time.tv_sec);
 }
 
-pub(in super::super) const LONG_AGO: Timespec = Timespec {
-    tv_sec: 1_000_000_000,
-    tv_nsec: 7,
-};
+pub(in super::super) const LONG_AGO: Timespec = Timespec { tv_sec: 1_000_000_000, tv_nsec: 7 };

@@ -11,18 +11,11 @@ use super::ground::{Ground, content};
 #[test]
 fn descriptors_run_out() {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--ignored",
-            "--exact",
-            "site::tests::scarcity::in_a_process_of_its_own",
-        ])
+        .args(["--ignored", "--exact", "site::tests::scarcity::in_a_process_of_its_own"])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
 #[test]
@@ -36,29 +29,14 @@ fn in_a_process_of_its_own() {
     assert_eq!(site.cache.len(), 2);
 
     let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(64),
-            maximum,
-        },
-    )
-    .unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum }).unwrap();
     let mut takers: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-    assert_eq!(
-        site.ask(b"c").name(),
-        "File",
-        "the cache gave its descriptors away"
-    );
+    assert_eq!(site.ask(b"c").name(), "File", "the cache gave its descriptors away");
     assert_eq!(site.cache.len(), 1);
 
     takers.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
     let held = site.file("c");
-    assert_eq!(
-        site.ask(b"a").name(),
-        "Busy",
-        "what is being sent cannot be closed"
-    );
+    assert_eq!(site.ask(b"a").name(), "Busy", "what is being sent cannot be closed");
     assert_eq!(site.ask(b"").name(), "Busy");
     drop(held);
     assert_eq!(site.ask(b"a").name(), "File");
