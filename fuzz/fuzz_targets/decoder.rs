@@ -14,33 +14,17 @@ fuzz_target!(|input: &[u8]| {
     let limits = if tight & 1 == 0 {
         Limits::default()
     } else {
-        Limits {
-            target: 24,
-            head: 120,
-            fields: 5,
-            drain: 40,
-        }
+        Limits { target: 24, head: 120, fields: 5, drain: 40 }
     };
     let whole = outcomes(limits, std::iter::once(bytes));
     assert_eq!(outcomes(limits, bytes.chunks(1)), whole);
-    assert_eq!(
-        outcomes(limits, bytes.chunks(usize::from(*piece).max(2))),
-        whole
-    );
+    assert_eq!(outcomes(limits, bytes.chunks(usize::from(*piece).max(2))), whole);
 });
 
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    Request {
-        line: Vec<u8>,
-        fields: Vec<(Vec<u8>, Vec<u8>)>,
-        persistent: bool,
-        drained: bool,
-    },
-    Refusal {
-        status: Status,
-        reason: &'static str,
-    },
+    Request { line: Vec<u8>, fields: Vec<(Vec<u8>, Vec<u8>)>, persistent: bool, drained: bool },
+    Refusal { status: Status, reason: &'static str },
 }
 
 fn outcomes<'a>(limits: Limits, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Outcome>, bool) {
@@ -55,20 +39,15 @@ fn outcomes<'a>(limits: Limits, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<
                     read(&request);
                     outcomes.push(Outcome::Request {
                         line: request.request_line().to_vec(),
-                        fields: request
-                            .fields()
-                            .map(|(n, v)| (n.to_vec(), v.to_vec()))
-                            .collect(),
+                        fields: request.fields().map(|(n, v)| (n.to_vec(), v.to_vec())).collect(),
                         persistent: request.persistent(),
                         drained: request.drained(),
                     });
                 }
                 Err(refusal) => {
                     assert!(EXPECTED.contains(&refusal.status), "{refusal}");
-                    outcomes.push(Outcome::Refusal {
-                        status: refusal.status,
-                        reason: refusal.reason,
-                    });
+                    outcomes
+                        .push(Outcome::Refusal { status: refusal.status, reason: refusal.reason });
                 }
             }
         }
@@ -78,9 +57,7 @@ fn outcomes<'a>(limits: Limits, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<
 
 fn read(request: &karez_http::Request) {
     for field in Field::ALL {
-        let lines = request
-            .fields()
-            .filter(|(name, _)| Field::of(name) == Some(*field));
+        let lines = request.fields().filter(|(name, _)| Field::of(name) == Some(*field));
         assert!(request.values(*field).eq(lines.map(|(_, value)| value)));
         assert_eq!(request.values(*field).next(), request.value(*field));
     }

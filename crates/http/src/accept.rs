@@ -31,23 +31,19 @@ impl Standing {
     fn hear(&mut self, item: &[u8], ranges: [&[u8]; 3]) {
         let mut parts = item.split(|byte| *byte == b';');
         let name = parts.next().unwrap_or_default().trim_ascii();
-        let Some(place) = ranges
-            .iter()
-            .position(|range| name.eq_ignore_ascii_case(range))
-        else {
+        let Some(place) = ranges.iter().position(|range| name.eq_ignore_ascii_case(range)) else {
             return;
         };
         let precision = ranges.len() - place;
         if precision > self.precision {
-            let quality = parts
-                .map(<[u8]>::trim_ascii)
-                .find(|part| part.starts_with(b"q="));
-            *self = Self {
-                precision,
-                weight: quality.map_or(Some(1000), weight).unwrap_or(0),
-            };
+            let quality = parts.map(<[u8]>::trim_ascii).find(is_quality);
+            *self = Self { precision, weight: quality.map_or(Some(1000), weight).unwrap_or(0) };
         }
     }
+}
+
+fn is_quality(parameter: &&[u8]) -> bool {
+    parameter.get(..2).is_some_and(|name| name.eq_ignore_ascii_case(b"q="))
 }
 
 #[cfg(test)]
@@ -60,10 +56,7 @@ mod tests {
         for (accept, expected) in [
             ("", false),
             ("Accept: */*\r\n", false),
-            (
-                "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n",
-                false,
-            ),
+            ("Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n", false),
             ("Accept: application/json\r\n", true),
             ("Accept: Application/JSON\r\n", true),
             ("Accept: application/json, */*\r\n", true),
@@ -71,12 +64,10 @@ mod tests {
             ("Accept: text/html;q=0.5, application/json\r\n", true),
             ("Accept: text/html, application/json\r\n", false),
             ("Accept: application/json;q=0\r\n", false),
+            ("Accept: application/json;Q=0\r\n", false),
             ("Accept: application/json; charset=utf-8; q=0.9\r\n", true),
             ("Accept: application/*, text/html;q=0.1\r\n", true),
-            (
-                "Accept: text/html;q=0.2\r\nAccept: application/json;q=0.3\r\n",
-                true,
-            ),
+            ("Accept: text/html;q=0.2\r\nAccept: application/json;q=0.3\r\n", true),
             ("Accept: ;;,,=\r\n", false),
         ] {
             let mut decoder = Decoder::new(Limits::default());

@@ -65,7 +65,7 @@ mod tests {
     use super::is_valid;
 
     #[test]
-    fn hosts() {
+    fn what_is_a_host() {
         for good in [
             "a",
             "a.example",
@@ -80,6 +80,10 @@ mod tests {
         ] {
             assert!(is_valid(good.as_bytes()), "{good}");
         }
+    }
+
+    #[test]
+    fn what_is_no_host() {
         for bad in [
             "",
             ":80",

@@ -36,14 +36,7 @@ pub(crate) struct Chunked {
 
 impl Chunked {
     pub(crate) const fn new() -> Self {
-        Self {
-            state: State::Size,
-            taken: 0,
-            left: 0,
-            line: 0,
-            trailers: 0,
-            trailer_lines: 0,
-        }
+        Self { state: State::Size, taken: 0, left: 0, line: 0, trailers: 0, trailer_lines: 0 }
     }
 
     /// Takes `bytes`; call it again with those that follow.
@@ -73,9 +66,7 @@ impl Chunked {
 
     /// Skips what there is of the data of a chunk.
     fn skip(&mut self, available: usize) -> usize {
-        let length = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(available);
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(available);
         self.left -= length as u64;
         self.taken += length as u64;
         if self.left == 0 {
@@ -133,20 +124,13 @@ impl Chunked {
             return Err(Fault::bad("the chunk extension is too long"));
         }
         let blank = self.state == State::Space && byte != b';';
-        Ok(if blank {
-            State::Space
-        } else {
-            State::Extension
-        })
+        Ok(if blank { State::Space } else { State::Extension })
     }
 
     fn trailer(&mut self, byte: u8, limits: &Limits) -> Result<State, Fault> {
         self.trailers += 1;
         if self.trailers > limits.head {
-            return Err(Fault::new(
-                Status::FieldsTooLarge,
-                "the trailers are too large",
-            ));
+            return Err(Fault::new(Status::FieldsTooLarge, "the trailers are too large"));
         }
         match (self.state, byte) {
             (State::Line, _) if is_token(byte) => {

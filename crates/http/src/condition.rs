@@ -40,11 +40,7 @@ pub fn evaluate(request: &Request, etag: &EntityTag, last_modified: u64) -> Outc
     } else {
         date_of(request, Field::IfModifiedSince).is_some_and(|date| last_modified <= date)
     };
-    if known {
-        Outcome::NotModified
-    } else {
-        Outcome::Proceed
-    }
+    if known { Outcome::NotModified } else { Outcome::Proceed }
 }
 
 /// Whether a Range may be honoured (RFC 9110 §13.1.5): there is no If-Range, or it still holds.

@@ -17,9 +17,7 @@ pub fn format(unix_seconds: u64) -> [u8; 29] {
 /// Reads a date in any of the three formats (RFC 9110 §5.6.7).
 pub fn parse(text: &[u8]) -> Option<u64> {
     let time = httpdate::parse_http_date(std::str::from_utf8(text).ok()?).ok()?;
-    time.duration_since(UNIX_EPOCH)
-        .ok()
-        .map(|since| since.as_secs())
+    time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 /// The last second of the year 9999.

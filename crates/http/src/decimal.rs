@@ -41,16 +41,7 @@ mod tests {
             assert_eq!(out, number.to_string().as_bytes());
             assert_eq!(parse(&out), Some(number));
         }
-        for bad in [
-            "",
-            "+1",
-            "-1",
-            "1 ",
-            " 1",
-            "0x1",
-            "18446744073709551616",
-            "1,1",
-        ] {
+        for bad in ["", "+1", "-1", "1 ", " 1", "0x1", "18446744073709551616", "1,1"] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad}");
         }
     }

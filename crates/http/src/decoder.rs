@@ -29,17 +29,8 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder for a new connection. It does not allocate.
     pub fn new(limits: Limits) -> Self {
-        let limits = Limits {
-            head: limits.head.min(LARGEST_HEAD),
-            ..limits
-        };
-        Self {
-            limits,
-            carry: Vec::new(),
-            start: 0,
-            blank: 0,
-            phase: Phase::Head(Scan::new()),
-        }
+        let limits = Limits { head: limits.head.min(LARGEST_HEAD), ..limits };
+        Self { limits, carry: Vec::new(), start: 0, blank: 0, phase: Phase::Head(Scan::new()) }
     }
 
     /// Adds what the peer sent. Call [`Decoder::next`] until it has no more before the next push,
@@ -67,10 +58,7 @@ impl Decoder {
     /// # Errors
     ///
     /// A [`Refusal`], once, if what the peer sent is not to be served.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it is one, but a fallible one that resumes"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "it is one, but a fallible one that resumes")]
     pub fn next(&mut self) -> Result<Option<Request>, Refusal> {
         if let Phase::Head(_) = self.phase
             && let Some(request) = self.head()?
@@ -170,9 +158,7 @@ impl Decoder {
         let Phase::Body(pending) = &mut self.phase else {
             return Ok(None);
         };
-        let progress = pending
-            .body
-            .discard(&self.carry[self.start..], &self.limits);
+        let progress = pending.body.discard(&self.carry[self.start..], &self.limits);
         self.start += match progress {
             Ok(Progress::Whole(length)) => length,
             _ => self.carry.len() - self.start,
@@ -237,15 +223,9 @@ impl Body {
             Self::Length(left) => left,
             Self::Chunked(chunked) => return chunked.discard(bytes, limits),
         };
-        let length = usize::try_from(*left)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
+        let length = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
         *left -= length as u64;
-        Ok(if *left == 0 {
-            Progress::Whole(length)
-        } else {
-            Progress::More
-        })
+        Ok(if *left == 0 { Progress::Whole(length) } else { Progress::More })
     }
 }
 

@@ -66,9 +66,7 @@ pub fn preferred(request: &Request) -> Codings {
     }
     let mut weights = Weights::default();
     for value in request.values(Field::AcceptEncoding) {
-        value
-            .split(|b| *b == b',')
-            .for_each(|item| weights.take(item));
+        value.split(|b| *b == b',').for_each(|item| weights.take(item));
     }
     weights.ranked()
 }
@@ -115,9 +113,7 @@ impl Weights {
         }
         // Stable: equal weights stay in the order of preference, and absent ones come last.
         found.sort_by_key(|entry| std::cmp::Reverse(entry.map_or(0, |(weight, _)| weight)));
-        Codings {
-            best_first: found.map(|entry| entry.map(|(_, coding)| coding)),
-        }
+        Codings { best_first: found.map(|entry| entry.map(|(_, coding)| coding)) }
     }
 }
 
@@ -135,10 +131,7 @@ pub(crate) fn weight(text: &[u8]) -> Option<u16> {
     if !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let thousandths = [100, 10, 1]
-        .iter()
-        .zip(fraction)
-        .map(|(unit, d)| unit * u16::from(d - b'0'));
+    let thousandths = [100, 10, 1].iter().zip(fraction).map(|(unit, d)| unit * u16::from(d - b'0'));
     match (whole, thousandths.sum()) {
         (b'0', sum) => Some(sum),
         (b'1', 0) => Some(1000),

@@ -22,11 +22,7 @@ impl EntityTag {
         weak: bool,
         suffix: Option<&str>,
     ) -> Self {
-        let mut tag = Self {
-            text: [0; CAPACITY],
-            length: 0,
-            weak,
-        };
+        let mut tag = Self { text: [0; CAPACITY], length: 0, weak };
         if weak {
             tag.push(b'W');
             tag.push(b'/');
@@ -38,11 +34,7 @@ impl EntityTag {
         tag.hexadecimal(size, 1);
         if let Some(suffix) = suffix {
             tag.push(b'-');
-            suffix
-                .bytes()
-                .filter(u8::is_ascii_alphanumeric)
-                .take(8)
-                .for_each(|b| tag.push(b));
+            suffix.bytes().filter(u8::is_ascii_alphanumeric).take(8).for_each(|b| tag.push(b));
         }
         tag.push(b'"');
         tag
@@ -128,9 +120,7 @@ pub fn tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn tag_length(text: &[u8]) -> Option<usize> {
     let prefix = if text.starts_with(b"W/") { 2 } else { 0 };
     let inner = text[prefix..].strip_prefix(b"\"")?;
-    let length = inner
-        .iter()
-        .position(|b| *b == b'"' || *b <= b' ' || *b == 0x7f)?;
+    let length = inner.iter().position(|b| *b == b'"' || *b <= b' ' || *b == 0x7f)?;
     (inner[length] == b'"').then_some(prefix + length + 2)
 }
 
@@ -153,10 +143,7 @@ mod tests {
         let coded = EntityTag::new(0, 0, 0, true, Some("zst"));
         assert_eq!(coded.as_str(), "W/\"000000000-0-zst\"");
         let longest = EntityTag::new(u64::MAX, -1, u32::MAX, true, Some("12345678\"\r\n9"));
-        assert_eq!(
-            longest.as_str(),
-            "W/\"ffffffffffffffffffffffff-ffffffffffffffff-12345678\""
-        );
+        assert_eq!(longest.as_str(), "W/\"ffffffffffffffffffffffff-ffffffffffffffff-12345678\"");
     }
 
     #[test]

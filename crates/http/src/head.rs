@@ -67,10 +67,7 @@ impl Scan {
 
     fn method(&mut self, window: &[u8]) -> Result<bool, Fault> {
         let rest = &window[self.at..];
-        let length = rest
-            .iter()
-            .position(|b| !is_token(*b))
-            .unwrap_or(rest.len());
+        let length = rest.iter().position(|b| !is_token(*b)).unwrap_or(rest.len());
         self.at += length;
         if self.at > LONGEST_METHOD {
             return Err(Fault::new(Status::NotImplemented, "the method is too long"));
@@ -92,10 +89,7 @@ impl Scan {
         let begin = self.method_end + 1;
         let longest = begin.saturating_add(limits.target);
         let rest = &window[self.at..];
-        let length = rest
-            .iter()
-            .position(|b| *b <= b' ' || *b == DEL)
-            .unwrap_or(rest.len());
+        let length = rest.iter().position(|b| *b <= b' ' || *b == DEL).unwrap_or(rest.len());
         self.at += length;
         if self.at > longest {
             return Err(Fault::new(Status::UriTooLong, "the target is too long"));
@@ -130,16 +124,10 @@ impl Scan {
             (b'1', b'0') => Version::Http10,
             (b'1', _) => Version::Http11,
             _ if window.starts_with(b"PRI * HTTP/2.0") => {
-                return Err(Fault::new(
-                    Status::VersionNotSupported,
-                    "HTTP/2 is not spoken here",
-                ));
+                return Err(Fault::new(Status::VersionNotSupported, "HTTP/2 is not spoken here"));
             }
             _ => {
-                return Err(Fault::new(
-                    Status::VersionNotSupported,
-                    "only HTTP/1 is spoken here",
-                ));
+                return Err(Fault::new(Status::VersionNotSupported, "only HTTP/1 is spoken here"));
             }
         };
         self.at += line.len();

@@ -20,11 +20,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            target: 8 * 1024,
-            head: 16 * 1024,
-            fields: 100,
-            drain: 1024 * 1024,
-        }
+        Self { target: 8 * 1024, head: 16 * 1024, fields: 100, drain: 1024 * 1024 }
     }
 }

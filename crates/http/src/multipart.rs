@@ -31,30 +31,20 @@ impl Multipart {
         for range in ranges {
             let mut head = Vec::with_capacity(delimiter.len() + content_type.len() + 112);
             // Only between two parts does the line break belong to the delimiter.
-            let delimiter = if parts.is_empty() {
-                &delimiter[2..]
-            } else {
-                &delimiter
-            };
+            let delimiter = if parts.is_empty() { &delimiter[2..] } else { &delimiter };
             head.extend_from_slice(delimiter);
             head.extend_from_slice(b"\r\nContent-Type: ");
             push_value(content_type.as_bytes(), &mut head);
             head.extend_from_slice(b"\r\nContent-Range: ");
             content_range(*range, size, &mut head);
             head.extend_from_slice(b"\r\n\r\n");
-            length = length
-                .saturating_add(head.len() as u64)
-                .saturating_add(range.length);
+            length = length.saturating_add(head.len() as u64).saturating_add(range.length);
             parts.push((head, *range));
         }
         let mut tail = delimiter;
         tail.extend_from_slice(b"--\r\n");
         length = length.saturating_add(tail.len() as u64);
-        Self {
-            parts,
-            tail,
-            length,
-        }
+        Self { parts, tail, length }
     }
 
     /// Each part: what comes before it, and the range of the file.
@@ -107,25 +97,14 @@ mod tests {
 
     #[test]
     fn frames_two_parts() {
-        let ranges = [
-            ByteRange {
-                start: 0,
-                length: 2,
-            },
-            ByteRange {
-                start: 7,
-                length: 3,
-            },
-        ];
+        let ranges = [ByteRange { start: 0, length: 2 }, ByteRange { start: 7, length: 3 }];
         let multipart = Multipart::new(&ranges, 10, "text/plain", "cut");
         let mut body = Vec::new();
         for (head, range) in multipart.parts() {
             body.extend_from_slice(head);
             let bytes = (b'0'..=b'9').zip(0_u64..);
             body.extend(
-                bytes
-                    .filter(|(_, at)| (range.start..range.end()).contains(at))
-                    .map(|b| b.0),
+                bytes.filter(|(_, at)| (range.start..range.end()).contains(at)).map(|b| b.0),
             );
         }
         body.extend_from_slice(multipart.tail());

@@ -92,11 +92,7 @@ fn list(specs: &[u8], size: u64) -> Result<Vec<ByteRange>, Malformed> {
         }
         ranges.extend(spec(member, size)?);
     }
-    if asked == 0 {
-        Err(Malformed)
-    } else {
-        Ok(ranges)
-    }
+    if asked == 0 { Err(Malformed) } else { Ok(ranges) }
 }
 
 /// One range: `first-`, `first-last` or `-suffix`; `None` if it is unsatisfiable.
@@ -105,17 +101,10 @@ fn spec(text: &[u8], size: u64) -> Result<Option<ByteRange>, Malformed> {
     let (first, last) = (&text[..dash], &text[dash + 1..]);
     if first.is_empty() {
         let length = position(last)?.min(size);
-        return Ok((length > 0).then_some(ByteRange {
-            start: size - length,
-            length,
-        }));
+        return Ok((length > 0).then_some(ByteRange { start: size - length, length }));
     }
     let first = position(first)?;
-    let last = if last.is_empty() {
-        u64::MAX
-    } else {
-        position(last)?
-    };
+    let last = if last.is_empty() { u64::MAX } else { position(last)? };
     if last < first {
         return Err(Malformed);
     }
@@ -123,10 +112,7 @@ fn spec(text: &[u8], size: u64) -> Result<Option<ByteRange>, Malformed> {
         return Ok(None);
     }
     let end = last.saturating_add(1).min(size);
-    Ok(Some(ByteRange {
-        start: first,
-        length: end - first,
-    }))
+    Ok(Some(ByteRange { start: first, length: end - first }))
 }
 
 /// `1*DIGIT`. What does not fit is beyond every file, and so is the largest number.

@@ -34,16 +34,9 @@ impl Fault {
 
     /// Completes the fault with what had come of the request line.
     pub(crate) fn on(self, head: &[u8]) -> Refusal {
-        let line = head
-            .split(|b| matches!(b, b'\r' | b'\n'))
-            .next()
-            .unwrap_or_default();
+        let line = head.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
         let request_line = line.get(..LOGGED).unwrap_or(line).to_vec();
-        Refusal {
-            status: self.status,
-            reason: self.reason,
-            request_line,
-        }
+        Refusal { status: self.status, reason: self.reason, request_line }
     }
 }
 

@@ -80,19 +80,12 @@ impl Request {
     /// The values of all lines of `field` in their order; together they are one list
     /// (RFC 9110 §5.3).
     pub fn values(&self, field: Field) -> Values<'_> {
-        Values {
-            head: &self.head,
-            field,
-            at: usize::from(self.first[field.index()]),
-        }
+        Values { head: &self.head, field, at: usize::from(self.first[field.index()]) }
     }
 
     /// Every field line in order, as name and value (RFC 9112 §5).
     pub fn fields(&self) -> Fields<'_> {
-        Fields {
-            head: &self.head,
-            at: usize::from(self.fields),
-        }
+        Fields { head: &self.head, at: usize::from(self.fields) }
     }
 
     pub(crate) fn leave_undrained(&mut self) {
@@ -107,10 +100,7 @@ impl Request {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field(
-                "line",
-                &format_args!("\"{}\"", self.request_line().escape_ascii()),
-            )
+            .field("line", &format_args!("\"{}\"", self.request_line().escape_ascii()))
             .field("persistent", &self.persistent())
             .field("drained", &self.drained)
             .finish_non_exhaustive()
@@ -135,10 +125,7 @@ impl<'a> Iterator for Values<'a> {
         }
         let (value, after) = line(self.head, self.at);
         let wanted = self.field.name().as_bytes();
-        let mut rest = Fields {
-            head: self.head,
-            at: after,
-        };
+        let mut rest = Fields { head: self.head, at: after };
         self.at = 0;
         while let Some((name, begin)) = rest.name() {
             if name.eq_ignore_ascii_case(wanted) {

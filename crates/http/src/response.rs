@@ -50,10 +50,7 @@ impl<'a> Head<'a> {
     }
 
     fn name(&mut self, name: &str) {
-        debug_assert!(
-            name.bytes().all(crate::head::is_token),
-            "not a field name: {name}"
-        );
+        debug_assert!(name.bytes().all(crate::head::is_token), "not a field name: {name}");
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b": ");
     }
@@ -66,11 +63,7 @@ pub fn chunk(out: &mut Vec<u8>, data: &[u8]) {
     }
     out.reserve(data.len() + 20);
     let digits = (usize::BITS - data.len().leading_zeros()).div_ceil(4);
-    out.extend(
-        (0..digits)
-            .rev()
-            .map(|place| DIGITS[data.len() >> (4 * place) & 15]),
-    );
+    out.extend((0..digits).rev().map(|place| DIGITS[data.len() >> (4 * place) & 15]));
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(data);
     out.extend_from_slice(b"\r\n");
@@ -87,10 +80,7 @@ pub(crate) fn push_value(value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
     if breaks_line(value) {
         let breaks = |b: &&mut u8| matches!(**b, b'\r' | b'\n' | 0);
-        out[begin..]
-            .iter_mut()
-            .filter(breaks)
-            .for_each(|b| *b = b' ');
+        out[begin..].iter_mut().filter(breaks).for_each(|b| *b = b' ');
     }
 }
 
@@ -142,12 +132,7 @@ mod tests {
         chunk(&mut out, b"");
         chunk(&mut out, &[b'x'; 0x1a]);
         last_chunk(&mut out);
-        let expected = [
-            &b"5\r\nhello\r\n1a\r\n"[..],
-            &[b'x'; 0x1a],
-            b"\r\n0\r\n\r\n",
-        ]
-        .concat();
+        let expected = [&b"5\r\nhello\r\n1a\r\n"[..], &[b'x'; 0x1a], b"\r\n0\r\n\r\n"].concat();
         assert_eq!(out, expected);
     }
 }

@@ -32,11 +32,7 @@ pub(crate) enum Framing {
 
 /// Reads the fields of `head`, which is complete and was scanned.
 pub(crate) fn read(head: &[u8], scan: &Scan) -> Result<Section, Fault> {
-    let mut reader = Reader {
-        head,
-        section: Section::new(),
-        close: false,
-    };
+    let mut reader = Reader { head, section: Section::new(), close: false };
     if scan.lines <= FEW {
         reader.walk(scan, &mut [EMPTY_HEADER; FEW])?;
     } else {
@@ -47,12 +43,7 @@ pub(crate) fn read(head: &[u8], scan: &Scan) -> Result<Section, Fault> {
 
 impl Section {
     const fn new() -> Self {
-        Self {
-            first: [0; COUNT],
-            keep_alive: false,
-            continues: false,
-            framing: Framing::Length(0),
-        }
+        Self { first: [0; COUNT], keep_alive: false, continues: false, framing: Framing::Length(0) }
     }
 
     fn has(&self, field: Field) -> bool {

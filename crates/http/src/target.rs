@@ -16,20 +16,14 @@ pub struct Target {
     pub path: Vec<u8>,
     /// Whether it ended like a directory: in `/`, `/.` or `/..`.
     pub directory: bool,
-    /// Whether a segment begins with a dot.
-    pub hidden: bool,
     /// Where the query stands in the target, without its `?`; not decoded.
     pub query: Option<Range<usize>>,
-    /// Where the authority of an absolute target stands; it wins over Host (RFC 9112 §3.2.2).
-    pub authority: Option<Range<usize>>,
-    /// The target was `*`: the server as a whole, for OPTIONS alone (RFC 9112 §3.2.4).
-    pub asterisk: bool,
 }
 
 /// Why a target is refused; each of them is a 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadTarget {
-    /// It begins with neither `/` nor `http://` nor `https://`, and is not `*`.
+    /// It begins with neither `/` nor `http://` nor `https://`.
     Form,
     /// The authority is empty or malformed, or holds user information (RFC 9110 §4.2.4).
     Authority,
@@ -45,7 +39,8 @@ pub enum BadTarget {
     Climb,
 }
 
-/// Reads the target of a request (RFC 9112 §3.2).
+/// Reads the target of a request for something that has a path (RFC 9112 §3.2): the origin form
+/// or the absolute one. The other two, `*` and an authority alone, are for OPTIONS and CONNECT.
 ///
 /// ```
 /// let target = karez_http::target::parse(b"/a%20b/./c/?q")?;
@@ -58,13 +53,6 @@ pub enum BadTarget {
 ///
 /// A [`BadTarget`] for what does not name a path below the root.
 pub fn parse(target: &[u8]) -> Result<Target, BadTarget> {
-    if target == b"*" {
-        return Ok(Target {
-            asterisk: true,
-            directory: true,
-            ..Target::default()
-        });
-    }
     for byte in target {
         match byte {
             b'#' => return Err(BadTarget::Fragment),
@@ -72,22 +60,15 @@ pub fn parse(target: &[u8]) -> Result<Target, BadTarget> {
             _ => {}
         }
     }
-    let (authority, begin) = match target.first() {
-        Some(b'/') => (None, 0),
-        _ => absolute(target)?,
+    let begin = match target.first() {
+        Some(b'/') => 0,
+        _ => path_of_absolute(target)?,
     };
     let question = memchr::memchr(b'?', &target[begin..]).map(|found| begin + found);
     let end = question.unwrap_or(target.len());
-    let mut result = Target {
-        query: question.map(|at| at + 1..target.len()),
-        authority,
-        ..Target::default()
-    };
+    let query = question.map(|at| at + 1..target.len());
+    let mut result = Target { query, ..Target::default() };
     resolve(&target[begin..end], &mut result)?;
-    result.hidden = result
-        .path
-        .split(|b| *b == b'/')
-        .any(|segment| segment.starts_with(b"."));
     Ok(result)
 }
 
@@ -139,25 +120,20 @@ impl std::fmt::Display for BadTarget {
 
 impl std::error::Error for BadTarget {}
 
-/// The absolute form (RFC 9112 §3.2.2): the authority, and where the path begins.
-fn absolute(target: &[u8]) -> Result<(Option<Range<usize>>, usize), BadTarget> {
+/// Where the path begins in the absolute form (RFC 9112 §3.2.2). One server has one site, so the
+/// authority has to be valid and is not looked at any further.
+fn path_of_absolute(target: &[u8]) -> Result<usize, BadTarget> {
     let starts = |scheme: &&[u8]| {
-        target
-            .get(..scheme.len())
-            .is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+        target.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
     };
     let schemes: [&[u8]; 2] = [b"http://", b"https://"];
-    let scheme = schemes
-        .iter()
-        .find(|scheme| starts(scheme))
-        .ok_or(BadTarget::Form)?;
+    let scheme = schemes.iter().find(|scheme| starts(scheme)).ok_or(BadTarget::Form)?;
     let rest = &target[scheme.len()..];
     let length = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
     if !authority::is_valid(&rest[..length]) {
         return Err(BadTarget::Authority);
     }
-    let end = scheme.len() + length;
-    Ok((Some(scheme.len()..end), end))
+    Ok(scheme.len() + length)
 }
 
 fn resolve(path: &[u8], result: &mut Target) -> Result<(), BadTarget> {

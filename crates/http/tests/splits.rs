@@ -6,16 +6,8 @@ use proptest::prelude::*;
 /// All that can be observed of one outcome.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    Request {
-        line: Vec<u8>,
-        fields: Vec<(Vec<u8>, Vec<u8>)>,
-        persistent: bool,
-        drained: bool,
-    },
-    Refusal {
-        status: Status,
-        reason: &'static str,
-    },
+    Request { line: Vec<u8>, fields: Vec<(Vec<u8>, Vec<u8>)>, persistent: bool, drained: bool },
+    Refusal { status: Status, reason: &'static str },
 }
 
 fn outcomes<'a>(limits: Limits, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Outcome>, bool) {
@@ -32,18 +24,13 @@ fn outcomes<'a>(limits: Limits, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<
                     }
                     outcomes.push(Outcome::Request {
                         line: request.request_line().to_vec(),
-                        fields: request
-                            .fields()
-                            .map(|(n, v)| (n.to_vec(), v.to_vec()))
-                            .collect(),
+                        fields: request.fields().map(|(n, v)| (n.to_vec(), v.to_vec())).collect(),
                         persistent: request.persistent(),
                         drained: request.drained(),
                     });
                 }
-                Err(refusal) => outcomes.push(Outcome::Refusal {
-                    status: refusal.status,
-                    reason: refusal.reason,
-                }),
+                Err(refusal) => outcomes
+                    .push(Outcome::Refusal { status: refusal.status, reason: refusal.reason }),
             }
         }
     }
@@ -52,12 +39,7 @@ fn outcomes<'a>(limits: Limits, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<
 
 /// Limits that small inputs reach.
 fn tight() -> Limits {
-    Limits {
-        target: 24,
-        head: 120,
-        fields: 5,
-        drain: 40,
-    }
+    Limits { target: 24, head: 120, fields: 5, drain: 40 }
 }
 
 fn assert_splits_do_not_matter(bytes: &[u8], cuts: &[usize]) {

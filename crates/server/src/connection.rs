@@ -14,7 +14,7 @@ use karez_transfer::Outbox;
 use crate::answer::{Answer, Answering, Persistence};
 use crate::exchange::Exchange;
 use crate::job::{SiteAnswer, SiteJob};
-use crate::plan::{Plan, query};
+use crate::plan::Plan;
 use crate::service::Shared;
 use crate::site::{Found, Listing, ListingStep, Wanted};
 
@@ -140,7 +140,7 @@ impl Connection {
             }
             Plan::Options => self.answer(|answering| answering.options()),
             Plan::NotAllowed => self.answer(|answering| answering.not_allowed()),
-            Plan::Refuse(status, why) => self.answer(|answering| answering.plain(status, why)),
+            Plan::Refuse(status, why) => self.answer(|answering| answering.plain(status, &why)),
         }
     }
 
@@ -174,10 +174,11 @@ impl Connection {
         let mut location = b"/".to_vec();
         target::encode_path(&wanted.path, &mut location);
         location.push(b'/');
-        let request = self.exchange.as_ref().and_then(Exchange::request);
-        if let Some(query) = request.and_then(|request| query(request.target())) {
+        if let Some(request) = self.exchange.as_ref().and_then(Exchange::request)
+            && let Ok(target::Target { query: Some(query), .. }) = target::parse(request.target())
+        {
             location.push(b'?');
-            location.extend_from_slice(query);
+            location.extend_from_slice(&request.target()[query]);
         }
         self.answer(|answering| answering.redirect(&location));
     }

@@ -1,7 +1,7 @@
 //! The plan for a request: what it asks for, before anybody looks at the disk.
 
 use karez_http::accept::prefers_json;
-use karez_http::{Method, Request, Status, encoding, target};
+use karez_http::{Method, Request, Status, Target, encoding, target};
 
 use crate::site::{Format, View, Wanted};
 
@@ -14,44 +14,46 @@ pub(crate) enum Plan {
     /// A known method that is not for files.
     NotAllowed,
     /// Nothing that makes sense.
-    Refuse(Status, &'static str),
+    Refuse(Status, String),
 }
 
 impl Plan {
     /// What `request` asks for.
     pub(crate) fn of(request: &Request) -> Self {
         match request.method() {
-            Method::Get | Method::Head => Self::find(request),
-            Method::Options => Self::Options,
+            Method::Get | Method::Head => {
+                Self::of_target(request, |target| Self::find(request, target))
+            }
+            Method::Options if request.target() == b"*" => Self::Options,
+            Method::Options => Self::of_target(request, |_| Self::Options),
             Method::OtherKnown => Self::NotAllowed,
-            Method::Unknown => Self::Refuse(Status::NotImplemented, "unknown method"),
+            Method::Unknown => Self::Refuse(Status::NotImplemented, "unknown method".to_owned()),
         }
     }
 
-    fn find(request: &Request) -> Self {
-        let Ok(target) = target::parse(request.target()) else {
-            return Self::Refuse(Status::BadRequest, "bad request target");
-        };
+    fn of_target(request: &Request, make: impl FnOnce(Target) -> Self) -> Self {
+        match target::parse(request.target()) {
+            Ok(target) => make(target),
+            Err(bad) => Self::Refuse(Status::BadRequest, bad.to_string()),
+        }
+    }
+
+    fn find(request: &Request, target: Target) -> Self {
         Self::Find(Wanted {
+            view: view(request, &target),
             path: target.path,
             directory: target.directory,
             codings: encoding::preferred(request),
-            view: view(request),
         })
     }
 }
 
-/// The query of a request target, without its question mark.
-pub(crate) fn query(target: &[u8]) -> Option<&[u8]> {
-    let mark = target.iter().position(|&byte| byte == b'?')?;
-    target.get(mark + 1..)
-}
-
 /// How a listing should look, if it comes to one.
-fn view(request: &Request) -> View {
+fn view(request: &Request, target: &Target) -> View {
     let mut view = View::default();
     if prefers_json(request) {
         view.format = Format::Json;
     }
-    query(request.target()).map_or(view, |query| view.changed_by(query))
+    let query = target.query.clone().map(|query| &request.target()[query]);
+    query.map_or(view, |query| view.changed_by(query))
 }
