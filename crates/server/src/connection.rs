@@ -205,11 +205,11 @@ impl Connection {
 
     fn end_exchange(&mut self, now: Instant) {
         let Some(exchange) = self.close_exchange(now) else { return };
-        if exchange.persistence != Persistence::Closes {
-            self.next_request(now);
-        } else if !exchange.peer_closes() {
-            // It may be sending still, and a reset would take the answer with it.
+        if exchange.persistence == Persistence::Closes {
+            // The peer may be sending still, and a reset would take the answer with it.
             self.wish = Want::Finish;
+        } else {
+            self.next_request(now);
         }
     }
 

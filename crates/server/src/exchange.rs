@@ -74,11 +74,6 @@ impl Exchange {
         self.request().is_some_and(|request| request.version() == Version::Http10)
     }
 
-    /// Whether the peer itself said that this was its last request, and all of it has come.
-    pub(crate) fn peer_closes(&self) -> bool {
-        self.request().is_some_and(|request| request.drained() && !request.persistent())
-    }
-
     /// Writes the line that there is to write of it.
     pub(crate) fn log(&self, access: &AccessLog, peer: Peer, now: Instant) {
         access.write(&Entry {

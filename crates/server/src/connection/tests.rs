@@ -157,19 +157,28 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_peer_that_closes_is_closed_at_once_and_a_stop_is_announced() {
+fn the_last_answer_is_given_time_to_arrive() {
     let (root, stop) = (root(), Stop::new());
+    let lingering = Rest::Receiving { for_at_most: LINGER, idle: true };
     let mut closing = bench(&root, &stop);
     closing.run();
     let rest = closing.receive(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    assert_eq!(rest, Rest::Closed);
-    let mut stopping = bench(&root, &stop);
-    stopping.run();
+    assert_eq!(rest, lingering);
+    assert!(closing.sent().contains("\r\nConnection: close\r\n"));
+    assert_eq!(closing.receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"), lingering);
+    assert_eq!(closing.sent(), "", "nothing is answered any more");
+    assert_eq!(closing.hear(Event::PeerClosed), Rest::Closed);
+}
+
+#[test]
+fn a_stop_is_announced() {
+    let (root, stop) = (root(), Stop::new());
+    let mut bench = bench(&root, &stop);
+    bench.run();
     stop.begin();
-    // It may have sent more already, so it is given time to see the FIN.
-    let rest = stopping.receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    let rest = bench.receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(rest, Rest::Receiving { for_at_most: LINGER, idle: true });
-    assert!(stopping.sent().contains("\r\nConnection: close\r\n"));
+    assert!(bench.sent().contains("\r\nConnection: close\r\n"));
 }
 
 #[test]

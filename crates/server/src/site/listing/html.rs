@@ -136,7 +136,7 @@ const STYLE: &str = "
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem;
   background: #fff; color: #1c1e21 }
-h1 { font-size: 1.25rem; font-weight: 600; overflow-wrap: anywhere }
+h1 { font-size: 1.25rem; font-weight: 600; overflow-wrap: anywhere; padding: 0 .5rem }
 a { color: #0a58ca; text-decoration: none; unicode-bidi: isolate }
 a:hover { text-decoration: underline }
 table { width: 100%; border-collapse: collapse }
@@ -148,6 +148,7 @@ th { font-weight: 600 }
 td { color: #62676d }
 th:first-child, td:first-child { width: 100%; text-align: left; white-space: normal;
   overflow-wrap: anywhere }
+td a { white-space: pre-wrap }
 @media (prefers-color-scheme: dark) {
   body { background: #15181c; color: #e4e6e8 }
   a { color: #8ab4f8 }
@@ -160,6 +161,7 @@ th:first-child, td:first-child { width: 100%; text-align: left; white-space: nor
   th:first-child { flex: 1; width: auto }
   td { font-size: .875rem }
   td:first-child { font-size: 1rem }
+  td:empty { display: none }
 }
 ";
 
