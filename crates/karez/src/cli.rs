@@ -1,9 +1,9 @@
 //! The one definition of the command line: help, man pages and completions are made from it.
 
 use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser as _;
 use clap::builder::styling::{AnsiColor, Effects, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
-use clap::builder::TypedValueParser as _;
 use karez_reactor::{Address, Model, Topology};
 use karez_transfer::Via;
 use std::num::NonZeroUsize;
@@ -34,7 +34,9 @@ pub(crate) enum Command {
     /// after what is in flight, a second one at once.
     Serve(Box<Serve>),
     /// Print a completion script for a shell
-    #[command(after_help = "Example: karez completions bash > ~/.local/share/bash-completion/completions/karez")]
+    #[command(
+        after_help = "Example: karez completions bash > ~/.local/share/bash-completion/completions/karez"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -90,7 +92,13 @@ pub(crate) struct Serve {
     pub(crate) threads: Option<NonZeroUsize>,
 
     /// The form of the access log on standard output
-    #[arg(long, value_name = "FORM", default_value = "common", value_enum, help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "common",
+        value_enum,
+        help_heading = "Output"
+    )]
     pub(crate) log: LogForm,
 
     /// Do not say where the server listens

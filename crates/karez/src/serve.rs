@@ -27,7 +27,9 @@ pub(crate) fn run(args: &Serve) -> io::Result<()> {
         .unwrap_or_else(|refusal| complain::and_exit_for_usage(&refusal));
     let descriptors = raise_descriptor_limit();
     let limits = Limits {
-        connections: args.max_connections.map_or_else(|| room(layout, descriptors), NonZeroUsize::get),
+        connections: args
+            .max_connections
+            .map_or_else(|| room(layout, descriptors), NonZeroUsize::get),
         grace: args.grace,
     };
 

@@ -103,7 +103,11 @@ fn a_condition_changes_nothing_where_there_is_no_file() {
         let mut client = server.connect();
         for condition in ["If-None-Match: *\r\n", "If-Match: *\r\n"] {
             assert_eq!(client.request("GET", "/none", condition).status, 404, "{way}, {condition}");
-            assert_eq!(client.request("POST", "/none", condition).status, 405, "{way}, {condition}");
+            assert_eq!(
+                client.request("POST", "/none", condition).status,
+                405,
+                "{way}, {condition}"
+            );
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::server::Server;
 use crate::ways::{self, Way};
 
 /// Flags with which only the deadline for a request is short.
-const SHORT_HEADER: &[&str] = &["--log", "off", "--header-timeout", "200ms", "--idle-timeout", "1h"];
+const SHORT_HEADER: &[&str] =
+    &["--log", "off", "--header-timeout", "200ms", "--idle-timeout", "1h"];
 
 /// Flags with which only the deadline for the next request is short.
 const SHORT_IDLE: &[&str] = &["--log", "off", "--header-timeout", "1h", "--idle-timeout", "200ms"];
@@ -57,7 +58,9 @@ fn a_body_that_stops_is_408() {
     let root = tempfile::tempdir().unwrap();
     for way in ways::layouts() {
         let server = Server::start_with(way, root.path(), SHORT_HEADER);
-        for body in ["Content-Length: 100\r\n\r\nten bytes.", "Transfer-Encoding: chunked\r\n\r\n64\r\nten"] {
+        for body in
+            ["Content-Length: 100\r\n\r\nten bytes.", "Transfer-Encoding: chunked\r\n\r\n64\r\nten"]
+        {
             let mut client = server.connect();
             client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n{body}"));
             expect_408(&mut client, way);

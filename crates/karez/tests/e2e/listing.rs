@@ -47,7 +47,9 @@ fn every_reference_leads_to_its_file() {
         let page = client.get(base).body;
         let json = objects(&client.get(&format!("{base}?format=json")).body);
         assert_eq!(json.len(), ODD.len(), "{way}");
-        for page in [references(&page), json.iter().map(|o| text(o, "href")[2..].to_owned()).collect()] {
+        for page in
+            [references(&page), json.iter().map(|o| text(o, "href")[2..].to_owned()).collect()]
+        {
             let mut contents: Vec<_> =
                 page.iter().map(|name| client.get(&format!("{base}{name}")).body).collect();
             contents.sort();

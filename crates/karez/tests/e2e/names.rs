@@ -62,7 +62,8 @@ fn any_name_can_be_asked_for() {
             assert_eq!(response.status, 200, "{way}, {}", name.escape_ascii());
             assert_eq!(response.body, *name, "{way}");
         }
-        for target in ["/it's", "/+&=", "/-rf", "/*", "/two%20words?%zz", "/a%3Fb=c?b=c", "/%2541"] {
+        for target in ["/it's", "/+&=", "/-rf", "/*", "/two%20words?%zz", "/a%3Fb=c?b=c", "/%2541"]
+        {
             assert_eq!(client.get(target).status, 200, "{way}, {target}");
         }
         assert_eq!(client.get("/a?b=c").status, 404, "{way}: the query is none of the name");
@@ -93,13 +94,44 @@ fn paths_are_resolved_before_they_are_opened() {
         ("/d/%2e%2E/f", "root/f"),
     ];
     let climbing = [
-        "/..", "/../", "/../secret", "/../root/f", "/d/../../secret", "/%2e%2e/secret", "/./../secret",
-        "//../secret", "/d/%2E./../secret", "/..%2fsecret", "/%2e%2e%2fsecret", "/d%2Ff", "/d%2ff",
-        "/%2f", "/f%00", "/%00", "/d/%00/f", "/%", "/f%", "/f%6", "/%zz", "/%u0066", "/f#part",
+        "/..",
+        "/../",
+        "/../secret",
+        "/../root/f",
+        "/d/../../secret",
+        "/%2e%2e/secret",
+        "/./../secret",
+        "//../secret",
+        "/d/%2E./../secret",
+        "/..%2fsecret",
+        "/%2e%2e%2fsecret",
+        "/d%2Ff",
+        "/d%2ff",
+        "/%2f",
+        "/f%00",
+        "/%00",
+        "/d/%00/f",
+        "/%",
+        "/f%",
+        "/f%6",
+        "/%zz",
+        "/%u0066",
+        "/f#part",
     ];
     let missing = [
-        "/none", "/f/", "/f/.", "/f/x", "/d/f/", "/d/none", "/F", "/d\\f", "/d%5cf", "/..%5csecret",
-        "/%252e%252e/secret", "/d/..f", "/secret",
+        "/none",
+        "/f/",
+        "/f/.",
+        "/f/x",
+        "/d/f/",
+        "/d/none",
+        "/F",
+        "/d\\f",
+        "/d%5cf",
+        "/..%5csecret",
+        "/%252e%252e/secret",
+        "/d/..f",
+        "/secret",
     ];
     for way in ways::layouts() {
         let server = Server::start(way, &ground.path().join("root"));
@@ -156,7 +188,8 @@ fn dot_files_are_there_for_who_asks_for_them_to_be() {
     }
     let targets = ["/.profile", "/%2eprofile", "/.git/config", "/.git/", "/.git/sub/f", "/..."];
     for way in ways::layouts() {
-        for (flags, status) in [(&["--log", "off"][..], 404), (&["--log", "off", "--hidden"], 200)] {
+        for (flags, status) in [(&["--log", "off"][..], 404), (&["--log", "off", "--hidden"], 200)]
+        {
             let server = Server::start_with(way, root.path(), flags);
             let mut client = server.connect();
             for target in targets {

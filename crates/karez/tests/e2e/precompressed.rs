@@ -105,7 +105,13 @@ fn what_is_not_there_or_older_is_passed_over() {
         ("/style.css", "zstd", "style.css", None, "text/css; charset=utf-8"),
         ("/plain.txt", "*", "plain.txt", None, "text/plain; charset=utf-8"),
         ("/stale.js", "br", "stale.js", None, "text/javascript; charset=utf-8"),
-        ("/stale.js", "br, gzip;q=0.1", "stale.js.gz", Some("gzip"), "text/javascript; charset=utf-8"),
+        (
+            "/stale.js",
+            "br, gzip;q=0.1",
+            "stale.js.gz",
+            Some("gzip"),
+            "text/javascript; charset=utf-8",
+        ),
         ("/odd.txt", "gzip", "odd.txt", None, "text/plain; charset=utf-8"),
         ("/", "gzip", "index.html.gz", Some("gzip"), "text/html; charset=utf-8"),
         // Asked for by its own name it is a file like any other.
@@ -131,7 +137,8 @@ fn each_coding_has_its_own_tag() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         let mut tags = HashSet::new();
-        for (coding, target) in [("identity", ""), ("zstd", ".zst"), ("br", ".br"), ("gzip", ".gz")] {
+        for (coding, target) in [("identity", ""), ("zstd", ".zst"), ("br", ".br"), ("gzip", ".gz")]
+        {
             client.settled_tag(&format!("/page.html{target}"));
             let response = ask(&mut client, "/page.html", coding);
             let tag = response.field("etag").unwrap().to_owned();

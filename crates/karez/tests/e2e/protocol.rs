@@ -211,7 +211,10 @@ fn a_body_is_read_and_the_next_request_is_answered() {
 #[test]
 fn a_body_too_large_to_read_is_answered_and_the_connection_closes() {
     let root = root(1);
-    let heads = ["Content-Length: 10000000000\r\n\r\nbegin", "Transfer-Encoding: chunked\r\n\r\n7fffffff\r\n"];
+    let heads = [
+        "Content-Length: 10000000000\r\n\r\nbegin",
+        "Transfer-Encoding: chunked\r\n\r\n7fffffff\r\n",
+    ];
     for way in ways::layouts() {
         let server = Server::start(way, root.path());
         for head in heads {

@@ -50,7 +50,8 @@ fn assert_parts(response: &Response, parts: &[Range<usize>], content: &[u8], wha
     assert_eq!(response.status, 206, "{what}");
     assert_eq!(response.field("content-range"), None, "{what}");
     let content_type = response.field("content-type").unwrap();
-    let boundary = content_type.strip_prefix("multipart/byteranges; boundary=").expect(content_type);
+    let boundary =
+        content_type.strip_prefix("multipart/byteranges; boundary=").expect(content_type);
     let mut expected = Vec::new();
     for (place, part) in parts.iter().enumerate() {
         let line_break = if place == 0 { "" } else { "\r\n" };
@@ -122,7 +123,8 @@ fn several_ranges_come_as_parts_in_the_order_asked_for() {
 #[test]
 fn ranges_that_overlap_or_touch_are_joined() {
     let (root, content) = (root(), pattern(SIZE));
-    let joined = [("0-9,5-19", 0..20), ("0-9,10-19", 0..20), ("5-,0-7", 0..SIZE), ("7-7,7-7", 7..8)];
+    let joined =
+        [("0-9,5-19", 0..20), ("0-9,10-19", 0..20), ("5-,0-7", 0..SIZE), ("7-7,7-7", 7..8)];
     let parts = [
         ("100-199,0-9,150-299", vec![100..300, 0..10]),
         ("0-9,11-19", vec![0..10, 11..20]),

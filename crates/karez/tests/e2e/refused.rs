@@ -11,8 +11,10 @@ const SMUGGLED: &[u8] = b"GET /f HTTP/1.1\r\nHost: test\r\n\r\n";
 
 /// Heads of requests that two readers could take for two different things.
 const AMBIGUOUS: &[&str] = &[
-    "POST /f HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
-    "POST /f HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "POST /f HTTP/1.1\r\nHost: a\r\n\
+     Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "POST /f HTTP/1.1\r\nHost: a\r\n\
+     Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "POST /f HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
     "POST /f HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 6\r\n\r\nhello",
     "POST /f HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello",
@@ -23,7 +25,8 @@ const AMBIGUOUS: &[&str] = &[
     "POST /f HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "POST /f HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
     "POST /f HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
-    "POST /f HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n",
+    "POST /f HTTP/1.1\r\nHost: a\r\n\
+     Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n",
     "POST /f HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "GET /f HTTP/1.1\nHost: a\n\n",
     "GET /f HTTP/1.1\r\nHost: a\n\r\n",

@@ -1,7 +1,9 @@
 //! A server under test: the built binary, started on a port of its own and ended with its value.
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -100,11 +102,17 @@ impl Server {
         }
     }
 
-    /// The numbers of its open descriptors.
-    pub fn descriptors(&self) -> Vec<u64> {
-        let directory = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
-        let names = directory.map(|entry| entry.unwrap().file_name());
-        names.map(|name| name.to_str().unwrap().parse().unwrap()).collect()
+    /// Its open descriptors and what each stands for, as proc(5) writes it.
+    pub fn descriptors(&self) -> BTreeMap<u64, String> {
+        let directory = format!("/proc/{}/fd", self.pid());
+        let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+        let described = entries.filter_map(|entry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            // It may have been closed since.
+            let target = fs::read_link(entry.path()).ok()?;
+            Some((number, target.to_string_lossy().into_owned()))
+        });
+        described.collect()
     }
 
     /// Waits for its end. What it still said on standard error comes with it.
