@@ -28,4 +28,5 @@ mod real;
 mod refused;
 mod server;
 mod stopping;
+mod traces;
 mod ways;
