@@ -13,6 +13,7 @@
 mod client;
 mod conditions;
 mod deadlines;
+mod faults;
 mod files;
 mod freshness;
 mod listing;
@@ -28,5 +29,6 @@ mod real;
 mod refused;
 mod server;
 mod stopping;
+mod strace;
 mod traces;
 mod ways;

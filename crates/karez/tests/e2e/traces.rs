@@ -2,86 +2,14 @@
 
 use karez_reactor::Model;
 use karez_transfer::Via;
-use rustix::process::Signal;
 use std::fs::{self, File};
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use crate::files::pattern;
-use crate::server::Server;
-use crate::ways::{self, Way};
+use crate::strace::{Traced, count, name, returned};
+use crate::ways;
 
 const MIB: usize = 1 << 20;
-
-/// A server under strace, and where its trace goes.
-struct Traced {
-    server: Server,
-    directory: tempfile::TempDir,
-}
-
-impl Traced {
-    /// `None`, with a reason, where strace is missing or not permitted.
-    fn start(way: Way, root: &Path) -> Option<Self> {
-        let mut probe = Command::new("strace");
-        probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
-        if !probe.status().is_ok_and(|status| status.success()) {
-            println!("skipped: strace is missing or may not trace");
-            return None;
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let output = directory.path().join("trace");
-        let strace = ["strace", "-f", "-qq", "-s", "4096", "-o", output.to_str().unwrap()];
-        let flags = ["--log", "off"];
-        Some(Self { server: Server::start_under(&strace, way, root, &flags), directory })
-    }
-
-    /// Ends the server and gives the calls it made, a line each, without the process number.
-    fn calls(self) -> Vec<String> {
-        // The tracer passes a signal on to nobody; the server is its child.
-        let children = format!("/proc/{0}/task/{0}/children", self.server.pid());
-        let child = fs::read_to_string(children).unwrap();
-        let child = child.split_whitespace().next().unwrap().parse().unwrap();
-        let child = rustix::process::Pid::from_raw(child).unwrap();
-        rustix::process::kill_process(child, Signal::TERM).unwrap();
-        let (status, _) = self.server.wait();
-        assert!(status.success());
-        let trace = fs::read_to_string(self.directory.path().join("trace")).unwrap();
-        joined(&trace)
-    }
-}
-
-/// The calls of a trace; one that was interrupted by another thread's stands on two lines.
-fn joined(trace: &str) -> Vec<String> {
-    let mut open: Vec<(&str, String)> = Vec::new();
-    let mut calls = Vec::new();
-    for line in trace.lines() {
-        let (thread, call) = line.split_once(' ').unwrap();
-        let call = call.trim_start();
-        if let Some(begun) = call.strip_suffix(" <unfinished ...>") {
-            open.push((thread, begun.to_owned()));
-        } else if let Some((_, rest)) = call.split_once(" resumed>") {
-            let place = open.iter().position(|(owner, _)| *owner == thread).unwrap();
-            calls.push(open.remove(place).1 + rest);
-        } else {
-            calls.push(call.to_owned());
-        }
-    }
-    calls
-}
-
-fn name(call: &str) -> &str {
-    call.split('(').next().unwrap()
-}
-
-fn count(calls: &[String], wanted: &str) -> usize {
-    calls.iter().filter(|call| name(call) == wanted).count()
-}
-
-/// What a call returned.
-fn returned(call: &str) -> i64 {
-    call.rsplit(" = ").next().unwrap().split_whitespace().next().unwrap().parse().unwrap_or(0)
-}
 
 /// A root with files old enough to be kept open.
 fn root() -> tempfile::TempDir {
@@ -108,7 +36,7 @@ fn a_large_file_leaves_by_its_via_behind_a_head_that_waits_for_it() {
     for way in ways::all() {
         let Some(traced) = Traced::start(way, root.path()) else { return };
         assert!(traced.server.get("/large").body == pattern(MIB), "{way}");
-        let calls = traced.calls();
+        let calls = traced.end().1;
         let calls = after(&calls, "GET /large");
         let head = calls.iter().find(|call| call.contains("HTTP/1.1 200 OK")).unwrap();
         assert!(name(head) == "sendto" && head.contains("MSG_MORE"), "{way}: {head:.300}");
@@ -137,7 +65,7 @@ fn a_request_for_a_small_file_costs_at_most_five_calls() {
             assert_eq!(client.get("/small").body.len(), 1024, "{way}");
         }
         client.get("/small?last");
-        let calls = traced.calls();
+        let calls = traced.end().1;
         let from = after(&calls, "GET /small?first").len();
         let to = after(&calls, "GET /small?last").len();
         let calls = &calls[calls.len() - from..calls.len() - to];
@@ -158,7 +86,7 @@ fn a_model_waits_by_its_own_calls() {
                 client.get("/small");
             }
         }
-        let calls = traced.calls();
+        let calls = traced.end().1;
         let accepted = calls.iter().filter(|call| name(call) == "accept4" && returned(call) >= 0);
         assert_eq!(accepted.count(), 10, "{way}");
         let of_connections =
@@ -181,7 +109,7 @@ fn a_connection_registered_once_sets_no_option_of_its_own() {
     for way in ways::layouts().filter(|way| way.model != Model::Blocking) {
         let Some(traced) = Traced::start(way, root.path()) else { return };
         traced.server.get("/small");
-        let calls = traced.calls();
+        let calls = traced.end().1;
         let calls = after(&calls, "GET /small");
         // TCP_NODELAY comes from the listener.
         assert_eq!(count(calls, "setsockopt"), 0, "{way}");

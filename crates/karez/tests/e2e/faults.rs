@@ -1,0 +1,124 @@
+//! Faults: calls that fail where they seldom do. Right bytes or a clean end, and the server goes
+//! on. (An `EAGAIN` made up would be no fair test: no edge ever follows it.)
+
+use karez_transfer::Via;
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::files::pattern;
+use crate::strace::{Traced, count, injected};
+use crate::ways::{self, Way};
+
+const SIZE: usize = (5 << 20) + 3;
+
+fn root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    for (name, size) in [("file", SIZE), ("other", 100)] {
+        let path = root.path().join(name);
+        fs::write(&path, pattern(size)).unwrap();
+        File::open(&path).unwrap().set_modified(hour_ago).unwrap();
+    }
+    root
+}
+
+/// Fetches both files under injected faults and expects them whole; gives the calls.
+fn expect_all(way: Way, root: &Path, faults: &[&str]) -> Option<Vec<String>> {
+    let traced = Traced::start_with(faults, way, root)?;
+    let mut client = traced.server.connect();
+    for _ in 0..2 {
+        assert!(client.get("/file").body == pattern(SIZE), "{way}, {faults:?}");
+        assert!(client.get("/other").body == pattern(100), "{way}, {faults:?}");
+    }
+    Some(traced.end().1)
+}
+
+#[test]
+fn a_refused_sendfile_goes_down_the_ladder_at_once_and_in_the_middle() {
+    let root = root();
+    for way in ways::all().filter(|way| way.via == Via::Sendfile) {
+        for (errno, when) in [("EINVAL", "1+"), ("EINVAL", "3+"), ("ENOSYS", "2+"), ("EPERM", "1+")]
+        {
+            let inject = format!("inject=sendfile:error={errno}:when={when}");
+            let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
+            assert!(injected(&calls, "sendfile") > 0, "{way}, {inject}");
+            assert!(count(&calls, "pread64") > 0, "{way}, {inject}");
+        }
+    }
+}
+
+#[test]
+fn an_error_of_the_disk_ends_that_connection_and_is_told() {
+    let root = root();
+    for way in ways::all() {
+        let call = match way.via {
+            Via::Sendfile => "sendfile",
+            Via::Copy => "pread64",
+        };
+        let inject = format!("inject={call}:error=EIO:when=3");
+        let Some(traced) = Traced::start_with(&["-e", &inject], way, root.path()) else { return };
+        let mut client = traced.server.connect();
+        assert_eq!(client.begin("/file").status, 200, "{way}");
+        let got = client.rest();
+        assert!(got.len() < SIZE && pattern(SIZE).starts_with(&got), "{way}: {}", got.len());
+        assert!(traced.server.get("/other").body == pattern(100), "{way}: it goes on");
+        let (said, calls) = traced.end();
+        assert_eq!(injected(&calls, call), 1, "{way}");
+        assert!(said.contains("GET /file") && said.contains("os error 5"), "{way}: {said}");
+    }
+}
+
+#[test]
+fn interrupted_calls_are_made_again() {
+    let root = root();
+    for way in ways::all() {
+        for call in ["sendto", "recvfrom", "sendfile", "epoll_pwait", "openat2"] {
+            let inject = format!("inject={call}:error=EINTR:when=2+2");
+            let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
+            let made = count(&calls, call);
+            assert!(injected(&calls, call) > 0 || made == 0, "{way}, {call}: {made} calls");
+        }
+    }
+}
+
+#[test]
+fn short_of_descriptors_accepting_rests_and_goes_on() {
+    let root = root();
+    for way in ways::layouts() {
+        for errno in ["EMFILE", "ENFILE", "ENOMEM", "ECONNABORTED"] {
+            let inject = format!("inject=accept4:error={errno}:when=1..3");
+            let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
+            assert!(injected(&calls, "accept4") > 0, "{way}, {errno}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_now_is_answered_so_and_served_later() {
+    let root = root();
+    for way in ways::layouts() {
+        // strace counts a thread's calls: the first opens the root or finds nothing.
+        for (errno, status) in [("EMFILE", 503), ("EIO", 500), ("EACCES", 403)] {
+            let inject = format!("inject=openat2:error={errno}:when=2..3");
+            let Some(traced) = Traced::start_with(&["-e", &inject], way, root.path()) else {
+                return;
+            };
+            let mut client = traced.server.connect();
+            assert_eq!(client.get("/nothing").status, 404, "{way}, {errno}");
+            assert_eq!(client.get("/other").status, status, "{way}, {errno}");
+            while client.get("/other").status != 200 {}
+            assert!(injected(&traced.end().1, "openat2") > 0, "{way}, {errno}");
+        }
+    }
+}
+
+#[test]
+fn a_rename_race_is_tried_again() {
+    let root = root();
+    for way in ways::layouts() {
+        let inject = "inject=openat2:error=EAGAIN:when=2..4";
+        let Some(calls) = expect_all(way, root.path(), &["-e", inject]) else { return };
+        assert_eq!(injected(&calls, "openat2"), 3, "{way}");
+    }
+}

@@ -1,0 +1,90 @@
+//! strace(1) around the server: to see its calls, or to make them fail.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::server::Server;
+use crate::ways::Way;
+
+/// A server under strace, and where its trace goes.
+pub struct Traced {
+    pub server: Server,
+    directory: tempfile::TempDir,
+}
+
+impl Traced {
+    /// A server whose calls are recorded; `None`, with a reason printed, where strace is missing
+    /// or not permitted.
+    pub fn start(way: Way, root: &Path) -> Option<Self> {
+        Self::start_with(&[], way, root)
+    }
+
+    /// The same with more flags for strace, such as `-e inject=…`.
+    pub fn start_with(flags: &[&str], way: Way, root: &Path) -> Option<Self> {
+        let mut probe = Command::new("strace");
+        probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
+        if !probe.status().is_ok_and(|status| status.success()) {
+            println!("skipped: strace is missing or may not trace");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("trace");
+        let mut words = vec!["strace", "-f", "-qq", "-s", "4096", "-o", output.to_str().unwrap()];
+        words.extend(flags);
+        Some(Self { server: Server::start_under(&words, way, root, &["--log", "off"]), directory })
+    }
+
+    /// Ends the server; what it said on standard error, and its calls, a line each.
+    pub fn end(self) -> (String, Vec<String>) {
+        // A signal to the tracer ends the tracer; the server is its child.
+        let children = format!("/proc/{0}/task/{0}/children", self.server.pid());
+        let children = fs::read_to_string(children).unwrap();
+        let child = children.split_whitespace().next().unwrap().parse().unwrap();
+        kill_process(Pid::from_raw(child).unwrap(), Signal::TERM).unwrap();
+        let (status, said) = self.server.wait();
+        assert!(status.success(), "{said}");
+        let trace = fs::read_to_string(self.directory.path().join("trace")).unwrap();
+        (said, joined(&trace))
+    }
+}
+
+/// The calls of a trace; one that was interrupted by another thread's stands on two lines.
+fn joined(trace: &str) -> Vec<String> {
+    let mut open: Vec<(&str, String)> = Vec::new();
+    let mut calls = Vec::new();
+    for line in trace.lines() {
+        let (thread, call) = line.split_once(' ').unwrap();
+        let call = call.trim_start();
+        if let Some(begun) = call.strip_suffix(" <unfinished ...>") {
+            open.push((thread, begun.to_owned()));
+        } else if let Some((_, rest)) = call.split_once(" resumed>") {
+            let place = open.iter().position(|(owner, _)| *owner == thread).unwrap();
+            calls.push(open.remove(place).1 + rest);
+        } else {
+            calls.push(call.to_owned());
+        }
+    }
+    calls
+}
+
+/// Which call it is.
+pub fn name(call: &str) -> &str {
+    call.split('(').next().unwrap()
+}
+
+/// How many of these there are.
+pub fn count(calls: &[String], wanted: &str) -> usize {
+    calls.iter().filter(|call| name(call) == wanted).count()
+}
+
+/// How many of these were made to fail.
+pub fn injected(calls: &[String], wanted: &str) -> usize {
+    calls.iter().filter(|call| name(call) == wanted && call.contains("(INJECTED)")).count()
+}
+
+/// What a call returned.
+pub fn returned(call: &str) -> i64 {
+    call.rsplit(" = ").next().unwrap().split_whitespace().next().unwrap().parse().unwrap_or(0)
+}
