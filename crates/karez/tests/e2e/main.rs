@@ -11,6 +11,7 @@
 #![allow(unreachable_pub, reason = "nothing of a test is reachable from outside")]
 
 mod client;
+mod command;
 mod conditions;
 mod deadlines;
 mod faults;

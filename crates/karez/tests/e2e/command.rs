@@ -1,0 +1,311 @@
+//! The command line: what a person sees of it, and what a script can rely on.
+
+use karez_reactor::{Model, Topology};
+use karez_transfer::Via;
+use rustix::process::Signal;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::server::{KAREZ, Server};
+use crate::ways;
+
+fn run(args: &[&str]) -> Output {
+    Command::new(KAREZ).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// It failed with this code and one line that has all of these in it.
+fn expect_complaint(args: &[&str], code: i32, words: &[&str]) {
+    let output = run(args);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    assert!(said.starts_with("error: "), "{args:?}: {said}");
+    assert!(code == 2 || said.lines().count() == 1, "{args:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{args:?}: {word} is not in {said}");
+    }
+    assert!(output.stdout.is_empty(), "{args:?}");
+}
+
+#[test]
+fn help_man_page_and_completions_know_every_flag() {
+    let help = run(&["serve", "--help"]);
+    assert!(help.status.success());
+    let words = text(&help.stdout).split_whitespace();
+    let flags: Vec<_> =
+        words.filter(|word| word.starts_with("--")).map(|w| w.trim_end_matches(',')).collect();
+    for flag in [
+        "--listen",
+        "--model",
+        "--via",
+        "--topology",
+        "--threads",
+        "--index",
+        "--no-listing",
+        "--hidden",
+        "--log",
+        "--quiet",
+        "--header-timeout",
+        "--idle-timeout",
+        "--send-timeout",
+        "--grace",
+        "--max-connections",
+    ] {
+        assert!(flags.contains(&flag), "{flag}");
+    }
+    let man = run(&["man", "serve"]);
+    let page = text(&man.stdout).replace('\\', "");
+    for flag in &flags {
+        assert!(page.contains(flag), "{flag} is not in the man page");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]);
+        assert!(script.status.success());
+        let script = text(&script.stdout);
+        for flag in &flags {
+            assert!(script.contains(flag.trim_start_matches('-')), "{flag}, {shell}");
+        }
+    }
+}
+
+#[test]
+fn help_and_version_are_for_everybody() {
+    assert!(text(&run(&["--help"]).stdout).contains("serve"));
+    let version = run(&["--version"]);
+    assert_eq!(text(&version.stdout).trim(), format!("karez {}", env!("CARGO_PKG_VERSION")));
+    assert!(text(&run(&["man"]).stdout).contains("karez"));
+    assert_eq!(run(&[]).status.code(), Some(2), "nothing asked for");
+}
+
+#[test]
+fn every_possible_name_is_told_where_one_is_wrong() {
+    let all = |names: &mut dyn Iterator<Item = &'static str>| names.collect::<Vec<_>>();
+    let known = [
+        ("--model", all(&mut Model::ALL.iter().map(|one| one.name()))),
+        ("--via", all(&mut Via::ALL.iter().map(|one| one.name()))),
+        ("--topology", all(&mut Topology::ALL.iter().map(|one| one.name()))),
+        ("--log", vec!["common", "combined", "json", "off"]),
+    ];
+    for (flag, names) in known {
+        expect_complaint(
+            &["serve", flag, "nonesuch"],
+            2,
+            &[&["nonesuch", flag][..], &names].concat(),
+        );
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_a_sentence() {
+    for (args, words) in [
+        (&["--model", "blocking", "--topology", "reuseport"][..], &["blocking", "reuseport"][..]),
+        (&["--topology", "single", "--threads", "4"], &["single", "reuseport"]),
+        (&["--model", "blocking", "--threads", "2"], &["thread per connection"]),
+        (&["--threads", "0"], &["--threads"]),
+        (&["--max-connections", "0"], &["--max-connections"]),
+        (&["--idle-timeout", "soon"], &["--idle-timeout", "soon"]),
+        (&["--listen", "example.org:80"], &["127.0.0.1:8080", "unix:PATH"]),
+        (&["--listen", "8080"], &["IP:PORT"]),
+        (&["--index", "a/b"], &["--index"]),
+        (&["--nonesuch"], &["--nonesuch"]),
+    ] {
+        expect_complaint(&[&["serve"], args].concat(), 2, words);
+    }
+}
+
+#[test]
+fn what_cannot_be_had_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let missing = root.path().join("missing");
+    let file = root.path().join("file");
+    File::create(&file).unwrap();
+    for (path, errno) in [(&missing, "os error 2"), (&file, "os error 20")] {
+        let path = path.to_str().unwrap();
+        expect_complaint(&["serve", path, "--listen", "127.0.0.1:0"], 1, &[path, errno]);
+    }
+    let directory = root.path().to_str().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let _holder = TcpListener::bind(&taken).unwrap();
+    for way in ways::layouts() {
+        let args = [&["serve", directory, "--listen", &taken], &way.flags()[..]].concat();
+        expect_complaint(&args, 1, &["bind", &taken, "os error 98"]);
+        let other = Server::start(way, root.path());
+        let address = other.address.to_string();
+        let args = [&["serve", directory, "--listen", &address], &way.flags()[..]].concat();
+        expect_complaint(&args, 1, &["bind", &address, "os error 98"]);
+    }
+    expect_complaint(
+        &["serve", directory, "--listen", "unix:/nonexistent/a"],
+        1,
+        &["/nonexistent/a"],
+    );
+}
+
+#[test]
+fn the_first_line_says_what_runs_and_where() {
+    let root = tempfile::tempdir().unwrap();
+    for way in ways::all() {
+        let mut command = Command::new(KAREZ);
+        command.arg("serve").arg(root.path()).args(way.flags()).args(["--listen", "127.0.0.1:0"]);
+        let line = first_line_and(command, |_| {});
+        let words =
+            [way.model.name(), way.topology.name(), way.via.name(), "http://127.0.0.1:", "thread"];
+        for word in words {
+            assert!(line.contains(word), "{way}: {word} is not in {line}");
+        }
+        assert!(!line.contains(":0/") && !line.contains('\x1b'), "{way}: {line}");
+    }
+}
+
+#[test]
+fn colour_is_for_terminals_and_only_where_it_is_wanted() {
+    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!("skipped: script(1) is missing, so there is no terminal");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let serve = format!(
+        "{KAREZ} serve {} --listen 127.0.0.1:0 & read line; kill $!",
+        root.path().display()
+    );
+    let seen = |no_colour: &str| {
+        let mut terminal = Command::new("script");
+        terminal.args(["-qec", &serve, "/dev/null"]).env("NO_COLOR", no_colour);
+        let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = Vec::new();
+        let mut stdout = child.stdout.take().unwrap();
+        while !said.ends_with(b"threads") && !said.ends_with(b"1 thread\r\n") {
+            let mut byte = [0];
+            assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&said));
+            said.push(byte[0]);
+        }
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        child.wait().unwrap();
+        String::from_utf8(said).unwrap()
+    };
+    assert!(seen("").contains("\x1b["), "colour on a terminal");
+    assert!(!seen("1").contains('\x1b'), "NO_COLOR");
+}
+
+#[test]
+fn each_flag_alone_is_enough() {
+    let root = tempfile::tempdir().unwrap();
+    let all = [
+        &["--model", "blocking"][..],
+        &["--model", "epoll-edge"],
+        &["--via", "copy"],
+        &["--topology", "single"],
+        &["--topology", "reuseport"],
+        &["--threads", "1"],
+        &["--threads", "3"],
+        &["--index", "a"],
+        &["--no-listing"],
+        &["--hidden"],
+        &["--log", "json"],
+        &["--header-timeout", "1m"],
+        &["--idle-timeout", "1m"],
+        &["--send-timeout", "1m"],
+        &["--grace", "1s"],
+        &["--max-connections", "10"],
+    ];
+    for flags in all {
+        let mut command = Command::new(KAREZ);
+        command.arg("serve").arg(root.path()).args(["--listen", "127.0.0.1:0"]).args(flags);
+        let server = Server::spawn(command);
+        assert!(matches!(server.get("/").status, 200 | 403), "{flags:?}");
+        server.signal(Signal::TERM);
+        assert!(server.wait().0.success(), "{flags:?}");
+    }
+}
+
+/// GET / over a UNIX socket, the whole answer.
+fn get_over(path: &Path) -> Option<String> {
+    let mut stream = UnixStream::connect(path).ok()?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn quietly_on_several_addresses_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("index.html"), "the index").unwrap();
+    let socket = root.path().join("socket");
+    for way in ways::layouts() {
+        let mut command = Command::new(KAREZ);
+        let unix = format!("unix:{}", socket.display());
+        command.arg("serve").arg(root.path()).args(way.flags());
+        command.args(["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--listen", &unix]);
+        if TcpListener::bind("[::1]:0").is_ok() {
+            command.args(["--listen", "[::1]:0"]);
+        } else {
+            println!("skipped: no IPv6 here");
+        }
+        let line = first_line_and(command, |line| {
+            let urls = line.split_whitespace().filter_map(|word| word.strip_prefix("http://"));
+            for url in urls {
+                let address = url.trim_end_matches('/').parse().unwrap();
+                let response = crate::client::Client::connect(address).get("/");
+                assert_eq!(response.body, b"the index", "{way}: {url}");
+            }
+            assert!(get_over(&socket).unwrap().ends_with("the index"), "{way}");
+        });
+        assert!(line.contains(&unix), "{way}: {line}");
+        assert!(!socket.exists(), "{way}: its name is gone");
+    }
+}
+
+/// The first line, and what to do while that server runs; it is stopped by SIGTERM.
+fn first_line_and(mut command: Command, then: impl FnOnce(&str)) -> String {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
+    then(&line);
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    line
+}
+
+#[test]
+fn quiet_is_quiet() {
+    let root = tempfile::tempdir().unwrap();
+    let socket = root.path().join("socket");
+    for way in ways::layouts() {
+        let mut command = Command::new(KAREZ);
+        command.arg("serve").arg(root.path()).args(way.flags()).arg("--quiet");
+        command.arg(format!("--listen=unix:{}", socket.display()));
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        while get_over(&socket).is_none() {
+            std::thread::yield_now();
+        }
+        let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{way}: {output:?}");
+    }
+}
+
+#[test]
+fn a_socket_left_over_is_taken_and_a_live_one_is_not() {
+    let root = tempfile::tempdir().unwrap();
+    let socket = root.path().join("socket");
+    let unix = format!("--listen=unix:{}", socket.display());
+    let directory = root.path().to_str().unwrap();
+    let live = UnixListener::bind(&socket).unwrap();
+    expect_complaint(&["serve", directory, &unix], 1, &[socket.to_str().unwrap(), "os error 98"]);
+    drop(live); // its name stays
+    let mut command = Command::new(KAREZ);
+    command.args(["serve", directory, &unix]);
+    first_line_and(command, |_| assert!(get_over(&socket).is_some()));
+}
