@@ -166,7 +166,7 @@ def show(table, calls):
 
 
 def versions():
-    found = {"kernel": platform.release(), "cores": os.cpu_count()}
+    found = {"kernel": platform.release().split("-")[0], "cores": os.cpu_count()}
     for program, flag in [("nginx", "-v"), ("h2o", "-v"), ("wrk", "-v"), (str(KAREZ), "--version")]:
         if shutil.which(program):
             ran = subprocess.run([program, flag], capture_output=True, text=True)

@@ -1,1 +1,191 @@
+//! The access log: exact lines, and readers that stall or leave.
 
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+
+use crate::files::pattern;
+use crate::patience::Patient;
+use crate::server::Server;
+use crate::ways;
+
+/// More than all socket buffers hold.
+const LARGE: usize = 64 << 20;
+
+fn root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("small"), "0123456789").unwrap();
+    fs::write(root.path().join("large"), pattern(LARGE)).unwrap();
+    root
+}
+
+/// Its standard output, line by line.
+fn lines(server: &mut Server) -> impl Iterator<Item = String> + use<> {
+    BufReader::new(Patient(server.stdout.take().unwrap())).lines().map(Result::unwrap)
+}
+
+/// The requests whose lines are looked at.
+fn make_requests(server: &Server) {
+    let mut client = server.connect();
+    let fields = "User-Agent: test \"1\"\r\nReferer: http://a/\r\n";
+    assert_eq!(client.request("GET", "/small", fields).status, 200);
+    assert_eq!(client.request("HEAD", "/small", "").status, 200);
+    assert_eq!(client.request("GET", "/small", "Range: bytes=2-4\r\n").status, 206);
+    assert_eq!(client.request("GET", "/no%22ne\"\u{e9}", "").status, 404);
+    client.send("nonsense\x01\r\n\r\n");
+    assert_eq!(client.response(false).status, 400);
+}
+
+/// Request line as it is logged, status, bytes.
+const EXPECTED: [(&str, u16, u64); 5] = [
+    ("GET /small HTTP/1.1", 200, 10),
+    ("HEAD /small HTTP/1.1", 200, 0),
+    ("GET /small HTTP/1.1", 206, 3),
+    (r"GET /no%22ne\x22\xC3\xA9 HTTP/1.1", 404, 14),
+    (r"nonsense\x01", 400, 0),
+];
+
+#[test]
+fn common_and_combined_are_those_of_other_servers() {
+    let root = root();
+    for way in ways::layouts() {
+        for format in ["common", "combined"] {
+            let mut server = Server::start_with(way, root.path(), &["--log", format]);
+            let lines = lines(&mut server);
+            make_requests(&server);
+            for ((request, status, bytes), line) in EXPECTED.into_iter().zip(lines) {
+                let (peer, rest) = line.split_once(" - - [").unwrap();
+                assert_eq!(peer, "127.0.0.1", "{way}");
+                let (time, rest) = rest.split_once("] ").unwrap();
+                assert!(time.len() == 26 && time.ends_with(" +0000"), "{way}: {time}");
+                let agent = match (format, bytes) {
+                    ("common", _) => "",
+                    (_, 10) => r#" "http://a/" "test \x221\x22""#,
+                    _ => r#" "-" "-""#,
+                };
+                // How long the sentence of a refusal is does not matter here.
+                let end = if status == 400 { String::new() } else { format!("{bytes}{agent}") };
+                let expected = format!("\"{request}\" {status} {end}");
+                assert!(rest.starts_with(&expected), "{way}, {format}: {line}");
+                assert!(status == 400 || rest == expected, "{way}, {format}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn json_is_an_object_a_line() {
+    let root = root();
+    for way in ways::layouts() {
+        let mut server = Server::start_with(way, root.path(), &["--log", "json"]);
+        let lines = lines(&mut server);
+        make_requests(&server);
+        for ((request, status, bytes), line) in EXPECTED.into_iter().zip(lines) {
+            let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let said = entry["request"].as_str().unwrap();
+            assert!(said.split(' ').next() == request.split([' ', '\\']).next() || status == 400);
+            assert_eq!(entry["status"], status, "{way}: {line}");
+            assert!(status == 400 || entry["bytes"] == bytes, "{way}: {line}");
+            assert_eq!(entry["peer"], "127.0.0.1", "{way}");
+            assert!(entry["time"].as_u64().unwrap() > 1_700_000_000, "{way}: {line}");
+            assert!(entry["seconds"].as_f64().unwrap() >= 0.0, "{way}: {line}");
+        }
+    }
+}
+
+#[test]
+fn off_is_silent() {
+    let root = root();
+    for way in ways::layouts() {
+        let mut server = Server::start_with(way, root.path(), &["--log", "off"]);
+        let mut stdout = server.stdout.take().unwrap();
+        make_requests(&server);
+        server.signal(rustix::process::Signal::TERM);
+        assert!(server.wait().0.success(), "{way}");
+        let mut said = String::new();
+        stdout.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "", "{way}");
+    }
+}
+
+#[test]
+fn what_went_of_an_aborted_download_is_logged() {
+    let root = root();
+    for way in ways::all() {
+        let mut server = Server::start_with(way, root.path(), &["--log", "common"]);
+        let mut lines = lines(&mut server);
+        let mut client = server.connect();
+        assert_eq!(client.begin("/large").status, 200, "{way}");
+        let read = client.take(1 << 20).len() as u64;
+        drop(client);
+        let line = lines.next().unwrap();
+        let bytes: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!((read..LARGE as u64).contains(&bytes), "{way}: {line}");
+    }
+}
+
+/// Enough that neither the pipe nor the buffer holds all lines.
+const REQUESTS: usize = 1200;
+
+#[test]
+fn a_stalled_reader_costs_lines_and_no_answers() {
+    let root = root();
+    let target = format!("/small?{}", "x".repeat(4000));
+    for way in ways::layouts() {
+        let mut server = Server::start_with(way, root.path(), &["--log", "common"]);
+        let mut client = server.connect();
+        for _ in 0..REQUESTS {
+            assert_eq!(client.get(&target).status, 200, "{way}");
+        }
+        let (mut told, mut dropped) = (0, 0);
+        for line in lines(&mut server) {
+            match line.strip_prefix("karez: ") {
+                Some(lost) => dropped += lost.split(' ').next().unwrap().parse::<usize>().unwrap(),
+                None => told += 1,
+            }
+            if told + dropped == REQUESTS {
+                break;
+            }
+        }
+        assert!(told > 0 && dropped > 0, "{way}: {told} told, {dropped} dropped");
+    }
+}
+
+#[test]
+fn a_reader_that_left_is_no_loss() {
+    let root = root();
+    for way in ways::layouts() {
+        let mut server = Server::start_with(way, root.path(), &["--log", "common"]);
+        drop(server.stdout.take());
+        let mut client = server.connect();
+        for _ in 0..REQUESTS {
+            assert_eq!(client.get("/small").status, 200, "{way}");
+        }
+        server.signal(rustix::process::Signal::TERM);
+        assert!(server.wait().0.success(), "{way}");
+    }
+}
+
+#[test]
+fn notices_that_nobody_reads_slow_nobody() {
+    let root = root();
+    let hurried = ["--log", "off"];
+    for way in ways::layouts() {
+        let server = Server::start_with(way, root.path(), &hurried);
+        let path = root.path().join("shrinking");
+        // Each leaves a notice with a long name in it, and standard error is not read.
+        for _ in 0..100 {
+            let file = fs::File::create(&path).unwrap();
+            file.set_len(LARGE as u64).unwrap();
+            let mut client = server.connect();
+            client.narrow();
+            client.begin(&format!("/shrinking?{}", "x".repeat(4000)));
+            file.set_len(0).unwrap();
+            client.rest();
+        }
+        assert_eq!(server.get("/small").status, 200, "{way}");
+        server.signal(rustix::process::Signal::TERM);
+        let (status, said) = server.wait();
+        assert!(status.success(), "{way}");
+        assert!(said.contains("became shorter"), "{way}");
+    }
+}

@@ -281,9 +281,9 @@ fn limit_descriptors(server: &Server, way: Way, more: u64) {
         descriptors.values().filter(|target| target.contains("eventfd")).count() == reactors
     });
     let taken = server.descriptors();
-    let free = (0..).filter(|number| !taken.contains_key(number));
+    let mut free = (0..).filter(|number| !taken.contains_key(number));
     // Descriptors are numbers below the limit, and the lowest free one is taken.
-    let limit = free.skip(usize::try_from(more).unwrap()).next();
+    let limit = free.nth(usize::try_from(more).unwrap());
     let limit = Rlimit { current: limit, maximum: limit };
     prlimit(Some(server.process()), Resource::Nofile, limit).unwrap();
 }
