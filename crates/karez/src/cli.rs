@@ -1,4 +1,5 @@
 //! The one definition of the command line: help, man pages and completions are made from it.
+#![expect(rustdoc::broken_intra_doc_links, reason = "these comments are help texts")]
 
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
