@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::files::pattern;
-use crate::strace::{Traced, count, injected};
+use crate::strace::{Call, Traced, count, injected};
 use crate::ways::{self, Way};
 
 const SIZE: usize = (5 << 20) + 3;
@@ -24,7 +24,7 @@ fn root() -> tempfile::TempDir {
 }
 
 /// Fetches both files under injected faults and expects them whole; gives the calls.
-fn expect_all(way: Way, root: &Path, faults: &[&str]) -> Option<Vec<String>> {
+fn expect_all(way: Way, root: &Path, faults: &[&str]) -> Option<Vec<Call>> {
     let traced = Traced::start_with(faults, way, root)?;
     let mut client = traced.server.connect();
     for _ in 0..2 {

@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// Whether it ends within this time.
-    fn ends_within(&self, time: Duration) -> bool {
+    pub fn ends_within(&self, time: Duration) -> bool {
         let process = pidfd_open(self.process(), PidfdFlags::empty()).unwrap();
         is_readable(&process, time)
     }

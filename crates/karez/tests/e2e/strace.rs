@@ -2,8 +2,10 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
+use std::ops::Deref;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::server::Server;
 use crate::ways::Way;
@@ -37,12 +39,17 @@ impl Traced {
     }
 
     /// Ends the server; what it said on standard error, and its calls, a line each.
-    pub fn end(self) -> (String, Vec<String>) {
+    pub fn end(self) -> (String, Vec<Call>) {
         // A signal to the tracer ends the tracer; the server is its child.
         let children = format!("/proc/{0}/task/{0}/children", self.server.pid());
         let children = fs::read_to_string(children).unwrap();
         let child = children.split_whitespace().next().unwrap().parse().unwrap();
-        kill_process(Pid::from_raw(child).unwrap(), Signal::TERM).unwrap();
+        let child = Pid::from_raw(child).unwrap();
+        kill_process(child, Signal::TERM).unwrap();
+        while !self.server.ends_within(Duration::from_secs(1)) {
+            // The call that passes a signal on to its thread may have been made to fail as well.
+            kill_process(child, Signal::TERM).unwrap();
+        }
         let (status, said) = self.server.wait();
         assert!(status.success(), "{said}");
         let trace = fs::read_to_string(self.directory.path().join("trace")).unwrap();
@@ -50,8 +57,23 @@ impl Traced {
     }
 }
 
+/// One call, as strace writes it, and the thread that made it.
+#[derive(Debug)]
+pub struct Call {
+    pub thread: String,
+    text: String,
+}
+
+impl Deref for Call {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
 /// The calls of a trace; one that was interrupted by another thread's stands on two lines.
-fn joined(trace: &str) -> Vec<String> {
+fn joined(trace: &str) -> Vec<Call> {
     let mut open: Vec<(&str, String)> = Vec::new();
     let mut calls = Vec::new();
     for line in trace.lines() {
@@ -61,9 +83,10 @@ fn joined(trace: &str) -> Vec<String> {
             open.push((thread, begun.to_owned()));
         } else if let Some((_, rest)) = call.split_once(" resumed>") {
             let place = open.iter().position(|(owner, _)| *owner == thread).unwrap();
-            calls.push(open.remove(place).1 + rest);
+            let text = open.remove(place).1 + rest;
+            calls.push(Call { thread: thread.to_owned(), text });
         } else {
-            calls.push(call.to_owned());
+            calls.push(Call { thread: thread.to_owned(), text: call.to_owned() });
         }
     }
     calls
@@ -75,12 +98,12 @@ pub fn name(call: &str) -> &str {
 }
 
 /// How many of these there are.
-pub fn count(calls: &[String], wanted: &str) -> usize {
+pub fn count(calls: &[Call], wanted: &str) -> usize {
     calls.iter().filter(|call| name(call) == wanted).count()
 }
 
 /// How many of these were made to fail.
-pub fn injected(calls: &[String], wanted: &str) -> usize {
+pub fn injected(calls: &[Call], wanted: &str) -> usize {
     calls.iter().filter(|call| name(call) == wanted && call.contains("(INJECTED)")).count()
 }
 
