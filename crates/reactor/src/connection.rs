@@ -113,6 +113,13 @@ impl<T: Task> Connection<T> {
         }
     }
 
+    /// The grace is over: the last thing that the task hears.
+    pub(crate) fn abandon(&mut self, now: Instant) {
+        if let Wish::Send { .. } = self.wish {
+            self.unsent(Obstacle::Stopped, now);
+        }
+    }
+
     fn rest(&self, now: Instant) -> Rest {
         match self.wish {
             Wish::Receive { until, idle } => Rest::Waiting { until, idle },

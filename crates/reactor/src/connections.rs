@@ -57,6 +57,11 @@ impl<C> Connections<C> {
         slot.content.as_mut().filter(|_| slot.generation == generation)
     }
 
+    /// All of them.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut C> {
+        self.slots.iter_mut().filter_map(|slot| slot.content.as_mut())
+    }
+
     pub(crate) fn remove(&mut self, token: Token) -> Option<C> {
         self.get_mut(token)?;
         self.set_busy(token);

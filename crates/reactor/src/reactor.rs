@@ -113,6 +113,9 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             }
             self.ring_alarms();
         }
+        for connection in self.connections.iter_mut() {
+            connection.abandon(self.now);
+        }
         Ok(())
     }
 

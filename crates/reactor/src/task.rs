@@ -102,6 +102,8 @@ pub enum Obstacle {
     },
     /// The peer took nothing for the time allowed.
     TimedOut,
+    /// The grace of a stop was over. The task is not asked for another wish.
+    Stopped,
     /// The kernel refused.
     Failed(io::Error),
 }

@@ -230,7 +230,7 @@ impl Connection {
                 self.shared.notice(&format!("\"{what}\": send: {error}"));
             }
             // The peer left or sleeps: its affair.
-            Obstacle::Failed(_) | Obstacle::TimedOut => {}
+            Obstacle::Failed(_) | Obstacle::TimedOut | Obstacle::Stopped => {}
         }
         self.close_exchange(now);
     }

@@ -2,10 +2,11 @@
 
 use rustix::process::Signal;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::TcpStream;
 
 use crate::files::pattern;
+use crate::patience::Patient;
 use crate::server::Server;
 use crate::ways::{self, Way};
 
@@ -85,6 +86,22 @@ fn the_grace_ends_what_does_not_move() {
         server.signal(Signal::TERM);
         expect_success(server, way);
         assert!(client.drain() < LARGE, "{way}");
+    }
+}
+
+#[test]
+fn what_the_grace_ends_is_logged() {
+    let root = site_with_large_file();
+    for way in ways::layouts() {
+        let mut server = Server::start_with(way, root.path(), &["--grace", "200ms"]);
+        let log = BufReader::new(Patient(server.stdout.take().unwrap()));
+        let mut client = server.connect();
+        assert_eq!(client.begin("/large").status, 200, "{way}");
+        server.signal(Signal::TERM);
+        let lines: Vec<_> = log.lines().map(Result::unwrap).collect();
+        let line = lines.first().unwrap_or_else(|| panic!("{way}: no line"));
+        assert!(line.contains("\"GET /large HTTP/1.1\" 200 "), "{way}: {line}");
+        assert_eq!(lines.len(), 1, "{way}: {lines:?}");
     }
 }
 
