@@ -64,6 +64,8 @@ def configured(program, template, flag):
 
 SERVERS = {
     "karez": karez(["--threads", "1"]),
+    "karez, via splice": karez(["--threads", "1", "--via", "splice"]),
+    "karez, via mmap": karez(["--threads", "1", "--via", "mmap"]),
     "karez, via copy": karez(["--threads", "1", "--via", "copy"]),
     "karez, model blocking": karez(["--model", "blocking"]),
     "nginx, tuned": configured("nginx", NGINX, "-c"),

@@ -46,6 +46,7 @@
 
 mod ladder;
 mod outbox;
+mod pipe;
 mod report;
 mod scratch;
 mod step;

@@ -39,4 +39,10 @@ pub struct Calls {
     pub send: u64,
     /// `sendfile(2)`
     pub sendfile: u64,
+    /// `splice(2)`, into the pipe and out of it
+    pub splice: u64,
+    /// `mmap(2)`
+    pub mmap: u64,
+    /// `fstat(2)`
+    pub fstat: u64,
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use crate::ladder;
 use crate::report::{Calls, Fallback, Report};
 use crate::step::Progress;
+use crate::via::mmap::Mmap;
+use crate::via::splice::Splice;
 use crate::via::{Via, copy, sendfile};
 
 /// Where bytes come from. Shared, so that a cache may lend one open file to many transfers.
@@ -17,13 +19,34 @@ pub type Source = Arc<dyn AsFd + Send + Sync>;
 
 /// A part of a file on its way into a socket.
 ///
-/// Nothing is read ahead or kept back: the number of bytes moved is the only state, so a transfer
-/// may rest between two steps for as long as it likes and holds no buffer meanwhile.
+/// It may rest between two steps for as long as it likes. Meanwhile it holds no buffer: by most
+/// vias the number of bytes moved is the only state, by [`Via::Splice`] there may be a pipe with
+/// what the socket has not taken, by [`Via::Mmap`] a mapped window.
 pub struct Transfer {
     source: Source,
     offset: u64,
     remaining: u64,
+    engine: Engine,
     report: Report,
+}
+
+/// A via at work, with what it has to remember between two steps.
+enum Engine {
+    Copy,
+    Sendfile,
+    Splice(Splice),
+    Mmap(Mmap),
+}
+
+impl Engine {
+    fn of(via: Via) -> Self {
+        match via {
+            Via::Copy => Self::Copy,
+            Via::Sendfile => Self::Sendfile,
+            Via::Splice => Self::Splice(Splice::default()),
+            Via::Mmap => Self::Mmap(Mmap::default()),
+        }
+    }
 }
 
 impl Transfer {
@@ -36,6 +59,7 @@ impl Transfer {
             source,
             offset: range.start,
             remaining: range.end.saturating_sub(range.start),
+            engine: Engine::of(via),
             report,
         }
     }
@@ -71,9 +95,12 @@ impl Transfer {
 
     fn attempt(&mut self, out: BorrowedFd<'_>, more: bool) -> rustix::io::Result<u64> {
         let (file, calls) = (self.source.as_fd(), &mut self.report.calls);
-        match self.report.ran {
-            Via::Sendfile => sendfile::step(file, self.offset, self.remaining, out, calls),
-            Via::Copy => copy::step(file, self.offset, self.remaining, out, more, calls),
+        let (offset, len) = (self.offset, self.remaining);
+        match &mut self.engine {
+            Engine::Copy => copy::step(file, offset, len, out, more, calls),
+            Engine::Sendfile => sendfile::step(file, offset, len, out, calls),
+            Engine::Splice(splice) => splice.step(file, offset, len, out, more, calls),
+            Engine::Mmap(mmap) => mmap.step(file, offset, len, out, more, calls),
         }
     }
 
@@ -82,6 +109,7 @@ impl Transfer {
         let rung = from.fallback().filter(|_| ladder::refuses_via(errno)).ok_or(errno)?;
         self.report.fallback = Some(Fallback { from, errno, after: self.report.bytes });
         self.report.ran = rung;
+        self.engine = Engine::of(rung);
         Ok(())
     }
 
@@ -90,9 +118,14 @@ impl Transfer {
     pub(crate) fn read_behind(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buffer.len());
         self.report.ran = Via::Copy;
-        self.report.calls.pread += 1;
         self.report.calls.send += 1;
-        Ok(rustix::io::pread(self.source.as_fd(), &mut buffer[..count], self.offset)?)
+        loop {
+            self.report.calls.pread += 1;
+            match rustix::io::pread(self.source.as_fd(), &mut buffer[..count], self.offset) {
+                Err(Errno::INTR) => {} // a file system over a network or in user space
+                read => return Ok(read?),
+            }
+        }
     }
 
     /// Counts bytes that left, by a step or along with others.

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 pub(crate) mod copy;
+pub(crate) mod mmap;
 pub(crate) mod sendfile;
+pub(crate) mod splice;
 
 /// A way to move bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,11 +16,15 @@ pub enum Via {
     /// `sendfile(2)`: the socket refers to the pages of the page cache. Linux 2.2; any file that
     /// can be mapped or spliced.
     Sendfile,
+    /// `splice(2)` into a pipe and out of it: no copy, and two calls a chunk. Linux 2.6.17.
+    Splice,
+    /// `mmap(2)` and `send` from the mapping: one copy by the CPU, and page faults.
+    Mmap,
 }
 
 impl Via {
     /// Every via, in the order in which help and tests show them.
-    pub const ALL: &'static [Self] = &[Self::Sendfile, Self::Copy];
+    pub const ALL: &'static [Self] = &[Self::Sendfile, Self::Splice, Self::Mmap, Self::Copy];
 
     /// The name used on command lines and in reports.
     #[must_use]
@@ -26,6 +32,8 @@ impl Via {
         match self {
             Self::Copy => "copy",
             Self::Sendfile => "sendfile",
+            Self::Splice => "splice",
+            Self::Mmap => "mmap",
         }
     }
 
@@ -33,7 +41,7 @@ impl Via {
     #[must_use]
     pub const fn fallback(self) -> Option<Self> {
         match self {
-            Self::Sendfile => Some(Self::Copy),
+            Self::Sendfile | Self::Splice | Self::Mmap => Some(Self::Copy),
             Self::Copy => None,
         }
     }

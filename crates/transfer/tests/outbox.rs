@@ -162,6 +162,8 @@ fn the_report_names_the_calls_that_moved_the_bytes() {
         let calls = report.calls;
         match via {
             Via::Sendfile => assert!(calls.sendfile >= 3 && calls.pread == 0 && calls.send == 0),
+            Via::Splice => assert!(calls.splice >= 6 && calls.sendfile + calls.pread == 0),
+            Via::Mmap => assert!(calls.mmap == 1 && calls.send >= 3 && calls.pread == 0),
             Via::Copy => assert!(calls.sendfile == 0 && calls.pread >= 24 && calls.send >= 24),
         }
     }

@@ -131,8 +131,8 @@ fn what_cannot_be_had_is_named() {
         expect_complaint(&["serve", path, "--listen", "127.0.0.1:0"], 1, &[path, errno]);
     }
     let directory = root.path().to_str().unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let _holder = TcpListener::bind(&taken).unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
     for way in ways::layouts() {
         let args = [&["serve", directory, "--listen", &taken], &way.flags()[..]].concat();
         expect_complaint(&args, 1, &["bind", &taken, "os error 98"]);

@@ -54,6 +54,8 @@ fn an_error_of_the_disk_ends_that_connection_and_is_told() {
     for way in ways::all() {
         let call = match way.via {
             Via::Sendfile => "sendfile",
+            Via::Splice => "splice",
+            Via::Mmap => "fstat",
             Via::Copy => "pread64",
         };
         let inject = format!("inject={call}:error=EIO:when=3");
@@ -73,12 +75,28 @@ fn an_error_of_the_disk_ends_that_connection_and_is_told() {
 fn interrupted_calls_are_made_again() {
     let root = root();
     for way in ways::all() {
-        for call in ["sendto", "recvfrom", "sendfile", "epoll_pwait", "openat2"] {
+        for call in ["sendto", "recvfrom", "sendfile", "accept4", "epoll_pwait", "openat2"] {
             let inject = format!("inject={call}:error=EINTR:when=2+2");
             let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
             let made = count(&calls, call);
             assert!(injected(&calls, call) > 0 || made == 0, "{way}, {call}: {made} calls");
         }
+    }
+}
+
+#[test]
+fn an_interrupted_read_is_made_again() {
+    let root = root();
+    for way in ways::all() {
+        // The first ones belong to the dynamic loader.
+        let inject = "inject=pread64:error=EINTR:when=20+2";
+        let Some(traced) = Traced::start_with(&["-e", inject], way, root.path()) else { return };
+        let mut client = traced.server.connect();
+        for _ in 0..30 {
+            assert!(client.get("/other").body == pattern(100), "{way}");
+        }
+        assert!(client.get("/file").body == pattern(SIZE), "{way}");
+        assert!(injected(&traced.end().1, "pread64") > 0, "{way}");
     }
 }
 

@@ -1,0 +1,152 @@
+//! A part of a file in memory that nobody looks at: mmap(2), and send(2) straight from it.
+//!
+//! The bytes of a mapped file change under whoever reads them, and are gone (SIGBUS) where the
+//! file was cut off. So this mapping gives no reference and no slice: it can only be handed to
+//! the kernel, for which a missing page is an error like any other (`EFAULT`). Linux 2.0.
+//!
+//! What it does badly: behind the end of a file the rest of its last page reads as zeros, and the
+//! kernel sends those without complaint; whoever sends has to look at the size of the file.
+
+use rustix::io;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::net::SendFlags;
+use std::ffi::c_void;
+use std::ops::Range;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::ptr::{NonNull, null_mut};
+
+/// A part of a file, mapped shared and for reading.
+#[derive(Debug)]
+pub struct Mapping {
+    start: NonNull<c_void>,
+    length: usize,
+}
+
+// SAFETY: the mapping is memory of the process, not of a thread, and no method but `drop` changes
+// anything about it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; all methods that take `&self` only pass addresses to the kernel.
+unsafe impl Sync for Mapping {}
+
+/// The size of a page: offsets of mappings are multiples of it.
+#[must_use]
+pub fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+impl Mapping {
+    /// Maps `length` bytes of `file` from `offset`, which is a multiple of [`page_size`], and
+    /// tells the kernel that they will be read in order.
+    ///
+    /// # Errors
+    /// `EINVAL` for an offset that is not or a length of 0; `ENODEV` for a file that cannot be
+    /// mapped; `EACCES` for one that is not open for reading; `ENOMEM`.
+    pub fn of(file: BorrowedFd<'_>, offset: u64, length: usize) -> io::Result<Self> {
+        // SAFETY: the kernel chooses the address, so no memory that is in use is replaced.
+        let start =
+            unsafe { mmap(null_mut(), length, ProtFlags::READ, MapFlags::SHARED, file, offset)? };
+        let start = NonNull::new(start).ok_or(io::Errno::NOMEM)?;
+        let mapping = Self { start, length };
+        // SAFETY: the range is the one just mapped, and this advice changes no content.
+        let advised = unsafe { madvise(start.as_ptr(), length, Advice::Sequential) };
+        // Advice that is not taken costs speed at most.
+        let _refused = advised;
+        Ok(mapping)
+    }
+
+    /// How many bytes are mapped.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Sends the bytes `range` of the mapping; says how many were taken.
+    ///
+    /// # Errors
+    /// As send(2). `EFAULT` means that the first byte is not there (any more), or cannot be read
+    /// from its disk. `EINVAL` for a range that is not within the mapping.
+    pub fn send(
+        &self,
+        out: BorrowedFd<'_>,
+        range: Range<usize>,
+        flags: SendFlags,
+    ) -> io::Result<usize> {
+        if range.start > range.end || range.end > self.length {
+            return Err(io::Errno::INVAL);
+        }
+        let flags = i32::try_from(flags.bits()).map_err(|_| io::Errno::INVAL)?;
+        let start = self.start.as_ptr().cast::<u8>().wrapping_add(range.start);
+        // SAFETY: the range is within the mapping, which lives as long as `self`. Only the kernel
+        // reads it, so no Rust reference exists that a writer of the file could invalidate.
+        let sent = unsafe { libc::send(out.as_raw_fd(), start.cast(), range.len(), flags) };
+        usize::try_from(sent).map_err(|_| {
+            let error = std::io::Error::last_os_error();
+            io::Errno::from_io_error(&error).unwrap_or(io::Errno::IO)
+        })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly this range was mapped by `of`, and no reference into it ever existed.
+        let unmapped = unsafe { munmap(self.start.as_ptr(), self.length) };
+        debug_assert_eq!(unmapped, Ok(()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixStream;
+
+    fn file(content: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
+    #[test]
+    fn parts_are_sent_from_where_they_are() {
+        let content: Vec<u8> = (0..3 * page_size()).map(|n| n.to_le_bytes()[0]).collect();
+        let page = page_size();
+        let mapping = Mapping::of(file(&content).as_fd(), page as u64, 2 * page).unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let sent = mapping.send(near.as_fd(), 10..page + 10, SendFlags::empty()).unwrap();
+        let mut received = vec![0; sent];
+        far.read_exact(&mut received).unwrap();
+        assert_eq!(received, content[page + 10..][..sent]);
+    }
+
+    #[test]
+    fn a_cut_off_file_is_an_error_and_not_a_signal() {
+        let page = page_size();
+        let file = file(&vec![1; 3 * page]);
+        let mapping = Mapping::of(file.as_fd(), 0, 3 * page).unwrap();
+        file.set_len(page as u64).unwrap();
+        let (near, _far) = UnixStream::pair().unwrap();
+        let behind = mapping.send(near.as_fd(), page..2 * page, SendFlags::empty());
+        assert_eq!(behind, Err(io::Errno::FAULT));
+    }
+
+    #[test]
+    fn nothing_outside_is_sent() {
+        let mapping = Mapping::of(file(b"abc").as_fd(), 0, 3).unwrap();
+        let (near, _far) = UnixStream::pair().unwrap();
+        #[expect(clippy::reversed_empty_ranges, reason = "that is the point")]
+        for range in [0..4, 4..4, 2..1, 0..usize::MAX] {
+            let sent = mapping.send(near.as_fd(), range, SendFlags::empty());
+            assert_eq!(sent, Err(io::Errno::INVAL));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_mapped_is_refused() {
+        assert_eq!(Mapping::of(file(b"a").as_fd(), 1, 1).unwrap_err(), io::Errno::INVAL);
+        assert_eq!(Mapping::of(file(b"a").as_fd(), 0, 0).unwrap_err(), io::Errno::INVAL);
+        let directory = File::open("/").unwrap();
+        assert_eq!(Mapping::of(directory.as_fd(), 0, 1).unwrap_err(), io::Errno::NODEV);
+    }
+}
