@@ -44,6 +44,7 @@
 //! Zero copy is by reference: what `sendfile` queued may still change, if somebody writes to the
 //! file, until the peer has received it.
 
+mod aligned;
 mod ladder;
 mod outbox;
 mod pipe;

@@ -43,6 +43,10 @@ pub struct Calls {
     pub splice: u64,
     /// `mmap(2)`
     pub mmap: u64,
-    /// `fstat(2)`
+    /// `open(2)` with `O_DIRECT`
+    pub open: u64,
+    /// `statx(2)`, for the alignment
+    pub statx: u64,
+    /// `fstat(2)`, for the size
     pub fstat: u64,
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::ladder;
 use crate::report::{Calls, Fallback, Report};
 use crate::step::Progress;
+use crate::via::direct::Direct;
 use crate::via::mmap::Mmap;
 use crate::via::splice::Splice;
 use crate::via::{Via, copy, sendfile};
@@ -19,9 +20,9 @@ pub type Source = Arc<dyn AsFd + Send + Sync>;
 
 /// A part of a file on its way into a socket.
 ///
-/// It may rest between two steps for as long as it likes. Meanwhile it holds no buffer: by most
-/// vias the number of bytes moved is the only state, by [`Via::Splice`] there may be a pipe with
-/// what the socket has not taken, by [`Via::Mmap`] a mapped window.
+/// It may rest between two steps for as long as it likes. By most vias the number of bytes moved
+/// is the only state then; by [`Via::Splice`] and [`Via::Direct`] there may be a pipe or a buffer
+/// with what the socket has not taken, by [`Via::Mmap`] a mapped window.
 pub struct Transfer {
     source: Source,
     offset: u64,
@@ -36,6 +37,7 @@ enum Engine {
     Sendfile,
     Splice(Splice),
     Mmap(Mmap),
+    Direct(Direct),
 }
 
 impl Engine {
@@ -45,6 +47,7 @@ impl Engine {
             Via::Sendfile => Self::Sendfile,
             Via::Splice => Self::Splice(Splice::default()),
             Via::Mmap => Self::Mmap(Mmap::default()),
+            Via::Direct => Self::Direct(Direct::default()),
         }
     }
 }
@@ -101,6 +104,7 @@ impl Transfer {
             Engine::Sendfile => sendfile::step(file, offset, len, out, calls),
             Engine::Splice(splice) => splice.step(file, offset, len, out, more, calls),
             Engine::Mmap(mmap) => mmap.step(file, offset, len, out, more, calls),
+            Engine::Direct(direct) => direct.step(file, offset, len, out, more, calls),
         }
     }
 

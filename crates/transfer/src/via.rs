@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub(crate) mod copy;
+pub(crate) mod direct;
 pub(crate) mod mmap;
 pub(crate) mod sendfile;
 pub(crate) mod splice;
@@ -18,13 +19,16 @@ pub enum Via {
     Sendfile,
     /// `splice(2)` into a pipe and out of it: no copy, and two calls a chunk. Linux 2.6.17.
     Splice,
+    /// `O_DIRECT` reads past the page cache, then `send`. Linux 2.4.10; file systems that take it.
+    Direct,
     /// `mmap(2)` and `send` from the mapping: one copy by the CPU, and page faults.
     Mmap,
 }
 
 impl Via {
     /// Every via, in the order in which help and tests show them.
-    pub const ALL: &'static [Self] = &[Self::Sendfile, Self::Splice, Self::Mmap, Self::Copy];
+    pub const ALL: &'static [Self] =
+        &[Self::Sendfile, Self::Splice, Self::Mmap, Self::Direct, Self::Copy];
 
     /// The name used on command lines and in reports.
     #[must_use]
@@ -34,6 +38,7 @@ impl Via {
             Self::Sendfile => "sendfile",
             Self::Splice => "splice",
             Self::Mmap => "mmap",
+            Self::Direct => "direct",
         }
     }
 
@@ -41,7 +46,7 @@ impl Via {
     #[must_use]
     pub const fn fallback(self) -> Option<Self> {
         match self {
-            Self::Sendfile | Self::Splice | Self::Mmap => Some(Self::Copy),
+            Self::Sendfile | Self::Splice | Self::Mmap | Self::Direct => Some(Self::Copy),
             Self::Copy => None,
         }
     }

@@ -157,12 +157,17 @@ fn the_report_names_the_calls_that_moved_the_bytes() {
         drop(near);
         assert!(reader.join().unwrap().unwrap() == content);
         let report = transfer.report();
+        if via == Via::Direct && report.fallback.is_some() {
+            println!("skipped: no O_DIRECT where temporary files are: {report:?}");
+            continue;
+        }
         assert_eq!((report.asked, report.ran, report.fallback), (via, via, None));
         assert_eq!(report.bytes, 3 << 20);
         let calls = report.calls;
         match via {
             Via::Sendfile => assert!(calls.sendfile >= 3 && calls.pread == 0 && calls.send == 0),
             Via::Splice => assert!(calls.splice >= 6 && calls.sendfile + calls.pread == 0),
+            Via::Direct => assert!(calls.open == 1 && calls.pread >= 6 && calls.send >= 6),
             Via::Mmap => assert!(calls.mmap == 1 && calls.send >= 3 && calls.pread == 0),
             Via::Copy => assert!(calls.sendfile == 0 && calls.pread >= 24 && calls.send >= 24),
         }

@@ -56,7 +56,7 @@ fn an_error_of_the_disk_ends_that_connection_and_is_told() {
             Via::Sendfile => "sendfile",
             Via::Splice => "splice",
             Via::Mmap => "fstat",
-            Via::Copy => "pread64",
+            Via::Copy | Via::Direct => "pread64",
         };
         let inject = format!("inject={call}:error=EIO:when=3");
         let Some(traced) = Traced::start_with(&["-e", &inject], way, root.path()) else { return };

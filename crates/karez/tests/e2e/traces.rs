@@ -55,6 +55,8 @@ fn a_large_file_leaves_by_its_via_behind_a_head_that_waits_for_it() {
             // Into the pipe and out of it.
             Via::Splice => [0, 0, 2 * mib, 0],
             Via::Mmap => [0, 0, 0, 1],
+            // Whole blocks, each read once.
+            Via::Direct => [0, mib, 0, 0],
         };
         assert_eq!(moved, expected, "{way}: sendfile, pread, splice, mmap");
     }
