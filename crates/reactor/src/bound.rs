@@ -82,19 +82,24 @@ impl Bound {
     }
 }
 
-/// Runs one reactor. If it cannot go on, the others stop too: half a server helps nobody.
+/// Runs one reactor. If it ends in whatever way, the others stop too: half a server helps nobody.
 fn run_one<S: Service, D: Demultiplexer>(
     listeners: Vec<Listener>,
     service: &S,
     admission: &Admission,
     stop: &Stop,
 ) -> io::Result<()> {
-    let outcome =
-        Reactor::<S, D>::new(listeners, service, admission, stop.clone()).and_then(Reactor::run);
-    if outcome.is_err() {
-        stop.begin();
+    let _others = StopOthers(stop);
+    Reactor::<S, D>::new(listeners, service, admission, stop.clone()).and_then(Reactor::run)
+}
+
+/// Begins the stop when it goes, also by a panic. (After a stop it changes nothing.)
+struct StopOthers<'a>(&'a Stop);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        self.0.begin();
     }
-    outcome
 }
 
 /// A listener for each reactor on one address.

@@ -97,6 +97,12 @@ impl AsFd for Listener {
     }
 }
 
+/// Whether accept(2) failed for that one connection alone: the next may be better. Any other
+/// error would come again at once.
+pub(crate) fn peer_gave_up(errno: Errno) -> bool {
+    matches!(errno, Errno::CONNABORTED | Errno::PROTO | Errno::INTR)
+}
+
 fn bind_tcp(wanted: SocketAddr, shared: bool) -> io::Result<Listener> {
     let socket = open_tcp(wanted, shared).map_err(at("socket", &wanted))?;
     bind(&socket, &wanted).map_err(at("bind", &wanted))?;

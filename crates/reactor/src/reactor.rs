@@ -17,7 +17,7 @@ use crate::alarms::Alarms;
 use crate::connection::{Connection, Rest, named};
 use crate::connections::Connections;
 use crate::demultiplexer::{Demultiplexer, Ready, Token};
-use crate::listener::Listener;
+use crate::listener::{Listener, peer_gave_up};
 use crate::stop::Stop;
 use crate::task::{Peer, Service};
 
@@ -237,13 +237,12 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         match listening.listener.accept(SocketFlags::NONBLOCK) {
             Ok(newcomer) => self.admit(newcomer),
             Err(Errno::AGAIN) => listening.ready = false,
+            Err(errno) if peer_gave_up(errno) => {}
             // Our own limit: one who leaves is enough. Otherwise waiting is all that we can do.
             Err(Errno::MFILE) => {
                 self.make_room();
             }
-            Err(errno) if is_shortage(errno) => self.pause(),
-            // The peer gave up while it waited (accept(2)): the next one.
-            Err(_) => {}
+            Err(_) => self.pause(),
         }
         true
     }
@@ -310,9 +309,4 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             self.close(token);
         }
     }
-}
-
-/// Whether accept(2) failed for want of something that comes back when others leave.
-pub(crate) fn is_shortage(errno: Errno) -> bool {
-    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
 }

@@ -20,8 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::admission::Admission;
 use crate::connection::named;
-use crate::listener::Listener;
-use crate::reactor::is_shortage;
+use crate::listener::{Listener, peer_gave_up};
 use crate::stop::Stop;
 use crate::task::{Event, Job, Obstacle, Peer, Service, Task, Want};
 
@@ -85,9 +84,10 @@ impl<'a, S: Service> Acceptor<'a, S> {
         while !self.register.is_stopping() {
             match self.listener.accept(SocketFlags::empty()) {
                 Ok((socket, peer)) if self.admit() => self.spawn(scope, socket, peer),
-                Err(errno) if is_shortage(errno) => self.register.make_room(self.admission.pause()),
-                // The peer gave up while it waited, or the stop has woken us.
-                Ok(_) | Err(_) => {}
+                Ok(_) => {} // the stop came first
+                Err(errno) if peer_gave_up(errno) => {}
+                Err(Errno::MFILE) => self.register.make_room(self.admission.pause()),
+                Err(_) => self.register.rest(self.admission.pause()),
             }
         }
     }
@@ -262,6 +262,14 @@ impl Register {
             hang_up(&oldest.socket);
         }
         let _left = self.left.wait_timeout(state, pause);
+    }
+
+    /// Waits, at most so long, until somebody has left; not at all once the stop has begun.
+    fn rest(&self, pause: Duration) {
+        let state = self.lock();
+        if !state.stopping {
+            let _left = self.left.wait_timeout(state, pause);
+        }
     }
 
     /// Ends what is idle, now and whenever one becomes so.
