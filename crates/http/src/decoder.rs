@@ -13,6 +13,7 @@ use crate::limits::{LARGEST_HEAD, Limits};
 use crate::refusal::{Fault, Refusal};
 use crate::request::Request;
 use crate::section::{self, Framing, Section};
+use crate::status::Status;
 
 /// Takes what one peer sends and gives the requests that it holds.
 #[derive(Debug)]
@@ -71,6 +72,18 @@ impl Decoder {
     /// Whether nothing of a request has arrived: the connection is idle. No memory is held then.
     pub fn is_empty(&self) -> bool {
         self.carry.is_empty() && !matches!(self.phase, Phase::Body(_))
+    }
+
+    /// Ends the wait for a request that did not arrive in time (RFC 9110 §15.5.9). Nothing more
+    /// comes out.
+    pub fn time_out(&mut self) -> Refusal {
+        let fault = Fault::new(Status::RequestTimeout, "the request did not arrive in time");
+        let refusal = match &self.phase {
+            Phase::Body(pending) => fault.on(pending.request.head()),
+            Phase::Head(_) | Phase::Finished => fault.on(&self.carry[self.start..]),
+        };
+        self.finish();
+        refusal
     }
 
     /// A request that is complete with its head; if a body follows, the phase is changed.

@@ -1,7 +1,7 @@
 //! What comes out of a decoder: the parts of a request, persistence, bodies, pipelines.
 #![expect(clippy::expect_used, reason = "a test stops where it fails")]
 
-use karez_http::{Decoder, Field, Limits, Method, Request, Version};
+use karez_http::{Decoder, Field, Limits, Method, Request, Status, Version};
 
 fn decoder(bytes: &[u8]) -> Decoder {
     let mut decoder = Decoder::new(Limits::default());
@@ -192,4 +192,23 @@ fn a_limit_on_heads_that_is_too_large_is_cut() {
     let request = decoder.next().expect("fits").expect("fits");
     assert_eq!(request.value(Field::Host), Some(&b"a"[..]));
     assert_eq!(request.target().len(), 65_001);
+}
+
+#[test]
+fn a_request_that_does_not_arrive_in_time_is_given_up_by_its_name() {
+    for (arrived, line) in [
+        ("GET /a HTTP/1.1\r\nHost: ", "GET /a HTTP/1.1"),
+        ("GET /a", "GET /a"),
+        ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", "POST /a HTTP/1.1"),
+        ("", ""),
+    ] {
+        let mut decoder = Decoder::new(Limits::default());
+        decoder.push(arrived.as_bytes());
+        assert!(decoder.next().expect("no refusal").is_none());
+        let refusal = decoder.time_out();
+        assert_eq!(refusal.status, Status::RequestTimeout);
+        assert_eq!(String::from_utf8_lossy(&refusal.request_line), line);
+        decoder.push(b"\r\n\r\n");
+        assert!(decoder.next().expect("no refusal").is_none(), "nothing more comes out");
+    }
 }

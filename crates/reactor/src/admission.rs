@@ -9,8 +9,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What a server allows its connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The most connections at once. One more closes the one that has been idle longest, or
-    /// waits in the backlog if none is idle.
+    /// The most connections at once. One more closes the one that has been idle longest (of its
+    /// own reactor's if that has any, else of another's), or waits if none is idle.
     pub connections: usize,
     /// How long a stop waits for what is in flight.
     pub grace: Duration,

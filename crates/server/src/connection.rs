@@ -87,10 +87,12 @@ impl Connection {
         self.next_request(now);
     }
 
-    /// Throws away what still comes, until the peer has seen our FIN and closes.
+    /// Throws away what still comes, until the peer has seen our FIN and closes. Others may have
+    /// the place, but a stop waits: the answer may still be on its way.
     fn linger(&mut self) {
         if let Some(until) = self.lingers_until {
-            self.wish = Want::Receive { until, idle: true };
+            let idle = !self.shared.stop.has_begun();
+            self.wish = Want::Receive { until, idle };
         }
     }
 
@@ -116,11 +118,7 @@ impl Connection {
 
     fn timed_out(&mut self, now: Instant) {
         if self.lingers_until.is_none() && !self.decoder.is_empty() {
-            let refusal = Refusal {
-                status: Status::RequestTimeout,
-                reason: "the request did not arrive in time",
-                request_line: Vec::new(),
-            };
+            let refusal = self.decoder.time_out();
             self.refuse(refusal, now);
         }
     }

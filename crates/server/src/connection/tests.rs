@@ -177,7 +177,7 @@ fn a_stop_is_announced() {
     bench.run();
     stop.begin();
     let rest = bench.receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(rest, Rest::Receiving { for_at_most: LINGER, idle: true });
+    assert_eq!(rest, Rest::Receiving { for_at_most: LINGER, idle: false });
     assert!(bench.sent().contains("\r\nConnection: close\r\n"));
 }
 
