@@ -5,6 +5,7 @@ use std::thread;
 
 use crate::admission::{Admission, Limits};
 use crate::demultiplexer::Demultiplexer;
+use crate::error::named;
 use crate::listener::{Address, Listener};
 use crate::models::Model;
 use crate::models::blocking;
@@ -26,8 +27,10 @@ impl Bound {
     /// Binds every address for every reactor of the layout.
     ///
     /// # Errors
-    /// The first address that cannot be had, as [`Listener::bind`] names it.
+    /// A model that the kernel refuses; the first address that cannot be had, as
+    /// [`Listener::bind`] names it.
     pub fn bind(layout: Layout, addresses: &[Address]) -> io::Result<Self> {
+        probe(layout.model())?;
         let mut listeners = vec![Vec::new(); layout.threads()];
         for address in addresses {
             let own = bind_for(layout, address)?;
@@ -46,8 +49,8 @@ impl Bound {
     /// Serves until the stop is complete.
     ///
     /// # Errors
-    /// A model that the kernel refuses, or a thread that cannot be made. What happens to single
-    /// connections ends those alone.
+    /// A thread or a reactor that cannot be made. What happens to single connections ends those
+    /// alone.
     pub fn run<S: Service>(self, service: &S, limits: Limits, stop: &Stop) -> io::Result<()> {
         let admission = Admission::new(limits);
         match self.layout.model() {
@@ -99,6 +102,14 @@ struct StopOthers<'a>(&'a Stop);
 impl Drop for StopOthers<'_> {
     fn drop(&mut self) {
         self.0.begin();
+    }
+}
+
+/// Asks the kernel for what the model needs, so that a refusal comes before anybody connects.
+fn probe(model: Model) -> io::Result<()> {
+    match model {
+        Model::Blocking => Ok(()),
+        Model::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
     }
 }
 

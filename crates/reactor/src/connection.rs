@@ -7,7 +7,6 @@
 use karez_transfer::{Outbox, Progress};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -210,13 +209,5 @@ impl<T: Task> Connection<T> {
             self.task.hear(Event::Unsent(outbox, obstacle), now);
         }
         Grant::Went(0)
-    }
-}
-
-/// The error of a call that ended a reactor, with its name.
-pub(crate) fn named(call: &'static str) -> impl Fn(Errno) -> io::Error {
-    move |errno| {
-        let error = io::Error::from(errno);
-        io::Error::new(error.kind(), format!("{call}: {error}"))
     }
 }

@@ -76,6 +76,7 @@ mod bound;
 mod connection;
 mod connections;
 mod demultiplexer;
+mod error;
 mod listener;
 mod models;
 mod reactor;

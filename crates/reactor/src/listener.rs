@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::error::named;
 use crate::task::Peer;
 
 /// Connections that the kernel keeps for us before we accept them; `net.core.somaxconn` is the
@@ -104,11 +105,12 @@ pub(crate) fn peer_gave_up(errno: Errno) -> bool {
 }
 
 fn bind_tcp(wanted: SocketAddr, shared: bool) -> io::Result<Listener> {
-    let socket = open_tcp(wanted, shared).map_err(at("socket", &wanted))?;
-    bind(&socket, &wanted).map_err(at("bind", &wanted))?;
-    listen(&socket, BACKLOG).map_err(at("listen", &wanted))?;
-    let real =
-        getsockname(&socket).and_then(SocketAddr::try_from).map_err(at("getsockname", &wanted))?;
+    let socket = open_tcp(wanted, shared).map_err(named(format!("socket {wanted}")))?;
+    bind(&socket, &wanted).map_err(named(format!("bind {wanted}")))?;
+    listen(&socket, BACKLOG).map_err(named(format!("listen {wanted}")))?;
+    let real = getsockname(&socket)
+        .and_then(SocketAddr::try_from)
+        .map_err(named(format!("getsockname {wanted}")))?;
     Ok(Listener { socket: Arc::new(socket), address: Address::Tcp(real), _name: None })
 }
 
@@ -129,38 +131,29 @@ fn open_tcp(address: SocketAddr, shared: bool) -> rustix::io::Result<OwnedFd> {
 }
 
 fn bind_unix(path: &Path) -> io::Result<Listener> {
-    let named = |call| at(call, &format_args!("unix:{}", path.display()).to_string());
-    let address = SocketAddrUnix::new(path).map_err(named("bind"))?;
+    let at = |call| named(format!("{call} unix:{}", path.display()));
+    let address = SocketAddrUnix::new(path).map_err(at("bind"))?;
     let open = || {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
     };
-    let socket = open().map_err(named("socket"))?;
+    let socket = open().map_err(at("socket"))?;
     match bind(&socket, &address) {
         // The name may be left over from a server that was killed: nobody answers there.
         Err(Errno::ADDRINUSE)
             if open().and_then(|probe| connect(&probe, &address)) == Err(Errno::CONNREFUSED) =>
         {
-            rustix::fs::unlink(path).map_err(named("unlink"))?;
-            bind(&socket, &address).map_err(named("bind"))?;
+            rustix::fs::unlink(path).map_err(at("unlink"))?;
+            bind(&socket, &address).map_err(at("bind"))?;
         }
-        bound => bound.map_err(named("bind"))?,
+        bound => bound.map_err(at("bind"))?,
     }
-    listen(&socket, BACKLOG).map_err(named("listen"))?;
+    listen(&socket, BACKLOG).map_err(at("listen"))?;
     Ok(Listener {
         socket: Arc::new(socket),
         address: Address::Unix(path.to_owned()),
         _name: Some(Arc::new(SocketName(path.to_owned()))),
     })
-}
-
-/// Names the call and the address in an error.
-fn at<A: fmt::Display>(call: &str, address: &A) -> impl Fn(Errno) -> io::Error + use<A> {
-    let place = format!("{call} {address}");
-    move |errno| {
-        let error = io::Error::from(errno);
-        io::Error::new(error.kind(), format!("{place}: {error}"))
-    }
 }
 
 /// The name of a UNIX socket in the file system.

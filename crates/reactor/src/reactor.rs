@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use crate::admission::Admission;
 use crate::alarms::Alarms;
-use crate::connection::{Connection, Rest, named};
+use crate::connection::{Connection, Rest};
 use crate::connections::Connections;
 use crate::demultiplexer::{Demultiplexer, Ready, Token};
+use crate::error::named;
 use crate::listener::{Listener, peer_gave_up};
 use crate::stop::Stop;
 use crate::task::{Peer, Service};

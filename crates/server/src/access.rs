@@ -13,6 +13,7 @@ use karez_http::Status;
 use karez_reactor::Peer;
 
 use crate::clock::Second;
+use crate::iso;
 use crate::log::Log;
 
 /// The form of a line.
@@ -105,7 +106,7 @@ fn json(out: &mut Vec<u8>, entry: &Entry<'_>) {
     push_peer(&mut peer, entry.peer);
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let line = serde_json::json!({
-        "time": entry.now.unix,
+        "time": iso::format(entry.now.unix.try_into().unwrap_or(i64::MAX)),
         "peer": text(&peer),
         "request": text(entry.request_line),
         "status": entry.status.code(),
@@ -174,7 +175,7 @@ mod tests {
     #[test]
     fn json_lines_parse() {
         let line: serde_json::Value = serde_json::from_str(&written(json)).unwrap();
-        assert_eq!(line["time"], 784_111_777);
+        assert_eq!(line["time"], "1994-11-06T08:49:37Z");
         assert_eq!(line["peer"], "::1");
         assert_eq!(line["request"], "GET /a\"b\u{fffd} HTTP/1.1");
         assert_eq!(line["status"], 404);

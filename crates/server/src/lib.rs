@@ -5,6 +5,7 @@ mod answer;
 mod clock;
 mod connection;
 mod exchange;
+mod iso;
 mod job;
 mod log;
 mod plan;

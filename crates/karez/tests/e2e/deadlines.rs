@@ -3,6 +3,7 @@
 //! What is awaited is always what the server does at its deadline; one that does nothing is caught
 //! by the client's patience.
 
+use karez_reactor::Topology;
 use rustix::net::sockopt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -126,7 +127,8 @@ fn a_client_that_is_slow_but_steady_gets_all() {
     let root = tempfile::tempdir().unwrap();
     let content = pattern(SIZE);
     std::fs::write(root.path().join("file"), &content).unwrap();
-    for way in ways::all() {
+    // It takes its time, and how threads are laid out makes no difference to one connection.
+    for way in ways::all().filter(|way| way.topology == Topology::Single) {
         let mut server = serve_steady(way, root.path());
         let mut client = server.connect();
         // Its buffer grows no more, so that the sender depends on the reader.

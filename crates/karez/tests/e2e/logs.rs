@@ -86,7 +86,7 @@ fn json_is_an_object_a_line() {
             assert_eq!(entry["status"], status, "{way}: {line}");
             assert!(status == 400 || entry["bytes"] == bytes, "{way}: {line}");
             assert_eq!(entry["peer"], "127.0.0.1", "{way}");
-            assert!(entry["time"].as_u64().unwrap() > 1_700_000_000, "{way}: {line}");
+            assert!(entry["time"].as_str().unwrap().starts_with("20"), "{way}: {line}");
             assert!(entry["seconds"].as_f64().unwrap() >= 0.0, "{way}: {line}");
         }
     }

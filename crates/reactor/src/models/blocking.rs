@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::admission::Admission;
-use crate::connection::named;
+use crate::error::named;
 use crate::listener::{Listener, peer_gave_up};
 use crate::stop::Stop;
 use crate::task::{Event, Job, Obstacle, Peer, Service, Task, Want};

@@ -24,7 +24,6 @@ use super::resolve::failure;
 use super::root::{Root, file_type, stat_at, stat_fd};
 
 mod html;
-mod iso;
 mod json;
 mod run;
 #[cfg(test)]

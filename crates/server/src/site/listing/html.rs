@@ -7,9 +7,9 @@
 
 use karez_http::target::encode_path;
 
-use super::iso;
 use super::run::{Facts, Kind};
 use super::view::{Sort, View};
+use crate::iso;
 
 pub(super) fn head(out: &mut Vec<u8>, path: &[u8], view: View) {
     out.extend_from_slice(BEFORE_TITLE.as_bytes());

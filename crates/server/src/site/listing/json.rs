@@ -6,8 +6,8 @@
 use std::io;
 
 use super::html::href;
-use super::iso;
 use super::run::{Facts, Kind};
+use crate::iso;
 
 pub(super) fn head(out: &mut Vec<u8>) {
     out.extend_from_slice(b"[");

@@ -4,7 +4,7 @@
 //! What it does badly: a time outside the years 0 to 9999 is shown as the nearest one within.
 
 /// `2026-11-23T10:29:07Z`
-pub(super) fn format(seconds: i64) -> String {
+pub(crate) fn format(seconds: i64) -> String {
     let seconds = seconds.clamp(YEAR_0, YEAR_9999);
     let (days, rest) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
     let (year, month, day) = date(days);
