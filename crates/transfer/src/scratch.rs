@@ -5,8 +5,10 @@
 
 use std::cell::RefCell;
 
-/// 128 KiB: where the cost per byte of `pread` + `send` stops falling, and still inside the L2.
-const SIZE: usize = 128 << 10;
+/// What is read at a time. Small enough that the bytes are still in the second-level cache when
+/// they are sent: for a file of 128 KiB, copying by 48 KiB costs 0.6 of what copying by 128 KiB
+/// does, for 1 MiB 0.75; by 16 KiB the calls cost more than is saved.
+const SIZE: usize = 48 << 10;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
