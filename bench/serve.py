@@ -193,12 +193,12 @@ def main():
             (root / name).write_bytes(os.urandom(size))
             os.utime(root / name, (1.7e9, 1.7e9))
         servers = []
-        for name, command in SERVERS.items():
-            if name in PROGRAMS and not shutil.which(PROGRAMS[name]):
-                print(f"skipped: {PROGRAMS[name]} is not installed", file=sys.stderr)
-                continue
-            servers.append(Server(name, command, root, directory))
         try:
+            for name, command in SERVERS.items():
+                if name in PROGRAMS and not shutil.which(PROGRAMS[name]):
+                    print(f"skipped: {PROGRAMS[name]} is not installed", file=sys.stderr)
+                    continue
+                servers.append(Server(name, command, root, directory))
             raw = {server.name: [] for server in servers}
             for number in range(args.rounds):
                 for server in servers:

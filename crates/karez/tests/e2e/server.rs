@@ -115,6 +115,13 @@ impl Server {
         described.collect()
     }
 
+    /// The processes it has started: the server itself, where it runs behind another program.
+    pub fn children(&self) -> Vec<Pid> {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid());
+        let list = fs::read_to_string(path).unwrap_or_default();
+        list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    }
+
     /// Waits for its end. What it still said on standard error comes with it.
     pub fn wait(mut self) -> (ExitStatus, String) {
         assert!(self.ends_within(PATIENCE), "it does not end");
@@ -127,6 +134,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Behind strace the server is a child, which would live on.
+        for child in self.children() {
+            let _gone = kill_process(child, Signal::KILL);
+        }
         // Gone already, if the test has ended it.
         let _gone = self.child.kill();
         let _gone = self.child.wait();

@@ -1,6 +1,6 @@
 //! strace(1) around the server: to see its calls, or to make them fail.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use std::fs;
 use std::ops::Deref;
 use std::path::Path;
@@ -41,10 +41,7 @@ impl Traced {
     /// Ends the server; what it said on standard error, and its calls, a line each.
     pub fn end(self) -> (String, Vec<Call>) {
         // A signal to the tracer ends the tracer; the server is its child.
-        let children = format!("/proc/{0}/task/{0}/children", self.server.pid());
-        let children = fs::read_to_string(children).unwrap();
-        let child = children.split_whitespace().next().unwrap().parse().unwrap();
-        let child = Pid::from_raw(child).unwrap();
+        let child = self.server.children()[0];
         kill_process(child, Signal::TERM).unwrap();
         while !self.server.ends_within(Duration::from_secs(1)) {
             // The call that passes a signal on to its thread may have been made to fail as well.
