@@ -55,14 +55,6 @@ fields! {
     ContentLength = "content-length";
     /// RFC 9112 §6.1.
     TransferEncoding = "transfer-encoding";
-    /// RFC 9110 §11.6.2.
-    Authorization = "authorization";
-    /// RFC 6454 §7.
-    Origin = "origin";
-    /// RFC 7239 §4.
-    Forwarded = "forwarded";
-    /// What proxies sent before RFC 7239.
-    XForwardedFor = "x-forwarded-for";
 }
 
 impl Field {
@@ -71,14 +63,13 @@ impl Field {
         let candidates: &[Self] = match name.len() {
             4 => &[Self::Host],
             5 => &[Self::Range],
-            6 => &[Self::Accept, Self::Expect, Self::Origin],
+            6 => &[Self::Accept, Self::Expect],
             7 => &[Self::Referer],
             8 => &[Self::IfRange, Self::IfMatch],
-            9 => &[Self::Forwarded],
             10 => &[Self::UserAgent, Self::Connection],
-            13 => &[Self::IfNoneMatch, Self::Authorization],
+            13 => &[Self::IfNoneMatch],
             14 => &[Self::ContentLength],
-            15 => &[Self::AcceptEncoding, Self::XForwardedFor],
+            15 => &[Self::AcceptEncoding],
             17 => &[Self::IfModifiedSince, Self::TransferEncoding],
             19 => &[Self::IfUnmodifiedSince],
             _ => &[],

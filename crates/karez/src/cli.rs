@@ -122,7 +122,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
     pub(crate) grace: Duration,
 
-    /// Connections at once; one more closes the one that has been idle longest [default: three
+    /// Connections at once; one more closes the one that has been idle longest, of its reactor's [default: three
     /// quarters of the limit on open files, for model blocking at most 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_connections: Option<NonZeroUsize>,

@@ -67,15 +67,6 @@ impl Outbox {
         self.segments.is_empty()
     }
 
-    /// The transfer whose turn it is, if a part of a file is in front.
-    #[must_use]
-    pub fn front_transfer(&self) -> Option<&Transfer> {
-        match self.segments.front() {
-            Some(Segment::File(transfer)) => Some(transfer),
-            _ => None,
-        }
-    }
-
     /// Moves a bounded amount into `out`: one piece of memory or one chunk of a file.
     ///
     /// # Errors

@@ -1,4 +1,21 @@
-//! The contract of a step: what one bounded piece of work can come to.
+//! The contract of a step: what it is given, and what one bounded piece of work can come to.
+//!
+//! Every via answers with the bytes that reached the socket; 0 means that the file ends at the
+//! offset, and `EAGAIN` that the socket takes nothing now.
+
+use std::os::fd::BorrowedFd;
+
+/// What one step is to move.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    pub(crate) file: BorrowedFd<'a>,
+    pub(crate) offset: u64,
+    /// At most so many bytes; more than 0.
+    pub(crate) len: u64,
+    pub(crate) out: BorrowedFd<'a>,
+    /// The outbox has something behind these `len` bytes.
+    pub(crate) more: bool,
+}
 
 /// How far one step came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

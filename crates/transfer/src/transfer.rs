@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::ladder;
 use crate::report::{Calls, Fallback, Report};
-use crate::step::Progress;
+use crate::step::{Piece, Progress};
 use crate::via::direct::Direct;
 use crate::via::mmap::Mmap;
 use crate::via::splice::Splice;
@@ -98,13 +98,13 @@ impl Transfer {
 
     fn attempt(&mut self, out: BorrowedFd<'_>, more: bool) -> rustix::io::Result<u64> {
         let (file, calls) = (self.source.as_fd(), &mut self.report.calls);
-        let (offset, len) = (self.offset, self.remaining);
+        let piece = Piece { file, offset: self.offset, len: self.remaining, out, more };
         match &mut self.engine {
-            Engine::Copy => copy::step(file, offset, len, out, more, calls),
-            Engine::Sendfile => sendfile::step(file, offset, len, out, calls),
-            Engine::Splice(splice) => splice.step(file, offset, len, out, more, calls),
-            Engine::Mmap(mmap) => mmap.step(file, offset, len, out, more, calls),
-            Engine::Direct(direct) => direct.step(file, offset, len, out, more, calls),
+            Engine::Copy => copy::step(piece, calls),
+            Engine::Sendfile => sendfile::step(piece, calls),
+            Engine::Splice(splice) => splice.step(piece, calls),
+            Engine::Mmap(mmap) => mmap.step(piece, calls),
+            Engine::Direct(direct) => direct.step(piece, calls),
         }
     }
 

@@ -9,21 +9,15 @@
 
 use rustix::io;
 use rustix::net::{SendFlags, send};
-use std::os::fd::BorrowedFd;
 
 use crate::report::Calls;
 use crate::scratch;
+use crate::step::Piece;
 
 /// Sends up to `len` bytes from `offset`; 0 means that the file ends there.
 /// `more` says that the outbox has something behind these `len` bytes.
-pub(crate) fn step(
-    file: BorrowedFd<'_>,
-    offset: u64,
-    len: u64,
-    out: BorrowedFd<'_>,
-    more: bool,
-    calls: &mut Calls,
-) -> io::Result<u64> {
+pub(crate) fn step(piece: Piece<'_>, calls: &mut Calls) -> io::Result<u64> {
+    let Piece { file, offset, len, out, more } = piece;
     scratch::with(|buffer| {
         let count = usize::try_from(len).unwrap_or(usize::MAX).min(buffer.len());
         calls.pread += 1;

@@ -18,6 +18,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use crate::aligned::{ALIGNMENT, Aligned, SIZE};
 use crate::report::Calls;
+use crate::step::Piece;
 
 /// The file without its cache, and what has been read and not sent.
 #[derive(Debug, Default)]
@@ -29,15 +30,8 @@ pub(crate) struct Direct {
 impl Direct {
     /// Sends up to `len` bytes from `offset`, which is where the bytes in the buffer begin; 0
     /// means that the file ends there. `more` says that the outbox has something behind these.
-    pub(crate) fn step(
-        &mut self,
-        file: BorrowedFd<'_>,
-        offset: u64,
-        len: u64,
-        out: BorrowedFd<'_>,
-        more: bool,
-        calls: &mut Calls,
-    ) -> io::Result<u64> {
+    pub(crate) fn step(&mut self, piece: Piece<'_>, calls: &mut Calls) -> io::Result<u64> {
+        let Piece { file, offset, len, out, more } = piece;
         let (buffer, mut unsent) = match self.filled.take() {
             Some(filled) => filled,
             None => self.fill(file, offset, len, calls)?,

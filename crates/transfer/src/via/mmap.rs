@@ -16,6 +16,7 @@ use rustix::net::SendFlags;
 use std::os::fd::BorrowedFd;
 
 use crate::report::Calls;
+use crate::step::Piece;
 
 /// How much is mapped at a time.
 const WINDOW: u64 = 4 << 20;
@@ -32,15 +33,8 @@ pub(crate) struct Mmap {
 impl Mmap {
     /// Sends up to `len` bytes from `offset`; 0 means that the file ends there.
     /// `more` says that the outbox has something behind these bytes.
-    pub(crate) fn step(
-        &mut self,
-        file: BorrowedFd<'_>,
-        offset: u64,
-        len: u64,
-        out: BorrowedFd<'_>,
-        more: bool,
-        calls: &mut Calls,
-    ) -> io::Result<u64> {
+    pub(crate) fn step(&mut self, piece: Piece<'_>, calls: &mut Calls) -> io::Result<u64> {
+        let Piece { file, offset, len, out, more } = piece;
         let there = size(file, calls)?.saturating_sub(offset);
         if there == 0 {
             return Ok(0);

@@ -10,22 +10,17 @@
 //! may change until the peer has them.
 
 use rustix::io;
-use std::os::fd::BorrowedFd;
 
 use crate::report::Calls;
+use crate::step::Piece;
 
 /// The most bytes asked of one call: long enough that the call costs nothing beside the bytes,
 /// short enough to share the thread with others.
 pub(crate) const CHUNK: u64 = 1 << 20;
 
 /// Sends up to `len` bytes from `offset`; 0 means that the file ends there.
-pub(crate) fn step(
-    file: BorrowedFd<'_>,
-    offset: u64,
-    len: u64,
-    out: BorrowedFd<'_>,
-    calls: &mut Calls,
-) -> io::Result<u64> {
+pub(crate) fn step(piece: Piece<'_>, calls: &mut Calls) -> io::Result<u64> {
+    let Piece { file, offset, len, out, .. } = piece;
     let mut position = offset;
     let count = usize::try_from(len.min(CHUNK)).unwrap_or(usize::MAX);
     calls.sendfile += 1;

@@ -15,6 +15,7 @@ use std::os::fd::BorrowedFd;
 use super::sendfile::CHUNK;
 use crate::pipe::Pipe;
 use crate::report::Calls;
+use crate::step::Piece;
 
 /// What has left the file and not reached the socket.
 #[derive(Debug, Default)]
@@ -25,15 +26,8 @@ pub(crate) struct Splice {
 impl Splice {
     /// Sends up to `len` bytes from `offset`, which is where the bytes in the pipe begin; 0 means
     /// that the file ends there. `more` says that the outbox has something behind these bytes.
-    pub(crate) fn step(
-        &mut self,
-        file: BorrowedFd<'_>,
-        offset: u64,
-        len: u64,
-        out: BorrowedFd<'_>,
-        more: bool,
-        calls: &mut Calls,
-    ) -> io::Result<u64> {
+    pub(crate) fn step(&mut self, piece: Piece<'_>, calls: &mut Calls) -> io::Result<u64> {
+        let Piece { file, offset, len, out, more } = piece;
         let (pipe, bytes) = match self.filled.take() {
             Some(filled) => filled,
             None => fill(file, offset, len, calls)?,
