@@ -23,6 +23,20 @@
 //! # }
 //! ```
 
+mod cache;
+mod clone;
 mod mapping;
+mod private_mapping;
+mod zerocopy;
 
+pub use cache::{cached_pages, write_out};
+pub use clone::clone_range;
 pub use mapping::{Mapping, page_size};
+pub use private_mapping::PrivateMapping;
+pub use zerocopy::{MSG_ZEROCOPY, Released, allow_zerocopy, take_released};
+
+/// The errno of the system call just made.
+fn last_errno() -> rustix::io::Errno {
+    let error = std::io::Error::last_os_error();
+    rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+}

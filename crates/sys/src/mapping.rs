@@ -15,6 +15,8 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr::{NonNull, null_mut};
 
+use crate::last_errno;
+
 /// A part of a file, mapped shared and for reading.
 #[derive(Debug)]
 pub struct Mapping {
@@ -42,9 +44,18 @@ impl Mapping {
     /// `EINVAL` for an offset that is not or a length of 0; `ENODEV` for a file that cannot be
     /// mapped; `EACCES` for one that is not open for reading; `ENOMEM`.
     pub fn of(file: BorrowedFd<'_>, offset: u64, length: usize) -> io::Result<Self> {
+        Self::new(file, offset, length, ProtFlags::READ, MapFlags::SHARED)
+    }
+
+    pub(crate) fn new(
+        file: BorrowedFd<'_>,
+        offset: u64,
+        length: usize,
+        protection: ProtFlags,
+        flags: MapFlags,
+    ) -> io::Result<Self> {
         // SAFETY: the kernel chooses the address, so no memory that is in use is replaced.
-        let start =
-            unsafe { mmap(null_mut(), length, ProtFlags::READ, MapFlags::SHARED, file, offset)? };
+        let start = unsafe { mmap(null_mut(), length, protection, flags, file, offset)? };
         let start = NonNull::new(start).ok_or(io::Errno::NOMEM)?;
         let mapping = Self { start, length };
         // SAFETY: the range is the one just mapped, and this advice changes no content.
@@ -71,19 +82,56 @@ impl Mapping {
         range: Range<usize>,
         flags: SendFlags,
     ) -> io::Result<usize> {
+        let flags = flags.bits().cast_signed();
+        let (start, length) = self.part(range)?;
+        // SAFETY: the range is within the mapping, which lives as long as `self`. Only the kernel
+        // reads it, so no Rust reference exists that a writer of the file could invalidate.
+        counted(unsafe { libc::send(out.as_raw_fd(), start, length, flags) })
+    }
+
+    /// Writes the bytes `range` of the mapping to `file` at `offset`; says how many were taken.
+    ///
+    /// # Errors
+    /// As pwrite(2), and as [`send`](Self::send).
+    pub fn write_at(
+        &self,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        range: Range<usize>,
+    ) -> io::Result<usize> {
+        let offset = i64::try_from(offset).map_err(|_| io::Errno::OVERFLOW)?;
+        let (start, length) = self.part(range)?;
+        // SAFETY: as in `send`.
+        counted(unsafe { libc::pwrite(file.as_raw_fd(), start, length, offset) })
+    }
+
+    /// How many pages of the mapping are in the page cache: mincore(2), Linux 2.3.99. Reads
+    /// nothing. For a file that the caller neither owns nor may write, all are said to be (5.2).
+    ///
+    /// # Errors
+    /// As mincore(2).
+    pub fn resident_pages(&self) -> io::Result<usize> {
+        let mut pages = vec![0_u8; self.length.div_ceil(page_size())];
+        // SAFETY: the range is the mapping's, and there is a byte in `pages` for each page of it.
+        let asked = unsafe { libc::mincore(self.start.as_ptr(), self.length, pages.as_mut_ptr()) };
+        if asked != 0 {
+            return Err(last_errno());
+        }
+        Ok(pages.iter().filter(|&page| page & 1 != 0).count())
+    }
+
+    /// Where a part of the mapping begins, and how long it is.
+    pub(crate) fn part(&self, range: Range<usize>) -> io::Result<(*mut c_void, usize)> {
         if range.start > range.end || range.end > self.length {
             return Err(io::Errno::INVAL);
         }
-        let flags = i32::try_from(flags.bits()).map_err(|_| io::Errno::INVAL)?;
-        let start = self.start.as_ptr().cast::<u8>().wrapping_add(range.start);
-        // SAFETY: the range is within the mapping, which lives as long as `self`. Only the kernel
-        // reads it, so no Rust reference exists that a writer of the file could invalidate.
-        let sent = unsafe { libc::send(out.as_raw_fd(), start.cast(), range.len(), flags) };
-        usize::try_from(sent).map_err(|_| {
-            let error = std::io::Error::last_os_error();
-            io::Errno::from_io_error(&error).unwrap_or(io::Errno::IO)
-        })
+        Ok((self.start.as_ptr().wrapping_byte_add(range.start), range.len()))
     }
+}
+
+/// The count that a system call returned, or its errno.
+pub(crate) fn counted(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| last_errno())
 }
 
 impl Drop for Mapping {
