@@ -6,7 +6,7 @@ use clap::builder::TypedValueParser as _;
 use clap::builder::styling::{AnsiColor, Effects, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use karez_reactor::{Address, Model, Topology};
-use karez_transfer::Via;
+use karez_transfer::{Direction, Via};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,8 +79,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME", value_parser = models(), help_heading = "Ways")]
     pub(crate) model: Option<Model>,
 
-    /// How to move bytes
-    #[arg(long, value_name = "NAME", default_value = "sendfile", value_parser = vias(), help_heading = "Ways")]
+    /// How to move bytes; auto copies what is small and in memory and passes pages otherwise
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = vias(), help_heading = "Ways")]
     pub(crate) via: Via,
 
     /// How reactors and threads are laid out: one of all, or one a thread, each with its own
@@ -156,7 +156,8 @@ fn models() -> impl clap::builder::TypedValueParser<Value = Model> {
 }
 
 fn vias() -> impl clap::builder::TypedValueParser<Value = Via> {
-    named!(Via)
+    let vias = Direction::FileToSocket.vias();
+    PossibleValuesParser::new(vias.iter().map(|via| via.name())).try_map(|name| name.parse())
 }
 
 fn topologies() -> impl clap::builder::TypedValueParser<Value = Topology> {
@@ -196,7 +197,7 @@ mod tests {
             let Command::Serve(serve) = cli.command else { panic!() };
             assert_eq!(serve.model, Some(*model));
         }
-        for via in Via::ALL {
+        for via in Direction::FileToSocket.vias() {
             let cli = Cli::try_parse_from(["karez", "serve", "--via", via.name()]).unwrap();
             let Command::Serve(serve) = cli.command else { panic!() };
             assert_eq!(serve.via, *via);

@@ -185,7 +185,14 @@ impl<T: Task> Connection<T> {
                 *since = now;
                 Grant::Went(bytes)
             }
-            Ok(Progress::NeedsWritable) => {
+            // The error queue of a socket makes it writable here; nothing else is ever needed, for
+            // an outbox has no source but files and memory, and its steps wait for the disk.
+            Ok(
+                Progress::NeedsWritable
+                | Progress::NeedsRelease
+                | Progress::NeedsReadable
+                | Progress::NeedsWorker,
+            ) => {
                 self.writable = false;
                 Grant::Wait
             }

@@ -15,7 +15,7 @@ use karez_http::condition::{self, Outcome};
 use karez_http::multipart::{self, Multipart};
 use karez_http::range::{self, ByteRange, Selection};
 use karez_http::{ALLOW, Method};
-use karez_transfer::{Outbox, Transfer, Via};
+use karez_transfer::{FileToSocket, Outbox, Via};
 
 use crate::clock;
 use crate::site::OpenFile;
@@ -246,8 +246,8 @@ impl Answering<'_> {
         self.request.is_none_or(|request| request.method() != Method::Head)
     }
 
-    fn transfer(&self, file: &Arc<OpenFile>, start: u64, length: u64) -> Transfer {
-        Transfer::new(Arc::clone(file) as _, start..start + length, self.via)
+    fn transfer(&self, file: &Arc<OpenFile>, start: u64, length: u64) -> FileToSocket {
+        FileToSocket::new(Arc::clone(file) as _, start..start + length, self.via)
     }
 }
 

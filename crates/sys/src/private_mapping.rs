@@ -12,9 +12,7 @@
 
 use rustix::io;
 use rustix::mm::{MapFlags, ProtFlags};
-use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::ops::Range;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use crate::mapping::{Mapping, counted};
@@ -64,36 +62,10 @@ impl PrivateMapping {
         Ok(())
     }
 
-    /// How many bytes are mapped.
+    /// The edited bytes, to be handed to the kernel.
     #[must_use]
-    pub fn length(&self) -> usize {
-        self.mapping.length()
-    }
-
-    /// As [`Mapping::send`].
-    ///
-    /// # Errors
-    /// As [`Mapping::send`].
-    pub fn send(
-        &self,
-        out: BorrowedFd<'_>,
-        range: Range<usize>,
-        flags: SendFlags,
-    ) -> io::Result<usize> {
-        self.mapping.send(out, range, flags)
-    }
-
-    /// As [`Mapping::write_at`].
-    ///
-    /// # Errors
-    /// As [`Mapping::write_at`].
-    pub fn write_at(
-        &self,
-        file: BorrowedFd<'_>,
-        offset: u64,
-        range: Range<usize>,
-    ) -> io::Result<usize> {
-        self.mapping.write_at(file, offset, range)
+    pub fn as_mapping(&self) -> &Mapping {
+        &self.mapping
     }
 }
 
@@ -101,6 +73,7 @@ impl PrivateMapping {
 mod tests {
     use super::*;
     use crate::page_size;
+    use rustix::net::SendFlags;
     use std::fs::File;
     use std::io::{Read as _, Seek as _, Write as _};
     use std::os::fd::AsFd as _;
@@ -124,7 +97,7 @@ mod tests {
         expected[100..100 + edited.len()].copy_from_slice(&edited);
         let (near, mut far) = UnixStream::pair().unwrap();
         assert_eq!(
-            mapping.send(near.as_fd(), 0..content.len(), SendFlags::empty()),
+            mapping.as_mapping().send(near.as_fd(), 0..content.len(), SendFlags::empty()),
             Ok(content.len())
         );
         let mut received = vec![0; content.len()];

@@ -6,9 +6,6 @@
 
 use std::cell::RefCell;
 
-/// How much is read at a time: enough for a disk to stream.
-pub(crate) const SIZE: usize = 512 << 10;
-
 /// The alignment that satisfies every disk and file system so far (`STATX_DIOALIGN` gives less).
 pub(crate) const ALIGNMENT: usize = 4096;
 
@@ -19,7 +16,7 @@ thread_local! {
     static IDLE: RefCell<Vec<Aligned>> = const { RefCell::new(Vec::new()) };
 }
 
-/// [`SIZE`] bytes at an address that is a multiple of [`ALIGNMENT`].
+/// Bytes at an address that is a multiple of [`ALIGNMENT`].
 #[derive(Debug)]
 pub(crate) struct Aligned {
     memory: Vec<u8>,
@@ -27,9 +24,11 @@ pub(crate) struct Aligned {
 }
 
 impl Aligned {
-    /// One of the thread's, or a new one. What is in it is anybody's guess.
-    pub(crate) fn take() -> Self {
-        IDLE.with_borrow_mut(Vec::pop).unwrap_or_else(Self::new)
+    /// At least `size` bytes: a buffer of the thread's, or a new one. What is in it is anybody's
+    /// guess.
+    pub(crate) fn take(size: usize) -> Self {
+        let kept = IDLE.with_borrow_mut(Vec::pop).filter(|kept| kept.bytes().len() >= size);
+        kept.unwrap_or_else(|| Self::new(size))
     }
 
     /// Gives it to the thread.
@@ -42,15 +41,15 @@ impl Aligned {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..][..SIZE]
+        &self.memory[self.start..]
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..][..SIZE]
+        &mut self.memory[self.start..]
     }
 
-    fn new() -> Self {
-        let memory = vec![0; SIZE + ALIGNMENT];
+    fn new(size: usize) -> Self {
+        let memory = vec![0; size + ALIGNMENT];
         let start = memory.as_ptr().align_offset(ALIGNMENT);
         Self { memory, start }
     }
@@ -61,9 +60,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_aligned_and_whole() {
-        let mut buffer = Aligned::take();
-        assert!(buffer.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT));
-        assert_eq!(buffer.bytes_mut().len(), SIZE);
+    fn it_is_aligned_and_long_enough() {
+        for size in [1, ALIGNMENT, 10 * ALIGNMENT, 3] {
+            let mut buffer = Aligned::take(size);
+            assert!(buffer.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT));
+            assert!(buffer.bytes_mut().len() >= size);
+            buffer.give_back();
+        }
     }
 }

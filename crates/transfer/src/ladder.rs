@@ -1,24 +1,98 @@
-//! The ladder: which refusals mean "not this way" rather than "not at all".
+//! The ladder: which refusals mean "not this way" rather than "not at all", and which of them are
+//! worth remembering.
 
+use rustix::fs::fstat;
 use rustix::io::Errno;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::course::Ends;
+use crate::direction::Direction;
+use crate::via::Via;
 
 /// Whether this error says that the file system, the socket or the kernel does not offer the via,
-/// so that the next rung may try from the same byte. `EMFILE` and `ENFILE` are those of a pipe,
-/// `ENODEV` is that of a file that cannot be mapped: the rungs below need neither.
+/// so that the next rung may try from the same byte.
 ///
-/// `EIO`, `ENOMEM`, `EPIPE` and the like would meet every via alike: they are errors.
+/// Some are peculiar to one: `EMFILE` and `ENFILE` to a pipe, `ENODEV` to a file that cannot be
+/// mapped, `EFAULT` to a mapping of which a page is gone or cannot be read, `ENOTTY` to
+/// `FICLONERANGE`, `ETXTBSY` to a swap file, `EBADF` to `copy_file_range` into a file open for
+/// appending. If one of those means more than that, the rungs below meet the truth.
+///
+/// `EIO`, `ENOSPC`, `EFBIG`, `EDQUOT`, `ENOMEM`, `EPIPE` and the like would meet every via alike:
+/// they are errors.
 pub(crate) fn refuses_via(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::INVAL
-            | Errno::XDEV
-            | Errno::OPNOTSUPP
-            | Errno::NOSYS
-            | Errno::PERM
-            | Errno::SPIPE
-            | Errno::OVERFLOW
-            | Errno::MFILE
-            | Errno::NFILE
-            | Errno::NODEV
-    )
+    says_never(errno)
+        || matches!(
+            errno,
+            Errno::INVAL
+                | Errno::PERM
+                | Errno::SPIPE
+                | Errno::OVERFLOW
+                | Errno::MFILE
+                | Errno::NFILE
+                | Errno::NODEV
+                | Errno::TXTBSY
+                | Errno::BADF
+                | Errno::FAULT
+        )
+}
+
+/// Whether it would say so again for every file there, so that nobody need ask twice.
+fn says_never(errno: Errno) -> bool {
+    matches!(errno, Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOTTY)
+}
+
+/// What was refused between two devices (`st_dev`), for `auto`. A socket's device is 0.
+static REFUSED: Mutex<Vec<Refusal>> = Mutex::new(Vec::new());
+
+/// Whether there is anything in it: where nothing is ever refused, nobody pays for the question.
+static ANY: AtomicBool = AtomicBool::new(false);
+
+/// More than this are not kept; a machine has few file systems.
+const KEPT: usize = 256;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Refusal {
+    direction: Direction,
+    via: Via,
+    from: u64,
+    to: u64,
+}
+
+impl Refusal {
+    fn of(direction: Direction, via: Via, ends: Ends<'_>) -> Self {
+        let (from_file, to_file) = match direction {
+            Direction::FileToSocket => (true, false),
+            Direction::SocketToFile => (false, true),
+            Direction::SocketToSocket => (false, false),
+            Direction::FileToFile => (true, true),
+        };
+        let device = |is_file: bool, fd| match fstat(fd) {
+            Ok(stat) if is_file => stat.st_dev,
+            _ => 0,
+        };
+        Self { direction, via, from: device(from_file, ends.from), to: device(to_file, ends.to) }
+    }
+}
+
+/// Remembers a refusal that would come again.
+pub(crate) fn remember(direction: Direction, via: Via, ends: Ends<'_>, errno: Errno) {
+    if !says_never(errno) {
+        return;
+    }
+    let refusal = Refusal::of(direction, via, ends);
+    let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
+    if refused.len() < KEPT && !refused.contains(&refusal) {
+        refused.push(refusal);
+        ANY.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether `via` was refused between such ends before.
+pub(crate) fn was_refused(direction: Direction, via: Via, ends: Ends<'_>) -> bool {
+    if !ANY.load(Ordering::Relaxed) {
+        return false;
+    }
+    let refusal = Refusal::of(direction, via, ends);
+    REFUSED.lock().unwrap_or_else(PoisonError::into_inner).contains(&refusal)
 }

@@ -1,7 +1,7 @@
 //! Ways to *move* bytes on Linux, as step functions.
 //!
-//! A [`Transfer`] is one movement of a part of a file to a socket. It is a state machine: each
-//! [`step`](Transfer::step) does a bounded amount of work and says how far it came, so a blocking
+//! A [`FileToSocket`] is one movement of a part of a file to a socket. It is a state machine: each
+//! [`step`](FileToSocket::step) does a bounded amount of work and says how far it came, so a blocking
 //! loop, a reactor or an async runtime can drive it. How the bytes travel is its [`Via`]; where
 //! the kernel refuses one, the transfer goes a rung down the ladder from the exact byte reached,
 //! and its [`Report`] says what was asked, what ran and why.
@@ -10,7 +10,7 @@
 //! files. It is driven by the same kind of step.
 //!
 //! ```
-//! use karez_transfer::{Outbox, Progress, Transfer, Via};
+//! use karez_transfer::{FileToSocket, Outbox, Progress, Via};
 //! use std::io::{Read, Write};
 //! use std::os::fd::AsFd;
 //! use std::os::unix::net::UnixStream;
@@ -23,13 +23,13 @@
 //! let (out, mut peer) = UnixStream::pair()?;
 //! let mut outbox = Outbox::new();
 //! outbox.push_bytes(b"water: ".to_vec());
-//! outbox.push_file(Transfer::new(Arc::new(file), 6..16, Via::Sendfile));
+//! outbox.push_file(FileToSocket::new(Arc::new(file), 6..16, Via::Sendfile));
 //! loop {
 //!     match outbox.step(out.as_fd())? {
 //!         Progress::Moved(_) => {}
 //!         Progress::Done => break,
-//!         Progress::NeedsWritable => unreachable!("a blocking socket waits inside the call"),
 //!         Progress::Truncated { missing } => panic!("the file ended {missing} bytes early"),
+//!         wait => panic!("a blocking socket waits inside the call: {wait:?}"),
 //!     }
 //! }
 //! drop(out);
@@ -45,17 +45,35 @@
 //! file, until the peer has received it.
 
 mod aligned;
+mod cache;
+mod course;
+mod direction;
+mod ends;
+mod engine;
+mod file_to_file;
+mod file_to_socket;
 mod ladder;
 mod outbox;
 mod pipe;
 mod report;
+mod residency;
 mod scratch;
+mod settings;
+mod socket_to_file;
+mod socket_to_socket;
 mod step;
 mod transfer;
 mod via;
+mod window;
 
+pub use direction::Direction;
+pub use file_to_file::FileToFile;
+pub use file_to_socket::{FileToSocket, Source};
 pub use outbox::Outbox;
-pub use report::{Calls, Fallback, Report};
-pub use step::Progress;
-pub use transfer::{Source, Transfer};
+pub use report::{Calls, Copied, Fallback, Notifications, Report};
+pub use residency::ColdPart;
+pub use settings::{CachePolicy, Cold, Settings, UnknownCachePolicy};
+pub use socket_to_file::SocketToFile;
+pub use socket_to_socket::SocketToSocket;
+pub use step::{Edit, Progress};
 pub use via::{UnknownVia, Via};

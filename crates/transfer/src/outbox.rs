@@ -11,9 +11,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::file_to_socket::FileToSocket;
+use crate::residency::ColdPart;
 use crate::scratch;
 use crate::step::Progress;
-use crate::transfer::Transfer;
 
 /// The largest part of a file that rides along with the memory before it, in bytes.
 const RIDE_ALONG: u64 = 16 << 10;
@@ -31,7 +32,7 @@ pub struct Outbox {
 #[derive(Debug)]
 enum Segment {
     Memory { bytes: Vec<u8>, sent: usize },
-    File(Transfer),
+    File(Box<FileToSocket>),
 }
 
 impl Outbox {
@@ -49,9 +50,9 @@ impl Outbox {
     }
 
     /// Appends a part of a file.
-    pub fn push_file(&mut self, transfer: Transfer) {
+    pub fn push_file(&mut self, transfer: FileToSocket) {
         if transfer.remaining() > 0 {
-            self.segments.push_back(Segment::File(transfer));
+            self.segments.push_back(Segment::File(Box::new(transfer)));
         }
     }
 
@@ -67,19 +68,25 @@ impl Outbox {
         self.segments.is_empty()
     }
 
-    /// Moves a bounded amount into `out`: one piece of memory or one chunk of a file.
+    /// Moves a bounded amount into `out`: one piece of memory or one share of a file.
     ///
     /// # Errors
-    /// As [`Transfer::step`]. The outbox stands where it stood.
+    /// As [`FileToSocket::step`]. The outbox stands where it stood.
     pub fn step(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
         let progress = self.step_front(out)?;
-        if let Progress::Moved(bytes) = progress {
-            self.moved += bytes;
-            if self.segments.is_empty() {
-                return Ok(Progress::Done);
-            }
+        if matches!(progress, Progress::Moved(_)) && self.segments.is_empty() {
+            return Ok(Progress::Done);
         }
         Ok(progress)
+    }
+
+    /// After [`Progress::NeedsWorker`]: what has to be read from the disk for the next step.
+    #[must_use]
+    pub fn cold_part(&self) -> Option<ColdPart> {
+        match self.segments.front() {
+            Some(Segment::File(transfer)) => Some(transfer.cold_part()),
+            _ => None,
+        }
     }
 
     fn step_front(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
@@ -94,11 +101,16 @@ impl Outbox {
                 Ok(self.settle(moved))
             }
             Some(Segment::File(transfer)) => {
-                let progress = transfer.step_before(out, more)?;
-                if transfer.remaining() == 0 {
+                let before = transfer.remaining();
+                let progress = transfer.step_before(out, more);
+                self.moved += before - transfer.remaining();
+                if transfer.is_done() {
                     self.segments.pop_front();
+                    if more && matches!(progress, Ok(Progress::Done)) {
+                        return self.step_front(out);
+                    }
                 }
-                Ok(progress)
+                progress
             }
         }
     }
@@ -106,7 +118,9 @@ impl Outbox {
     fn small_file_behind_memory(&self) -> bool {
         match (self.segments.front(), self.segments.get(1)) {
             (Some(Segment::Memory { bytes, .. }), Some(Segment::File(transfer))) => {
-                bytes.len() <= RIDE_BEHIND && transfer.remaining() <= RIDE_ALONG
+                bytes.len() <= RIDE_BEHIND
+                    && transfer.remaining() <= RIDE_ALONG
+                    && transfer.is_plain()
             }
             _ => false,
         }
@@ -122,9 +136,10 @@ impl Outbox {
             return Ok(Progress::Done);
         };
         let head = &bytes[*sent..];
-        let moved = scratch::with(|buffer| {
+        let room = head.len() + usize::try_from(transfer.remaining()).unwrap_or(0);
+        let moved = scratch::with(room, |buffer| {
             buffer[..head.len()].copy_from_slice(head);
-            let read = transfer.read_behind(&mut buffer[head.len()..])?;
+            let read = transfer.read_behind(&mut buffer[head.len()..room])?;
             let short = (read as u64) < transfer.remaining();
             send_some(out, &buffer[..head.len() + read], more || short)
         })?;
@@ -144,6 +159,7 @@ impl Outbox {
             }
             self.segments.pop_front();
         }
+        self.moved += moved as u64;
         Progress::Moved(moved as u64)
     }
 }

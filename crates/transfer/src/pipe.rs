@@ -12,8 +12,7 @@ use rustix::io;
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 use std::cell::RefCell;
 
-/// The size asked for: `pipe-max-size` as it comes with Linux.
-const SIZE: usize = 1 << 20;
+use crate::report::Calls;
 
 /// Empty pipes that a thread keeps.
 const KEPT: usize = 8;
@@ -25,15 +24,21 @@ thread_local! {
 /// A pipe and how many bytes it can hold.
 #[derive(Debug)]
 pub(crate) struct Pipe {
+    /// The size asked for.
+    asked: u32,
     pub(crate) read: OwnedFd,
     pub(crate) write: OwnedFd,
     pub(crate) capacity: usize,
 }
 
 impl Pipe {
-    /// An empty pipe: one of the thread's, or a new one.
-    pub(crate) fn take() -> io::Result<Self> {
-        EMPTY.with_borrow_mut(Vec::pop).map_or_else(Self::new, Ok)
+    /// An empty pipe for which `size` bytes were asked: one of the thread's, or a new one.
+    pub(crate) fn take(size: u32, calls: &mut Calls) -> io::Result<Self> {
+        let kept = EMPTY.with_borrow_mut(|kept| {
+            let fitting = kept.iter().rposition(|pipe| pipe.asked == size)?;
+            Some(kept.swap_remove(fitting))
+        });
+        kept.map_or_else(|| Self::new(size, calls), Ok)
     }
 
     /// Gives an empty pipe to the thread.
@@ -45,10 +50,15 @@ impl Pipe {
         });
     }
 
-    fn new() -> io::Result<Self> {
+    fn new(size: u32, calls: &mut Calls) -> io::Result<Self> {
+        calls.pipe2 += 1;
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        // Refused where the user has too much in pipes already: then it is as large as it is.
-        let capacity = fcntl_setpipe_size(&write, SIZE).or_else(|_| fcntl_getpipe_size(&write))?;
-        Ok(Self { read, write, capacity })
+        calls.fcntl += 1;
+        let capacity = fcntl_setpipe_size(&write, size as usize).or_else(|_| {
+            // The user has too much in pipes already: then it is as large as it is.
+            calls.fcntl += 1;
+            fcntl_getpipe_size(&write)
+        })?;
+        Ok(Self { asked: size, read, write, capacity })
     }
 }

@@ -2,21 +2,112 @@
 
 use rustix::io::Errno;
 
+use crate::direction::Direction;
+use crate::settings::CachePolicy;
 use crate::via::Via;
 
 /// The account of one transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// From what to what.
+    pub direction: Direction,
     /// The via that was asked for.
     pub asked: Via,
-    /// The via that moves the bytes now, or moved the last of them.
+    /// The via that moves the bytes now, or moved the last of them. `auto` as long as nothing has
+    /// been chosen.
     pub ran: Via,
-    /// Bytes handed to the kernel so far.
+    /// Bytes that reached the other end so far. After an error this is the offset reached.
     pub bytes: u64,
     /// System calls so far, by name.
     pub calls: Calls,
-    /// The refusal that led a rung down, if there was one.
-    pub fallback: Option<Fallback>,
+    /// The refusals that led down the ladder, in order.
+    pub fallbacks: Vec<Fallback>,
+    /// The treatment of the page cache that ran.
+    pub cache: CachePolicy,
+    /// What the error queue said about the sends by [`Via::Zerocopy`].
+    pub zerocopy: Notifications,
+    /// Pages that [`Via::Cow`] had to copy because they were edited.
+    pub pages_copied: u64,
+}
+
+/// Whether the CPU copied the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// Not within the reach of these system calls. (A device without scatter-gather may still make
+    /// the kernel copy below them.)
+    No,
+    /// Once or more.
+    Yes,
+    /// The file system or the socket decides, and has not said so (yet).
+    Unknown,
+}
+
+impl Report {
+    pub(crate) fn new(direction: Direction, via: Via) -> Self {
+        Self {
+            direction,
+            asked: via,
+            ran: via,
+            bytes: 0,
+            calls: Calls::default(),
+            fallbacks: Vec::new(),
+            cache: CachePolicy::Keep,
+            zerocopy: Notifications::default(),
+            pages_copied: 0,
+        }
+    }
+
+    /// Whether the CPU copied the bytes that went by the via that [`ran`](Self::ran).
+    #[must_use]
+    pub fn copied(&self) -> Copied {
+        let to_file = matches!(self.direction, Direction::FileToFile | Direction::SocketToFile);
+        match self.ran {
+            Via::Reflink => Copied::No,
+            // Into a file the kernel copies from pages to pages.
+            Via::Sendfile | Via::Splice => {
+                if to_file {
+                    Copied::Yes
+                } else {
+                    Copied::No
+                }
+            }
+            // From a file to a file only a tail that is no whole block.
+            Via::Direct => {
+                if to_file {
+                    Copied::No
+                } else {
+                    Copied::Yes
+                }
+            }
+            Via::Zerocopy => self.zerocopy.copied(),
+            Via::CopyRange | Via::Auto => Copied::Unknown,
+            Via::Copy | Via::Mmap | Via::Cow => Copied::Yes,
+        }
+    }
+}
+
+/// What the error queue of a socket said about sends with `MSG_ZEROCOPY`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notifications {
+    /// Sends with `MSG_ZEROCOPY`.
+    pub sends: u32,
+    /// Sends whose memory the kernel has released.
+    pub released: u32,
+    /// Sends of which it said that it copied the bytes after all, as it does on loopback
+    /// (`SO_EE_CODE_ZEROCOPY_COPIED`).
+    pub copied: u32,
+}
+
+impl Notifications {
+    /// Whether the kernel copied, as far as it has said so.
+    #[must_use]
+    pub fn copied(&self) -> Copied {
+        match self {
+            Self { copied: 1.., .. } => Copied::Yes,
+            Self { sends: 1.., .. } if self.released >= self.sends => Copied::No,
+            _ => Copied::Unknown,
+        }
+    }
 }
 
 /// One step down the ladder.
@@ -30,23 +121,60 @@ pub struct Fallback {
     pub after: u64,
 }
 
-/// System calls by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Calls {
-    /// `pread64(2)`
-    pub pread: u64,
-    /// `sendto(2)` without an address, which is `send(2)`
-    pub send: u64,
-    /// `sendfile(2)`
-    pub sendfile: u64,
-    /// `splice(2)`, into the pipe and out of it
-    pub splice: u64,
-    /// `mmap(2)`
-    pub mmap: u64,
-    /// `open(2)` with `O_DIRECT`
-    pub open: u64,
-    /// `statx(2)`, for the alignment
-    pub statx: u64,
-    /// `fstat(2)`, for the size
-    pub fstat: u64,
+/// Declares the fields of [`Calls`] and walks over them.
+macro_rules! calls {
+    ($($name:ident: $what:literal),+ $(,)?) => {
+        /// System calls by name. Those that only let go of something (`close`, `munmap`) are not
+        /// counted.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Calls {
+            $(#[doc = $what] pub $name: u64,)+
+        }
+
+        impl Calls {
+            /// The name and the number of each call that was made.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),+].into_iter().filter(|call| call.1 > 0)
+            }
+
+            /// All calls together.
+            #[must_use]
+            pub fn total(&self) -> u64 {
+                self.iter().map(|call| call.1).sum()
+            }
+
+            /// Counts the calls of another transfer in.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+calls! {
+    pread64: "`pread(2)`",
+    preadv2: "`preadv2(2)` with `RWF_NOWAIT` or `RWF_DONTCACHE`",
+    pwrite64: "`pwrite(2)`",
+    pwritev2: "`pwritev2(2)` with `RWF_DONTCACHE`",
+    read: "`read(2)`: what was left in a pipe, or bytes that edit a private mapping",
+    write: "`write(2)` of bytes that edit a private mapping",
+    recvfrom: "`recv(2)`",
+    sendto: "`send(2)`",
+    recvmsg: "`recvmsg(2)` of the error queue",
+    setsockopt: "`setsockopt(2)` of `SO_ZEROCOPY`",
+    sendfile: "`sendfile(2)`",
+    splice: "`splice(2)`, into the pipe and out of it",
+    pipe2: "`pipe2(2)`",
+    fcntl: "`fcntl(2)`, for the size of a pipe",
+    copy_file_range: "`copy_file_range(2)`",
+    ioctl: "`ioctl(2)` with `FICLONERANGE`",
+    lseek: "`lseek(2)`",
+    mmap: "`mmap(2)`",
+    open: "`openat(2)` with `O_DIRECT`",
+    statx: "`statx(2)`, for the alignment",
+    fstat: "`fstat(2)`, for the size",
+    fadvise64: "`posix_fadvise(2)`",
+    sync_file_range: "`sync_file_range(2)`",
+    cachestat: "`cachestat(2)`",
+    mincore: "`mincore(2)`",
 }

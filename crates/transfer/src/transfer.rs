@@ -1,163 +1,252 @@
-//! One movement: a part of a file on its way into a socket.
+//! The state machine that all directions share: one movement of bytes, resumable at any byte.
+//!
+//! The ends are lent to it for each step by the type of its direction.
 
 use rustix::io::Errno;
-use std::fmt;
 use std::io;
-use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::os::fd::BorrowedFd;
 
+use crate::cache::{Behind, will_be_read_in_order};
+use crate::course::{Course, Ends};
+use crate::direction::Direction;
+use crate::engine::Engine;
 use crate::ladder;
-use crate::report::{Calls, Fallback, Report};
-use crate::step::{Piece, Progress};
-use crate::via::direct::Direct;
-use crate::via::mmap::Mmap;
-use crate::via::splice::Splice;
-use crate::via::{Via, copy, sendfile};
+use crate::report::{Fallback, Report};
+use crate::residency::resident;
+use crate::settings::{CachePolicy, Cold};
+use crate::step::{End, Progress, Stop};
+use crate::via::{Via, auto};
 
-/// Where bytes come from. Shared, so that a cache may lend one open file to many transfers.
-pub type Source = Arc<dyn AsFd + Send + Sync>;
-
-/// A part of a file on its way into a socket.
-///
-/// It may rest between two steps for as long as it likes. By most vias the number of bytes moved
-/// is the only state then; by [`Via::Splice`] and [`Via::Direct`] there may be a pipe or a buffer
-/// with what the socket has not taken, by [`Via::Mmap`] a mapped window.
-pub struct Transfer {
-    source: Source,
-    offset: u64,
-    remaining: u64,
-    engine: Engine,
-    report: Report,
-}
-
-/// A via at work, with what it has to remember between two steps.
-enum Engine {
-    Copy,
-    Sendfile,
-    Splice(Splice),
-    Mmap(Mmap),
-    Direct(Direct),
-}
-
-impl Engine {
-    fn of(via: Via) -> Self {
-        match via {
-            Via::Copy => Self::Copy,
-            Via::Sendfile => Self::Sendfile,
-            Via::Splice => Self::Splice(Splice::default()),
-            Via::Mmap => Self::Mmap(Mmap::default()),
-            Via::Direct => Self::Direct(Direct::default()),
-        }
-    }
+pub(crate) struct Transfer {
+    pub(crate) course: Course,
+    pub(crate) report: Report,
+    /// None before the first step, and once everything is done.
+    engine: Option<Engine>,
+    behind: Behind,
+    done: bool,
 }
 
 impl Transfer {
-    /// Will move the bytes `range` of `source` by `via`. No system call is made.
-    #[must_use]
-    pub fn new(source: Source, range: Range<u64>, via: Via) -> Self {
-        let report =
-            Report { asked: via, ran: via, bytes: 0, calls: Calls::default(), fallback: None };
+    /// No system call is made.
+    pub(crate) fn new(course: Course) -> Self {
         Self {
-            source,
-            offset: range.start,
-            remaining: range.end.saturating_sub(range.start),
-            engine: Engine::of(via),
-            report,
+            report: Report::new(course.direction, course.settings.via),
+            course,
+            engine: None,
+            behind: Behind::default(),
+            done: false,
         }
     }
 
-    /// Moves at most one chunk into `out`.
-    ///
-    /// # Errors
-    /// What the kernel said to `sendfile(2)`, `pread(2)` or `send(2)`, except that `EAGAIN` is
-    /// [`Progress::NeedsWritable`], `EINTR` is tried again and a refused via falls back to the
-    /// next ([`Via::fallback`]) from the same byte. The transfer stands where it stood.
-    pub fn step(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
-        self.step_before(out, false)
-    }
-
-    /// A step that knows whether the outbox has something behind this transfer.
-    pub(crate) fn step_before(&mut self, out: BorrowedFd<'_>, more: bool) -> io::Result<Progress> {
-        while self.remaining > 0 {
-            match self.attempt(out, more) {
-                Ok(0) => {
-                    return Ok(Progress::Truncated { missing: self.remaining });
-                }
+    /// Moves at most a share from one end to the other. `more`: something follows behind it.
+    pub(crate) fn step(&mut self, ends: Ends<'_>, more: bool) -> io::Result<Progress> {
+        let before = self.report.bytes;
+        while self.course.remaining > 0 && !self.done {
+            let chunk = self.chunk(ends);
+            match self.attempt(ends, chunk, more) {
+                Ok(0) if self.report.bytes == before => return self.source_ended(ends),
                 Ok(moved) => {
                     self.advance(moved);
-                    return Ok(Progress::Moved(moved));
+                    let share_left = self.report.bytes - before < self.course.settings.share;
+                    // After a short one the next would most likely have to wait.
+                    if moved < chunk || !share_left {
+                        break;
+                    }
                 }
-                Err(Errno::AGAIN) => return Ok(Progress::NeedsWritable),
-                Err(Errno::INTR) => {}
-                Err(errno) => self.step_down(errno)?,
+                Err(Stop::Refused(Errno::INTR)) => {}
+                Err(Stop::Refused(errno)) => self.step_down(errno, ends)?,
+                Err(Stop::Worker) if self.is_on_trial() => self.run(Via::Sendfile),
+                Err(_) if self.report.bytes > before => break,
+                Err(stop) => return Ok(waiting(stop)),
             }
         }
-        Ok(Progress::Done)
+        let moved = self.report.bytes - before;
+        if moved == 0 {
+            return self.finish(ends);
+        }
+        self.let_go_behind(ends, false)?;
+        Ok(Progress::Moved(moved))
     }
 
-    fn attempt(&mut self, out: BorrowedFd<'_>, more: bool) -> rustix::io::Result<u64> {
-        let (file, calls) = (self.source.as_fd(), &mut self.report.calls);
-        let piece = Piece { file, offset: self.offset, len: self.remaining, out, more };
-        match &mut self.engine {
-            Engine::Copy => copy::step(piece, calls),
-            Engine::Sendfile => sendfile::step(piece, calls),
-            Engine::Splice(splice) => splice.step(piece, calls),
-            Engine::Mmap(mmap) => mmap.step(piece, calls),
-            Engine::Direct(direct) => direct.step(piece, calls),
+    /// The most that one system call is asked for; before the first, the via is chosen.
+    fn chunk(&mut self, ends: Ends<'_>) -> u64 {
+        if self.engine.is_none() {
+            self.begin(ends);
+        }
+        let chunk = self.course.settings.chunk.map_or(self.report.ran.chunk(), u64::from);
+        chunk.clamp(1, self.course.remaining)
+    }
+
+    fn attempt(&mut self, ends: Ends<'_>, chunk: u64, more: bool) -> Result<u64, Stop> {
+        let Some(engine) = &mut self.engine else {
+            return Err(Stop::Refused(Errno::OPNOTSUPP));
+        };
+        let mut piece = self.course.piece(ends, chunk, more);
+        piece.uncached = self.report.cache == CachePolicy::Uncached;
+        if let (Cold::Tell, Some(at)) = (self.course.settings.cold, self.course.from)
+            && engine.reads_pages()
+        {
+            piece.chunk = resident(ends.from, at, chunk, &mut self.report.calls)?;
+            if piece.chunk == 0 {
+                return Err(Stop::Worker);
+            }
+        }
+        engine.step(piece, &mut self.report)
+    }
+
+    /// Chooses the via that is to run, before the first byte.
+    fn begin(&mut self, ends: Ends<'_>) {
+        let (direction, asked) = (self.course.direction, self.report.asked);
+        let cache = self.course.settings.cache;
+        let via = match (asked, cache) {
+            (Via::Auto, _) => auto::choose(direction, self.course.piece(ends, 0, false), cache),
+            (Via::Copy, CachePolicy::Direct) if direction.has(Via::Direct) => Via::Direct,
+            _ => asked,
+        };
+        self.report.cache = match (cache, via) {
+            (CachePolicy::Uncached, Via::Copy) | (CachePolicy::Direct, Via::Direct) => cache,
+            (CachePolicy::Uncached | CachePolicy::Direct, _) => CachePolicy::Drop,
+            (cache, _) => cache,
+        };
+        if cache == CachePolicy::Sequential {
+            let from = End { fd: ends.from, at: self.course.from };
+            will_be_read_in_order(from, self.course.remaining, &mut self.report.calls);
+        }
+        self.run(via);
+        if !direction.has(via) {
+            // There is no such way here: as if the kernel had said so.
+            self.report.fallbacks.push(Fallback { from: via, errno: Errno::OPNOTSUPP, after: 0 });
+            self.run(Via::Copy);
         }
     }
 
-    fn step_down(&mut self, errno: Errno) -> io::Result<()> {
-        let from = self.report.ran;
-        let rung = from.fallback().filter(|_| ladder::refuses_via(errno)).ok_or(errno)?;
-        self.report.fallback = Some(Fallback { from, errno, after: self.report.bytes });
-        self.report.ran = rung;
-        self.engine = Engine::of(rung);
+    fn run(&mut self, via: Via) {
+        self.report.ran = via;
+        let mut engine = Engine::of(via);
+        if let Engine::Copy(copy) = &mut engine {
+            // Only what is in memory: because the caller wants to know what is not, or because
+            // `auto` would rather send the pages of what is not.
+            let asks = self.course.settings.cold == Cold::Tell || self.is_on_trial();
+            copy.nowait = asks && self.course.from.is_some();
+        }
+        self.engine = Some(engine);
+    }
+
+    /// `auto` has chosen `copy`, and would choose `sendfile` if the file is not in memory.
+    fn is_on_trial(&self) -> bool {
+        self.report.asked == Via::Auto
+            && self.report.ran == Via::Copy
+            && self.course.direction == Direction::FileToSocket
+            && self.course.edits.is_none()
+            && self.report.fallbacks.is_empty()
+            && self.report.cache == self.course.settings.cache
+            && self.report.cache != CachePolicy::Uncached
+    }
+
+    /// Goes a rung down where this via is refused; any other error is the transfer's.
+    fn step_down(&mut self, errno: Errno, ends: Ends<'_>) -> io::Result<()> {
+        let (direction, from) = (self.course.direction, self.report.ran);
+        if errno == Errno::OPNOTSUPP && self.report.cache == CachePolicy::Uncached {
+            self.report.cache = CachePolicy::Drop;
+            return Ok(());
+        }
+        let refused = ladder::refuses_via(errno) && from != Via::Copy;
+        let rung = refused.then(|| auto::next_rung(direction, from, ends)).ok_or(errno)?;
+        ladder::remember(direction, from, ends, errno);
+        let after = self.report.bytes;
+        // What was taken from a stream cannot be taken again.
+        let held = match self.engine.take() {
+            Some(engine) if self.course.from.is_none() => engine.salvage(&mut self.report.calls)?,
+            _ => Vec::new(),
+        };
+        self.report.fallbacks.push(Fallback { from, errno, after });
+        self.run(rung);
+        if let (Some(Engine::Copy(copy)), false) = (&mut self.engine, held.is_empty()) {
+            copy.hold(held);
+        }
         Ok(())
     }
 
-    /// Reads the bytes to come into `buffer`, for an outbox that sends them along with others.
-    /// What it then sent, it counts by [`advance`](Self::advance).
-    pub(crate) fn read_behind(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buffer.len());
+    /// Reads the bytes to come into `buffer`, and leaves it to the caller to send them.
+    pub(crate) fn read_behind(
+        &mut self,
+        from: BorrowedFd<'_>,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
         self.report.ran = Via::Copy;
-        self.report.calls.send += 1;
+        self.report.calls.sendto += 1;
+        let at = self.course.from.ok_or(Errno::INVAL)?;
         loop {
-            self.report.calls.pread += 1;
-            match rustix::io::pread(self.source.as_fd(), &mut buffer[..count], self.offset) {
+            self.report.calls.pread64 += 1;
+            match rustix::io::pread(from, &mut *buffer, at) {
                 Err(Errno::INTR) => {} // a file system over a network or in user space
                 read => return Ok(read?),
             }
         }
     }
 
-    /// Counts bytes that left, by a step or along with others.
+    /// Counts bytes that moved, by a step or along with others.
     pub(crate) fn advance(&mut self, moved: u64) {
-        self.offset += moved;
-        self.remaining -= moved;
+        self.course.advance(moved);
         self.report.bytes += moved;
     }
 
-    /// How many bytes have still to go.
-    #[must_use]
-    pub fn remaining(&self) -> u64 {
-        self.remaining
+    fn source_ended(&mut self, ends: Ends<'_>) -> io::Result<Progress> {
+        if !self.course.open_ended {
+            return Ok(Progress::Truncated { missing: self.course.remaining });
+        }
+        self.course.remaining = 0;
+        self.finish(ends)
     }
 
-    /// What the transfer has done so far.
-    #[must_use]
-    pub fn report(&self) -> &Report {
-        &self.report
+    /// After the last byte.
+    fn finish(&mut self, ends: Ends<'_>) -> io::Result<Progress> {
+        if self.done {
+            return Ok(Progress::Done);
+        }
+        if let Some(engine) = &mut self.engine {
+            match engine.settle(ends, &mut self.report) {
+                Ok(()) => {}
+                Err(Stop::Refused(errno)) => return Err(errno.into()),
+                Err(stop) => return Ok(waiting(stop)),
+            }
+        }
+        self.let_go_behind(ends, true)?;
+        self.engine = None;
+        self.done = true;
+        Ok(Progress::Done)
+    }
+
+    fn let_go_behind(&mut self, ends: Ends<'_>, end: bool) -> io::Result<()> {
+        if self.report.cache == CachePolicy::Drop {
+            let piece = self.course.piece(ends, 0, false);
+            let Report { calls, bytes, .. } = &mut self.report;
+            self.behind.let_go(piece.from, piece.to, *bytes, end, calls)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes taken from the source that have not reached the other end.
+    pub(crate) fn in_flight(&self) -> u64 {
+        match (&self.engine, self.course.from) {
+            (Some(engine), None) => engine.in_flight() as u64,
+            _ => 0, // a file still has them
+        }
+    }
+
+    /// Whether nothing is left to do, not even to wait for the socket to let go.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+            || (self.course.remaining == 0 && self.engine.as_ref().is_none_or(Engine::is_free))
     }
 }
 
-impl fmt::Debug for Transfer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transfer")
-            .field("offset", &self.offset)
-            .field("remaining", &self.remaining)
-            .field("report", &self.report)
-            .finish_non_exhaustive()
+/// What the caller is told to wait for.
+fn waiting(stop: Stop) -> Progress {
+    match stop {
+        Stop::Readable => Progress::NeedsReadable,
+        Stop::Writable | Stop::Refused(_) => Progress::NeedsWritable,
+        Stop::Worker => Progress::NeedsWorker,
+        Stop::Release => Progress::NeedsRelease,
     }
 }

@@ -1,52 +1,104 @@
-//! The vias: their names, and one file for each.
+//! The vias: their names, their ladder, and one file for each.
 
 use std::fmt;
 use std::str::FromStr;
 
+pub(crate) mod auto;
 pub(crate) mod copy;
+pub(crate) mod copy_range;
+pub(crate) mod cow;
 pub(crate) mod direct;
 pub(crate) mod mmap;
+pub(crate) mod reflink;
 pub(crate) mod sendfile;
 pub(crate) mod splice;
+pub(crate) mod zerocopy;
 
-/// A way to move bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The most bytes asked of one call that passes pages on: long enough that the call costs nothing
+/// beside the bytes, short enough to share the thread with others.
+const CHUNK: u64 = 1 << 20;
+
+/// A way to move bytes. [`Direction::vias`](crate::Direction::vias) says which go where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Via {
-    /// `pread` into a buffer in user space, then `send`: two copies by the CPU. Works everywhere.
+    /// Chooses one of the others by size, residency, ends and what was refused before.
+    #[default]
+    Auto,
+    /// A read into a buffer in user space, then a write: two copies by the CPU. Works everywhere.
     Copy,
+    /// `O_DIRECT` past the page cache. Linux 2.4.10; file systems that take it.
+    Direct,
+    /// `mmap(2)` and a write from the mapping: one copy by the CPU, and page faults.
+    Mmap,
     /// `sendfile(2)`: the socket refers to the pages of the page cache. Linux 2.2; any file that
-    /// can be mapped or spliced.
+    /// can be spliced.
     Sendfile,
     /// `splice(2)` into a pipe and out of it: no copy, and two calls a chunk. Linux 2.6.17.
     Splice,
-    /// `O_DIRECT` reads past the page cache, then `send`. Linux 2.4.10; file systems that take it.
-    Direct,
-    /// `mmap(2)` and `send` from the mapping: one copy by the CPU, and page faults.
-    Mmap,
+    /// `send(2)` with `MSG_ZEROCOPY` from a mapping: no copy where the device takes it, and
+    /// notifications to read. Linux 4.14; TCP.
+    Zerocopy,
+    /// A private mapping in which parts are edited; only the pages touched are copied for it.
+    Cow,
+    /// `FICLONERANGE`: the files share their extents, nothing moves. Linux 4.5; btrfs, xfs …
+    Reflink,
+    /// `copy_file_range(2)`: the file system copies, or shares, as it can. Linux 4.5.
+    CopyRange,
 }
 
 impl Via {
-    /// Every via, in the order in which help and tests show them.
-    pub const ALL: &'static [Self] =
-        &[Self::Sendfile, Self::Splice, Self::Mmap, Self::Direct, Self::Copy];
+    /// Every via, whatever its direction.
+    pub const ALL: &'static [Self] = &[
+        Self::Auto,
+        Self::Reflink,
+        Self::CopyRange,
+        Self::Sendfile,
+        Self::Splice,
+        Self::Zerocopy,
+        Self::Mmap,
+        Self::Cow,
+        Self::Direct,
+        Self::Copy,
+    ];
 
     /// The name used on command lines and in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Copy => "copy",
+            Self::Direct => "direct",
+            Self::Mmap => "mmap",
             Self::Sendfile => "sendfile",
             Self::Splice => "splice",
-            Self::Mmap => "mmap",
-            Self::Direct => "direct",
+            Self::Zerocopy => "zerocopy",
+            Self::Cow => "cow",
+            Self::Reflink => "reflink",
+            Self::CopyRange => "copy-range",
         }
     }
 
-    /// The next rung down the ladder, where the kernel refuses this one.
+    /// The most bytes that one system call is asked for, unless the settings say otherwise.
+    pub(crate) const fn chunk(self) -> u64 {
+        match self {
+            Self::Copy | Self::Auto => copy::CHUNK,
+            Self::Direct => direct::CHUNK,
+            Self::CopyRange => copy_range::CHUNK,
+            Self::Reflink => u64::MAX,
+            Self::Mmap | Self::Sendfile | Self::Splice | Self::Zerocopy | Self::Cow => CHUNK,
+        }
+    }
+
+    /// The next rung down the ladder, where the kernel refuses this one. Every ladder ends at
+    /// [`Copy`](Self::Copy), which knows how to edit, too. That of `auto` is the one of its choice.
     #[must_use]
     pub const fn fallback(self) -> Option<Self> {
         match self {
-            Self::Sendfile | Self::Splice | Self::Mmap | Self::Direct => Some(Self::Copy),
+            Self::Reflink => Some(Self::CopyRange),
+            Self::CopyRange | Self::Zerocopy => Some(Self::Sendfile),
+            Self::Sendfile | Self::Splice | Self::Mmap | Self::Cow | Self::Direct | Self::Auto => {
+                Some(Self::Copy)
+            }
             Self::Copy => None,
         }
     }

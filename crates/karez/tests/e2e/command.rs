@@ -1,7 +1,7 @@
 //! The command line: what a person sees of it, and what a script can rely on.
 
 use karez_reactor::{Model, Topology};
-use karez_transfer::Via;
+use karez_transfer::Direction;
 use rustix::process::Signal;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -89,7 +89,7 @@ fn every_possible_name_is_told_where_one_is_wrong() {
     let all = |names: &mut dyn Iterator<Item = &'static str>| names.collect::<Vec<_>>();
     let known = [
         ("--model", all(&mut Model::ALL.iter().map(|one| one.name()))),
-        ("--via", all(&mut Via::ALL.iter().map(|one| one.name()))),
+        ("--via", all(&mut Direction::FileToSocket.vias().iter().map(|one| one.name()))),
         ("--topology", all(&mut Topology::ALL.iter().map(|one| one.name()))),
         ("--log", vec!["common", "combined", "json", "off"]),
     ];

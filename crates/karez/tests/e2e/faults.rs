@@ -53,10 +53,11 @@ fn an_error_of_the_disk_ends_that_connection_and_is_told() {
     let root = root();
     for way in ways::all() {
         let call = match way.via {
-            Via::Sendfile => "sendfile",
+            Via::Auto | Via::Sendfile => "sendfile",
             Via::Splice => "splice",
-            Via::Mmap => "fstat",
+            Via::Mmap | Via::Cow | Via::Zerocopy => "fstat",
             Via::Copy | Via::Direct => "pread64",
+            Via::Reflink | Via::CopyRange => unreachable!("no way to a socket"),
         };
         let inject = format!("inject={call}:error=EIO:when=3");
         let Some(traced) = Traced::start_with(&["-e", &inject], way, root.path()) else { return };

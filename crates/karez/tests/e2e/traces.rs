@@ -44,22 +44,33 @@ fn a_large_file_leaves_by_its_via_behind_a_head_that_waits_for_it() {
             calls.iter().filter(|call| name(call) == wanted).map(|call| returned(call)).sum()
         };
         let moved = ["sendfile", "pread64", "splice", "mmap"].map(|call| match call {
-            "mmap" => i64::from(calls.iter().any(|call| call.contains("MAP_SHARED"))),
+            "mmap" => i64::from(calls.iter().any(maps_a_file)),
             call => moved_by(call),
         });
         let mib = MIB as i64;
         let expected = match way.via {
-            Via::Sendfile => [mib, 0, 0, 0],
+            Via::Auto | Via::Sendfile => [mib, 0, 0, 0],
             // What the socket did not take is read again.
             Via::Copy => [0, moved[1].max(mib), 0, 0],
             // Into the pipe and out of it.
             Via::Splice => [0, 0, 2 * mib, 0],
-            Via::Mmap => [0, 0, 0, 1],
+            Via::Mmap | Via::Cow => [0, 0, 0, 1],
+            // A UNIX socket would go on with sendfile.
+            Via::Zerocopy => {
+                let lent = |call: &&Call| name(call) == "sendto" && call.contains("MSG_ZEROCOPY");
+                assert_eq!(calls.iter().filter(lent).map(|call| returned(call)).sum::<i64>(), mib);
+                [0, 0, 0, 1]
+            }
             // Whole blocks, each read once.
             Via::Direct => [0, mib, 0, 0],
+            Via::Reflink | Via::CopyRange => unreachable!("no way to a socket"),
         };
         assert_eq!(moved, expected, "{way}: sendfile, pread, splice, mmap");
     }
+}
+
+fn maps_a_file(call: &Call) -> bool {
+    name(call) == "mmap" && !call.contains("MAP_ANONYMOUS")
 }
 
 #[test]

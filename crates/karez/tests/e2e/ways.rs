@@ -1,7 +1,7 @@
 //! Every way that the server offers: model × topology × via, from the tables that it is made of.
 
 use karez_reactor::{ALLOWED, Model, Topology};
-use karez_transfer::Via;
+use karez_transfer::{Direction, Via};
 use std::fmt;
 
 /// A model, a topology and a via.
@@ -15,7 +15,7 @@ pub struct Way {
 /// All of them.
 pub fn all() -> impl Iterator<Item = Way> {
     ALLOWED.iter().flat_map(|&(model, topology)| {
-        Via::ALL.iter().map(move |&via| Way { model, topology, via })
+        Direction::FileToSocket.vias().iter().map(move |&via| Way { model, topology, via })
     })
 }
 

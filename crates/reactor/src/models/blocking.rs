@@ -8,7 +8,7 @@
 //! deadline over several calls has to be set anew for each.
 
 use karez_transfer::{Outbox, Progress};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, SocketFlags, recv, shutdown, sockopt};
 use std::collections::HashMap;
@@ -202,13 +202,26 @@ impl Conversation<'_> {
             match outbox.step(self.socket.as_fd()) {
                 Ok(Progress::Moved(_)) => {}
                 Ok(Progress::Done) => return Event::Sent(outbox),
-                Ok(Progress::NeedsWritable) => break Obstacle::TimedOut,
+                Ok(Progress::NeedsRelease) if has_error(self.socket, stall) => {}
+                Ok(
+                    Progress::NeedsWritable
+                    | Progress::NeedsRelease
+                    | Progress::NeedsReadable
+                    | Progress::NeedsWorker,
+                ) => break Obstacle::TimedOut,
                 Ok(Progress::Truncated { missing }) => break Obstacle::Truncated { missing },
                 Err(error) => break Obstacle::Failed(error),
             }
         };
         Event::Unsent(outbox, obstacle)
     }
+}
+
+/// Waits until the error queue of a socket has something; false if nothing came for so long.
+fn has_error(socket: &OwnedFd, stall: Duration) -> bool {
+    let timeout = Timespec::try_from(stall).ok();
+    // Errors are reported unasked.
+    poll(&mut [PollFd::new(socket, PollFlags::empty())], timeout.as_ref()) != Ok(0)
 }
 
 /// Who is there, so that somebody outside can shut a socket down and wake its thread.

@@ -1,33 +1,101 @@
-//! `pread(2)` and `send(2)`: the bytes visit user space.
+//! A read and a write: the bytes visit user space.
 //!
-//! Since always. It needs nothing of the file but that it can be read at an offset, and nothing
-//! of the socket, so it is the last rung of the ladder.
+//! `pread(2)` or `recv(2)`, then `send(2)` or `pwrite(2)`. Since always. It needs nothing of its
+//! ends but that they can be read and written, so it is the last rung of every ladder.
 //!
 //! What it does badly: two system calls and two copies by the CPU per chunk, which also wash
-//! through the caches. No unsent remainder is kept: what the socket did not take is read again,
-//! so that ten thousand slow readers hold no buffer each.
+//! through the caches. Of a file no unsent remainder is kept: what the socket did not take is read
+//! again, so that ten thousand slow readers hold no buffer each. Of a socket it is kept, for it
+//! cannot be read again.
 
-use rustix::io;
-use rustix::net::{SendFlags, send};
+use std::ops::Range;
 
-use crate::report::Calls;
+use crate::ends;
+use crate::report::Report;
 use crate::scratch;
-use crate::step::Piece;
+use crate::step::{Edit, Piece, Stop};
 
-/// Sends up to `len` bytes from `offset`; 0 means that the file ends there.
-/// `more` says that the outbox has something behind these `len` bytes.
-pub(crate) fn step(piece: Piece<'_>, calls: &mut Calls) -> io::Result<u64> {
-    let Piece { file, offset, len, out, more } = piece;
-    scratch::with(|buffer| {
-        let count = usize::try_from(len).unwrap_or(usize::MAX).min(buffer.len());
-        calls.pread += 1;
-        let got = rustix::io::pread(file, &mut buffer[..count], offset)?;
-        if got == 0 {
+/// What is read at a time. Measured, not derived: for a file of 128 KiB, copying by 48 KiB costs
+/// 0.6 of what copying by 128 KiB does, for 1 MiB 0.75, most likely because the bytes are still in
+/// a near cache when they are sent; by 16 KiB the calls cost more than that saves.
+pub(crate) const CHUNK: u64 = 48 << 10;
+
+/// What has left a socket and not reached the other end.
+#[derive(Debug, Default)]
+pub(crate) struct Copy {
+    held: Option<(Vec<u8>, Range<usize>)>,
+    /// Only bytes of a file that are in memory.
+    pub(crate) nowait: bool,
+}
+
+impl Copy {
+    /// Goes on with bytes that another via had taken from the source.
+    pub(crate) fn hold(&mut self, bytes: Vec<u8>) {
+        let all = 0..bytes.len();
+        self.held = Some((bytes, all));
+    }
+
+    /// Bytes taken from the source that the other end has not.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.held.as_ref().map_or(0, |(_, unsent)| unsent.len())
+    }
+
+    /// Moves up to a chunk; 0 means that the source ends there.
+    pub(crate) fn step(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
+        if piece.from.at.is_some() { self.through(piece, report) } else { self.kept(piece, report) }
+    }
+
+    fn through(&self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
+        let count = piece.count();
+        scratch::with(count, |buffer| {
+            let got = ends::read(piece, &mut buffer[..count], self.nowait, &mut report.calls)?;
+            if got == 0 {
+                return Ok(0);
+            }
+            apply(piece.edits, piece.from.at.unwrap_or(0), &mut buffer[..got]);
+            ends::write(piece, &buffer[..got], &mut report.calls).map(|moved| moved as u64)
+        })
+    }
+
+    fn kept(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
+        let (buffer, mut unsent) = match self.held.take() {
+            Some(held) => held,
+            None => receive(piece, report)?,
+        };
+        if unsent.is_empty() {
+            scratch::give_back(buffer);
             return Ok(0);
         }
-        let mut flags = SendFlags::NOSIGNAL;
-        flags.set(SendFlags::MORE, more || (got as u64) < len);
-        calls.send += 1;
-        send(out, &buffer[..got], flags).map(|sent| sent as u64)
-    })
+        let moved = ends::write(piece, &buffer[unsent.clone()], &mut report.calls);
+        unsent.start += moved.unwrap_or(0);
+        if unsent.is_empty() {
+            scratch::give_back(buffer);
+        } else {
+            self.held = Some((buffer, unsent));
+        }
+        moved.map(|moved| moved as u64)
+    }
+}
+
+fn receive(piece: Piece<'_>, report: &mut Report) -> Result<(Vec<u8>, Range<usize>), Stop> {
+    let count = piece.count();
+    let mut buffer = scratch::take(count);
+    match ends::read(piece, &mut buffer[..count], false, &mut report.calls) {
+        Ok(got) => Ok((buffer, 0..got)),
+        Err(stop) => {
+            scratch::give_back(buffer);
+            Err(stop)
+        }
+    }
+}
+
+/// Makes the edits in `bytes`, which stand at `offset` in the file.
+fn apply(edits: &[Edit], offset: u64, bytes: &mut [u8]) {
+    let first = edits.partition_point(|edit| edit.offset + edit.bytes.len() as u64 <= offset);
+    for edit in &edits[first..] {
+        let Some((at, new)) = edit.within(offset, bytes.len()) else {
+            return;
+        };
+        bytes[at..at + new.len()].copy_from_slice(new);
+    }
 }

@@ -1,77 +1,92 @@
-//! `splice(2)` twice: pages go from the page cache into a pipe, and from the pipe to the socket.
+//! `splice(2)` twice: pages go into a pipe, and from the pipe to the other end.
 //!
-//! Since Linux 2.6.17. No copy by the CPU, as with `sendfile`, which does the same with a pipe of
-//! the kernel's own; but this pipe can be filled from a socket, too, and looked at with `tee`.
+//! Since Linux 2.6.17; into a socket with `MSG_SPLICE_PAGES` since 6.5. No copy by the CPU from a
+//! file or a socket to a socket, as with `sendfile`, which does the same with a pipe of the
+//! kernel's own; but this pipe can be filled from a socket, too. Into a file the kernel copies.
 //!
 //! What it does badly: two system calls a chunk where `sendfile` makes one, and two descriptors.
-//! `EAGAIN` does not say which side it means: here only the socket can, for the pipe is filled
-//! only when it is empty. What is in the pipe stays there while the socket takes nothing, so ten
-//! thousand slow readers are ten thousand pipes; where no pipe is to be had, the ladder goes on.
+//! `EAGAIN` does not say which side it means: here the pipe is filled only when it is empty and
+//! emptied only when it is not, so it is always the side that is no pipe. What is in the pipe
+//! stays there while the other end takes nothing, so ten thousand slow readers are ten thousand
+//! pipes; where no pipe is to be had, the ladder goes on.
+//!
+//! `vmsplice(2)`, memory into a pipe, is not here: it pins pages without ever saying when they are
+//! free again, and what a transfer moves is in files and sockets, not in memory.
 
-use rustix::io;
+use rustix::io::{self, Errno};
 use rustix::pipe::{SpliceFlags, splice};
-use std::os::fd::BorrowedFd;
 
-use super::sendfile::CHUNK;
 use crate::pipe::Pipe;
-use crate::report::Calls;
-use crate::step::Piece;
+use crate::report::{Calls, Report};
+use crate::step::{Piece, Stop};
 
-/// What has left the file and not reached the socket.
+/// What has left the source and not reached the other end.
 #[derive(Debug, Default)]
 pub(crate) struct Splice {
-    filled: Option<(Pipe, usize)>,
+    held: Option<(Pipe, usize)>,
 }
 
 impl Splice {
-    /// Sends up to `len` bytes from `offset`, which is where the bytes in the pipe begin; 0 means
-    /// that the file ends there. `more` says that the outbox has something behind these bytes.
-    pub(crate) fn step(&mut self, piece: Piece<'_>, calls: &mut Calls) -> io::Result<u64> {
-        let Piece { file, offset, len, out, more } = piece;
-        let (pipe, bytes) = match self.filled.take() {
-            Some(filled) => filled,
-            None => fill(file, offset, len, calls)?,
+    /// Bytes taken from the source that the other end has not.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.held.as_ref().map_or(0, |(_, bytes)| *bytes)
+    }
+
+    /// Moves up to a chunk, first of what is in the pipe; 0 means that the source ends there.
+    pub(crate) fn step(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
+        let (pipe, bytes) = match self.held.take() {
+            Some(held) => held,
+            None => fill(piece, &mut report.calls)?,
         };
         if bytes == 0 {
             pipe.give_back();
             return Ok(0);
         }
         let mut flags = SpliceFlags::MOVE;
-        flags.set(SpliceFlags::MORE, more || (bytes as u64) < len);
-        calls.splice += 1;
-        match splice(&pipe.read, None, out, None, bytes, flags) {
-            Ok(sent) if sent < bytes => {
-                self.filled = Some((pipe, bytes - sent));
-                Ok(sent as u64)
-            }
-            Ok(sent) => {
-                pipe.give_back();
-                Ok(sent as u64)
-            }
-            Err(errno) => {
-                self.filled = Some((pipe, bytes));
-                Err(errno)
+        flags.set(SpliceFlags::MORE, piece.more_behind(bytes));
+        let mut position = piece.to.at;
+        report.calls.splice += 1;
+        let moved = splice(&pipe.read, None, piece.to.fd, position.as_mut(), bytes, flags);
+        match bytes - moved.unwrap_or(0) {
+            0 => pipe.give_back(),
+            left => self.held = Some((pipe, left)),
+        }
+        moved.map(|moved| moved as u64).map_err(Stop::writing)
+    }
+
+    /// Takes what is in the pipe out of it, for another via to go on with.
+    pub(crate) fn salvage(self, calls: &mut Calls) -> io::Result<Vec<u8>> {
+        let Some((pipe, bytes)) = self.held else {
+            return Ok(Vec::new());
+        };
+        let mut salvaged = vec![0; bytes];
+        let mut got = 0;
+        while got < bytes {
+            calls.read += 1;
+            match io::read(&pipe.read, &mut salvaged[got..]) {
+                Ok(0) => return Err(Errno::IO), // its other end is ours and open
+                Ok(count) => got += count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
             }
         }
+        pipe.give_back();
+        Ok(salvaged)
     }
 }
 
-/// A pipe with what the file has, at most a chunk.
-fn fill(
-    file: BorrowedFd<'_>,
-    offset: u64,
-    len: u64,
-    calls: &mut Calls,
-) -> io::Result<(Pipe, usize)> {
-    let pipe = Pipe::take()?;
-    let count = usize::try_from(len.min(CHUNK)).unwrap_or(usize::MAX).min(pipe.capacity);
-    let mut position = offset;
+/// A pipe with what the source has, at most a chunk.
+fn fill(piece: Piece<'_>, calls: &mut Calls) -> Result<(Pipe, usize), Stop> {
+    let pipe = Pipe::take(piece.pipe, calls)?;
+    let count = piece.count().min(pipe.capacity);
+    let mut position = piece.from.at;
     calls.splice += 1;
-    match splice(file, Some(&mut position), &pipe.write, None, count, SpliceFlags::MOVE) {
+    let flags = SpliceFlags::MOVE;
+    match splice(piece.from.fd, position.as_mut(), &pipe.write, None, count, flags) {
         Ok(bytes) => Ok((pipe, bytes)),
         Err(errno) => {
             pipe.give_back();
-            Err(errno)
+            Err(Stop::reading(errno))
         }
     }
 }

@@ -1,0 +1,76 @@
+//! The four directions, and the vias that each of them has.
+
+use std::fmt;
+
+use crate::via::Via;
+
+/// From what to what bytes move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// A part of a file leaves by a socket.
+    FileToSocket,
+    /// What a socket receives is stored in a file.
+    SocketToFile,
+    /// What one socket receives leaves by another.
+    SocketToSocket,
+    /// A part of a file becomes a part of another.
+    FileToFile,
+}
+
+impl Direction {
+    /// All four.
+    pub const ALL: &'static [Self] =
+        &[Self::FileToSocket, Self::SocketToFile, Self::SocketToSocket, Self::FileToFile];
+
+    /// The vias of this direction, in the order in which help and tests show them.
+    #[must_use]
+    pub const fn vias(self) -> &'static [Via] {
+        match self {
+            Self::FileToSocket => &[
+                Via::Auto,
+                Via::Sendfile,
+                Via::Splice,
+                Via::Zerocopy,
+                Via::Mmap,
+                Via::Cow,
+                Via::Direct,
+                Via::Copy,
+            ],
+            Self::SocketToFile | Self::SocketToSocket => &[Via::Auto, Via::Splice, Via::Copy],
+            Self::FileToFile => &[
+                Via::Auto,
+                Via::Reflink,
+                Via::CopyRange,
+                Via::Sendfile,
+                Via::Splice,
+                Via::Mmap,
+                Via::Cow,
+                Via::Direct,
+                Via::Copy,
+            ],
+        }
+    }
+
+    /// Whether `via` can go this way at all.
+    #[must_use]
+    pub fn has(self, via: Via) -> bool {
+        self.vias().contains(&via)
+    }
+
+    /// The name used in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FileToSocket => "file-to-socket",
+            Self::SocketToFile => "socket-to-file",
+            Self::SocketToSocket => "socket-to-socket",
+            Self::FileToFile => "file-to-file",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,70 @@
+//! Reading from and writing to an end, file or stream, for the vias whose bytes visit user space.
+
+use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::report::Calls;
+use crate::step::{Piece, Stop};
+
+/// `RWF_DONTCACHE` of linux/fs.h (Linux 6.14), which rustix does not name.
+const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
+
+/// Reads what comes next of the source; 0 at its end. With `nowait`, a file's bytes only where
+/// they are in memory.
+pub(crate) fn read(
+    piece: Piece<'_>,
+    buffer: &mut [u8],
+    nowait: bool,
+    calls: &mut Calls,
+) -> Result<usize, Stop> {
+    let from = piece.from;
+    let Some(offset) = from.at else {
+        calls.recvfrom += 1;
+        return match rustix::net::recv(from.fd, buffer, RecvFlags::empty()) {
+            Ok((count, _)) => Ok(count),
+            Err(errno) => Err(Stop::reading(errno)),
+        };
+    };
+    let mut flags = ReadWriteFlags::empty();
+    flags.set(ReadWriteFlags::NOWAIT, nowait);
+    flags.set(DONTCACHE, piece.uncached);
+    if flags.is_empty() {
+        calls.pread64 += 1;
+        return Ok(rustix::io::pread(from.fd, buffer, offset)?);
+    }
+    calls.preadv2 += 1;
+    match rustix::io::preadv2(from.fd, &mut [IoSliceMut::new(buffer)], offset, flags) {
+        Ok(count) => Ok(count),
+        Err(Errno::AGAIN) => Err(Stop::Worker),
+        // A file system that cannot tell: read as if nobody had asked.
+        Err(Errno::OPNOTSUPP) if nowait => read(piece, buffer, false, calls),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Writes to where the bytes go next; says how many were taken.
+pub(crate) fn write(piece: Piece<'_>, bytes: &[u8], calls: &mut Calls) -> Result<usize, Stop> {
+    let to = piece.to;
+    let written = match to.at {
+        None => {
+            calls.sendto += 1;
+            rustix::net::send(to.fd, bytes, send_flags(piece, bytes.len()))
+        }
+        Some(offset) if piece.uncached => {
+            calls.pwritev2 += 1;
+            rustix::io::pwritev2(to.fd, &[IoSlice::new(bytes)], offset, DONTCACHE)
+        }
+        Some(offset) => {
+            calls.pwrite64 += 1;
+            rustix::io::pwrite(to.fd, bytes, offset)
+        }
+    };
+    written.map_err(Stop::writing)
+}
+
+/// No SIGPIPE, and whether the socket may wait for more before it sends these.
+pub(crate) fn send_flags(piece: Piece<'_>, count: usize) -> SendFlags {
+    let mut flags = SendFlags::NOSIGNAL;
+    flags.set(SendFlags::MORE, piece.more_behind(count));
+    flags
+}

@@ -1,0 +1,118 @@
+//! A part of a file on its way into a socket.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use crate::course::{Course, Ends};
+use crate::direction::Direction;
+use crate::report::Report;
+use crate::residency::ColdPart;
+use crate::settings::Settings;
+use crate::step::{Edit, Progress};
+use crate::transfer::Transfer;
+use crate::via::Via;
+
+/// An open file. Shared, so that a cache may lend it to many transfers.
+pub type Source = Arc<dyn AsFd + Send + Sync>;
+
+/// A part of a file on its way into a socket.
+///
+/// It may rest between two steps for as long as it likes. By most vias the number of bytes moved
+/// is the only state then; by [`Via::Splice`] and [`Via::Direct`] there may be a pipe or a buffer
+/// with what the socket has not taken, by [`Via::Mmap`], [`Via::Cow`] and [`Via::Zerocopy`] a
+/// mapped window. Dropping it at any time loses nothing: the file still has every byte, and
+/// [`report`](Self::report)`().bytes` have left.
+pub struct FileToSocket {
+    source: Source,
+    transfer: Transfer,
+}
+
+impl FileToSocket {
+    /// Will move the bytes `range` of `source`. No system call is made.
+    #[must_use]
+    pub fn new(source: Source, range: Range<u64>, settings: impl Into<Settings>) -> Self {
+        let course = Course::new(Direction::FileToSocket, Some(range), None, settings.into());
+        Self { source, transfer: Transfer::new(course) }
+    }
+
+    /// The same by [`Via::Cow`], with other bytes in some places: `edits`, sorted by offset and
+    /// apart from each other. The file stays as it is, and so do its pages in the cache.
+    #[must_use]
+    pub fn edited(
+        source: Source,
+        range: Range<u64>,
+        edits: Arc<[Edit]>,
+        settings: impl Into<Settings>,
+    ) -> Self {
+        let settings = Settings { via: Via::Cow, ..settings.into() };
+        let mut edited = Self::new(source, range, settings);
+        edited.transfer.course.edits = Some(edits);
+        edited
+    }
+
+    /// Moves at most a share ([`Settings::share`]) into `out`, which has to be the same socket at
+    /// every step.
+    ///
+    /// # Errors
+    /// What the kernel said, except that `EAGAIN` is [`Progress::NeedsWritable`], `EINTR` is tried
+    /// again and a refused via falls back to the next ([`Via::fallback`]) from the same byte. What
+    /// has moved is in the report, and the transfer may be stepped again.
+    pub fn step(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
+        self.step_before(out, false)
+    }
+
+    /// A step that knows whether the outbox has something behind this transfer.
+    pub(crate) fn step_before(&mut self, out: BorrowedFd<'_>, more: bool) -> io::Result<Progress> {
+        self.transfer.step(Ends { from: (*self.source).as_fd(), to: out }, more)
+    }
+
+    /// After [`Progress::NeedsWorker`]: what has to be read from the disk for the next step.
+    #[must_use]
+    pub fn cold_part(&self) -> ColdPart {
+        ColdPart::new(Arc::clone(&self.source), &self.transfer)
+    }
+
+    /// Reads the bytes to come into `buffer`, for an outbox that sends them along with others.
+    /// What it then sent, it counts by [`advance`](Self::advance).
+    pub(crate) fn read_behind(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.transfer.read_behind((*self.source).as_fd(), buffer)
+    }
+
+    pub(crate) fn advance(&mut self, moved: u64) {
+        self.transfer.advance(moved);
+    }
+
+    /// Whether its bytes may be sent as they stand in the file.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.transfer.course.edits.is_none()
+    }
+
+    /// Whether nothing is left to do, not even to wait for the socket to let go.
+    pub(crate) fn is_done(&self) -> bool {
+        self.transfer.is_done()
+    }
+
+    /// How many bytes have still to go.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.transfer.course.remaining
+    }
+
+    /// What the transfer has done so far.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.transfer.report
+    }
+}
+
+impl fmt::Debug for FileToSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileToSocket")
+            .field("remaining", &self.remaining())
+            .field("report", self.report())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! Whether bytes of a file are in memory, so that moving them would not wait for a disk:
+//! cachestat(2) (Linux 6.5), before that mincore(2).
+//!
+//! What it does badly: the answer may be old a moment later (the page cache may take the pages
+//! away), so a step that was promised not to block still may, rarely; and `mincore` calls every
+//! page of a file resident that the caller could not write.
+
+use karez_sys::{Mapping, cached_pages, page_size};
+use rustix::io::{self, Errno};
+use std::fmt;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+use crate::file_to_socket::Source;
+use crate::report::Calls;
+use crate::scratch;
+use crate::transfer::Transfer;
+use crate::window::bytes_behind;
+
+/// How much is warmed at a time: what a step moves by most vias.
+const WARMED: u64 = 1 << 20;
+
+/// How much of it is read by one call.
+const SIP: usize = 128 << 10;
+
+/// What a transfer has to move next and is not in memory, for somebody who may wait for a disk.
+pub struct ColdPart {
+    source: Source,
+    range: Range<u64>,
+}
+
+impl ColdPart {
+    pub(crate) fn new(source: Source, transfer: &Transfer) -> Self {
+        let start = transfer.course.from.unwrap_or(0);
+        let length = transfer.course.remaining.min(WARMED);
+        Self { source, range: start..start.saturating_add(length) }
+    }
+
+    /// Brings it into the page cache; waits for the disk.
+    ///
+    /// # Errors
+    /// As pread(2); `EIO` above all, which the next step of the transfer would meet, too.
+    pub fn warm(&self) -> std::io::Result<()> {
+        let mut at = self.range.start;
+        let mut buffer = scratch::take(SIP);
+        while at < self.range.end {
+            let left = usize::try_from(self.range.end - at).unwrap_or(SIP).min(SIP);
+            match io::pread(&*self.source, &mut buffer[..left], at) {
+                Ok(0) => break,
+                Ok(count) => at += count as u64,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        scratch::give_back(buffer);
+        Ok(())
+    }
+
+    /// The bytes of the file that are to be read.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+}
+
+impl fmt::Debug for ColdPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ColdPart").field("range", &self.range).finish_non_exhaustive()
+    }
+}
+
+/// How many of the `len` bytes from `offset` can be moved without waiting: the largest of the
+/// whole, half of it, a quarter … that is in memory, down to a page; 0 if that is not. What lies
+/// behind the end of the file never waits.
+pub(crate) fn resident(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    len: u64,
+    calls: &mut Calls,
+) -> io::Result<u64> {
+    let there = bytes_behind(file, offset, calls)?.min(len);
+    if there == 0 {
+        return Ok(len);
+    }
+    let mut asked = there;
+    loop {
+        if is_resident(file, offset..offset + asked, calls)? {
+            return Ok(if asked == there { len } else { asked });
+        }
+        if asked <= page_size() as u64 {
+            return Ok(0);
+        }
+        asked = (asked / 2).max(page_size() as u64);
+    }
+}
+
+fn is_resident(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> io::Result<bool> {
+    let page = page_size() as u64;
+    let first = range.start / page * page;
+    let pages = (range.end - first).div_ceil(page);
+    calls.cachestat += 1;
+    match cached_pages(file, first..range.end) {
+        Ok(cached) => Ok(cached >= pages),
+        Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {
+            calls.mmap += 1;
+            calls.mincore += 1;
+            let length = usize::try_from(range.end - first).map_err(|_| Errno::OVERFLOW)?;
+            let mapping = Mapping::of(file, first, length)?;
+            Ok(mapping.resident_pages()? as u64 >= pages)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Advice, fadvise, fdatasync};
+    use std::io::Write as _;
+    use std::num::NonZeroU64;
+    use std::os::fd::AsFd as _;
+
+    #[test]
+    fn what_is_in_memory_is_found_and_no_more() {
+        // Not a temporary directory: that may be tmpfs, which has no disk to wait for.
+        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let page = page_size() as u64;
+        file.write_all(&vec![1; 64 * page_size()]).unwrap();
+        fdatasync(&file).unwrap();
+        let resident = |offset, len| {
+            super::resident(file.as_fd(), offset, len, &mut Calls::default()).unwrap()
+        };
+        assert_eq!(resident(0, 64 * page), 64 * page);
+        assert_eq!(resident(3, 100 * page), 100 * page, "behind the end nothing waits");
+        // All go, for the pages of one folio go together; then half of them come back.
+        fadvise(&file, 0, NonZeroU64::new(64 * page), Advice::DontNeed).unwrap();
+        fadvise(&file, 0, None, Advice::Random).unwrap();
+        rustix::io::pread(&file, &mut vec![0; 32 * page_size()], 0).unwrap();
+        assert_eq!(resident(0, 64 * page), 32 * page);
+        assert_eq!(resident(40 * page, 10 * page), 0);
+    }
+}

@@ -1,0 +1,69 @@
+//! A private mapping in which parts are edited: copy on write.
+//!
+//! `mmap(2)` with `MAP_PRIVATE`, since Linux 2.0. The pages that an edit touches are copied and
+//! changed; all others go out from the page cache. The file and its cached pages stay as they are.
+//! The edits are made by the kernel (see `karez_sys::PrivateMapping`), so a file that is cut off
+//! meanwhile is `EFAULT` and never SIGBUS.
+//!
+//! What it does badly: all that `mmap` does, and each edit costs a pipe, two calls, a fault and a
+//! page.
+
+use karez_sys::{PrivateMapping, page_size};
+use rustix::io::{self, Errno};
+use rustix::net::SendFlags;
+
+use super::mmap::deliver;
+use crate::report::Report;
+use crate::step::{Edit, Piece, Stop};
+use crate::window::{Window, bytes_behind};
+
+/// The part of the file that is mapped and edited.
+#[derive(Debug, Default)]
+pub(crate) struct Cow {
+    window: Window<PrivateMapping>,
+}
+
+impl Cow {
+    /// Moves up to a chunk; 0 means that the file ends there.
+    pub(crate) fn step(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
+        let (from, offset) = (piece.from.fd, piece.from.at.ok_or(Errno::OPNOTSUPP)?);
+        let there = bytes_behind(from, offset, &mut report.calls)?;
+        if there == 0 {
+            return Ok(0);
+        }
+        let (mapping, part) = self.window.over(offset, piece.len, drop, |start, length| {
+            report.calls.mmap += 1;
+            let mut mapping = PrivateMapping::of(from, start, length)?;
+            edit(&mut mapping, piece.edits, start, length, report)?;
+            Ok(mapping)
+        })?;
+        let mapping = mapping.as_mapping();
+        deliver(mapping, part, there, piece, SendFlags::empty(), &mut report.calls)
+    }
+}
+
+/// Makes the edits that fall into a mapping of the file from `start`, and counts the pages touched.
+fn edit(
+    mapping: &mut PrivateMapping,
+    edits: &[Edit],
+    start: u64,
+    length: usize,
+    report: &mut Report,
+) -> io::Result<()> {
+    let first = edits.partition_point(|edit| edit.offset + edit.bytes.len() as u64 <= start);
+    let mut counted = None;
+    for edit in &edits[first..] {
+        let Some((at, bytes)) = edit.within(start, length) else {
+            break;
+        };
+        mapping.edit(at, bytes)?;
+        report.calls.pipe2 += 1;
+        report.calls.write += bytes.len().div_ceil(page_size()) as u64;
+        report.calls.read += bytes.len().div_ceil(page_size()) as u64;
+        let pages = at / page_size()..(at + bytes.len() - 1) / page_size() + 1;
+        let fresh = pages.start.max(counted.unwrap_or(0))..pages.end;
+        report.pages_copied += fresh.len() as u64;
+        counted = Some(pages.end);
+    }
+    Ok(())
+}
