@@ -6,6 +6,7 @@ use clap::builder::TypedValueParser as _;
 use clap::builder::styling::{AnsiColor, Effects, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use karez_reactor::{Address, Model, Topology};
+use karez_server::Stamps;
 use karez_transfer::{Direction, Via};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -74,6 +75,11 @@ pub(crate) struct Serve {
     /// Serve names that begin with a dot, too
     #[arg(long, help_heading = "Files")]
     pub(crate) hidden: bool,
+
+    /// Replace FROM by TO, which is as long, in files as they leave; the files on the disk stay as
+    /// they are, and what is compressed is not looked into. May be given several times
+    #[arg(long, value_name = "FROM=TO", value_parser = stamp, help_heading = "Files")]
+    pub(crate) stamp: Vec<(Vec<u8>, Vec<u8>)>,
 
     /// How to wait for I/O [default: epoll-edge]
     #[arg(long, value_name = "NAME", value_parser = models(), help_heading = "Ways")]
@@ -169,6 +175,13 @@ fn index_name(name: &str) -> Result<String, &'static str> {
         return Err("it is a name in the directory, not a path");
     }
     Ok(name.to_owned())
+}
+
+fn stamp(text: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let (from, to) = text.split_once('=').ok_or("it has no '='")?;
+    let pair = (from.as_bytes().to_vec(), to.as_bytes().to_vec());
+    Stamps::new(std::slice::from_ref(&pair)).map_err(|unequal| unequal.to_string())?;
+    Ok(pair)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,7 +1,7 @@
 //! `karez serve`: from arguments to a running server and back.
 
 use karez_reactor::{Address, Bound, Layout, Limits, Model, Stop};
-use karez_server::{AccessLog, FileService, Format, Log, Options, Patience};
+use karez_server::{AccessLog, FileService, Format, Log, Options, Patience, Stamps};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -59,6 +59,8 @@ fn options(args: &Serve) -> Options {
         index: args.index.clone().into_bytes(),
         listing: !args.no_listing,
         hidden: args.hidden,
+        // The command line has looked at each.
+        stamps: Stamps::new(&args.stamp).unwrap_or_default(),
         via: args.via,
         patience: Patience {
             head: args.header_timeout,

@@ -247,7 +247,11 @@ impl Answering<'_> {
     }
 
     fn transfer(&self, file: &Arc<OpenFile>, start: u64, length: u64) -> FileToSocket {
-        FileToSocket::new(Arc::clone(file) as _, start..start + length, self.via)
+        let (source, range) = (Arc::clone(file) as _, start..start + length);
+        match file.edits() {
+            None => FileToSocket::new(source, range, self.via),
+            Some(edits) => FileToSocket::edited(source, range, Arc::clone(edits), self.via),
+        }
     }
 }
 

@@ -15,3 +15,4 @@ mod site;
 pub use access::{AccessLog, Format};
 pub use log::Log;
 pub use service::{FileService, Options, Patience};
+pub use site::{Stamps, UnequalStamp};

@@ -11,7 +11,7 @@ use karez_transfer::Via;
 use crate::access::AccessLog;
 use crate::connection::Connection;
 use crate::log::Log;
-use crate::site::{Site, SiteOptions};
+use crate::site::{Site, SiteOptions, Stamps};
 
 /// What a file server is told.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Options {
     pub listing: bool,
     /// Whether names that begin with a dot exist.
     pub hidden: bool,
+    /// What is replaced in files as they leave.
+    pub stamps: Stamps,
     /// How files leave.
     pub via: Via,
     /// How long a peer may take.
@@ -72,6 +74,7 @@ impl FileService {
             index: options.index,
             listing: options.listing,
             hidden: options.hidden,
+            stamps: options.stamps,
             cached_files: None,
         };
         let site = Arc::new(Site::open(&options.root, site)?);

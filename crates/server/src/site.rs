@@ -22,18 +22,20 @@ mod open_file;
 mod resolve;
 mod root;
 mod sibling;
+mod stamps;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use listing::{Format, Listing, ListingStep, View};
 pub(crate) use open_file::OpenFile;
+pub use stamps::{Stamps, UnequalStamp};
 
 use cache::Cache;
 use resolve::{Node, Refusal};
 use root::Root;
 
 /// What a site serves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SiteOptions {
     /// The file that stands for its directory; empty for none.
     pub(crate) index: Vec<u8>,
@@ -41,6 +43,8 @@ pub(crate) struct SiteOptions {
     pub(crate) listing: bool,
     /// Whether names that begin with a dot exist.
     pub(crate) hidden: bool,
+    /// What is replaced in files as they leave.
+    pub(crate) stamps: Stamps,
     /// How many files are kept open between requests; `None` for what the descriptor limit allows.
     pub(crate) cached_files: Option<usize>,
 }

@@ -29,6 +29,7 @@ mod ranges;
 mod real;
 mod refused;
 mod server;
+mod stamping;
 mod stopping;
 mod strace;
 mod traces;

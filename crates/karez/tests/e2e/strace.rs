@@ -25,6 +25,11 @@ impl Traced {
 
     /// The same with more flags for strace, such as `-e inject=…`.
     pub fn start_with(flags: &[&str], way: Way, root: &Path) -> Option<Self> {
+        Self::start_serving(flags, way, root, &["--log", "off"])
+    }
+
+    /// The same with more flags for the server, too.
+    pub fn start_serving(flags: &[&str], way: Way, root: &Path, serving: &[&str]) -> Option<Self> {
         let mut probe = Command::new("strace");
         probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
         if !probe.status().is_ok_and(|status| status.success()) {
@@ -35,7 +40,7 @@ impl Traced {
         let output = directory.path().join("trace");
         let mut words = vec!["strace", "-f", "-qq", "-s", "4096", "-o", output.to_str().unwrap()];
         words.extend(flags);
-        Some(Self { server: Server::start_under(&words, way, root, &["--log", "off"]), directory })
+        Some(Self { server: Server::start_under(&words, way, root, serving), directory })
     }
 
     /// Ends the server; what it said on standard error, and its calls, a line each.
@@ -92,6 +97,13 @@ fn joined(trace: &str) -> Vec<Call> {
 /// Which call it is.
 pub fn name(call: &str) -> &str {
     call.split('(').next().unwrap()
+}
+
+/// The calls from the one that received `request` on.
+pub fn after<'a>(calls: &'a [Call], request: &str) -> &'a [Call] {
+    let is_it = |call: &Call| name(call) == "recvfrom" && call.contains(request);
+    let at = calls.iter().position(is_it).unwrap_or_else(|| panic!("{request} was not received"));
+    &calls[at..]
 }
 
 /// How many of these there are.

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
 use crate::files::pattern;
-use crate::strace::{Call, Traced, count, name, returned};
+use crate::strace::{Call, Traced, after, count, name, returned};
 use crate::ways;
 
 const MIB: usize = 1 << 20;
@@ -21,13 +21,6 @@ fn root() -> tempfile::TempDir {
         File::open(&path).unwrap().set_modified(hour_ago).unwrap();
     }
     root
-}
-
-/// The calls from the one that received `request` on.
-fn after<'a>(calls: &'a [Call], request: &str) -> &'a [Call] {
-    let is_it = |call: &Call| name(call) == "recvfrom" && call.contains(request);
-    let at = calls.iter().position(is_it).unwrap_or_else(|| panic!("{request} was not received"));
-    &calls[at..]
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn bench(root: &tempfile::TempDir, stop: &Stop) -> Bench {
         listing: true,
         hidden: false,
         cached_files: Some(8),
+        ..SiteOptions::default()
     };
     let shared = Arc::new(Shared {
         site: Arc::new(Site::open(root.path(), site).unwrap()),

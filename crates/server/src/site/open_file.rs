@@ -9,10 +9,12 @@
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Statx, StatxTimestamp};
+use std::sync::Arc;
 
 use karez_http::date;
 use karez_http::encoding::Coding;
 use karez_http::etag::EntityTag;
+use karez_transfer::Edit;
 
 use super::clock::Clock;
 use super::media;
@@ -23,6 +25,7 @@ pub(crate) struct OpenFile {
     fd: OwnedFd,
     identity: Identity,
     coding: Option<Coding>,
+    edits: Option<Arc<[Edit]>>,
     etag: EntityTag,
     last_modified: u64,
     young: bool,
@@ -74,19 +77,27 @@ impl OpenFile {
             .unwrap_or_default()
     }
 
-    /// `path` ends with the suffix of `coding`, if there is one.
+    /// What is replaced in it as it leaves.
+    pub(crate) fn edits(&self) -> Option<&Arc<[Edit]>> {
+        self.edits.as_ref()
+    }
+
+    /// `path` ends with the suffix of `coding`, if there is one. If it is `stamped`, the tag of the
+    /// stamps makes another entity of it.
     pub(super) fn new(
         fd: OwnedFd,
         meta: &Statx,
         path: &[u8],
         coding: Option<Coding>,
+        stamped: Option<(Arc<[Edit]>, &str)>,
         clock: &Clock,
     ) -> Self {
         let identity = Identity::of(meta);
         let young = clock.finds_young(meta);
         let suffix = coding.map(Coding::suffix);
         let Stamp { seconds, nanoseconds } = identity.modified;
-        let etag = EntityTag::new(identity.size, seconds, nanoseconds, young, suffix);
+        let (edits, tag) = stamped.unzip();
+        let etag = EntityTag::new(identity.size, seconds, nanoseconds, young, tag.or(suffix));
         let last_modified = u64::try_from(seconds).unwrap_or(0).min(clock.seconds());
 
         // The type is that of what comes out of the coding: of `a.css` for `a.css.br`.
@@ -101,7 +112,18 @@ impl OpenFile {
         line(&mut lines, "Last-Modified", &date::format(last_modified));
         line(&mut lines, "ETag", etag.as_str().as_bytes());
         let lines = lines.into_boxed_slice();
-        Self { fd, identity, coding, etag, last_modified, young, lines, type_end, coding_end }
+        Self {
+            fd,
+            identity,
+            coding,
+            edits,
+            etag,
+            last_modified,
+            young,
+            lines,
+            type_end,
+            coding_end,
+        }
     }
 
     /// Whether its stamps could not yet tell it from its next version when it was opened.

@@ -54,7 +54,10 @@ impl Site {
         let (fd, meta) = self.open_node(path)?;
         Ok(match file_type(&meta) {
             FileType::RegularFile => {
-                let file = Arc::new(OpenFile::new(fd, &meta, path, coding, &clock));
+                let edits = self.options.stamps.places(fd.as_fd(), meta.stx_size);
+                let edits = edits.map_err(|errno| Refusal::new("stamp", path, errno))?;
+                let stamped = edits.map(|edits| (edits, self.options.stamps.tag()));
+                let file = Arc::new(OpenFile::new(fd, &meta, path, coding, stamped, &clock));
                 if !file.is_young() {
                     self.cache.keep(path, &file, now);
                 }

@@ -24,6 +24,9 @@ impl Site {
         codings: &Codings,
         now: Instant,
     ) -> Arc<OpenFile> {
+        if original.edits().is_some() {
+            return original; // what is compressed beside it has no stamps
+        }
         for coding in codings.iter() {
             let sibling = [path, coding.suffix().as_bytes()].concat();
             // Whatever is wrong with a sibling, the original can be sent.

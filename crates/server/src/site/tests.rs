@@ -20,11 +20,9 @@ use ground::{Ground, LONG_AGO, content};
 fn a_root_that_cannot_be_served_is_named() {
     let ground = Ground::new();
     ground.file("a", "");
-    let options =
-        || SiteOptions { index: Vec::new(), listing: false, hidden: false, cached_files: None };
     for (path, reason) in [("a", "Not a directory"), ("b", "No such file or directory")] {
         let path = ground.path(path);
-        let error = Site::open(&path, options()).err().unwrap().to_string();
+        let error = Site::open(&path, SiteOptions::default()).err().unwrap().to_string();
         assert!(error.starts_with(&format!("open {path:?}: {reason} (os error ")), "{error}");
     }
 }

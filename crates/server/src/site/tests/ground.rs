@@ -67,6 +67,7 @@ impl Ground {
             listing: true,
             hidden: false,
             cached_files: Some(64),
+            ..SiteOptions::default()
         };
         change(&mut options);
         let mut site = Site::open(&self.root(), options).unwrap();
