@@ -35,6 +35,13 @@ pub(crate) enum Command {
     /// Serves the files below DIR, and nothing outside it. SIGTERM or SIGINT stops the server
     /// after what is in flight, a second one at once.
     Serve(Box<Serve>),
+    /// Say what this machine offers, and why not what it refuses
+    ///
+    /// Tries every model, every via in each of its directions, io_uring, the file system of a
+    /// directory and what the laboratory needs, by the code that would use them, and tells the
+    /// limits that matter.
+    #[command(after_help = "Example: karez doctor --json . | jq '.sections[].findings[]'")]
+    Doctor(Doctor),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example: karez completions bash > ~/.local/share/bash-completion/completions/karez"
@@ -47,7 +54,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example: karez man serve | man -l -")]
     Man {
         /// The command the page is about [default: karez itself]
-        #[arg(value_parser = ["serve", "completions", "man"])]
+        #[arg(value_parser = ["serve", "doctor", "completions", "man"])]
         command: Option<String>,
     },
 }
@@ -132,6 +139,18 @@ pub(crate) struct Serve {
     /// quarters of the limit on open files, for model blocking at most 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_connections: Option<NonZeroUsize>,
+}
+
+/// The arguments of `karez doctor`.
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// Where files are tried: a few small ones without names come and go
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The form of the access log.

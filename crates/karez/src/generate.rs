@@ -25,7 +25,7 @@ pub(crate) fn man(command: Option<&str>) -> io::Result<()> {
 }
 
 /// A reader that closes early, such as `head`, has had enough: that is no error.
-fn print(bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn print(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod cli;
 mod complain;
+mod doctor;
 mod generate;
 mod serve;
 mod style;
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let outcome = match cli.command {
         cli::Command::Serve(args) => serve::run(&args),
+        cli::Command::Doctor(args) => doctor::run(&args),
         cli::Command::Completions { shell } => generate::completions(shell),
         cli::Command::Man { command } => generate::man(command.as_deref()),
     };

@@ -30,7 +30,7 @@ impl Bound {
     /// A model that the kernel refuses; the first address that cannot be had, as
     /// [`Listener::bind`] names it.
     pub fn bind(layout: Layout, addresses: &[Address]) -> io::Result<Self> {
-        probe(layout.model())?;
+        layout.model().probe()?;
         let mut listeners = vec![Vec::new(); layout.threads()];
         for address in addresses {
             let own = bind_for(layout, address)?;
@@ -105,11 +105,16 @@ impl Drop for StopOthers<'_> {
     }
 }
 
-/// Asks the kernel for what the model needs, so that a refusal comes before anybody connects.
-fn probe(model: Model) -> io::Result<()> {
-    match model {
-        Model::Blocking => Ok(()),
-        Model::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
+impl Model {
+    /// Asks the kernel for what the model needs, so that a refusal comes before anybody connects.
+    ///
+    /// # Errors
+    /// What the kernel said, and to which call.
+    pub fn probe(self) -> io::Result<()> {
+        match self {
+            Self::Blocking => Ok(()),
+            Self::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
+        }
     }
 }
 

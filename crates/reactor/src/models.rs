@@ -26,6 +26,15 @@ impl Model {
             Self::EpollEdge => "epoll-edge",
         }
     }
+
+    /// Since when there is such a way.
+    #[must_use]
+    pub const fn since(self) -> &'static str {
+        match self {
+            Self::Blocking => "since always",
+            Self::EpollEdge => "since Linux 2.5.44",
+        }
+    }
 }
 
 impl fmt::Display for Model {

@@ -22,6 +22,8 @@ pub(crate) struct Transfer {
     pub(crate) report: Report,
     /// None before the first step, and once everything is done.
     engine: Option<Engine>,
+    /// One that was refused, but whose memory the other end may still refer to.
+    retired: Option<Engine>,
     behind: Behind,
     done: bool,
 }
@@ -33,6 +35,7 @@ impl Transfer {
             report: Report::new(course.direction, course.settings.via),
             course,
             engine: None,
+            retired: None,
             behind: Behind::default(),
             done: false,
         }
@@ -157,7 +160,10 @@ impl Transfer {
         // What was taken from a stream cannot be taken again.
         let held = match self.engine.take() {
             Some(engine) if self.course.from.is_none() => engine.salvage(&mut self.report.calls)?,
-            _ => Vec::new(),
+            engine => {
+                self.retired = engine.filter(|engine| !engine.is_free());
+                Vec::new()
+            }
         };
         self.report.fallbacks.push(Fallback { from, errno, after });
         self.run(rung);
@@ -204,7 +210,7 @@ impl Transfer {
         if self.done {
             return Ok(Progress::Done);
         }
-        if let Some(engine) = &mut self.engine {
+        for engine in self.retired.iter_mut().chain(&mut self.engine) {
             match engine.settle(ends, &mut self.report) {
                 Ok(()) => {}
                 Err(Stop::Refused(errno)) => return Err(errno.into()),
@@ -212,7 +218,7 @@ impl Transfer {
             }
         }
         self.let_go_behind(ends, true)?;
-        self.engine = None;
+        (self.engine, self.retired) = (None, None);
         self.done = true;
         Ok(Progress::Done)
     }
@@ -236,8 +242,9 @@ impl Transfer {
 
     /// Whether nothing is left to do, not even to wait for the socket to let go.
     pub(crate) fn is_done(&self) -> bool {
-        self.done
-            || (self.course.remaining == 0 && self.engine.as_ref().is_none_or(Engine::is_free))
+        let mut engines = self.engine.iter().chain(&self.retired);
+        let free = engines.all(Engine::is_free) && self.report.cache != CachePolicy::Drop;
+        self.done || (self.course.remaining == 0 && free)
     }
 }
 

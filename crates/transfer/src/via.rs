@@ -78,6 +78,20 @@ impl Via {
         }
     }
 
+    /// Since when there is such a way.
+    #[must_use]
+    pub const fn since(self) -> &'static str {
+        match self {
+            Self::Auto | Self::Copy => "since always",
+            Self::Direct => "since Linux 2.4.10",
+            Self::Mmap | Self::Cow => "since Linux 2.0",
+            Self::Sendfile => "since Linux 2.2, to a file 2.6.33",
+            Self::Splice => "since Linux 2.6.17",
+            Self::Zerocopy => "since Linux 4.14",
+            Self::Reflink | Self::CopyRange => "since Linux 4.5",
+        }
+    }
+
     /// The most bytes that one system call is asked for, unless the settings say otherwise.
     pub(crate) const fn chunk(self) -> u64 {
         match self {

@@ -14,6 +14,7 @@ mod client;
 mod command;
 mod conditions;
 mod deadlines;
+mod doctor;
 mod faults;
 mod files;
 mod freshness;

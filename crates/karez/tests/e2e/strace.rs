@@ -4,10 +4,10 @@ use rustix::process::{Signal, kill_process};
 use std::fs;
 use std::ops::Deref;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::server::Server;
+use crate::server::{KAREZ, Server};
 use crate::ways::Way;
 
 /// A server under strace, and where its trace goes.
@@ -30,10 +30,7 @@ impl Traced {
 
     /// The same with more flags for the server, too.
     pub fn start_serving(flags: &[&str], way: Way, root: &Path, serving: &[&str]) -> Option<Self> {
-        let mut probe = Command::new("strace");
-        probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
-        if !probe.status().is_ok_and(|status| status.success()) {
-            println!("skipped: strace is missing or may not trace");
+        if !is_permitted() {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -57,6 +54,27 @@ impl Traced {
         let trace = fs::read_to_string(self.directory.path().join("trace")).unwrap();
         (said, joined(&trace))
     }
+}
+
+/// Whether there is strace, and it may trace; otherwise says why a test is skipped.
+fn is_permitted() -> bool {
+    let mut probe = Command::new("strace");
+    probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
+    let permitted = probe.status().is_ok_and(|status| status.success());
+    if !permitted {
+        println!("skipped: strace is missing or may not trace");
+    }
+    permitted
+}
+
+/// What a command says under strace with these flags; it is made from the words before its own.
+/// `None`, with a reason printed, as for [`Traced::start`].
+pub fn output(flags: &[&str], command: impl FnOnce(&[&str]) -> Command) -> Option<Output> {
+    if !is_permitted() {
+        return None;
+    }
+    let words = [&["strace", "-f", "-qq", "-o", "/dev/null"], flags, &[KAREZ]].concat();
+    Some(command(&words).output().unwrap())
 }
 
 /// One call, as strace writes it, and the thread that made it.

@@ -1,0 +1,89 @@
+//! io_uring(7): whether a ring may be made, and what the kernel knows to do in it
+//! (io_uring_register(2), `IORING_REGISTER_PROBE`, Linux 5.6).
+
+use io_uring::{IoUring, Probe, opcode};
+use rustix::io::Errno;
+use std::fs;
+use std::io;
+
+use crate::finding::{Finding, Section, told};
+
+pub(crate) fn section() -> Section {
+    Section { title: "io_uring", findings: findings() }
+}
+
+fn findings() -> Vec<Finding> {
+    let allowed = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    let sysctl = match allowed.as_deref().map(str::trim) {
+        Ok("0") => Finding::fact("kernel/io_uring_disabled", "0: everybody may"),
+        Ok("1") => Finding::fact("kernel/io_uring_disabled", "1: a group and the privileged may"),
+        Ok(value) => Finding::fact("kernel/io_uring_disabled", format!("{value}: nobody may")),
+        Err(_) => Finding::fact("kernel/io_uring_disabled", "not there: everybody may"),
+    };
+    let ring = match IoUring::new(2) {
+        Ok(ring) => ring,
+        Err(error) => return vec![sysctl, refused("a ring", &error)],
+    };
+    let mut findings = vec![sysctl, Finding::available("a ring", "since Linux 5.1")];
+    findings.push(setup("single issuer, deferred task run", "6.1", |builder| {
+        builder.setup_single_issuer().setup_defer_taskrun();
+    }));
+    findings.push(setup("polling by a kernel thread (SQPOLL)", "5.1", |builder| {
+        builder.setup_sqpoll(1);
+    }));
+    let params = ring.params();
+    for (name, there, since) in [
+        ("both queues in one mapping", params.is_feature_single_mmap(), "5.4"),
+        ("no completion is dropped", params.is_feature_nodrop(), "5.5"),
+        ("polling instead of a worker thread", params.is_feature_fast_poll(), "5.7"),
+        ("a timeout for one wait", params.is_feature_ext_arg(), "5.11"),
+        ("completions may be left out", params.is_feature_skip_cqe_on_success(), "5.17"),
+    ] {
+        findings.push(there_or_not(name, there, since));
+    }
+    let mut probe = Probe::new();
+    match ring.submitter().register_probe(&mut probe) {
+        Err(error) => findings.push(refused("operations", &error)),
+        Ok(()) => findings.extend(
+            OPERATIONS
+                .iter()
+                .map(|&(name, code, since)| there_or_not(name, probe.is_supported(code), since)),
+        ),
+    }
+    findings
+}
+
+/// Those that a file server has use for.
+const OPERATIONS: [(&str, u8, &str); 12] = [
+    ("accept", opcode::Accept::CODE, "5.5, again and again 5.19"),
+    ("recv", opcode::Recv::CODE, "5.6, again and again 6.0"),
+    ("send", opcode::Send::CODE, "5.6"),
+    ("send_zc", opcode::SendZc::CODE, "6.0"),
+    ("read", opcode::Read::CODE, "5.6"),
+    ("splice", opcode::Splice::CODE, "5.7"),
+    ("openat2", opcode::OpenAt2::CODE, "5.6"),
+    ("statx", opcode::Statx::CODE, "5.6"),
+    ("poll", opcode::PollAdd::CODE, "5.1"),
+    ("timeout", opcode::Timeout::CODE, "5.4"),
+    ("linked timeout", opcode::LinkTimeout::CODE, "5.5"),
+    ("cancel", opcode::AsyncCancel::CODE, "5.5"),
+];
+
+fn setup(name: &str, since: &str, with: impl FnOnce(&mut io_uring::Builder)) -> Finding {
+    let mut builder = IoUring::builder();
+    with(&mut builder);
+    match builder.build(2) {
+        Ok(_) => Finding::available(name, format!("since Linux {since}")),
+        Err(error) => refused(name, &error),
+    }
+}
+
+fn there_or_not(name: &str, there: bool, since: &str) -> Finding {
+    let since = format!("since Linux {since}");
+    if there { Finding::available(name, since) } else { Finding::refused(name, since) }
+}
+
+fn refused(name: &str, error: &io::Error) -> Finding {
+    let why = Errno::from_io_error(error).map_or_else(|| error.to_string(), told);
+    Finding::refused(name, why)
+}

@@ -1,0 +1,126 @@
+//! The vias: each moves a few blocks in each of its directions, and its report says what ran.
+
+use karez_transfer::{
+    Direction, FileToFile, FileToSocket, Progress, Report, SocketToFile, SocketToSocket, Via,
+};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::finding::{Finding, Section, told};
+
+/// Small enough for any socket to take without a reader, large enough for every via to bother.
+const SIZE: usize = 64 << 10;
+
+pub(crate) fn section(directory: &Path) -> Section {
+    let findings = Direction::ALL.iter().flat_map(|&direction| {
+        direction.vias().iter().map(move |&via| finding(direction, via, directory))
+    });
+    Section { title: "vias", findings: findings.collect() }
+}
+
+fn finding(direction: Direction, via: Via, directory: &Path) -> Finding {
+    let name = format!("{via}, {direction}");
+    match try_out(direction, via, directory) {
+        Err(error) => Finding::unknown(&name, format!("not tried: {error}")),
+        Ok(report) if via == Via::Auto => Finding::available(&name, choice(&report)),
+        Ok(report) => match report.fallbacks.first() {
+            None => Finding::available(&name, via.since()),
+            Some(fallback) => {
+                let (why, ran, since) = (told(fallback.errno), report.ran, via.since());
+                Finding::refused(&name, format!("{why}; {ran} ran instead, {since}"))
+            }
+        },
+    }
+}
+
+/// What `auto` came to, and what it tried before.
+fn choice(report: &Report) -> String {
+    let mut text = format!("chose {}", report.ran);
+    for fallback in &report.fallbacks {
+        text += &format!("; {}: {}", fallback.from, told(fallback.errno));
+    }
+    text
+}
+
+/// Moves a few blocks and says how.
+fn try_out(direction: Direction, via: Via, directory: &Path) -> io::Result<Report> {
+    let range = 0..SIZE as u64;
+    match direction {
+        Direction::FileToSocket => {
+            let (out, _peer) = pair()?;
+            let mut transfer = FileToSocket::new(Arc::new(filled(directory)?), range, via);
+            finish(|| transfer.step(out.as_fd()))?;
+            Ok(transfer.report().clone())
+        }
+        Direction::SocketToFile => {
+            let source = closed_after(SIZE)?;
+            let sink = Arc::new(tempfile::tempfile_in(directory)?);
+            let mut transfer = SocketToFile::new(sink, 0, None, via);
+            finish(|| transfer.step(source.as_fd()))?;
+            Ok(transfer.report().clone())
+        }
+        Direction::SocketToSocket => {
+            let (source, (out, _peer)) = (closed_after(SIZE)?, pair()?);
+            let mut transfer = SocketToSocket::new(None, via);
+            finish(|| transfer.step(source.as_fd(), out.as_fd()))?;
+            Ok(transfer.report().clone())
+        }
+        Direction::FileToFile => {
+            let source = Arc::new(filled(directory)?);
+            let sink = Arc::new(tempfile::tempfile_in(directory)?);
+            let mut transfer = FileToFile::new(source, range, sink, 0, via);
+            finish(|| transfer.step())?;
+            Ok(transfer.report().clone())
+        }
+    }
+}
+
+/// Steps until the end. The sockets block, and take all that there is.
+fn finish(mut step: impl FnMut() -> io::Result<Progress>) -> io::Result<()> {
+    loop {
+        match step()? {
+            Progress::Moved(_) => {}
+            // On loopback the kernel lets go within the call that reads the bytes.
+            Progress::Done | Progress::NeedsRelease => return Ok(()),
+            other => return Err(io::Error::other(format!("it stopped: {other:?}"))),
+        }
+    }
+}
+
+/// A file without a name.
+fn filled(directory: &Path) -> io::Result<File> {
+    let mut file = tempfile::tempfile_in(directory)?;
+    file.write_all(&[0x6b; SIZE])?;
+    // `O_DIRECT` and `FICLONERANGE` look at what is on the disk.
+    file.sync_data()?;
+    Ok(file)
+}
+
+/// A TCP connection to ourselves, whose far end takes everything.
+fn pair() -> io::Result<(TcpStream, std::thread::JoinHandle<()>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let near = TcpStream::connect(listener.local_addr()?)?;
+    let (mut far, _) = listener.accept()?;
+    let drain = move || {
+        let mut bytes = [0; 4096];
+        while far.read(&mut bytes).is_ok_and(|count| count > 0) {}
+    };
+    Ok((near, std::thread::Builder::new().spawn(drain)?))
+}
+
+/// A connection from which so many bytes come, and then the end.
+fn closed_after(count: usize) -> io::Result<TcpStream> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let near = TcpStream::connect(listener.local_addr()?)?;
+    let (mut far, _) = listener.accept()?;
+    let fill = move || {
+        // Who stops reading has an error of its own to tell.
+        let _unread = far.write_all(&vec![0x6b; count]);
+    };
+    std::thread::Builder::new().spawn(fill)?;
+    Ok(near)
+}

@@ -1,0 +1,54 @@
+//! `karez doctor`: what was found, a line each.
+
+use karez_doctor::{Examination, Finding, Verdict, examine};
+use std::fmt::Write as _;
+use std::io;
+
+use crate::cli::Doctor;
+use crate::generate::print;
+use crate::style;
+
+/// Examines and tells.
+pub(crate) fn run(args: &Doctor) -> io::Result<()> {
+    if !args.dir.is_dir() {
+        let error = args.dir.metadata().err().unwrap_or(io::ErrorKind::NotADirectory.into());
+        return Err(io::Error::new(error.kind(), format!("{:?}: {error}", args.dir)));
+    }
+    let examination = examine(&args.dir);
+    let mut text = if args.json {
+        serde_json::to_string_pretty(&examination)?
+    } else {
+        in_lines(&examination)
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    print(text.as_bytes())
+}
+
+fn in_lines(examination: &Examination) -> String {
+    let mut text = String::new();
+    let Examination { kernel, machine, directory, sections, .. } = examination;
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "Linux {kernel} on {machine}; files tried in {directory}");
+    for section in sections {
+        let _ = writeln!(text, "\n{}", style::on_stdout("1;32", section.title));
+        let names = section.findings.iter().map(|finding| finding.name.chars().count());
+        let width = names.max().unwrap_or(0);
+        for finding in &section.findings {
+            let _ = writeln!(text, "  {}", line(finding, width));
+        }
+    }
+    text
+}
+
+fn line(finding: &Finding, width: usize) -> String {
+    let Finding { name, verdict, detail } = finding;
+    let (colour, word) = match verdict {
+        Verdict::Available => ("32", "available"),
+        Verdict::Refused => ("31", "refused  "),
+        Verdict::Unknown => ("33", "unknown  "),
+        Verdict::Fact => ("36", "         "),
+    };
+    format!("{name:width$}  {}  {detail}", style::on_stdout(colour, word))
+}

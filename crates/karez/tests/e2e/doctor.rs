@@ -1,0 +1,93 @@
+//! `karez doctor` tells the truth: what it calls available works, and what is denied is refused.
+
+use karez_reactor::Model;
+use karez_transfer::Direction;
+use serde_json::Value;
+use std::process::{Command, Output};
+
+use crate::server::KAREZ;
+use crate::strace;
+
+fn examined(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn finding<'a>(examined: &'a Value, section: &str, name: &str) -> &'a Value {
+    let all = |value: &'a Value, key: &str| value[key].as_array().unwrap().iter();
+    let mut findings = all(examined, "sections")
+        .filter(|one| one["title"] == section)
+        .flat_map(|one| all(one, "findings"));
+    findings.find(|one| one["name"] == name).unwrap_or_else(|| panic!("{section}: no {name}"))
+}
+
+#[test]
+fn every_model_and_every_via_has_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let output =
+        Command::new(KAREZ).args(["doctor", "--json"]).arg(directory.path()).output().unwrap();
+    let examined = examined(&output);
+    assert_eq!(examined["schema"], 1);
+    for model in Model::ALL {
+        let finding = finding(&examined, "models", model.name());
+        // What the suite runs on has to be called available.
+        let expected = if model.probe().is_ok() { "available" } else { "refused" };
+        assert_eq!(finding["verdict"], expected, "{finding}");
+    }
+    for &direction in Direction::ALL {
+        for via in direction.vias() {
+            let finding = finding(&examined, "vias", &format!("{via}, {direction}"));
+            assert_ne!(finding["verdict"], "unknown", "{finding}");
+        }
+        let copy = finding(&examined, "vias", &format!("copy, {direction}"));
+        assert_eq!(copy["verdict"], "available");
+    }
+    assert_eq!(directory.path().read_dir().unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn people_get_lines_with_a_heading_for_each_theme() {
+    let output = Command::new(KAREZ).args(["doctor", "/dev/shm"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for theme in ["models", "vias", "file system", "limits", "io_uring", "laboratory"] {
+        assert!(text.lines().any(|line| line == theme), "{theme} in {text}");
+    }
+    assert!(text.contains("tmpfs") && !text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn what_is_denied_is_refused_with_the_errno() {
+    let directory = tempfile::tempdir().unwrap();
+    for (call, errno, section, name) in [
+        ("sendfile", "ENOSYS", "vias", "sendfile, file-to-socket"),
+        ("splice", "EPERM", "vias", "splice, socket-to-socket"),
+        ("copy_file_range", "EXDEV", "vias", "copy-range, file-to-file"),
+        ("io_uring_setup", "EPERM", "io_uring", "a ring"),
+        ("inotify_init1", "EMFILE", "file system", "watching (inotify)"),
+    ] {
+        let inject = format!("inject={call}:error={errno}");
+        let Some(output) = strace::output(&["-e", &inject], |words| {
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).args(["doctor", "--json"]).arg(directory.path());
+            command
+        }) else {
+            return;
+        };
+        let examined = examined(&output);
+        let finding = finding(&examined, section, name);
+        assert_eq!(finding["verdict"], "refused", "{call}: {finding}");
+        assert!(finding["detail"].as_str().unwrap().starts_with(errno), "{call}: {finding}");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_to_is_no_failure() {
+    let output = Command::new(KAREZ).args(["doctor", "--json", "/proc"]).output().unwrap();
+    let examined = examined(&output);
+    assert_eq!(finding(&examined, "vias", "sendfile, file-to-socket")["verdict"], "unknown");
+    let output = Command::new(KAREZ).args(["doctor", "/nowhere/at/all"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("\"/nowhere/at/all\": No such file or directory"), "{said}");
+}
