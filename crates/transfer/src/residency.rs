@@ -1,11 +1,12 @@
 //! Whether bytes of a file are in memory, so that moving them would not wait for a disk:
-//! cachestat(2) (Linux 6.5), before that mincore(2).
+//! cachestat(2) (Linux 6.5), before that and on an overlay mincore(2).
 //!
 //! What it does badly: the answer may be old a moment later (the page cache may take the pages
 //! away), so a step that was promised not to block still may, rarely; and `mincore` calls every
 //! page of a file resident that the caller could not write.
 
 use karez_sys::{Mapping, cached_pages, page_size};
+use rustix::fs::fstatfs;
 use rustix::io::{self, Errno};
 use std::fmt;
 use std::ops::Range;
@@ -22,6 +23,9 @@ const WARMED: u64 = 1 << 20;
 
 /// How much of it is read by one call.
 const SIP: usize = 128 << 10;
+
+/// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
+const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 
 /// What a transfer has to move next and is not in memory, for somebody who may wait for a disk.
 pub struct ColdPart {
@@ -82,34 +86,39 @@ pub(crate) fn resident(
     if there == 0 {
         return Ok(len);
     }
+    let page = page_size() as u64;
     let mut asked = there;
     loop {
-        if is_resident(file, offset..offset + asked, calls)? {
-            return Ok(if asked == there { len } else { asked });
+        let first = offset / page * page;
+        let pages = (offset + asked - first).div_ceil(page);
+        match cached(file, first..offset + asked, calls)? {
+            all if all >= pages => return Ok(if asked == there { len } else { asked }),
+            0 => return Ok(0),
+            _ if asked <= page => return Ok(0),
+            _ => asked = (asked / 2).max(page),
         }
-        if asked <= page_size() as u64 {
-            return Ok(0);
-        }
-        asked = (asked / 2).max(page_size() as u64);
     }
 }
 
-fn is_resident(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> io::Result<bool> {
-    let page = page_size() as u64;
-    let first = range.start / page * page;
-    let pages = (range.end - first).div_ceil(page);
+/// How many pages of `range`, which begins with one, are in memory.
+fn cached(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> io::Result<u64> {
     calls.cachestat += 1;
-    match cached_pages(file, first..range.end) {
-        Ok(cached) => Ok(cached >= pages),
-        Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {
-            calls.mmap += 1;
-            calls.mincore += 1;
-            let length = usize::try_from(range.end - first).map_err(|_| Errno::OVERFLOW)?;
-            let mapping = Mapping::of(file, first, length)?;
-            Ok(mapping.resident_pages()? as u64 >= pages)
-        }
-        Err(errno) => Err(errno),
+    match cached_pages(file, range.clone()) {
+        Ok(0) if is_on_overlay(file, calls)? => {}
+        Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {}
+        told => return told,
     }
+    calls.mmap += 1;
+    calls.mincore += 1;
+    let length = usize::try_from(range.end - range.start).map_err(|_| Errno::OVERFLOW)?;
+    Ok(Mapping::of(file, range.start, length)?.resident_pages()? as u64)
+}
+
+/// A file of an overlay has no pages, as containers have them: those of the file below it are
+/// read, and mapped.
+fn is_on_overlay(file: BorrowedFd<'_>, calls: &mut Calls) -> io::Result<bool> {
+    calls.fstatfs += 1;
+    Ok(fstatfs(file)?.f_type == OVERLAY)
 }
 
 #[cfg(test)]
