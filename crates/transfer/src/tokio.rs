@@ -6,8 +6,8 @@
 //!
 //! What it does badly: what is written to a file is written on the thread of the runtime, which
 //! waits when the kernel holds writers back; a transfer by `zerocopy` makes the runtime take the
-//! socket's sending side for closed, see [`send`]; and a proxy is woken twice a chunk, so for many
-//! short messages `tokio::io::copy_bidirectional` makes fewer system calls.
+//! socket's sending side for closed, see [`send`]; and after each short message a proxy makes a
+//! call that finds nothing, where tokio's own reads know by the count that nothing is left.
 //!
 //! | owned by the caller, cancel safe | one shot | from → to |
 //! |---|---|---|

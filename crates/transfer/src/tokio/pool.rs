@@ -30,10 +30,11 @@ impl Warmer {
         let at = Some(cold.range().start);
         self.in_vain = if self.last == at { self.in_vain + 1 } else { 0 };
         self.last = at;
-        if self.in_vain == Self::PATIENCE {
+        let warmed = self.in_vain < Self::PATIENCE && in_pool(move || cold.warm()).await?.is_ok();
+        if !warmed {
+            // The step itself meets the truth: an error of the disk, or nothing worse than a wait.
             transfer.wait_for_disk();
-            return Ok(());
         }
-        in_pool(move || cold.warm()).await?
+        Ok(())
     }
 }

@@ -19,6 +19,30 @@ use crate::settings::Settings;
 use crate::socket_to_socket::SocketToSocket;
 
 /// Both directions of a proxy between two sockets.
+///
+/// ```
+/// use karez_transfer::{Via, tokio::Proxy};
+/// # use tokio::{io::AsyncWriteExt, net::UnixStream};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// # let (mut client, a) = UnixStream::pair()?;
+/// # let (b, mut server) = UnixStream::pair()?;
+/// # client.write_all(b"water?").await?;
+/// # client.shutdown().await?;
+/// # server.shutdown().await?;
+/// # let (_ask, mut asked) = tokio::sync::mpsc::channel::<()>(1);
+/// let mut proxy = Proxy::new(Via::Splice);
+/// loop {
+///     tokio::select! {
+///         ended = proxy.run(&a, &b) => break ended?,
+///         // The future is dropped here; the next turn of the loop goes on.
+///         Some(()) = asked.recv() => println!("{} bytes so far", proxy.forth().report().bytes),
+///     }
+/// }
+/// assert_eq!(proxy.forth().report().bytes, 6);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Proxy {
     forth: Way,

@@ -31,6 +31,23 @@ impl From<Truncated> for io::Error {
 }
 
 /// A one-shot movement failed on its way. `?` makes an [`io::Error`] of it, of the same kind.
+///
+/// ```
+/// use karez_transfer::{Via, tokio::{Truncated, send_file}};
+/// # use std::io::{ErrorKind, Write};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// # let (socket, _peer) = tokio::net::UnixStream::pair()?;
+/// # let mut file = tempfile::tempfile()?;
+/// # file.write_all(b"under the desert")?;
+/// let unfinished = send_file(&socket, &file, 6..20, Via::Sendfile).await.unwrap_err();
+/// assert_eq!(unfinished.report.bytes, 10);
+/// assert_eq!(unfinished.error.kind(), ErrorKind::UnexpectedEof);
+/// let inner = unfinished.error.get_ref().and_then(|inner| inner.downcast_ref());
+/// assert_eq!(inner, Some(&Truncated { missing: 4 }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Unfinished<R = Report> {
     /// Why. If the source ended early, there is a [`Truncated`] in it.

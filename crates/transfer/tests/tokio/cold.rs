@@ -3,9 +3,9 @@
 use crate::pairs::{Seeded, Stream as _, file_of, read_slowly};
 use karez_transfer::tokio::{send, send_file};
 use karez_transfer::{Cold, FileToSocket, Progress, Settings, Via};
-use rustix::fs::{Advice, fadvise, fdatasync};
+use rustix::fs::{Advice, Mode, OFlags, fadvise, fdatasync, open};
 use std::fs::File;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::{TcpStream, UnixStream};
@@ -91,6 +91,36 @@ fn other_tasks_run_meanwhile() {
             busy.await.unwrap().unwrap();
             sending.await.unwrap();
             assert!(reader.await.unwrap().0 == bytes, "{via}");
+        });
+    }
+}
+
+/// What is read past the cache warms nothing, and into a buffer anywhere it is refused besides:
+/// then a step waits for the disk.
+#[test]
+fn what_cannot_be_warmed_is_sent_all_the_same() {
+    let whole_blocks = SIZE / 4096 * 4096;
+    let bytes = Seeded(3).bytes(whole_blocks);
+    let file = Arc::new(file_of(&bytes));
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let Ok(past_the_cache) = open(path, OFlags::RDONLY | OFlags::DIRECT, Mode::empty()) else {
+        println!("skipped: no O_DIRECT here");
+        return;
+    };
+    for via in [Via::Sendfile, Via::Mmap] {
+        let (runtime, _) = narrow_runtime();
+        runtime.block_on(async {
+            let (near, far) = TcpStream::connected().await;
+            if !evict(&file) {
+                return;
+            }
+            let reader = tokio::spawn(read_slowly(far, 3));
+            let report =
+                send_file(&near, &past_the_cache, 0..whole_blocks as u64, via).await.unwrap();
+            drop(near);
+            let (received, _) = reader.await.unwrap();
+            assert!(received == bytes, "{via}");
+            assert_eq!(report.ran, via);
         });
     }
 }

@@ -33,11 +33,11 @@ async fn news_in_the_error_queue_do_not_make_it_spin() {
 
 #[tokio::test]
 async fn it_is_not_done_before_the_socket_has_let_go() {
-    let bytes = Seeded(2).bytes(256 << 10);
+    let bytes = Seeded(2).bytes(128 << 10);
     let file = Arc::new(file_of(&bytes));
     let (near, mut far) = TcpStream::connected().await;
     // All of it fits on this side, and little on the other.
-    sockopt::set_socket_recv_buffer_size(&far, 32 << 10).unwrap();
+    sockopt::set_socket_recv_buffer_size(&far, 16 << 10).unwrap();
     sockopt::set_socket_send_buffer_size(&near, 4 << 20).unwrap();
     let mut transfer = FileToSocket::new(file, 0..bytes.len() as u64, Via::Zerocopy);
     while transfer.remaining() > 0 {
