@@ -71,6 +71,11 @@ impl Course {
         }
     }
 
+    /// What remains, if that is known before the source ends.
+    pub(crate) fn promised(&self) -> Option<u64> {
+        (!self.open_ended).then_some(self.remaining)
+    }
+
     /// Counts bytes that moved.
     pub(crate) fn advance(&mut self, moved: u64) {
         self.from = self.from.map(|at| at + moved);

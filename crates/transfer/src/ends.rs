@@ -36,8 +36,6 @@ pub(crate) fn read(
     match rustix::io::preadv2(from.fd, &mut [IoSliceMut::new(buffer)], offset, flags) {
         Ok(count) => Ok(count),
         Err(Errno::AGAIN) => Err(Stop::Worker),
-        // A file system that cannot tell: read as if nobody had asked.
-        Err(Errno::OPNOTSUPP) if nowait => read(piece, buffer, false, calls),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -64,8 +64,10 @@ impl Engine {
                 true
             }
             Self::Splice(splice) => splice.in_flight() == 0,
-            // `copy` asks as it reads; `direct` is for what is on a disk and nowhere else.
-            Self::Copy(_) | Self::Direct(_) | Self::Reflink => false,
+            // It asks as it reads, where it can.
+            Self::Copy(copy) => copy.cannot_tell,
+            // What is on a disk and nowhere else, and what is never read.
+            Self::Direct(_) | Self::Reflink => false,
         }
     }
 

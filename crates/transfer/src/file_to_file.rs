@@ -67,6 +67,12 @@ impl FileToFile {
         ColdPart::new(Arc::clone(&self.source), &self.transfer)
     }
 
+    /// From the next step on it waits for the disk ([`Cold::Wait`](crate::Cold::Wait)): for a
+    /// caller that cannot warm what is cold, because the file system keeps no pages.
+    pub fn wait_for_disk(&mut self) {
+        self.transfer.wait_for_disk();
+    }
+
     /// How many bytes have still to go.
     #[must_use]
     pub fn remaining(&self) -> u64 {

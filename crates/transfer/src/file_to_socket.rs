@@ -75,6 +75,12 @@ impl FileToSocket {
         ColdPart::new(Arc::clone(&self.source), &self.transfer)
     }
 
+    /// From the next step on it waits for the disk ([`Cold::Wait`](crate::Cold::Wait)): for a
+    /// caller that cannot warm what is cold, because the file system keeps no pages.
+    pub fn wait_for_disk(&mut self) {
+        self.transfer.wait_for_disk();
+    }
+
     /// Reads the bytes to come into `buffer`, for an outbox that sends them along with others.
     /// What it then sent, it counts by [`advance`](Self::advance).
     pub(crate) fn read_behind(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -205,6 +205,8 @@ mod settings;
 mod socket_to_file;
 mod socket_to_socket;
 mod step;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod transfer;
 mod via;
 mod window;

@@ -173,6 +173,7 @@ calls! {
     open: "`openat(2)` with `O_DIRECT`",
     statx: "`statx(2)`, for the alignment",
     fstat: "`fstat(2)`, for the size",
+    fstatfs: "`fstatfs(2)`, whether a file with no pages lies on an overlay",
     fadvise64: "`posix_fadvise(2)`",
     sync_file_range: "`sync_file_range(2)`",
     cachestat: "`cachestat(2)`",

@@ -1,12 +1,14 @@
 //! Whether bytes of a file are in memory, so that moving them would not wait for a disk:
-//! cachestat(2) (Linux 6.5), before that mincore(2).
+//! cachestat(2) (Linux 6.5), before that and on an overlay mincore(2).
 //!
 //! What it does badly: the answer may be old a moment later (the page cache may take the pages
 //! away), so a step that was promised not to block still may, rarely; and `mincore` calls every
-//! page of a file resident that the caller could not write.
+//! page of a file resident that the caller could not write. Of such a file `cachestat` says nothing
+//! (6.11), so some of its pages are asked for a byte (`RWF_NOWAIT`), and those between believed.
 
 use karez_sys::{Mapping, cached_pages, page_size};
-use rustix::io::{self, Errno};
+use rustix::fs::fstatfs;
+use rustix::io::{self, Errno, IoSliceMut, ReadWriteFlags, preadv2};
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -22,6 +24,9 @@ const WARMED: u64 = 1 << 20;
 
 /// How much of it is read by one call.
 const SIP: usize = 128 << 10;
+
+/// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
+const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 
 /// What a transfer has to move next and is not in memory, for somebody who may wait for a disk.
 pub struct ColdPart {
@@ -82,34 +87,62 @@ pub(crate) fn resident(
     if there == 0 {
         return Ok(len);
     }
+    let page = page_size() as u64;
     let mut asked = there;
     loop {
-        if is_resident(file, offset..offset + asked, calls)? {
-            return Ok(if asked == there { len } else { asked });
+        let first = offset / page * page;
+        let pages = (offset + asked - first).div_ceil(page);
+        match cached(file, first..offset + asked, calls)? {
+            all if all >= pages => return Ok(if asked == there { len } else { asked }),
+            0 => return Ok(0),
+            _ if asked <= page => return Ok(0),
+            _ => asked = (asked / 2).max(page),
         }
-        if asked <= page_size() as u64 {
-            return Ok(0);
-        }
-        asked = (asked / 2).max(page_size() as u64);
     }
 }
 
-fn is_resident(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> io::Result<bool> {
-    let page = page_size() as u64;
-    let first = range.start / page * page;
-    let pages = (range.end - first).div_ceil(page);
+/// How many pages of `range`, which begins with one, are in memory.
+fn cached(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> io::Result<u64> {
     calls.cachestat += 1;
-    match cached_pages(file, first..range.end) {
-        Ok(cached) => Ok(cached >= pages),
-        Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {
-            calls.mmap += 1;
-            calls.mincore += 1;
-            let length = usize::try_from(range.end - first).map_err(|_| Errno::OVERFLOW)?;
-            let mapping = Mapping::of(file, first, length)?;
-            Ok(mapping.resident_pages()? as u64 >= pages)
+    match cached_pages(file, range.clone()) {
+        Ok(0) if is_on_overlay(file, calls)? => {}
+        Err(Errno::PERM) => {
+            if let Some(sampled) = sampled(file, range.clone(), calls) {
+                return Ok(sampled);
+            }
         }
-        Err(errno) => Err(errno),
+        Err(Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        told => return told,
     }
+    calls.mmap += 1;
+    calls.mincore += 1;
+    let length = usize::try_from(range.end - range.start).map_err(|_| Errno::OVERFLOW)?;
+    Ok(Mapping::of(file, range.start, length)?.resident_pages()? as u64)
+}
+
+/// The same for a file that is somebody else's, of which `cachestat` says nothing and `mincore`
+/// that all is there: every sixteenth page is asked for a byte. `None` if the file system cannot
+/// tell that either.
+fn sampled(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> Option<u64> {
+    let page = page_size() as u64;
+    for at in range.clone().step_by(16 * page_size()).chain([range.end - 1]) {
+        calls.preadv2 += 1;
+        let mut byte = [0];
+        let buffers = &mut [IoSliceMut::new(&mut byte)];
+        match preadv2(file, buffers, at, ReadWriteFlags::NOWAIT) {
+            Ok(_) => {}
+            Err(Errno::AGAIN) => return Some((at - range.start) / page),
+            Err(_) => return None,
+        }
+    }
+    Some((range.end - range.start).div_ceil(page))
+}
+
+/// A file of an overlay has no pages, as containers have them: those of the file below it are
+/// read, and mapped.
+fn is_on_overlay(file: BorrowedFd<'_>, calls: &mut Calls) -> io::Result<bool> {
+    calls.fstatfs += 1;
+    Ok(fstatfs(file)?.f_type == OVERLAY)
 }
 
 #[cfg(test)]
@@ -138,5 +171,8 @@ mod tests {
         rustix::io::pread(&file, &mut vec![0; 32 * page_size()], 0).unwrap();
         assert_eq!(resident(0, 64 * page), 32 * page);
         assert_eq!(resident(40 * page, 10 * page), 0);
+        let sampled = |range| sampled(file.as_fd(), range, &mut Calls::default());
+        assert!(sampled(0..32 * page).is_none_or(|pages| pages == 32));
+        assert!(sampled(0..64 * page).is_none_or(|pages| pages == 32));
     }
 }

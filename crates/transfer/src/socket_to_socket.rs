@@ -45,6 +45,12 @@ impl SocketToSocket {
         self.transfer.in_flight()
     }
 
+    /// How many bytes have still to come; `None` if it ends where the socket does.
+    #[must_use]
+    pub fn remaining(&self) -> Option<u64> {
+        self.transfer.course.promised()
+    }
+
     /// What the transfer has done so far.
     #[must_use]
     pub fn report(&self) -> &Report {

@@ -135,6 +135,14 @@ impl Transfer {
         self.engine = Some(engine);
     }
 
+    /// Asks no more whether bytes are in memory.
+    pub(crate) fn wait_for_disk(&mut self) {
+        self.course.settings.cold = Cold::Wait;
+        if let Some(Engine::Copy(copy)) = &mut self.engine {
+            copy.nowait = false;
+        }
+    }
+
     /// `auto` has chosen `copy`, and would choose `sendfile` if the file is not in memory.
     fn is_on_trial(&self) -> bool {
         self.report.asked == Via::Auto

@@ -8,6 +8,7 @@
 //! again, so that ten thousand slow readers hold no buffer each. Of a socket it is kept, for it
 //! cannot be read again.
 
+use rustix::io::Errno;
 use std::ops::Range;
 
 use crate::ends;
@@ -26,6 +27,8 @@ pub(crate) struct Copy {
     held: Option<(Vec<u8>, Range<usize>)>,
     /// Only bytes of a file that are in memory.
     pub(crate) nowait: bool,
+    /// The file system cannot read like that (an overlay): somebody else has to ask it first.
+    pub(crate) cannot_tell: bool,
 }
 
 impl Copy {
@@ -42,7 +45,15 @@ impl Copy {
 
     /// Moves up to a chunk; 0 means that the source ends there.
     pub(crate) fn step(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
-        if piece.from.at.is_some() { self.through(piece, report) } else { self.kept(piece, report) }
+        if piece.from.at.is_none() {
+            return self.kept(piece, report);
+        }
+        let moved = self.through(piece, report);
+        if self.nowait && moved == Err(Stop::Refused(Errno::OPNOTSUPP)) {
+            (self.nowait, self.cannot_tell) = (false, true);
+            return Err(Stop::Refused(Errno::INTR)); // to be tried again
+        }
+        moved
     }
 
     fn through(&self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
