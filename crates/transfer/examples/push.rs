@@ -1,13 +1,16 @@
 //! Pushes a file through a socket by one way and prints what that cost, as one line of JSON.
 //!
-//! `cargo run --release -p karez-transfer --example push -- VIA FILE ADDRESS`
+//! `cargo run --release -p karez-transfer --features tokio --example push -- WAY FILE ADDRESS`
 //!
-//! VIA is a via of the direction file → socket, or `std-io-copy` for `std::io::copy`. Whoever
-//! listens at ADDRESS should take the bytes and drop them, on another core.
+//! WAY is a via of the direction file → socket, `std-io-copy` for `std::io::copy`, `tokio-io-copy`
+//! for `tokio::io::copy` from a `tokio::fs::File`, or `tokio-send-file` for
+//! `karez_transfer::tokio::send_file`. Whoever listens at ADDRESS should take the bytes and drop
+//! them, on another core.
 
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
-use karez_transfer::{FileToSocket, Progress, Via};
+use karez_transfer::tokio::send_file;
+use karez_transfer::{FileToSocket, Progress, Report, Via};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, clock_gettime};
 use std::env;
@@ -21,13 +24,18 @@ use std::time::Instant;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let [way, path, address] = &arguments[..] else {
-        return Err("usage: push VIA FILE ADDRESS".into());
+        return Err("usage: push WAY FILE ADDRESS".into());
     };
     let file = Arc::new(File::open(path)?);
     let socket = TcpStream::connect(address)?;
     let (begun, before) = (Instant::now(), cpu_time());
     let (bytes, ran, calls) = match &way[..] {
         "std-io-copy" => (io::copy(&mut &*file, &mut &socket)?, way.clone(), String::new()),
+        "tokio-io-copy" => (on_tokio(copy_on_tokio(path, &socket))?, way.clone(), String::new()),
+        "tokio-send-file" => {
+            let report = on_tokio(send_on_tokio(&file, &socket))?;
+            (report.bytes, format!("{way} {}", report.ran), told(&report))
+        }
         via => push(via.parse()?, &file, &socket)?,
     };
     let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_time() - before);
@@ -54,8 +62,34 @@ fn push(via: Via, file: &Arc<File>, socket: &TcpStream) -> io::Result<(u64, Stri
         poll(&mut [PollFd::new(socket, wanted)], None)?;
     }
     let report = transfer.report();
+    Ok((report.bytes, report.ran.to_string(), told(report)))
+}
+
+fn told(report: &Report) -> String {
     let calls: Vec<_> = report.calls.iter().map(|(name, n)| format!(r#""{name}":{n}"#)).collect();
-    Ok((report.bytes, report.ran.to_string(), calls.join(",")))
+    calls.join(",")
+}
+
+/// The runtime is the same for both, and its threads' time is counted, too.
+fn on_tokio<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+async fn copy_on_tokio(path: &str, socket: &TcpStream) -> io::Result<u64> {
+    let mut file = tokio::fs::File::open(path).await?;
+    let mut socket = of_tokio(socket)?;
+    tokio::io::copy(&mut file, &mut socket).await
+}
+
+async fn send_on_tokio(file: &File, socket: &TcpStream) -> io::Result<Report> {
+    let size = file.metadata()?.len();
+    Ok(send_file(&of_tokio(socket)?, file, 0..size, Via::Auto).await?)
+}
+
+fn of_tokio(socket: &TcpStream) -> io::Result<tokio::net::TcpStream> {
+    let socket = socket.try_clone()?;
+    socket.set_nonblocking(true)?;
+    tokio::net::TcpStream::from_std(socket)
 }
 
 /// What all threads of this process have used of the CPU, in seconds.

@@ -82,6 +82,38 @@
 //! # }
 //! ```
 //!
+//! On tokio (feature `tokio`) there are functions that drive the steps, cancel-safe ones among them:
+//!
+#![cfg_attr(feature = "tokio", doc = "```")]
+#![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+//! use karez_transfer::{Via, tokio::{proxy, receive_to_file, send_file}};
+//! use tokio::net::{TcpListener, TcpStream};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! # let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! # let at = listener.local_addr()?;
+//! # let (uploading, client) = (TcpStream::connect(at).await?, listener.accept().await?.0);
+//! # let (server, storing) = (TcpStream::connect(at).await?, listener.accept().await?.0);
+//! # let (source, sink) = (tempfile::tempfile()?, tempfile::tempfile()?);
+//! # source.set_len(100_000)?;
+//! let upload = async {
+//!     let report = send_file(&uploading, &source, 0..100_000, Via::Auto).await?;
+//!     drop(uploading); // the end, which the proxy passes on
+//!     Ok::<_, std::io::Error>(report.bytes)
+//! };
+//! let relay = async { Ok(proxy(&client, &server, Via::Splice).await?) };
+//! let store = async {
+//!     let report = receive_to_file(&storing, &sink, 0, None, Via::Auto).await?;
+//!     drop(storing);
+//!     Ok(report.bytes)
+//! };
+//! let (sent, [forth, _back], stored) = tokio::try_join!(upload, relay, store)?;
+//! assert_eq!((sent, forth.bytes, stored), (100_000, 100_000, 100_000));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Which way
 //!
 //! How the bytes travel is the [`Via`] of the transfer. [`Direction::vias`] is this table:
