@@ -1,0 +1,19 @@
+//! One suite for every via and direction: what is listed in `Direction::vias` is tested here.
+//!
+//! Chance is seeded, and says how to have it again; nothing waits for time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    unreachable_pub,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
+mod case;
+mod chance;
+mod changing;
+mod exact;
+mod pools;
+mod rude;
+mod stage;
