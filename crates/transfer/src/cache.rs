@@ -58,7 +58,7 @@ impl Behind {
             let done = self.written.get_or_insert(at - moved);
             if at - *done >= PIECE || end {
                 let before = done.saturating_sub(PIECE).max(at - moved)..*done;
-                calls.sync_file_range += 2;
+                calls.sync_file_range += u64::from(*done < at) + u64::from(!before.is_empty());
                 write_out(to.fd, *done..at, end)?;
                 write_out(to.fd, before.clone(), true)?;
                 drop_pages(to.fd, before.start..if end { at } else { before.end }, calls);

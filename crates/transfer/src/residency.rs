@@ -103,9 +103,10 @@ fn is_resident(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> io
         Ok(cached) => Ok(cached >= pages),
         Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {
             calls.mmap += 1;
-            calls.mincore += 1;
             let length = usize::try_from(range.end - first).map_err(|_| Errno::OVERFLOW)?;
             let mapping = Mapping::of(file, first, length)?;
+            calls.madvise += 1;
+            calls.mincore += 1;
             Ok(mapping.resident_pages()? as u64 >= pages)
         }
         Err(errno) => Err(errno),

@@ -34,6 +34,7 @@ impl Cow {
         let (mapping, part) = self.window.over(offset, piece.len, drop, |start, length| {
             report.calls.mmap += 1;
             let mut mapping = PrivateMapping::of(from, start, length)?;
+            report.calls.madvise += 1;
             edit(&mut mapping, piece.edits, start, length, report)?;
             Ok(mapping)
         })?;

@@ -57,7 +57,9 @@ impl Zerocopy {
         let keep = |mapping| custody.push_back((mapping, sends));
         let (mapping, part) = self.window.over(offset, piece.len, keep, |start, length| {
             report.calls.mmap += 1;
-            Mapping::of(from, start, length)
+            let mapping = Mapping::of(from, start, length)?;
+            report.calls.madvise += 1;
+            Ok(mapping)
         })?;
         let plain = SendFlags::empty();
         let flags = if piece.len.min(there) < WORTH_IT { plain } else { MSG_ZEROCOPY };
