@@ -44,12 +44,19 @@ impl Chance {
     }
 }
 
-/// Bytes of which no part looks like another.
+/// Bytes of which no part looks like another: a block whose length is a prime, over and over, in
+/// which many places say which repetition it is.
 pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
     static ALL: OnceLock<Vec<u8>> = OnceLock::new();
     let all = ALL.get_or_init(|| {
         let mut chance = Chance::of(7);
-        (0..1 << 20).flat_map(|_| chance.next().to_ne_bytes()).collect()
+        let mut block: Vec<_> = (0..8192).flat_map(|_| chance.next().to_ne_bytes()).collect();
+        block.truncate(65_521);
+        let mut all = block.repeat(128);
+        for place in (0..all.len() - 4).step_by(509) {
+            all[place..place + 4].copy_from_slice(&(place as u32).to_ne_bytes());
+        }
+        all
     });
     let start = (seed as usize).wrapping_mul(40_503) % (2 << 20);
     all[start..start + len].to_vec()

@@ -24,7 +24,7 @@ const SIZES: [usize; 12] = [
 
 /// Runs a plan and asserts all there is to assert of one that nobody disturbs.
 fn assert_exact(plan: Plan, what: &str) {
-    let (case, limited) = (plan.case, plan.limited && !plan.case.from_file());
+    let (case, limited) = (plan.case, plan.limited && !plan.case.of_file());
     let content = plan.content.clone();
     let outcome = plan.stage().run(&mut Chance::of(1));
     assert_eq!(outcome.end.unwrap(), Progress::Done, "{what}: {:?}", outcome.report);

@@ -18,8 +18,7 @@ impl Running {
     fn begin(chance: &mut Chance) -> Self {
         let all: Vec<_> =
             Case::all().into_iter().filter(|case| !case.blocking || case.to_file()).collect();
-        let all: Vec<_> =
-            all.into_iter().filter(|case| !case.blocking || case.from_file()).collect();
+        let all: Vec<_> = all.into_iter().filter(|case| !case.blocking || case.of_file()).collect();
         let case = chance.one_of(&all);
         let content = pattern(chance.amount(200_000), chance.next() >> 20);
         let settings = Settings {
@@ -59,7 +58,7 @@ fn transfers_that_take_turns_on_a_thread_never_mix_their_bytes() {
             Progress::Moved(_) => {}
             Progress::Done => running.swap_remove(turn).finish(&mut chance),
             Progress::NeedsReadable => stage.feed(&mut chance),
-            Progress::NeedsWritable if chance.next() % 8 > 0 => stage.drain(&mut chance),
+            Progress::NeedsWritable if !chance.next().is_multiple_of(8) => stage.drain(&mut chance),
             Progress::NeedsRelease => stage.drain(&mut chance),
             // It is given up, with whatever is in its pipe.
             Progress::NeedsWritable => drop(running.swap_remove(turn)),

@@ -14,7 +14,7 @@ fn to_socket() -> impl Iterator<Item = Case> {
 }
 
 fn from_socket() -> impl Iterator<Item = Case> {
-    Case::all().into_iter().filter(|case| !case.from_file() && !case.blocking)
+    Case::all().into_iter().filter(|case| !case.of_file() && !case.blocking)
 }
 
 #[test]

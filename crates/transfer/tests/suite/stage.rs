@@ -65,7 +65,7 @@ impl Plan {
     pub fn stage(self) -> Stage {
         let source = Arc::new(tempfile::tempfile_in(self.files).unwrap());
         let sink = Arc::new(tempfile::tempfile_in(self.files).unwrap());
-        if self.case.from_file() {
+        if self.case.of_file() {
             source.write_all_at(&self.content, self.source_at).unwrap();
         }
         self.between(source, sink)
@@ -85,7 +85,7 @@ impl Plan {
             sink_at: self.sink_at,
             blocking: self.case.blocking,
         };
-        if !self.case.from_file() {
+        if !self.case.of_file() {
             let (from, peer) = self.sockets();
             let mut bytes = self.content.clone();
             if self.limited {
@@ -358,8 +358,8 @@ impl Stage {
             if feeds && ready[1] {
                 self.feeder.as_mut().unwrap().feed(chance);
             }
-            if self.drainer.is_some() && ready[ready.len() - 1] {
-                self.drainer.as_mut().unwrap().drain(chance);
+            if let Some(drainer) = self.drainer.as_mut().filter(|_| ready[ready.len() - 1]) {
+                drainer.drain(chance);
             }
         }
     }
