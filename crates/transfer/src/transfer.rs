@@ -215,8 +215,9 @@ impl Transfer {
                 Err(stop) => return Ok(waiting(stop)),
             }
         }
-        self.let_go_behind(ends, true)?;
+        // First its mapping: the kernel keeps pages that somebody has mapped.
         self.engine = None;
+        self.let_go_behind(ends, true)?;
         self.done = true;
         Ok(Progress::Done)
     }
