@@ -6,17 +6,22 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     unreachable_pub,
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod cache;
 mod case;
 mod chance;
 mod changing;
 mod exact;
 mod ladder;
+mod netns;
 mod pools;
+mod refusals;
 mod rude;
 mod stage;
 mod trace;
 mod tracer;
+mod zerocopy;

@@ -73,18 +73,7 @@ impl Plan {
 
     /// With these files, where files are its ends.
     pub fn between(self, source: Arc<File>, sink: Arc<File>) -> Stage {
-        let moving = self.moving(Arc::clone(&source), Arc::clone(&sink));
-        let mut stage = Stage {
-            moving,
-            from: None,
-            to: None,
-            feeder: None,
-            drainer: None,
-            source,
-            sink,
-            sink_at: self.sink_at,
-            blocking: self.case.blocking,
-        };
+        let mut stage = self.alone(source, sink);
         if !self.case.of_file() {
             let (from, peer) = self.sockets();
             let mut bytes = self.content.clone();
@@ -100,6 +89,21 @@ impl Plan {
             stage.drainer = Some(Drainer { peer, drained: Vec::new() });
         }
         stage
+    }
+
+    /// Without peers of its own.
+    pub fn alone(&self, source: Arc<File>, sink: Arc<File>) -> Stage {
+        Stage {
+            moving: self.moving(Arc::clone(&source), Arc::clone(&sink)),
+            from: None,
+            to: None,
+            feeder: None,
+            drainer: None,
+            source,
+            sink,
+            sink_at: self.sink_at,
+            blocking: self.case.blocking,
+        }
     }
 
     fn moving(&self, source: Arc<File>, sink: Arc<File>) -> Moving {
@@ -306,6 +310,11 @@ impl Stage {
             self.drainer = Some(drainer.join().unwrap());
         }
         self.outcome(end, behind, chance)
+    }
+
+    /// Does for the transfer what would wait for a disk.
+    pub fn warm(&self) -> io::Result<()> {
+        self.moving.warm()
     }
 
     /// The peer sends some.

@@ -9,14 +9,13 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::{env, io, thread};
 
 use crate::case::{Case, Transport};
 use crate::chance::{Chance, pattern};
-use crate::stage::{DISK, Moving, Plan, Stage};
+use crate::stage::{DISK, Plan, Stage};
 
 /// What each transfer of the child moves, in chunks of [`CHUNK`].
 pub const LEN: usize = 300_000;
@@ -44,10 +43,6 @@ pub struct Traced {
 }
 
 impl Traced {
-    pub fn count(&self, name: &str) -> u64 {
-        self.trace.iter().filter(|call| name_of(call) == name).count() as u64
-    }
-
     /// Where the first call that was made to fail stands.
     pub fn injected(&self) -> Option<usize> {
         self.trace.iter().position(|call| call.contains("(INJECTED)"))
@@ -258,9 +253,7 @@ fn nudged(stage: &mut Stage, chance: &mut Chance) -> io::Result<Progress> {
     loop {
         match stage.step()? {
             Progress::Moved(_) | Progress::NeedsReadable | Progress::NeedsWritable => {}
-            Progress::NeedsRelease => {
-                return stage.drive(chance);
-            }
+            Progress::NeedsRelease => return stage.drive(chance),
             end => return Ok(end),
         }
     }
