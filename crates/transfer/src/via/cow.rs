@@ -53,9 +53,10 @@ fn edit(
 ) -> io::Result<()> {
     let first = edits.partition_point(|edit| edit.offset + edit.bytes.len() as u64 <= start);
     let mut counted = None;
-    for edit in &edits[first..] {
+    let end = start + length as u64;
+    for edit in edits[first..].iter().take_while(|edit| edit.offset < end) {
         let Some((at, bytes)) = edit.within(start, length) else {
-            break;
+            continue; // an edit without bytes
         };
         mapping.edit(at, bytes)?;
         report.calls.pipe2 += 1;
