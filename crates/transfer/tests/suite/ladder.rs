@@ -6,7 +6,8 @@ use karez_transfer::{CachePolicy, Direction, Via};
 use rustix::io::Errno;
 
 use crate::case::{Case, Transport, calls_of};
-use crate::tracer::{LEN, SPARED, Traced, trace};
+use crate::stage::DISK;
+use crate::tracer::{LEN, SPARED, Traced, trace, trace_of};
 
 /// Not this way, but perhaps another.
 const REFUSALS: [(&str, Errno); 6] = [
@@ -192,6 +193,36 @@ fn eintr_and_eagain_change_nothing() {
                     assert!(traced.errors.is_empty() && traced.fallbacks.is_empty(), "{traced:#?}");
                     assert_eq!(traced.ran, traced.case.via, "{traced:#?}");
                 }
+            }
+        }
+    }
+}
+
+/// What can be mapped only in part, or for want of memory not at all.
+#[test]
+fn mapping_refused() {
+    let named = tempfile::NamedTempFile::new_in(DISK).unwrap();
+    let path = named.path();
+    let maps = [Via::Mmap, Via::Cow, Via::Zerocopy];
+    let maps = |case: &Case| {
+        let tcp = case.transport == Transport::Tcp;
+        case.blocking && tcp && maps.contains(&case.via)
+    };
+    let cases: Vec<_> = Case::all().into_iter().filter(maps).collect();
+    let refusals = REFUSALS.into_iter().chain([("ENODEV", Errno::NODEV)]);
+    for (name, errno) in refusals.chain([("ENOMEM", Errno::NOMEM), ("EIO", Errno::IO)]) {
+        let inject = format!("inject=mmap:error={name}:when=1");
+        let flags = ["-e", "trace=mmap", "-P", path.to_str().unwrap(), "-e", &inject];
+        let all = trace_of(Some(path), &cases, CachePolicy::Keep, &flags);
+        for traced in all.unwrap_or_default() {
+            let case = traced.case;
+            assert!(traced.exact && traced.bytes == LEN as u64, "{name}: {traced:#?}");
+            if [Errno::NOMEM, Errno::IO].contains(&errno) {
+                assert_eq!(traced.errors, [(errno, 0)], "{traced:#?}");
+                assert_eq!((traced.ran, traced.fallbacks.len()), (case.via, 0), "{traced:#?}");
+            } else {
+                assert_eq!(traced.fallbacks, [(case.via, errno, 0)], "{traced:#?}");
+                assert_eq!(Some(traced.ran), rung_below(case), "{traced:#?}");
             }
         }
     }

@@ -15,6 +15,7 @@ mod cache;
 mod case;
 mod chance;
 mod changing;
+mod edits;
 mod exact;
 mod ladder;
 mod netns;

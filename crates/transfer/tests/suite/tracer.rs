@@ -3,12 +3,13 @@
 //! The child runs each transfer in a thread of its own, for strace counts `when=` by thread, and
 //! marks where it begins and ends by a call of no other use.
 
-use karez_transfer::{CachePolicy, Direction, Progress, Report, Via};
+use karez_transfer::{CachePolicy, Direction, Edit, Progress, Report, Via};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::{env, io, thread};
@@ -73,6 +74,16 @@ fn returned(call: &str) -> u64 {
 
 /// Runs `cases` under strace with these flags; `None`, and why, where it is missing or may not.
 pub fn trace(cases: &[Case], cache: CachePolicy, flags: &[&str]) -> Option<Vec<Traced>> {
+    trace_of(None, cases, cache, flags)
+}
+
+/// The same, where the source is a file that has a name, which `-P` wants.
+pub fn trace_of(
+    source: Option<&Path>,
+    cases: &[Case],
+    cache: CachePolicy,
+    flags: &[&str],
+) -> Option<Vec<Traced>> {
     let mut probe = Command::new("strace");
     probe.args(["-f", "-o", "/dev/null", "true"]).stderr(Stdio::null());
     if !probe.status().is_ok_and(|status| status.success()) {
@@ -87,6 +98,7 @@ pub fn trace(cases: &[Case], cache: CachePolicy, flags: &[&str]) -> Option<Vec<T
     strace.arg(env::current_exe().unwrap());
     strace.args(["--exact", "tracer::child", "--ignored", "--nocapture", "--test-threads=1"]);
     strace.env("KAREZ_CASES", wanted.join(";")).env("KAREZ_CACHE", cache.name());
+    strace.envs(source.map(|path| ("KAREZ_SOURCE", path)));
     let out = strace.output().unwrap();
     let said = String::from_utf8(out.stdout).unwrap();
     let text = fs::read_to_string(&output).unwrap_or_default();
@@ -188,6 +200,16 @@ fn run(case: Case) {
     let mut plan = Plan::new(case, content.clone());
     plan.settings.chunk = Some(CHUNK);
     plan.settings.cache = env::var("KAREZ_CACHE").unwrap().parse().unwrap();
+    let mut expected = content.clone();
+    if case.via == Via::Cow {
+        let edits = [(10, 5), (70_000, 9000), (290_000, 1)];
+        for (offset, length) in edits {
+            expected[offset..offset + length].fill(b'#');
+        }
+        let edit =
+            |(offset, length)| Edit { offset: offset as u64, bytes: vec![b'#'; length].into() };
+        plan.edits = Some(edits.map(edit).into());
+    }
     let (sink, source) = (tempfile::tempfile_in(DISK).unwrap(), source(&content));
     spare(&source);
     let mut errors = String::new();
@@ -205,7 +227,7 @@ fn run(case: Case) {
         Err(error) => format!("{:?}", error.kind()),
     };
     let Report { ran, bytes, fallbacks, calls, .. } = &outcome.report;
-    let exact = outcome.received == content;
+    let exact = outcome.received == expected;
     let fall =
         |f: &karez_transfer::Fallback| format!("{}:{}:{}", f.from, f.errno.raw_os_error(), f.after);
     let fallbacks: Vec<_> = fallbacks.iter().map(fall).collect();
