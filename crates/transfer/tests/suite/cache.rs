@@ -1,7 +1,7 @@
 //! What becomes of the page cache, as cachestat(2) sees it, and who waits for the disk.
 
 use karez_sys::cached_pages;
-use karez_transfer::{CachePolicy, Cold, Progress, Settings, Via};
+use karez_transfer::{CachePolicy, Cold, Direction, Progress, Settings, Via};
 use rustix::fs::{Advice, fadvise, fdatasync};
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -184,6 +184,25 @@ fn a_cold_file_asks_for_a_worker_and_a_warm_one_never() {
         // One waits for the disk in any case, and one need not read.
         if ![Via::Direct, Via::Reflink].contains(&case.via) {
             assert!(asked(case, true) > 0, "{case}");
+        }
+    }
+}
+
+/// What is small is copied if it is in memory; if not, its pages are sent.
+#[test]
+fn auto_sends_the_pages_of_a_cold_file() {
+    if !has_a_disk() {
+        return;
+    }
+    let content = pattern(100_000, 43);
+    let auto = |case: &Case| case.via == Via::Auto && case.direction == Direction::FileToSocket;
+    for case in Case::all().into_iter().filter(auto) {
+        for (cold, ran) in [(false, Via::Copy), (true, Via::Sendfile)] {
+            let stage = Plan::new(case, content.clone()).stage();
+            assert!(!cold || evict(&stage.source), "{case}");
+            let outcome = stage.run(&mut Chance::of(1));
+            assert!(outcome.received == content, "{case}");
+            assert_eq!((outcome.report.ran, outcome.report.fallbacks.len()), (ran, 0), "{case}");
         }
     }
 }
