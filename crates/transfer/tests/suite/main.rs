@@ -19,6 +19,7 @@ mod edits;
 mod exact;
 mod ladder;
 mod netns;
+mod peers;
 mod pools;
 mod refusals;
 mod rude;

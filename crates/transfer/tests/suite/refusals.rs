@@ -4,7 +4,7 @@
 use karez_transfer::{Edit, Fallback, Progress, Via};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
@@ -210,6 +210,5 @@ fn poor() {
         let fallbacks = &outcome.report.fallbacks;
         assert_eq!(fallbacks[..], [refused(case.via, Errno::MFILE)], "{case}");
         assert_eq!(outcome.report.ran, Via::Copy, "{case}");
-        assert!(fs::read_dir("/proc/self/fd").is_ok());
     }
 }

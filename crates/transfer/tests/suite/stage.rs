@@ -8,7 +8,7 @@ use karez_transfer::{
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, ioctl_fionbio};
-use rustix::net::{Shutdown, shutdown, sockopt};
+use rustix::net::sockopt;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -18,6 +18,7 @@ use std::thread;
 
 use crate::case::{Case, Transport};
 use crate::chance::Chance;
+use crate::peers::{Drainer, Feeder};
 
 /// What stands behind the content where only a part of a stream is asked for.
 pub const BEHIND: &[u8] = b"the next request";
@@ -81,12 +82,12 @@ impl Plan {
                 bytes.extend_from_slice(BEHIND);
             }
             stage.from = Some(from);
-            stage.feeder = Some(Feeder { peer, bytes, fed: 0, ended: false });
+            stage.feeder = Some(Feeder::new(peer, bytes));
         }
         if !self.case.to_file() {
             let (to, peer) = self.sockets();
             stage.to = Some(to);
-            stage.drainer = Some(Drainer { peer, drained: Vec::new() });
+            stage.drainer = Some(Drainer::new(peer));
         }
         stage
     }
@@ -184,56 +185,6 @@ impl Moving {
             Self::FileToSocket(moving) => moving.cold_part().warm(),
             Self::FileToFile(moving) => moving.cold_part().warm(),
             other => panic!("{other:?} reads no disk"),
-        }
-    }
-}
-
-/// Sends what a transfer is to receive.
-pub struct Feeder {
-    pub peer: OwnedFd,
-    bytes: Vec<u8>,
-    fed: usize,
-    ended: bool,
-}
-
-impl Feeder {
-    /// Some bytes; whether there are more. Behind the last comes the end of the stream.
-    fn feed(&mut self, chance: &mut Chance) -> bool {
-        let left = &self.bytes[self.fed..];
-        if !left.is_empty() {
-            match rustix::io::write(&self.peer, &left[..chance.amount(left.len())]) {
-                Ok(count) => self.fed += count,
-                Err(Errno::AGAIN) => {}
-                // The transfer's side is gone.
-                Err(_) => return false,
-            }
-        }
-        if self.fed == self.bytes.len() {
-            self.ended = true;
-            let _gone = shutdown(&self.peer, Shutdown::Write);
-        }
-        !self.ended
-    }
-}
-
-/// Receives what a transfer sends.
-pub struct Drainer {
-    pub peer: OwnedFd,
-    drained: Vec<u8>,
-}
-
-impl Drainer {
-    /// Some bytes; whether there may be more.
-    fn drain(&mut self, chance: &mut Chance) -> bool {
-        let mut part = vec![0; chance.amount(1 << 18)];
-        match rustix::io::read(&self.peer, &mut part) {
-            Ok(0) => false,
-            Ok(count) => {
-                self.drained.extend_from_slice(&part[..count]);
-                true
-            }
-            Err(Errno::AGAIN) => true,
-            Err(errno) => panic!("the drainer: {errno}"),
         }
     }
 }
