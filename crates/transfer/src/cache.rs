@@ -5,7 +5,7 @@
 //! What it does badly: a page that a socket still refers to is not let go, so that of a file on its
 //! way to a slow reader the last megabytes stay.
 
-use karez_sys::write_out;
+use karez_sys::{page_size, write_out};
 use rustix::fs::{Advice, fadvise};
 use rustix::io;
 use std::num::NonZeroU64;
@@ -31,7 +31,8 @@ pub(crate) fn will_be_read_in_order(from: End<'_>, len: u64, calls: &mut Calls) 
 #[derive(Debug, Default)]
 pub(crate) struct Behind {
     read: Option<u64>,
-    written: Option<u64>,
+    /// What is on its way to the disk.
+    written: Option<Range<u64>>,
 }
 
 impl Behind {
@@ -55,14 +56,14 @@ impl Behind {
             }
         }
         if let Some(at) = to.at {
-            let done = self.written.get_or_insert(at - moved);
-            if at - *done >= PIECE || end {
-                let before = done.saturating_sub(PIECE).max(at - moved)..*done;
-                calls.sync_file_range += 2;
-                write_out(to.fd, *done..at, end)?;
-                write_out(to.fd, before.clone(), true)?;
-                drop_pages(to.fd, before.start..if end { at } else { before.end }, calls);
-                *done = at;
+            let last = self.written.get_or_insert(at - moved..at - moved);
+            if at - last.end >= PIECE || end {
+                let new = last.end..at;
+                calls.sync_file_range += u64::from(!new.is_empty()) + u64::from(!last.is_empty());
+                write_out(to.fd, new.clone(), end)?;
+                write_out(to.fd, last.clone(), true)?;
+                drop_pages(to.fd, last.start..if end { at } else { last.end }, calls);
+                *last = new;
             }
         }
         Ok(())
@@ -70,10 +71,12 @@ impl Behind {
 }
 
 fn drop_pages(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) {
+    // A page that is only in part within is kept; the one at the start is that of the last time.
+    let start = range.start - range.start % page_size() as u64;
     // A length of 0 would mean the rest of the file.
-    if let Some(length) = NonZeroU64::new(range.end - range.start) {
+    if let (false, Some(length)) = (range.is_empty(), NonZeroU64::new(range.end - start)) {
         calls.fadvise64 += 1;
         // Advice that is not taken costs memory that others may still reclaim.
-        let _refused = fadvise(file, range.start, Some(length), Advice::DontNeed);
+        let _refused = fadvise(file, start, Some(length), Advice::DontNeed);
     }
 }

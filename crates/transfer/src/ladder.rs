@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::course::Ends;
 use crate::direction::Direction;
+use crate::report::Calls;
 use crate::via::Via;
 
 /// Whether this error says that the file system, the socket or the kernel does not offer the via,
@@ -60,27 +61,36 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn of(direction: Direction, via: Via, ends: Ends<'_>) -> Self {
+    fn of(direction: Direction, via: Via, ends: Ends<'_>, calls: &mut Calls) -> Self {
         let (from_file, to_file) = match direction {
             Direction::FileToSocket => (true, false),
             Direction::SocketToFile => (false, true),
             Direction::SocketToSocket => (false, false),
             Direction::FileToFile => (true, true),
         };
-        let device = |is_file: bool, fd| match fstat(fd) {
-            Ok(stat) if is_file => stat.st_dev,
-            _ => 0,
+        let mut device = |is_file: bool, fd| {
+            if !is_file {
+                return 0;
+            }
+            calls.fstat += 1;
+            fstat(fd).map_or(0, |stat| stat.st_dev)
         };
         Self { direction, via, from: device(from_file, ends.from), to: device(to_file, ends.to) }
     }
 }
 
 /// Remembers a refusal that would come again.
-pub(crate) fn remember(direction: Direction, via: Via, ends: Ends<'_>, errno: Errno) {
+pub(crate) fn remember(
+    direction: Direction,
+    via: Via,
+    ends: Ends<'_>,
+    errno: Errno,
+    calls: &mut Calls,
+) {
     if !says_never(errno) {
         return;
     }
-    let refusal = Refusal::of(direction, via, ends);
+    let refusal = Refusal::of(direction, via, ends, calls);
     let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
     if refused.len() < KEPT && !refused.contains(&refusal) {
         refused.push(refusal);
@@ -89,10 +99,15 @@ pub(crate) fn remember(direction: Direction, via: Via, ends: Ends<'_>, errno: Er
 }
 
 /// Whether `via` was refused between such ends before.
-pub(crate) fn was_refused(direction: Direction, via: Via, ends: Ends<'_>) -> bool {
+pub(crate) fn was_refused(
+    direction: Direction,
+    via: Via,
+    ends: Ends<'_>,
+    calls: &mut Calls,
+) -> bool {
     if !ANY.load(Ordering::Relaxed) {
         return false;
     }
-    let refusal = Refusal::of(direction, via, ends);
+    let refusal = Refusal::of(direction, via, ends, calls);
     REFUSED.lock().unwrap_or_else(PoisonError::into_inner).contains(&refusal)
 }

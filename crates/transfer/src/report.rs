@@ -170,6 +170,7 @@ calls! {
     ioctl: "`ioctl(2)` with `FICLONERANGE`",
     lseek: "`lseek(2)`",
     mmap: "`mmap(2)`",
+    madvise: "`madvise(2)`, for reading a mapping in order",
     open: "`openat(2)` with `O_DIRECT`",
     statx: "`statx(2)`, for the alignment",
     fstat: "`fstat(2)`, for the size",

@@ -115,6 +115,7 @@ fn cached(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> io::Res
         told => return told,
     }
     calls.mmap += 1;
+    calls.madvise += 1;
     calls.mincore += 1;
     let length = usize::try_from(range.end - range.start).map_err(|_| Errno::OVERFLOW)?;
     Ok(Mapping::of(file, range.start, length)?.resident_pages()? as u64)

@@ -102,7 +102,10 @@ impl Transfer {
         let (direction, asked) = (self.course.direction, self.report.asked);
         let cache = self.course.settings.cache;
         let via = match (asked, cache) {
-            (Via::Auto, _) => auto::choose(direction, self.course.piece(ends, 0, false), cache),
+            (Via::Auto, _) => {
+                let piece = self.course.piece(ends, 0, false);
+                auto::choose(direction, piece, cache, &mut self.report.calls)
+            }
             (Via::Copy, CachePolicy::Direct) if direction.has(Via::Direct) => Via::Direct,
             _ => asked,
         };
@@ -162,8 +165,9 @@ impl Transfer {
             return Ok(());
         }
         let refused = ladder::refuses_via(errno) && from != Via::Copy;
-        let rung = refused.then(|| auto::next_rung(direction, from, ends)).ok_or(errno)?;
-        ladder::remember(direction, from, ends, errno);
+        let calls = &mut self.report.calls;
+        let rung = refused.then(|| auto::next_rung(direction, from, ends, calls)).ok_or(errno)?;
+        ladder::remember(direction, from, ends, errno, &mut self.report.calls);
         let after = self.report.bytes;
         // What was taken from a stream cannot be taken again.
         let held = match self.engine.take() {
@@ -225,8 +229,9 @@ impl Transfer {
                 Err(stop) => return Ok(waiting(stop)),
             }
         }
-        self.let_go_behind(ends, true)?;
+        // First their mappings: the kernel keeps pages that somebody has mapped.
         (self.engine, self.retired) = (None, None);
+        self.let_go_behind(ends, true)?;
         self.done = true;
         Ok(Progress::Done)
     }

@@ -8,6 +8,7 @@
 use crate::course::Ends;
 use crate::direction::Direction;
 use crate::ladder::was_refused;
+use crate::report::Calls;
 use crate::settings::CachePolicy;
 use crate::step::Piece;
 use crate::via::Via;
@@ -18,7 +19,12 @@ use crate::via::Via;
 const COPY_UP_TO: u64 = 160 << 10;
 
 /// What to do, in order of preference.
-pub(crate) fn choose(direction: Direction, piece: Piece<'_>, cache: CachePolicy) -> Via {
+pub(crate) fn choose(
+    direction: Direction,
+    piece: Piece<'_>,
+    cache: CachePolicy,
+    calls: &mut Calls,
+) -> Via {
     let preferred: &[Via] = match direction {
         _ if !piece.edits.is_empty() => &[Via::Cow],
         _ if cache == CachePolicy::Uncached => &[Via::Copy],
@@ -33,16 +39,16 @@ pub(crate) fn choose(direction: Direction, piece: Piece<'_>, cache: CachePolicy)
         Direction::SocketToFile | Direction::SocketToSocket => &[Via::Splice],
     };
     let ends = Ends { from: piece.from.fd, to: piece.to.fd };
-    let allowed = |via: &&Via| !was_refused(direction, **via, ends);
+    let allowed = |via: &&Via| !was_refused(direction, **via, ends, calls);
     preferred.iter().find(allowed).copied().unwrap_or(Via::Copy)
 }
 
 /// Where `via` is refused: the next rung that was not refused before.
-pub(crate) fn next_rung(direction: Direction, via: Via, ends: Ends<'_>) -> Via {
+pub(crate) fn next_rung(direction: Direction, via: Via, ends: Ends<'_>, calls: &mut Calls) -> Via {
     let mut rung = via;
     while let Some(next) = rung.fallback() {
         rung = next;
-        if direction.has(rung) && !was_refused(direction, rung, ends) {
+        if direction.has(rung) && !was_refused(direction, rung, ends, calls) {
             break;
         }
     }

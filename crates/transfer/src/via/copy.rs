@@ -103,9 +103,10 @@ fn receive(piece: Piece<'_>, report: &mut Report) -> Result<(Vec<u8>, Range<usiz
 /// Makes the edits in `bytes`, which stand at `offset` in the file.
 fn apply(edits: &[Edit], offset: u64, bytes: &mut [u8]) {
     let first = edits.partition_point(|edit| edit.offset + edit.bytes.len() as u64 <= offset);
-    for edit in &edits[first..] {
+    let end = offset + bytes.len() as u64;
+    for edit in edits[first..].iter().take_while(|edit| edit.offset < end) {
         let Some((at, new)) = edit.within(offset, bytes.len()) else {
-            return;
+            continue; // an edit without bytes
         };
         bytes[at..at + new.len()].copy_from_slice(new);
     }

@@ -26,9 +26,10 @@ pub(crate) fn step(piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
     let (source, sink) = (piece.from.fd, piece.to.fd);
     let count = piece.count();
     let moved = rustix::fs::copy_file_range(source, Some(&mut from), sink, Some(&mut to), count)?;
-    // Nothing, of a file that may have something: let a way that reads it find out.
+    // Nothing, of a file that may have something: let a way that reads it find out. It is this
+    // file's matter and not its file system's, so the errno is not one that is remembered.
     if moved == 0 && report.bytes == 0 {
-        return Err(Errno::OPNOTSUPP.into());
+        return Err(Errno::INVAL.into());
     }
     Ok(moved as u64)
 }

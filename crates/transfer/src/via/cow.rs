@@ -34,6 +34,7 @@ impl Cow {
         let (mapping, part) = self.window.over(offset, piece.len, drop, |start, length| {
             report.calls.mmap += 1;
             let mut mapping = PrivateMapping::of(from, start, length)?;
+            report.calls.madvise += 1;
             edit(&mut mapping, piece.edits, start, length, report)?;
             Ok(mapping)
         })?;
@@ -52,9 +53,10 @@ fn edit(
 ) -> io::Result<()> {
     let first = edits.partition_point(|edit| edit.offset + edit.bytes.len() as u64 <= start);
     let mut counted = None;
-    for edit in &edits[first..] {
+    let end = start + length as u64;
+    for edit in edits[first..].iter().take_while(|edit| edit.offset < end) {
         let Some((at, bytes)) = edit.within(start, length) else {
-            break;
+            continue; // an edit without bytes
         };
         mapping.edit(at, bytes)?;
         report.calls.pipe2 += 1;

@@ -36,7 +36,9 @@ impl Mmap {
         }
         let (mapping, part) = self.window.over(offset, piece.len, drop, |start, length| {
             report.calls.mmap += 1;
-            Mapping::of(from, start, length)
+            let mapping = Mapping::of(from, start, length)?;
+            report.calls.madvise += 1;
+            Ok(mapping)
         })?;
         deliver(mapping, part, there, piece, SendFlags::empty(), &mut report.calls)
     }

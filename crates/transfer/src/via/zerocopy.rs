@@ -57,24 +57,30 @@ impl Zerocopy {
         let keep = |mapping| custody.push_back((mapping, sends));
         let (mapping, part) = self.window.over(offset, piece.len, keep, |start, length| {
             report.calls.mmap += 1;
-            Mapping::of(from, start, length)
+            let mapping = Mapping::of(from, start, length)?;
+            report.calls.madvise += 1;
+            Ok(mapping)
         })?;
         let plain = SendFlags::empty();
-        if piece.len.min(there) < WORTH_IT {
-            return deliver(mapping, part, there, piece, plain, &mut report.calls);
-        }
-        match deliver(mapping, part.clone(), there, piece, MSG_ZEROCOPY, &mut report.calls) {
+        let flags = if piece.len.min(there) < WORTH_IT { plain } else { MSG_ZEROCOPY };
+        match deliver(mapping, part.clone(), there, piece, flags, &mut report.calls) {
             // No room to pin or to notify (net.core.optmem_max): what is out must come back first,
             // and if that is nothing, a copy goes.
-            Err(Stop::Refused(Errno::NOBUFS)) => {
+            Err(Stop::Refused(Errno::NOBUFS)) if flags == MSG_ZEROCOPY => {
                 read_notifications(&mut self.custody, piece.to.fd, report)?;
                 if outstanding(&report.zerocopy) > 0 {
                     return Err(Stop::Release);
                 }
                 deliver(mapping, part, there, piece, plain, &mut report.calls)
             }
+            // Notifications that nobody reads wake every poller at once, whatever it waits for.
+            Err(Stop::Writable) => {
+                read_notifications(&mut self.custody, piece.to.fd, report)?;
+                Err(Stop::Writable)
+            }
             sent => {
-                report.zerocopy.sends += u32::from(sent.is_ok_and(|sent| sent > 0));
+                let lent = flags == MSG_ZEROCOPY && sent.is_ok_and(|sent| sent > 0);
+                report.zerocopy.sends += u32::from(lent);
                 sent
             }
         }

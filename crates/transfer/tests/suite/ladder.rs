@@ -1,0 +1,229 @@
+//! Every rung of the ladder, forced by making a call fail: before the first byte, behind it, and
+//! between the two halves of a splice. What is refused goes down a rung, what is wrong is an error
+//! with the offset reached, and no byte is lost either way.
+
+use karez_transfer::{CachePolicy, Direction, Via};
+use rustix::io::Errno;
+
+use crate::case::{Case, Transport, calls_of};
+use crate::stage::DISK;
+use crate::tracer::{LEN, SPARED, Traced, trace, trace_of};
+
+/// Not this way, but perhaps another.
+const REFUSALS: [(&str, Errno); 6] = [
+    ("EINVAL", Errno::INVAL),
+    ("EXDEV", Errno::XDEV),
+    ("EOPNOTSUPP", Errno::OPNOTSUPP),
+    ("ENOSYS", Errno::NOSYS),
+    ("EPERM", Errno::PERM),
+    ("ESPIPE", Errno::SPIPE),
+];
+
+/// No way at all.
+const ERRORS: [(&str, Errno); 5] = [
+    ("ENOSPC", Errno::NOSPC),
+    ("EIO", Errno::IO),
+    ("EFBIG", Errno::FBIG),
+    ("EDQUOT", Errno::DQUOT),
+    ("ENOMEM", Errno::NOMEM),
+];
+
+/// Which call of a thread is made to fail: the first, the next, and one in the midst.
+const PLACES: [usize; 3] = [1, 2, 4];
+
+/// What is traced, lest everything take its time.
+const FILTER: &str = "trace=?access,?faccessat,pipe2,sendto,recvfrom,sendfile,splice,pread64,\
+                      pwrite64,copy_file_range,ioctl,read";
+
+/// Those that move bytes by this call, each over the transport on which it is not refused anyway.
+fn cases_by(call: &str) -> Vec<Case> {
+    let by_it = |case: &Case| {
+        let tcp = case.transport == Transport::Tcp;
+        let transport =
+            case.direction == Direction::FileToFile || tcp == (case.via == Via::Zerocopy);
+        case.blocking && transport && calls_of(case.direction, case.via).0.contains(&call)
+    };
+    Case::all().into_iter().filter(by_it).collect()
+}
+
+/// Runs those cases with the call failing there; what became of those in which it did.
+fn forced(call: &str, errno: &str, place: usize) -> Option<Vec<Traced>> {
+    let place = place + if call == "pread64" { SPARED } else { 0 };
+    let inject = format!("inject={call}:error={errno}:when={place}");
+    let all = trace(&cases_by(call), CachePolicy::Keep, &["-e", FILTER, "-e", &inject])?;
+    Some(all.into_iter().filter(|traced| traced.injected().is_some()).collect())
+}
+
+/// Where `traced` was, when the call failed, and that nothing was lost.
+fn offset(traced: &Traced) -> u64 {
+    assert!(traced.exact && traced.ended == "Done", "{traced:#?}");
+    assert_eq!(traced.bytes, LEN as u64, "{traced:#?}");
+    traced.arrived(traced.injected().unwrap())
+}
+
+/// The next rung that this direction has.
+fn rung_below(case: Case) -> Option<Via> {
+    let mut via = case.via;
+    loop {
+        via = via.fallback()?;
+        if case.direction.has(via) {
+            return Some(via);
+        }
+    }
+}
+
+fn assert_ladder(call: &str) {
+    let mut forced_so_often = 0;
+    for (name, errno) in REFUSALS {
+        for place in PLACES {
+            let Some(all) = forced(call, name, place) else {
+                return;
+            };
+            for traced in &all {
+                assert_refused(traced, errno);
+            }
+            forced_so_often += all.len();
+        }
+    }
+    for (name, errno) in ERRORS {
+        for place in [1, 4] {
+            let Some(all) = forced(call, name, place) else {
+                return;
+            };
+            for traced in &all {
+                let after = offset(traced);
+                assert_eq!(traced.errors, [(errno, after)], "{traced:#?}");
+                assert_eq!(traced.ran, without(traced), "{traced:#?}");
+            }
+            forced_so_often += all.len();
+        }
+    }
+    assert!(forced_so_often >= 20, "{call} was made to fail {forced_so_often} times");
+}
+
+/// The via that runs where nothing is made to fail: file systems differ in what they have.
+fn without(traced: &Traced) -> Via {
+    traced.fallbacks.last().map_or(traced.case.via, |last| last.0.fallback().unwrap())
+}
+
+fn assert_refused(traced: &Traced, errno: Errno) {
+    let (case, after) = (traced.case, offset(traced));
+    let Some(below) = rung_below(case) else {
+        assert_eq!(traced.errors, [(errno, after)], "{traced:#?}");
+        assert_eq!((traced.ran, traced.fallbacks.len()), (case.via, 0), "{traced:#?}");
+        return;
+    };
+    assert!(traced.errors.is_empty(), "{traced:#?}");
+    let call = &traced.trace[traced.injected().unwrap()];
+    let writes_past_the_cache = case.via == Via::Direct && call.starts_with("pwrite64");
+    let cached_will_do = [Errno::INVAL, Errno::OPNOTSUPP].contains(&errno);
+    if writes_past_the_cache && cached_will_do && traced.fallbacks.is_empty() {
+        assert_eq!(traced.ran, Via::Direct);
+        return;
+    }
+    assert_eq!(traced.fallbacks, [(case.via, errno, after)], "{traced:#?}");
+    assert_eq!(traced.ran, below, "{traced:#?}");
+}
+
+#[test]
+fn sendfile_refused() {
+    assert_ladder("sendfile");
+}
+
+#[test]
+fn splice_refused() {
+    assert_ladder("splice");
+}
+
+#[test]
+fn send_refused() {
+    assert_ladder("sendto");
+}
+
+#[test]
+fn receive_refused() {
+    assert_ladder("recvfrom");
+}
+
+#[test]
+fn read_refused() {
+    assert_ladder("pread64");
+}
+
+#[test]
+fn write_refused() {
+    assert_ladder("pwrite64");
+}
+
+#[test]
+fn copy_file_range_refused() {
+    assert_ladder("copy_file_range");
+}
+
+/// A clone is one call for everything, so there is nothing behind it.
+#[test]
+fn clone_refused() {
+    for (name, errno) in REFUSALS.into_iter().chain([("ENOTTY", Errno::NOTTY)]) {
+        for traced in forced("ioctl", name, 1).unwrap_or_default() {
+            assert_refused(&traced, errno);
+        }
+    }
+    for (name, errno) in ERRORS {
+        for traced in forced("ioctl", name, 1).unwrap_or_default() {
+            assert_eq!((traced.errors[0], offset(&traced)), ((errno, 0), 0), "{traced:#?}");
+        }
+    }
+}
+
+/// Whoever is interrupted, or has to wait where it need not, tries again.
+#[test]
+fn eintr_and_eagain_change_nothing() {
+    for call in ["sendfile", "splice", "sendto", "recvfrom", "pread64", "pwrite64"] {
+        for errno in ["EINTR", "EAGAIN"] {
+            if errno == "EAGAIN" && call.ends_with("64") {
+                continue; // a file never says so
+            }
+            for place in [1, 2] {
+                let place = place + if call == "pread64" { SPARED } else { 0 };
+                let inject = format!("inject={call}:error={errno}:when={place}+2");
+                let flags = ["-e", FILTER, "-e", &inject];
+                for traced in trace(&cases_by(call), CachePolicy::Keep, &flags).unwrap_or_default()
+                {
+                    offset(&traced);
+                    assert!(traced.errors.is_empty() && traced.fallbacks.is_empty(), "{traced:#?}");
+                    assert_eq!(traced.ran, traced.case.via, "{traced:#?}");
+                }
+            }
+        }
+    }
+}
+
+/// What can be mapped only in part, or for want of memory not at all.
+#[test]
+fn mapping_refused() {
+    let named = tempfile::NamedTempFile::new_in(DISK).unwrap();
+    let path = named.path();
+    let maps = [Via::Mmap, Via::Cow, Via::Zerocopy];
+    let maps = |case: &Case| {
+        let tcp = case.transport == Transport::Tcp;
+        case.blocking && tcp && maps.contains(&case.via)
+    };
+    let cases: Vec<_> = Case::all().into_iter().filter(maps).collect();
+    let refusals = REFUSALS.into_iter().chain([("ENODEV", Errno::NODEV)]);
+    for (name, errno) in refusals.chain([("ENOMEM", Errno::NOMEM), ("EIO", Errno::IO)]) {
+        let inject = format!("inject=mmap:error={name}:when=1");
+        let flags = ["-e", "trace=mmap", "-P", path.to_str().unwrap(), "-e", &inject];
+        let all = trace_of(Some(path), &cases, CachePolicy::Keep, &flags);
+        for traced in all.unwrap_or_default() {
+            let case = traced.case;
+            assert!(traced.exact && traced.bytes == LEN as u64, "{name}: {traced:#?}");
+            if [Errno::NOMEM, Errno::IO].contains(&errno) {
+                assert_eq!(traced.errors, [(errno, 0)], "{traced:#?}");
+                assert_eq!((traced.ran, traced.fallbacks.len()), (case.via, 0), "{traced:#?}");
+            } else {
+                assert_eq!(traced.fallbacks, [(case.via, errno, 0)], "{traced:#?}");
+                assert_eq!(Some(traced.ran), rung_below(case), "{traced:#?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Refusals that nobody makes up: files and file systems that do not offer a via, and a process
+//! that has no descriptor left.
+
+use karez_transfer::{Edit, Fallback, Progress, Via};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::process::Command;
+use std::sync::Arc;
+use std::{env, io::Read as _};
+
+use crate::case::{Case, Transport};
+use crate::chance::{Chance, pattern};
+use crate::stage::{DISK, Outcome, Plan, Stage};
+
+const MEMORY: &str = "/dev/shm";
+
+fn to_files() -> impl Iterator<Item = Case> {
+    Case::all().into_iter().filter(|case| case.of_file() && case.to_file())
+}
+
+fn done(stage: Stage, content: &[u8], what: &str) -> Outcome {
+    let outcome = stage.run(&mut Chance::of(1));
+    assert!(
+        matches!(outcome.end, Ok(Progress::Done)),
+        "{what}: {:?} {:?}",
+        outcome.end,
+        outcome.report
+    );
+    assert!(outcome.received == content, "{what}: {:?}", outcome.report);
+    outcome
+}
+
+fn refused(from: Via, errno: Errno) -> Fallback {
+    Fallback { from, errno, after: 0 }
+}
+
+#[test]
+fn a_file_open_for_appending_is_written_to_by_copy() {
+    let content = pattern(200_000, 31);
+    let cases = Case::all().into_iter().filter(|case| case.to_file() && case.blocking);
+    for case in cases {
+        let source = Arc::new(tempfile::tempfile_in(DISK).unwrap());
+        source.write_all_at(&content, 0).unwrap();
+        let named = tempfile::NamedTempFile::new_in(DISK).unwrap();
+        let sink = File::options().read(true).append(true).open(named.path()).unwrap();
+        let stage = Plan::new(case, content.clone()).between(source, Arc::new(sink));
+        let report = done(stage, &content, &case.to_string()).report;
+        let fallbacks = &report.fallbacks[..];
+        match case.via {
+            Via::Sendfile | Via::Splice => {
+                assert_eq!(fallbacks, [refused(case.via, Errno::INVAL)], "{case}");
+                assert_eq!(report.ran, Via::Copy, "{case}");
+            }
+            Via::CopyRange => {
+                let twice = [refused(case.via, Errno::BADF), refused(Via::Sendfile, Errno::INVAL)];
+                assert_eq!(fallbacks, twice, "{case}");
+                assert_eq!(report.ran, Via::Copy, "{case}");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn across_file_systems_the_kernel_copies_otherwise() {
+    let Ok(sink) = tempfile::tempfile_in(MEMORY) else {
+        println!("skipped: there is no {MEMORY}");
+        return;
+    };
+    let sink = Arc::new(sink);
+    let content = pattern(200_000, 32);
+    let source = Arc::new(tempfile::tempfile_in(DISK).unwrap());
+    source.write_all_at(&content, 0).unwrap();
+    let device = |file: &File| rustix::fs::fstat(file).unwrap().st_dev;
+    if device(&source) == device(&sink) {
+        println!("skipped: {MEMORY} and {DISK} are one file system");
+        return;
+    }
+    let run = |via| {
+        let case = Case::new(karez_transfer::Direction::FileToFile, via, Transport::Unix, true);
+        let stage = Plan::new(case, content.clone()).between(source.clone(), sink.clone());
+        done(stage, &content, via.name()).report
+    };
+    let report = run(Via::CopyRange);
+    assert_eq!(report.fallbacks, [refused(Via::CopyRange, Errno::XDEV)]);
+    assert_eq!(report.ran, Via::Sendfile);
+    // A refusal that would come again is remembered: the ladder has a rung less.
+    let report = run(Via::Reflink);
+    assert_eq!((report.fallbacks.len(), report.ran), (1, Via::Sendfile), "{report:?}");
+    let report = run(Via::Auto);
+    assert_eq!((report.fallbacks.len(), report.ran), (0, Via::Sendfile), "{report:?}");
+}
+
+#[test]
+fn a_clone_is_made_or_refused_once_for_a_file_system() {
+    for files in [DISK, MEMORY] {
+        let Ok(_there) = tempfile::tempfile_in(files) else {
+            println!("skipped: there is no {files}");
+            continue;
+        };
+        let content = pattern(64 << 10, 33);
+        for case in to_files().filter(|case| case.via == Via::Reflink) {
+            let plan = Plan { files, ..Plan::new(case, content.clone()) };
+            let report = done(plan.stage(), &content, files).report;
+            match report.fallbacks.first() {
+                None => assert_eq!((report.ran, report.calls.ioctl), (Via::Reflink, 1)),
+                Some(first) => {
+                    assert!([Errno::OPNOTSUPP, Errno::NOTTY].contains(&first.errno), "{report:?}");
+                    assert_eq!((first.from, first.after), (Via::Reflink, 0));
+                    assert_ne!(report.ran, Via::Reflink);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_via_works_in_memory_too() {
+    let content = pattern(300_001, 34);
+    for case in Case::all().into_iter().filter(|case| case.blocking) {
+        if tempfile::tempfile_in(MEMORY).is_err() {
+            println!("skipped: there is no {MEMORY}");
+            return;
+        }
+        let plan = Plan { files: MEMORY, source_at: 5, ..Plan::new(case, content.clone()) };
+        let report = done(plan.stage(), &content, &case.to_string()).report;
+        if case.via == Via::Direct {
+            println!("O_DIRECT in {MEMORY}: {:?}", report.fallbacks);
+        }
+    }
+}
+
+/// Files that are made as they are read, of which the kernel knows no pages.
+fn of_a_made_up_file(path: &str, vias: &[(Via, Errno)]) {
+    let mut content = Vec::new();
+    if File::open(path).and_then(|mut file| file.read_to_end(&mut content)).is_err() {
+        println!("skipped: there is no {path}");
+        return;
+    }
+    for &(via, errno) in vias {
+        for case in Case::all().into_iter().filter(|case| case.of_file() && case.via == via) {
+            if via == Via::Zerocopy && case.transport == Transport::Unix {
+                continue; // refused for another reason
+            }
+            let source = Arc::new(File::open(path).unwrap());
+            let sink = Arc::new(tempfile::tempfile_in(DISK).unwrap());
+            let stage = Plan::new(case, content.clone()).between(source, sink);
+            let report = done(stage, &content, &format!("{path}, {case}")).report;
+            match report.fallbacks.first() {
+                Some(first) => assert_eq!(*first, refused(via, errno), "{path}, {case}"),
+                None => println!("skipped: this kernel has {via} for {path}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_spliced_is_read() {
+    let refusals = [Via::Sendfile, Via::Splice, Via::Direct].map(|via| (via, Errno::INVAL));
+    of_a_made_up_file("/proc/self/auxv", &refusals);
+}
+
+#[test]
+fn what_cannot_be_mapped_is_read() {
+    let refusals = [Via::Mmap, Via::Cow, Via::Zerocopy].map(|via| (via, Errno::NODEV));
+    of_a_made_up_file("/sys/kernel/mm/transparent_hugepage/enabled", &refusals);
+}
+
+#[test]
+fn without_a_descriptor_left_there_is_another_way() {
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", "refusals::poor", "--ignored", "--nocapture", "--test-threads=1"]);
+    let out = child.env("KAREZ_POOR", "1").output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+}
+
+/// What runs in a process of its own, for the limit is the process's.
+#[test]
+#[ignore = "another test runs it in a process of its own"]
+fn poor() {
+    if env::var("KAREZ_POOR").is_err() {
+        println!("skipped: it is for another test");
+        return;
+    }
+    let content = pattern(300_000, 35);
+    let wanting = [Via::Splice, Via::Cow, Via::Direct];
+    for case in Case::all().into_iter().filter(|case| wanting.contains(&case.via)) {
+        let mut plan = Plan::new(case, content.clone());
+        let mut expected = content.clone();
+        if case.via == Via::Cow {
+            expected[9..14].copy_from_slice(b"edits");
+            plan.edits = Some([Edit { offset: 9, bytes: Arc::from(*b"edits") }].into());
+        }
+        let stage = plan.stage();
+        let limit = getrlimit(Resource::Nofile);
+        let next = File::open("/dev/null").unwrap().as_raw_fd();
+        let none = Rlimit { current: Some(next as u64), ..limit };
+        let outcome = stage.run_with(&mut Chance::of(1), |stage, chance| {
+            setrlimit(Resource::Nofile, none).unwrap();
+            let end = stage.drive(chance);
+            setrlimit(Resource::Nofile, limit).unwrap();
+            end
+        });
+        assert_eq!(outcome.end.unwrap(), Progress::Done, "{case}");
+        assert!(outcome.received == expected, "{case}: {:?}", outcome.report);
+        let fallbacks = &outcome.report.fallbacks;
+        assert_eq!(fallbacks[..], [refused(case.via, Errno::MFILE)], "{case}");
+        assert_eq!(outcome.report.ran, Via::Copy, "{case}");
+    }
+}

@@ -1,0 +1,367 @@
+//! A transfer between its ends, with a feeder and a drainer where an end is a socket, and a driver
+//! that waits for exactly what the transfer asks for.
+
+use karez_transfer::{
+    Direction, Edit, FileToFile, FileToSocket, Progress, Report, Settings, SocketToFile,
+    SocketToSocket,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::sockopt;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::thread;
+
+use crate::case::{Case, Transport};
+use crate::chance::Chance;
+use crate::peers::{Drainer, Feeder};
+
+/// What stands behind the content where only a part of a stream is asked for.
+pub const BEHIND: &[u8] = b"the next request";
+
+/// What is to be moved, and how.
+#[derive(Clone)]
+pub struct Plan {
+    pub case: Case,
+    pub settings: Settings,
+    pub content: Vec<u8>,
+    /// Where the content stands in the source, if that is a file.
+    pub source_at: u64,
+    /// Where it is to stand in the sink.
+    pub sink_at: u64,
+    pub edits: Option<Arc<[Edit]>>,
+    /// Of a stream, so many bytes and not all until its end.
+    pub limited: bool,
+    /// So many bytes are asked of a stream, however long the content is.
+    pub promised: Option<u64>,
+    /// The sizes of the buffers of the sockets.
+    pub buffers: Option<usize>,
+    /// Where files are made.
+    pub files: &'static str,
+}
+
+/// A directory on a disk, most likely: a temporary one may be in memory.
+pub const DISK: &str = env!("CARGO_TARGET_TMPDIR");
+
+impl Plan {
+    pub fn new(case: Case, content: Vec<u8>) -> Self {
+        Self {
+            case,
+            settings: case.via.into(),
+            content,
+            source_at: 0,
+            sink_at: 0,
+            edits: None,
+            limited: false,
+            promised: None,
+            buffers: None,
+            files: DISK,
+        }
+    }
+
+    pub fn stage(self) -> Stage {
+        let source = Arc::new(tempfile::tempfile_in(self.files).unwrap());
+        let sink = Arc::new(tempfile::tempfile_in(self.files).unwrap());
+        if self.case.of_file() {
+            source.write_all_at(&self.content, self.source_at).unwrap();
+        }
+        self.between(source, sink)
+    }
+
+    /// With these files, where files are its ends.
+    pub fn between(self, source: Arc<File>, sink: Arc<File>) -> Stage {
+        let mut stage = self.alone(source, sink);
+        if !self.case.of_file() {
+            let (from, peer) = self.sockets();
+            let mut bytes = self.content.clone();
+            if self.limited {
+                bytes.extend_from_slice(BEHIND);
+            }
+            stage.from = Some(from);
+            stage.feeder = Some(Feeder::new(peer, bytes));
+        }
+        if !self.case.to_file() {
+            let (to, peer) = self.sockets();
+            stage.to = Some(to);
+            stage.drainer = Some(Drainer::new(peer));
+        }
+        stage
+    }
+
+    /// Without peers of its own.
+    pub fn alone(&self, source: Arc<File>, sink: Arc<File>) -> Stage {
+        Stage {
+            moving: self.moving(Arc::clone(&source), Arc::clone(&sink)),
+            from: None,
+            to: None,
+            feeder: None,
+            drainer: None,
+            source,
+            sink,
+            sink_at: self.sink_at,
+            blocking: self.case.blocking,
+        }
+    }
+
+    fn moving(&self, source: Arc<File>, sink: Arc<File>) -> Moving {
+        let (settings, len) = (self.settings, self.content.len() as u64);
+        let range = self.source_at..self.source_at + len;
+        let limit = self.promised.or(self.limited.then_some(len));
+        let sink_at = self.sink_at;
+        match (self.case.direction, self.edits.clone()) {
+            (Direction::FileToSocket, None) => {
+                Moving::FileToSocket(FileToSocket::new(source, range, settings))
+            }
+            (Direction::FileToSocket, Some(edits)) => {
+                Moving::FileToSocket(FileToSocket::edited(source, range, edits, settings))
+            }
+            (Direction::FileToFile, edits) => {
+                let plain = FileToFile::new(source, range, sink, sink_at, settings);
+                Moving::FileToFile(match edits {
+                    Some(edits) => plain.edited(edits),
+                    None => plain,
+                })
+            }
+            (Direction::SocketToFile, _) => {
+                Moving::SocketToFile(SocketToFile::new(sink, sink_at, limit, settings))
+            }
+            (Direction::SocketToSocket, _) => {
+                Moving::SocketToSocket(SocketToSocket::new(limit, settings))
+            }
+        }
+    }
+
+    /// The transfer's socket and its peer's.
+    fn sockets(&self) -> (OwnedFd, OwnedFd) {
+        let (near, far) = self.case.transport.pair();
+        if let Some(size) = self.buffers {
+            // Less than some segments of loopback, and TCP only goes on when a timer says so.
+            let least = if self.case.transport == Transport::Tcp { 150_000 } else { 0 };
+            for socket in [&near, &far] {
+                sockopt::set_socket_send_buffer_size(socket, size).unwrap();
+                sockopt::set_socket_recv_buffer_size(socket, size.max(least)).unwrap();
+            }
+        }
+        ioctl_fionbio(&near, !self.case.blocking).unwrap();
+        ioctl_fionbio(&far, !self.case.blocking).unwrap();
+        (near, far)
+    }
+}
+
+/// A transfer of any direction.
+#[derive(Debug)]
+pub enum Moving {
+    FileToSocket(FileToSocket),
+    SocketToFile(SocketToFile),
+    SocketToSocket(SocketToSocket),
+    FileToFile(FileToFile),
+}
+
+impl Moving {
+    pub fn report(&self) -> &Report {
+        match self {
+            Self::FileToSocket(moving) => moving.report(),
+            Self::SocketToFile(moving) => moving.report(),
+            Self::SocketToSocket(moving) => moving.report(),
+            Self::FileToFile(moving) => moving.report(),
+        }
+    }
+
+    /// Bytes that the source has no more and the sink not yet.
+    pub fn in_flight(&self) -> u64 {
+        match self {
+            Self::SocketToFile(moving) => moving.in_flight(),
+            Self::SocketToSocket(moving) => moving.in_flight(),
+            Self::FileToSocket(_) | Self::FileToFile(_) => 0,
+        }
+    }
+
+    fn warm(&self) -> io::Result<()> {
+        match self {
+            Self::FileToSocket(moving) => moving.cold_part().warm(),
+            Self::FileToFile(moving) => moving.cold_part().warm(),
+            other => panic!("{other:?} reads no disk"),
+        }
+    }
+}
+
+/// A transfer and all that it touches.
+pub struct Stage {
+    pub moving: Moving,
+    pub from: Option<OwnedFd>,
+    pub to: Option<OwnedFd>,
+    pub feeder: Option<Feeder>,
+    pub drainer: Option<Drainer>,
+    pub source: Arc<File>,
+    pub sink: Arc<File>,
+    pub sink_at: u64,
+    blocking: bool,
+}
+
+/// What came of it.
+pub struct Outcome {
+    pub end: io::Result<Progress>,
+    pub report: Report,
+    /// What the sink has; of a file as much as the report says.
+    pub received: Vec<u8>,
+    pub in_flight: u64,
+    /// What the transfer left in its source.
+    pub behind: Vec<u8>,
+}
+
+impl Stage {
+    pub fn step(&mut self) -> io::Result<Progress> {
+        match &mut self.moving {
+            Moving::FileToSocket(moving) => moving.step(self.to.as_ref().unwrap().as_fd()),
+            Moving::SocketToFile(moving) => moving.step(self.from.as_ref().unwrap().as_fd()),
+            Moving::SocketToSocket(moving) => {
+                moving.step(self.from.as_ref().unwrap().as_fd(), self.to.as_ref().unwrap().as_fd())
+            }
+            Moving::FileToFile(moving) => moving.step(),
+        }
+    }
+
+    /// To the end, with the peers in threads of their own if the sockets block.
+    pub fn run(self, chance: &mut Chance) -> Outcome {
+        self.run_with(chance, |stage, chance| stage.drive(chance))
+    }
+
+    /// The same, with something else to drive it.
+    pub fn run_with(
+        mut self,
+        chance: &mut Chance,
+        drive: impl FnOnce(&mut Self, &mut Chance) -> io::Result<Progress>,
+    ) -> Outcome {
+        let feeder = self.feeder.take_if(|_| self.blocking).map(|mut feeder| {
+            let mut chance = chance.clone();
+            thread::spawn(move || {
+                while feeder.feed(&mut chance) {}
+                feeder
+            })
+        });
+        let drainer = self.drainer.take_if(|_| self.blocking).map(|mut drainer| {
+            let mut chance = chance.clone();
+            thread::spawn(move || {
+                while drainer.drain(&mut chance) {}
+                drainer
+            })
+        });
+        let end = drive(&mut self, chance);
+        let behind = self.left_behind(&end, chance);
+        self.to = None;
+        self.from = None;
+        if let Some(feeder) = feeder {
+            feeder.join().unwrap();
+        }
+        if let Some(drainer) = drainer {
+            self.drainer = Some(drainer.join().unwrap());
+        }
+        self.outcome(end, behind, chance)
+    }
+
+    /// Does for the transfer what would wait for a disk.
+    pub fn warm(&self) -> io::Result<()> {
+        self.moving.warm()
+    }
+
+    /// The peer sends some.
+    pub fn feed(&mut self, chance: &mut Chance) {
+        self.feeder.as_mut().unwrap().feed(chance);
+    }
+
+    /// The peer takes some.
+    pub fn drain(&mut self, chance: &mut Chance) {
+        self.drainer.as_mut().unwrap().drain(chance);
+    }
+
+    /// Steps until there is nothing more to do; what it asks for, it gets.
+    pub fn drive(&mut self, chance: &mut Chance) -> io::Result<Progress> {
+        let mut asked = 0;
+        loop {
+            match self.step()? {
+                Progress::Moved(bytes) => {
+                    assert!(bytes > 0);
+                    asked = 0;
+                    continue;
+                }
+                Progress::NeedsWorker => self.moving.warm()?,
+                Progress::NeedsReadable if !self.blocking => self.until(PollFlags::IN, chance),
+                Progress::NeedsWritable if !self.blocking => self.until(PollFlags::OUT, chance),
+                Progress::NeedsRelease => self.until(PollFlags::empty(), chance),
+                end @ (Progress::Done | Progress::Truncated { .. }) => return Ok(end),
+                wait => panic!("a blocking socket waits inside the call: {wait:?}"),
+            }
+            asked += 1;
+            assert!(asked < 1000, "it asks for what is there: {:?}", self.moving);
+        }
+    }
+
+    /// Until the socket that the transfer waits for is ready; its peers go on meanwhile.
+    fn until(&mut self, flags: PollFlags, chance: &mut Chance) {
+        loop {
+            let side = if flags == PollFlags::IN { &self.from } else { &self.to };
+            let feeding = self.feeder.as_ref().filter(|feeder| !feeder.ended);
+            let feeds = feeding.is_some();
+            let mut fds = vec![PollFd::new(side.as_ref().unwrap(), flags)];
+            fds.extend(feeding.map(|feeder| PollFd::new(&feeder.peer, PollFlags::OUT)));
+            let drains = self.drainer.as_ref();
+            fds.extend(drains.map(|drainer| PollFd::new(&drainer.peer, PollFlags::IN)));
+            poll(&mut fds, None).unwrap();
+            let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            if ready[0] {
+                return;
+            }
+            if feeds && ready[1] {
+                self.feeder.as_mut().unwrap().feed(chance);
+            }
+            if let Some(drainer) = self.drainer.as_mut().filter(|_| ready[ready.len() - 1]) {
+                drainer.drain(chance);
+            }
+        }
+    }
+
+    /// What the transfer did not take, if it was not to take all.
+    fn left_behind(&mut self, end: &io::Result<Progress>, chance: &mut Chance) -> Vec<u8> {
+        let mut behind = Vec::new();
+        let Some(from) = self.from.as_ref().filter(|_| matches!(end, Ok(Progress::Done))) else {
+            return behind;
+        };
+        loop {
+            let mut part = [0; 64];
+            match rustix::io::read(from, &mut part) {
+                Ok(0) => return behind,
+                Ok(count) => behind.extend_from_slice(&part[..count]),
+                Err(Errno::AGAIN) => {
+                    self.feeder.as_mut().unwrap().feed(chance);
+                }
+                Err(errno) => panic!("behind the content: {errno}"),
+            }
+        }
+    }
+
+    fn outcome(
+        mut self,
+        end: io::Result<Progress>,
+        behind: Vec<u8>,
+        chance: &mut Chance,
+    ) -> Outcome {
+        let report = self.moving.report().clone();
+        let received = match self.drainer.take() {
+            Some(mut drainer) => {
+                ioctl_fionbio(&drainer.peer, false).unwrap();
+                while drainer.drain(chance) {}
+                drainer.drained
+            }
+            None => {
+                let mut stored = vec![0; report.bytes as usize];
+                self.sink.read_exact_at(&mut stored, self.sink_at).unwrap();
+                stored
+            }
+        };
+        Outcome { end, report, received, in_flight: self.moving.in_flight(), behind }
+    }
+}
