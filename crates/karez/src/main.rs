@@ -5,7 +5,11 @@ use std::process::ExitCode;
 
 mod cli;
 mod complain;
+mod copied;
+mod copy;
+mod descriptors;
 mod generate;
+mod progress;
 mod serve;
 mod style;
 
@@ -13,6 +17,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let outcome = match cli.command {
         cli::Command::Serve(args) => serve::run(&args),
+        cli::Command::Copy(args) => return copy::run(&args),
         cli::Command::Completions { shell } => generate::completions(shell),
         cli::Command::Man { command } => generate::man(command.as_deref()),
     };
