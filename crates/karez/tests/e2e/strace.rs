@@ -1,10 +1,10 @@
-//! strace(1) around the server: to see its calls, or to make them fail.
+//! strace(1) around the program: to see its calls, or to make them fail.
 
 use rustix::process::{Signal, kill_process};
 use std::fs;
 use std::ops::Deref;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::server::Server;
@@ -25,10 +25,7 @@ impl Traced {
 
     /// The same with more flags for strace, such as `-e inject=…`.
     pub fn start_with(flags: &[&str], way: Way, root: &Path) -> Option<Self> {
-        let mut probe = Command::new("strace");
-        probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
-        if !probe.status().is_ok_and(|status| status.success()) {
-            println!("skipped: strace is missing or may not trace");
+        if !may_trace() {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -52,6 +49,39 @@ impl Traced {
         let trace = fs::read_to_string(self.directory.path().join("trace")).unwrap();
         (said, joined(&trace))
     }
+}
+
+fn may_trace() -> bool {
+    let mut probe = Command::new("strace");
+    probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
+    let may = probe.status().is_ok_and(|status| status.success());
+    if !may {
+        println!("skipped: strace is missing or may not trace");
+    }
+    may
+}
+
+/// Runs a command that ends by itself; what it said, and its calls. `None`, with a reason printed,
+/// where strace is missing or not permitted.
+pub fn run(flags: &[&str], command: &Command) -> Option<(Output, Vec<Call>)> {
+    if !may_trace() {
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-s", "64", "-o"]).arg(&trace).args(flags);
+    strace.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    let output = strace.output().unwrap();
+    Some((output, joined(&fs::read_to_string(trace).unwrap())))
+}
+
+/// Which call of its name, counted from 1, is the `nth` that has all of these words.
+pub fn ordinal(calls: &[Call], wanted: &str, words: &[&str], nth: usize) -> usize {
+    let named = calls.iter().filter(|call| name(call) == wanted);
+    let meant = named.enumerate().filter(|(_, call)| words.iter().all(|word| call.contains(word)));
+    let found = meant.map(|(at, _)| at + 1).nth(nth - 1);
+    found.unwrap_or_else(|| panic!("{wanted} {words:?} was not called {nth} times"))
 }
 
 /// One call, as strace writes it, and the thread that made it.
