@@ -1,6 +1,6 @@
 //! What a copy did.
 
-use karez_transfer::{Calls, Copied, Report, Via};
+use karez_transfer::{CachePolicy, Calls, Copied, Report, Via};
 use rustix::io::Errno;
 
 /// What a copy did, of one file or of many.
@@ -34,6 +34,8 @@ pub struct Account {
     pub vias: Vec<Went>,
     /// The refusals that led down the ladder.
     pub fallbacks: Vec<Refused>,
+    /// The treatments of the page cache that ran.
+    pub caches: Vec<CachePolicy>,
     /// What `archive` could not keep.
     pub unkept: Vec<Unkept>,
     /// The system calls that moved the bytes and found the holes.
@@ -79,6 +81,7 @@ impl Account {
     /// Enters one extent.
     pub(crate) fn enter(&mut self, report: &Report) {
         self.calls.add(&report.calls);
+        self.enter_cache(report.cache);
         let mut from = 0;
         for fallback in &report.fallbacks {
             self.enter_refusal(Refused {
@@ -104,6 +107,12 @@ impl Account {
             _ => self.copied += bytes,
         }
         self.enter_went(Went { via, extents: 1, bytes });
+    }
+
+    fn enter_cache(&mut self, new: CachePolicy) {
+        if !self.caches.contains(&new) {
+            self.caches.push(new);
+        }
     }
 
     fn enter_went(&mut self, new: Went) {
@@ -148,8 +157,63 @@ impl Account {
         self.calls.add(&other.calls);
         other.vias.into_iter().for_each(|went| self.enter_went(went));
         other.fallbacks.into_iter().for_each(|refused| self.enter_refusal(refused));
+        other.caches.into_iter().for_each(|cache| self.enter_cache(cache));
         for Unkept { what, errno, times } in other.unkept {
             self.enter_unkept(what, errno, times);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use karez_transfer::{Direction, Fallback, Notifications};
+
+    fn report(ran: Via, bytes: u64, fallbacks: Vec<Fallback>) -> Report {
+        Report {
+            direction: Direction::FileToFile,
+            asked: Via::Auto,
+            ran,
+            bytes,
+            calls: Calls { sendfile: 2, ..Calls::default() },
+            fallbacks,
+            cache: CachePolicy::Keep,
+            zerocopy: Notifications::default(),
+            pages_copied: 0,
+        }
+    }
+
+    #[test]
+    fn each_byte_is_entered_under_the_via_that_moved_it() {
+        let fallback = |from, errno, after| Fallback { from, errno, after };
+        let refusals = vec![
+            fallback(Via::Reflink, Errno::OPNOTSUPP, 0),
+            fallback(Via::CopyRange, Errno::XDEV, 30),
+            fallback(Via::Sendfile, Errno::INVAL, 70),
+        ];
+        let mut account = Account::default();
+        account.enter(&report(Via::Copy, 100, refusals));
+        account.enter(&report(Via::Reflink, 5, Vec::new()));
+        let went = |via, extents, bytes| Went { via, extents, bytes };
+        assert_eq!(
+            account.vias,
+            [
+                went(Via::CopyRange, 1, 30),
+                went(Via::Sendfile, 1, 40),
+                went(Via::Copy, 1, 30),
+                went(Via::Reflink, 1, 5),
+            ]
+        );
+        assert_eq!((account.bytes, account.copied), (105, 70));
+        assert_eq!((account.shared, account.untold), (5, 30));
+        assert_eq!(account.fallbacks.len(), 3);
+
+        let mut both = account.clone();
+        both.enter_unkept("owner".to_owned(), Errno::PERM, 1);
+        both.absorb(both.clone());
+        assert_eq!(both.vias[0], went(Via::CopyRange, 2, 60));
+        assert_eq!((both.fallbacks[2].times, both.fallbacks[2].after), (2, 70));
+        assert_eq!((both.unkept[0].times, both.calls.sendfile), (2, 8));
+        assert_eq!((both.bytes, both.caches.len()), (210, 1));
     }
 }

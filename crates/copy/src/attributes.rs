@@ -10,11 +10,12 @@
 
 use rustix::fs::{
     AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod,
-    fchown, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr, futimens, utimensat,
+    fchown, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr, futimens, lgetxattr,
+    utimensat,
 };
 use rustix::io::{self, Errno};
 use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use crate::account::Account;
 use crate::error::Error;
@@ -27,6 +28,9 @@ const ACCESS_ACL: &CStr = c"system.posix_acl_access";
 
 /// The bits that chmod(2) sets.
 pub(crate) const ALL: u32 = 0o7777;
+
+/// Those of the group, which are the mask where there is an ACL.
+const GROUP: u32 = 0o070;
 
 /// The bits of a mode that go without privilege over to another owner.
 pub(crate) const PERMISSIONS: u32 = 0o777;
@@ -46,7 +50,7 @@ pub(crate) fn keep(
     let acl = keep_xattrs((source, from), (sink, to), account)?;
     if !acl {
         // The group's bits were the mask of a list that is not there.
-        mode &= !0o070;
+        mode &= !GROUP;
     }
     fchmod(sink, Mode::from_raw_mode(mode)).map_err(to.failed("fchmod"))?;
     futimens(sink, &times(stat)).map_err(to.failed("utimensat"))
@@ -68,16 +72,32 @@ pub(crate) fn keep_by_name(stat: &Stat, to: Name<'_>, account: &mut Account) -> 
     utimensat(to.directory, to.name, &times(stat), flags).map_err(to.failed("utimensat"))
 }
 
-/// Gives `to` the owner and the permissions of the file that it replaces. An owner that may not
-/// be given away is the new one.
+/// Gives `file` the owner, the permissions and the ACL of the file `to` that it replaces. An owner
+/// that may not be given away is the new one.
 pub(crate) fn inherit(old: &Stat, file: BorrowedFd<'_>, to: Name<'_>) -> Result<(), Error> {
     let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
-    let mode = Mode::from_raw_mode(old.st_mode & PERMISSIONS);
     match fchown(file, Some(uid), Some(gid)) {
         Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
         Err(errno) => return Err(to.failed("fchown")(errno)),
     }
-    fchmod(file, mode).map_err(to.failed("fchmod"))
+    let mode = if inherit_acl(file, to) { PERMISSIONS } else { PERMISSIONS & !GROUP };
+    fchmod(file, Mode::from_raw_mode(old.st_mode & mode)).map_err(to.failed("fchmod"))
+}
+
+/// False if there is one that could not be given.
+fn inherit_acl(file: BorrowedFd<'_>, to: Name<'_>) -> bool {
+    // There is no fgetxattr(2) of what was not opened, and opening needs a right to read.
+    let directory = format!("/proc/self/fd/{}/", to.directory.as_raw_fd());
+    let path = [directory.as_bytes(), to.name.to_bytes()].concat();
+    let mut value = vec![0; LARGEST];
+    match lgetxattr(path, ACCESS_ACL, &mut value[..]) {
+        Ok(length) => fsetxattr(file, ACCESS_ACL, &value[..length], XattrFlags::empty()).is_ok(),
+        Err(_) => {
+            // Then it shall have none from the default of its directory either.
+            let _none = fremovexattr(file, ACCESS_ACL);
+            true
+        }
+    }
 }
 
 /// Says whether the file is as protected as before: false if its ACL could not be kept.

@@ -23,8 +23,8 @@
 //! What it decides where cp(1) leaves a choice, or where it differs:
 //!
 //! - A file that is replaced is a *new* file under the old name: other hard links to the old one
-//!   keep the old content. Its permissions and its owner are those of the old one, as far as that
-//!   is permitted. So the directory has to be writable, and the file need not be.
+//!   keep the old content. Its permissions, its ACL and its owner are those of the old one, as
+//!   far as that is permitted. So the directory has to be writable, and the file need not be.
 //! - A file is as long as it was when it was opened: what is appended meanwhile is left out. A file
 //!   that was cut off meanwhile is an error, and is not placed. One that has less to read than it
 //!   says, as in /sys, ends where it ends; one that says it is empty, as in /proc, is read to its

@@ -57,6 +57,7 @@ impl Copied<'_> {
             "asked": { "via": options.via.name(), "cache": options.cache.name() },
             "vias": vias.collect::<Vec<_>>(),
             "fallbacks": fallbacks.collect::<Vec<_>>(),
+            "caches": account.caches.iter().map(|cache| cache.name()).collect::<Vec<_>>(),
             "unkept": unkept.collect::<Vec<_>>(),
             "calls": calls,
             "failures": self.failures,
@@ -81,6 +82,9 @@ impl fmt::Display for Copied<'_> {
         let counts: Vec<_> = counts
             .map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }))
             .collect();
+        if counts.len() == 1 && account.failed > 0 && self.signal == 0 {
+            return Ok(()); // which has been told
+        }
         if self.signal != 0 {
             write!(f, "stopped by signal {}: ", self.signal)?;
         }

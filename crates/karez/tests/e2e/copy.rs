@@ -127,7 +127,12 @@ fn every_cache_policy_copies() {
     fs::write(&from, &content).unwrap();
     for cache in CachePolicy::ALL {
         for via in vias() {
-            copy(&[&"--cache", &cache.name(), &"--via", &via.name(), &from, &to]).expect_success();
+            let args: [&dyn AsRef<OsStr>; 6] =
+                [&"--cache", &cache.name(), &"--via", &via.name(), &from, &to];
+            let copied = copy(&args).expect_success();
+            let ran = copied.json["caches"].as_array().unwrap();
+            let alone = matches!(cache, CachePolicy::Uncached | CachePolicy::Direct);
+            assert!(ran.len() == 1 && (alone || ran[0] == cache.name()), "{via}: {copied:?}");
             assert!(fs::read(&to).unwrap() == content, "{cache}, {via}");
         }
     }

@@ -217,3 +217,22 @@ fn a_file_system_without_xattrs_gets_the_rest() {
     let mode = fs::metadata(image.join("to")).unwrap().mode() & 0o7777;
     assert_eq!(mode, 0o600, "the group had no right of its own");
 }
+
+#[test]
+fn what_is_replaced_keeps_its_acl_or_has_none() {
+    let root = tempfile::tempdir().unwrap();
+    let (new, old) = (root.path().join("new"), root.path().join("old"));
+    let acl = "system.posix_acl_access";
+    fs::write(&new, "new").unwrap();
+    fs::write(&old, "old").unwrap();
+    if let Err(error) = setxattr(&old, acl, ACL, XattrFlags::empty()) {
+        println!("skipped: {acl}: {error}");
+        return;
+    }
+    copy(&[&new, &old]).expect_success();
+    assert_eq!(fs::read(&old).unwrap(), b"new");
+    assert_eq!(xattr(&old, acl).as_deref(), Some(ACL));
+    setxattr(root.path(), "system.posix_acl_default", ACL, XattrFlags::empty()).unwrap();
+    copy(&[&old, &new]).expect_success();
+    assert_eq!(xattr(&new, acl), None, "the file before it had none");
+}
