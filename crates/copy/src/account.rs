@@ -20,7 +20,7 @@ pub struct Account {
     pub skipped: u64,
     /// What could not be copied.
     pub failed: u64,
-    /// Bytes of data; holes are not among them.
+    /// Bytes of data that were moved, also for files that failed later; no holes.
     pub bytes: u64,
     /// Bytes that are not data: the holes of files.
     pub holes: u64,

@@ -53,11 +53,12 @@ pub(crate) fn copy(
             count(placed, &mut account.hard_links, &mut account.skipped);
             return Ok(());
         }
-        file.copy(old, account)?;
-        links.remember(&stat, to);
+        if let Some(copy) = file.copy(old, account)? {
+            links.remember(&stat, &copy, to);
+        }
         return Ok(());
     }
-    file.copy(old, account)
+    file.copy(old, account).map(drop)
 }
 
 /// An open file and where it goes.
@@ -70,7 +71,12 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    fn copy(&self, old: Option<Stat>, account: &mut Account) -> Result<(), Error> {
+    /// The copy, unless something else has the name and is to stay.
+    fn copy(
+        &self,
+        old: Option<Stat>,
+        account: &mut Account,
+    ) -> Result<Option<Arc<OwnedFd>>, Error> {
         let Self { source, stat, from, to, run } = self;
         let old = old.filter(|old| FileType::from_raw_mode(old.st_mode).is_file());
         // Until it has its owner and its mode it is nobody else's business.
@@ -78,7 +84,8 @@ impl File<'_> {
         let mode = if changes { 0o600 } else { stat.st_mode & PERMISSIONS };
         let unplaced = Unplaced::create(*to, Mode::from_raw_mode(mode))?;
         self.copy_data(unplaced.file(), account)?;
-        let file = unplaced.file().as_fd();
+        let copy = Arc::clone(unplaced.file());
+        let file = copy.as_fd();
         if run.options.archive {
             attributes::keep((source.as_fd(), stat, *from), (file, *to), account)?;
         } else if let Some(old) = old {
@@ -88,7 +95,7 @@ impl File<'_> {
         let placed = unplaced.place(*to, run.options.keep_existing)?;
         count(placed, &mut account.files, &mut account.skipped);
         run.observer.placed();
-        Ok(())
+        Ok((placed == Placed::Here).then_some(copy))
     }
 
     /// All extents of data; what is between and behind them is a hole.

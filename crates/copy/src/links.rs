@@ -5,8 +5,9 @@
 //! What it does badly: files with several names are copied one after another, for the second name
 //! has to wait until the first is in place; and the copy is found again by its path.
 
-use rustix::fs::{AtFlags, CWD, Stat, linkat, statat};
+use rustix::fs::{AtFlags, CWD, Stat, fstat, linkat, statat};
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::error::Error;
@@ -53,9 +54,9 @@ impl Links {
         }
     }
 
-    /// Remembers a copy.
-    pub(crate) fn remember(&mut self, original: &Stat, to: Name<'_>) {
-        if let Ok(copy) = statat(to.directory, to.name, AtFlags::SYMLINK_NOFOLLOW) {
+    /// Remembers a copy that has the name `to`.
+    pub(crate) fn remember(&mut self, original: &Stat, copy: &OwnedFd, to: Name<'_>) {
+        if let Ok(copy) = fstat(copy) {
             self.copies.insert(identity(original), (to.path(), identity(&copy)));
         }
     }

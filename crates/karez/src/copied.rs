@@ -23,18 +23,6 @@ impl Copied<'_> {
     /// One object.
     pub(crate) fn json(&self) -> Value {
         let Self { account, options, .. } = self;
-        let vias = account.vias.iter().map(
-            |went| json!({ "via": went.via.name(), "extents": went.extents, "bytes": went.bytes }),
-        );
-        let fallbacks = account.fallbacks.iter().map(|refused| {
-            json!({
-                "from": refused.via.name(),
-                "errno": refused.errno.raw_os_error(),
-                "error": words(refused.errno),
-                "after": refused.after,
-                "times": refused.times,
-            })
-        });
         let unkept = account.unkept.iter().map(|unkept| {
             json!({ "what": unkept.what, "error": words(unkept.errno), "times": unkept.times })
         });
@@ -55,14 +43,34 @@ impl Copied<'_> {
             "bytes_holes": account.holes,
             "seconds": self.time.as_secs_f64(),
             "asked": { "via": options.via.name(), "cache": options.cache.name() },
-            "vias": vias.collect::<Vec<_>>(),
-            "fallbacks": fallbacks.collect::<Vec<_>>(),
+            "vias": self.vias(),
+            "fallbacks": self.fallbacks(),
             "caches": account.caches.iter().map(|cache| cache.name()).collect::<Vec<_>>(),
             "unkept": unkept.collect::<Vec<_>>(),
             "calls": calls,
             "failures": self.failures,
             "signal": (self.signal != 0).then_some(self.signal),
         })
+    }
+
+    fn vias(&self) -> Vec<Value> {
+        let vias = self.account.vias.iter().map(
+            |went| json!({ "via": went.via.name(), "extents": went.extents, "bytes": went.bytes }),
+        );
+        vias.collect()
+    }
+
+    fn fallbacks(&self) -> Vec<Value> {
+        let fallbacks = self.account.fallbacks.iter().map(|refused| {
+            json!({
+                "from": refused.via.name(),
+                "errno": refused.errno.raw_os_error(),
+                "error": words(refused.errno),
+                "after": refused.after,
+                "times": refused.times,
+            })
+        });
+        fallbacks.collect()
     }
 }
 

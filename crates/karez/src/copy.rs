@@ -2,6 +2,7 @@
 
 use karez_copy::{Options, copy};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::fs;
 use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -65,11 +66,21 @@ fn options(args: &Copy) -> Options {
 /// pieces, so that what is not whole goes with its name.
 fn first_signal() -> io::Result<Arc<AtomicUsize>> {
     let signal = Arc::new(AtomicUsize::new(0));
-    for number in [SIGINT, SIGTERM, SIGHUP] {
+    let ignored = ignored_signals();
+    // What is ignored from the start is to stay so: nohup(1), or `&` in a script.
+    let heeded = |number: &i32| ignored >> (number - 1) & 1 == 0;
+    for number in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(heeded) {
         let value = usize::try_from(number).unwrap_or(usize::MAX);
         signal_hook::flag::register_usize(number, Arc::clone(&signal), value)?;
     }
     Ok(signal)
+}
+
+/// The bits of proc_pid_status(5); none where there is no /proc.
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// The report, for a person or for a program.

@@ -82,6 +82,19 @@ fn signalled(
 }
 
 #[test]
+fn a_signal_that_was_ignored_before_is_ignored() {
+    let (_root, from, to) = root();
+    let wanted = command(&[&"--via", &"sendfile", &from, &to]);
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]);
+    nohup.arg(wanted.get_program()).args(wanted.get_args());
+    let place = ("sendfile", &[][..], 2);
+    let Some(ended) = signalled(&nohup, &to, None, place, "SIGHUP") else { return };
+    ended.expect_success();
+    assert!(fs::read(&to).unwrap() == pattern(SIZE));
+}
+
+#[test]
 fn a_kill_while_it_gets_its_name_leaves_the_old_or_the_new() {
     let (root, from, to) = root();
     let old = b"what was there before".to_vec();

@@ -58,6 +58,35 @@ fn one_failure_does_not_stop_the_others() {
     assert_eq!(read(&at("into/b")), "b");
 }
 
+const ITSELF: &str = "copied onto itself";
+
+/// From, to, whether with -r, and what is said.
+const HARMFUL: [(&str, &str, bool, &str); 23] = [
+    ("file", "file", false, ITSELF),
+    ("file", "hard", false, ITSELF),
+    ("file", "soft", false, ITSELF),
+    ("soft", "file", false, ITSELF),
+    ("file", ".", false, ITSELF),
+    ("soft", "soft", true, ITSELF),
+    ("file", "other", false, "is a directory, which a file cannot replace"),
+    ("file", "fifo", false, "is no regular file"),
+    ("file", "dangling", false, "leads nowhere"),
+    ("file", "new/", false, "is no directory"),
+    ("file", "new/er", false, "os error 2"),
+    ("file", "file/x", false, "os error 20"),
+    ("fifo", "new", false, "with -r only"),
+    ("directory", "new", false, "with -r only"),
+    ("directory", "directory", true, "into itself"),
+    ("directory", "directory/below", true, "into itself"),
+    ("directory", "directory/below/new", true, "into itself"),
+    ("directory", "way/new", true, "into itself"),
+    ("directory/.", "directory", true, "into itself"),
+    (".", "directory/new", true, "into itself"),
+    ("directory", "file", true, "is no directory, and is not replaced by one"),
+    ("directory", "merge", true, "is no directory, and is not replaced by one"),
+    ("directory/below/..", "other", true, "has no name"),
+];
+
 #[test]
 fn what_would_do_harm_is_refused_and_does_none() {
     let root = tempfile::tempdir().unwrap();
@@ -72,32 +101,7 @@ fn what_would_do_harm_is_refused_and_does_none() {
     fs::write(at("merge/directory/below"), "a file").unwrap();
     symlink("directory", at("way")).unwrap();
     assert!(Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
-    let itself = "copied onto itself";
-    for (from, to, recursive, words) in [
-        ("file", "file", false, itself),
-        ("file", "hard", false, itself),
-        ("file", "soft", false, itself),
-        ("soft", "file", false, itself),
-        ("file", ".", false, itself),
-        ("soft", "soft", true, itself),
-        ("file", "other", false, "is a directory, which a file cannot replace"),
-        ("file", "fifo", false, "is no regular file"),
-        ("file", "dangling", false, "leads nowhere"),
-        ("file", "new/", false, "is no directory"),
-        ("file", "new/er", false, "os error 2"),
-        ("file", "file/x", false, "os error 20"),
-        ("fifo", "new", false, "with -r only"),
-        ("directory", "new", false, "with -r only"),
-        ("directory", "directory", true, "into itself"),
-        ("directory", "directory/below", true, "into itself"),
-        ("directory", "directory/below/new", true, "into itself"),
-        ("directory", "way/new", true, "into itself"),
-        ("directory/.", "directory", true, "into itself"),
-        (".", "directory/new", true, "into itself"),
-        ("directory", "file", true, "is no directory, and is not replaced by one"),
-        ("directory", "merge", true, "is no directory, and is not replaced by one"),
-        ("directory/below/..", "other", true, "has no name"),
-    ] {
+    for (from, to, recursive, words) in HARMFUL {
         let flags: &[&str] = if recursive { &["-r"] } else { &[] };
         let mut command = command(&[]);
         command.args(flags).args([from, to]).current_dir(root.path());
