@@ -11,10 +11,10 @@ use crate::copy::{Outcome, command, copy};
 use crate::image::Image;
 use crate::server::KAREZ;
 
-/// An ACL: version 2; user::rw- user:1234:r-- group::--- mask::r-- other::---.
+/// An ACL: version 2; user::rwx user:1234:r-- group::--- mask::r-- other::---.
 const ACL: &[u8] = &[
     2, 0, 0, 0, //
-    1, 0, 6, 0, 255, 255, 255, 255, //
+    1, 0, 7, 0, 255, 255, 255, 255, //
     2, 0, 4, 0, 210, 4, 0, 0, //
     4, 0, 0, 0, 255, 255, 255, 255, //
     16, 0, 4, 0, 255, 255, 255, 255, //
@@ -215,7 +215,7 @@ fn a_file_system_without_xattrs_gets_the_rest() {
     assert_eq!(unkept.len(), 2, "{unkept:?}");
     assert!(unkept.contains(&"user.colour") && unkept.contains(&"system.posix_acl_access"));
     let mode = fs::metadata(image.join("to")).unwrap().mode() & 0o7777;
-    assert_eq!(mode, 0o600, "the group had no right of its own");
+    assert_eq!(mode, 0o700, "the group had no right of its own");
 }
 
 #[test]
