@@ -7,10 +7,13 @@ use clap::builder::styling::{AnsiColor, Effects, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use karez_reactor::{Address, Model, Topology};
 use karez_server::Stamps;
-use karez_transfer::{Direction, Via};
+use karez_transfer::{CachePolicy, Direction, Via};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Each is a thread with files open.
+const MOST_JOBS: usize = 256;
 
 /// Colours as cargo has them; clap leaves them out where there is no terminal.
 const STYLES: Styles = Styles::styled()
@@ -35,6 +38,15 @@ pub(crate) enum Command {
     /// Serves the files below DIR, and nothing outside it. SIGTERM or SIGINT stops the server
     /// after what is in flight, a second one at once.
     Serve(Box<Serve>),
+    /// Copy files and trees
+    ///
+    /// Copies SRC to DST, or into DST if that is a directory. A file appears under its name when it
+    /// is whole, and keeps its holes. Says which way moved the bytes: where the file system can,
+    /// both files share them and nothing is copied.
+    #[command(
+        after_help = "Examples:\n  karez copy disk.img backup.img\n  karez copy -a --json src/ /mnt/backup\n\nExit status: 0 if all was copied, 1 if something was not, 2 if the command makes no sense."
+    )]
+    Copy(Box<Copy>),
     /// Say what this machine offers, and why not what it refuses
     ///
     /// Tries every model, every via in each of its directions, io_uring, the file system of a
@@ -54,7 +66,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example: karez man serve | man -l -")]
     Man {
         /// The command the page is about [default: karez itself]
-        #[arg(value_parser = ["serve", "doctor", "completions", "man"])]
+        #[arg(value_parser = ["serve", "copy", "doctor", "completions", "man"])]
         command: Option<String>,
     },
 }
@@ -153,6 +165,52 @@ pub(crate) struct Doctor {
     pub(crate) json: bool,
 }
 
+/// The arguments of `karez copy`.
+#[derive(Args, Debug)]
+pub(crate) struct Copy {
+    /// What to copy
+    #[arg(required = true, value_name = "SRC", value_hint = ValueHint::AnyPath)]
+    pub(crate) sources: Vec<PathBuf>,
+
+    /// Where to: a name, or a directory to copy into; for several SRC a directory
+    #[arg(required = true, value_name = "DST", value_hint = ValueHint::AnyPath)]
+    pub(crate) target: PathBuf,
+
+    /// Copy directories with all that is in them; symbolic links as links, FIFOs, sockets and
+    /// devices made anew
+    #[arg(long, short, visible_short_alias = 'R', help_heading = "What")]
+    pub(crate) recursive: bool,
+
+    /// Keep mode, times, extended attributes, ACLs, hard links among what is copied and, where it
+    /// is permitted, ownership; includes --recursive
+    #[arg(long, short, help_heading = "What")]
+    pub(crate) archive: bool,
+
+    /// Leave alone what is there already
+    #[arg(long, short, help_heading = "What")]
+    pub(crate) no_clobber: bool,
+
+    /// How to move bytes; auto shares them where the file system can, and goes down the ladder
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = copy_vias(), help_heading = "Ways")]
+    pub(crate) via: Via,
+
+    /// What becomes of the page cache; sequential reads further ahead, direct passes it by
+    #[arg(long, value_name = "POLICY", default_value = "keep", value_parser = cache_policies(), help_heading = "Ways")]
+    pub(crate) cache: CachePolicy,
+
+    /// Files that are copied at once [default: the number of cores, at most 16]
+    #[arg(long, short, value_name = "N", value_parser = jobs, help_heading = "Ways")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Report as one JSON object on standard output
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+
+    /// Say nothing but errors
+    #[arg(long, short, help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
 /// The form of the access log.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum LogForm {
@@ -185,6 +243,16 @@ fn vias() -> impl clap::builder::TypedValueParser<Value = Via> {
     PossibleValuesParser::new(vias.iter().map(|via| via.name())).try_map(|name| name.parse())
 }
 
+/// Without edits a private mapping is a mapping.
+fn copy_vias() -> impl clap::builder::TypedValueParser<Value = Via> {
+    let vias = Direction::FileToFile.vias().iter().filter(|&&via| via != Via::Cow);
+    PossibleValuesParser::new(vias.map(|via| via.name())).try_map(|name| name.parse())
+}
+
+fn cache_policies() -> impl clap::builder::TypedValueParser<Value = CachePolicy> {
+    named!(CachePolicy)
+}
+
 fn topologies() -> impl clap::builder::TypedValueParser<Value = Topology> {
     named!(Topology)
 }
@@ -201,6 +269,14 @@ fn stamp(text: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     let pair = (from.as_bytes().to_vec(), to.as_bytes().to_vec());
     Stamps::new(std::slice::from_ref(&pair)).map_err(|unequal| unequal.to_string())?;
     Ok(pair)
+}
+
+fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(jobs) if jobs.get() <= MOST_JOBS => Ok(jobs),
+        Ok(_) => Err(format!("more than {MOST_JOBS} only get in each other's way")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -228,6 +304,18 @@ mod tests {
             let cli = Cli::try_parse_from(["karez", "serve", "--model", model.name()]).unwrap();
             let Command::Serve(serve) = cli.command else { panic!() };
             assert_eq!(serve.model, Some(*model));
+        }
+        for via in Direction::FileToFile.vias().iter().filter(|&&via| via != Via::Cow) {
+            let cli =
+                Cli::try_parse_from(["karez", "copy", "a", "b", "--via", via.name()]).unwrap();
+            let Command::Copy(copy) = cli.command else { panic!() };
+            assert_eq!((copy.via, copy.sources.len()), (*via, 1));
+        }
+        for cache in CachePolicy::ALL {
+            let cli =
+                Cli::try_parse_from(["karez", "copy", "a", "b", "c", "--cache", cache.name()]);
+            let Command::Copy(copy) = cli.unwrap().command else { panic!() };
+            assert_eq!((copy.cache, copy.sources.len()), (*cache, 2));
         }
         for via in Direction::FileToSocket.vias() {
             let cli = Cli::try_parse_from(["karez", "serve", "--via", via.name()]).unwrap();

@@ -5,8 +5,12 @@ use std::process::ExitCode;
 
 mod cli;
 mod complain;
+mod copied;
+mod copy;
+mod descriptors;
 mod doctor;
 mod generate;
+mod progress;
 mod serve;
 mod style;
 
@@ -15,6 +19,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         cli::Command::Serve(args) => serve::run(&args),
         cli::Command::Doctor(args) => doctor::run(&args),
+        cli::Command::Copy(args) => return copy::run(&args),
         cli::Command::Completions { shell } => generate::completions(shell),
         cli::Command::Man { command } => generate::man(command.as_deref()),
     };

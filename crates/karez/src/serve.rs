@@ -2,7 +2,6 @@
 
 use karez_reactor::{Address, Bound, Layout, Limits, Model, Stop};
 use karez_server::{AccessLog, FileService, Format, Log, Options, Patience, Stamps};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write as _};
@@ -12,6 +11,7 @@ use std::{process, thread};
 
 use crate::cli::{LogForm, Serve};
 use crate::complain;
+use crate::descriptors;
 use crate::style;
 
 /// A thread per connection is for hundreds, not for what the descriptors would allow.
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Serve) -> io::Result<()> {
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let layout = Layout::choose(args.model, args.topology, args.threads, cores)
         .unwrap_or_else(|refusal| complain::and_exit_for_usage(&refusal));
-    let descriptors = raise_descriptor_limit();
+    let descriptors = descriptors::raise_limit();
     let limits = Limits {
         connections: args
             .max_connections
@@ -102,17 +102,6 @@ fn stop_on_signals(stop: &Stop, grace: Duration) -> io::Result<()> {
         process::exit(0);
     })?;
     Ok(())
-}
-
-/// Raises the soft limit on open files to the hard one, and says what it is.
-fn raise_descriptor_limit() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let current = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    current.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX)
 }
 
 /// Connections for which there are descriptors, with a quarter left for files.

@@ -1,7 +1,7 @@
 //! The command line: what a person sees of it, and what a script can rely on.
 
 use karez_reactor::{Model, Topology};
-use karez_transfer::Direction;
+use karez_transfer::{CachePolicy, Direction};
 use rustix::process::Signal;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -36,12 +36,7 @@ fn expect_complaint(args: &[&str], code: i32, words: &[&str]) {
 
 #[test]
 fn help_man_page_and_completions_know_every_flag() {
-    let help = run(&["serve", "--help"]);
-    assert!(help.status.success());
-    let words = text(&help.stdout).split_whitespace();
-    let flags: Vec<_> =
-        words.filter(|word| word.starts_with("--")).map(|w| w.trim_end_matches(',')).collect();
-    for flag in [
+    let serve = [
         "--listen",
         "--model",
         "--via",
@@ -57,19 +52,42 @@ fn help_man_page_and_completions_know_every_flag() {
         "--send-timeout",
         "--grace",
         "--max-connections",
-    ] {
-        assert!(flags.contains(&flag), "{flag}");
+    ];
+    let copy = [
+        "--recursive",
+        "--archive",
+        "--no-clobber",
+        "--via",
+        "--cache",
+        "--jobs",
+        "--json",
+        "--quiet",
+    ];
+    for (command, known) in [("serve", &serve[..]), ("copy", &copy)] {
+        let help = run(&[command, "--help"]);
+        assert!(help.status.success());
+        let words = text(&help.stdout).split_whitespace();
+        let flags: Vec<_> =
+            words.filter(|word| word.starts_with("--")).map(|w| w.trim_end_matches(',')).collect();
+        for flag in known {
+            assert!(flags.contains(flag), "{flag}");
+        }
+        expect_everywhere(command, &flags);
     }
-    let man = run(&["man", "serve"]);
+}
+
+/// The man page and the completions have these flags, too.
+fn expect_everywhere(command: &str, flags: &[&str]) {
+    let man = run(&["man", command]);
     let page = text(&man.stdout).replace('\\', "");
-    for flag in &flags {
+    for flag in flags {
         assert!(page.contains(flag), "{flag} is not in the man page");
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(&["completions", shell]);
         assert!(script.status.success());
         let script = text(&script.stdout);
-        for flag in &flags {
+        for flag in flags {
             assert!(script.contains(flag.trim_start_matches('-')), "{flag}, {shell}");
         }
     }
@@ -94,11 +112,16 @@ fn every_possible_name_is_told_where_one_is_wrong() {
         ("--log", vec!["common", "combined", "json", "off"]),
     ];
     for (flag, names) in known {
-        expect_complaint(
-            &["serve", flag, "nonesuch"],
-            2,
-            &[&["nonesuch", flag][..], &names].concat(),
-        );
+        let words = [&["nonesuch", flag][..], &names].concat();
+        expect_complaint(&["serve", flag, "nonesuch"], 2, &words);
+    }
+    let known = [
+        ("--via", all(&mut crate::copy::vias().map(|one| one.name()))),
+        ("--cache", all(&mut CachePolicy::ALL.iter().map(|one| one.name()))),
+    ];
+    for (flag, names) in known {
+        let words = [&["nonesuch", flag][..], &names].concat();
+        expect_complaint(&["copy", "a", "b", flag, "nonesuch"], 2, &words);
     }
 }
 
@@ -117,6 +140,21 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
         (&["--nonesuch"], &["--nonesuch"]),
     ] {
         expect_complaint(&[&["serve"], args].concat(), 2, words);
+    }
+}
+
+#[test]
+fn a_copy_that_makes_no_sense_is_refused_with_a_sentence() {
+    for (args, words) in [
+        (&[][..], &["SRC", "DST"][..]),
+        (&["a"], &["DST"]),
+        (&["a", "b", "--jobs", "0"], &["--jobs"]),
+        (&["a", "b", "--jobs", "257"], &["--jobs", "more than 256"]),
+        (&["a", "b", "--via", "cow"], &["--via", "cow"]),
+        (&["a", "b", "/nonexistent/c"], &["/nonexistent/c", "directory"]),
+        (&["a", "b", "--nonesuch"], &["--nonesuch"]),
+    ] {
+        expect_complaint(&[&["copy"], args].concat(), 2, words);
     }
 }
 

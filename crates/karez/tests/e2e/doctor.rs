@@ -67,13 +67,9 @@ fn what_is_denied_is_refused_with_the_errno() {
         ("inotify_init1", "EMFILE", "file system", "watching (inotify)"),
     ] {
         let inject = format!("inject={call}:error={errno}");
-        let Some(output) = strace::output(&["-e", &inject], |words| {
-            let mut command = Command::new(words[0]);
-            command.args(&words[1..]).args(["doctor", "--json"]).arg(directory.path());
-            command
-        }) else {
-            return;
-        };
+        let mut command = Command::new(KAREZ);
+        command.args(["doctor", "--json"]).arg(directory.path());
+        let Some((output, _)) = strace::run(&["-e", &inject], &command) else { return };
         let examined = examined(&output);
         let finding = finding(&examined, section, name);
         assert_eq!(finding["verdict"], "refused", "{call}: {finding}");

@@ -1,4 +1,4 @@
-//! strace(1) around the server: to see its calls, or to make them fail.
+//! strace(1) around the program: to see its calls, or to make them fail.
 
 use rustix::process::{Signal, kill_process};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::server::{KAREZ, Server};
+use crate::server::Server;
 use crate::ways::Way;
 
 /// A server under strace, and where its trace goes.
@@ -30,7 +30,7 @@ impl Traced {
 
     /// The same with more flags for the server, too.
     pub fn start_serving(flags: &[&str], way: Way, root: &Path, serving: &[&str]) -> Option<Self> {
-        if !is_permitted() {
+        if !may_trace() {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -56,25 +56,37 @@ impl Traced {
     }
 }
 
-/// Whether there is strace, and it may trace; otherwise says why a test is skipped.
-fn is_permitted() -> bool {
+fn may_trace() -> bool {
     let mut probe = Command::new("strace");
     probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
-    let permitted = probe.status().is_ok_and(|status| status.success());
-    if !permitted {
+    let may = probe.status().is_ok_and(|status| status.success());
+    if !may {
         println!("skipped: strace is missing or may not trace");
     }
-    permitted
+    may
 }
 
-/// What a command says under strace with these flags; it is made from the words before its own.
-/// `None`, with a reason printed, as for [`Traced::start`].
-pub fn output(flags: &[&str], command: impl FnOnce(&[&str]) -> Command) -> Option<Output> {
-    if !is_permitted() {
+/// Runs a command that ends by itself; what it said, and its calls. `None`, with a reason printed,
+/// where strace is missing or not permitted.
+pub fn run(flags: &[&str], command: &Command) -> Option<(Output, Vec<Call>)> {
+    if !may_trace() {
         return None;
     }
-    let words = [&["strace", "-f", "-qq", "-o", "/dev/null"], flags, &[KAREZ]].concat();
-    Some(command(&words).output().unwrap())
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-s", "64", "-o"]).arg(&trace).args(flags);
+    strace.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    let output = strace.output().unwrap();
+    Some((output, joined(&fs::read_to_string(trace).unwrap())))
+}
+
+/// Which call of its name, counted from 1, is the `nth` that has all of these words.
+pub fn ordinal(calls: &[Call], wanted: &str, words: &[&str], nth: usize) -> usize {
+    let named = calls.iter().filter(|call| name(call) == wanted);
+    let meant = named.enumerate().filter(|(_, call)| words.iter().all(|word| call.contains(word)));
+    let found = meant.map(|(at, _)| at + 1).nth(nth - 1);
+    found.unwrap_or_else(|| panic!("{wanted} {words:?} was not called {nth} times"))
 }
 
 /// One call, as strace writes it, and the thread that made it.

@@ -1,0 +1,233 @@
+//! A regular file: its extents of data, its attributes, and at the end its name.
+
+use karez_transfer::{FileToFile, Progress, Settings, Via};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, ftruncate, openat, statat};
+use rustix::io::Errno;
+use std::ops::Range;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, PoisonError};
+
+use crate::account::Account;
+use crate::attributes::{self, PERMISSIONS};
+use crate::error::Error;
+use crate::extents::Extents;
+use crate::links::identity;
+use crate::name::Name;
+use crate::options::Options;
+use crate::run::Run;
+use crate::unplaced::{Placed, Unplaced};
+
+/// Where a file ends that does not say.
+const FAR: u64 = i64::MAX as u64;
+
+/// Copies a regular file. `is_new`: nothing can have the name `to`.
+pub(crate) fn copy(
+    from: Name<'_>,
+    to: Name<'_>,
+    is_new: bool,
+    run: &Run<'_>,
+    account: &mut Account,
+) -> Result<(), Error> {
+    run.go_on()?;
+    let source = open(from, run.options.enters_directories())?;
+    let stat = fstat(&source).map_err(from.failed("fstat"))?;
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Err(from.refused("is no longer a regular file"));
+    }
+    let old = if is_new { None } else { look(to)? };
+    match &old {
+        Some(_) if run.options.keep_existing => {
+            account.skipped += 1;
+            return Ok(());
+        }
+        Some(old) => may_replace(old, &stat, to)?,
+        None => {}
+    }
+    run.observer.found(size(&stat));
+    let file = File { source: Arc::new(source), stat, from, to, run };
+    // Whoever has other names is copied alone, so that they find it.
+    if run.options.archive && stat.st_nlink > 1 {
+        let mut links = run.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(placed) = links.link(&stat, to, run.options.keep_existing)? {
+            run.observer.advanced(size(&stat));
+            count(placed, &mut account.hard_links, &mut account.skipped);
+            return Ok(());
+        }
+        if let Some(copy) = file.copy(old, account)? {
+            links.remember(&stat, &copy, to);
+        }
+        return Ok(());
+    }
+    file.copy(old, account).map(drop)
+}
+
+/// An open file and where it goes.
+struct File<'a> {
+    source: Arc<OwnedFd>,
+    stat: Stat,
+    from: Name<'a>,
+    to: Name<'a>,
+    run: &'a Run<'a>,
+}
+
+impl File<'_> {
+    /// The copy, unless something else has the name and is to stay.
+    fn copy(
+        &self,
+        old: Option<Stat>,
+        account: &mut Account,
+    ) -> Result<Option<Arc<OwnedFd>>, Error> {
+        let Self { source, stat, from, to, run } = self;
+        let old = old.filter(|old| FileType::from_raw_mode(old.st_mode).is_file());
+        // Until it has its owner and its mode it is nobody else's business.
+        let changes = run.options.archive || old.is_some();
+        let mode = if changes { 0o600 } else { stat.st_mode & PERMISSIONS };
+        let unplaced = Unplaced::create(*to, Mode::from_raw_mode(mode))?;
+        self.copy_data(unplaced.file(), account)?;
+        let copy = Arc::clone(unplaced.file());
+        let file = copy.as_fd();
+        if run.options.archive {
+            attributes::keep((source.as_fd(), stat, *from), (file, *to), account)?;
+        } else if let Some(old) = old {
+            attributes::inherit(&old, file, *to)?;
+        }
+        run.go_on()?;
+        let placed = unplaced.place(*to, run.options.keep_existing)?;
+        count(placed, &mut account.files, &mut account.skipped);
+        run.observer.placed();
+        Ok((placed == Placed::Here).then_some(copy))
+    }
+
+    /// All extents of data; what is between and behind them is a hole.
+    fn copy_data(&self, sink: &Arc<OwnedFd>, account: &mut Account) -> Result<(), Error> {
+        let Self { source, stat, from, to, run } = self;
+        let Options { via, cache, .. } = *run.options;
+        let mut settings = Settings { via, cache, ..Settings::default() };
+        let size = size(stat);
+        if size == 0 {
+            // Only a read tells what there is (proc(5)).
+            settings.via = Via::Copy;
+            return self.copy_extent(0..FAR, sink, &mut settings, account).map(drop);
+        }
+        let mut extents = Extents::of(source.as_fd(), size);
+        let mut end = 0;
+        while let Some(extent) = extents.next(&mut account.calls).map_err(from.failed("lseek"))? {
+            self.pass_hole(end..extent.start, account);
+            end = self.copy_extent(extent.clone(), sink, &mut settings, account)?;
+            if end < extent.end {
+                return Ok(());
+            }
+        }
+        if end < size {
+            self.still_has(size)?;
+            self.pass_hole(end..size, account);
+            ftruncate(sink, size).map_err(to.failed("ftruncate"))?;
+        }
+        Ok(())
+    }
+
+    fn pass_hole(&self, hole: Range<u64>, account: &mut Account) {
+        account.holes += hole.end - hole.start;
+        self.run.observer.advanced(hole.end - hole.start);
+    }
+
+    /// Moves the bytes of one extent, and says where it ended. A via that was refused is not asked
+    /// again for the next.
+    fn copy_extent(
+        &self,
+        extent: Range<u64>,
+        sink: &Arc<OwnedFd>,
+        settings: &mut Settings,
+        account: &mut Account,
+    ) -> Result<u64, Error> {
+        let (source, sink) = (Arc::clone(&self.source), Arc::clone(sink));
+        let start = extent.start;
+        let mut transfer = FileToFile::new(source, extent.clone(), sink, start, *settings);
+        let outcome = self.drive(&mut transfer, extent.clone());
+        let report = transfer.report();
+        account.enter(report);
+        if !report.fallbacks.is_empty() {
+            settings.via = report.ran;
+        }
+        let end = start + report.bytes;
+        match outcome {
+            Ok(true) => Ok(extent.end),
+            Ok(false) if extent.end == FAR => Ok(end),
+            // It has less to read than it says (sysfs(5)), unless it was cut off.
+            Ok(false) => self.still_has(extent.end).map(|()| end),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Steps until the end: true if that is the end of the extent, false if the file ends before.
+    fn drive(&self, transfer: &mut FileToFile, extent: Range<u64>) -> Result<bool, Error> {
+        loop {
+            self.run.go_on()?;
+            let error = match transfer.step() {
+                Ok(Progress::Moved(bytes)) => {
+                    self.run.observer.advanced(bytes);
+                    continue;
+                }
+                Ok(Progress::Done) => return Ok(true),
+                Ok(Progress::Truncated { .. }) => return Ok(false),
+                // A file that would have us wait, as /proc/kmsg.
+                Ok(_) => Errno::AGAIN.into(),
+                Err(error) => error,
+            };
+            let report = transfer.report();
+            let at = extent.start + report.bytes;
+            let (from, to) = (self.from.path(), self.to.path());
+            return Err(Error::Moving { from, to, via: report.ran, at, error });
+        }
+    }
+
+    /// An error if the file has been cut off before `end`.
+    fn still_has(&self, end: u64) -> Result<(), Error> {
+        let now = size(&fstat(&self.source).map_err(self.from.failed("fstat"))?);
+        if now < end {
+            return Err(Error::CutOff { path: self.from.path(), was: size(&self.stat), is: now });
+        }
+        Ok(())
+    }
+}
+
+/// Opens a file to be read. In trees a link that has taken its place is not followed, and a FIFO
+/// that has is not waited for.
+fn open(from: Name<'_>, in_tree: bool) -> Result<OwnedFd, Error> {
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, in_tree);
+    let opened = match openat(from.directory, from.name, flags | OFlags::NONBLOCK, Mode::empty()) {
+        // Somebody has a lease on it (fcntl(2)), and is asked to give it up.
+        Err(Errno::AGAIN) => openat(from.directory, from.name, flags, Mode::empty()),
+        opened => opened,
+    };
+    opened.map_err(from.failed("openat"))
+}
+
+fn look(to: Name<'_>) -> Result<Option<Stat>, Error> {
+    match statat(to.directory, to.name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(to.failed("newfstatat")(errno)),
+    }
+}
+
+fn may_replace(old: &Stat, new: &Stat, to: Name<'_>) -> Result<(), Error> {
+    match FileType::from_raw_mode(old.st_mode) {
+        _ if identity(old) == identity(new) => Err(to.refused("would be copied onto itself")),
+        FileType::RegularFile | FileType::Symlink => Ok(()),
+        FileType::Directory => Err(to.refused("is a directory, which a file cannot replace")),
+        _ => Err(to.refused("is no regular file, and is not replaced by one")),
+    }
+}
+
+fn size(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+fn count(placed: Placed, here: &mut u64, taken: &mut u64) {
+    match placed {
+        Placed::Here => *here += 1,
+        Placed::Taken => *taken += 1,
+    }
+}

@@ -1,0 +1,35 @@
+//! Somebody who is told what happens while it does, and may end it.
+
+use crate::error::Error;
+
+/// Told by all threads that copy, often: it should not take long.
+pub trait Observer: Sync {
+    /// One more file of this many bytes is to be copied.
+    fn found(&self, bytes: u64) {
+        let _unused = bytes;
+    }
+
+    /// So many more bytes of a file are in place, moved or left out as a hole.
+    fn advanced(&self, bytes: u64) {
+        let _unused = bytes;
+    }
+
+    /// A file is whole and has its name.
+    fn placed(&self) {}
+
+    /// Something could not be copied. The rest goes on.
+    fn failed(&self, error: &Error) {
+        let _unused = error;
+    }
+
+    /// Whether to stop where it is: files that are not whole go without a trace.
+    fn stops(&self) -> bool {
+        false
+    }
+}
+
+/// Nobody in particular.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}

@@ -1,0 +1,41 @@
+//! What a copy may be told besides from where to where.
+
+use karez_transfer::{CachePolicy, Via};
+use std::num::NonZeroUsize;
+
+/// How to copy. Unless told: files only, by `auto`, replacing what is there, one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The way to move the bytes of each extent.
+    pub via: Via,
+    /// What becomes of the page cache.
+    pub cache: CachePolicy,
+    /// Directories, with all that is in them.
+    pub recursive: bool,
+    /// Keeps mode, times, extended attributes (and with them ACLs), hard links within what is
+    /// copied and, where it is permitted, ownership; implies [`recursive`](Self::recursive).
+    pub archive: bool,
+    /// Leaves alone what is there already.
+    pub keep_existing: bool,
+    /// How many files are copied at once.
+    pub jobs: NonZeroUsize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            via: Via::Auto,
+            cache: CachePolicy::Keep,
+            recursive: false,
+            archive: false,
+            keep_existing: false,
+            jobs: NonZeroUsize::MIN,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn enters_directories(&self) -> bool {
+        self.recursive || self.archive
+    }
+}

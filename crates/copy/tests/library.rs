@@ -1,0 +1,124 @@
+//! The library without the command line: what observers hear, and copies of any shape.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
+
+use karez_copy::{Error, Observer, Options, Silent, copy};
+use karez_transfer::{CachePolicy, Direction, Via};
+use proptest::prelude::*;
+use std::fs::{self, File};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts what it hears, and stops when it has heard of so many bytes.
+#[derive(Default)]
+struct Listener {
+    found: AtomicU64,
+    advanced: AtomicU64,
+    placed: AtomicU64,
+    failures: Mutex<Vec<String>>,
+    enough: Option<u64>,
+}
+
+impl Observer for Listener {
+    fn found(&self, bytes: u64) {
+        self.found.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn advanced(&self, bytes: u64) {
+        self.advanced.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn placed(&self) {
+        self.placed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn failed(&self, error: &Error) {
+        self.failures.lock().unwrap().push(error.to_string());
+    }
+
+    fn stops(&self) -> bool {
+        self.enough.is_some_and(|enough| self.advanced.load(Ordering::Relaxed) >= enough)
+    }
+}
+
+fn with_jobs(jobs: usize) -> Options {
+    Options { recursive: true, jobs: NonZeroUsize::new(jobs).unwrap(), ..Options::default() }
+}
+
+#[test]
+fn an_observer_hears_of_every_byte_hole_file_and_failure() {
+    let root = tempfile::tempdir().unwrap();
+    let (from, to) = (root.path().join("from"), root.path().join("to"));
+    fs::create_dir(&from).unwrap();
+    for number in 0..20_usize {
+        fs::write(from.join(number.to_string()), vec![7; number * 1000]).unwrap();
+    }
+    File::create(from.join("hole")).unwrap().set_len(1 << 30).unwrap();
+    for jobs in [1, 4] {
+        fs::create_dir_all(to.join("7")).unwrap();
+        let listener = Listener::default();
+        let account = copy(&[from.join(".")], &to, &with_jobs(jobs), &listener);
+        let all = 190_000 + (1 << 30) - 7000;
+        assert_eq!(listener.found.into_inner(), all);
+        assert_eq!(listener.advanced.into_inner(), all);
+        assert_eq!((listener.placed.into_inner(), account.files, account.failed), (20, 20, 1));
+        let failures = listener.failures.into_inner().unwrap();
+        assert!(failures.len() == 1 && failures[0].contains("to/7\" is a directory"));
+        fs::remove_dir_all(&to).unwrap();
+    }
+}
+
+#[test]
+fn an_observer_that_has_had_enough_ends_it_with_whole_files() {
+    let root = tempfile::tempdir().unwrap();
+    let (from, to) = (root.path().join("from"), root.path().join("to"));
+    fs::create_dir(&from).unwrap();
+    for number in 0..30_usize {
+        fs::write(from.join(number.to_string()), vec![7; 3 << 20]).unwrap();
+    }
+    for jobs in [1, 4] {
+        for via in [Via::Copy, Via::Sendfile] {
+            let listener = Listener { enough: Some(40 << 20), ..Listener::default() };
+            let options = Options { via, ..with_jobs(jobs) };
+            let account = copy(std::slice::from_ref(&from), &to, &options, &listener);
+            assert!(account.files > 5 && account.files < 30 && account.failed == 0);
+            let copied: Vec<_> = fs::read_dir(&to).unwrap().map(Result::unwrap).collect();
+            assert_eq!(copied.len() as u64, account.files);
+            assert!(copied.iter().all(|one| one.metadata().unwrap().len() == 3 << 20));
+            fs::remove_dir_all(&to).unwrap();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whatever is data and whatever is a hole, by whichever via.
+    #[test]
+    fn any_file_is_copied_as_it_is(
+        writes in prop::collection::vec((0_u64..1 << 21, 1_usize..60_000, 1_u8..), 0..10),
+        size in 0_u64..1 << 22,
+        via in prop::sample::select(Direction::FileToFile.vias()),
+        cache in prop::sample::select(CachePolicy::ALL),
+        archive: bool,
+        existing: bool,
+    ) {
+        let root = tempfile::tempdir().unwrap();
+        let (from, to) = (root.path().join("from"), root.path().join("to"));
+        let file = File::create(&from).unwrap();
+        for (at, length, byte) in writes {
+            file.write_all_at(&vec![byte; length], at).unwrap();
+        }
+        file.set_len(size).unwrap();
+        if existing {
+            fs::write(&to, "something else").unwrap();
+        }
+        let options = Options { via, cache, archive, ..Options::default() };
+        let account = copy(std::slice::from_ref(&from), &to, &options, &Silent);
+        prop_assert_eq!((account.files, account.failed), (1, 0));
+        prop_assert_eq!(account.bytes + account.holes, size);
+        prop_assert_eq!(account.copied + account.shared + account.untold, account.bytes);
+        prop_assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
+        prop_assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
+    }
+}

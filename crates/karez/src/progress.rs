@@ -1,0 +1,75 @@
+//! What a person sees while files are copied: errors as they come and, on a terminal, a bar.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use karez_copy::{Error, Observer};
+use std::io::{IsTerminal as _, stderr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::complain;
+
+/// What is over sooner needs no bar.
+const SOON: Duration = Duration::from_millis(500);
+
+/// Watches a copy.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    begin: Instant,
+    /// The bar waits to be shown.
+    waits: AtomicBool,
+    failures: Mutex<Vec<String>>,
+    /// The signal that ends the copy, or 0.
+    signal: Arc<AtomicUsize>,
+}
+
+impl Progress {
+    /// `quiet`: no bar, whatever there is.
+    pub(crate) fn new(quiet: bool, signal: Arc<AtomicUsize>) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
+        let form = "{bar:30} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+        if let Ok(style) = ProgressStyle::with_template(form) {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            begin: Instant::now(),
+            waits: AtomicBool::new(!quiet && stderr().is_terminal()),
+            failures: Mutex::default(),
+            signal,
+        }
+    }
+
+    /// How long it took, and what failed; the bar goes.
+    pub(crate) fn end(self) -> (Duration, Vec<String>) {
+        self.bar.finish_and_clear();
+        let failures = self.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (self.begin.elapsed(), failures)
+    }
+}
+
+impl Observer for Progress {
+    fn found(&self, bytes: u64) {
+        self.bar.inc_length(bytes);
+    }
+
+    fn advanced(&self, bytes: u64) {
+        if self.waits.load(Ordering::Relaxed)
+            && self.begin.elapsed() > SOON
+            && self.waits.swap(false, Ordering::Relaxed)
+        {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.inc(bytes);
+    }
+
+    fn failed(&self, error: &Error) {
+        self.bar.suspend(|| complain::about(error));
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.push(error.to_string());
+    }
+
+    fn stops(&self) -> bool {
+        self.signal.load(Ordering::Relaxed) != 0
+    }
+}

@@ -1,0 +1,282 @@
+//! Each via of `karez copy` proved by a trace, and each rung of its ladder forced, at the first
+//! call and in the middle.
+
+use karez_transfer::Via;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::copy::{Outcome, command, copy, names, vias};
+use crate::files::pattern;
+use crate::strace::{self, Call, name, ordinal, returned};
+
+const SIZE: usize = (35 << 20) + 7;
+
+/// The calls that move bytes of files.
+const MOVING: [&str; 9] = [
+    "copy_file_range",
+    "sendfile",
+    "splice",
+    "pread64",
+    "preadv2",
+    "pwrite64",
+    "pwritev2",
+    "mmap",
+    "ioctl",
+];
+
+/// A directory with a file to be copied in it.
+fn root() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let (from, to) = (root.path().join("from"), root.path().join("to"));
+    fs::write(&from, pattern(SIZE)).unwrap();
+    (root, from, to)
+}
+
+/// What moved bytes after the file was opened that they went to, and how many.
+fn moved(calls: &[Call]) -> Vec<(&str, u64)> {
+    let begin = calls.iter().position(|call| call.contains("O_TMPFILE")).unwrap();
+    let end = calls.iter().rposition(|call| name(call) == "linkat").unwrap();
+    let calls = &calls[begin..end];
+    let mut moved = Vec::new();
+    for moving in MOVING {
+        let these = calls.iter().filter(|call| name(call) == moving);
+        let of_files = these.filter(|call| moving != "mmap" || call.contains("MAP_SHARED"));
+        let counts: Vec<_> = of_files.map(|call| returned(call)).collect();
+        if !counts.is_empty() {
+            let sum = counts.into_iter().filter_map(|count| u64::try_from(count).ok()).sum();
+            moved.push((moving, sum));
+        }
+    }
+    moved
+}
+
+#[test]
+fn each_via_moves_the_bytes_by_calls_of_its_own() {
+    let (_root, from, to) = root();
+    let all = SIZE as u64;
+    for via in vias() {
+        let command = command(&[&"--via", &via.name(), &from, &to]);
+        let Some((output, calls)) = strace::run(&[], &command) else { return };
+        fs::remove_file(&to).unwrap();
+        let copied = Outcome::of(&output).expect_success();
+        let moved = moved(&calls);
+        let ways: Vec<_> = moved.iter().map(|(call, _)| *call).collect();
+        let sum = |wanted: &str| moved.iter().find(|(call, _)| *call == wanted).unwrap().1;
+        let ran = *copied.vias().last().unwrap();
+        match via {
+            Via::Auto | Via::Reflink if ran == "reflink" => assert_eq!(ways, ["ioctl"], "{via}"),
+            Via::Auto | Via::Reflink => {
+                assert_eq!(ways, ["copy_file_range", "ioctl"], "{via}");
+                assert_eq!((sum("copy_file_range"), sum("ioctl")), (all, 0), "{via}");
+            }
+            Via::CopyRange => assert_eq!(moved, [("copy_file_range", all)], "{via}"),
+            Via::Sendfile => assert_eq!(moved, [("sendfile", all)], "{via}"),
+            Via::Splice => assert_eq!(moved, [("splice", 2 * all)], "{via}"),
+            Via::Mmap => {
+                assert_eq!(ways, ["pwrite64", "mmap"], "{via}");
+                assert_eq!(sum("pwrite64"), all, "{via}");
+            }
+            Via::Copy | Via::Direct => {
+                assert_eq!(moved, [("pread64", all), ("pwrite64", all)], "{via}");
+            }
+            Via::Cow | Via::Zerocopy => unreachable!("not between files without edits"),
+        }
+        let past_the_cache =
+            calls.iter().any(|call| call.split('|').any(|flag| flag == "O_DIRECT"));
+        assert_eq!(past_the_cache, via == Via::Direct, "{via}");
+        expect_counted(&copied, &calls);
+    }
+}
+
+/// The report has as many calls as the trace.
+fn expect_counted(copied: &Outcome, calls: &[Call]) {
+    let begin = calls.iter().position(|call| call.contains("O_TMPFILE")).unwrap();
+    for (call, count) in copied.json["calls"].as_object().unwrap() {
+        // Others make these, too, for reasons of their own.
+        if !["mmap", "fstat", "open", "fcntl"].contains(&&**call) {
+            let seen = strace::count(&calls[begin..], call) as u64;
+            assert_eq!(count.as_u64().unwrap(), seen, "{call}: {copied:?}");
+        }
+    }
+}
+
+/// One refusal: the via, the call and words that tell it from others of its name, how far one of
+/// these calls brings it, the via that goes on.
+struct Rung {
+    via: Via,
+    call: &'static str,
+    words: &'static [&'static str],
+    stride: u64,
+    next: Via,
+}
+
+const RUNGS: [Rung; 6] = [
+    Rung {
+        via: Via::CopyRange,
+        call: "copy_file_range",
+        words: &[],
+        stride: 16 << 20,
+        next: Via::Sendfile,
+    },
+    Rung { via: Via::Sendfile, call: "sendfile", words: &[], stride: 1 << 20, next: Via::Copy },
+    // Every other one fills the pipe.
+    Rung { via: Via::Splice, call: "splice", words: &[], stride: 1 << 19, next: Via::Copy },
+    Rung { via: Via::Mmap, call: "mmap", words: &["MAP_SHARED"], stride: 0, next: Via::Copy },
+    Rung { via: Via::Mmap, call: "pwrite64", words: &[], stride: 1 << 20, next: Via::Copy },
+    Rung {
+        via: Via::Direct,
+        call: "pread64",
+        words: &["524288"],
+        stride: 512 << 10,
+        next: Via::Copy,
+    },
+];
+
+/// The `nth` call of this kind is made to fail.
+fn with_fault(
+    args: (&Path, &Path),
+    rung: &Rung,
+    nth: usize,
+    errno: &str,
+) -> Option<(Outcome, Vec<Call>)> {
+    let command = command(&[&"--via", &rung.via.name(), &args.0, &args.1]);
+    // The loader makes such calls, too.
+    let (_, calls) = strace::run(&[], &command)?;
+    fs::remove_file(args.1).unwrap();
+    let when = ordinal(&calls, rung.call, rung.words, nth);
+    let inject = format!("inject={}:error={errno}:when={when}", rung.call);
+    let (output, calls) = strace::run(&["-e", &inject], &command)?;
+    assert_eq!(strace::injected(&calls, rung.call), 1, "{inject}");
+    Some((Outcome::of(&output), calls))
+}
+
+#[test]
+fn every_rung_is_taken_at_the_first_call_and_in_the_middle() {
+    let (root, from, to) = root();
+    let content = pattern(SIZE);
+    for rung in &RUNGS {
+        for (nth, errno, number) in
+            [(1, "EINVAL", 22), (1, "ENOSYS", 38), (2, "EOPNOTSUPP", 95), (3, "EPERM", 1)]
+        {
+            if rung.stride == 0 && nth > 1 {
+                continue;
+            }
+            let Some((copied, _)) = with_fault((&from, &to), rung, nth, errno) else { return };
+            let what = format!("{} {nth} {errno}: {copied:?}", rung.call);
+            let copied = copied.expect_success();
+            assert!(fs::read(&to).unwrap() == content, "{what}");
+            let calls_before = nth as u64 - 1;
+            // Of splice the bytes in the pipe count when they have left it.
+            let strides = if rung.via == Via::Splice { calls_before / 2 * 2 } else { calls_before };
+            let after = strides * rung.stride;
+            assert_eq!(copied.fallbacks(), [(rung.via.name(), number, after)], "{what}");
+            let ran = copied.vias();
+            let next = rung.next.name();
+            assert_eq!(ran, if after == 0 { vec![next] } else { vec![rung.via.name(), next] });
+            let bytes = &copied.json["vias"][ran.len() - 1]["bytes"];
+            assert_eq!(bytes.as_u64().unwrap(), SIZE as u64 - after, "{what}");
+            assert_eq!(names(root.path()), ["from", "to"], "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_whole_ladder_is_gone_down() {
+    let (_root, from, to) = root();
+    let command = command(&[&from, &to]);
+    let inject = ["copy_file_range", "sendfile"].map(|call| format!("inject={call}:error=EXDEV"));
+    let flags = ["-e", &inject[0], "-e", &inject[1]];
+    let Some((output, _)) = strace::run(&flags, &command) else { return };
+    let copied = Outcome::of(&output).expect_success();
+    if copied.vias() == ["reflink"] {
+        println!("skipped: here files can share their bytes");
+        return;
+    }
+    let from_vias: Vec<_> = copied.fallbacks().iter().map(|each| each.0).collect();
+    assert_eq!(from_vias, ["reflink", "copy-range", "sendfile"]);
+    assert_eq!(copied.vias(), ["copy"]);
+    assert!(fs::read(&to).unwrap() == pattern(SIZE));
+}
+
+#[test]
+fn an_interrupted_call_is_made_again() {
+    let (_root, from, to) = root();
+    for rung in &RUNGS {
+        let Some((copied, _)) = with_fault((&from, &to), rung, 1, "EINTR") else { return };
+        let copied = copied.expect_success();
+        assert_eq!((copied.fallbacks(), copied.vias()), (vec![], vec![rung.via.name()]));
+        assert!(fs::read(&to).unwrap() == pattern(SIZE), "{}", rung.call);
+    }
+}
+
+#[test]
+fn an_error_of_the_disk_is_told_and_leaves_nothing() {
+    let (root, from, to) = root();
+    for rung in &RUNGS {
+        for (nth, errno, words) in [
+            (1, "EIO", "(os error 5)"),
+            (2, "ENOSPC", "(os error 28)"),
+            (3, "EDQUOT", "(os error 122)"),
+            (2, "ENOMEM", "(os error 12)"),
+            (2, "EFBIG", "(os error 27)"),
+        ] {
+            if rung.stride == 0 && nth > 1 {
+                continue;
+            }
+            let Some((copied, _)) = with_fault((&from, &to), rung, nth, errno) else { return };
+            let path = from.to_str().unwrap();
+            let copied = copied.expect_complaint(&[rung.via.name(), path, "at byte", words]);
+            assert_eq!(copied.count("files"), 0);
+            assert_eq!(names(root.path()), ["from"], "{}, {errno}", rung.call);
+        }
+    }
+}
+
+#[test]
+fn between_file_systems_it_goes_down_the_ladder() {
+    let (_root, from, _) = root();
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        println!("skipped: no /dev/shm");
+        return;
+    };
+    let to = other.path().join("to");
+    for (via, refused) in
+        [(Via::Auto, 2), (Via::Reflink, 2), (Via::CopyRange, 1), (Via::Sendfile, 0)]
+    {
+        let copied = copy(&[&"--via", &via.name(), &from, &to]).expect_success();
+        assert!(fs::read(&to).unwrap() == pattern(SIZE), "{via}");
+        let all = [("reflink", 18, 0), ("copy-range", 18, 0)];
+        assert_eq!(copied.fallbacks(), all[all.len() - refused..], "{via}");
+        assert_eq!(copied.vias(), ["sendfile"], "{via}");
+        assert_eq!(copied.count("bytes_copied"), SIZE as u64, "{via}");
+    }
+    // What was refused once is not asked again of such a pair.
+    let tree = tempfile::tempdir().unwrap();
+    for number in 0..5 {
+        fs::write(tree.path().join(number.to_string()), "x").unwrap();
+    }
+    let into = other.path().join("tree");
+    let copied = copy(&[&"-r", &"--jobs", &"1", &tree.path(), &into]).expect_success();
+    assert_eq!(copied.json["fallbacks"][0]["times"], 1, "{copied:?}");
+    assert_eq!(copied.count("bytes_copied"), 5);
+}
+
+#[test]
+fn without_proc_it_copies_too() {
+    let (root, from, to) = root();
+    let script = "umount -l /proc && exec \"$@\"";
+    let mut unmounted = Command::new("unshare");
+    unmounted.args(["--mount", "sh", "-c", script, "sh"]);
+    let wanted = command(&[&from, &to]);
+    unmounted.arg(wanted.get_program()).args(wanted.get_args());
+    let output = unmounted.output();
+    match output {
+        Ok(output) if !output.stdout.is_empty() => {
+            Outcome::of(&output).expect_success();
+            assert!(fs::read(&to).unwrap() == pattern(SIZE));
+            assert_eq!(names(root.path()), ["from", "to"]);
+        }
+        other => println!("skipped: unshare: {other:?}"),
+    }
+}

@@ -1,0 +1,80 @@
+//! A file system of its own for a test, in an image on a loop device or in memory.
+//!
+//! It is mounted in a mount namespace that lives as long as one child of the test, and is reached
+//! through `/proc/PID/root`. However the test ends, the namespace goes, with it the mount, and with
+//! that the loop device.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A mounted file system.
+pub struct Image {
+    holder: Child,
+    pub path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Image {
+    /// A file system of so many MiB that `mkfs` makes; `None`, with a reason printed, where that
+    /// is not to be had.
+    pub fn made_by(mkfs: &[&str], mib: u64) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("image");
+        File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        let made = Command::new(mkfs[0]).args(&mkfs[1..]).arg(&image).output();
+        match made {
+            Ok(made) if made.status.success() => {}
+            other => {
+                println!("skipped: {mkfs:?}: {other:?}");
+                return None;
+            }
+        }
+        Self::mount(directory, "-o loop \"$1\"")
+    }
+
+    /// One of this type in memory, with these options.
+    pub fn in_memory(kind: &str, options: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        Self::mount(directory, &format!("-t {kind} -o {options} {kind}"))
+    }
+
+    fn mount(directory: tempfile::TempDir, what: &str) -> Option<Self> {
+        let point = directory.path().join("mounted");
+        std::fs::create_dir(&point).unwrap();
+        let script = format!("mount {what} \"$2\" && echo mounted && exec cat");
+        let mut holder = Command::new("unshare");
+        holder.args(["--mount", "sh", "-c", &script, "sh"]);
+        holder.arg(directory.path().join("image")).arg(&point);
+        holder.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut holder = match holder.spawn() {
+            Ok(holder) => holder,
+            Err(error) => {
+                println!("skipped: unshare: {error}");
+                return None;
+            }
+        };
+        let mut said = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said != "mounted\n" {
+            println!("skipped: mount {what}: {:?}", holder.wait_with_output().unwrap());
+            return None;
+        }
+        let root = PathBuf::from(format!("/proc/{}/root", holder.id()));
+        let path = root.join(point.strip_prefix("/").unwrap());
+        Some(Self { holder, path, _directory: directory })
+    }
+
+    /// A name in it.
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _gone = self.holder.kill();
+        let _gone = self.holder.wait();
+    }
+}
