@@ -66,11 +66,7 @@ impl std::fmt::Debug for FdSet {
 ///
 /// # Errors
 /// `EBADF` for a number that is closed; `EINTR`; `ENOMEM`. The sets are then as they were.
-pub fn select(
-    read: &mut FdSet,
-    write: &mut FdSet,
-    timeout: Option<Duration>,
-) -> io::Result<usize> {
+pub fn select(read: &mut FdSet, write: &mut FdSet, timeout: Option<Duration>) -> io::Result<usize> {
     let timeout = timeout.map(crate::timespec_of_rustix);
     let elements = read.elements.len().max(write.elements.len());
     read.grow(elements);
@@ -97,7 +93,9 @@ mod tests {
     fn descriptors_beyond_1024_are_nothing_special() {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        if limit.maximum.is_some_and(|most| most <= 3000) || setrlimit(Resource::Nofile, raised).is_err() {
+        if limit.maximum.is_some_and(|most| most <= 3000)
+            || setrlimit(Resource::Nofile, raised).is_err()
+        {
             println!("skipped: no descriptor may be as high as 3000");
             return;
         }

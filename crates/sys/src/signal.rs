@@ -80,10 +80,8 @@ impl ReadinessSignal {
     /// `ENOTTY` for what cannot tell: regular files, eventfds.
     pub fn watch(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let number = fd.as_raw_fd();
-        let owner = Owner {
-            kind: F_OWNER_TID,
-            pid: rustix::thread::gettid().as_raw_nonzero().get(),
-        };
+        let owner =
+            Owner { kind: F_OWNER_TID, pid: rustix::thread::gettid().as_raw_nonzero().get() };
         // SAFETY: no memory is passed.
         check(unsafe { libc::fcntl(number, F_SETSIG, self.number) })?;
         // SAFETY: the kernel reads the owner, which has the layout of linux/fcntl.h.

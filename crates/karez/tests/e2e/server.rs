@@ -44,6 +44,7 @@ impl Server {
         root: &Path,
         flags: &[&str],
     ) -> Self {
+        println!("serving by {way}"); // the last one shown is the one that failed
         let words = prefix.iter().map(AsRef::as_ref).chain([OsStr::new(KAREZ)]);
         let words: Vec<_> = words.collect();
         let mut command = Command::new(words[0]);
