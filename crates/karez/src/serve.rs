@@ -131,11 +131,9 @@ fn room(layout: Layout, descriptors: usize) -> usize {
 fn announce<'a>(args: &Serve, choice: &Choice, addresses: impl Iterator<Item = &'a Address>) {
     let urls: Vec<_> = addresses.map(url).collect();
     let layout = choice.layout;
-    // A closed standard error is no reason not to serve.
-    for (model, error) in &choice.refused {
-        let _said = writeln!(io::stderr(), "karez: model {model} is not to be had: {error}");
-    }
-    let how = if args.model.0.is_none() { " (auto)" } else { "" };
+    let refused = choice.refused.iter();
+    let refused: String = refused.map(|(model, error)| format!(", no {model}: {error}")).collect();
+    let how = if args.model.0.is_none() { format!(" (auto{refused})") } else { String::new() };
     let line = format!(
         "karez serves {} at {}  model {}{how}, via {}, topology {}, {}",
         args.dir.display(),
@@ -145,6 +143,7 @@ fn announce<'a>(args: &Serve, choice: &Choice, addresses: impl Iterator<Item = &
         style::on_stderr("32", layout.topology().name()),
         threads(layout),
     );
+    // A closed standard error is no reason not to serve.
     let _said = writeln!(io::stderr(), "{line}");
 }
 

@@ -23,6 +23,11 @@ impl Waker {
         Ok(Self { sleeper, end: None })
     }
 
+    /// For a sleeper that waits for nothing else: by [`sleep`](Self::sleep).
+    pub(crate) fn blocking() -> io::Result<Self> {
+        Ok(Self { sleeper: eventfd(0, EventfdFlags::CLOEXEC)?, end: None })
+    }
+
     pub(crate) fn pipe() -> io::Result<Self> {
         let (sleeper, end) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         Ok(Self { sleeper, end: Some(end) })
@@ -32,6 +37,11 @@ impl Waker {
     pub(crate) fn wake(&self) {
         // An eventfd's counter cannot overflow, and a full pipe is a wake-up on its way.
         let _woken = io::write(self.end.as_ref().unwrap_or(&self.sleeper), &1_u64.to_ne_bytes());
+    }
+
+    /// Waits for a wake-up and takes it, where it was [made for that](Self::blocking).
+    pub(crate) fn sleep(&self) {
+        while io::read(&self.sleeper, &mut [0; 8]) == Err(io::Errno::INTR) {}
     }
 
     /// Takes all wake-ups back. What is left for the sleeper is to be looked at after this.

@@ -9,7 +9,6 @@
 //! deadline over several calls has to be set anew for each.
 
 use karez_transfer::{Outbox, Progress};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, SocketFlags, recv, shutdown, sockopt};
 use std::io;
@@ -46,7 +45,7 @@ pub(crate) fn run<S: Service>(
     workers: Option<usize>,
     stop: &Stop,
 ) -> io::Result<()> {
-    let sleeper = Arc::new(Waker::eventfd().map_err(named("eventfd"))?);
+    let sleeper = Arc::new(Waker::blocking().map_err(named("eventfd"))?);
     stop.rouses(&sleeper);
     for listener in listeners {
         rustix::io::ioctl_fionbio(listener, false).map_err(named("ioctl FIONBIO"))?;
@@ -65,7 +64,7 @@ pub(crate) fn run<S: Service>(
             outcome = outcome.and(spawned.map(drop));
         }
         if outcome.is_ok() {
-            wait_for(&sleeper);
+            sleeper.sleep();
         }
         register.stop();
         for listener in listeners {
@@ -78,11 +77,6 @@ pub(crate) fn run<S: Service>(
         register.end_after(admission.grace());
         outcome
     })
-}
-
-fn wait_for(sleeper: &Waker) {
-    let mut fds = [PollFd::new(sleeper, PollFlags::IN)];
-    while poll(&mut fds, None) == Err(Errno::INTR) {}
 }
 
 struct Acceptor<'a, S> {
