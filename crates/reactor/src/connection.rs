@@ -201,8 +201,11 @@ impl<T: Task> Connection<T> {
         let event = match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
             Ok((0, _)) => Event::PeerClosed,
             Ok((count, _)) => {
-                // A short count is as good as EAGAIN (epoll(7), question 9).
-                self.readable = count == buffer.len() || self.hang_up;
+                // A short count is as good as EAGAIN (epoll(7), question 9). An end that was
+                // reported stands right behind it, so one more look finds it.
+                let short = count < buffer.len();
+                self.readable = !short || self.hang_up;
+                self.hang_up &= !short;
                 Event::Received(&buffer[..count])
             }
             Err(Errno::AGAIN) => {

@@ -66,6 +66,9 @@ fn a_large_file_leaves_by_its_via_behind_a_head_that_waits_for_it() {
 #[test]
 fn a_request_for_a_small_file_costs_at_most_five_calls() {
     const REQUESTS: usize = 100;
+    // Model signal looks at a connection that has just begun although it was not told to, and may
+    // be told afterwards of what it has read.
+    const BEGINNING: usize = 5;
     let root = root();
     // A model that does not wait makes as many calls as it can.
     for way in ways::all().filter(|way| way.rests()) {
@@ -86,8 +89,7 @@ fn a_request_for_a_small_file_costs_at_most_five_calls() {
         let calls: Vec<_> = calls.iter().filter(mine).map(|call| name(call)).collect();
         let each = calls.len() as f64 / (REQUESTS + 1) as f64;
         println!("{way}: {each:.2} system calls a request");
-        // A model may look once too often at a connection that has just begun.
-        assert!(calls.len() <= 5 * (REQUESTS + 1) + 1, "{way}: {each} calls: {calls:#?}");
+        assert!(calls.len() <= 5 * (REQUESTS + 1) + BEGINNING, "{way}: {each} calls: {calls:#?}");
     }
 }
 
