@@ -94,18 +94,7 @@ fn a_request_for_a_small_file_costs_at_most_five_calls() {
 }
 
 /// The calls by which somebody can wait for several descriptors.
-const WAITS: [&str; 5] = ["epoll_pwait", "ppoll", "pselect6", "rt_sigtimedwait", "epoll_ctl"];
-
-/// Those of them that a model makes.
-fn waits_of(model: Model) -> &'static [&'static str] {
-    match model {
-        Model::Blocking | Model::Nonblocking => &[],
-        Model::Select => &["pselect6"],
-        Model::Poll => &["ppoll"],
-        Model::EpollLevel | Model::EpollEdge => &["epoll_pwait", "epoll_ctl"],
-        Model::Signal => &["rt_sigtimedwait"],
-    }
-}
+const WAITS: [&str; 5] = ["epoll_pwait", "poll", "ppoll", "pselect6", "rt_sigtimedwait"];
 
 #[test]
 fn a_model_waits_by_its_own_calls() {
@@ -133,7 +122,7 @@ fn a_model_waits_by_its_own_calls() {
             .filter(|call| reactors.contains(&call.thread) && WAITS.contains(&name(call)))
             .map(|call| name(call))
             .collect();
-        assert_eq!(made, waits_of(way.model).iter().copied().collect(), "{way}");
+        assert_eq!(made, way.wait().into_iter().collect(), "{way}");
         // Each connection is registered once, and never anything else: on levels, too, for what
         // can be sent at once changes no interest.
         let controls: Vec<_> = calls.iter().filter(|call| controls_connection(call)).collect();

@@ -75,6 +75,17 @@ impl Way {
         self.model != Model::Nonblocking
     }
 
+    /// The call by which a reactor waits, where it makes one.
+    pub fn wait(self) -> Option<&'static str> {
+        match self.model {
+            Model::Blocking | Model::Nonblocking => None,
+            Model::Select => Some("pselect6"),
+            Model::Poll => Some("ppoll"),
+            Model::EpollLevel | Model::EpollEdge => Some("epoll_pwait"),
+            Model::Signal => Some("rt_sigtimedwait"),
+        }
+    }
+
     /// How many reactors there are.
     pub fn reactors(self) -> usize {
         let cores = std::thread::available_parallelism().unwrap().get();
