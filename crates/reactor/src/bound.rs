@@ -1,25 +1,38 @@
 //! A layout with its listeners bound, ready to run a service.
 
+use rustix::thread::CpuSet;
 use std::io;
+use std::sync::Arc;
 use std::thread;
 
 use crate::admission::{Admission, Limits};
 use crate::demultiplexer::Demultiplexer;
 use crate::error::named;
+use crate::inbox::Inbox;
+use crate::layout::Layout;
 use crate::listener::{Address, Listener};
 use crate::models::Model;
 use crate::models::blocking;
 use crate::models::epoll_edge::EpollEdge;
-use crate::reactor::Reactor;
+use crate::models::epoll_level::EpollLevel;
+use crate::models::nonblocking::Nonblocking;
+use crate::models::poll::Poll;
+use crate::models::select::Select;
+use crate::models::signal::Signal;
+use crate::order::Order;
+use crate::pin;
+use crate::pool::Pool;
+use crate::reactor::{DoneOf, Parts, Reactor};
 use crate::stop::Stop;
 use crate::task::Service;
-use crate::topology::{Layout, Topology};
+use crate::topology::Topology;
+use crate::waker::Waker;
 
 /// A layout whose addresses are bound: connections already queue up, and nobody takes them yet.
 #[derive(Debug)]
 pub struct Bound {
     layout: Layout,
-    /// For each reactor its listeners.
+    /// For each reactor that accepts its listeners.
     listeners: Vec<Vec<Listener>>,
 }
 
@@ -31,9 +44,10 @@ impl Bound {
     /// [`Listener::bind`] names it.
     pub fn bind(layout: Layout, addresses: &[Address]) -> io::Result<Self> {
         layout.model().probe()?;
-        let mut listeners = vec![Vec::new(); layout.threads()];
+        let doors = if layout.topology() == Topology::Reuseport { layout.threads() } else { 1 };
+        let mut listeners = vec![Vec::new(); doors];
         for address in addresses {
-            let own = bind_for(layout, address)?;
+            let own = bind_for(doors, address)?;
             for (listeners, listener) in listeners.iter_mut().zip(own) {
                 listeners.push(listener);
             }
@@ -52,27 +66,49 @@ impl Bound {
     /// A thread or a reactor that cannot be made. What happens to single connections ends those
     /// alone.
     pub fn run<S: Service>(self, service: &S, limits: Limits, stop: &Stop) -> io::Result<()> {
-        let admission = Admission::new(limits);
         match self.layout.model() {
-            Model::Blocking => {
-                let listeners: Vec<_> = self.listeners.into_iter().flatten().collect();
-                blocking::run(&listeners, service, &admission, stop)
+            Model::Blocking => blocking::run(
+                &self.listeners.into_iter().flatten().collect::<Vec<_>>(),
+                service,
+                limits,
+                (self.layout.topology() == Topology::Workers).then(|| self.layout.workers()),
+                stop,
+            ),
+            Model::Nonblocking if self.layout.yields() => {
+                self.run_reactors(|| Ok(Nonblocking::yielding()), service, limits, stop)
             }
-            Model::EpollEdge => self.run_reactors::<S, EpollEdge>(service, &admission, stop),
+            Model::Nonblocking => self.run_reactors(Nonblocking::new, service, limits, stop),
+            Model::Select => self.run_reactors(Select::new, service, limits, stop),
+            Model::Poll => self.run_reactors(Poll::new, service, limits, stop),
+            Model::EpollLevel => self.run_reactors(EpollLevel::new, service, limits, stop),
+            Model::EpollEdge => self.run_reactors(EpollEdge::new, service, limits, stop),
+            Model::Signal => self.run_reactors(Signal::new, service, limits, stop),
         }
     }
 
     fn run_reactors<S: Service, D: Demultiplexer>(
         self,
+        model: fn() -> rustix::io::Result<D>,
         service: &S,
-        admission: &Admission,
+        limits: Limits,
         stop: &Stop,
     ) -> io::Result<()> {
+        let layout = self.layout;
+        let admission = Admission::new(limits);
+        let cores = layout.pins().then(pin::cores).transpose()?;
+        let pool = layout.topology().has_workers();
+        let pool = pool.then(|| Pool::new(layout.workers(), cores, Order::perform)).transpose()?;
+        let crew = self.crew::<S, D>()?;
         thread::scope(|scope| {
+            // If not all can be made, those that were have to end.
+            let _others = StopOthers(stop);
             let mut threads = Vec::new();
-            for (listeners, number) in self.listeners.into_iter().zip(0..) {
-                let run = move || run_one::<S, D>(listeners, service, admission, stop);
-                let name = format!("karez-{number}");
+            for Post { name, core, listeners, heirs, inbox } in crew {
+                stop.rouses(inbox.shared_waker());
+                let (admission, pool) = (&admission, pool.as_ref());
+                let parts = Parts { service, admission, stop, listeners, heirs, inbox, pool };
+                let core = core.zip(cores);
+                let run = move || run_one(core, model, parts);
                 threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
             }
             let outcomes = threads.into_iter().map(|thread| {
@@ -83,17 +119,58 @@ impl Bound {
             outcomes.fold(Ok(()), Result::and)
         })
     }
+
+    /// Who is to run, and with what.
+    fn crew<S: Service, D: Demultiplexer>(self) -> io::Result<Vec<Post<DoneOf<S>>>> {
+        let post = |name: String, core, listeners| -> io::Result<Post<DoneOf<S>>> {
+            let waker = if D::WATCHES_EVENTFD {
+                Waker::eventfd().map_err(named("eventfd"))
+            } else {
+                Waker::pipe().map_err(named("pipe2"))
+            };
+            let inbox = Arc::new(Inbox::new(Arc::new(waker?)));
+            Ok(Post { name, core, listeners, heirs: Vec::new(), inbox })
+        };
+        let mut doors = self.listeners.into_iter();
+        let main = (self.layout.topology() == Topology::Multi)
+            .then(|| post("karez-main".to_owned(), None, doors.next().unwrap_or_default()))
+            .transpose()?;
+        let mut crew = (0..self.layout.threads())
+            .map(|number| {
+                post(format!("karez-{number}"), Some(number), doors.next().unwrap_or_default())
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        if let Some(mut main) = main {
+            main.heirs = crew.iter().map(|post| Arc::clone(&post.inbox)).collect();
+            crew.push(main);
+        }
+        Ok(crew)
+    }
+}
+
+/// A reactor that is to be.
+struct Post<D> {
+    name: String,
+    /// Which core is its own, by its turn, where each is to have one.
+    core: Option<usize>,
+    listeners: Vec<Listener>,
+    heirs: Vec<Arc<Inbox<D>>>,
+    inbox: Arc<Inbox<D>>,
 }
 
 /// Runs one reactor. If it ends in whatever way, the others stop too: half a server helps nobody.
 fn run_one<S: Service, D: Demultiplexer>(
-    listeners: Vec<Listener>,
-    service: &S,
-    admission: &Admission,
-    stop: &Stop,
+    core: Option<(usize, CpuSet)>,
+    model: fn() -> rustix::io::Result<D>,
+    parts: Parts<'_, S>,
 ) -> io::Result<()> {
-    let _others = StopOthers(stop);
-    Reactor::<S, D>::new(listeners, service, admission, stop.clone()).and_then(Reactor::run)
+    let _others = StopOthers(parts.stop);
+    if let Some((number, cores)) = core {
+        pin::pin(&cores, number)?;
+    }
+    // Here, for a model may be bound to the thread that makes it.
+    let demultiplexer = model().map_err(named("set up the model"))?;
+    Reactor::new(demultiplexer, parts)?.run()
 }
 
 /// Begins the stop when it goes, also by a panic. (After a stop it changes nothing.)
@@ -105,32 +182,18 @@ impl Drop for StopOthers<'_> {
     }
 }
 
-impl Model {
-    /// Asks the kernel for what the model needs, so that a refusal comes before anybody connects.
-    ///
-    /// # Errors
-    /// What the kernel said, and to which call.
-    pub fn probe(self) -> io::Result<()> {
-        match self {
-            Self::Blocking => Ok(()),
-            Self::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
-        }
-    }
-}
-
-/// A listener for each reactor on one address.
-fn bind_for(layout: Layout, address: &Address) -> io::Result<Vec<Listener>> {
+/// A listener for each reactor that accepts on one address.
+fn bind_for(doors: usize, address: &Address) -> io::Result<Vec<Listener>> {
     let first = Listener::bind(address, false)?;
-    let several = layout.topology() == Topology::Reuseport && layout.threads() > 1;
     match first.address() {
-        Address::Tcp(_) if several => {
+        Address::Tcp(_) if doors > 1 => {
             // The first was bound without SO_REUSEPORT, so the address is nobody else's: with it,
             // a second karez of the same user would share the port unasked.
             let real = first.address().clone();
             drop(first);
-            (0..layout.threads()).map(|_| Listener::bind(&real, true)).collect()
+            (0..doors).map(|_| Listener::bind(&real, true)).collect()
         }
         // UNIX sockets know no SO_REUSEPORT: the reactors take turns at one.
-        _ => Ok(vec![first; layout.threads()]),
+        _ => Ok(vec![first; doors]),
     }
 }

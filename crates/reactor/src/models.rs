@@ -1,29 +1,92 @@
 //! The models: their names, and one file for each.
 
-use std::fmt;
+use std::{fmt, io, thread};
+
+use crate::demultiplexer::Demultiplexer as _;
+use crate::error::named;
 
 pub(crate) mod blocking;
+mod epoll;
 pub(crate) mod epoll_edge;
+pub(crate) mod epoll_level;
+pub(crate) mod nonblocking;
+pub(crate) mod poll;
+pub(crate) mod select;
+pub(crate) mod signal;
+
+use epoll_edge::EpollEdge;
+use epoll_level::EpollLevel;
+use poll::Poll;
+use select::Select;
+use signal::Signal;
 
 /// A way to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Model {
     /// A thread per connection and calls that block.
     Blocking,
+    /// Asking every connection on every lap: it burns a core.
+    Nonblocking,
+    /// select(2) with bitmaps of any size.
+    Select,
+    /// poll(2).
+    Poll,
+    /// epoll(7), level-triggered.
+    EpollLevel,
     /// epoll(7), edge-triggered.
     EpollEdge,
+    /// A real-time signal for every change (fcntl(2), `F_SETSIG`).
+    Signal,
 }
 
 impl Model {
     /// Every model, in the order in which help and tests show them.
-    pub const ALL: &'static [Self] = &[Self::EpollEdge, Self::Blocking];
+    pub const ALL: &'static [Self] = &[
+        Self::EpollEdge,
+        Self::EpollLevel,
+        Self::Poll,
+        Self::Select,
+        Self::Signal,
+        Self::Nonblocking,
+        Self::Blocking,
+    ];
+
+    /// What is tried, the first first, when nobody says which model. Where epoll(7) is refused,
+    /// level-triggered epoll is, too; signals are one a user and a process, and `nonblocking`
+    /// burns a core, so these are for whoever asks for them.
+    pub const AUTO: &'static [Self] = &[Self::EpollEdge, Self::Poll, Self::Select, Self::Blocking];
 
     /// The name used on command lines and in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Blocking => "blocking",
+            Self::Nonblocking => "nonblocking",
+            Self::Select => "select",
+            Self::Poll => "poll",
+            Self::EpollLevel => "epoll-level",
             Self::EpollEdge => "epoll-edge",
+            Self::Signal => "signal",
+        }
+    }
+
+    /// Asks the kernel for what the model needs, so that a refusal comes before anybody connects.
+    ///
+    /// # Errors
+    /// Named after the call: `epoll_create1: Function not implemented (os error 38)`.
+    pub fn probe(self) -> io::Result<()> {
+        match self {
+            Self::Blocking | Self::Nonblocking => Ok(()),
+            Self::Select => Select::new().map(drop).map_err(named("pselect6")),
+            Self::Poll => Poll::new().map(drop).map_err(named("ppoll")),
+            Self::EpollLevel => EpollLevel::new().map(drop).map_err(named("epoll_create1")),
+            Self::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
+            // In a thread of its own: it changes the signal mask of whoever makes it.
+            Self::Signal => thread::scope(|scope| {
+                let probe = || Signal::new().map(drop).map_err(named("rt_sigtimedwait"));
+                let thread = thread::Builder::new().spawn_scoped(scope, probe)?;
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
+            }),
         }
     }
 
@@ -31,8 +94,11 @@ impl Model {
     #[must_use]
     pub const fn since(self) -> &'static str {
         match self {
-            Self::Blocking => "since always",
-            Self::EpollEdge => "since Linux 2.5.44",
+            Self::Blocking | Self::Nonblocking => "since always",
+            Self::Select => "since always, as pselect6 2.6.16",
+            Self::Poll => "since Linux 2.1.23, as ppoll 2.6.16",
+            Self::EpollLevel | Self::EpollEdge => "since Linux 2.5.44",
+            Self::Signal => "since Linux 2.4",
         }
     }
 }

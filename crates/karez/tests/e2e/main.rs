@@ -26,6 +26,7 @@ mod faults;
 mod files;
 mod freshness;
 mod image;
+mod layouts;
 mod listing;
 mod logs;
 mod names;

@@ -56,7 +56,8 @@ impl Traced {
     }
 }
 
-fn may_trace() -> bool {
+/// Whether there is an strace that may do its work; if not, that is said.
+pub fn may_trace() -> bool {
     let mut probe = Command::new("strace");
     probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
     let may = probe.status().is_ok_and(|status| status.success());

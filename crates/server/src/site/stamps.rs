@@ -56,6 +56,11 @@ impl Stamps {
         Ok(Self { all, tag: format!("{:08x}", hash.0 >> 32) })
     }
 
+    /// Whether nothing is replaced.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// What tells the entity tag of a stamped file from that of the plain one, and from one with
     /// other stamps: eight letters or digits, the same on every machine.
     pub(super) fn tag(&self) -> &str {
