@@ -4,14 +4,15 @@
 //! share of the turn. A wish is tried first and waited for on `EAGAIN` only: most wishes are
 //! granted without asking the demultiplexer at all.
 
-use karez_transfer::{Outbox, Progress};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::alarms::Deadline;
 use crate::demultiplexer::{Interest, Ready};
+use crate::order::Errand;
+use crate::sending::{Sending, Step};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 
 /// Bytes that one connection may send in a turn before others have theirs.
@@ -45,11 +46,7 @@ enum Wish {
         until: Instant,
         idle: bool,
     },
-    Send {
-        outbox: Outbox,
-        stall: Duration,
-        since: Instant,
-    },
+    Send(Sending),
     /// Its job is with others.
     Work,
 }
@@ -58,8 +55,8 @@ enum Wish {
 pub(crate) enum Rest<J> {
     /// It waits for its socket, at most so long. `still` if it has waited for this before.
     Waiting { until: Instant, idle: bool, still: bool },
-    /// It waits for this job, which may block.
-    Working(J),
+    /// It waits for this errand, which may block, in the end at most so long.
+    Working(Errand<J>, Option<Instant>),
     /// The same, and it is on its way.
     StillWorking,
     /// It has had its share and could go on at once.
@@ -72,7 +69,7 @@ pub(crate) enum Rest<J> {
 enum Grant<J> {
     Went(u64),
     Wait,
-    Work(J),
+    Work(Errand<J>),
     Close,
 }
 
@@ -95,7 +92,7 @@ impl<T: Task> Connection<T> {
     /// Remembers what the demultiplexer reported.
     pub(crate) fn note(&mut self, report: Ready) {
         self.readable |= report.readable;
-        self.writable |= report.writable;
+        self.writable |= report.writable || self.waits_for_release();
         self.hang_up |= report.hang_up;
     }
 
@@ -108,7 +105,7 @@ impl<T: Task> Connection<T> {
     pub(crate) fn wanted(&self) -> Interest {
         match self.wish {
             Wish::Receive { .. } => Interest::READ,
-            Wish::Send { .. } => Interest::WRITE,
+            Wish::Send(ref sending) => sending.wanted(),
             Wish::Ask | Wish::Work => Interest::NONE,
         }
     }
@@ -125,7 +122,7 @@ impl<T: Task> Connection<T> {
                     bytes += moved;
                 }
                 Grant::Wait => return self.rest(now),
-                Grant::Work(job) => return Rest::Working(job),
+                Grant::Work(errand) => return Rest::Working(errand, self.until()),
                 Grant::Close => return Rest::Closed,
             }
         }
@@ -138,9 +135,28 @@ impl<T: Task> Connection<T> {
             Wish::Ask => {}
             Wish::Work => self.wish = Wish::Work, // a job has no deadline
             Wish::Receive { .. } => self.task.hear(Event::TimedOut, now),
-            Wish::Send { outbox, .. } => {
-                self.task.hear(Event::Unsent(outbox, Obstacle::TimedOut), now);
+            Wish::Send(sending) => {
+                self.task.hear(Event::Unsent(sending.outbox, Obstacle::TimedOut), now);
             }
+        }
+    }
+
+    /// What it had to send is in memory now.
+    pub(crate) fn warmed(&mut self) {
+        if let Wish::Send(sending) = &mut self.wish {
+            sending.warmed();
+        }
+    }
+
+    fn waits_for_release(&self) -> bool {
+        matches!(&self.wish, Wish::Send(sending) if sending.waits_for_release())
+    }
+
+    /// The deadline of a wish to send.
+    fn until(&self) -> Option<Instant> {
+        match &self.wish {
+            Wish::Send(sending) => Some(sending.until()),
+            _ => None,
         }
     }
 
@@ -152,7 +168,7 @@ impl<T: Task> Connection<T> {
 
     /// The grace is over: the last thing that the task hears.
     pub(crate) fn abandon(&mut self, now: Instant) {
-        if let Wish::Send { .. } = self.wish {
+        if let Wish::Send(_) = self.wish {
             self.unsent(Obstacle::Stopped, now);
         }
     }
@@ -161,7 +177,7 @@ impl<T: Task> Connection<T> {
         let still = std::mem::replace(&mut self.rests, true);
         let (until, idle) = match self.wish {
             Wish::Receive { until, idle } => (until, idle),
-            Wish::Send { stall, since, .. } => (since + stall, false),
+            Wish::Send(ref sending) => (sending.until(), false),
             Wish::Work => return Rest::StillWorking,
             Wish::Ask => (now, false),
         };
@@ -173,19 +189,21 @@ impl<T: Task> Connection<T> {
             Wish::Ask => self.ask(pool, now),
             Wish::Work => Grant::Wait,
             Wish::Receive { .. } => self.receive(buffer, now),
-            Wish::Send { .. } => self.send(now),
+            Wish::Send(_) => self.send(now),
         }
     }
 
     fn ask(&mut self, pool: bool, now: Instant) -> Grant<T::Job> {
         match self.task.want() {
             Want::Receive { until, idle } => self.wish = Wish::Receive { until, idle },
-            Want::Send { outbox, stall } => self.wish = Wish::Send { outbox, stall, since: now },
+            Want::Send { outbox, stall } => {
+                self.wish = Wish::Send(Sending::new(outbox, stall, pool, now));
+            }
             Want::Work(job) if pool => match job.try_run() {
                 Ok(done) => self.task.hear(Event::Worked(done), now),
                 Err(job) => {
                     self.wish = Wish::Work;
-                    return Grant::Work(job);
+                    return Grant::Work(Errand::Job(job));
                 }
             },
             Want::Work(job) => self.task.hear(Event::Worked(job.run()), now),
@@ -226,46 +244,35 @@ impl<T: Task> Connection<T> {
     }
 
     fn send(&mut self, now: Instant) -> Grant<T::Job> {
-        let Wish::Send { outbox, since, .. } = &mut self.wish else {
+        let Wish::Send(sending) = &mut self.wish else {
             return Grant::Wait;
         };
-        if !self.writable {
+        // Of what its socket tells meanwhile, nothing is forgotten.
+        if !self.writable || sending.waits_for_warmth() {
             return Grant::Wait;
         }
-        match outbox.step(self.socket.as_fd()) {
-            Ok(Progress::Moved(bytes)) => {
-                *since = now;
-                Grant::Went(bytes)
-            }
-            // The error queue of a socket makes it writable here; nothing else is ever needed, for
-            // an outbox has no source but files and memory, and its steps wait for the disk.
-            Ok(
-                Progress::NeedsWritable
-                | Progress::NeedsRelease
-                | Progress::NeedsReadable
-                | Progress::NeedsWorker,
-            ) => {
+        match sending.step(self.socket.as_fd(), now) {
+            Step::Moved(bytes) => Grant::Went(bytes),
+            Step::Wait => {
                 self.writable = false;
                 Grant::Wait
             }
-            Ok(Progress::Done) => self.sent(now),
-            Ok(Progress::Truncated { missing }) => {
-                self.unsent(Obstacle::Truncated { missing }, now)
-            }
-            Err(error) => self.unsent(Obstacle::Failed(error), now),
+            Step::Warm(part) => Grant::Work(Errand::Warm(part)),
+            Step::Sent => self.sent(now),
+            Step::Unsent(obstacle) => self.unsent(obstacle, now),
         }
     }
 
     fn sent(&mut self, now: Instant) -> Grant<T::Job> {
-        if let Wish::Send { outbox, .. } = std::mem::replace(&mut self.wish, Wish::Ask) {
-            self.task.hear(Event::Sent(outbox), now);
+        if let Wish::Send(sending) = std::mem::replace(&mut self.wish, Wish::Ask) {
+            self.task.hear(Event::Sent(sending.outbox), now);
         }
         Grant::Went(0)
     }
 
     fn unsent(&mut self, obstacle: Obstacle, now: Instant) -> Grant<T::Job> {
-        if let Wish::Send { outbox, .. } = std::mem::replace(&mut self.wish, Wish::Ask) {
-            self.task.hear(Event::Unsent(outbox, obstacle), now);
+        if let Wish::Send(sending) = std::mem::replace(&mut self.wish, Wish::Ask) {
+            self.task.hear(Event::Unsent(sending.outbox, obstacle), now);
         }
         Grant::Went(0)
     }

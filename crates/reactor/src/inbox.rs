@@ -30,6 +30,8 @@ pub(crate) enum Letter<D> {
     Newcomer(OwnedFd, Peer),
     /// The job of this connection is done.
     Worked(Token, D),
+    /// What this connection has to send is in memory now, or cannot be.
+    Warmed(Token),
     /// The job of this connection panicked: it will never hear of it.
     Lost(Token),
 }

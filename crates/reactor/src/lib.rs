@@ -90,6 +90,7 @@ mod order;
 mod pin;
 mod pool;
 mod reactor;
+mod sending;
 mod stop;
 mod task;
 mod topology;

@@ -1,5 +1,6 @@
-//! A job on its way to the pool, and the way back.
+//! What may block, on its way to the pool, and the way back.
 
+use karez_transfer::ColdPart;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -7,22 +8,36 @@ use crate::demultiplexer::Token;
 use crate::inbox::{Inbox, Letter};
 use crate::task::Job;
 
-/// A job, whose it is, and where that one lives.
+/// What may block.
+pub(crate) enum Errand<J> {
+    /// A task's.
+    Job(J),
+    /// A connection's own: what it has to send is on a disk only.
+    Warm(ColdPart),
+}
+
+/// An errand, whose it is, and where that one lives.
 pub(crate) struct Order<J: Job> {
-    pub(crate) job: J,
+    pub(crate) errand: Errand<J>,
     pub(crate) token: Token,
     pub(crate) inbox: Arc<Inbox<J::Done>>,
 }
 
 impl<J: Job> Order<J> {
-    /// Does the job and leaves word of it.
+    /// Does it and leaves word of it.
     pub(crate) fn perform(self) {
-        let Self { job, token, inbox } = self;
-        // A job that panics is as good as one that never ends; its connection must not wait.
-        let letter = match catch_unwind(AssertUnwindSafe(|| job.run())) {
-            Ok(done) => Letter::Worked(token, done),
-            Err(_) => Letter::Lost(token),
-        };
-        inbox.post(letter);
+        let Self { errand, token, inbox } = self;
+        inbox.post(match errand {
+            // A job that panics is as good as one that never ends; its connection must not wait.
+            Errand::Job(job) => match catch_unwind(AssertUnwindSafe(|| job.run())) {
+                Ok(done) => Letter::Worked(token, done),
+                Err(_) => Letter::Lost(token),
+            },
+            Errand::Warm(part) => {
+                // What the disk refuses now it refuses the one who sends, too, and that one tells.
+                let _refused = part.warm();
+                Letter::Warmed(token)
+            }
+        });
     }
 }

@@ -21,7 +21,7 @@ use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
 use crate::error::named;
 use crate::inbox::{Inbox, Letter};
 use crate::listener::Listener;
-use crate::order::Order;
+use crate::order::{Errand, Order};
 use crate::pool::Pool;
 use crate::stop::Stop;
 use crate::task::{Job, Service, Task};
@@ -187,9 +187,12 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             }
             Rest::Closed => self.close(token),
             Rest::StillWorking => {}
-            Rest::Working(job) => {
+            Rest::Working(errand, until) => {
+                if let Some(until) = until {
+                    self.alarms.set(token, &mut connection.deadline, until);
+                }
                 self.connections.set_busy(token);
-                self.order(token, job);
+                self.order(token, errand);
             }
             Rest::Waiting { idle: true, .. } if self.end.is_some() => self.close(token),
             Rest::Waiting { until, idle, still } => {
@@ -203,9 +206,9 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         }
     }
 
-    fn order(&mut self, token: Token, job: JobOf<S>) {
+    fn order(&mut self, token: Token, errand: Errand<JobOf<S>>) {
         if let Some(pool) = self.pool {
-            pool.submit(Order { job, token, inbox: Arc::clone(&self.inbox) });
+            pool.submit(Order { errand, token, inbox: Arc::clone(&self.inbox) });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
+use std::os::fd::BorrowedFd;
 
 use crate::report::Calls;
 use crate::step::{Piece, Stop};
@@ -25,19 +26,30 @@ pub(crate) fn read(
             Err(errno) => Err(Stop::reading(errno)),
         };
     };
+    match read_file(from.fd, offset, buffer, (nowait, piece.uncached), calls) {
+        Err(Errno::AGAIN) => Err(Stop::Worker),
+        read => Ok(read?),
+    }
+}
+
+/// Reads a file at an offset, if `nowait` only what is in memory (`EAGAIN` if nothing is), and if
+/// `uncached` without leaving it there.
+pub(crate) fn read_file(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    buffer: &mut [u8],
+    (nowait, uncached): (bool, bool),
+    calls: &mut Calls,
+) -> rustix::io::Result<usize> {
     let mut flags = ReadWriteFlags::empty();
     flags.set(ReadWriteFlags::NOWAIT, nowait);
-    flags.set(DONTCACHE, piece.uncached);
+    flags.set(DONTCACHE, uncached);
     if flags.is_empty() {
         calls.pread64 += 1;
-        return Ok(rustix::io::pread(from.fd, buffer, offset)?);
+        return rustix::io::pread(file, buffer, offset);
     }
     calls.preadv2 += 1;
-    match rustix::io::preadv2(from.fd, &mut [IoSliceMut::new(buffer)], offset, flags) {
-        Ok(count) => Ok(count),
-        Err(Errno::AGAIN) => Err(Stop::Worker),
-        Err(errno) => Err(errno.into()),
-    }
+    rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, flags)
 }
 
 /// Writes to where the bytes go next; says how many were taken.

@@ -10,7 +10,7 @@ use crate::direction::Direction;
 use crate::file_to_socket::Source;
 use crate::report::Report;
 use crate::residency::ColdPart;
-use crate::settings::Settings;
+use crate::settings::{Cold, Settings};
 use crate::step::{Edit, Progress};
 use crate::transfer::Transfer;
 use crate::via::Via;
@@ -70,7 +70,7 @@ impl FileToFile {
     /// From the next step on it waits for the disk ([`Cold::Wait`](crate::Cold::Wait)): for a
     /// caller that cannot warm what is cold, because the file system keeps no pages.
     pub fn wait_for_disk(&mut self) {
-        self.transfer.wait_for_disk();
+        self.transfer.set_cold(Cold::Wait);
     }
 
     /// How many bytes have still to go.

@@ -10,7 +10,7 @@ use crate::course::{Course, Ends};
 use crate::direction::Direction;
 use crate::report::Report;
 use crate::residency::ColdPart;
-use crate::settings::Settings;
+use crate::settings::{Cold, Settings};
 use crate::step::{Edit, Progress};
 use crate::transfer::Transfer;
 use crate::via::Via;
@@ -75,15 +75,22 @@ impl FileToSocket {
         ColdPart::new(Arc::clone(&self.source), &self.transfer)
     }
 
-    /// From the next step on it waits for the disk ([`Cold::Wait`](crate::Cold::Wait)): for a
+    /// From the next step on it tells what would wait for the disk
+    /// ([`Cold::Tell`]).
+    pub fn tell_cold(&mut self) {
+        self.transfer.set_cold(Cold::Tell);
+    }
+
+    /// From the next step on it waits for the disk ([`Cold::Wait`]): for a
     /// caller that cannot warm what is cold, because the file system keeps no pages.
     pub fn wait_for_disk(&mut self) {
-        self.transfer.wait_for_disk();
+        self.transfer.set_cold(Cold::Wait);
     }
 
     /// Reads the bytes to come into `buffer`, for an outbox that sends them along with others.
-    /// What it then sent, it counts by [`advance`](Self::advance).
-    pub(crate) fn read_behind(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// What it then sent, it counts by [`advance`](Self::advance). `None` if that would wait for
+    /// the disk, and it is to tell.
+    pub(crate) fn read_behind(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         self.transfer.read_behind((*self.source).as_fd(), buffer)
     }
 

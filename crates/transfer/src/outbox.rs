@@ -83,10 +83,28 @@ impl Outbox {
     /// After [`Progress::NeedsWorker`]: what has to be read from the disk for the next step.
     #[must_use]
     pub fn cold_part(&self) -> Option<ColdPart> {
-        match self.segments.front() {
-            Some(Segment::File(transfer)) => Some(transfer.cold_part()),
-            _ => None,
-        }
+        self.segments.iter().find_map(|segment| match segment {
+            Segment::File(transfer) => Some(transfer.cold_part()),
+            Segment::Memory { .. } => None,
+        })
+    }
+
+    /// From now on a step that would wait for a disk says so ([`Progress::NeedsWorker`]).
+    pub fn tell_cold(&mut self) {
+        self.files().for_each(FileToSocket::tell_cold);
+    }
+
+    /// From now on steps wait for the disk again: for a caller whose
+    /// [warming](ColdPart::warm) is in vain, because the file system keeps no pages.
+    pub fn wait_for_disk(&mut self) {
+        self.files().for_each(FileToSocket::wait_for_disk);
+    }
+
+    fn files(&mut self) -> impl Iterator<Item = &mut FileToSocket> {
+        self.segments.iter_mut().filter_map(|segment| match segment {
+            Segment::File(transfer) => Some(&mut **transfer),
+            Segment::Memory { .. } => None,
+        })
     }
 
     fn step_front(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
@@ -137,13 +155,18 @@ impl Outbox {
         };
         let head = &bytes[*sent..];
         let room = head.len() + usize::try_from(transfer.remaining()).unwrap_or(0);
-        let moved = scratch::with(room, |buffer| {
+        let sent = scratch::with(room, |buffer| {
             buffer[..head.len()].copy_from_slice(head);
-            let read = transfer.read_behind(&mut buffer[head.len()..room])?;
+            let Some(read) = transfer.read_behind(&mut buffer[head.len()..room])? else {
+                return Ok(None);
+            };
             let short = (read as u64) < transfer.remaining();
-            send_some(out, &buffer[..head.len() + read], more || short)
-        })?;
-        Ok(self.settle(moved))
+            send_some(out, &buffer[..head.len() + read], more || short).map(Some)
+        });
+        match sent? {
+            None => Ok(Progress::NeedsWorker),
+            Some(moved) => Ok(self.settle(moved)),
+        }
     }
 
     /// Counts bytes that left off the segments in front, and drops those that are through.

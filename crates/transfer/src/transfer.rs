@@ -9,6 +9,7 @@ use std::os::fd::BorrowedFd;
 use crate::cache::{Behind, will_be_read_in_order};
 use crate::course::{Course, Ends};
 use crate::direction::Direction;
+use crate::ends;
 use crate::engine::Engine;
 use crate::ladder;
 use crate::report::{Fallback, Report};
@@ -138,11 +139,11 @@ impl Transfer {
         self.engine = Some(engine);
     }
 
-    /// Asks no more whether bytes are in memory.
-    pub(crate) fn wait_for_disk(&mut self) {
-        self.course.settings.cold = Cold::Wait;
+    /// Whether to ask, from now on, if bytes are in memory.
+    pub(crate) fn set_cold(&mut self, cold: Cold) {
+        self.course.settings.cold = cold;
         if let Some(Engine::Copy(copy)) = &mut self.engine {
-            copy.nowait = false;
+            copy.nowait = cold == Cold::Tell && self.course.from.is_some() && !copy.cannot_tell;
         }
     }
 
@@ -185,20 +186,33 @@ impl Transfer {
         Ok(())
     }
 
-    /// Reads the bytes to come into `buffer`, and leaves it to the caller to send them.
+    /// Reads the bytes to come into `buffer`, and leaves it to the caller to send them. `None` if
+    /// that would wait for the disk, and it is to tell.
     pub(crate) fn read_behind(
         &mut self,
         from: BorrowedFd<'_>,
         buffer: &mut [u8],
-    ) -> io::Result<usize> {
+    ) -> io::Result<Option<usize>> {
         self.report.ran = Via::Copy;
-        self.report.calls.sendto += 1;
+        let calls = &mut self.report.calls;
         let at = self.course.from.ok_or(Errno::INVAL)?;
+        let mut nowait = self.course.settings.cold == Cold::Tell;
         loop {
-            self.report.calls.pread64 += 1;
-            match rustix::io::pread(from, &mut *buffer, at) {
+            match ends::read_file(from, at, buffer, (nowait, false), calls) {
+                Ok(read) => {
+                    calls.sendto += 1;
+                    return Ok(Some(read));
+                }
                 Err(Errno::INTR) => {} // a file system over a network or in user space
-                read => return Ok(read?),
+                Err(Errno::AGAIN) if nowait => return Ok(None),
+                Err(Errno::OPNOTSUPP) if nowait => {
+                    let len = buffer.len() as u64;
+                    if resident(from, at, len, calls)? < len {
+                        return Ok(None);
+                    }
+                    nowait = false;
+                }
+                Err(errno) => return Err(errno.into()),
             }
         }
     }

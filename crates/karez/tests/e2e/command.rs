@@ -267,12 +267,12 @@ fn each_flag_alone_is_enough() {
 }
 
 /// GET / over a UNIX socket, the whole answer.
-fn get_over(path: &Path) -> Option<String> {
-    let mut stream = UnixStream::connect(path).ok()?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+fn get_over(path: &Path) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn quiet_is_quiet() {
         command.arg("serve").arg(root.path()).args(way.flags()).arg("--quiet");
         command.arg(format!("--listen=unix:{}", socket.display()));
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        while get_over(&socket).is_none() {
+        while get_over(&socket).is_err() {
             std::thread::yield_now();
         }
         let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
@@ -348,5 +348,5 @@ fn a_socket_left_over_is_taken_and_a_live_one_is_not() {
     drop(live); // its name stays
     let mut command = Command::new(KAREZ);
     command.args(["serve", directory, &unix]);
-    first_line_and(command, |_| assert!(get_over(&socket).is_some()));
+    first_line_and(command, |_| assert!(!get_over(&socket).unwrap().is_empty()));
 }

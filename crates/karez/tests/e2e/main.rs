@@ -11,6 +11,7 @@
 #![allow(unreachable_pub, reason = "nothing of a test is reachable from outside")]
 
 mod client;
+mod cold;
 mod command;
 mod conditions;
 mod copy;

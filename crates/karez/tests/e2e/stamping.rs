@@ -68,7 +68,7 @@ fn files_leave_with_their_stamps_and_stay_as_they_are() {
 #[test]
 fn ranges_are_of_the_stamped_file() {
     let (root, _, stamped) = root();
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start_with(way, root.path(), &FLAGS);
         let mut client = server.connect();
         for at in PLACES {
@@ -132,7 +132,7 @@ fn what_lies_compressed_beside_a_stamped_file_is_not_sent() {
 #[test]
 fn a_new_version_is_searched_anew() {
     let (root, ..) = root();
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start_with(way, root.path(), &FLAGS);
         let mut client = server.connect();
         for (content, expected) in [
@@ -149,18 +149,20 @@ fn a_new_version_is_searched_anew() {
 /// Where the edited page is gone, user space would get SIGBUS.
 #[test]
 fn a_file_cut_off_while_it_leaves_ends_the_connection_and_nothing_else() {
-    let (root, _, stamped) = root();
-    for way in ways::layouts() {
+    let (root, plain, stamped) = root();
+    let stamped = stamped.repeat(5);
+    for way in ways::some() {
         let path = root.path().join("cut");
-        fs::copy(root.path().join("large"), &path).unwrap();
+        // Far more than the buffers of two sockets.
+        fs::write(&path, plain.repeat(5)).unwrap();
         let server = Server::start_with(way, root.path(), &FLAGS);
         let mut client = server.connect();
         assert_eq!(client.begin("/cut").status, 200, "{way}");
         let mut got = client.take(MIB);
-        fs::File::options().write(true).open(&path).unwrap().set_len(5 * MIB as u64).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_len(25 * MIB as u64).unwrap();
         // Cut off: a short body, or a reset if more was on its way.
         let _end = client.stream.read_to_end(&mut got);
-        assert!(got.len() <= 5 * MIB && stamped.starts_with(&got), "{way}: {}", got.len());
+        assert!(got.len() <= 25 * MIB && stamped.starts_with(&got), "{way}: {}", got.len());
         assert_eq!(server.get("/small.txt").status, 200, "{way}: it goes on");
     }
 }

@@ -40,6 +40,12 @@ impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
                         self.enqueue(token);
                     }
                 }
+                Letter::Warmed(token) => {
+                    if let Some(connection) = self.connections.get_mut(token) {
+                        connection.warmed();
+                        self.enqueue(token);
+                    }
+                }
                 Letter::Lost(token) => self.close(token),
             }
         }
