@@ -1,0 +1,6 @@
+//! The laboratory.
+
+mod error;
+pub mod probe;
+
+pub use error::{Error, Result};
