@@ -35,6 +35,12 @@ pub(crate) enum Command {
     /// Serves the files below DIR, and nothing outside it. SIGTERM or SIGINT stops the server
     /// after what is in flight, a second one at once.
     Serve(Box<Serve>),
+    /// Count what each way of Linux I/O costs
+    ///
+    /// Runs the ways on this machine, by the same code as the server, and counts: system calls,
+    /// faults, switches, bytes copied by the CPU. As root it counts exactly, by tracepoints.
+    #[command(subcommand)]
+    Lab(Lab),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example: karez completions bash > ~/.local/share/bash-completion/completions/karez"
@@ -47,7 +53,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example: karez man serve | man -l -")]
     Man {
         /// The command the page is about [default: karez itself]
-        #[arg(value_parser = ["serve", "completions", "man"])]
+        #[arg(value_parser = ["serve", "lab", "completions", "man"])]
         command: Option<String>,
     },
 }
@@ -132,6 +138,39 @@ pub(crate) struct Serve {
     /// quarters of the limit on open files, for model blocking at most 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_connections: Option<NonZeroUsize>,
+}
+
+/// The experiments of `karez lab`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Lab {
+    /// Let the counters count what is known beforehand
+    ///
+    /// Each check moves so many bytes in a way that leaves no doubt where they go, and expects
+    /// exactly that. Exits with 1 if a counter fails.
+    Selftest(SelfTestArgs),
+    /// Do what a laboratory says on standard input
+    #[command(hide = true)]
+    Worker,
+}
+
+/// The arguments of `karez lab selftest`.
+#[derive(Args, Debug)]
+pub(crate) struct SelfTestArgs {
+    /// Write the report as JSON; - is standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Move 8 MiB instead of 64
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Where to make the file that is moved: on a disk, for memory has no cold files
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+
+    /// Count with this BPF object instead of the one built in
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) probe: Option<PathBuf>,
 }
 
 /// The form of the access log.

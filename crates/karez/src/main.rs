@@ -6,6 +6,7 @@ use std::process::ExitCode;
 mod cli;
 mod complain;
 mod generate;
+mod lab;
 mod serve;
 mod style;
 
@@ -13,6 +14,12 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let outcome = match cli.command {
         cli::Command::Serve(args) => serve::run(&args),
+        cli::Command::Lab(lab) => match lab::run(&lab) {
+            Ok(true) => Ok(()),
+            // The report has said what was not as it should be.
+            Ok(false) => return ExitCode::from(1),
+            Err(error) => Err(error),
+        },
         cli::Command::Completions { shell } => generate::completions(shell),
         cli::Command::Man { command } => generate::man(command.as_deref()),
     };

@@ -72,8 +72,10 @@ struct sk_buff {
 	unsigned char *data;
 } KERNEL;
 
+struct file { struct inode *f_inode; } KERNEL;
+struct kiocb { struct file *ki_filp; } KERNEL;
 struct bvec_iter { __u32 bi_size; __u32 bi_idx; } KERNEL;
-struct bio { struct bio *bi_next; struct bvec_iter bi_iter; void *bi_io_vec; } KERNEL;
+struct bio { struct bio *bi_next; struct bvec_iter bi_iter; void *bi_io_vec; void *bi_private; } KERNEL;
 struct request { __u32 cmd_flags; struct bio *bio; } KERNEL;
 
 #endif

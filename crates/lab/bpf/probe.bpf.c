@@ -30,11 +30,14 @@ enum { VOLUNTARY, INVOLUNTARY, FAULTS_USER, FAULTS_KERNEL, RECEIVES, RECEIVED, L
 enum { PACKETS, HEADERS, LINEAR, OURS, CACHE, ANONYMOUS, KERNELS, UNSORTED, GROUP };
 enum { WIRE = 0, AGAIN = GROUP, LOCAL = 2 * GROUP, READS = 3 * GROUP, READ_BYTES, WRITES, WRITE_BYTES };
 
+/* A socket: the sequence number behind all that has left, if any has, and what was left out. */
+struct socket { __u64 known, end, hole, hole_end; };
+
 struct sums { __u64 of[SUMS]; };
 struct own { __u64 of[OWN]; };
 struct call { __u64 calls, bytes, again; };
 struct calls { struct call of[CALLS]; };
-struct file { __u64 inode, device; };
+struct file_key { __u64 inode, device; };
 
 #define MAP(name, kind, entries, key_type, value_type) \
 	struct {                                       \
@@ -46,9 +49,9 @@ struct file { __u64 inode, device; };
 
 MAP(MARKS, MAP_ARRAY, 2, __u32, __u64);
 MAP(PROCESSES, MAP_HASH, SLOTS, __u32, __u64);
-MAP(SOCKETS, MAP_HASH, 64, __u64, __u64);
+MAP(SOCKETS, MAP_HASH, 64, __u64, struct socket);
 MAP(NETWORKS, MAP_HASH, 8, __u32, __u64);
-MAP(FILES, MAP_HASH, 64, struct file, __u64);
+MAP(FILES, MAP_HASH, 64, struct file_key, __u64);
 MAP(THREADS, MAP_HASH, 256, __u32, __u64);
 MAP(SUMS_OF_ALL, MAP_PERCPU_ARRAY, 1, __u32, struct sums);
 MAP(SUMS_OF_OWN, MAP_PERCPU_ARRAY, SLOTS, __u32, struct own);
@@ -175,16 +178,20 @@ SEC("tp_btf/skb_copy_datagram_iovec") int skb_copy_datagram_iovec(__u64 *context
 	return COUNT_OWN(found, RECEIVED, bytes);
 }
 
-INLINE int is_ours(struct address_space *mapping)
+INLINE int is_our_inode(struct inode *inode)
 {
-	struct inode *inode = READ(mapping, host);
 	struct super_block *super = READ(inode, i_sb);
 	__u32 device = READ(super, s_dev);
-	struct file file = { READ(inode, i_ino), device };
-	if (bpf_map_lookup_elem(&FILES, &file))
+	struct file_key key = { READ(inode, i_ino), device };
+	if (bpf_map_lookup_elem(&FILES, &key))
 		return 1;
-	file.device = 0; /* its stat(2) names a device that the inode does not */
-	return bpf_map_lookup_elem(&FILES, &file) != 0;
+	key.device = 0; /* its stat(2) names a device that the inode does not */
+	return bpf_map_lookup_elem(&FILES, &key) != 0;
+}
+
+INLINE int is_ours(struct address_space *mapping)
+{
+	return is_our_inode(READ(mapping, host));
 }
 
 /* Linux 6.5 and later: whether a read went through the page cache of a file of ours. */
@@ -210,34 +217,42 @@ INLINE int provenance(unsigned long page)
 	return is_ours((void *)mapping) ? OURS : CACHE;
 }
 
-/* How many of the linear bytes are headers: those before the transport's payload. */
-INLINE __u32 headers(struct sk_buff *skb)
+/* The headers of a packet that leaves: how many bytes, and of TCP the first sequence number. */
+struct headers { __u32 length, sequence; int is_tcp; };
+
+INLINE struct headers headers(struct sk_buff *skb)
 {
+	struct headers found = {};
 	unsigned char *head = READ(skb, head), *data = READ(skb, data);
 	unsigned char *network = head + READ(skb, network_header);
-	__u16 transport = READ(skb, transport_header);
-	__u32 before = head + transport - data;
+	__u16 offset = READ(skb, transport_header);
+	unsigned char *transport = head + offset;
+	__u32 before = transport - data;
 	__u8 version = 0, protocol = 0, words = 0;
-	if (transport == 0xffff || before > 512)
-		return 0;
+	if (offset == 0xffff || before > 512)
+		return found;
 	bpf_probe_read_kernel(&version, 1, network);
 	bpf_probe_read_kernel(&protocol, 1, version >> 4 == 6 ? network + 6 : network + 9);
+	found.length = before + 8;
 	/* TCP says how long its header is; of the rest, UDP is all that the laboratory sends. */
 	if (protocol != 6)
-		return before + 8;
-	bpf_probe_read_kernel(&words, 1, head + transport + 12);
-	return before + (words >> 4) * 4;
+		return found;
+	bpf_probe_read_kernel(&words, 1, transport + 12);
+	bpf_probe_read_kernel(&found.sequence, 4, transport + 4);
+	found.length = before + (words >> 4) * 4;
+	found.sequence = __builtin_bswap32(found.sequence);
+	found.is_tcp = 1;
+	return found;
 }
 
 /* Sorts the bytes of a packet into one of the groups. */
-INLINE void sort(struct sk_buff *skb, int group, int has_headers)
+INLINE void sort(struct sk_buff *skb, int group, __u32 header)
 {
 	struct sums *sums_of_all = sums();
 	if (!sums_of_all)
 		return;
 	__u64 *to = sums_of_all->of;
 	__u32 paged = READ(skb, data_len), linear = READ(skb, len) - paged;
-	__u32 header = has_headers ? headers(skb) : 0;
 	unsigned char *head = READ(skb, head);
 	struct skb_shared_info *shared = (void *)(head + READ(skb, end));
 	struct frag frags[FRAGS];
@@ -273,12 +288,35 @@ INLINE void sort(struct sk_buff *skb, int group, int has_headers)
 	ADD(to[group + UNSORTED], paged);
 }
 
-INLINE int in_scope(struct sock *sk)
+/* What is known of a socket in the scope. */
+INLINE struct socket *in_scope(struct sock *sk)
 {
 	if (!sk)
 		return 0;
 	__u64 cookie = READ(sk, __sk_common.skc_cookie.counter);
-	return cookie && bpf_map_lookup_elem(&SOCKETS, &cookie);
+	return cookie ? bpf_map_lookup_elem(&SOCKETS, &cookie) : 0;
+}
+
+/* Whether TCP sends nothing new. A socket's packets pass here in order for the first time; what
+ * was dropped above and never came here leaves a hole, and fills it when it does come. */
+INLINE int goes_again(struct socket *socket, struct headers *headers, __u32 payload)
+{
+	__u32 start = headers->sequence, end = start + payload;
+	if (!headers->is_tcp || !payload)
+		return 0;
+	if (!socket->known || (int)(end - (__u32)socket->end) > 0) {
+		if (socket->known && (int)(start - (__u32)socket->end) > 0) {
+			socket->hole = socket->end;
+			socket->hole_end = start;
+		}
+		socket->end = end;
+		socket->known = 1;
+		return 0;
+	}
+	if ((int)(start - (__u32)socket->hole) < 0 || (int)(end - (__u32)socket->hole_end) > 0)
+		return 1;
+	socket->hole = end;
+	return 0;
 }
 
 /* Behind software segmentation and linearisation, before the driver: what a device would fetch. */
@@ -288,16 +326,14 @@ SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
 	struct net_device *device = (void *)context[1];
 	struct net *net = READ(device, nd_net.net);
 	__u32 network = READ(net, ns.inum);
-	if (in_scope(READ(skb, sk)) || bpf_map_lookup_elem(&NETWORKS, &network))
-		sort(skb, WIRE, 1);
-	return 0;
-}
-
-/* The packet of the queue: its headers are made anew for each clone that leaves. */
-SEC("tp_btf/tcp_retransmit_skb") int tcp_retransmit_skb(__u64 *context)
-{
-	if (in_scope((void *)context[0]))
-		sort((void *)context[1], AGAIN, 0);
+	struct socket *socket = in_scope(READ(skb, sk));
+	if (!socket && !bpf_map_lookup_elem(&NETWORKS, &network))
+		return 0;
+	struct headers found = headers(skb);
+	if (socket && goes_again(socket, &found, READ(skb, len) - found.length))
+		sort(skb, AGAIN, found.length);
+	else
+		sort(skb, WIRE, found.length);
 	return 0;
 }
 
@@ -311,14 +347,22 @@ SEC("tp_btf/consume_skb") int consume_skb(__u64 *context)
 	return 0;
 }
 
-/* By the pages that are to be read or written; memory of a process (O_DIRECT) by who issues it. */
-SEC("tp_btf/block_rq_issue") int block_rq_issue(__u64 *context)
+/* A read or write with O_DIRECT of a file of ours: its bio belongs to an iomap_dio, which begins
+ * with the kiocb. Wherever else that pointer leads, it does not lead to an inode of ours. */
+INLINE int is_direct(struct bio *bio)
 {
-	struct request *request = (void *)context[0];
+	struct kiocb *request = 0;
+	bpf_probe_read_kernel(&request, sizeof(request), READ(bio, bi_private));
+	struct file *file = READ(request, ki_filp);
+	return is_our_inode(READ(file, f_inode));
+}
+
+/* Counts the part of a request that is of our files; `sign` is -1 to take it back. */
+INLINE int request_of_ours(struct request *request, __s64 sign)
+{
 	__u32 operation = READ(request, cmd_flags) & 0xff;
 	struct bio *bio = READ(request, bio);
-	__u64 *found = current_process(), bytes = 0;
-	int armed = found && (*found & ARMED);
+	__u64 bytes = 0;
 	if (operation > 1)
 		return 0;
 	for (int i = 0; i < BIOS && bio; i++) {
@@ -326,7 +370,9 @@ SEC("tp_btf/block_rq_issue") int block_rq_issue(__u64 *context)
 		unsigned long *pages = (void *)READ(bio, bi_io_vec), page = 0;
 		bpf_probe_read_kernel(&page, sizeof(page), pages + 2 * (index & 0xffff));
 		int whose = provenance(page);
-		if (whose == OURS || (armed && whose != CACHE))
+		/* One that was cut up is a chain, whose links point to the rest. */
+		if (whose == OURS ||
+		    (whose != CACHE && (is_direct(bio) || is_direct(READ(bio, bi_private)))))
 			bytes += READ(bio, bi_iter.bi_size);
 		bio = READ(bio, bi_next);
 	}
@@ -334,13 +380,25 @@ SEC("tp_btf/block_rq_issue") int block_rq_issue(__u64 *context)
 	if (!to)
 		return 0;
 	if (operation == 0) {
-		ADD(to->of[READS], 1);
-		ADD(to->of[READ_BYTES], bytes);
+		ADD(to->of[READS], sign);
+		ADD(to->of[READ_BYTES], sign * bytes);
 	} else {
-		ADD(to->of[WRITES], 1);
-		ADD(to->of[WRITE_BYTES], bytes);
+		ADD(to->of[WRITES], sign);
+		ADD(to->of[WRITE_BYTES], sign * bytes);
 	}
 	return 0;
+}
+
+/* By the file, whoever issues it: one process may issue what others have queued. */
+SEC("tp_btf/block_rq_issue") int block_rq_issue(__u64 *context)
+{
+	return request_of_ours((void *)context[0], 1);
+}
+
+/* The disk had no room for it; it will be issued again. */
+SEC("tp_btf/block_rq_requeue") int block_rq_requeue(__u64 *context)
+{
+	return request_of_ours((void *)context[0], -1);
 }
 
 /* Tier T3, where hooks on functions are permitted: what it copied out of the page cache. */

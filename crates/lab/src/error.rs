@@ -15,6 +15,16 @@ pub struct Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// What was being done, to what, and why it failed.
+    #[must_use]
+    pub fn about(
+        operation: &'static str,
+        object: impl fmt::Display,
+        why: impl fmt::Display,
+    ) -> Self {
+        Self::new(operation, object, why)
+    }
+
     pub(crate) fn new(
         operation: &'static str,
         object: impl fmt::Display,

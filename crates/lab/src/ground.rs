@@ -14,6 +14,9 @@ use tempfile::NamedTempFile;
 use crate::error::{Doing as _, Error, Result};
 use crate::probe::FileId;
 
+/// Memory may be short, and pages be taken away while others come.
+const TRIES: usize = 16;
+
 /// Where a file's bytes are before they are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cache {
@@ -96,14 +99,17 @@ impl Ground {
     /// # Errors
     /// Where the state cannot be made: a file system in memory has no cold files.
     pub fn prepare(&self, state: Cache) -> Result<()> {
-        match state {
-            Cache::Warm => self.warm()?,
-            Cache::Cold => self.chill()?,
-        }
         let wanted = if state == Cache::Warm { self.pages() } else { 0 };
-        let found = self.cached()?;
-        if found == wanted {
-            return Ok(());
+        let mut found = 0;
+        for _ in 0..TRIES {
+            match state {
+                Cache::Warm => self.warm()?,
+                Cache::Cold => self.chill()?,
+            }
+            found = self.cached()?;
+            if found == wanted {
+                return Ok(());
+            }
         }
         let why = format!("{found} of {} pages are in memory", self.pages());
         Err(Error::new("make the file", state, why))

@@ -3,11 +3,15 @@
 mod crew;
 mod error;
 mod ground;
+mod machine;
 mod mutation;
 mod network;
 mod outcome;
 pub mod probe;
+pub mod selftest;
 mod stage;
+mod table;
+mod tier;
 mod transport;
 
 pub use crew::{Workers, work};
@@ -16,4 +20,5 @@ pub use ground::{Cache, Ground};
 pub use mutation::{Fate, Mutation, fate, mutations};
 pub use outcome::Outcome;
 pub use stage::{Movement, Stage};
+pub use tier::{Tier, Tiers};
 pub use transport::{Taking, Transport};

@@ -106,10 +106,18 @@ impl Stage {
         cookie.as_u64().ok_or_else(|| Error::new("connect to", to, "no cookie came back"))
     }
 
-    /// What is counted of a movement of `ground` through the socket with this cookie.
-    pub(crate) fn scope(&self, cookie: u64, ground: &Ground) -> Result<Scope> {
+    /// The same with `counters` on the two, on the socket and on the file. The receiver may have
+    /// begun before the socket is known, so it is watched first.
+    pub(crate) fn connect_counted(
+        &mut self,
+        taking: Taking,
+        ground: &Ground,
+        counters: &mut Counters,
+    ) -> Result<()> {
         let scope = Scope::default().process(self.sender.pid()).process(self.receiver.pid());
-        Ok(scope.socket(cookie).file(ground.id()?))
+        counters.aim(&scope.file(ground.id()?))?;
+        let cookie = self.connect(taking)?;
+        counters.watch(cookie)
     }
 
     /// Moves bytes once, and counts if there are counters.
@@ -122,13 +130,13 @@ impl Stage {
         ground: &Ground,
         counters: Option<&mut Counters>,
     ) -> Result<Outcome> {
-        let cookie = self.connect(movement.taking)?;
         let order = movement.order(ground);
         let Some(counters) = counters else {
+            self.connect(movement.taking)?;
             let sent = self.sender.ask(&order)?;
             return Outcome::of(movement, &sent, &self.receiver.hear()?, None);
         };
-        counters.aim(&self.scope(cookie, ground)?)?;
+        self.connect_counted(movement.taking, ground, counters)?;
         let sent = self.sender.ask(&order)?;
         let taken = self.receiver.hear()?;
         let counts = counters.take()?;

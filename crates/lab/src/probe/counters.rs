@@ -33,13 +33,16 @@ const TRACEPOINTS: [&str; 11] = [
     "skb_copy_datagram_iovec",
     "mm_filemap_get_pages",
     "net_dev_start_xmit",
-    "tcp_retransmit_skb",
     "consume_skb",
     "block_rq_issue",
+    "block_rq_requeue",
 ];
 
 /// The function hook of tier T3.
 const FUNCTION: &str = "filemap_read";
+
+/// A socket of which nothing has left yet.
+const NEW_SOCKET: [u64; 4] = [0; 4];
 
 /// Why nothing can be counted with BPF here.
 #[derive(Debug)]
@@ -71,6 +74,8 @@ impl std::error::Error for Unavailable {}
 pub struct Missing {
     /// The tracepoint or function.
     pub name: &'static str,
+    /// It is a function, of tier T3.
+    pub is_function: bool,
     /// Why.
     pub why: String,
 }
@@ -104,13 +109,14 @@ impl Counters {
             match attach_tracepoint(&mut programs, name, &btf) {
                 Err(error) if names_no_type(&*error) => {
                     let why = "this kernel has no such tracepoint".to_owned();
-                    missing.push(Missing { name, why });
+                    missing.push(Missing { name, is_function: false, why });
                 }
                 attached => attached.map_err(|error| unavailable(&*error))?,
             }
         }
         if let Err(error) = attach_function(&mut programs, &btf) {
-            missing.push(Missing { name: FUNCTION, why: deepest(&*error) });
+            let why = deepest(&*error);
+            missing.push(Missing { name: FUNCTION, is_function: true, why });
         }
         let mut counters = Self { programs, scope: Scope::default(), missing };
         counters.aim(scope).map_err(|error| Unavailable::Refused(error.to_string()))?;
@@ -138,15 +144,29 @@ impl Counters {
         let mut marks: Array<_, u64> = self.map_mut("MARKS")?;
         marks.set(0, mark::begin_number(), 0).doing("set", "a mark")?;
         marks.set(1, mark::end_number(), 0).doing("set", "a mark")?;
-        let slots = scope.processes.iter().zip(0..);
+        let slots = scope.processes.iter().zip(0_u64..);
         let pids = slots.map(|(pid, slot)| (pid.as_raw_nonzero().get().cast_unsigned(), slot));
         fill(&mut self.map_mut("PROCESSES")?, pids)?;
-        fill(&mut self.map_mut("SOCKETS")?, scope.sockets.iter().map(|&cookie| (cookie, 0)))?;
-        fill(&mut self.map_mut("NETWORKS")?, scope.networks.iter().map(|&inode| (inode, 0)))?;
-        let files = scope.files.iter().map(|file| ([file.inode, file.device], 0));
+        fill(
+            &mut self.map_mut("SOCKETS")?,
+            scope.sockets.iter().map(|&cookie| (cookie, NEW_SOCKET)),
+        )?;
+        fill(&mut self.map_mut("NETWORKS")?, scope.networks.iter().map(|&inode| (inode, 0_u64)))?;
+        let files = scope.files.iter().map(|file| ([file.inode, file.device], 0_u64));
         fill(&mut self.map_mut("FILES")?, files)?;
         self.scope = scope.clone();
         self.clear()
+    }
+
+    /// Counts what leaves by the socket with this cookie, too, and forgets nothing: a process that
+    /// has passed its mark already goes on being counted.
+    ///
+    /// # Errors
+    /// More than the map has room for.
+    pub fn watch(&mut self, cookie: u64) -> Result<()> {
+        self.scope.sockets.push(cookie);
+        let mut sockets: HashMap<_, u64, [u64; 4]> = self.map_mut("SOCKETS")?;
+        sockets.insert(cookie, NEW_SOCKET, 0).doing("set", "the scope")
     }
 
     /// What was counted since the last time; everything begins at 0 again.
@@ -209,10 +229,11 @@ impl Counters {
         let map = self.programs.map(name).ok_or_else(|| no_map(name))?;
         let map: PerCpuArray<&MapData, [u64; N]> =
             PerCpuArray::try_from(map).doing("open", name)?;
-        let mut total = [0; N];
+        let mut total = [0_u64; N];
         for core in map.get(&entry, 0).doing("read", name)?.iter() {
             for (sum, one) in total.iter_mut().zip(core) {
-                *sum += one;
+                // What one core took back, another had counted.
+                *sum = sum.wrapping_add(*one);
             }
         }
         Ok(total)
@@ -245,9 +266,9 @@ fn names_no_type(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// Makes a map hold these and nothing else.
-fn fill<K: aya::Pod>(
-    map: &mut HashMap<&mut MapData, K, u64>,
-    entries: impl Iterator<Item = (K, u64)>,
+fn fill<K: aya::Pod, V: aya::Pod>(
+    map: &mut HashMap<&mut MapData, K, V>,
+    entries: impl Iterator<Item = (K, V)>,
 ) -> Result<()> {
     let old: Vec<_> = map.keys().filter_map(std::result::Result::ok).collect();
     for key in old {

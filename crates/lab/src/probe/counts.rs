@@ -2,7 +2,6 @@
 
 use rustix::process::Pid;
 use std::collections::BTreeMap;
-use std::ops::Sub;
 
 use super::names::call_name;
 
@@ -12,22 +11,20 @@ pub struct Counts {
     /// What each process did between its marks, in the order of the scope.
     pub processes: Vec<ProcessCounts>,
     /// What left by a device, sorted by where its pages come from, where a driver takes it over.
-    /// Segments that went again are among it.
     pub wire: Provenance,
-    /// What TCP sent again. Its headers are not told apart and are 0.
+    /// What TCP sent again, by the same device; it is not among the other.
     pub retransmitted: Provenance,
     /// What a UNIX socket handed over, once the receiver had taken it.
     pub local: Provenance,
-    /// What a disk read and wrote of the files, and into and out of memory of the processes.
+    /// What a disk read and wrote of the files, through the page cache or past it.
     pub disk: Disk,
 }
 
 impl Counts {
-    /// The payload that left, each byte once: by a device without what went again, or by a UNIX
-    /// socket.
+    /// What left, each byte once: by a device or by a UNIX socket.
     #[must_use]
     pub fn sent(&self) -> Provenance {
-        let wire = self.wire - self.retransmitted;
+        let wire = self.wire;
         Provenance {
             packets: wire.packets + self.local.packets,
             headers: wire.headers,
@@ -141,23 +138,6 @@ impl Provenance {
     #[must_use]
     pub fn copied(&self) -> u64 {
         self.linear + self.kernel
-    }
-}
-
-impl Sub for Provenance {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        Self {
-            packets: self.packets.saturating_sub(other.packets),
-            headers: self.headers.saturating_sub(other.headers),
-            linear: self.linear.saturating_sub(other.linear),
-            ours: self.ours.saturating_sub(other.ours),
-            cache: self.cache.saturating_sub(other.cache),
-            anonymous: self.anonymous.saturating_sub(other.anonymous),
-            kernel: self.kernel.saturating_sub(other.kernel),
-            unsorted: self.unsorted.saturating_sub(other.unsorted),
-        }
     }
 }
 
