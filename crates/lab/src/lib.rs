@@ -1,5 +1,6 @@
 //! The laboratory.
 
+mod cost;
 mod crew;
 mod error;
 mod ground;
@@ -14,6 +15,7 @@ mod table;
 mod tier;
 mod transport;
 
+pub use cost::{Copies, contradictions};
 pub use crew::{Workers, work};
 pub use error::{Error, Result};
 pub use ground::{Cache, Ground};
