@@ -1,13 +1,14 @@
 //! `karez lab`: from arguments to an experiment and its report.
 
 use karez_lab::selftest::{Plan, SelfTest};
+use karez_lab::vias::{self, Vias};
 use karez_lab::{Error, Workers};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::cli::{Lab, SelfTestArgs};
+use crate::cli::{Lab, SelfTestArgs, ViasArgs};
 
 /// The word that makes this program a worker.
 const WORKER: [&str; 2] = ["lab", "worker"];
@@ -16,6 +17,7 @@ const WORKER: [&str; 2] = ["lab", "worker"];
 pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
     match lab {
         Lab::Selftest(args) => selftest(args),
+        Lab::Vias(args) => vias(args),
         Lab::Worker => karez_lab::work().map(|()| true),
     }
 }
@@ -37,6 +39,40 @@ fn selftest(args: &SelfTestArgs) -> io::Result<bool> {
         save(path, &format!("{:#}\n", told.to_json()))?;
     }
     Ok(told.passed())
+}
+
+fn vias(args: &ViasArgs) -> io::Result<bool> {
+    let mut plan = vias::Plan::new(workers()?, &args.dir);
+    if args.quick {
+        (plan.sizes, plan.runs) = (vec![1 << 20], 3);
+    }
+    let given = |given: &[u64]| (!given.is_empty()).then(|| given.to_vec());
+    plan.sizes = given(&args.size).unwrap_or(plan.sizes);
+    plan.chunk = Some(u32::try_from(args.chunk).unwrap_or(u32::MAX));
+    if !args.via.is_empty() {
+        plan.vias.clone_from(&args.via);
+    }
+    if !args.transport.is_empty() {
+        plan.transports.clone_from(&args.transport);
+    }
+    plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
+    let told = Vias::run(&plan, progress);
+    progress("");
+    let told = told?;
+    let forms: [(&Option<PathBuf>, &dyn Fn() -> String); 3] = [
+        (&args.json, &|| format!("{:#}\n", told.to_json())),
+        (&args.csv, &|| told.to_csv()),
+        (&args.markdown, &|| told.to_markdown()),
+    ];
+    if !forms.iter().any(|(path, _)| path.as_deref() == Some(Path::new("-"))) {
+        print(&told.to_string())?;
+    }
+    for (path, form) in forms {
+        if let Some(path) = path {
+            save(path, &form())?;
+        }
+    }
+    Ok(told.rows.iter().all(|row| row.contradictions.is_empty()))
 }
 
 /// A worker is this program once more.

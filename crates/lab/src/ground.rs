@@ -9,13 +9,19 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 use tempfile::NamedTempFile;
 
 use crate::error::{Doing as _, Error, Result};
 use crate::probe::FileId;
 
-/// Memory may be short, and pages be taken away while others come.
-const TRIES: usize = 16;
+/// Memory may be short, and pages be taken away while others come; and a packet that has been read
+/// may keep its pages until its core has time to free it.
+const TRIES: u32 = 100;
+
+/// How much longer to wait before each try.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Where a file's bytes are before they are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,16 +106,20 @@ impl Ground {
     /// Where the state cannot be made: a file system in memory has no cold files.
     pub fn prepare(&self, state: Cache) -> Result<()> {
         let wanted = if state == Cache::Warm { self.pages() } else { 0 };
-        let mut found = 0;
-        for _ in 0..TRIES {
+        let mut found = self.cached()?;
+        for tried in 0..TRIES {
+            if found == wanted {
+                return Ok(());
+            }
+            thread::sleep(PAUSE * tried);
             match state {
                 Cache::Warm => self.warm()?,
                 Cache::Cold => self.chill()?,
             }
             found = self.cached()?;
-            if found == wanted {
-                return Ok(());
-            }
+        }
+        if found == wanted {
+            return Ok(());
         }
         let why = format!("{found} of {} pages are in memory", self.pages());
         Err(Error::new("make the file", state, why))

@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::probe::{Counts, ProcessCounts};
 use crate::stage::Movement;
-use karez_sys::Usage;
 
 /// What one movement came to.
 #[derive(Clone, Debug)]
@@ -30,11 +29,26 @@ pub struct Outcome {
     /// From the first call of the sender to the last byte at the receiver.
     pub time: Duration,
     /// What the sender's thread used.
-    pub sender: Usage,
+    pub sender: Used,
     /// What the receiver's thread used.
-    pub receiver: Usage,
+    pub receiver: Used,
     /// What was counted, by counters that watched it.
     pub counts: Option<Counts>,
+}
+
+/// What a thread used, by its own account: anyone can have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// CPU time, in user mode and in kernel mode.
+    pub cpu: Duration,
+    /// Page faults that needed no disk.
+    pub minor_faults: u64,
+    /// Page faults that waited for a disk.
+    pub major_faults: u64,
+    /// Context switches because it waited.
+    pub voluntary: u64,
+    /// Context switches because its time was over or another was more urgent.
+    pub involuntary: u64,
 }
 
 impl Outcome {
@@ -104,11 +118,10 @@ fn time(begun: &Value, ended: &Value) -> Duration {
     Duration::from_nanos(ended.saturating_sub(begun))
 }
 
-fn usage(told: &Value) -> Usage {
+fn usage(told: &Value) -> Used {
     let number = |name: &str| told[name].as_u64().unwrap_or(0);
-    Usage {
-        user: Duration::from_micros(number("user")),
-        system: Duration::from_micros(number("system")),
+    Used {
+        cpu: Duration::from_nanos(number("cpu")),
         minor_faults: number("minor_faults"),
         major_faults: number("major_faults"),
         voluntary: number("voluntary"),

@@ -1,6 +1,5 @@
 //! The worker that takes what is sent.
 
-use karez_sys::thread_usage;
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use super::order::text;
-use super::sender::{now, used};
+use super::sender::{Spent, now};
 use crate::error::{Doing as _, Error, Result};
 use crate::probe::mark;
 
@@ -53,13 +52,13 @@ impl Receiver {
             Listener::Unix(listener) => listener.accept().doing("accept", "unix")?.0.into(),
         };
         let mut sink = Sink::of(how)?;
-        let before = thread_usage();
+        let before = Spent::so_far();
         mark::begin();
         let outcome = sink.drain(stream.as_fd());
         mark::end();
         let ended = now();
-        let usage = thread_usage().since(&before);
-        Ok(json!({ "bytes": outcome?, "ended": ended, "used": used(&usage) }))
+        let used = before.until_now();
+        Ok(json!({ "bytes": outcome?, "ended": ended, "used": used }))
     }
 }
 

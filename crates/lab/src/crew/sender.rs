@@ -45,18 +45,19 @@ impl Sender {
         let chunk = order["chunk"].as_u64().and_then(|chunk| u32::try_from(chunk).ok());
         let settings = Settings { via, chunk, ..Settings::default() };
         let mut transfer = FileToSocket::new(file, 0..number(order, "bytes")?, settings);
-        let (begun, before) = (now(), thread_usage());
+        let before = Spent::so_far();
+        let begun = now();
         mark::begin();
         let outcome = drive(&mut transfer, connection.as_fd());
         mark::end();
-        let usage = thread_usage().since(&before);
         let sent = now();
+        let used = before.until_now();
         shutdown(&connection, Shutdown::Write).doing("shut down", "the connection")?;
         outcome?;
         let mut answer = told(transfer.report());
         answer["begun"] = json!(begun);
         answer["sent"] = json!(sent);
-        answer["used"] = used(&usage);
+        answer["used"] = used;
         Ok(answer)
     }
 
@@ -189,20 +190,38 @@ fn told(report: &Report) -> Value {
     })
 }
 
-pub(super) fn used(usage: &Usage) -> Value {
-    json!({
-        "user": u64::try_from(usage.user.as_micros()).unwrap_or(0),
-        "system": u64::try_from(usage.system.as_micros()).unwrap_or(0),
-        "minor_faults": usage.minor_faults,
-        "major_faults": usage.major_faults,
-        "voluntary": usage.voluntary,
-        "involuntary": usage.involuntary,
-    })
+/// What this thread had used at some time.
+pub(super) struct Spent {
+    usage: Usage,
+    cpu: u64,
+}
+
+impl Spent {
+    pub(super) fn so_far() -> Self {
+        Self { usage: thread_usage(), cpu: clock(ClockId::ThreadCPUTime) }
+    }
+
+    /// What it has used since, as it travels. The clock is exact where getrusage may be a tick old.
+    pub(super) fn until_now(&self) -> Value {
+        let cpu = clock(ClockId::ThreadCPUTime).saturating_sub(self.cpu);
+        let usage = thread_usage().since(&self.usage);
+        json!({
+            "cpu": cpu,
+            "minor_faults": usage.minor_faults,
+            "major_faults": usage.major_faults,
+            "voluntary": usage.voluntary,
+            "involuntary": usage.involuntary,
+        })
+    }
 }
 
 /// Nanoseconds on the clock that all processes share.
 pub(super) fn now() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
+    clock(ClockId::Monotonic)
+}
+
+fn clock(which: ClockId) -> u64 {
+    let time = clock_gettime(which);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
