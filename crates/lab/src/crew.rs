@@ -51,6 +51,7 @@ fn obey(
     match text(order, "do")? {
         "pin" => pin(order),
         "rest" => rest(order),
+        "stir" => stir(),
         "network" => {
             network::enter_own(order["with"].as_i64().and_then(|pid| i32::try_from(pid).ok()))?;
             network::up("lo", None)?;
@@ -96,6 +97,16 @@ fn pin(order: &Value) -> Result<Value> {
     one.set(core);
     sched_setaffinity(None, &one).doing("pin to", format_args!("core {core}"))?;
     Ok(json!(core))
+}
+
+/// Makes the network of this core do something: packets that were read may wait there to be freed
+/// (Linux 6.0), and keep pages of the file in the cache meanwhile.
+fn stir() -> Result<Value> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").doing("open", "a socket")?;
+    let own = socket.local_addr().doing("ask for", "an address")?;
+    socket.send_to(&[0], own).doing("send to", own)?;
+    socket.recv(&mut [0]).doing("receive from", own)?;
+    Ok(Value::Null)
 }
 
 /// Sleeps: one system call and nothing else.

@@ -16,9 +16,8 @@ use tempfile::NamedTempFile;
 use crate::error::{Doing as _, Error, Result};
 use crate::probe::FileId;
 
-/// Memory may be short, and pages be taken away while others come; and a packet that has been read
-/// may keep its pages until its core has time to free it.
-const TRIES: u32 = 100;
+/// Memory may be short, and pages be taken away while others come.
+const TRIES: u32 = 20;
 
 /// How much longer to wait before each try.
 const PAUSE: Duration = Duration::from_micros(100);

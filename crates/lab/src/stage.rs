@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::crew::{Worker, Workers};
 use crate::error::{Doing as _, Error, Result};
-use crate::ground::Ground;
+use crate::ground::{Cache, Ground};
 use crate::outcome::Outcome;
 use crate::probe::{Counters, Scope, call_name, mark};
 use crate::transport::{Taking, Transport};
@@ -16,6 +16,9 @@ use crate::transport::{Taking, Transport};
 /// The addresses of the two ends of a cable (RFC 5737: of no real network).
 const NEAR: &str = "192.0.2.1";
 const FAR: &str = "192.0.2.2";
+
+/// How often the network is stirred before a file that will not leave memory is given up.
+const STIRRED: usize = 20;
 
 /// One movement of a file.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +121,22 @@ impl Stage {
         counters.aim(&scope.file(ground.id()?))?;
         let cookie = self.connect(taking)?;
         counters.watch(cookie)
+    }
+
+    /// Brings the file into this state, also where packets of the last movement still keep pages of
+    /// it and wait to be freed.
+    ///
+    /// # Errors
+    /// Where the state cannot be made.
+    pub fn prepare(&mut self, ground: &Ground, state: Cache) -> Result<()> {
+        for _ in 0..STIRRED {
+            if ground.prepare(state).is_ok() {
+                return Ok(());
+            }
+            self.sender.ask(&json!({ "do": "stir" }))?;
+            self.receiver.ask(&json!({ "do": "stir" }))?;
+        }
+        ground.prepare(state)
     }
 
     /// Moves bytes once, and counts if there are counters.

@@ -24,7 +24,7 @@ use crate::selftest::{Counter, Plan as SelfTestPlan, SelfTest};
 use crate::spread::Spread;
 use crate::stage::{Movement, Stage};
 use crate::tier::Tiers;
-use crate::transport::{Taking, Transport};
+use crate::transport::Transport;
 
 /// What the self-test before it moves.
 const TRIED: u64 = 4 << 20;
@@ -237,10 +237,10 @@ impl Bench {
         counters: Option<&mut Counters>,
     ) -> Result<Outcome> {
         let ground = &self.grounds[of.ground];
-        ground.prepare(of.cache)?;
         let movement = Movement::of(ground, of.via, plan.chunk);
-        let movement = Movement { taking: Taking::Read, ..movement };
-        self.stages[of.stage].1.run(&movement, ground, counters)
+        let stage = &mut self.stages[of.stage].1;
+        stage.prepare(ground, of.cache)?;
+        stage.run(&movement, ground, counters)
     }
 
     fn count(

@@ -116,3 +116,50 @@ fn a_probe_that_is_none_is_no_reason_to_panic() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("read "), "{}", text(&output.stderr));
 }
+
+#[test]
+fn the_table_of_vias_has_every_way_and_follows_its_schema() {
+    let place = place();
+    let [json, csv, markdown] = ["r.json", "r.csv", "r.md"].map(|name| place.path().join(name));
+    let mut command = Command::new(KAREZ);
+    command.args(["lab", "vias", "--size", "256k", "--runs", "2"]);
+    for name in ["unix", "lo"] {
+        command.args(["--transport", name]);
+    }
+    command.arg("--dir").arg(place.path()).arg("--json").arg(&json);
+    command.arg("--csv").arg(&csv).arg("--markdown").arg(&markdown);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(report["schema"], "karez.lab.vias/1");
+    let rows = report["rows"].as_array().unwrap();
+    let (bytes, chunks) = (256 << 10, 4);
+    for row in rows.iter().filter(|row| row["ran"] == row["via"]) {
+        let calls = match row["via"].as_str().unwrap() {
+            "sendfile" => ("sendfile", chunks),
+            "splice" => ("splice", 2 * chunks),
+            "copy" | "direct" => ("pread64", chunks),
+            _ => ("sendto", chunks),
+        };
+        assert_eq!(row["calls_of_transfer"][calls.0], calls.1, "{row:#}");
+        let times = match row["via"].as_str().unwrap() {
+            "sendfile" | "splice" => 0,
+            "copy" => 2,
+            _ => 1,
+        };
+        let copies = &row["copies"];
+        let sum = ["file_to_user", "to_socket", "late"].map(|name| copies[name].as_u64().unwrap());
+        assert_eq!(sum.iter().sum::<u64>(), times * bytes, "{row:#}");
+        assert!(row["nic_dma"].is_null(), "nothing of the kind was seen");
+        assert_eq!(row["contradictions"].as_array().unwrap().len(), 0);
+    }
+    for via in karez_transfer::Direction::FileToSocket.vias() {
+        let found = rows.iter().filter(|row| row["via"] == via.name()).count();
+        let skipped = report["skipped"].as_array().unwrap().len();
+        assert!(via.name() == "auto" || found + skipped >= 4, "{via}: {found}");
+    }
+    let lines = |path| fs::read_to_string(path).unwrap().lines().count();
+    assert_eq!(lines(&csv), rows.len() + 1);
+    assert!(lines(&markdown) > rows.len() + 2);
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 3, "a file was left");
+}

@@ -42,6 +42,13 @@ impl<'a> Bench<'a> {
         Ok(self.stages.len() - 1)
     }
 
+    /// None of the file in memory, or a reason to skip.
+    pub(super) fn chill(&mut self) -> Either<(), Stop> {
+        let place = self.place_of(Transport::Loopback)?;
+        let cold = self.stages[place].1.prepare(&self.ground, Cache::Cold);
+        cold.map_err(|error| Stop::Skipped(error.to_string()))
+    }
+
     /// A worker that nothing has been done to.
     pub(super) fn worker(&self) -> Result<Worker> {
         self.plan.workers.start(0)

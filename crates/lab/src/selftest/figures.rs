@@ -213,8 +213,7 @@ fn to_dummy(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
 
 fn direct(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
     bench.counters()?;
-    let cold = bench.ground.prepare(Cache::Cold);
-    cold.map_err(|error| Stop::Skipped(error.to_string()))?;
+    bench.chill()?;
     let mut worker = bench.worker()?;
     let scope = Scope::default().process(worker.pid()).file(bench.ground.id()?);
     let (bytes, chunk) = (bench.plan.bytes, bench.plan.chunk);
@@ -227,7 +226,7 @@ fn direct(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
     is(figures, "bytes read from the disk", bytes, counts.disk.read_bytes);
     is(figures, "pages in the cache afterwards", 0, bench.ground.cached()?);
     // The same through the cache: the disk is attributed by inode then.
-    bench.ground.prepare(Cache::Cold)?;
+    bench.chill()?;
     let mut worker = bench.worker()?;
     let scope = Scope::default().process(worker.pid()).file(bench.ground.id()?);
     let order = json!({

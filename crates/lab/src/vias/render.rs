@@ -80,6 +80,11 @@ impl Vias {
         if self.rows.iter().any(|row| row.counted.zerocopy.copied > 0) {
             notes.push("MSG_ZEROCOPY copies late on lo and veth: the kernel said so.".to_owned());
         }
+        if self.rows.iter().any(is_copied_again) {
+            let again = ">= where there is no scatter-gather: what was copied to the socket is \
+                         copied once more into each packet, which is not counted.";
+            notes.push(again.to_owned());
+        }
         if self.rows.iter().any(|row| row.copies.inferred) {
             notes.push("~ marks bytes that follow from the via and were not counted.".to_owned());
         }
@@ -107,6 +112,7 @@ impl Vias {
         let faults =
             own.and_then(|own| Some(format!("{}+{}", own.faults_user?, own.faults_kernel?)));
         let inferred = if row.copies.inferred { "~" } else { "" };
+        let at_least = if is_copied_again(row) { ">=" } else { "" };
         let times = |bytes: u64| format!("{inferred}{:.2} x", share(bytes, row.bytes));
         let copies = row.copies.inferred || self.is_usable(&[Counter::Kernel, Counter::PageCache]);
         let received = row.copies.inferred || self.is_usable(&[Counter::Receiver]);
@@ -117,7 +123,7 @@ impl Vias {
             or_none(own.map(|own| grouped(own.mode_switches()))),
             or_none(own.map(|own| format!("{}/{}", own.voluntary, own.involuntary))),
             or_none(faults),
-            or_none(copies.then(|| times(row.copies.before_receiver()))),
+            or_none(copies.then(|| format!("{at_least}{}", times(row.copies.before_receiver())))),
             or_none(copies.then(|| times(row.copies.late))),
             or_none(received.then(|| times(row.copies.received))),
             or_none(disk.map(|disk| format!("{} ({})", grouped(disk.read_bytes), disk.reads))),
@@ -158,6 +164,7 @@ impl Vias {
             "major_faults": row.counted.sender.major_faults,
             "copies": copies.then(|| json!({
                 "inferred": row.copies.inferred,
+                "at_least": is_copied_again(row),
                 "file_to_user": row.copies.file_to_user,
                 "to_socket": row.copies.to_socket,
                 "late": row.copies.late,
@@ -171,6 +178,13 @@ impl Vias {
             "samples": samples.collect::<Vec<_>>(),
         })
     }
+}
+
+/// Whether what was copied into the kernel's pages was copied once more into each packet. At the
+/// driver that cannot be told from one copy.
+fn is_copied_again(row: &Row) -> bool {
+    let by_reference = matches!(row.counted.ran, Via::Sendfile | Via::Splice | Via::Zerocopy);
+    row.transport == Transport::VethWithoutScatterGather && !by_reference
 }
 
 /// What was asked for, and what ran instead.
