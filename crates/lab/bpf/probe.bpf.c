@@ -18,7 +18,7 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-enum { SLOTS = 4, CALLS = 512, SUMS = 48, OWN = 8, FRAGS = 17, BIOS = 256 };
+enum { SLOTS = 4, CALLS = 512, SUMS = 48, OWN = 8, FRAGS = 17, BIOS = 256, HOLES = 16 };
 
 /* A process: its slot, and whether it is between its marks. */
 enum { SLOT = 0xff, ARMED = 0x100 };
@@ -31,7 +31,8 @@ enum { PACKETS, HEADERS, LINEAR, OURS, CACHE, ANONYMOUS, KERNELS, UNSORTED, GROU
 enum { WIRE = 0, AGAIN = GROUP, LOCAL = 2 * GROUP, READS = 3 * GROUP, READ_BYTES, WRITES, WRITE_BYTES };
 
 /* A socket: the sequence number behind all that has left, if any has, and what was left out. */
-struct socket { __u64 known, end, hole, hole_end; };
+struct hole { __u32 start, end; };
+struct socket { __u64 known, end, next; struct hole holes[HOLES]; };
 
 struct sums { __u64 of[SUMS]; };
 struct own { __u64 of[OWN]; };
@@ -306,17 +307,24 @@ INLINE int goes_again(struct socket *socket, struct headers *headers, __u32 payl
 		return 0;
 	if (!socket->known || (int)(end - (__u32)socket->end) > 0) {
 		if (socket->known && (int)(start - (__u32)socket->end) > 0) {
-			socket->hole = socket->end;
-			socket->hole_end = start;
+			struct hole *hole = &socket->holes[socket->next & (HOLES - 1)];
+			hole->start = socket->end;
+			hole->end = start;
+			socket->next++;
 		}
 		socket->end = end;
 		socket->known = 1;
 		return 0;
 	}
-	if ((int)(start - (__u32)socket->hole) < 0 || (int)(end - (__u32)socket->hole_end) > 0)
-		return 1;
-	socket->hole = end;
-	return 0;
+	for (int i = 0; i < HOLES; i++) {
+		struct hole *hole = &socket->holes[i];
+		if (hole->start == hole->end || (int)(end - hole->start) <= 0 ||
+		    (int)(start - hole->end) >= 0)
+			continue;
+		hole->start = (int)(end - hole->end) < 0 ? end : hole->end;
+		return 0;
+	}
+	return 1;
 }
 
 /* Behind software segmentation and linearisation, before the driver: what a device would fetch. */

@@ -32,6 +32,8 @@ pub struct Outcome {
     pub sender: Used,
     /// What the receiver's thread used.
     pub receiver: Used,
+    /// How often it was made until the counters had seen every byte.
+    pub tries: u32,
     /// What was counted, by counters that watched it.
     pub counts: Option<Counts>,
 }
@@ -76,6 +78,7 @@ impl Outcome {
             time: time(&sent["begun"], &taken["ended"]),
             sender: usage(&sent["used"]),
             receiver: usage(&taken["used"]),
+            tries: 1,
             counts,
         };
         if outcome.received == movement.bytes {

@@ -20,6 +20,9 @@ const FAR: &str = "192.0.2.2";
 /// How often the network is stirred before a file that will not leave memory is given up.
 const STIRRED: usize = 20;
 
+/// How often a movement is made of which the counters do not see every byte.
+const TRIES: u32 = 4;
+
 /// One movement of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Movement {
@@ -139,7 +142,8 @@ impl Stage {
         ground.prepare(state)
     }
 
-    /// Moves bytes once, and counts if there are counters.
+    /// Moves bytes once, and counts if there are counters. A movement of which not every byte was
+    /// seen to leave is made again, a few times.
     ///
     /// # Errors
     /// What a worker or the kernel could not do.
@@ -155,11 +159,21 @@ impl Stage {
             let sent = self.sender.ask(&order)?;
             return Outcome::of(movement, &sent, &self.receiver.hear()?, None);
         };
-        self.connect_counted(movement.taking, ground, counters)?;
-        let sent = self.sender.ask(&order)?;
-        let taken = self.receiver.hear()?;
-        let counts = counters.take()?;
-        Outcome::of(movement, &sent, &taken, Some(counts))
+        let mut tries = 1;
+        loop {
+            self.connect_counted(movement.taking, ground, counters)?;
+            let sent = self.sender.ask(&order)?;
+            let taken = self.receiver.hear()?;
+            let counts = counters.take()?;
+            let seen = counts.sent().payload();
+            if seen == movement.bytes || tries == TRIES {
+                return Ok(Outcome {
+                    tries,
+                    ..Outcome::of(movement, &sent, &taken, Some(counts))?
+                });
+            }
+            tries += 1;
+        }
     }
 
     /// Moves bytes once under ptrace: what the transfer says of its system calls, and what the

@@ -41,8 +41,8 @@ const TRACEPOINTS: [&str; 11] = [
 /// The function hook of tier T3.
 const FUNCTION: &str = "filemap_read";
 
-/// A socket of which nothing has left yet.
-const NEW_SOCKET: [u64; 4] = [0; 4];
+/// A socket of which nothing has left yet, with room for what is known of it.
+const NEW_SOCKET: [u64; 19] = [0; 19];
 
 /// Why nothing can be counted with BPF here.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ impl Counters {
     /// More than the map has room for.
     pub fn watch(&mut self, cookie: u64) -> Result<()> {
         self.scope.sockets.push(cookie);
-        let mut sockets: HashMap<_, u64, [u64; 4]> = self.map_mut("SOCKETS")?;
+        let mut sockets: HashMap<_, u64, [u64; 19]> = self.map_mut("SOCKETS")?;
         sockets.insert(cookie, NEW_SOCKET, 0).doing("set", "the scope")
     }
 

@@ -44,6 +44,7 @@ fn check_to_json(check: &Check) -> Value {
         "name": check.name,
         "verdict": verdict,
         "why": why,
+        "tries": check.tries,
         "vouches": check.vouches.iter().map(|counter| counter.name()).collect::<Vec<_>>(),
         "figures": check.figures.iter().map(figure).collect::<Vec<_>>(),
     })
@@ -83,6 +84,9 @@ impl fmt::Display for SelfTest {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match words(&self.verdict) {
+            (verdict, None) if self.tries > 1 => {
+                writeln!(f, "{}. {}: {verdict} (try {})", self.letter, self.name, self.tries)?;
+            }
             (verdict, None) => writeln!(f, "{}. {}: {verdict}", self.letter, self.name)?,
             (verdict, Some(why)) => {
                 writeln!(f, "{}. {}: {verdict}: {why}", self.letter, self.name)?;

@@ -172,6 +172,7 @@ impl Vias {
             })),
             "disk": disk.map(|disk| json!({ "bytes": disk.read_bytes, "requests": disk.reads })),
             "nic_dma": Value::Null,
+            "tries": row.counted.tries,
             "contradictions": row.contradictions,
             "cpu_ms_per_gb": row.cpu().to_json(),
             "gb_per_s": row.speed().to_json(),
