@@ -5,7 +5,8 @@
 //! relocates it to the kernel it meets. A tracepoint that this kernel does not have is left out.
 //!
 //! What it does badly: each event costs some 50 to 200 ns, so nothing that is timed may run under
-//! it; only four processes can be told apart.
+//! it; only four processes can be told apart; and on a busy machine a burst of packets has been seen
+//! to leave without its events, so whoever counts compares the sum with what was sent.
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{BtfTracePoint, FExit, Program, ProgramError};
