@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * The few fields of the kernel's structs that probe.bpf.c reads, by name alone: where they lie is
- * relocated when the object is loaded (CO-RE), so one object runs on Linux 6.1, 6.12 and 6.18. A
+ * relocated when the object is loaded (CO-RE). Meant for Linux 6.1 and later, tried on 6.18. A
  * whole vmlinux.h would be a megabyte of them.
  *
  * What it does badly: a field that is renamed is found by nobody until the program is refused.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * The counters of the laboratory: BPF programs on BTF tracepoints (tp_btf; Linux 5.8, read here on
- * 6.1 and later).
+ * The counters of the laboratory: BPF programs on BTF tracepoints (tp_btf; Linux 5.8; meant
+ * for 6.1 and later).
  *
  * They count what is in the scope that user space wrote into the maps: processes by tgid, sockets
  * by cookie, networks by the inode number of their namespace, files by inode. Bytes on their way
