@@ -10,6 +10,7 @@ mod copy;
 mod descriptors;
 mod doctor;
 mod generate;
+mod lab;
 mod progress;
 mod serve;
 mod style;
@@ -20,6 +21,12 @@ fn main() -> ExitCode {
         cli::Command::Serve(args) => serve::run(&args),
         cli::Command::Doctor(args) => doctor::run(&args),
         cli::Command::Copy(args) => return copy::run(&args),
+        cli::Command::Lab(lab) => match lab::run(&lab) {
+            Ok(true) => Ok(()),
+            // The report has said what was not as it should be.
+            Ok(false) => return ExitCode::from(1),
+            Err(error) => Err(error),
+        },
         cli::Command::Completions { shell } => generate::completions(shell),
         cli::Command::Man { command } => generate::man(command.as_deref()),
     };

@@ -25,20 +25,28 @@
 
 mod cache;
 mod clone;
+mod link;
 mod mapping;
+mod namespaces;
 mod poll;
 mod private_mapping;
 mod select;
 mod signal;
+mod tracee;
+mod usage;
 mod zerocopy;
 
 pub use cache::{cached_pages, write_out};
 pub use clone::clone_range;
+pub use link::set_scatter_gather;
 pub use mapping::{Mapping, page_size};
+pub use namespaces::own_network;
 pub use poll::{Polled, poll};
 pub use private_mapping::PrivateMapping;
 pub use select::{FdSet, select};
 pub use signal::{ReadinessSignal, Told};
+pub use tracee::calls_of;
+pub use usage::{Usage, thread_usage};
 pub use zerocopy::{MSG_ZEROCOPY, Released, allow_zerocopy, take_released};
 
 /// The errno of the system call just made.

@@ -1,0 +1,107 @@
+//! `karez lab`: from arguments to an experiment and its report.
+
+use karez_lab::selftest::{Plan, SelfTest};
+use karez_lab::vias::{self, Vias};
+use karez_lab::{Error, Workers};
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::cli::{Lab, SelfTestArgs, ViasArgs};
+
+/// The word that makes this program a worker.
+const WORKER: [&str; 2] = ["lab", "worker"];
+
+/// Runs the experiment asked for; whether what it was to show was shown.
+pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
+    match lab {
+        Lab::Selftest(args) => selftest(args),
+        Lab::Vias(args) => vias(args),
+        Lab::Worker => karez_lab::work().map(|()| true),
+    }
+}
+
+fn selftest(args: &SelfTestArgs) -> io::Result<bool> {
+    let mut plan = Plan::new(workers()?, &args.dir);
+    plan.object.clone_from(&args.probe);
+    if args.quick {
+        plan.bytes = 8 << 20;
+    }
+    let told = SelfTest::run(&plan, |letter, name| progress(&format!("{letter}. {name}")));
+    progress("");
+    let told = told?;
+    let json = args.json.as_deref();
+    if json != Some(Path::new("-")) {
+        print(&told.to_string())?;
+    }
+    if let Some(path) = json {
+        save(path, &format!("{:#}\n", told.to_json()))?;
+    }
+    Ok(told.passed())
+}
+
+fn vias(args: &ViasArgs) -> io::Result<bool> {
+    let mut plan = vias::Plan::new(workers()?, &args.dir);
+    if args.quick {
+        (plan.sizes, plan.runs) = (vec![1 << 20], 3);
+    }
+    let given = |given: &[u64]| (!given.is_empty()).then(|| given.to_vec());
+    plan.sizes = given(&args.size).unwrap_or(plan.sizes);
+    plan.chunk = Some(u32::try_from(args.chunk).unwrap_or(u32::MAX));
+    if !args.via.is_empty() {
+        plan.vias.clone_from(&args.via);
+    }
+    if !args.transport.is_empty() {
+        plan.transports.clone_from(&args.transport);
+    }
+    plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
+    let told = Vias::run(&plan, progress);
+    progress("");
+    let told = told?;
+    let forms: [(&Option<PathBuf>, &dyn Fn() -> String); 3] = [
+        (&args.json, &|| format!("{:#}\n", told.to_json())),
+        (&args.csv, &|| told.to_csv()),
+        (&args.markdown, &|| told.to_markdown()),
+    ];
+    if !forms.iter().any(|(path, _)| path.as_deref() == Some(Path::new("-"))) {
+        print(&told.to_string())?;
+    }
+    for (path, form) in forms {
+        if let Some(path) = path {
+            save(path, &form())?;
+        }
+    }
+    Ok(told.rows.iter().all(|row| row.contradictions.is_empty()))
+}
+
+/// A worker is this program once more.
+fn workers() -> io::Result<Workers> {
+    Ok(Workers::new(std::env::current_exe()?, WORKER.map(OsString::from)))
+}
+
+/// What is being done now, on a line that is written over; only where somebody looks.
+fn progress(what: &str) {
+    let mut out = io::stderr();
+    if out.is_terminal() {
+        let _nobody_looks = write!(out, "\r\x1b[K{what}").and_then(|()| out.flush());
+    }
+}
+
+/// Writes a report to a file, or to standard output for `-`.
+fn save(path: &Path, text: &str) -> io::Result<()> {
+    if path == Path::new("-") {
+        return print(text);
+    }
+    let complaint = |error| Error::about("write", path.display(), error);
+    fs::write(path, text).map_err(complaint).map_err(io::Error::from)
+}
+
+/// A reader that closes early, such as `head`, has had enough: that is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
+}

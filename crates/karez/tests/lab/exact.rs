@@ -1,0 +1,127 @@
+//! What each way costs, to the call and to the byte.
+
+use karez_lab::probe::{Counters, Scope};
+use karez_lab::{
+    Cache, Copies, Ground, Movement, Outcome, Stage, Transport, Workers, contradictions,
+};
+use karez_transfer::{Copied, Via};
+use std::path::Path;
+
+/// 64 MiB in pieces of 64 KiB.
+const BYTES: u64 = 64 << 20;
+const CHUNK: u32 = 64 << 10;
+const CHUNKS: u64 = BYTES / CHUNK as u64;
+
+fn workers() -> Workers {
+    Workers::new(env!("CARGO_BIN_EXE_karez"), ["lab", "worker"])
+}
+
+/// A file on a disk: the directory for temporary files may be in memory.
+fn ground() -> Ground {
+    let ground = Ground::new(Path::new(env!("CARGO_TARGET_TMPDIR")), BYTES).unwrap();
+    ground.prepare(Cache::Warm).unwrap();
+    ground
+}
+
+fn counters() -> Option<Counters> {
+    match Counters::attach(&Scope::default()) {
+        Ok(counters) => Some(counters),
+        Err(why) => {
+            println!("skipped: {why}");
+            None
+        }
+    }
+}
+
+fn calls(outcome: &Outcome, name: &str) -> (u64, u64) {
+    let own = outcome.calls.get(name).copied().unwrap_or(0);
+    (own, outcome.sent_by().unwrap().call(name).calls)
+}
+
+#[test]
+fn each_way_makes_its_calls_and_its_copies_and_no_other() {
+    let Some(mut counters) = counters() else { return };
+    let ground = ground();
+    for transport in [Transport::Unix, Transport::Loopback] {
+        let mut stage = Stage::set(&workers(), transport).unwrap();
+        for (via, made, to_user, to_socket) in [
+            (Via::Copy, &[("pread64", CHUNKS), ("sendto", CHUNKS)][..], BYTES, BYTES),
+            (Via::Sendfile, &[("sendfile", CHUNKS)], 0, 0),
+            (Via::Splice, &[("splice", 2 * CHUNKS)], 0, 0),
+            (Via::Mmap, &[("sendto", CHUNKS), ("pread64", 0)], 0, BYTES),
+            (Via::Cow, &[("sendto", CHUNKS), ("pread64", 0)], 0, BYTES),
+            (Via::Direct, &[("pread64", CHUNKS), ("sendto", CHUNKS)], 0, BYTES),
+        ] {
+            let movement = Movement::of(&ground, via, Some(CHUNK));
+            let outcome = stage.run(&movement, &ground, Some(&mut counters)).unwrap();
+            if outcome.ran != via {
+                println!("skipped: {via} over {transport}: {:?}", outcome.fallbacks);
+                continue;
+            }
+            for &(name, count) in made {
+                assert_eq!(calls(&outcome, name), (count, count), "{via} over {transport}: {name}");
+            }
+            let copies = Copies::of(&outcome, transport);
+            assert!(!copies.inferred);
+            assert_eq!(copies.file_to_user, to_user, "{via} over {transport}");
+            assert_eq!(copies.to_socket, to_socket, "{via} over {transport}");
+            assert_eq!(copies.late, 0, "{via} over {transport}");
+            assert_eq!(copies.received, BYTES, "{via} over {transport}");
+            assert_eq!(contradictions(&outcome, transport), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn what_zerocopy_referred_to_is_copied_late_on_loopback() {
+    let Some(mut counters) = counters() else { return };
+    let (ground, transport) = (ground(), Transport::Loopback);
+    let mut stage = Stage::set(&workers(), transport).unwrap();
+    let movement = Movement::of(&ground, Via::Zerocopy, Some(CHUNK));
+    let outcome = stage.run(&movement, &ground, Some(&mut counters)).unwrap();
+    if outcome.ran != Via::Zerocopy {
+        println!("skipped: {:?}", outcome.fallbacks);
+        return;
+    }
+    assert_eq!(outcome.zerocopy.copied(), Copied::Yes);
+    let copies = Copies::of(&outcome, transport);
+    assert_eq!((copies.file_to_user, copies.to_socket, copies.late), (0, 0, BYTES));
+}
+
+#[test]
+fn a_via_that_is_broken_on_purpose_is_caught() {
+    let ground = ground();
+    let mut counters = counters();
+    for transport in [Transport::Unix, Transport::Loopback] {
+        let mut stage = Stage::set(&workers(), transport).unwrap();
+        let honest = Movement::of(&ground, Via::Sendfile, Some(CHUNK));
+        let posing = Movement { posing: Some(Via::Copy), ..honest };
+        for (movement, is_caught) in [(honest, false), (posing, true)] {
+            let outcome = stage.run(&movement, &ground, counters.as_mut()).unwrap();
+            assert_eq!(outcome.ran, Via::Sendfile, "it says so");
+            let found = contradictions(&outcome, transport);
+            assert_eq!(!found.is_empty(), is_caught, "{found:?}");
+            // Whoever lies about calls, too, still cannot lie about pages.
+            let bytes = format!("0 of {BYTES} bytes are copied to the socket, but {BYTES}");
+            let by_pages = found.iter().any(|what| what.contains(&bytes));
+            assert_eq!(by_pages, is_caught && counters.is_some(), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_device_without_scatter_gather_makes_sendfile_copy() {
+    let Some(mut counters) = counters() else { return };
+    let ground = ground();
+    for (transport, copied) in [(Transport::Veth, 0), (Transport::VethWithoutScatterGather, BYTES)]
+    {
+        let mut stage = match Stage::set(&workers(), transport) {
+            Ok(stage) => stage,
+            Err(why) => return println!("skipped: {why}"),
+        };
+        let movement = Movement::of(&ground, Via::Sendfile, Some(CHUNK));
+        let outcome = stage.run(&movement, &ground, Some(&mut counters)).unwrap();
+        assert_eq!(Copies::of(&outcome, transport).to_socket, copied, "{transport}");
+        assert_eq!(contradictions(&outcome, transport), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The few fields of the kernel's structs that probe.bpf.c reads, by name alone: where they lie is
+ * relocated when the object is loaded (CO-RE). Meant for Linux 6.1 and later, tried on 6.18. A
+ * whole vmlinux.h would be a megabyte of them.
+ *
+ * What it does badly: a field that is renamed is found by nobody until the program is refused.
+ */
+#ifndef KAREZ_KERNEL_H
+#define KAREZ_KERNEL_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef long long __s64;
+
+#define SEC(name) __attribute__((section(name), used))
+#define INLINE static inline __attribute__((always_inline))
+#define KERNEL __attribute__((preserve_access_index))
+
+/* Maps are told to the loader as BTF: see bpf_helpers.h of libbpf. */
+#define UINT(name, value) int(*name)[value]
+#define TYPE(name, type) type *name
+enum { MAP_HASH = 1, MAP_ARRAY = 2, MAP_PERCPU_ARRAY = 6 };
+
+/* Helpers by their numbers in linux/bpf.h. */
+static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
+static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
+static __u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;
+static long (*bpf_probe_read_kernel)(void *to, __u32 size, const void *from) = (void *)113;
+
+/* A field of a kernel struct; 0 where the pointer leads nowhere. */
+#define READ(pointer, field)                                                              \
+	({                                                                                \
+		__typeof__((pointer)->field) value = 0;                                   \
+		bpf_probe_read_kernel(&value, sizeof(value),                              \
+				      __builtin_preserve_access_index(&(pointer)->field)); \
+		value;                                                                    \
+	})
+
+struct super_block { __u32 s_dev; } KERNEL;
+struct inode { unsigned long i_ino; struct super_block *i_sb; } KERNEL;
+struct address_space { struct inode *host; } KERNEL;
+struct folio { struct address_space *mapping; } KERNEL;
+struct page { unsigned long compound_head; } KERNEL;
+
+struct task_struct { int tgid; } KERNEL;
+
+struct ns_common { __u32 inum; } KERNEL;
+struct net { struct ns_common ns; } KERNEL;
+typedef struct { struct net *net; } KERNEL possible_net_t;
+struct net_device { possible_net_t nd_net; } KERNEL;
+
+typedef struct { __s64 counter; } atomic64_t;
+struct sock_common { __u16 skc_family; atomic64_t skc_cookie; } KERNEL;
+struct sock { struct sock_common __sk_common; } KERNEL;
+
+/* `skb_frag_t` is a bio_vec up to 6.9 and a netmem, length and offset since: 8 + 4 + 4 bytes both
+ * times. So only the place of the first is relocated, and they are read as they lie. */
+struct frag { unsigned long page; __u32 length; __u32 offset; };
+struct skb_shared_info { __u8 nr_frags; struct frag frags[17]; } KERNEL;
+struct sk_buff {
+	struct sock *sk;
+	__u32 len;
+	__u32 data_len;
+	__u16 transport_header;
+	__u16 network_header;
+	__u32 end;
+	unsigned char *head;
+	unsigned char *data;
+} KERNEL;
+
+struct file { struct inode *f_inode; } KERNEL;
+struct kiocb { struct file *ki_filp; } KERNEL;
+struct bvec_iter { __u32 bi_size; __u32 bi_idx; } KERNEL;
+struct bio { struct bio *bi_next; struct bvec_iter bi_iter; void *bi_io_vec; void *bi_private; } KERNEL;
+struct request { __u32 cmd_flags; struct bio *bio; } KERNEL;
+
+#endif

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * The counters of the laboratory: BPF programs on BTF tracepoints (tp_btf; Linux 5.8; meant
+ * for 6.1 and later).
+ *
+ * They count what is in the scope that user space wrote into the maps: processes by tgid, sockets
+ * by cookie, networks by the inode number of their namespace, files by inode. Bytes on their way
+ * out are sorted by where their pages come from: that tells copied bytes from referred ones with
+ * no hook on a function. The functions that copy cannot be hooked on a stock kernel.
+ *
+ * What they do badly: what a program in user space copies is not seen; nor is what a driver copies
+ * behind its start_xmit, as loopback does with the pages of MSG_ZEROCOPY. A slab page in a
+ * fragment would pass for the page cache of another file.
+ *
+ * Built by `build` beside it. The order of the counters is known to src/probe/layout.rs, too.
+ */
+#include "kernel.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+enum { SLOTS = 4, CALLS = 512, SUMS = 48, OWN = 8, FRAGS = 17, BIOS = 256, HOLES = 16 };
+
+/* A process: its slot, and whether it is between its marks. */
+enum { SLOT = 0xff, ARMED = 0x100 };
+
+/* By process. */
+enum { VOLUNTARY, INVOLUNTARY, FAULTS_USER, FAULTS_KERNEL, RECEIVES, RECEIVED, LOOKUPS, FUNCTION_BYTES };
+
+/* Three groups of these, then the disk. */
+enum { PACKETS, HEADERS, LINEAR, OURS, CACHE, ANONYMOUS, KERNELS, UNSORTED, GROUP };
+enum { WIRE = 0, AGAIN = GROUP, LOCAL = 2 * GROUP, READS = 3 * GROUP, READ_BYTES, WRITES, WRITE_BYTES };
+
+/* A socket: the sequence number behind all that has left, if any has, and what was left out. */
+struct hole { __u32 start, end; };
+struct socket { __u64 known, end, next; struct hole holes[HOLES]; };
+
+struct sums { __u64 of[SUMS]; };
+struct own { __u64 of[OWN]; };
+struct call { __u64 calls, bytes, again; };
+struct calls { struct call of[CALLS]; };
+struct file_key { __u64 inode, device; };
+
+#define MAP(name, kind, entries, key_type, value_type) \
+	struct {                                       \
+		UINT(type, kind);                      \
+		UINT(max_entries, entries);            \
+		TYPE(key, key_type);                   \
+		TYPE(value, value_type);               \
+	} name SEC(".maps")
+
+MAP(MARKS, MAP_ARRAY, 2, __u32, __u64);
+MAP(PROCESSES, MAP_HASH, SLOTS, __u32, __u64);
+MAP(SOCKETS, MAP_HASH, 64, __u64, struct socket);
+MAP(NETWORKS, MAP_HASH, 8, __u32, __u64);
+MAP(FILES, MAP_HASH, 64, struct file_key, __u64);
+MAP(THREADS, MAP_HASH, 256, __u32, __u64);
+MAP(SUMS_OF_ALL, MAP_PERCPU_ARRAY, 1, __u32, struct sums);
+MAP(SUMS_OF_OWN, MAP_PERCPU_ARRAY, SLOTS, __u32, struct own);
+MAP(SYSTEM_CALLS, MAP_PERCPU_ARRAY, SLOTS, __u32, struct calls);
+
+#define ADD(place, value) __sync_fetch_and_add(&(place), (value))
+
+INLINE __u64 *process(__u32 tgid)
+{
+	return bpf_map_lookup_elem(&PROCESSES, &tgid);
+}
+
+INLINE __u64 *current_process(void)
+{
+	return process(bpf_get_current_pid_tgid() >> 32);
+}
+
+/* The counters of an armed process. */
+INLINE struct own *own_of(__u64 *found)
+{
+	if (!found || !(*found & ARMED))
+		return 0;
+	__u32 slot = *found & SLOT;
+	return bpf_map_lookup_elem(&SUMS_OF_OWN, &slot);
+}
+
+INLINE struct sums *sums(void)
+{
+	__u32 first = 0;
+	return bpf_map_lookup_elem(&SUMS_OF_ALL, &first);
+}
+
+#define COUNT_OWN(found, what, value)            \
+	({                                       \
+		struct own *own = own_of(found); \
+		if (own)                         \
+			ADD(own->of[what], value); \
+		0;                               \
+	})
+
+INLINE struct call *call_of(__u64 found, __u64 number)
+{
+	__u32 slot = found & SLOT;
+	struct calls *calls = bpf_map_lookup_elem(&SYSTEM_CALLS, &slot);
+	if (!calls || number >= CALLS)
+		return 0;
+	/* The verifier wants the bound on the register that is used. */
+	__asm__ volatile("" : "+r"(number));
+	return &calls->of[number & (CALLS - 1)];
+}
+
+SEC("tp_btf/sys_enter") int sys_enter(__u64 *context)
+{
+	__u64 *found = current_process(), number = context[1];
+	if (!found)
+		return 0;
+	__u32 first = 0, second = 1, thread = bpf_get_current_pid_tgid();
+	__u64 *begin = bpf_map_lookup_elem(&MARKS, &first);
+	__u64 *end = bpf_map_lookup_elem(&MARKS, &second);
+	if (begin && number == *begin) {
+		*found |= ARMED;
+		return 0;
+	}
+	if (end && number == *end) {
+		*found &= ~(__u64)ARMED;
+		return 0;
+	}
+	struct call *call = *found & ARMED ? call_of(*found, number) : 0;
+	if (call) {
+		ADD(call->calls, 1);
+		bpf_map_update_elem(&THREADS, &thread, &number, 0);
+	}
+	return 0;
+}
+
+/* The number of the call is kept by thread, because the registers are told apart by machine. */
+SEC("tp_btf/sys_exit") int sys_exit(__u64 *context)
+{
+	__u64 *found = current_process();
+	if (!found)
+		return 0;
+	__u32 thread = bpf_get_current_pid_tgid();
+	__u64 *number = bpf_map_lookup_elem(&THREADS, &thread);
+	if (!number)
+		return 0;
+	struct call *call = call_of(*found, *number);
+	__s64 result = context[1];
+	if (call && result > 0)
+		ADD(call->bytes, result);
+	if (call && result == -11)
+		ADD(call->again, 1);
+	bpf_map_delete_elem(&THREADS, &thread);
+	return 0;
+}
+
+SEC("tp_btf/sched_switch") int sched_switch(__u64 *context)
+{
+	struct task_struct *leaves = (void *)context[1];
+	__u64 *found = process(READ(leaves, tgid));
+	/* One that could go on was sent away. */
+	if (context[0] & 1 || (__u32)context[3] == 0)
+		return COUNT_OWN(found, INVOLUNTARY, 1);
+	return COUNT_OWN(found, VOLUNTARY, 1);
+}
+
+SEC("tp_btf/page_fault_user") int page_fault_user(__u64 *context)
+{
+	return COUNT_OWN(current_process(), FAULTS_USER, 1);
+}
+
+SEC("tp_btf/page_fault_kernel") int page_fault_kernel(__u64 *context)
+{
+	return COUNT_OWN(current_process(), FAULTS_KERNEL, 1);
+}
+
+/* Reading the error queue is such a copy, too, of no bytes. */
+SEC("tp_btf/skb_copy_datagram_iovec") int skb_copy_datagram_iovec(__u64 *context)
+{
+	__u32 bytes = context[1];
+	__u64 *found = current_process();
+	if (bytes == 0)
+		return 0;
+	COUNT_OWN(found, RECEIVES, 1);
+	return COUNT_OWN(found, RECEIVED, bytes);
+}
+
+INLINE int is_our_inode(struct inode *inode)
+{
+	struct super_block *super = READ(inode, i_sb);
+	__u32 device = READ(super, s_dev);
+	struct file_key key = { READ(inode, i_ino), device };
+	if (bpf_map_lookup_elem(&FILES, &key))
+		return 1;
+	key.device = 0; /* its stat(2) names a device that the inode does not */
+	return bpf_map_lookup_elem(&FILES, &key) != 0;
+}
+
+INLINE int is_ours(struct address_space *mapping)
+{
+	return is_our_inode(READ(mapping, host));
+}
+
+/* Linux 6.5 and later: whether a read went through the page cache of a file of ours. */
+SEC("tp_btf/mm_filemap_get_pages") int mm_filemap_get_pages(__u64 *context)
+{
+	__u64 *found = current_process();
+	if (!found || !is_ours((void *)context[0]))
+		return 0;
+	return COUNT_OWN(found, LOOKUPS, 1);
+}
+
+/* Whose page it is: OURS, CACHE, ANONYMOUS or KERNELS. */
+INLINE int provenance(unsigned long page)
+{
+	unsigned long head = READ((struct page *)page, compound_head);
+	if (head & 1)
+		page = head - 1;
+	unsigned long mapping = (unsigned long)READ((struct folio *)page, mapping);
+	if (!mapping)
+		return KERNELS;
+	if (mapping & 3)
+		return ANONYMOUS;
+	return is_ours((void *)mapping) ? OURS : CACHE;
+}
+
+/* The headers of a packet that leaves: how many bytes, and of TCP the first sequence number. */
+struct headers { __u32 length, sequence; int is_tcp; };
+
+INLINE struct headers headers(struct sk_buff *skb)
+{
+	struct headers found = {};
+	unsigned char *head = READ(skb, head), *data = READ(skb, data);
+	unsigned char *network = head + READ(skb, network_header);
+	__u16 offset = READ(skb, transport_header);
+	unsigned char *transport = head + offset;
+	__u32 before = transport - data;
+	__u8 version = 0, protocol = 0, words = 0;
+	if (offset == 0xffff || before > 512)
+		return found;
+	bpf_probe_read_kernel(&version, 1, network);
+	bpf_probe_read_kernel(&protocol, 1, version >> 4 == 6 ? network + 6 : network + 9);
+	found.length = before + 8;
+	/* TCP says how long its header is; of the rest, UDP is all that the laboratory sends. */
+	if (protocol != 6)
+		return found;
+	bpf_probe_read_kernel(&words, 1, transport + 12);
+	bpf_probe_read_kernel(&found.sequence, 4, transport + 4);
+	found.length = before + (words >> 4) * 4;
+	found.sequence = __builtin_bswap32(found.sequence);
+	found.is_tcp = 1;
+	return found;
+}
+
+/* Sorts the bytes of a packet into one of the groups. */
+INLINE void sort(struct sk_buff *skb, int group, __u32 header)
+{
+	struct sums *sums_of_all = sums();
+	if (!sums_of_all)
+		return;
+	__u64 *to = sums_of_all->of;
+	__u32 paged = READ(skb, data_len), linear = READ(skb, len) - paged;
+	unsigned char *head = READ(skb, head);
+	struct skb_shared_info *shared = (void *)(head + READ(skb, end));
+	struct frag frags[FRAGS];
+	__u8 count = READ(shared, nr_frags);
+	if (header > linear)
+		header = linear;
+	ADD(to[group + PACKETS], 1);
+	ADD(to[group + HEADERS], header);
+	ADD(to[group + LINEAR], linear - header);
+	if (!paged)
+		return;
+	if (bpf_probe_read_kernel(frags, sizeof(frags), __builtin_preserve_access_index(&shared->frags)))
+		count = 0;
+	for (int i = 0; i < FRAGS; i++) {
+		if (i >= count)
+			break;
+		__u32 length = frags[i].length;
+		paged -= length;
+		if (frags[i].page & 1) { /* memory of a device, not of this machine */
+			ADD(to[group + UNSORTED], length);
+			continue;
+		}
+		int whose = provenance(frags[i].page & ~3UL);
+		if (whose == OURS)
+			ADD(to[group + OURS], length);
+		else if (whose == CACHE)
+			ADD(to[group + CACHE], length);
+		else if (whose == ANONYMOUS)
+			ADD(to[group + ANONYMOUS], length);
+		else
+			ADD(to[group + KERNELS], length);
+	}
+	ADD(to[group + UNSORTED], paged);
+}
+
+/* What is known of a socket in the scope. */
+INLINE struct socket *in_scope(struct sock *sk)
+{
+	if (!sk)
+		return 0;
+	__u64 cookie = READ(sk, __sk_common.skc_cookie.counter);
+	return cookie ? bpf_map_lookup_elem(&SOCKETS, &cookie) : 0;
+}
+
+/* Whether TCP sends nothing new. A socket's packets pass here in order for the first time; what
+ * was dropped above and never came here leaves a hole, and fills it when it does come. */
+INLINE int goes_again(struct socket *socket, struct headers *headers, __u32 payload)
+{
+	__u32 start = headers->sequence, end = start + payload;
+	if (!headers->is_tcp || !payload)
+		return 0;
+	if (!socket->known || (int)(end - (__u32)socket->end) > 0) {
+		if (socket->known && (int)(start - (__u32)socket->end) > 0) {
+			struct hole *hole = &socket->holes[socket->next & (HOLES - 1)];
+			hole->start = socket->end;
+			hole->end = start;
+			socket->next++;
+		}
+		socket->end = end;
+		socket->known = 1;
+		return 0;
+	}
+	for (int i = 0; i < HOLES; i++) {
+		struct hole *hole = &socket->holes[i];
+		if (hole->start == hole->end || (int)(end - hole->start) <= 0 ||
+		    (int)(start - hole->end) >= 0)
+			continue;
+		hole->start = (int)(end - hole->end) < 0 ? end : hole->end;
+		return 0;
+	}
+	return 1;
+}
+
+/* Behind software segmentation and linearisation, before the driver: what a device would fetch. */
+SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
+{
+	struct sk_buff *skb = (void *)context[0];
+	struct net_device *device = (void *)context[1];
+	struct net *net = READ(device, nd_net.net);
+	__u32 network = READ(net, ns.inum);
+	struct socket *socket = in_scope(READ(skb, sk));
+	if (!socket && !bpf_map_lookup_elem(&NETWORKS, &network))
+		return 0;
+	struct headers found = headers(skb);
+	if (socket && goes_again(socket, &found, READ(skb, len) - found.length))
+		sort(skb, AGAIN, found.length);
+	else
+		sort(skb, WIRE, found.length);
+	return 0;
+}
+
+/* A UNIX socket has no device: what the receiver has taken in whole. */
+SEC("tp_btf/consume_skb") int consume_skb(__u64 *context)
+{
+	struct sk_buff *skb = (void *)context[0];
+	struct sock *sk = READ(skb, sk);
+	if (sk && READ(sk, __sk_common.skc_family) == 1 && in_scope(sk))
+		sort(skb, LOCAL, 0);
+	return 0;
+}
+
+/* A read or write with O_DIRECT of a file of ours: its bio belongs to an iomap_dio, which begins
+ * with the kiocb. Wherever else that pointer leads, it does not lead to an inode of ours. */
+INLINE int is_direct(struct bio *bio)
+{
+	struct kiocb *request = 0;
+	bpf_probe_read_kernel(&request, sizeof(request), READ(bio, bi_private));
+	struct file *file = READ(request, ki_filp);
+	return is_our_inode(READ(file, f_inode));
+}
+
+/* Counts the part of a request that is of our files; `sign` is -1 to take it back. */
+INLINE int request_of_ours(struct request *request, __s64 sign)
+{
+	__u32 operation = READ(request, cmd_flags) & 0xff;
+	struct bio *bio = READ(request, bio);
+	__u64 bytes = 0;
+	if (operation > 1)
+		return 0;
+	for (int i = 0; i < BIOS && bio; i++) {
+		__u32 index = READ(bio, bi_iter.bi_idx);
+		unsigned long *pages = (void *)READ(bio, bi_io_vec), page = 0;
+		bpf_probe_read_kernel(&page, sizeof(page), pages + 2 * (index & 0xffff));
+		int whose = provenance(page);
+		/* One that was cut up is a chain, whose links point to the rest. */
+		if (whose == OURS ||
+		    (whose != CACHE && (is_direct(bio) || is_direct(READ(bio, bi_private)))))
+			bytes += READ(bio, bi_iter.bi_size);
+		bio = READ(bio, bi_next);
+	}
+	struct sums *to = bytes ? sums() : 0;
+	if (!to)
+		return 0;
+	if (operation == 0) {
+		ADD(to->of[READS], sign);
+		ADD(to->of[READ_BYTES], sign * bytes);
+	} else {
+		ADD(to->of[WRITES], sign);
+		ADD(to->of[WRITE_BYTES], sign * bytes);
+	}
+	return 0;
+}
+
+/* By the file, whoever issues it: one process may issue what others have queued. */
+SEC("tp_btf/block_rq_issue") int block_rq_issue(__u64 *context)
+{
+	return request_of_ours((void *)context[0], 1);
+}
+
+/* The disk had no room for it; it will be issued again. */
+SEC("tp_btf/block_rq_requeue") int block_rq_requeue(__u64 *context)
+{
+	return request_of_ours((void *)context[0], -1);
+}
+
+/* Tier T3, where hooks on functions are permitted: what it copied out of the page cache. */
+SEC("fexit/filemap_read") int filemap_read(__u64 *context)
+{
+	__u64 *found = current_process();
+	__s64 copied = context[3];
+	if (copied <= 0)
+		return 0;
+	return COUNT_OWN(found, FUNCTION_BYTES, copied);
+}

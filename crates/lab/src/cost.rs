@@ -1,0 +1,104 @@
+//! What a movement cost in copies by the CPU, from what was counted; and whether that is what the
+//! via promises.
+//!
+//! What it does badly: a copy that a program makes in user space, or a driver behind the point
+//! where it takes over, is not seen by the kernel's counters; the second is told by the error queue
+//! of `MSG_ZEROCOPY` alone, as a share of the sends.
+
+use karez_transfer::Via;
+
+use crate::outcome::Outcome;
+use crate::transport::Transport;
+
+/// Bytes copied by the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// From the page cache into memory of the sender.
+    pub file_to_user: u64,
+    /// Into memory of the kernel's, on the way out.
+    pub to_socket: u64,
+    /// After they had been handed over by reference (`MSG_ZEROCOPY` on lo and veth).
+    pub late: u64,
+    /// Into memory of the receiver.
+    pub received: u64,
+    /// They were not counted but follow from the via that ran.
+    pub inferred: bool,
+}
+
+impl Copies {
+    /// The copies of a movement over `transport`: counted, or else inferred.
+    #[must_use]
+    pub fn of(outcome: &Outcome, transport: Transport) -> Self {
+        let Some(counts) = &outcome.counts else {
+            return Self::inferred(outcome, transport);
+        };
+        let through_cache = outcome.sent_by().is_some_and(|own| match own.lookups {
+            Some(lookups) => lookups > 0,
+            None => outcome.ran != Via::Direct,
+        });
+        let read = outcome.sent_by().map_or(0, |own| own.read());
+        Self {
+            file_to_user: if through_cache { read } else { 0 },
+            to_socket: counts.sent().copied(),
+            late: late(outcome, counts.sent().ours),
+            received: outcome.taken_by().map_or(0, |own| own.received),
+            inferred: false,
+        }
+    }
+
+    fn inferred(outcome: &Outcome, transport: Transport) -> Self {
+        let bytes = outcome.bytes;
+        let by_reference = matches!(outcome.ran, Via::Sendfile | Via::Splice | Via::Zerocopy);
+        let plain_device = transport == Transport::VethWithoutScatterGather;
+        Self {
+            file_to_user: if outcome.ran == Via::Copy { bytes } else { 0 },
+            to_socket: if by_reference && !plain_device { 0 } else { bytes },
+            late: if plain_device { 0 } else { late(outcome, bytes) },
+            received: bytes,
+            inferred: true,
+        }
+    }
+
+    /// All before the receiver.
+    #[must_use]
+    pub fn before_receiver(&self) -> u64 {
+        self.file_to_user + self.to_socket + self.late
+    }
+}
+
+fn late(outcome: &Outcome, referred: u64) -> u64 {
+    let told = outcome.zerocopy;
+    if told.sends == 0 { 0 } else { referred * u64::from(told.copied) / u64::from(told.sends) }
+}
+
+/// What contradicts that the via ran which the transfer says; empty if nothing does.
+#[must_use]
+pub fn contradictions(outcome: &Outcome, transport: Transport) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut must = |holds: bool, what: &str, counted: u64| {
+        if !holds {
+            found.push(format!("{} over {transport}: {what}, but {counted}", outcome.ran));
+        }
+    };
+    let made = |name: &str| outcome.calls.get(name).copied().unwrap_or(0);
+    match outcome.ran {
+        Via::Sendfile => must(made("sendfile") > 0, "it calls sendfile", made("sendfile")),
+        Via::Splice => must(made("splice") > 0, "it calls splice", made("splice")),
+        Via::Copy | Via::Direct => must(made("pread64") > 0, "it calls pread64", made("pread64")),
+        _ => must(made("mmap") > 0, "it calls mmap", made("mmap")),
+    }
+    let Some(counts) = &outcome.counts else {
+        return found;
+    };
+    let (counted, bytes) = (Copies::of(outcome, transport), outcome.bytes);
+    let promised = Copies::inferred(outcome, transport);
+    let wrong = |what: &str, of: u64| format!("{of} of {bytes} bytes are {what}");
+    for (what, promised, counted) in [
+        ("copied to the sender", promised.file_to_user, counted.file_to_user),
+        ("copied to the socket", promised.to_socket, counted.to_socket),
+        ("sent in all", bytes, counts.sent().payload()),
+    ] {
+        must(promised == counted, &wrong(what, promised), counted);
+    }
+    found
+}

@@ -1,0 +1,119 @@
+//! Processes that do what is counted: one sends, one receives, each pinned to a core of its own,
+//! so that tgids tell them apart and nothing of the laboratory's own is counted with them.
+//!
+//! A worker is the same program started again, with a word that makes it call [`work`]. It reads
+//! orders from its standard input and answers on its standard output, a line of JSON each, and
+//! ends with its input.
+
+mod order;
+mod receiver;
+mod sender;
+mod worker;
+
+pub(crate) use worker::Worker;
+pub use worker::Workers;
+
+use serde_json::{Value, json};
+use std::io::{self, BufRead as _, Write as _};
+use std::net::Ipv4Addr;
+
+use crate::error::{Doing as _, Error, Result};
+use crate::{network, probe};
+use order::{number, text};
+
+/// Does what it is told on standard input until that ends: the whole life of a worker.
+///
+/// # Errors
+/// Where nobody listens to the answers.
+pub fn work() -> io::Result<()> {
+    // A worker never outlives who started it, not even one that waits in a system call.
+    let _without_it =
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let (mut sender, mut receiver) = (sender::Sender::default(), receiver::Receiver::default());
+    for line in io::stdin().lock().lines() {
+        let order = serde_json::from_str(&line?).unwrap_or_default();
+        let answer = match obey(&order, &mut sender, &mut receiver) {
+            Ok(answer) => json!({ "ok": answer }),
+            Err(error) => json!({ "error": error.to_string() }),
+        };
+        let mut out = io::stdout().lock();
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn obey(
+    order: &Value,
+    sender: &mut sender::Sender,
+    receiver: &mut receiver::Receiver,
+) -> Result<Value> {
+    match text(order, "do")? {
+        "pin" => pin(order),
+        "rest" => rest(order),
+        "stir" => stir(),
+        "network" => {
+            network::enter_own(order["with"].as_i64().and_then(|pid| i32::try_from(pid).ok()))?;
+            network::up("lo", None)?;
+            Ok(json!(network::own_network_inode()?))
+        }
+        "cable" => {
+            let of = u32::try_from(number(order, "of")?).doing("read", "a process id")?;
+            network::cable(text(order, "name")?, text(order, "peer")?, of)?;
+            Ok(Value::Null)
+        }
+        "dummy" => network::dummy(text(order, "name")?).map(|()| Value::Null),
+        "up" => {
+            let address: Ipv4Addr = text(order, "address")?.parse().doing("read", "an address")?;
+            network::up(text(order, "name")?, Some(address)).map(|()| Value::Null)
+        }
+        "scatter-gather" => {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").doing("open", "a socket")?;
+            let fd = std::os::fd::AsFd::as_fd(&socket);
+            let on = order["on"].as_bool().unwrap_or(true);
+            let set = karez_sys::set_scatter_gather(fd, text(order, "name")?, on);
+            set.doing("change", "scatter-gather").map(|()| Value::Null)
+        }
+        "connect" => sender.connect(order),
+        "push" => sender.push(order),
+        "copy-in-user-space" => sender.copy_in_user_space(order),
+        "read" => sender::read(order),
+        "pipe" => sender::pipe(order),
+        "datagrams" => sender::datagrams(order),
+        "listen" => receiver.listen(order),
+        "take" => receiver.take(order),
+        other => Err(Error::new("do", other, "nobody knows how")),
+    }
+}
+
+/// Stays on the core with this number among those allowed, counted around.
+fn pin(order: &Value) -> Result<Value> {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let allowed = sched_getaffinity(None).doing("ask for", "cores")?;
+    let cores: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+    let wanted = usize::try_from(number(order, "core")?).doing("read", "a core")?;
+    let core = cores[wanted % cores.len().max(1)];
+    let mut one = CpuSet::new();
+    one.set(core);
+    sched_setaffinity(None, &one).doing("pin to", format_args!("core {core}"))?;
+    Ok(json!(core))
+}
+
+/// Makes the network of this core do something: packets that were read may wait there to be freed
+/// (Linux 6.0), and keep pages of the file in the cache meanwhile.
+fn stir() -> Result<Value> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").doing("open", "a socket")?;
+    let own = socket.local_addr().doing("ask for", "an address")?;
+    socket.send_to(&[0], own).doing("send to", own)?;
+    socket.recv(&mut [0]).doing("receive from", own)?;
+    Ok(Value::Null)
+}
+
+/// Sleeps: one system call and nothing else.
+fn rest(order: &Value) -> Result<Value> {
+    let time = std::time::Duration::from_millis(number(order, "milliseconds")?);
+    probe::mark::begin();
+    std::thread::sleep(time);
+    probe::mark::end();
+    Ok(Value::Null)
+}

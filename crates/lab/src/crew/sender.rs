@@ -1,0 +1,227 @@
+//! The worker that sends: by a transfer of `karez-transfer`, the one that the server uses.
+
+use karez_sys::{MSG_ZEROCOPY, Usage, allow_zerocopy, take_released, thread_usage};
+use karez_transfer::{FileToSocket, Progress, Report, Settings, Via};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{SendFlags, Shutdown, send, shutdown, sockopt::socket_cookie};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::net::{TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use super::order::{number, size, text};
+use crate::error::{Doing as _, Error, Result};
+use crate::probe::mark;
+
+#[derive(Default)]
+pub(super) struct Sender {
+    connection: Option<OwnedFd>,
+}
+
+impl Sender {
+    /// Connects; the answer is the socket's cookie.
+    pub(super) fn connect(&mut self, order: &Value) -> Result<Value> {
+        let to = text(order, "to")?;
+        let connection: OwnedFd = match to.strip_prefix("unix:") {
+            Some(path) => UnixStream::connect(path).doing("connect to", to)?.into(),
+            None => TcpStream::connect(to).doing("connect to", to)?.into(),
+        };
+        let cookie = socket_cookie(&connection).doing("ask for", "a cookie")?;
+        self.connection = Some(connection);
+        Ok(json!(cookie))
+    }
+
+    /// Pushes a part of a file through the connection and closes it.
+    pub(super) fn push(&mut self, order: &Value) -> Result<Value> {
+        let connection = self.take()?;
+        let path = text(order, "file")?;
+        let file = Arc::new(File::open(path).doing("open", path)?);
+        let via: Via = text(order, "via")?.parse().doing("read", "a via")?;
+        let chunk = order["chunk"].as_u64().and_then(|chunk| u32::try_from(chunk).ok());
+        let settings = Settings { via, chunk, ..Settings::default() };
+        let mut transfer = FileToSocket::new(file, 0..number(order, "bytes")?, settings);
+        let before = Spent::so_far();
+        let begun = now();
+        mark::begin();
+        let outcome = drive(&mut transfer, connection.as_fd());
+        mark::end();
+        let sent = now();
+        let used = before.until_now();
+        shutdown(&connection, Shutdown::Write).doing("shut down", "the connection")?;
+        outcome?;
+        let mut answer = told(transfer.report());
+        answer["begun"] = json!(begun);
+        answer["sent"] = json!(sent);
+        answer["used"] = used;
+        Ok(answer)
+    }
+
+    /// Copies each piece once by itself, in user space, before it sends it.
+    pub(super) fn copy_in_user_space(&mut self, order: &Value) -> Result<Value> {
+        let connection = self.take()?;
+        let (bytes, chunk) = (size(order, "bytes")?, size(order, "chunk")?);
+        let (original, mut copy) = (vec![7; chunk], vec![0; chunk]);
+        let (mut left, mut copied) = (bytes, 0);
+        mark::begin();
+        while left > 0 {
+            let count = left.min(chunk);
+            copy[..count].copy_from_slice(&original[..count]);
+            copied += count;
+            send_all(connection.as_fd(), &copy[..count])?;
+            left -= count;
+        }
+        mark::end();
+        shutdown(&connection, Shutdown::Write).doing("shut down", "the connection")?;
+        Ok(json!({ "copied": copied }))
+    }
+
+    fn take(&mut self) -> Result<OwnedFd> {
+        self.connection.take().ok_or_else(|| Error::new("send", "", "nobody is connected"))
+    }
+}
+
+/// Reads a part of a file into memory.
+pub(super) fn read(order: &Value) -> Result<Value> {
+    let path = text(order, "file")?;
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    flags.set(OFlags::DIRECT, order["direct"].as_bool() == Some(true));
+    let file = rustix::fs::open(path, flags, Mode::empty()).doing("open", path)?;
+    let (bytes, chunk) = (number(order, "bytes")?, size(order, "chunk")?);
+    // Memory for O_DIRECT begins at a page; all of it is touched, so that nothing faults later.
+    let mut memory = vec![1; chunk + 4096];
+    let start = memory.as_ptr().align_offset(4096);
+    let buffer = &mut memory[start..start + chunk];
+    let mut total = 0;
+    mark::begin();
+    while total < bytes {
+        match rustix::io::read(&file, &mut *buffer).doing("read", path)? {
+            0 => break,
+            count => total += count as u64,
+        }
+    }
+    mark::end();
+    Ok(json!({ "bytes": total }))
+}
+
+/// Writes into a pipe and reads the same out of it.
+pub(super) fn pipe(order: &Value) -> Result<Value> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).doing("open", "a pipe")?;
+    let (bytes, chunk) = (number(order, "bytes")?, size(order, "chunk")?);
+    let _as_large_as_it_is = rustix::pipe::fcntl_setpipe_size(&write, chunk);
+    let (written, mut taken) = (vec![3; chunk], vec![1; chunk]);
+    let (mut into, mut out) = (0, 0);
+    mark::begin();
+    while out < bytes {
+        let count = rustix::io::write(&write, &written).doing("write into", "a pipe")?;
+        into += count as u64;
+        while out < into {
+            out += rustix::io::read(&read, &mut taken).doing("read from", "a pipe")? as u64;
+        }
+    }
+    mark::end();
+    Ok(json!({ "in": into, "out": out }))
+}
+
+/// Sends datagrams with `MSG_ZEROCOPY`; how many the kernel copied after all.
+pub(super) fn datagrams(order: &Value) -> Result<Value> {
+    let socket = UdpSocket::bind("0.0.0.0:0").doing("open", "a socket")?;
+    let to = text(order, "to")?;
+    socket.connect(to).doing("connect to", to)?;
+    allow_zerocopy(socket.as_fd()).doing("allow", "MSG_ZEROCOPY")?;
+    let bytes = vec![5; size(order, "bytes")?];
+    let (count, mut released, mut copied) = (number(order, "count")?, 0, 0);
+    for _ in 0..count {
+        send(&socket, &bytes, MSG_ZEROCOPY).doing("send to", to)?;
+        while released < count {
+            let Some(one) = take_released(socket.as_fd()).doing("read", "the error queue")? else {
+                break;
+            };
+            released += u64::from(one.sends());
+            copied += if one.copied { u64::from(one.sends()) } else { 0 };
+        }
+    }
+    Ok(json!({ "sent": count, "released": released, "copied": copied }))
+}
+
+/// Steps until everything has gone. The socket blocks, so only a release is waited for.
+fn drive(transfer: &mut FileToSocket, out: BorrowedFd<'_>) -> Result<()> {
+    loop {
+        match transfer.step(out).doing("move", "bytes")? {
+            Progress::Moved(_) => {}
+            Progress::Done => return Ok(()),
+            Progress::NeedsRelease => {
+                let waiting = &mut [PollFd::new(&out, PollFlags::empty())];
+                poll(waiting, None).doing("wait for", "the error queue")?;
+            }
+            other => return Err(Error::new("move", "bytes", format_args!("{other:?}"))),
+        }
+    }
+}
+
+fn send_all(out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        bytes = &bytes[send(out, bytes, SendFlags::empty()).doing("send", "bytes")?..];
+    }
+    Ok(())
+}
+
+/// A report as it travels.
+fn told(report: &Report) -> Value {
+    let calls: Map<_, _> =
+        report.calls.iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
+    let fallback = |one: &karez_transfer::Fallback| json!({ "from": one.from.name(), "errno": one.errno.to_string() });
+    let fallbacks: Vec<_> = report.fallbacks.iter().map(fallback).collect();
+    json!({
+        "ran": report.ran.name(),
+        "bytes": report.bytes,
+        "calls": calls,
+        "fallbacks": fallbacks,
+        "zerocopy": {
+            "sends": report.zerocopy.sends,
+            "released": report.zerocopy.released,
+            "copied": report.zerocopy.copied,
+        },
+        "pages_copied": report.pages_copied,
+    })
+}
+
+/// What this thread had used at some time.
+pub(super) struct Spent {
+    usage: Usage,
+    cpu: u64,
+}
+
+impl Spent {
+    pub(super) fn so_far() -> Self {
+        Self { usage: thread_usage(), cpu: clock(ClockId::ThreadCPUTime) }
+    }
+
+    /// What it has used since, as it travels. The clock is exact where getrusage may be a tick old.
+    pub(super) fn until_now(&self) -> Value {
+        let cpu = clock(ClockId::ThreadCPUTime).saturating_sub(self.cpu);
+        let usage = thread_usage().since(&self.usage);
+        json!({
+            "cpu": cpu,
+            "minor_faults": usage.minor_faults,
+            "major_faults": usage.major_faults,
+            "voluntary": usage.voluntary,
+            "involuntary": usage.involuntary,
+        })
+    }
+}
+
+/// Nanoseconds on the clock that all processes share.
+pub(super) fn now() -> u64 {
+    clock(ClockId::Monotonic)
+}
+
+fn clock(which: ClockId) -> u64 {
+    let time = clock_gettime(which);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}

@@ -1,0 +1,65 @@
+//! What went wrong: the operation, its object, and why.
+
+use std::fmt;
+use std::io;
+
+/// An operation of the laboratory that failed.
+#[derive(Debug)]
+pub struct Error {
+    operation: &'static str,
+    object: String,
+    why: String,
+}
+
+/// What most functions here answer.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// What was being done, to what, and why it failed.
+    #[must_use]
+    pub fn about(
+        operation: &'static str,
+        object: impl fmt::Display,
+        why: impl fmt::Display,
+    ) -> Self {
+        Self::new(operation, object, why)
+    }
+
+    pub(crate) fn new(
+        operation: &'static str,
+        object: impl fmt::Display,
+        why: impl fmt::Display,
+    ) -> Self {
+        Self { operation, object: object.to_string(), why: why.to_string() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation, object, why } = self;
+        if object.is_empty() {
+            write!(f, "{operation}: {why}")
+        } else {
+            write!(f, "{operation} {object}: {why}")
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
+}
+
+/// Says what was being done when something failed.
+pub(crate) trait Doing<T> {
+    fn doing(self, operation: &'static str, object: impl fmt::Display) -> Result<T>;
+}
+
+impl<T, E: fmt::Display> Doing<T> for std::result::Result<T, E> {
+    fn doing(self, operation: &'static str, object: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| Error::new(operation, object, error))
+    }
+}

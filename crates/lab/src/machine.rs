@@ -1,0 +1,35 @@
+//! What the figures of a report depend on besides the program: the kernel, the processor, its
+//! mitigations.
+
+use serde_json::{Value, json};
+use std::fs;
+
+/// The machine, for a report. Nothing in it names the machine itself.
+pub(crate) fn machine() -> Value {
+    let uname = rustix::system::uname();
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = info.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':')).map_or("", |(_, value)| value.trim())
+    };
+    let flags: Vec<_> = field("flags")
+        .split(' ')
+        .filter(|flag| ["erms", "fsrm", "hypervisor"].contains(flag))
+        .collect();
+    let sysctl = |path: &str| {
+        let text = fs::read_to_string(path).ok();
+        text.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    json!({
+        "karez": env!("CARGO_PKG_VERSION"),
+        "kernel": uname.release().to_string_lossy(),
+        "architecture": uname.machine().to_string_lossy(),
+        "processor": field("model name"),
+        "flags": flags,
+        "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "page_size": karez_sys::page_size(),
+        "tcp_wmem": sysctl("/proc/sys/net/ipv4/tcp_wmem"),
+        "tcp_rmem": sysctl("/proc/sys/net/ipv4/tcp_rmem"),
+        "tcp_congestion_control": sysctl("/proc/sys/net/ipv4/tcp_congestion_control"),
+    })
+}

@@ -1,0 +1,147 @@
+//! The mutation probe: whether the bytes that were sent are still those of the file.
+//!
+//! A piece of a file is sent, then the file is overwritten before the receiver reads. If the old
+//! bytes arrive they were copied; if the new ones do, the socket refers to the page cache. That is
+//! proof of a copy, or of its absence, for which nobody needs a privilege. It rests on what
+//! sendfile(2) says in its notes.
+//!
+//! What it does badly: it proves for 16 KiB what it then says of all; it cannot tell one copy from
+//! two; and a copy that is made between the send and the look (as loopback makes one of what
+//! `MSG_ZEROCOPY` referred to) looks like one that was made at once.
+
+use karez_transfer::{Direction, FileToSocket, Progress, Via};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fmt;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Doing as _, Error, Result};
+use crate::transport::Transport;
+
+/// How much is sent: what every socket takes at once and every via bothers with.
+const PIECE: usize = 16 << 10;
+
+const OLD: u8 = b'A';
+const NEW: u8 = b'B';
+
+/// What became of the bytes that were sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The receiver got the new bytes: nobody had copied the old ones.
+    Aliased,
+    /// The receiver got the old bytes: they had been copied.
+    Copied,
+    /// This via is not to be had here; what the kernel said.
+    Refused(String),
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aliased => f.pad("aliased"),
+            Self::Copied => f.pad("copied"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+        }
+    }
+}
+
+/// One via over one transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mutation {
+    /// The via.
+    pub via: Via,
+    /// The transport.
+    pub transport: Transport,
+    /// What became of the bytes.
+    pub fate: Fate,
+}
+
+/// Tries every via over a UNIX socket and over loopback, with a file in `directory`.
+///
+/// # Errors
+/// Where no file or socket can be had.
+pub fn mutations(directory: &Path) -> Result<Vec<Mutation>> {
+    let mut all = Vec::new();
+    for transport in [Transport::Unix, Transport::Loopback] {
+        for &via in Direction::FileToSocket.vias().iter().filter(|&&via| via != Via::Auto) {
+            all.push(Mutation { via, transport, fate: fate(via, transport, directory)? });
+        }
+    }
+    Ok(all)
+}
+
+/// Sends a piece of a file in `directory` by `via`, overwrites the file and looks what arrives.
+///
+/// # Errors
+/// Where no file or socket can be had, or what arrives is neither.
+pub fn fate(via: Via, transport: Transport, directory: &Path) -> Result<Fate> {
+    let mut file = tempfile::tempfile_in(directory).doing("make a file in", directory.display())?;
+    file.write_all(&[OLD; PIECE]).doing("write", "a file")?;
+    rustix::fs::fdatasync(&file).doing("sync", "a file")?;
+    let writer = file.try_clone().doing("duplicate", "a file")?;
+    let (out, mut peer) = connected(transport)?;
+
+    let mut transfer = FileToSocket::new(Arc::new(file), 0..PIECE as u64, via);
+    loop {
+        match transfer.step(out.as_fd()).doing("send by", via)? {
+            Progress::Moved(_) => {}
+            Progress::Done | Progress::NeedsRelease => break,
+            other => return Err(Error::new("send by", via, format_args!("{other:?}"))),
+        }
+    }
+    if let Some(refused) = transfer.report().fallbacks.first() {
+        return Ok(Fate::Refused(refused.errno.to_string()));
+    }
+    // On its way through the network it may still be copied: it has to be there first.
+    let there = &mut [PollFd::new(&peer, PollFlags::IN)];
+    poll(there, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).doing("wait for", "the bytes")?;
+    writer.write_all_at(&[NEW; PIECE], 0).doing("overwrite", "a file")?;
+
+    let mut arrived = vec![0; PIECE];
+    peer.read_exact(&mut arrived).doing("receive", "the bytes")?;
+    if arrived.iter().all(|&byte| byte == OLD) {
+        return Ok(Fate::Copied);
+    }
+    if arrived.iter().all(|&byte| byte == NEW) {
+        return Ok(Fate::Aliased);
+    }
+    Err(Error::new("send by", via, "old and new bytes arrived"))
+}
+
+/// Two ends; what is received at the second can be read as from a file.
+fn connected(transport: Transport) -> Result<(OwnedFd, File)> {
+    if !transport.is_tcp() {
+        let (out, peer) = UnixStream::pair().doing("open", "a socket pair")?;
+        return Ok((out.into(), OwnedFd::from(peer).into()));
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").doing("listen on", "loopback")?;
+    let address = listener.local_addr().doing("ask for", "an address")?;
+    let out = TcpStream::connect(address).doing("connect to", address)?;
+    let (peer, _) = listener.accept().doing("accept from", address)?;
+    Ok((out.into(), OwnedFd::from(peer).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_pages_on_is_aliased_and_the_rest_is_copied() {
+        // Not a temporary directory: that may be tmpfs.
+        for one in mutations(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap() {
+            let expected = match one.via {
+                Via::Sendfile | Via::Splice => Fate::Aliased,
+                _ => Fate::Copied,
+            };
+            let refused = matches!(one.fate, Fate::Refused(_));
+            assert!(one.fate == expected || refused, "{one:?}");
+            assert!(!refused || matches!(one.via, Via::Zerocopy | Via::Direct), "{one:?}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Devices and addresses of one's own network: rtnetlink(7), Linux 2.2; veth(4), 2.6.24.
+//!
+//! Just enough of it to set up two ends of a cable in two networks, so that nothing outside is
+//! touched and no ip(8) is needed.
+//!
+//! What it does badly: a device that is made here goes with its network and not before.
+
+use rustix::io::Errno;
+use rustix::net::netdevice::name_to_index;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
+};
+use std::net::Ipv4Addr;
+
+use crate::error::{Doing as _, Error, Result};
+
+const NEW_LINK: u16 = 16;
+const NEW_ADDRESS: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_ACK`.
+const REQUEST: u16 = 1 | 4;
+/// `NLM_F_CREATE | NLM_F_EXCL`.
+const CREATE: u16 = 0x400 | 0x200;
+const HEADER: usize = 16;
+
+const IF_NAME: u16 = 3;
+const IF_LINK_INFO: u16 = 18;
+const IF_NETWORK_OF: u16 = 19;
+const INFO_KIND: u16 = 1;
+const INFO_DATA: u16 = 2;
+const VETH_PEER: u16 = 1;
+const ADDRESS: u16 = 1;
+const LOCAL: u16 = 2;
+const UP: u32 = 1;
+
+/// Makes both ends of a cable; the other end, `peer`, lies in the network of process `of`.
+pub(crate) fn cable(name: &str, peer: &str, of: u32) -> Result<()> {
+    let mut there = link(0, 0);
+    attribute(&mut there, IF_NAME, &text(peer));
+    attribute(&mut there, IF_NETWORK_OF, &of.to_ne_bytes());
+    let (mut data, mut info) = (Vec::new(), Vec::new());
+    attribute(&mut data, VETH_PEER, &there);
+    attribute(&mut info, INFO_KIND, b"veth");
+    attribute(&mut info, INFO_DATA, &data);
+    let mut body = link(0, 0);
+    attribute(&mut body, IF_NAME, &text(name));
+    attribute(&mut body, IF_LINK_INFO, &info);
+    ask(NEW_LINK, CREATE, &body).doing("make", "a veth")
+}
+
+/// Makes a device that swallows what is sent.
+pub(crate) fn dummy(name: &str) -> Result<()> {
+    let (mut body, mut info) = (link(0, 0), Vec::new());
+    attribute(&mut info, INFO_KIND, b"dummy");
+    attribute(&mut body, IF_NAME, &text(name));
+    attribute(&mut body, IF_LINK_INFO, &info);
+    ask(NEW_LINK, CREATE, &body).doing("make", "a dummy device")
+}
+
+/// Gives a device an address in a network of four, and sets it up.
+pub(crate) fn up(name: &str, address: Option<Ipv4Addr>) -> Result<()> {
+    let index = index(name).doing("find", name)?;
+    if let Some(address) = address {
+        // Family, prefix, flags, scope, index.
+        let mut body = vec![2, 30, 0, 0];
+        body.extend(index.to_ne_bytes());
+        attribute(&mut body, LOCAL, &address.octets());
+        attribute(&mut body, ADDRESS, &address.octets());
+        ask(NEW_ADDRESS, CREATE, &body).doing("give an address to", name)?;
+    }
+    ask(NEW_LINK, 0, &link(index, UP)).doing("set up", name)
+}
+
+/// The inode number of the calling process' network.
+pub(crate) fn own_network_inode() -> Result<u32> {
+    let stat = rustix::fs::stat("/proc/self/ns/net").doing("stat", "/proc/self/ns/net")?;
+    u32::try_from(stat.st_ino).doing("stat", "/proc/self/ns/net")
+}
+
+fn index(name: &str) -> rustix::io::Result<u32> {
+    name_to_index(open()?, name)
+}
+
+fn open() -> rustix::io::Result<std::os::fd::OwnedFd> {
+    // No protocol is NETLINK_ROUTE, which is 0.
+    socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
+}
+
+/// `struct ifinfomsg`: `index`, and the flags to set.
+fn link(index: u32, flags: u32) -> Vec<u8> {
+    [0, index, flags, flags].iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+fn text(name: &str) -> Vec<u8> {
+    [name.as_bytes(), &[0]].concat()
+}
+
+/// Adds an attribute: length, kind, value, and zeros up to a multiple of four.
+fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    to.extend(length.to_ne_bytes());
+    to.extend(kind.to_ne_bytes());
+    to.extend(value);
+    to.resize(to.len().next_multiple_of(4), 0);
+}
+
+/// One request and its acknowledgement.
+fn ask(kind: u16, flags: u16, body: &[u8]) -> rustix::io::Result<()> {
+    let mut message = Vec::new();
+    let length = u32::try_from(HEADER + body.len()).map_err(|_| Errno::OVERFLOW)?;
+    message.extend(length.to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend((REQUEST | flags).to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(body);
+    let socket = open()?;
+    sendto(&socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    let mut answer = [0; 4096];
+    let (_, received) = recv(&socket, &mut answer, RecvFlags::empty())?;
+    let errno = answer[..received].get(HEADER..HEADER + 4).ok_or(Errno::BADMSG)?;
+    let mut number = [0; 4];
+    number.copy_from_slice(errno);
+    match i32::from_ne_bytes(number) {
+        0 => Ok(()),
+        number => Err(Errno::from_raw_os_error(-number)),
+    }
+}
+
+/// Puts the calling process into a network of its own: the one that a privileged user may make, or
+/// inside a user namespace, the one that `with` is in if that is given.
+pub(crate) fn enter_own(with: Option<i32>) -> Result<()> {
+    if karez_sys::own_network(false).is_ok() {
+        return Ok(());
+    }
+    if let Some(process) = with {
+        use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+        let path = format!("/proc/{process}/ns/user");
+        let space = std::fs::File::open(&path).doing("open", &path)?;
+        let kind = Some(LinkNameSpaceType::User);
+        move_into_link_name_space(std::os::fd::AsFd::as_fd(&space), kind).doing("enter", &path)?;
+        return karez_sys::own_network(false).doing("make", "a network");
+    }
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    karez_sys::own_network(true).doing("make", "a network in a user namespace")?;
+    for (path, content) in [
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/uid_map", format!("0 {} 1", user.as_raw())),
+        ("/proc/self/gid_map", format!("0 {} 1", group.as_raw())),
+    ] {
+        std::fs::write(path, content).map_err(|error| Error::new("write", path, error))?;
+    }
+    Ok(())
+}

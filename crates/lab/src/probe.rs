@@ -1,0 +1,14 @@
+//! Counting on the live kernel: BPF programs on BTF tracepoints, filtered by process, socket and
+//! file.
+
+mod counters;
+mod counts;
+mod layout;
+pub(crate) mod mark;
+mod names;
+mod scope;
+
+pub use counters::{Counters, Missing, Unavailable};
+pub use counts::{Counts, Disk, ProcessCounts, Provenance, SystemCall};
+pub use names::call_name;
+pub use scope::{FileId, Scope};

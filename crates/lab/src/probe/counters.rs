@@ -1,0 +1,350 @@
+//! The counters at work: the object of `bpf/` in the kernel, its maps read and set to 0.
+//!
+//! BPF on BTF tracepoints: bpf(2), Linux 5.8; root, or `cap_bpf` and `cap_perfmon`. The object is
+//! built once from C (`bpf/build`) and kept beside its source, so nobody needs clang to run it; aya
+//! relocates it to the kernel it meets. A tracepoint that this kernel does not have is left out.
+//!
+//! What it does badly: each event costs some 50 to 200 ns, so nothing that is timed may run under
+//! it; only four processes can be told apart; and on a busy machine a burst of packets has been seen
+//! to leave without its events, so whoever counts compares the sum with what was sent.
+
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
+use aya::programs::{BtfTracePoint, FExit, Program, ProgramError};
+use aya::{Btf, BtfError, Ebpf, EbpfLoader};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::counts::{Counts, Disk, ProcessCounts, Provenance, SystemCall};
+use super::layout;
+use super::mark;
+use super::scope::Scope;
+use crate::error::{Doing as _, Error, Result};
+
+/// The programs as they are built in.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/probe.bpf.o");
+
+/// The tracepoints, each with a program of the same name.
+const TRACEPOINTS: [&str; 11] = [
+    "sys_enter",
+    "sys_exit",
+    "sched_switch",
+    "page_fault_user",
+    "page_fault_kernel",
+    "skb_copy_datagram_iovec",
+    "mm_filemap_get_pages",
+    "net_dev_start_xmit",
+    "consume_skb",
+    "block_rq_issue",
+    "block_rq_requeue",
+];
+
+/// The function hook of tier T3.
+const FUNCTION: &str = "filemap_read";
+
+/// A socket of which nothing has left yet, with room for what is known of it.
+const NEW_SOCKET: [u64; 19] = [0; 19];
+
+/// Why nothing can be counted with BPF here.
+#[derive(Debug)]
+pub enum Unavailable {
+    /// The kernel has no description of its types (`/sys/kernel/btf/vmlinux`).
+    NoBtf(String),
+    /// Neither root nor `cap_bpf` and `cap_perfmon`, or a policy of the machine.
+    NotPermitted(String),
+    /// The kernel refused a program for another reason.
+    Refused(String),
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBtf(why) => write!(f, "this kernel has no BTF: {why}"),
+            Self::NotPermitted(why) => {
+                write!(f, "it needs root, or cap_bpf and cap_perfmon: {why}")
+            }
+            Self::Refused(why) => write!(f, "the kernel refused a program: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// A counter that this kernel does not have, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The tracepoint or function.
+    pub name: &'static str,
+    /// It is a function, of tier T3.
+    pub is_function: bool,
+    /// Why.
+    pub why: String,
+}
+
+/// Counters that are attached; they go when this is dropped.
+pub struct Counters {
+    programs: Ebpf,
+    scope: Scope,
+    missing: Vec<Missing>,
+}
+
+impl Counters {
+    /// Attaches the counters that are built in, to count what is in `scope`.
+    ///
+    /// # Errors
+    /// Why nothing can be counted here.
+    pub fn attach(scope: &Scope) -> std::result::Result<Self, Unavailable> {
+        Self::attach_from(OBJECT, scope)
+    }
+
+    /// The same from another object, such as one that was just built from source.
+    ///
+    /// # Errors
+    /// Why nothing can be counted here.
+    pub fn attach_from(object: &[u8], scope: &Scope) -> std::result::Result<Self, Unavailable> {
+        let btf = Btf::from_sys_fs().map_err(|error| Unavailable::NoBtf(deepest(&error)))?;
+        let loaded = EbpfLoader::new().btf(Some(&btf)).load(object);
+        let mut programs = loaded.map_err(|error| unavailable(&error))?;
+        let mut missing = Vec::new();
+        for name in TRACEPOINTS {
+            match attach_tracepoint(&mut programs, name, &btf) {
+                Err(error) if names_no_type(&*error) => {
+                    let why = "this kernel has no such tracepoint".to_owned();
+                    missing.push(Missing { name, is_function: false, why });
+                }
+                attached => attached.map_err(|error| unavailable(&*error))?,
+            }
+        }
+        if let Err(error) = attach_function(&mut programs, &btf) {
+            let why = deepest(&*error);
+            missing.push(Missing { name: FUNCTION, is_function: true, why });
+        }
+        let mut counters = Self { programs, scope: Scope::default(), missing };
+        counters.aim(scope).map_err(|error| Unavailable::Refused(error.to_string()))?;
+        Ok(counters)
+    }
+
+    /// What this kernel cannot count.
+    #[must_use]
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    fn has(&self, name: &str) -> bool {
+        !self.missing.iter().any(|missing| missing.name == name)
+    }
+
+    /// Counts what is in `scope` from now on, from 0.
+    ///
+    /// # Errors
+    /// More than the maps have room for.
+    pub fn aim(&mut self, scope: &Scope) -> Result<()> {
+        if scope.processes.len() > layout::SLOTS {
+            return Err(Error::new("aim", "the counters", "too many processes"));
+        }
+        let mut marks: Array<_, u64> = self.map_mut("MARKS")?;
+        marks.set(0, mark::begin_number(), 0).doing("set", "a mark")?;
+        marks.set(1, mark::end_number(), 0).doing("set", "a mark")?;
+        let slots = scope.processes.iter().zip(0_u64..);
+        let pids = slots.map(|(pid, slot)| (pid.as_raw_nonzero().get().cast_unsigned(), slot));
+        fill(&mut self.map_mut("PROCESSES")?, pids)?;
+        fill(
+            &mut self.map_mut("SOCKETS")?,
+            scope.sockets.iter().map(|&cookie| (cookie, NEW_SOCKET)),
+        )?;
+        fill(&mut self.map_mut("NETWORKS")?, scope.networks.iter().map(|&inode| (inode, 0_u64)))?;
+        let files = scope.files.iter().map(|file| ([file.inode, file.device], 0_u64));
+        fill(&mut self.map_mut("FILES")?, files)?;
+        self.scope = scope.clone();
+        self.clear()
+    }
+
+    /// Counts what leaves by the socket with this cookie, too, and forgets nothing: a process that
+    /// has passed its mark already goes on being counted.
+    ///
+    /// # Errors
+    /// More than the map has room for.
+    pub fn watch(&mut self, cookie: u64) -> Result<()> {
+        self.scope.sockets.push(cookie);
+        let mut sockets: HashMap<_, u64, [u64; 19]> = self.map_mut("SOCKETS")?;
+        sockets.insert(cookie, NEW_SOCKET, 0).doing("set", "the scope")
+    }
+
+    /// What was counted since the last time; everything begins at 0 again.
+    ///
+    /// # Errors
+    /// Only what the kernel says of its own maps.
+    pub fn take(&mut self) -> Result<Counts> {
+        let sums: [u64; layout::SUMS] = self.sum("SUMS_OF_ALL", 0)?;
+        let mut processes = Vec::new();
+        for (process, slot) in self.scope.processes.iter().zip(0..) {
+            let own: [u64; layout::OWN] = self.sum("SUMS_OF_OWN", slot)?;
+            let calls: [u64; layout::CALLS * layout::BY_CALL] = self.sum("SYSTEM_CALLS", slot)?;
+            let if_there = |name, at: usize| self.has(name).then_some(own[at]);
+            processes.push(ProcessCounts {
+                process: *process,
+                calls: by_number(&calls),
+                voluntary: own[layout::VOLUNTARY],
+                involuntary: own[layout::INVOLUNTARY],
+                faults_user: if_there("page_fault_user", layout::FAULTS_USER),
+                faults_kernel: if_there("page_fault_kernel", layout::FAULTS_KERNEL),
+                receives: own[layout::RECEIVES],
+                received: own[layout::RECEIVED],
+                lookups: if_there("mm_filemap_get_pages", layout::LOOKUPS),
+                filemap_read: if_there(FUNCTION, layout::FUNCTION_BYTES),
+            });
+        }
+        self.clear()?;
+        Ok(Counts {
+            processes,
+            wire: provenance(&sums, layout::WIRE),
+            retransmitted: provenance(&sums, layout::AGAIN),
+            local: provenance(&sums, layout::LOCAL),
+            disk: Disk {
+                reads: sums[layout::READS],
+                read_bytes: sums[layout::READ_BYTES],
+                writes: sums[layout::WRITES],
+                write_bytes: sums[layout::WRITE_BYTES],
+            },
+        })
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        self.zero::<{ layout::SUMS }>("SUMS_OF_ALL", 1)?;
+        self.zero::<{ layout::OWN }>("SUMS_OF_OWN", layout::SLOTS)?;
+        self.zero::<{ layout::CALLS * layout::BY_CALL }>("SYSTEM_CALLS", layout::SLOTS)
+    }
+
+    fn zero<const N: usize>(&mut self, name: &'static str, entries: usize) -> Result<()> {
+        let cores = aya::util::nr_cpus().map_err(|(_, error)| error).doing("count", "cores")?;
+        let mut map: PerCpuArray<_, [u64; N]> = self.map_mut(name)?;
+        for entry in (0..).take(entries) {
+            let zeros = PerCpuValues::try_from(vec![[0; N]; cores]).doing("clear", name)?;
+            map.set(entry, zeros, 0).doing("clear", name)?;
+        }
+        Ok(())
+    }
+
+    /// An entry, summed over all cores.
+    fn sum<const N: usize>(&self, name: &'static str, entry: u32) -> Result<[u64; N]> {
+        let map = self.programs.map(name).ok_or_else(|| no_map(name))?;
+        let map: PerCpuArray<&MapData, [u64; N]> =
+            PerCpuArray::try_from(map).doing("open", name)?;
+        let mut total = [0_u64; N];
+        for core in map.get(&entry, 0).doing("read", name)?.iter() {
+            for (sum, one) in total.iter_mut().zip(core) {
+                // What one core took back, another had counted.
+                *sum = sum.wrapping_add(*one);
+            }
+        }
+        Ok(total)
+    }
+
+    fn map_mut<'a, M: TryFrom<&'a mut aya::maps::Map, Error: fmt::Display>>(
+        &'a mut self,
+        name: &'static str,
+    ) -> Result<M> {
+        let map = self.programs.map_mut(name).ok_or_else(|| no_map(name))?;
+        M::try_from(map).doing("open", name)
+    }
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+fn no_map(name: &'static str) -> Error {
+    Error::new("open", name, "the object has no such map")
+}
+
+/// Whether the kernel describes no tracepoint of this name.
+fn names_no_type(error: &(dyn std::error::Error + 'static)) -> bool {
+    let unknown =
+        |program| matches!(program, &ProgramError::Btf(BtfError::UnknownBtfTypeName { .. }));
+    error.downcast_ref().is_some_and(unknown)
+}
+
+/// Makes a map hold these and nothing else.
+fn fill<K: aya::Pod, V: aya::Pod>(
+    map: &mut HashMap<&mut MapData, K, V>,
+    entries: impl Iterator<Item = (K, V)>,
+) -> Result<()> {
+    let old: Vec<_> = map.keys().filter_map(std::result::Result::ok).collect();
+    for key in old {
+        map.remove(&key).doing("clear", "the scope")?;
+    }
+    for (key, value) in entries {
+        map.insert(key, value, 0).doing("set", "the scope")?;
+    }
+    Ok(())
+}
+
+fn attach_tracepoint(
+    programs: &mut Ebpf,
+    name: &'static str,
+    btf: &Btf,
+) -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let program: Option<&mut Program> = programs.program_mut(name);
+    let program: &mut BtfTracePoint =
+        program.ok_or("the object has no such program")?.try_into()?;
+    program.load(name, btf)?;
+    program.attach()?;
+    Ok(())
+}
+
+fn attach_function(
+    programs: &mut Ebpf,
+    btf: &Btf,
+) -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let program: Option<&mut Program> = programs.program_mut(FUNCTION);
+    let program: &mut FExit = program.ok_or("the object has no such program")?.try_into()?;
+    program.load(FUNCTION, btf)?;
+    program.attach()?;
+    Ok(())
+}
+
+fn provenance(sums: &[u64; layout::SUMS], group: usize) -> Provenance {
+    Provenance {
+        packets: sums[group],
+        headers: sums[group + 1],
+        linear: sums[group + 2],
+        ours: sums[group + 3],
+        cache: sums[group + 4],
+        anonymous: sums[group + 5],
+        kernel: sums[group + 6],
+        unsorted: sums[group + 7],
+    }
+}
+
+fn by_number(calls: &[u64]) -> BTreeMap<u64, SystemCall> {
+    let chunks = calls.chunks_exact(layout::BY_CALL).zip(0..);
+    let made = chunks.filter(|(call, _)| call[0] > 0);
+    let named = made.map(|(call, number)| {
+        (number, SystemCall { calls: call[0], bytes: call[1], again: call[2] })
+    });
+    named.collect()
+}
+
+/// The cause behind all others, without the verifier's log.
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> Unavailable {
+    let mut cause = Some(error);
+    while let Some(one) = cause {
+        if let Some(io) = one.downcast_ref::<std::io::Error>()
+            && matches!(Errno::from_io_error(io), Some(Errno::PERM | Errno::ACCESS))
+        {
+            return Unavailable::NotPermitted(io.to_string());
+        }
+        cause = one.source();
+    }
+    Unavailable::Refused(deepest(error))
+}

@@ -1,0 +1,125 @@
+//! What the checks have at hand: counters, a file, stages that are set once.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::result::Result as Either;
+
+use super::{Figure, Plan, Stop};
+use crate::crew::Worker;
+use crate::error::Result;
+use crate::ground::{Cache, Ground};
+use crate::outcome::Outcome;
+use crate::probe::{Counters, Counts, Scope, Unavailable};
+use crate::stage::{Movement, Stage};
+use crate::transport::{Taking, Transport};
+
+pub(super) struct Bench<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) ground: Ground,
+    pub(super) counters: Either<Counters, Unavailable>,
+    stages: Vec<(Transport, Stage)>,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(plan: &'a Plan) -> Result<Self> {
+        let ground = Ground::new(&plan.directory, plan.bytes)?;
+        Ok(Self { plan, ground, counters: plan.attach()?, stages: Vec::new() })
+    }
+
+    /// The counters, or a reason to skip.
+    pub(super) fn counters(&mut self) -> Either<&mut Counters, Stop> {
+        self.counters.as_mut().map_err(|why| Stop::Skipped(why.to_string()))
+    }
+
+    /// Where the stage with this transport is, or a reason to skip.
+    fn place_of(&mut self, transport: Transport) -> Either<usize, Stop> {
+        if let Some(place) = self.stages.iter().position(|(of, _)| *of == transport) {
+            return Ok(place);
+        }
+        let stage = Stage::set(&self.plan.workers, transport);
+        let stage = stage.map_err(|error| Stop::Skipped(error.to_string()))?;
+        self.stages.push((transport, stage));
+        Ok(self.stages.len() - 1)
+    }
+
+    /// None of the file in memory, or a reason to skip.
+    pub(super) fn chill(&mut self) -> Either<(), Stop> {
+        let place = self.place_of(Transport::Loopback)?;
+        let cold = self.stages[place].1.prepare(&self.ground, Cache::Cold);
+        cold.map_err(|error| Stop::Skipped(error.to_string()))
+    }
+
+    /// A worker that nothing has been done to.
+    pub(super) fn worker(&self) -> Result<Worker> {
+        self.plan.workers.start(0)
+    }
+
+    /// The file, warm, moved once and counted.
+    pub(super) fn counted(
+        &mut self,
+        movement: &Movement,
+        transport: Transport,
+    ) -> Either<(Outcome, Counts), Stop> {
+        self.counters()?;
+        self.ground.prepare(Cache::Warm)?;
+        let place = self.place_of(transport)?;
+        let counters = self.counters.as_mut().ok();
+        let outcome = self.stages[place].1.run(movement, &self.ground, counters)?;
+        let counts = outcome.counts.clone().unwrap_or_default();
+        Ok((outcome, counts))
+    }
+
+    /// The file, warm, moved once and not counted.
+    pub(super) fn moved(
+        &mut self,
+        movement: &Movement,
+        transport: Transport,
+    ) -> Either<Outcome, Stop> {
+        self.ground.prepare(Cache::Warm)?;
+        let place = self.place_of(transport)?;
+        Ok(self.stages[place].1.run(movement, &self.ground, None)?)
+    }
+
+    /// The file, warm, moved once under ptrace.
+    pub(super) fn traced(
+        &mut self,
+        movement: &Movement,
+        transport: Transport,
+    ) -> Either<(Outcome, BTreeMap<String, u64>), Stop> {
+        self.ground.prepare(Cache::Warm)?;
+        let place = self.place_of(transport)?;
+        let traced = self.stages[place].1.trace(movement, &self.ground);
+        traced.map_err(|error| Stop::Skipped(error.to_string()))
+    }
+
+    /// What the sender on loopback does by one order, counted.
+    pub(super) fn told(&mut self, order: &Value) -> Either<(Value, Counts), Stop> {
+        self.counters()?;
+        let place = self.place_of(Transport::Loopback)?;
+        let stage = &mut self.stages[place].1;
+        let counters = self.counters.as_mut();
+        let counters = counters.map_err(|why| Stop::Skipped(why.to_string()))?;
+        stage.connect_counted(Taking::Read, &self.ground, counters)?;
+        let answer = stage.sender.ask(order)?;
+        stage.receiver.hear()?;
+        Ok((answer, counters.take()?))
+    }
+
+    /// What a worker does by one order, counted.
+    pub(super) fn work(
+        &mut self,
+        worker: &mut Worker,
+        scope: &Scope,
+        order: &Value,
+    ) -> Either<(Value, Counts), Stop> {
+        let counters = self.counters()?;
+        counters.aim(scope)?;
+        let answer = worker.ask(order)?;
+        Ok((answer, counters.take()?))
+    }
+}
+
+/// Adds a figure.
+pub(super) fn is(figures: &mut Vec<Figure>, what: impl Into<String>, expected: u64, counted: u64) {
+    figures.push(Figure { what: what.into(), expected, counted });
+}

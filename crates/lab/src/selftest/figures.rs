@@ -1,0 +1,264 @@
+//! The checks whose figures are known beforehand: so many bytes are moved in a way that leaves no
+//! doubt where they go.
+
+use karez_transfer::Via;
+use serde_json::json;
+
+use super::bench::{Bench, is};
+use super::{Counter, Definition, Figure, Stop};
+use crate::ground::Cache;
+use crate::probe::Scope;
+use crate::stage::Movement;
+use crate::transport::{Taking, Transport};
+
+type Outcome = Result<(), Stop>;
+
+/// How long nothing is done, and how many datagrams are sent of how many bytes.
+const REST_MILLISECONDS: u64 = 1000;
+const DATAGRAMS: u64 = 1024;
+const DATAGRAM: u64 = 1400;
+
+pub(super) const CHECKS: &[Definition] = &[
+    Definition {
+        letter: 'a',
+        name: "an idle network and a process that sleeps for a second",
+        vouches: &[Counter::Calls],
+        body: idle,
+    },
+    Definition {
+        letter: 'b',
+        name: "read of a warm file",
+        vouches: &[Counter::FileToUser, Counter::Calls],
+        body: read,
+    },
+    Definition {
+        letter: 'c',
+        name: "into a pipe and out of it",
+        vouches: &[Counter::Pipe, Counter::Calls],
+        body: pipe,
+    },
+    Definition {
+        letter: 'd',
+        name: "copy over lo",
+        vouches: &[Counter::Kernel, Counter::Receiver, Counter::Calls],
+        body: copy,
+    },
+    Definition {
+        letter: 'e',
+        name: "sendfile over lo and unix",
+        vouches: &[Counter::PageCache, Counter::Kernel, Counter::Calls],
+        body: sendfile,
+    },
+    Definition {
+        letter: 'f',
+        name: "sendfile over a veth without scatter-gather (control)",
+        vouches: &[Counter::Linear],
+        body: without_scatter_gather,
+    },
+    Definition {
+        letter: 'g',
+        name: "MSG_ZEROCOPY over lo, and to a dummy device",
+        vouches: &[Counter::Notifications],
+        body: notifications,
+    },
+    Definition {
+        letter: 'h',
+        name: "O_DIRECT read of a cold file",
+        vouches: &[Counter::Disk],
+        body: direct,
+    },
+    Definition {
+        letter: 'i',
+        name: "receivers that do not copy",
+        vouches: &[Counter::Receiver],
+        body: without_copy,
+    },
+    Definition {
+        letter: 'l',
+        name: "a copy in user space, which the kernel does not see",
+        vouches: &[Counter::Kernel],
+        body: in_user_space,
+    },
+];
+
+fn idle(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    bench.counters()?;
+    let mut worker = bench.worker()?;
+    let network = worker.ask(&json!({ "do": "network" }));
+    let network = network.map_err(|error| Stop::Skipped(error.to_string()))?;
+    let inode = network.as_u64().and_then(|inode| u32::try_from(inode).ok()).unwrap_or(0);
+    let scope = Scope::default().process(worker.pid()).network(inode).file(bench.ground.id()?);
+    let order = json!({ "do": "rest", "milliseconds": REST_MILLISECONDS });
+    let (_, counts) = bench.work(&mut worker, &scope, &order)?;
+    let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
+    is(figures, "packets", 0, counts.wire.packets + counts.local.packets);
+    is(figures, "bytes sent", 0, counts.sent().payload());
+    is(figures, "bytes received", 0, own.received);
+    is(figures, "bytes of the disk", 0, counts.disk.read_bytes + counts.disk.write_bytes);
+    is(figures, "system calls (the sleep)", 1, own.calls_in_all());
+    Ok(())
+}
+
+fn read(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    bench.counters()?;
+    bench.ground.prepare(Cache::Warm)?;
+    let mut worker = bench.worker()?;
+    let scope = Scope::default().process(worker.pid()).file(bench.ground.id()?);
+    let (bytes, chunk) = (bench.plan.bytes, u64::from(bench.plan.chunk));
+    let order = json!({
+        "do": "read", "file": bench.ground.path(), "bytes": bytes, "chunk": chunk,
+    });
+    let (_, counts) = bench.work(&mut worker, &scope, &order)?;
+    let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
+    is(figures, "calls of read", bytes.div_ceil(chunk), own.call("read").calls);
+    is(figures, "bytes copied to the process", bytes, own.read());
+    is(figures, "bytes of the disk", 0, counts.disk.read_bytes);
+    if let Some(lookups) = own.lookups {
+        is(figures, "it went through the page cache (1: yes)", 1, lookups.min(1));
+    }
+    Ok(())
+}
+
+fn pipe(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    bench.counters()?;
+    let mut worker = bench.worker()?;
+    let scope = Scope::default().process(worker.pid());
+    let bytes = bench.plan.bytes;
+    let order = json!({ "do": "pipe", "bytes": bytes, "chunk": bench.plan.chunk });
+    let (_, counts) = bench.work(&mut worker, &scope, &order)?;
+    let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
+    is(figures, "bytes in", bytes, own.call("write").bytes);
+    is(figures, "bytes out", bytes, own.call("read").bytes);
+    Ok(())
+}
+
+fn copy(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    let movement = Movement::of(&bench.ground, Via::Copy, Some(bench.plan.chunk));
+    let (bytes, chunk) = (bench.plan.bytes, u64::from(bench.plan.chunk));
+    let (outcome, counts) = bench.counted(&movement, Transport::Loopback)?;
+    let (sent, chunks) = (counts.sent(), bytes.div_ceil(chunk));
+    let call = |name| outcome.sent_by().map_or(0, |own| own.call(name).calls);
+    is(figures, "calls of pread64", chunks, call("pread64"));
+    is(figures, "calls of sendto", chunks, call("sendto"));
+    is(figures, "bytes copied to the process", bytes, outcome.sent_by().map_or(0, |o| o.read()));
+    is(figures, "bytes sent in the kernel's pages", bytes, sent.copied());
+    is(figures, "bytes sent in pages of the file", 0, sent.ours);
+    is(figures, "bytes sent in other pages", 0, sent.cache + sent.anonymous + sent.unsorted);
+    is(figures, "bytes the receiver copied", bytes, outcome.taken_by().map_or(0, |o| o.received));
+    Ok(())
+}
+
+fn sendfile(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    let movement = Movement::of(&bench.ground, Via::Sendfile, Some(bench.plan.chunk));
+    let (bytes, chunk) = (bench.plan.bytes, u64::from(bench.plan.chunk));
+    for transport in [Transport::Loopback, Transport::Unix] {
+        let (outcome, counts) = bench.counted(&movement, transport)?;
+        let sent = counts.sent();
+        let received = outcome.taken_by().map_or(0, |own| own.received);
+        let calls = outcome.sent_by().map_or(0, |own| own.call("sendfile").calls);
+        is(figures, format!("{transport}: calls of sendfile"), bytes.div_ceil(chunk), calls);
+        is(figures, format!("{transport}: bytes sent in pages of the file"), bytes, sent.ours);
+        is(figures, format!("{transport}: bytes sent in the kernel's pages"), 0, sent.copied());
+        let others = sent.cache + sent.anonymous + sent.unsorted;
+        is(figures, format!("{transport}: bytes sent in other pages"), 0, others);
+        is(figures, format!("{transport}: bytes the receiver copied"), bytes, received);
+    }
+    Ok(())
+}
+
+fn without_scatter_gather(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    let movement = Movement::of(&bench.ground, Via::Sendfile, Some(bench.plan.chunk));
+    let bytes = bench.plan.bytes;
+    let (_, counts) = bench.counted(&movement, Transport::VethWithoutScatterGather)?;
+    let wire = counts.wire;
+    is(figures, "bytes sent in the packets' own memory", bytes, wire.linear);
+    is(figures, "bytes sent in pages of the file", 0, wire.ours);
+    is(figures, "bytes sent in other pages", 0, wire.cache + wire.anonymous + wire.kernel);
+    Ok(())
+}
+
+fn notifications(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    let movement = Movement::of(&bench.ground, Via::Zerocopy, Some(bench.plan.chunk));
+    let told = bench.moved(&movement, Transport::Loopback)?.zerocopy;
+    if told.sends == 0 {
+        return Err(Stop::Skipped("MSG_ZEROCOPY was refused".to_owned()));
+    }
+    is(figures, "lo: sends that were released", u64::from(told.sends), u64::from(told.released));
+    is(figures, "lo: sends that the kernel copied", u64::from(told.sends), u64::from(told.copied));
+    to_dummy(bench, figures)
+}
+
+/// The half of it that shows no copy.
+fn to_dummy(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    let mut worker = bench.worker()?;
+    let device = [
+        json!({ "do": "network" }),
+        json!({ "do": "dummy", "name": "karez2" }),
+        json!({ "do": "up", "name": "karez2", "address": "192.0.2.5" }),
+    ];
+    for order in device {
+        // Half of the check stands all the same: a kernel need not have the device.
+        if let Err(error) = worker.ask(&order) {
+            let _what_is_left_out = error;
+            return Ok(());
+        }
+    }
+    let order = json!({
+        "do": "datagrams", "to": "192.0.2.6:9", "bytes": DATAGRAM, "count": DATAGRAMS,
+    });
+    let told = worker.ask(&order)?;
+    is(figures, "dummy: datagrams copied", 0, told["copied"].as_u64().unwrap_or(u64::MAX));
+    Ok(())
+}
+
+fn direct(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    bench.counters()?;
+    bench.chill()?;
+    let mut worker = bench.worker()?;
+    let scope = Scope::default().process(worker.pid()).file(bench.ground.id()?);
+    let (bytes, chunk) = (bench.plan.bytes, bench.plan.chunk);
+    let order = json!({
+        "do": "read", "file": bench.ground.path(), "bytes": bytes, "chunk": chunk, "direct": true,
+    });
+    let (_, counts) = bench.work(&mut worker, &scope, &order)?;
+    let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
+    is(figures, "bytes read by the process", bytes, own.read());
+    is(figures, "bytes read from the disk", bytes, counts.disk.read_bytes);
+    is(figures, "pages in the cache afterwards", 0, bench.ground.cached()?);
+    // The same through the cache: the disk is attributed by inode then.
+    bench.chill()?;
+    let mut worker = bench.worker()?;
+    let scope = Scope::default().process(worker.pid()).file(bench.ground.id()?);
+    let order = json!({
+        "do": "read", "file": bench.ground.path(), "bytes": bytes, "chunk": chunk,
+    });
+    let (_, counts) = bench.work(&mut worker, &scope, &order)?;
+    is(figures, "through the cache: bytes read from the disk", bytes, counts.disk.read_bytes);
+    Ok(())
+}
+
+fn without_copy(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    for transport in [Transport::Loopback, Transport::Unix] {
+        let chunk = Some(bench.plan.chunk);
+        let taking = Taking::WithoutCopy;
+        let movement = Movement { taking, ..Movement::of(&bench.ground, Via::Sendfile, chunk) };
+        let (outcome, counts) = bench.counted(&movement, transport)?;
+        let received = outcome.taken_by().map_or(u64::MAX, |own| own.received);
+        is(figures, format!("{transport}: bytes the receiver copied"), 0, received);
+        is(figures, format!("{transport}: bytes that arrived"), movement.bytes, outcome.received);
+        let ours = counts.sent().ours;
+        is(figures, format!("{transport}: bytes sent in pages of the file"), movement.bytes, ours);
+    }
+    Ok(())
+}
+
+fn in_user_space(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+    bench.counters()?;
+    let (bytes, chunk) = (bench.plan.bytes, bench.plan.chunk);
+    let order = json!({ "do": "copy-in-user-space", "bytes": bytes, "chunk": chunk });
+    let (told, counts) = bench.told(&order)?;
+    is(figures, "bytes the kernel copied", bytes, counts.sent().copied());
+    let own = told["copied"].as_u64().unwrap_or(0);
+    is(figures, "bytes the program copied, by its own counter", bytes, own);
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! A self-test as text for a terminal, and as JSON of a versioned form.
+
+use serde_json::{Map, Value, json};
+use std::fmt;
+
+use super::{Check, Counter, SelfTest, Verdict};
+use crate::machine::machine;
+use crate::table::grouped;
+
+/// The form of the JSON; the number rises when a field changes its meaning or goes.
+const SCHEMA: &str = "karez.lab.selftest/1";
+
+/// Of a check that came out right, so many figures are shown.
+const SHOWN: usize = 12;
+
+impl SelfTest {
+    /// The self-test as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let counters: Map<_, _> = Counter::ALL
+            .iter()
+            .map(|&counter| (counter.name().to_owned(), json!(self.usable(counter))))
+            .collect();
+        json!({
+            "schema": SCHEMA,
+            "machine": machine(),
+            "tiers": self.tiers.to_json(),
+            "passed": self.passed(),
+            "checks": self.checks.iter().map(check_to_json).collect::<Vec<_>>(),
+            "usable": counters,
+        })
+    }
+}
+
+fn check_to_json(check: &Check) -> Value {
+    let figure = |figure: &super::Figure| {
+        json!({
+            "what": figure.what, "expected": figure.expected, "counted": figure.counted,
+        })
+    };
+    let (verdict, why) = words(&check.verdict);
+    json!({
+        "check": check.letter.to_string(),
+        "name": check.name,
+        "verdict": verdict,
+        "why": why,
+        "tries": check.tries,
+        "vouches": check.vouches.iter().map(|counter| counter.name()).collect::<Vec<_>>(),
+        "figures": check.figures.iter().map(figure).collect::<Vec<_>>(),
+    })
+}
+
+fn words(verdict: &Verdict) -> (&'static str, Option<&str>) {
+    match verdict {
+        Verdict::Ok => ("ok", None),
+        Verdict::Failed(why) => ("failed", Some(why)),
+        Verdict::Skipped(why) => ("skipped", Some(why)),
+    }
+}
+
+impl fmt::Display for SelfTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.tiers)?;
+        for check in &self.checks {
+            write!(f, "\n{check}")?;
+        }
+        let unusable: Vec<_> = Counter::ALL
+            .iter()
+            .filter(|&&counter| !self.usable(counter))
+            .map(|c| c.name())
+            .collect();
+        let count = |wanted: &str| {
+            self.checks.iter().filter(|check| words(&check.verdict).0 == wanted).count()
+        };
+        let (ok, failed, skipped) = (count("ok"), count("failed"), count("skipped"));
+        writeln!(f, "\n{ok} ok, {failed} failed, {skipped} skipped")?;
+        if !unusable.is_empty() {
+            writeln!(f, "not used in any report: {}", unusable.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match words(&self.verdict) {
+            (verdict, None) if self.tries > 1 => {
+                writeln!(f, "{}. {}: {verdict} (try {})", self.letter, self.name, self.tries)?;
+            }
+            (verdict, None) => writeln!(f, "{}. {}: {verdict}", self.letter, self.name)?,
+            (verdict, Some(why)) => {
+                writeln!(f, "{}. {}: {verdict}: {why}", self.letter, self.name)?;
+            }
+        }
+        let wrong = |figure: &&super::Figure| figure.expected != figure.counted;
+        let (all, some) = (self.figures.len(), self.verdict == Verdict::Ok);
+        let shown: Vec<_> = if some || all <= SHOWN {
+            self.figures.iter().take(SHOWN).collect()
+        } else {
+            self.figures.iter().filter(wrong).collect()
+        };
+        for figure in &shown {
+            let mark = if wrong(figure) { "  <- not as expected" } else { "" };
+            let (expected, counted) = (grouped(figure.expected), grouped(figure.counted));
+            writeln!(
+                f,
+                "   {:<58} expected {expected:>12}  counted {counted:>12}{mark}",
+                figure.what
+            )?;
+        }
+        if some && all > shown.len() {
+            writeln!(f, "   and {} more, all as expected", all - shown.len())?;
+        }
+        Ok(())
+    }
+}

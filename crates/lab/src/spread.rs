@@ -1,0 +1,67 @@
+//! A figure that is not the same twice: the median of its samples, and how far they lie apart.
+
+use serde_json::{Value, json};
+use std::fmt;
+
+/// Median and range.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spread {
+    /// The middle one.
+    pub median: f64,
+    /// The smallest.
+    pub low: f64,
+    /// The largest.
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of samples; 0 of none.
+    #[must_use]
+    pub fn of(samples: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<_> = samples.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (Some(&low), Some(&high)) = (sorted.first(), sorted.last()) else {
+            return Self::default();
+        };
+        let (lower, upper) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
+        Self { median: f64::midpoint(lower, upper), low, high }
+    }
+
+    /// Whether the ranges overlap, so that neither may be called the larger.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.low <= other.high && other.low <= self.high
+    }
+
+    pub(crate) fn to_json(self) -> Value {
+        json!({ "median": self.median, "low": self.low, "high": self.high })
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = f.precision().unwrap_or(2);
+        let Self { median, low, high } = self;
+        write!(f, "{median:.digits$} [{low:.digits$}..{high:.digits$}]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_of_an_even_number_lies_between_two() {
+        assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]), Spread { median: 2.5, low: 1.0, high: 4.0 });
+        assert_eq!(Spread::of([7.0]).median.to_bits(), 7.0_f64.to_bits());
+        assert_eq!(Spread::of([]), Spread::default());
+        assert_eq!(format!("{:.1}", Spread::of([1.0, 2.0, 3.0])), "2.0 [1.0..3.0]");
+    }
+
+    #[test]
+    fn what_overlaps_is_not_ranked() {
+        let (slow, fast) = (Spread::of([1.0, 2.0]), Spread::of([2.5, 3.0]));
+        assert!(!slow.overlaps(&fast));
+        assert!(slow.overlaps(&Spread::of([1.5, 9.0])));
+    }
+}

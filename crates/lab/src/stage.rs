@@ -1,0 +1,202 @@
+//! A sender and a receiver with a transport between them, and one movement of bytes after another.
+
+use karez_sys::calls_of;
+use karez_transfer::Via;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tempfile::TempDir;
+
+use crate::crew::{Worker, Workers};
+use crate::error::{Doing as _, Error, Result};
+use crate::ground::{Cache, Ground};
+use crate::outcome::Outcome;
+use crate::probe::{Counters, Scope, call_name, mark};
+use crate::transport::{Taking, Transport};
+
+/// The addresses of the two ends of a cable (RFC 5737: of no real network).
+const NEAR: &str = "192.0.2.1";
+const FAR: &str = "192.0.2.2";
+
+/// How often the network is stirred before a file that will not leave memory is given up.
+const STIRRED: usize = 20;
+
+/// How often a movement is made of which the counters do not see every byte.
+const TRIES: u32 = 4;
+
+/// One movement of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Movement {
+    /// The way that is asked for.
+    pub via: Via,
+    /// Another way that is taken behind its back: how the laboratory is tried out.
+    pub posing: Option<Via>,
+    /// How many bytes, from the beginning of the file.
+    pub bytes: u64,
+    /// The most that one system call is asked for; `None` for what suits the via.
+    pub chunk: Option<u32>,
+    /// How the receiver takes them.
+    pub taking: Taking,
+}
+
+impl Movement {
+    /// The whole file by one way, by pieces of `chunk`, into the receiver's memory.
+    #[must_use]
+    pub fn of(ground: &Ground, via: Via, chunk: Option<u32>) -> Self {
+        Self { via, posing: None, bytes: ground.bytes(), chunk, taking: Taking::Read }
+    }
+
+    fn order(&self, ground: &Ground) -> Value {
+        json!({
+            "do": "push", "via": self.posing.unwrap_or(self.via).name(), "bytes": self.bytes,
+            "chunk": self.chunk, "file": ground.path(),
+        })
+    }
+}
+
+/// A sender, a receiver, a transport.
+#[derive(Debug)]
+pub struct Stage {
+    pub(crate) sender: Worker,
+    pub(crate) receiver: Worker,
+    transport: Transport,
+    place: TempDir,
+    sockets: u32,
+}
+
+impl Stage {
+    /// Starts both, each on a core of its own, and lays what lies between them.
+    ///
+    /// # Errors
+    /// For a cable, where neither a privileged user nor user namespaces are at hand.
+    pub fn set(workers: &Workers, transport: Transport) -> Result<Self> {
+        let (sender, receiver) = (workers.start(0)?, workers.start(1)?);
+        let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
+        let place = place.doing("make", "a directory")?;
+        let mut stage = Self { sender, receiver, transport, place, sockets: 0 };
+        match transport {
+            Transport::Unix | Transport::Loopback => {}
+            Transport::Veth => stage.lay_cable(true)?,
+            Transport::VethWithoutScatterGather => stage.lay_cable(false)?,
+        }
+        Ok(stage)
+    }
+
+    fn lay_cable(&mut self, scatter_gather: bool) -> Result<()> {
+        let (near, far) = ("karez0", "karez1");
+        self.sender.ask(&json!({ "do": "network" }))?;
+        let with = self.sender.pid().as_raw_nonzero().get();
+        self.receiver.ask(&json!({ "do": "network", "with": with }))?;
+        let of = self.receiver.pid().as_raw_nonzero().get();
+        self.sender.ask(&json!({ "do": "cable", "name": near, "peer": far, "of": of }))?;
+        if !scatter_gather {
+            self.sender.ask(&json!({ "do": "scatter-gather", "name": near, "on": false }))?;
+        }
+        self.sender.ask(&json!({ "do": "up", "name": near, "address": NEAR }))?;
+        self.receiver.ask(&json!({ "do": "up", "name": far, "address": FAR }))?;
+        Ok(())
+    }
+
+    /// Connects the two; the cookie of the sending socket. The receiver takes what comes.
+    pub(crate) fn connect(&mut self, taking: Taking) -> Result<u64> {
+        self.sockets += 1;
+        let at = match self.transport {
+            Transport::Unix => {
+                format!("unix:{}", self.place.path().join(self.sockets.to_string()).display())
+            }
+            Transport::Loopback => "127.0.0.1".to_owned(),
+            Transport::Veth | Transport::VethWithoutScatterGather => FAR.to_owned(),
+        };
+        let to = self.receiver.ask(&json!({ "do": "listen", "at": at }))?;
+        self.receiver.tell(&json!({ "do": "take", "how": taking.order(self.transport) }))?;
+        let cookie = self.sender.ask(&json!({ "do": "connect", "to": to }))?;
+        cookie.as_u64().ok_or_else(|| Error::new("connect to", to, "no cookie came back"))
+    }
+
+    /// The same with `counters` on the two, on the socket and on the file. The receiver may have
+    /// begun before the socket is known, so it is watched first.
+    pub(crate) fn connect_counted(
+        &mut self,
+        taking: Taking,
+        ground: &Ground,
+        counters: &mut Counters,
+    ) -> Result<()> {
+        let scope = Scope::default().process(self.sender.pid()).process(self.receiver.pid());
+        counters.aim(&scope.file(ground.id()?))?;
+        let cookie = self.connect(taking)?;
+        counters.watch(cookie)
+    }
+
+    /// Brings the file into this state, also where packets of the last movement still keep pages of
+    /// it and wait to be freed.
+    ///
+    /// # Errors
+    /// Where the state cannot be made.
+    pub fn prepare(&mut self, ground: &Ground, state: Cache) -> Result<()> {
+        for _ in 0..STIRRED {
+            if ground.prepare(state).is_ok() {
+                return Ok(());
+            }
+            self.sender.ask(&json!({ "do": "stir" }))?;
+            self.receiver.ask(&json!({ "do": "stir" }))?;
+        }
+        ground.prepare(state)
+    }
+
+    /// Moves bytes once, and counts if there are counters. A movement of which not every byte was
+    /// seen to leave is made again, a few times.
+    ///
+    /// # Errors
+    /// What a worker or the kernel could not do.
+    pub fn run(
+        &mut self,
+        movement: &Movement,
+        ground: &Ground,
+        counters: Option<&mut Counters>,
+    ) -> Result<Outcome> {
+        let order = movement.order(ground);
+        let Some(counters) = counters else {
+            self.connect(movement.taking)?;
+            let sent = self.sender.ask(&order)?;
+            return Outcome::of(movement, &sent, &self.receiver.hear()?, None);
+        };
+        let mut tries = 1;
+        loop {
+            self.connect_counted(movement.taking, ground, counters)?;
+            let sent = self.sender.ask(&order)?;
+            let taken = self.receiver.hear()?;
+            let counts = counters.take()?;
+            let seen = counts.sent().payload();
+            if seen == movement.bytes || tries == TRIES {
+                return Ok(Outcome {
+                    tries,
+                    ..Outcome::of(movement, &sent, &taken, Some(counts))?
+                });
+            }
+            tries += 1;
+        }
+    }
+
+    /// Moves bytes once under ptrace: what the transfer says of its system calls, and what the
+    /// sender entered by name.
+    ///
+    /// # Errors
+    /// Where tracing is not permitted.
+    pub fn trace(
+        &mut self,
+        movement: &Movement,
+        ground: &Ground,
+    ) -> Result<(Outcome, BTreeMap<String, u64>)> {
+        self.connect(movement.taking)?;
+        let (order, pid) = (movement.order(ground), self.sender.pid());
+        let mut told = Ok(());
+        let traced = calls_of(pid, mark::begin_number(), mark::end_number(), || {
+            told = self.sender.tell(&order);
+        });
+        let traced = traced.doing("trace", "the sender")?;
+        told?;
+        let sent = self.sender.hear()?;
+        let outcome = Outcome::of(movement, &sent, &self.receiver.hear()?, None)?;
+        let by_name = traced.into_iter().map(|(number, count)| (call_name(number), count));
+        Ok((outcome, by_name.collect()))
+    }
+}

@@ -1,0 +1,109 @@
+//! Tables: for a terminal, as CSV, as Markdown.
+
+/// A heading and rows, all of the same length.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) heading: Vec<&'static str>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Columns as wide as what is in them; the first to the left, numbers to the right.
+    pub(crate) fn to_text(&self) -> String {
+        let heading: Vec<_> = self.heading.iter().map(|&cell| cell.to_owned()).collect();
+        let lines: Vec<_> = std::iter::once(&heading).chain(&self.rows).collect();
+        let width = |column: usize| {
+            lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
+        };
+        let widths: Vec<_> = (0..heading.len()).filter_map(width).collect();
+        let mut text = String::new();
+        for line in lines {
+            let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+                if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            });
+            text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// RFC 4180, with `\n`.
+    pub(crate) fn to_csv(&self) -> String {
+        let quoted = |cell: &str| {
+            if cell.contains([',', '"', '\n']) {
+                format!("\"{}\"", cell.replace('"', "\"\""))
+            } else {
+                cell.to_owned()
+            }
+        };
+        let mut text = self.heading.join(",") + "\n";
+        for row in &self.rows {
+            text += &row.iter().map(|cell| quoted(cell)).collect::<Vec<_>>().join(",");
+            text.push('\n');
+        }
+        text
+    }
+
+    /// A table of GitHub's Markdown.
+    pub(crate) fn to_markdown(&self) -> String {
+        let mut text =
+            format!("| {} |\n|{}\n", self.heading.join(" | "), "---|".repeat(self.heading.len()));
+        for row in &self.rows {
+            let cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            text += &format!("| {} |\n", cells.join(" | "));
+        }
+        text
+    }
+}
+
+/// A number with its thousands apart.
+#[must_use]
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A number of bytes in the unit that leaves it whole.
+#[must_use]
+pub(crate) fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let fits = |&(bits, _): &(u32, &str)| bytes > 0 && bytes.trailing_zeros() >= bits;
+    let unit = units.into_iter().find(fits);
+    unit.map_or_else(|| format!("{bytes} B"), |(bits, name)| format!("{} {name}", bytes >> bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_apart() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(67_108_864), "67,108,864");
+    }
+
+    #[test]
+    fn sizes_have_the_unit_that_leaves_them_whole() {
+        assert_eq!(size(16 << 20), "16 MiB");
+        assert_eq!(size(65_536), "64 KiB");
+        assert_eq!(size(1025), "1025 B");
+        assert_eq!(size(0), "0 B");
+    }
+
+    #[test]
+    fn a_table_has_three_forms() {
+        let row = vec!["copy".to_owned(), "1,024".to_owned()];
+        let table = Table { heading: vec!["via", "calls"], rows: vec![row] };
+        assert_eq!(table.to_text(), "via   calls\ncopy  1,024\n");
+        assert_eq!(table.to_csv(), "via,calls\ncopy,\"1,024\"\n");
+        assert_eq!(table.to_markdown(), "| via | calls |\n|---|---|\n| copy | 1,024 |\n");
+    }
+}

@@ -1,0 +1,119 @@
+//! How exactly the laboratory can count here, found out by trying.
+
+use std::fmt;
+
+use crate::probe::{Counters, Scope, Unavailable};
+
+/// What can be counted here, and why no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    /// Why not by BPF on tracepoints (T1); `None` where it can.
+    pub without_t1: Option<String>,
+    /// Why not by BPF on functions (T3); `None` where it can.
+    pub without_t3: Option<String>,
+    /// Tracepoints that this kernel does not have.
+    pub missing: Vec<&'static str>,
+}
+
+/// How exactly something was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// By anyone: own counters, getrusage, cachestat, notifications, the mutation probe. Bytes
+    /// copied are inferred.
+    T0,
+    /// By BPF on tracepoints: exact, to the byte.
+    T1,
+    /// The same, with functions as a second opinion.
+    T3,
+}
+
+impl Tier {
+    /// The name used in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::T0 => "T0",
+            Self::T1 => "T1",
+            Self::T3 => "T3",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Tiers {
+    /// What counters came to that were to be attached.
+    #[must_use]
+    pub fn of(attached: std::result::Result<&Counters, &Unavailable>) -> Self {
+        match attached {
+            Ok(counters) => {
+                let function = counters.missing().iter().find(|one| one.is_function);
+                let points = counters.missing().iter().filter(|one| !one.is_function);
+                Self {
+                    without_t1: None,
+                    without_t3: function.map(|one| format!("fexit {}: {}", one.name, one.why)),
+                    missing: points.map(|one| one.name).collect(),
+                }
+            }
+            Err(why) => Self {
+                without_t1: Some(why.to_string()),
+                without_t3: Some("it needs T1".to_owned()),
+                missing: Vec::new(),
+            },
+        }
+    }
+
+    /// Tries what can be counted here.
+    #[must_use]
+    pub fn detect() -> Self {
+        let attached = Counters::attach(&Scope::default());
+        Self::of(attached.as_ref())
+    }
+
+    /// The best there is.
+    #[must_use]
+    pub fn best(&self) -> Tier {
+        match (&self.without_t1, &self.without_t3) {
+            (Some(_), _) => Tier::T0,
+            (None, Some(_)) => Tier::T1,
+            (None, None) => Tier::T3,
+        }
+    }
+}
+
+impl Tiers {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "best": self.best().name(),
+            "without_t1": self.without_t1,
+            "without_t3": self.without_t3,
+            "missing_tracepoints": self.missing,
+        })
+    }
+}
+
+impl fmt::Display for Tiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tier {}", self.best())?;
+        let what = match self.best() {
+            Tier::T0 => "what anyone can count; bytes copied are inferred",
+            Tier::T1 => "exact, by tracepoints",
+            Tier::T3 => "exact, by tracepoints, with functions as a second opinion",
+        };
+        write!(f, ": {what}")?;
+        if let Some(why) = &self.without_t1 {
+            write!(f, "\nno T1: {why}")?;
+        }
+        if let Some(why) = &self.without_t3 {
+            write!(f, "\nno T3: {why}")?;
+        }
+        if !self.missing.is_empty() {
+            write!(f, "\nnot on this kernel: {}", self.missing.join(", "))?;
+        }
+        Ok(())
+    }
+}

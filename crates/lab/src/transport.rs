@@ -1,0 +1,79 @@
+//! What the bytes travel over: a UNIX socket, TCP over loopback, TCP over a cable between two
+//! networks of the laboratory's own.
+//!
+//! What they do badly: none has a device that fetches from memory by itself, so no DMA to a network
+//! can be seen on any; on loopback and veth the kernel copies what `MSG_ZEROCOPY` referred to, and
+//! the receiver's softirq runs on the sender's time.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What the bytes travel over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A UNIX stream socket.
+    Unix,
+    /// TCP over the machine's loopback, 127.0.0.1.
+    Loopback,
+    /// TCP over a veth between two networks of the laboratory's own.
+    Veth,
+    /// The same without scatter-gather: the control that makes the kernel copy below the socket.
+    VethWithoutScatterGather,
+}
+
+impl Transport {
+    /// Every transport.
+    pub const ALL: &'static [Self] =
+        &[Self::Unix, Self::Loopback, Self::Veth, Self::VethWithoutScatterGather];
+
+    /// The name used on command lines and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unix => "unix",
+            Self::Loopback => "lo",
+            Self::Veth => "veth",
+            Self::VethWithoutScatterGather => "veth-sg-off",
+        }
+    }
+
+    /// Whether the bytes go through TCP.
+    #[must_use]
+    pub const fn is_tcp(self) -> bool {
+        !matches!(self, Self::Unix)
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Transport {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.iter().copied().find(|one| one.name() == name);
+        found.ok_or("no transport has this name")
+    }
+}
+
+/// How the receiver takes the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// Into memory: one copy by the CPU.
+    Read,
+    /// Without a copy: `MSG_TRUNC` on TCP, else through a pipe to /dev/null.
+    WithoutCopy,
+}
+
+impl Taking {
+    pub(crate) const fn order(self, transport: Transport) -> &'static str {
+        match (self, transport.is_tcp()) {
+            (Self::Read, _) => "read",
+            (Self::WithoutCopy, true) => "truncate",
+            (Self::WithoutCopy, false) => "splice",
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! `karez lab vias`: what each way costs, for each size, state of the cache and transport, by the
+//! same transfers that the server makes.
+//!
+//! Counting and timing are separate passes: each combination runs once with counters, then several
+//! times without, in an order that is drawn anew, the first of each not looked at.
+//!
+//! What it does badly: sender, receiver and everything else of the machine share its cores, so
+//! times spread; small sizes are mostly the price of a connection.
+
+mod render;
+
+use karez_transfer::{Direction, Via};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::cost::{Copies, contradictions};
+use crate::crew::Workers;
+use crate::error::Result;
+use crate::ground::{Cache, Ground};
+use crate::outcome::Outcome;
+use crate::probe::{Counters, Disk};
+use crate::selftest::{Counter, Plan as SelfTestPlan, SelfTest};
+use crate::spread::Spread;
+use crate::stage::{Movement, Stage};
+use crate::tier::Tiers;
+use crate::transport::Transport;
+
+/// What the self-test before it moves.
+const TRIED: u64 = 4 << 20;
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How to start workers.
+    pub workers: Workers,
+    /// Where the files are made: on a disk.
+    pub directory: PathBuf,
+    /// The vias.
+    pub vias: Vec<Via>,
+    /// The sizes, in bytes.
+    pub sizes: Vec<u64>,
+    /// The most that one system call is asked for; `None` for what suits the via.
+    pub chunk: Option<u32>,
+    /// The states of the cache.
+    pub caches: Vec<Cache>,
+    /// The transports.
+    pub transports: Vec<Transport>,
+    /// Timed runs of each combination.
+    pub runs: usize,
+}
+
+impl Plan {
+    /// Every via, 64 KiB and 16 MiB by 64 KiB, warm and cold, every transport, nine times.
+    #[must_use]
+    pub fn new(workers: Workers, directory: &Path) -> Self {
+        let vias = Direction::FileToSocket.vias().iter().copied();
+        Self {
+            workers,
+            directory: directory.to_owned(),
+            vias: vias.filter(|&via| via != Via::Auto).collect(),
+            sizes: vec![64 << 10, 16 << 20],
+            chunk: Some(64 << 10),
+            caches: Cache::ALL.to_vec(),
+            transports: Transport::ALL.to_vec(),
+            runs: 9,
+        }
+    }
+}
+
+/// One combination and what it cost.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What was asked for.
+    pub via: Via,
+    /// Over what.
+    pub transport: Transport,
+    /// How many bytes.
+    pub bytes: u64,
+    /// From where.
+    pub cache: Cache,
+    /// The counted run.
+    pub counted: Outcome,
+    /// Its copies.
+    pub copies: Copies,
+    /// What contradicts that the via ran which the transfer says.
+    pub contradictions: Vec<String>,
+    /// The timed runs.
+    pub timed: Vec<Sample>,
+}
+
+/// One timed run.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Seconds from the first call of the sender to the last byte at the receiver.
+    pub seconds: f64,
+    /// Seconds of CPU that the sender used.
+    pub sender: f64,
+    /// Seconds of CPU that the receiver used.
+    pub receiver: f64,
+}
+
+impl Row {
+    /// Billions of bytes a second.
+    #[must_use]
+    pub fn speed(&self) -> Spread {
+        Spread::of(self.timed.iter().map(|run| self.gigabytes() / run.seconds.max(1e-9)))
+    }
+
+    /// Milliseconds of the sender's CPU for a billion bytes.
+    #[must_use]
+    pub fn cpu(&self) -> Spread {
+        Spread::of(self.timed.iter().map(|run| run.sender * 1e3 / self.gigabytes()))
+    }
+
+    /// What the disk did, where it was counted.
+    #[must_use]
+    pub fn disk(&self) -> Option<Disk> {
+        self.counted.counts.as_ref().map(|counts| counts.disk)
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a size of a file, for people to read")]
+    fn gigabytes(&self) -> f64 {
+        self.bytes as f64 / 1e9
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Vias {
+    /// What could be counted.
+    pub tiers: Tiers,
+    /// Each combination that could be had.
+    pub rows: Vec<Row>,
+    /// What could not be had: of which, and why.
+    pub skipped: Vec<(String, String)>,
+    /// Counters that passed the self-test made before.
+    pub usable: BTreeMap<&'static str, bool>,
+    /// By what factor counting made the counted runs longer than the median of the timed ones.
+    pub overhead: Spread,
+    /// What the order of the timed runs was drawn from.
+    pub seed: u64,
+}
+
+impl Vias {
+    /// Tries everything that is planned; `before` hears what comes next.
+    ///
+    /// # Errors
+    /// Where not even a file can be made.
+    pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
+        before("self-test");
+        let tried = SelfTestPlan {
+            bytes: TRIED,
+            ..SelfTestPlan::new(plan.workers.clone(), &plan.directory)
+        };
+        let test = SelfTest::run(&tried, |_, _| {})?;
+        let usable = Counter::ALL.iter().map(|&one| (one.name(), test.usable(one))).collect();
+        let mut counters = tried.attach()?.ok();
+        let mut bench = Bench::set(plan)?;
+        let mut rows = Vec::new();
+        for combination in bench.combinations(plan) {
+            before(&format!("counting {}", bench.name(&combination)));
+            match bench.count(plan, &combination, counters.as_mut()) {
+                Ok(row) => rows.push((combination, row)),
+                Err(error) => {
+                    bench.skipped.push((bench.name(&combination), error.to_string()));
+                }
+            }
+        }
+        drop(counters);
+        let seed = bench.time(plan, &mut rows, &mut before);
+        let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+        let slower = rows.iter().filter(|row| !row.timed.is_empty()).map(|row| {
+            let bare = Spread::of(row.timed.iter().map(|run| run.seconds)).median;
+            row.counted.time.as_secs_f64() / bare.max(1e-9)
+        });
+        let overhead = Spread::of(slower);
+        let tiers = test.tiers;
+        Ok(Self { tiers, rows, skipped: bench.skipped, usable, overhead, seed })
+    }
+}
+
+/// One combination, by where its parts are.
+#[derive(Clone, Copy, Debug)]
+struct Combination {
+    stage: usize,
+    ground: usize,
+    cache: Cache,
+    via: Via,
+}
+
+struct Bench {
+    stages: Vec<(Transport, Stage)>,
+    grounds: Vec<Ground>,
+    skipped: Vec<(String, String)>,
+}
+
+impl Bench {
+    fn set(plan: &Plan) -> Result<Self> {
+        let (mut stages, mut skipped) = (Vec::new(), Vec::new());
+        for &transport in &plan.transports {
+            match Stage::set(&plan.workers, transport) {
+                Ok(stage) => stages.push((transport, stage)),
+                Err(error) => skipped.push((transport.name().to_owned(), error.to_string())),
+            }
+        }
+        let grounds = plan.sizes.iter().map(|&bytes| Ground::new(&plan.directory, bytes));
+        Ok(Self { stages, grounds: grounds.collect::<Result<_>>()?, skipped })
+    }
+
+    fn combinations(&self, plan: &Plan) -> Vec<Combination> {
+        let mut all = Vec::new();
+        for ground in 0..self.grounds.len() {
+            for &cache in &plan.caches {
+                for stage in 0..self.stages.len() {
+                    all.extend(plan.vias.iter().map(|&via| Combination {
+                        stage,
+                        ground,
+                        cache,
+                        via,
+                    }));
+                }
+            }
+        }
+        all
+    }
+
+    fn name(&self, of: &Combination) -> String {
+        let bytes = crate::table::size(self.grounds[of.ground].bytes());
+        format!("{} over {}, {bytes}, {}", of.via, self.stages[of.stage].0, of.cache)
+    }
+
+    fn run(
+        &mut self,
+        plan: &Plan,
+        of: &Combination,
+        counters: Option<&mut Counters>,
+    ) -> Result<Outcome> {
+        let ground = &self.grounds[of.ground];
+        let movement = Movement::of(ground, of.via, plan.chunk);
+        let stage = &mut self.stages[of.stage].1;
+        stage.prepare(ground, of.cache)?;
+        stage.run(&movement, ground, counters)
+    }
+
+    fn count(
+        &mut self,
+        plan: &Plan,
+        of: &Combination,
+        counters: Option<&mut Counters>,
+    ) -> Result<Row> {
+        let transport = self.stages[of.stage].0;
+        let counted = self.run(plan, of, counters)?;
+        Ok(Row {
+            via: of.via,
+            transport,
+            bytes: self.grounds[of.ground].bytes(),
+            cache: of.cache,
+            copies: Copies::of(&counted, transport),
+            contradictions: contradictions(&counted, transport),
+            counted,
+            timed: Vec::new(),
+        })
+    }
+
+    /// Runs each of `rows` so many times in an order that is drawn; what it was drawn from.
+    fn time(
+        &mut self,
+        plan: &Plan,
+        rows: &mut [(Combination, Row)],
+        before: &mut impl FnMut(&str),
+    ) -> u64 {
+        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos());
+        let seed = u64::try_from(seed & u128::from(u64::MAX)).unwrap_or(1) | 1;
+        let mut draw = Draw(seed);
+        // The first round warms what there is to warm and is dropped.
+        for round in 0..=plan.runs {
+            before(&format!("timing, {round} of {}", plan.runs));
+            let mut order: Vec<_> = (0..rows.len()).collect();
+            draw.shuffle(&mut order);
+            for place in order {
+                let (combination, row) = &mut rows[place];
+                match self.run(plan, combination, None) {
+                    Ok(outcome) if round > 0 => row.timed.push(Sample {
+                        seconds: outcome.time.as_secs_f64(),
+                        sender: outcome.sender.cpu.as_secs_f64(),
+                        receiver: outcome.receiver.cpu.as_secs_f64(),
+                    }),
+                    Ok(_) => {}
+                    Err(error) => {
+                        self.skipped.push((self.name(combination), error.to_string()));
+                    }
+                }
+            }
+        }
+        seed
+    }
+}
+
+/// Numbers drawn by xorshift64 (Marsaglia 2003): enough to shuffle, and the seed repeats it.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn shuffle(&mut self, items: &mut [usize]) {
+        for last in (1..items.len()).rev() {
+            let other = usize::try_from(self.next() % (last as u64 + 1)).unwrap_or(0);
+            items.swap(last, other);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_repeats_its_order_and_nothing_is_lost() {
+        let shuffled = |seed| {
+            let mut items: Vec<_> = (0..100).collect();
+            Draw(seed).shuffle(&mut items);
+            items
+        };
+        assert_eq!(shuffled(7), shuffled(7));
+        assert_ne!(shuffled(7), shuffled(8));
+        let mut sorted = shuffled(9);
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+    }
+}

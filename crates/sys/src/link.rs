@@ -1,0 +1,64 @@
+//! The features of a network device: `SIOCETHTOOL`, netdevice(7), as ethtool(8) does it.
+//!
+//! Without scatter-gather a device can be given one piece of memory a packet and no more, so the
+//! kernel copies what `sendfile` had referred to.
+//!
+//! What it does badly: it speaks by name of the calling thread's network, and the old requests
+//! know few features; what depends on this one (TSO) goes with it.
+
+use rustix::io::{self, Errno};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use crate::last_errno;
+
+/// `ETHTOOL_SSG` of linux/ethtool.h.
+const SET_SCATTER_GATHER: u32 = 0x19;
+
+/// `SIOCETHTOOL` of linux/sockios.h.
+const SIOCETHTOOL: u32 = 0x8946;
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct Value {
+    command: u32,
+    data: u32,
+}
+
+/// `struct ifreq`: a name and a union of 24 bytes, of which the first hold a pointer.
+#[repr(C)]
+struct Request {
+    name: [u8; 16],
+    value: *mut Value,
+    rest: [u64; 2],
+}
+
+/// Turns the scatter-gather of the device `name` on or off; `socket` is any socket of its network.
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN there, `ENODEV` for no such device, `EOPNOTSUPP` where it cannot
+/// be changed, `EINVAL` for a name that is too long.
+pub fn set_scatter_gather(socket: BorrowedFd<'_>, name: &str, on: bool) -> io::Result<()> {
+    let mut value = Value { command: SET_SCATTER_GATHER, data: u32::from(on) };
+    let mut request = Request { name: [0; 16], value: &raw mut value, rest: [0; 2] };
+    let room = request.name.get_mut(..name.len()).filter(|room| room.len() < 16);
+    room.ok_or(Errno::INVAL)?.copy_from_slice(name.as_bytes());
+    // SAFETY: the kernel reads the request and the value it points to; both live here, have the
+    // layout it expects for this command, and are not smaller than it takes them to be.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd as _;
+
+    #[test]
+    fn a_device_that_is_not_there_is_refused() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let refused = set_scatter_gather(socket.as_fd(), "no-such-dev", false);
+        assert!(matches!(refused, Err(Errno::NODEV | Errno::PERM)), "{refused:?}");
+        let too_long = set_scatter_gather(socket.as_fd(), "a-name-of-more-than-15", false);
+        assert_eq!(too_long, Err(Errno::INVAL));
+    }
+}

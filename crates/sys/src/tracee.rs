@@ -1,0 +1,142 @@
+//! Another process, stopped at each of its system calls: ptrace(2) with `PTRACE_SEIZE` (Linux 3.4)
+//! and `PTRACE_GET_SYSCALL_INFO` (5.3), as strace(1) does it.
+//!
+//! It sees every call of one thread, whoever counts them otherwise: so a counter can be checked.
+//!
+//! What it does badly: two stops and four switches a call, so nothing that is timed may run under
+//! it; other threads of the process are not followed; a process has one tracer at most; and Yama
+//! or a sandbox may refuse whom one did not start oneself.
+
+use rustix::io::{self, Errno};
+use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+use std::collections::BTreeMap;
+use std::ptr::{null_mut, without_provenance_mut};
+
+use crate::last_errno;
+
+/// A stop at a system call, told from a real SIGTRAP by `PTRACE_O_TRACESYSGOOD`.
+const AT_CALL: i32 = libc::SIGTRAP | 0x80;
+
+/// `PTRACE_SYSCALL_INFO_ENTRY` of linux/ptrace.h.
+const ENTRY: u8 = 1;
+
+/// The requests, as linux/ptrace.h numbers them: libc types them by C library.
+const SYSCALL: u32 = 24;
+const DETACH: u32 = 17;
+const SEIZE: u32 = 0x4206;
+const INTERRUPT: u32 = 0x4207;
+const GET_SYSCALL_INFO: u32 = 0x420e;
+
+/// `struct ptrace_syscall_info`, of which the first byte and the number of the call are read.
+#[repr(C, align(8))]
+struct Info([u8; 128]);
+
+/// The system calls that the main thread of the child `pid` enters between the call numbered
+/// `begin` and the one numbered `end`, neither of them counted: how many by number.
+///
+/// `attached` is called once the child is seized, so that nothing it does afterwards is missed.
+/// Waits until the end has come, or the child has ended.
+///
+/// # Errors
+/// `EPERM` where tracing is not permitted or another traces it, `ESRCH` for no such process; `EIO`
+/// before Linux 5.3.
+pub fn calls_of(
+    pid: Pid,
+    begin: u64,
+    end: u64,
+    attached: impl FnOnce(),
+) -> io::Result<BTreeMap<u64, u64>> {
+    let options = without_provenance_mut(libc::PTRACE_O_TRACESYSGOOD.cast_unsigned() as usize);
+    request(SEIZE, pid, null_mut(), options)?;
+    request(INTERRUPT, pid, null_mut(), null_mut())?;
+    let mut calls = BTreeMap::new();
+    let mut stopped = wait(pid)?;
+    attached();
+    let mut counting = false;
+    while let Some(signal) = stopped {
+        if signal == AT_CALL
+            && let Some(number) = entered(pid)?
+        {
+            if number == end {
+                request(DETACH, pid, null_mut(), null_mut())?;
+                break;
+            }
+            if counting {
+                *calls.entry(number).or_default() += 1;
+            }
+            counting |= number == begin;
+        }
+        let passed_on = if signal == AT_CALL { 0 } else { signal };
+        let data = without_provenance_mut(usize::try_from(passed_on).unwrap_or(0));
+        request(SYSCALL, pid, null_mut(), data)?;
+        stopped = wait(pid)?;
+    }
+    Ok(calls)
+}
+
+/// The signal it stopped at, 0 where that is none to pass on; `None` if it has ended.
+fn wait(pid: Pid) -> io::Result<Option<i32>> {
+    loop {
+        match waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) if !status.stopped() => return Ok(None),
+            Ok(Some((_, status))) => return Ok(Some(signal(status))),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn signal(status: WaitStatus) -> i32 {
+    let is_event = status.as_raw() >> 16 != 0;
+    if is_event { 0 } else { status.stopping_signal().unwrap_or(0) }
+}
+
+/// The number of the call it stands before; `None` behind it.
+fn entered(pid: Pid) -> io::Result<Option<u64>> {
+    let mut info = Info([0; 128]);
+    let size = without_provenance_mut(size_of::<Info>());
+    request(GET_SYSCALL_INFO, pid, size, (&raw mut info).cast())?;
+    let mut number = [0; 8];
+    number.copy_from_slice(&info.0[24..32]);
+    Ok((info.0[0] == ENTRY).then(|| u64::from_ne_bytes(number)))
+}
+
+/// One of the requests above. Of these only `GET_SYSCALL_INFO` writes to memory of ours, at `data`
+/// and no more than `address` bytes.
+fn request(
+    request: u32,
+    pid: Pid,
+    address: *mut libc::c_void,
+    data: *mut libc::c_void,
+) -> io::Result<()> {
+    let pid = pid.as_raw_nonzero().get();
+    // SAFETY: of the requests of this file only `GET_SYSCALL_INFO` has the kernel write, and
+    // `entered` gives it an `Info` and its size; all others take numbers.
+    let result = unsafe { libc::ptrace(request as _, pid, address, data) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn the_calls_of_a_child_between_two_others_are_counted() {
+        // A shell makes these for nothing but the commands of the same names.
+        let (umask, chdir) = (libc::SYS_umask as u64, libc::SYS_chdir as u64);
+        let mut child = Command::new("sh").stdin(Stdio::piped()).spawn().unwrap();
+        let mut script = child.stdin.take().unwrap();
+        let traced = calls_of(Pid::from_child(&child), umask, u64::MAX, || {
+            script.write_all(b"cd /\numask 022\ncd /\ncd /tmp\nexit 3\n").unwrap();
+            drop(script);
+        });
+        let _it_has_been_waited_for = child.wait();
+        match traced {
+            Ok(calls) => assert_eq!(calls.get(&chdir), Some(&2), "{calls:?}"),
+            Err(Errno::PERM) => println!("skipped: tracing is not permitted"),
+            Err(errno) => panic!("{errno}"),
+        }
+    }
+}
