@@ -26,13 +26,20 @@
 mod cache;
 mod clone;
 mod mapping;
+mod operation;
 mod private_mapping;
+mod provided_buffers;
+mod slots;
+mod uring;
 mod zerocopy;
 
 pub use cache::{cached_pages, write_out};
 pub use clone::clone_range;
 pub use mapping::{Mapping, page_size};
+pub use operation::{Completion, Handle, Key, Operation, Outcome, Received};
 pub use private_mapping::PrivateMapping;
+pub use provided_buffers::Lent;
+pub use uring::{Ring, RingOptions};
 pub use zerocopy::{MSG_ZEROCOPY, Released, allow_zerocopy, take_released};
 
 /// The errno of the system call just made.
