@@ -120,7 +120,7 @@ fn room(layout: Layout, descriptors: usize) -> usize {
     let room = (descriptors / 4 * 3).max(1);
     match layout.model() {
         Model::Blocking => room.min(BLOCKING_CONNECTIONS),
-        Model::EpollEdge => room,
+        Model::EpollEdge | Model::Uring => room,
     }
 }
 

@@ -4,12 +4,15 @@ use std::io;
 use std::thread;
 
 use crate::admission::{Admission, Limits};
+use crate::completer::Completer;
 use crate::demultiplexer::Demultiplexer;
 use crate::error::named;
 use crate::listener::{Address, Listener};
 use crate::models::Model;
 use crate::models::blocking;
 use crate::models::epoll_edge::EpollEdge;
+use crate::models::uring::Uring;
+use crate::proactor::Proactor;
 use crate::reactor::Reactor;
 use crate::stop::Stop;
 use crate::task::Service;
@@ -58,20 +61,24 @@ impl Bound {
                 let listeners: Vec<_> = self.listeners.into_iter().flatten().collect();
                 blocking::run(&listeners, service, &admission, stop)
             }
-            Model::EpollEdge => self.run_reactors::<S, EpollEdge>(service, &admission, stop),
+            Model::EpollEdge => {
+                self.run_reactors(service, &admission, stop, run_reactor::<S, EpollEdge>)
+            }
+            Model::Uring => self.run_reactors(service, &admission, stop, run_proactor::<S, Uring>),
         }
     }
 
-    fn run_reactors<S: Service, D: Demultiplexer>(
+    fn run_reactors<S: Service>(
         self,
         service: &S,
         admission: &Admission,
         stop: &Stop,
+        run_one: Run<S>,
     ) -> io::Result<()> {
         thread::scope(|scope| {
             let mut threads = Vec::new();
             for (listeners, number) in self.listeners.into_iter().zip(0..) {
-                let run = move || run_one::<S, D>(listeners, service, admission, stop);
+                let run = move || run_one(listeners, service, admission, stop);
                 let name = format!("karez-{number}");
                 threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
             }
@@ -85,8 +92,11 @@ impl Bound {
     }
 }
 
+/// What runs one reactor of a model.
+type Run<S> = fn(Vec<Listener>, &S, &Admission, &Stop) -> io::Result<()>;
+
 /// Runs one reactor. If it ends in whatever way, the others stop too: half a server helps nobody.
-fn run_one<S: Service, D: Demultiplexer>(
+fn run_reactor<S: Service, D: Demultiplexer>(
     listeners: Vec<Listener>,
     service: &S,
     admission: &Admission,
@@ -94,6 +104,17 @@ fn run_one<S: Service, D: Demultiplexer>(
 ) -> io::Result<()> {
     let _others = StopOthers(stop);
     Reactor::<S, D>::new(listeners, service, admission, stop.clone()).and_then(Reactor::run)
+}
+
+/// The same for a completion model.
+fn run_proactor<S: Service, C: Completer>(
+    listeners: Vec<Listener>,
+    service: &S,
+    admission: &Admission,
+    stop: &Stop,
+) -> io::Result<()> {
+    let _others = StopOthers(stop);
+    Proactor::<S, C>::new(listeners, service, admission, stop.clone()).and_then(Proactor::run)
 }
 
 /// Begins the stop when it goes, also by a panic. (After a stop it changes nothing.)
@@ -110,6 +131,12 @@ fn probe(model: Model) -> io::Result<()> {
     match model {
         Model::Blocking => Ok(()),
         Model::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
+        // In a thread of its own: when a ring goes, the kernel interrupts whoever made it.
+        Model::Uring => thread::scope(|scope| {
+            let probe = || Uring::new().map(drop).map_err(named("io_uring_setup"));
+            let thread = thread::Builder::new().spawn_scoped(scope, probe)?;
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
+        }),
     }
 }
 

@@ -73,15 +73,21 @@
 mod admission;
 mod alarms;
 mod bound;
+mod completer;
 mod connection;
 mod connections;
 mod demultiplexer;
+mod dialogue;
 mod error;
 mod listener;
 mod models;
+mod pipes;
+mod proactor;
 mod reactor;
+mod sending;
 mod stop;
 mod task;
+mod tools;
 mod topology;
 
 pub use admission::Limits;

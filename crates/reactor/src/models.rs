@@ -4,6 +4,7 @@ use std::fmt;
 
 pub(crate) mod blocking;
 pub(crate) mod epoll_edge;
+pub(crate) mod uring;
 
 /// A way to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,11 +13,13 @@ pub enum Model {
     Blocking,
     /// epoll(7), edge-triggered.
     EpollEdge,
+    /// io_uring(7).
+    Uring,
 }
 
 impl Model {
     /// Every model, in the order in which help and tests show them.
-    pub const ALL: &'static [Self] = &[Self::EpollEdge, Self::Blocking];
+    pub const ALL: &'static [Self] = &[Self::EpollEdge, Self::Uring, Self::Blocking];
 
     /// The name used on command lines and in reports.
     #[must_use]
@@ -24,6 +27,7 @@ impl Model {
         match self {
             Self::Blocking => "blocking",
             Self::EpollEdge => "epoll-edge",
+            Self::Uring => "uring",
         }
     }
 }

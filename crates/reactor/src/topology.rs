@@ -48,6 +48,8 @@ pub struct Layout {
 pub const ALLOWED: &[(Model, Topology)] = &[
     (Model::EpollEdge, Topology::Reuseport),
     (Model::EpollEdge, Topology::Single),
+    (Model::Uring, Topology::Reuseport),
+    (Model::Uring, Topology::Single),
     (Model::Blocking, Topology::Single),
 ];
 

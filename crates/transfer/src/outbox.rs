@@ -126,6 +126,20 @@ impl Outbox {
         Some(Portion { file, more })
     }
 
+    /// Whether there are more than so many bytes to go.
+    #[must_use]
+    pub fn exceeds(&self, mut count: u64) -> bool {
+        self.segments.iter().any(|segment| {
+            let here = match segment {
+                Segment::Memory { bytes, sent } => (bytes.len() - sent) as u64,
+                Segment::File(transfer) => transfer.remaining(),
+            };
+            let beyond = here > count;
+            count = count.saturating_sub(here);
+            beyond
+        })
+    }
+
     /// Counts bytes of portions that left.
     pub fn advance(&mut self, moved: usize) {
         self.settle(Some(moved));
