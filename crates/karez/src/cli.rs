@@ -81,22 +81,38 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FROM=TO", value_parser = stamp, help_heading = "Files")]
     pub(crate) stamp: Vec<(Vec<u8>, Vec<u8>)>,
 
-    /// How to wait for I/O [default: epoll-edge]
-    #[arg(long, value_name = "NAME", value_parser = models(), help_heading = "Ways")]
-    pub(crate) model: Option<Model>,
+    /// How to wait for I/O; auto takes the first of epoll-edge, poll, select and blocking that the
+    /// kernel grants and that suits the rest
+    #[arg(long, value_name = "NAME", default_value = AUTO, value_parser = models(), help_heading = "Ways")]
+    pub(crate) model: ModelChoice,
 
     /// How to move bytes; auto copies what is small and in memory and passes pages otherwise
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = vias(), help_heading = "Ways")]
     pub(crate) via: Via,
 
-    /// How reactors and threads are laid out: one of all, or one a thread, each with its own
-    /// listener [default: what suits the model and the threads]
+    /// How reactors and threads are laid out: single, one that does everything; workers, one and
+    /// a pool for what may block; multi, one that accepts for several; reuseport, several that
+    /// each have a listener [default: what suits the model and the threads]
     #[arg(long, value_name = "NAME", value_parser = topologies(), help_heading = "Ways")]
     pub(crate) topology: Option<Topology>,
 
-    /// Reactor threads [default: the number of cores]
+    /// Reactors that hold connections, in topology multi and reuseport [default: the number of
+    /// cores]
     #[arg(long, value_name = "N", help_heading = "Ways")]
     pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Threads for what may block, at most, in every topology but single [default: 16; for model
+    /// blocking, where each holds a connection, 256]
+    #[arg(long, value_name = "N", help_heading = "Ways")]
+    pub(crate) workers: Option<NonZeroUsize>,
+
+    /// Keep each reactor on a core of its own
+    #[arg(long, help_heading = "Ways")]
+    pub(crate) pin: bool,
+
+    /// With model nonblocking: offer the core to others after each lap
+    #[arg(long = "yield", help_heading = "Ways")]
+    pub(crate) yields: bool,
 
     /// The form of the access log on standard output
     #[arg(
@@ -129,10 +145,17 @@ pub(crate) struct Serve {
     pub(crate) grace: Duration,
 
     /// Connections at once; one more closes the one that has been idle longest, of its reactor's [default: three
-    /// quarters of the limit on open files, for model blocking at most 1024]
+    /// quarters of the limit on open files, for model blocking at most 1024 or the workers]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_connections: Option<NonZeroUsize>,
 }
+
+/// The name under which the model is left to us.
+const AUTO: &str = "auto";
+
+/// A model, or none for the best that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ModelChoice(pub(crate) Option<Model>);
 
 /// The form of the access log.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -157,8 +180,10 @@ macro_rules! named {
     };
 }
 
-fn models() -> impl clap::builder::TypedValueParser<Value = Model> {
-    named!(Model)
+fn models() -> impl clap::builder::TypedValueParser<Value = ModelChoice> {
+    let names = [AUTO].into_iter().chain(Model::ALL.iter().map(|model| model.name()));
+    PossibleValuesParser::new(names)
+        .map(|name| ModelChoice(Model::ALL.iter().copied().find(|model| model.name() == name)))
 }
 
 fn vias() -> impl clap::builder::TypedValueParser<Value = Via> {
@@ -208,8 +233,11 @@ mod tests {
         for model in Model::ALL {
             let cli = Cli::try_parse_from(["karez", "serve", "--model", model.name()]).unwrap();
             let Command::Serve(serve) = cli.command else { panic!() };
-            assert_eq!(serve.model, Some(*model));
+            assert_eq!(serve.model, ModelChoice(Some(*model)));
         }
+        let cli = Cli::try_parse_from(["karez", "serve", "--model", AUTO]).unwrap();
+        let Command::Serve(serve) = cli.command else { panic!() };
+        assert_eq!(serve.model, ModelChoice(None));
         for via in Direction::FileToSocket.vias() {
             let cli = Cli::try_parse_from(["karez", "serve", "--via", via.name()]).unwrap();
             let Command::Serve(serve) = cli.command else { panic!() };

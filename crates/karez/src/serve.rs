@@ -1,7 +1,8 @@
 //! `karez serve`: from arguments to a running server and back.
 
-use karez_reactor::{Address, Bound, Layout, Limits, Model, Stop};
+use karez_reactor::{Address, Bound, Choice, Layout, Limits, Model, Stop, Topology, Wishes};
 use karez_server::{AccessLog, FileService, Format, Log, Options, Patience, Stamps};
+use karez_transfer::Via;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -23,8 +24,9 @@ const STUCK: Duration = Duration::from_secs(1);
 /// Serves until a signal comes.
 pub(crate) fn run(args: &Serve) -> io::Result<()> {
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let layout = Layout::choose(args.model, args.topology, args.threads, cores)
+    let choice = Layout::probe(&wishes(args), cores)
         .unwrap_or_else(|refusal| complain::and_exit_for_usage(&refusal));
+    let layout = choice.layout;
     let descriptors = raise_descriptor_limit();
     let limits = Limits {
         connections: args
@@ -44,13 +46,18 @@ pub(crate) fn run(args: &Serve) -> io::Result<()> {
     let bound = Bound::bind(layout, &args.listen)?;
     stop_on_signals(&stop, args.grace)?;
     if !args.quiet {
-        announce(args, layout, bound.addresses());
+        announce(args, &choice, bound.addresses());
     }
     let outcome = service.run(bound, limits);
     for log in logs.iter().flatten() {
         log.flush();
     }
     outcome
+}
+
+fn wishes(args: &Serve) -> Wishes {
+    let &Serve { model, topology, threads, workers, pin, yields, .. } = args;
+    Wishes { model: model.0, topology, threads, workers, pin, yields }
 }
 
 fn options(args: &Serve) -> Options {
@@ -120,27 +127,50 @@ fn room(layout: Layout, descriptors: usize) -> usize {
     let room = (descriptors / 4 * 3).max(1);
     match layout.model() {
         Model::Blocking => room.min(BLOCKING_CONNECTIONS),
-        Model::EpollEdge | Model::Uring => room,
+        _ => room,
     }
 }
 
-fn announce<'a>(args: &Serve, layout: Layout, addresses: impl Iterator<Item = &'a Address>) {
+fn announce<'a>(args: &Serve, choice: &Choice, addresses: impl Iterator<Item = &'a Address>) {
     let urls: Vec<_> = addresses.map(url).collect();
-    let threads = match (layout.model(), layout.threads()) {
-        (Model::Blocking, _) => "a thread per connection".to_owned(),
-        (_, 1) => "1 thread".to_owned(),
-        (_, count) => format!("{count} threads"),
-    };
+    let layout = choice.layout;
+    let refused = choice.refused.iter();
+    let refused: String = refused.map(|(model, error)| format!(", no {model}: {error}")).collect();
+    let how = if args.model.0.is_none() { format!(" (auto{refused})") } else { String::new() };
     let line = format!(
-        "karez serves {} at {}  model {}, via {}, topology {}, {threads}",
+        "karez serves {} at {}  model {}{how}, via {}, topology {}, {}",
         args.dir.display(),
         style::on_stderr("1;36", &urls.join(" ")),
         style::on_stderr("32", layout.model().name()),
-        style::on_stderr("32", args.via.name()),
+        via(args.via, layout.model()),
         style::on_stderr("32", layout.topology().name()),
+        threads(layout),
     );
     // A closed standard error is no reason not to serve.
     let _said = writeln!(io::stderr(), "{line}");
+}
+
+/// The via asked for, and what runs where the model has no operation for it.
+fn via(asked: Via, model: Model) -> String {
+    let name = style::on_stderr("32", asked.name());
+    match model.grants(asked) {
+        granted if granted == asked => name,
+        granted => format!("{name} (as {granted})"),
+    }
+}
+
+fn threads(layout: Layout) -> String {
+    let workers = layout.workers();
+    let reactors = match layout.threads() {
+        1 => "1 thread".to_owned(),
+        count => format!("{count} threads"),
+    };
+    match (layout.model(), layout.topology()) {
+        (Model::Blocking, Topology::Workers) => format!("at most {workers} workers"),
+        (Model::Blocking, _) => "a thread per connection".to_owned(),
+        (_, Topology::Single) => reactors,
+        _ => format!("{reactors} and at most {workers} workers"),
+    }
 }
 
 fn url(address: &Address) -> String {

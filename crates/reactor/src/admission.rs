@@ -39,6 +39,11 @@ impl Admission {
         false
     }
 
+    /// Whether one more would be let in.
+    pub(crate) fn has_room(&self) -> bool {
+        self.live.load(Ordering::Relaxed) < self.limits.connections
+    }
+
     /// Counts one less.
     pub(crate) fn leave(&self) {
         self.live.fetch_sub(1, Ordering::Relaxed);
@@ -49,9 +54,9 @@ impl Admission {
         self.room_wanted.store(wanted, Ordering::Relaxed);
     }
 
-    /// Whether it falls to the caller, who has an idle connection, to close one.
+    /// Whether it falls to the caller, who can make room or has made it, to say so.
     pub(crate) fn shall_make_room(&self) -> bool {
-        self.room_wanted.swap(false, Ordering::Relaxed)
+        self.room_wanted.load(Ordering::Relaxed) && self.room_wanted.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn grace(&self) -> Duration {

@@ -1,28 +1,41 @@
 //! A layout with its listeners bound, ready to run a service.
 
+use rustix::thread::CpuSet;
 use std::io;
+use std::sync::Arc;
 use std::thread;
 
 use crate::admission::{Admission, Limits};
 use crate::completer::Completer;
 use crate::demultiplexer::Demultiplexer;
 use crate::error::named;
+use crate::inbox::Inbox;
+use crate::layout::Layout;
 use crate::listener::{Address, Listener};
 use crate::models::Model;
 use crate::models::blocking;
 use crate::models::epoll_edge::EpollEdge;
+use crate::models::epoll_level::EpollLevel;
+use crate::models::nonblocking::Nonblocking;
+use crate::models::poll::Poll;
+use crate::models::select::Select;
+use crate::models::signal::Signal;
 use crate::models::uring::Uring;
+use crate::order::Order;
+use crate::pin;
+use crate::pool::Pool;
 use crate::proactor::Proactor;
-use crate::reactor::Reactor;
+use crate::reactor::{DoneOf, Parts, Reactor};
 use crate::stop::Stop;
 use crate::task::Service;
-use crate::topology::{Layout, Topology};
+use crate::topology::Topology;
+use crate::waker::Waker;
 
 /// A layout whose addresses are bound: connections already queue up, and nobody takes them yet.
 #[derive(Debug)]
 pub struct Bound {
     layout: Layout,
-    /// For each reactor its listeners.
+    /// For each reactor that accepts its listeners.
     listeners: Vec<Vec<Listener>>,
 }
 
@@ -33,10 +46,11 @@ impl Bound {
     /// A model that the kernel refuses; the first address that cannot be had, as
     /// [`Listener::bind`] names it.
     pub fn bind(layout: Layout, addresses: &[Address]) -> io::Result<Self> {
-        probe(layout.model())?;
-        let mut listeners = vec![Vec::new(); layout.threads()];
+        layout.model().probe()?;
+        let doors = if layout.topology() == Topology::Reuseport { layout.threads() } else { 1 };
+        let mut listeners = vec![Vec::new(); doors];
         for address in addresses {
-            let own = bind_for(layout, address)?;
+            let own = bind_for(doors, address)?;
             for (listeners, listener) in listeners.iter_mut().zip(own) {
                 listeners.push(listener);
             }
@@ -55,31 +69,77 @@ impl Bound {
     /// A thread or a reactor that cannot be made. What happens to single connections ends those
     /// alone.
     pub fn run<S: Service>(self, service: &S, limits: Limits, stop: &Stop) -> io::Result<()> {
-        let admission = Admission::new(limits);
         match self.layout.model() {
-            Model::Blocking => {
-                let listeners: Vec<_> = self.listeners.into_iter().flatten().collect();
-                blocking::run(&listeners, service, &admission, stop)
+            Model::Blocking => blocking::run(
+                &self.listeners.into_iter().flatten().collect::<Vec<_>>(),
+                service,
+                limits,
+                (self.layout.topology() == Topology::Workers).then(|| self.layout.workers()),
+                stop,
+            ),
+            Model::Nonblocking if self.layout.yields() => {
+                let model = || Ok(Nonblocking::yielding());
+                let eventfd = Nonblocking::WATCHES_EVENTFD;
+                self.run_reactors(eventfd, |parts| react(model, parts), service, limits, stop)
             }
-            Model::EpollEdge => {
-                self.run_reactors(service, &admission, stop, run_reactor::<S, EpollEdge>)
-            }
-            Model::Uring => self.run_reactors(service, &admission, stop, run_proactor::<S, Uring>),
+            Model::Nonblocking => self.run_readiness::<S, Nonblocking>(service, limits, stop),
+            Model::Select => self.run_readiness::<S, Select>(service, limits, stop),
+            Model::Poll => self.run_readiness::<S, Poll>(service, limits, stop),
+            Model::EpollLevel => self.run_readiness::<S, EpollLevel>(service, limits, stop),
+            Model::EpollEdge => self.run_readiness::<S, EpollEdge>(service, limits, stop),
+            Model::Signal => self.run_readiness::<S, Signal>(service, limits, stop),
+            Model::Uring => self.run_completion::<S, Uring>(service, limits, stop),
         }
     }
 
-    fn run_reactors<S: Service>(
+    fn run_readiness<S: Service, D: Demultiplexer>(
         self,
         service: &S,
-        admission: &Admission,
+        limits: Limits,
         stop: &Stop,
-        run_one: Run<S>,
     ) -> io::Result<()> {
+        let react = |parts: Parts<'_, S>| react(D::new, parts);
+        self.run_reactors(D::WATCHES_EVENTFD, react, service, limits, stop)
+    }
+
+    fn run_completion<S: Service, C: Completer>(
+        self,
+        service: &S,
+        limits: Limits,
+        stop: &Stop,
+    ) -> io::Result<()> {
+        let proact = |parts: Parts<'_, S>| {
+            let completer = C::new().map_err(named("set up the model"))?;
+            Proactor::new(completer, parts)?.run()
+        };
+        self.run_reactors(true, proact, service, limits, stop)
+    }
+
+    /// `run` is one reactor, from its beginning to its end, on the thread that calls it.
+    fn run_reactors<S: Service>(
+        self,
+        watches_eventfd: bool,
+        run: impl Fn(Parts<'_, S>) -> io::Result<()> + Copy + Send,
+        service: &S,
+        limits: Limits,
+        stop: &Stop,
+    ) -> io::Result<()> {
+        let layout = self.layout;
+        let admission = Admission::new(limits);
+        let cores = layout.pins().then(pin::cores).transpose()?;
+        let pool = layout.topology().has_workers();
+        let pool = pool.then(|| Pool::new(layout.workers(), cores, Order::perform)).transpose()?;
+        let crew = self.crew::<S>(watches_eventfd)?;
         thread::scope(|scope| {
+            // If not all can be made, those that were have to end.
+            let _others = StopOthers(stop);
             let mut threads = Vec::new();
-            for (listeners, number) in self.listeners.into_iter().zip(0..) {
-                let run = move || run_one(listeners, service, admission, stop);
-                let name = format!("karez-{number}");
+            for Post { name, core, listeners, heirs, inbox } in crew {
+                stop.rouses(inbox.shared_waker());
+                let (admission, pool) = (&admission, pool.as_ref());
+                let parts = Parts { service, admission, stop, listeners, heirs, inbox, pool };
+                let core = core.zip(cores);
+                let run = move || run_one(core, run, parts);
                 threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
             }
             let outcomes = threads.into_iter().map(|thread| {
@@ -90,31 +150,65 @@ impl Bound {
             outcomes.fold(Ok(()), Result::and)
         })
     }
+
+    /// Who is to run, and with what.
+    fn crew<S: Service>(self, watches_eventfd: bool) -> io::Result<Vec<Post<DoneOf<S>>>> {
+        let post = |name: String, core, listeners| -> io::Result<Post<DoneOf<S>>> {
+            let waker = if watches_eventfd {
+                Waker::eventfd().map_err(named("eventfd"))
+            } else {
+                Waker::pipe().map_err(named("pipe2"))
+            };
+            let inbox = Arc::new(Inbox::new(Arc::new(waker?)));
+            Ok(Post { name, core, listeners, heirs: Vec::new(), inbox })
+        };
+        let mut doors = self.listeners.into_iter();
+        let main = (self.layout.topology() == Topology::Multi)
+            .then(|| post("karez-main".to_owned(), None, doors.next().unwrap_or_default()))
+            .transpose()?;
+        let mut crew = (0..self.layout.threads())
+            .map(|number| {
+                post(format!("karez-{number}"), Some(number), doors.next().unwrap_or_default())
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        if let Some(mut main) = main {
+            main.heirs = crew.iter().map(|post| Arc::clone(&post.inbox)).collect();
+            crew.push(main);
+        }
+        Ok(crew)
+    }
 }
 
-/// What runs one reactor of a model.
-type Run<S> = fn(Vec<Listener>, &S, &Admission, &Stop) -> io::Result<()>;
+/// A reactor that is to be.
+struct Post<D> {
+    name: String,
+    /// Which core is its own, by its turn, where each is to have one.
+    core: Option<usize>,
+    listeners: Vec<Listener>,
+    heirs: Vec<Arc<Inbox<D>>>,
+    inbox: Arc<Inbox<D>>,
+}
 
 /// Runs one reactor. If it ends in whatever way, the others stop too: half a server helps nobody.
-fn run_reactor<S: Service, D: Demultiplexer>(
-    listeners: Vec<Listener>,
-    service: &S,
-    admission: &Admission,
-    stop: &Stop,
+fn run_one<S: Service>(
+    core: Option<(usize, CpuSet)>,
+    run: impl FnOnce(Parts<'_, S>) -> io::Result<()>,
+    parts: Parts<'_, S>,
 ) -> io::Result<()> {
-    let _others = StopOthers(stop);
-    Reactor::<S, D>::new(listeners, service, admission, stop.clone()).and_then(Reactor::run)
+    let _others = StopOthers(parts.stop);
+    if let Some((number, cores)) = core {
+        pin::pin(&cores, number)?;
+    }
+    // A model may be bound to the thread that makes it.
+    run(parts)
 }
 
-/// The same for a completion model.
-fn run_proactor<S: Service, C: Completer>(
-    listeners: Vec<Listener>,
-    service: &S,
-    admission: &Admission,
-    stop: &Stop,
+fn react<S: Service, D: Demultiplexer>(
+    model: fn() -> rustix::io::Result<D>,
+    parts: Parts<'_, S>,
 ) -> io::Result<()> {
-    let _others = StopOthers(stop);
-    Proactor::<S, C>::new(listeners, service, admission, stop.clone()).and_then(Proactor::run)
+    let demultiplexer = model().map_err(named("set up the model"))?;
+    Reactor::new(demultiplexer, parts)?.run()
 }
 
 /// Begins the stop when it goes, also by a panic. (After a stop it changes nothing.)
@@ -126,33 +220,18 @@ impl Drop for StopOthers<'_> {
     }
 }
 
-/// Asks the kernel for what the model needs, so that a refusal comes before anybody connects.
-fn probe(model: Model) -> io::Result<()> {
-    match model {
-        Model::Blocking => Ok(()),
-        Model::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
-        // In a thread of its own: when a ring goes, the kernel interrupts whoever made it.
-        Model::Uring => thread::scope(|scope| {
-            let probe = || Uring::new().map(drop).map_err(named("io_uring_setup"));
-            let thread = thread::Builder::new().spawn_scoped(scope, probe)?;
-            thread.join().unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
-        }),
-    }
-}
-
-/// A listener for each reactor on one address.
-fn bind_for(layout: Layout, address: &Address) -> io::Result<Vec<Listener>> {
+/// A listener for each reactor that accepts on one address.
+fn bind_for(doors: usize, address: &Address) -> io::Result<Vec<Listener>> {
     let first = Listener::bind(address, false)?;
-    let several = layout.topology() == Topology::Reuseport && layout.threads() > 1;
     match first.address() {
-        Address::Tcp(_) if several => {
+        Address::Tcp(_) if doors > 1 => {
             // The first was bound without SO_REUSEPORT, so the address is nobody else's: with it,
             // a second karez of the same user would share the port unasked.
             let real = first.address().clone();
             drop(first);
-            (0..layout.threads()).map(|_| Listener::bind(&real, true)).collect()
+            (0..doors).map(|_| Listener::bind(&real, true)).collect()
         }
         // UNIX sockets know no SO_REUSEPORT: the reactors take turns at one.
-        _ => Ok(vec![first; layout.threads()]),
+        _ => Ok(vec![first; doors]),
     }
 }

@@ -5,12 +5,13 @@
 //! granted without asking the demultiplexer at all.
 
 use karez_transfer::{Outbox, Progress};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::alarms::Deadline;
+use crate::demultiplexer::{Interest, Ready};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 
 /// Bytes that one connection may send in a turn before others have theirs.
@@ -24,11 +25,13 @@ pub(crate) struct Connection<T: Task> {
     pub(crate) deadline: Deadline,
     /// In the reactor's queue for this turn.
     pub(crate) queued: bool,
+    /// What the demultiplexer watches it for, if that makes a difference to it.
+    pub(crate) interest: Interest,
     task: T,
     wish: Wish,
     readable: bool,
     writable: bool,
-    /// The peer's FIN or reset has been reported, so a short read does not mean "no more".
+    /// The peer's FIN or reset may be behind the bytes, so a short read does not mean "no more".
     hang_up: bool,
 }
 
@@ -45,12 +48,18 @@ enum Wish {
         stall: Duration,
         since: Instant,
     },
+    /// Its job is with others.
+    Work,
 }
 
 /// Why a connection rests.
-pub(crate) enum Rest {
-    /// It waits for its socket, at most so long.
-    Waiting { until: Instant, idle: bool },
+pub(crate) enum Rest<J> {
+    /// It waits for its socket, at most so long. `still` if it has waited for this before.
+    Waiting { until: Instant, idle: bool, still: bool },
+    /// It waits for this job, which may block.
+    Working(J),
+    /// The same, and it is on its way.
+    StillWorking,
     /// It has had its share and could go on at once.
     Sharing,
     /// It is over.
@@ -58,9 +67,10 @@ pub(crate) enum Rest {
 }
 
 /// What came of one attempt to grant a wish.
-enum Grant {
+enum Grant<J> {
     Went(u64),
     Wait,
+    Work(J),
     Close,
 }
 
@@ -70,6 +80,7 @@ impl<T: Task> Connection<T> {
             socket,
             deadline: Deadline::default(),
             queued: false,
+            interest: Interest::READ,
             task,
             wish: Wish::Ask,
             readable: false,
@@ -79,22 +90,38 @@ impl<T: Task> Connection<T> {
     }
 
     /// Remembers what the demultiplexer reported.
-    pub(crate) fn note(&mut self, readable: bool, writable: bool, hang_up: bool) {
-        self.readable |= readable;
-        self.writable |= writable;
-        self.hang_up |= hang_up;
+    pub(crate) fn note(&mut self, report: Ready) {
+        self.readable |= report.readable;
+        self.writable |= report.writable;
+        self.hang_up |= report.hang_up;
     }
 
-    /// Grants wishes until one has to wait, the share is spent, or the task wants no more.
-    pub(crate) fn advance(&mut self, buffer: &mut [u8], now: Instant) -> Rest {
+    /// Whether the peer has sent what was not received yet.
+    pub(crate) fn has_unread(&self) -> bool {
+        ioctl_fionread(&self.socket).is_ok_and(|count| count > 0)
+    }
+
+    /// What it has to be watched for while it rests.
+    pub(crate) fn wanted(&self) -> Interest {
+        match self.wish {
+            Wish::Receive { .. } => Interest::READ,
+            Wish::Send { .. } => Interest::WRITE,
+            Wish::Ask | Wish::Work => Interest::NONE,
+        }
+    }
+
+    /// Grants wishes until one has to wait, the share is spent, or the task wants no more. With
+    /// `pool` a job that may block is handed out instead of run.
+    pub(crate) fn advance(&mut self, buffer: &mut [u8], pool: bool, now: Instant) -> Rest<T::Job> {
         let (mut wishes, mut bytes) = (0, 0);
         while wishes < SHARE_WISHES && bytes < SHARE_BYTES {
-            match self.grant(buffer, now) {
+            match self.grant(buffer, pool, now) {
                 Grant::Went(moved) => {
                     wishes += 1;
                     bytes += moved;
                 }
-                Grant::Wait => return self.rest(now),
+                Grant::Wait => return self.rest(wishes == 0, now),
+                Grant::Work(job) => return Rest::Working(job),
                 Grant::Close => return Rest::Closed,
             }
         }
@@ -105,11 +132,18 @@ impl<T: Task> Connection<T> {
     pub(crate) fn time_out(&mut self, now: Instant) {
         match std::mem::replace(&mut self.wish, Wish::Ask) {
             Wish::Ask => {}
+            Wish::Work => self.wish = Wish::Work, // a job has no deadline
             Wish::Receive { .. } => self.task.hear(Event::TimedOut, now),
             Wish::Send { outbox, .. } => {
                 self.task.hear(Event::Unsent(outbox, Obstacle::TimedOut), now);
             }
         }
+    }
+
+    /// Its job is done.
+    pub(crate) fn worked(&mut self, done: <T::Job as Job>::Done, now: Instant) {
+        self.wish = Wish::Ask;
+        self.task.hear(Event::Worked(done), now);
     }
 
     /// The grace is over: the last thing that the task hears.
@@ -119,26 +153,36 @@ impl<T: Task> Connection<T> {
         }
     }
 
-    fn rest(&self, now: Instant) -> Rest {
-        match self.wish {
-            Wish::Receive { until, idle } => Rest::Waiting { until, idle },
-            Wish::Send { stall, since, .. } => Rest::Waiting { until: since + stall, idle: false },
-            Wish::Ask => Rest::Waiting { until: now, idle: false },
-        }
+    fn rest(&self, still: bool, now: Instant) -> Rest<T::Job> {
+        let (until, idle) = match self.wish {
+            Wish::Receive { until, idle } => (until, idle),
+            Wish::Send { stall, since, .. } => (since + stall, false),
+            Wish::Work => return Rest::StillWorking,
+            Wish::Ask => (now, false),
+        };
+        Rest::Waiting { until, idle, still }
     }
 
-    fn grant(&mut self, buffer: &mut [u8], now: Instant) -> Grant {
+    fn grant(&mut self, buffer: &mut [u8], pool: bool, now: Instant) -> Grant<T::Job> {
         match self.wish {
-            Wish::Ask => self.ask(now),
+            Wish::Ask => self.ask(pool, now),
+            Wish::Work => Grant::Wait,
             Wish::Receive { .. } => self.receive(buffer, now),
             Wish::Send { .. } => self.send(now),
         }
     }
 
-    fn ask(&mut self, now: Instant) -> Grant {
+    fn ask(&mut self, pool: bool, now: Instant) -> Grant<T::Job> {
         match self.task.want() {
             Want::Receive { until, idle } => self.wish = Wish::Receive { until, idle },
             Want::Send { outbox, stall } => self.wish = Wish::Send { outbox, stall, since: now },
+            Want::Work(job) if pool => match job.try_run() {
+                Ok(done) => self.task.hear(Event::Worked(done), now),
+                Err(job) => {
+                    self.wish = Wish::Work;
+                    return Grant::Work(job);
+                }
+            },
             Want::Work(job) => self.task.hear(Event::Worked(job.run()), now),
             Want::Finish => {
                 // A peer that is gone already needs no FIN.
@@ -150,7 +194,7 @@ impl<T: Task> Connection<T> {
         Grant::Went(0)
     }
 
-    fn receive(&mut self, buffer: &mut [u8], now: Instant) -> Grant {
+    fn receive(&mut self, buffer: &mut [u8], now: Instant) -> Grant<T::Job> {
         if !self.readable {
             return Grant::Wait;
         }
@@ -162,7 +206,7 @@ impl<T: Task> Connection<T> {
                 Event::Received(&buffer[..count])
             }
             Err(Errno::AGAIN) => {
-                self.readable = false;
+                (self.readable, self.hang_up) = (false, false);
                 return Grant::Wait;
             }
             Err(Errno::INTR) => return Grant::Went(0),
@@ -173,7 +217,7 @@ impl<T: Task> Connection<T> {
         Grant::Went(0)
     }
 
-    fn send(&mut self, now: Instant) -> Grant {
+    fn send(&mut self, now: Instant) -> Grant<T::Job> {
         let Wish::Send { outbox, since, .. } = &mut self.wish else {
             return Grant::Wait;
         };
@@ -204,14 +248,14 @@ impl<T: Task> Connection<T> {
         }
     }
 
-    fn sent(&mut self, now: Instant) -> Grant {
+    fn sent(&mut self, now: Instant) -> Grant<T::Job> {
         if let Wish::Send { outbox, .. } = std::mem::replace(&mut self.wish, Wish::Ask) {
             self.task.hear(Event::Sent(outbox), now);
         }
         Grant::Went(0)
     }
 
-    fn unsent(&mut self, obstacle: Obstacle, now: Instant) -> Grant {
+    fn unsent(&mut self, obstacle: Obstacle, now: Instant) -> Grant<T::Job> {
         if let Wish::Send { outbox, .. } = std::mem::replace(&mut self.wish, Wish::Ask) {
             self.task.hear(Event::Unsent(outbox, obstacle), now);
         }

@@ -57,6 +57,10 @@ impl<C> Connections<C> {
         slot.content.as_mut().filter(|_| slot.generation == generation)
     }
 
+    pub(crate) fn contains(&mut self, token: Token) -> bool {
+        self.get_mut(token).is_some()
+    }
+
     /// All of them.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut C> {
         self.slots.iter_mut().filter_map(|slot| slot.content.as_mut())

@@ -6,7 +6,7 @@
 
 use karez_sys::{Completion, Handle, Key, Operation, Outcome, Received};
 use karez_transfer::Outbox;
-use rustix::io::{self, Errno};
+use rustix::io::{self, Errno, ioctl_fionread};
 use rustix::net::{Shutdown, shutdown};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,6 +45,8 @@ enum Wish {
         idle: bool,
     },
     Send(Box<Sending>),
+    /// Others work for it.
+    Work,
 }
 
 /// How the peer ended.
@@ -54,9 +56,13 @@ enum End {
 }
 
 /// Why a connection rests.
-pub(crate) enum Rest {
-    /// For what is in flight, at most so long.
-    Waiting { until: Option<Instant>, idle: bool },
+pub(crate) enum Rest<J> {
+    /// For what is in flight, at most so long. `still`: no wish was granted.
+    Waiting { until: Option<Instant>, idle: bool, still: bool },
+    /// For this job, which somebody else has to do.
+    Working(J),
+    /// For a job that somebody else does.
+    StillWorking,
     /// It is over.
     Closed,
 }
@@ -103,36 +109,65 @@ impl<T: Task> Dialogue<T> {
         }
     }
 
-    /// Grants wishes until one has to wait or the task wants no more.
-    pub(crate) fn advance<C: Completer>(&mut self, now: Instant, tools: &mut Tools<C>) -> Rest {
+    /// Grants wishes until one has to wait or the task wants no more. With `pool` a job that may
+    /// block is handed out instead of run.
+    pub(crate) fn advance<C: Completer>(
+        &mut self,
+        pool: bool,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> Rest<T::Job> {
+        let mut still = true;
         loop {
             match &mut self.wish {
+                Wish::Work => return Rest::StillWorking,
                 Wish::Ask => match self.task.want() {
                     Want::Close => return Rest::Closed,
+                    Want::Work(job) if pool => match job.try_run() {
+                        Ok(done) => self.task.hear(Event::Worked(done), now),
+                        Err(job) => {
+                            self.wish = Wish::Work;
+                            return Rest::Working(job);
+                        }
+                    },
                     want => self.take_up(want, now, tools),
                 },
                 Wish::Receive { until, idle } => {
                     let (until, idle) = (Some(*until), *idle);
                     if !self.hear_early(now) {
                         self.stand_by(tools);
-                        return Rest::Waiting { until, idle };
+                        return Rest::Waiting { until, idle, still };
                     }
                 }
                 Wish::Send(sending) => match sending.advance(self.tag, &self.out, tools) {
                     Stand::Flying => {
-                        return Rest::Waiting { until: sending.until(), idle: false };
+                        let until = sending.until();
+                        return Rest::Waiting { until, idle: false, still: false };
                     }
                     Stand::Sent => self.sent(now),
                     Stand::Unsent(obstacle) => self.unsent(obstacle, now),
                 },
             }
+            still = false;
         }
+    }
+
+    /// Its job is done.
+    pub(crate) fn worked(&mut self, done: <T::Job as Job>::Done, now: Instant) {
+        self.wish = Wish::Ask;
+        self.task.hear(Event::Worked(done), now);
+    }
+
+    /// Whether the peer has sent what the task has not heard.
+    pub(crate) fn has_unread(&self) -> bool {
+        let in_socket = || ioctl_fionread((*self.socket).as_fd()).is_ok_and(|count| count > 0);
+        !self.early.is_empty() || in_socket()
     }
 
     /// The deadline has passed.
     pub(crate) fn time_out<C: Completer>(&mut self, now: Instant, tools: &mut Tools<C>) {
         match &mut self.wish {
-            Wish::Ask => {}
+            Wish::Ask | Wish::Work => {} // a job has no deadline
             Wish::Receive { .. } => {
                 self.wish = Wish::Ask;
                 self.task.hear(Event::TimedOut, now);

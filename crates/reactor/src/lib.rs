@@ -6,6 +6,7 @@
 //!
 //! ```
 //! use karez_reactor::{Bound, Event, Layout, Limits, NoJob, Peer, Service, Stop, Task, Want};
+//! use karez_reactor::Wishes;
 //! use karez_transfer::Outbox;
 //! use std::time::{Duration, Instant};
 //!
@@ -49,7 +50,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # use std::io::{Read, Write};
 //! # use karez_reactor::Address;
-//! let layout = Layout::choose(None, None, None, std::thread::available_parallelism()?)?;
+//! let layout = Layout::choose(&Wishes::default(), std::thread::available_parallelism()?)?;
 //! let bound = Bound::bind(layout, &["127.0.0.1:0".parse()?])?;
 //! let limits = Limits { connections: 1000, grace: Duration::from_secs(10) };
 //! let stop = Stop::new();
@@ -73,15 +74,22 @@
 mod admission;
 mod alarms;
 mod bound;
+mod by_number;
 mod completer;
 mod connection;
 mod connections;
 mod demultiplexer;
 mod dialogue;
 mod error;
+mod heirs;
+mod inbox;
+mod layout;
 mod listener;
 mod models;
+mod order;
+mod pin;
 mod pipes;
+mod pool;
 mod proactor;
 mod reactor;
 mod sending;
@@ -89,13 +97,20 @@ mod stop;
 mod task;
 mod tools;
 mod topology;
+mod waker;
 
 pub use admission::Limits;
 pub use bound::Bound;
-pub use demultiplexer::{Demultiplexer, Ready, Token};
+pub use demultiplexer::{Demultiplexer, Interest, Ready, Token};
+pub use layout::{Choice, Layout, Refusal, Wishes};
 pub use listener::{Address, Listener};
 pub use models::Model;
 pub use models::epoll_edge::EpollEdge;
+pub use models::epoll_level::EpollLevel;
+pub use models::nonblocking::Nonblocking;
+pub use models::poll::Poll;
+pub use models::select::Select;
+pub use models::signal::Signal;
 pub use stop::Stop;
 pub use task::{Event, Job, NoJob, Obstacle, Peer, Service, Task, Want};
-pub use topology::{ALLOWED, Layout, Refusal, Topology};
+pub use topology::{ALLOWED, Topology};

@@ -1,33 +1,116 @@
 //! The models: their names, and one file for each.
 
-use std::fmt;
+use std::{fmt, io, thread};
+
+use karez_transfer::Via;
+
+use crate::completer::Completer as _;
+use crate::demultiplexer::Demultiplexer as _;
+use crate::error::named;
 
 pub(crate) mod blocking;
+mod epoll;
 pub(crate) mod epoll_edge;
+pub(crate) mod epoll_level;
+pub(crate) mod nonblocking;
+pub(crate) mod poll;
+pub(crate) mod select;
+pub(crate) mod signal;
 pub(crate) mod uring;
+
+use epoll_edge::EpollEdge;
+use epoll_level::EpollLevel;
+use poll::Poll;
+use select::Select;
+use signal::Signal;
+use uring::Uring;
 
 /// A way to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Model {
     /// A thread per connection and calls that block.
     Blocking,
+    /// Asking every connection on every lap: it burns a core.
+    Nonblocking,
+    /// select(2) with bitmaps of any size.
+    Select,
+    /// poll(2).
+    Poll,
+    /// epoll(7), level-triggered.
+    EpollLevel,
     /// epoll(7), edge-triggered.
     EpollEdge,
+    /// A real-time signal for every change (fcntl(2), `F_SETSIG`).
+    Signal,
     /// io_uring(7).
     Uring,
 }
 
 impl Model {
     /// Every model, in the order in which help and tests show them.
-    pub const ALL: &'static [Self] = &[Self::EpollEdge, Self::Uring, Self::Blocking];
+    pub const ALL: &'static [Self] = &[
+        Self::EpollEdge,
+        Self::EpollLevel,
+        Self::Poll,
+        Self::Select,
+        Self::Signal,
+        Self::Uring,
+        Self::Nonblocking,
+        Self::Blocking,
+    ];
+
+    /// What is tried, the first first, when nobody says which model. Where epoll(7) is refused,
+    /// level-triggered epoll is, too; signals are one a user and a process, and `nonblocking`
+    /// burns a core, so these are for whoever asks for them.
+    pub const AUTO: &'static [Self] = &[Self::EpollEdge, Self::Poll, Self::Select, Self::Blocking];
 
     /// The name used on command lines and in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Blocking => "blocking",
+            Self::Nonblocking => "nonblocking",
+            Self::Select => "select",
+            Self::Poll => "poll",
+            Self::EpollLevel => "epoll-level",
             Self::EpollEdge => "epoll-edge",
+            Self::Signal => "signal",
             Self::Uring => "uring",
+        }
+    }
+
+    /// Whether it is told that something has been done, and not when to try it: then the kernel, or
+    /// a thread, makes the calls.
+    #[must_use]
+    pub const fn completes(self) -> bool {
+        matches!(self, Self::Uring)
+    }
+
+    /// By which via it moves a file where this one is asked for: a readiness model by any, one that
+    /// [completes](Self::completes) by what it has an operation for.
+    #[must_use]
+    pub fn grants(self, via: Via) -> Via {
+        match self {
+            Self::Uring => Uring::grants(via),
+            _ => via,
+        }
+    }
+
+    /// Asks the kernel for what the model needs, so that a refusal comes before anybody connects.
+    ///
+    /// # Errors
+    /// Named after the call: `epoll_create1: Function not implemented (os error 38)`.
+    pub fn probe(self) -> io::Result<()> {
+        match self {
+            Self::Blocking | Self::Nonblocking => Ok(()),
+            Self::Select => Select::new().map(drop).map_err(named("pselect6")),
+            Self::Poll => Poll::new().map(drop).map_err(named("ppoll")),
+            Self::EpollLevel => EpollLevel::new().map(drop).map_err(named("epoll_create1")),
+            Self::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
+            // It changes the signal mask of whoever makes it.
+            Self::Signal => apart(|| Signal::new().map(drop).map_err(named("rt_sigtimedwait"))),
+            // When a ring goes, the kernel interrupts whoever made it.
+            Self::Uring => apart(|| Uring::new().map(drop).map_err(named("io_uring_setup"))),
         }
     }
 }
@@ -36,4 +119,12 @@ impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
+}
+
+/// Probes in a thread of its own.
+fn apart(probe: fn() -> io::Result<()>) -> io::Result<()> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, probe)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
+    })
 }

@@ -2,13 +2,14 @@
 //!
 //! A turn waits once, notes what is ready, accepts, lets each ready connection have its share,
 //! and rings the alarms that are due. Nothing in it blocks but the wait, unless a task's job does
-//! (topologies with workers move those elsewhere).
+//! and there is no pool that it could go to (topology single).
+//!
+//! On edges a connection is registered once. On levels its interest has to follow its wish: what
+//! changed in a turn is told to the demultiplexer once, before the next wait.
 
-use rustix::io::Errno;
-use rustix::net::SocketFlags;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,83 +17,94 @@ use crate::admission::Admission;
 use crate::alarms::Alarms;
 use crate::connection::{Connection, Rest};
 use crate::connections::Connections;
-use crate::demultiplexer::{Demultiplexer, Ready, Token};
+use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
 use crate::error::named;
-use crate::listener::{Listener, peer_gave_up};
+use crate::inbox::{Inbox, Letter};
+use crate::listener::Listener;
+use crate::order::Order;
+use crate::pool::Pool;
 use crate::stop::Stop;
-use crate::task::{Peer, Service};
+use crate::task::{Job, Service, Task};
+
+mod door;
+mod post;
+
+use door::Door;
 
 /// The receive buffer lent to tasks: one a reactor, however many connections it has.
 const BUFFER: usize = 64 << 10;
 
-/// Connections taken from one listener in one turn.
-const ACCEPT_BATCH: usize = 64;
-
-/// The eventfd by which [`Stop`] and other reactors wake this one.
+/// The waker by which [`Stop`], the pool and other reactors wake this one.
 const WAKE: Token = Token(u64::MAX);
 
 /// Listeners count down from here; no connection's token is as high.
 const LISTENER: u64 = u64::MAX - 1;
 
+/// The jobs of a service's tasks.
+pub(crate) type JobOf<S> = <<S as Service>::Task as Task>::Job;
+
+/// What comes of them.
+pub(crate) type DoneOf<S> = <JobOf<S> as Job>::Done;
+
+/// What a reactor is given; the rest it makes itself, in its own thread.
+pub(crate) struct Parts<'a, S: Service> {
+    pub(crate) service: &'a S,
+    pub(crate) admission: &'a Admission,
+    pub(crate) stop: &'a Stop,
+    pub(crate) listeners: Vec<Listener>,
+    /// Who gets the connections that are accepted here, if that is not this reactor.
+    pub(crate) heirs: Vec<Arc<Inbox<DoneOf<S>>>>,
+    pub(crate) inbox: Arc<Inbox<DoneOf<S>>>,
+    /// Who does what may block, if that is not this reactor.
+    pub(crate) pool: Option<&'a Pool<Order<JobOf<S>>>>,
+}
+
 pub(crate) struct Reactor<'a, S: Service, D> {
     demultiplexer: D,
     service: &'a S,
     admission: &'a Admission,
-    listeners: Vec<Listening>,
+    stop: &'a Stop,
+    pool: Option<&'a Pool<Order<JobOf<S>>>>,
+    inbox: Arc<Inbox<DoneOf<S>>>,
+    door: Door<DoneOf<S>>,
     connections: Connections<Connection<S::Task>>,
-    /// Accepted when there was no room: the first to be let in when there is.
-    newcomer: Option<(OwnedFd, Peer)>,
     /// Who may have a share of this turn.
     queue: VecDeque<Token>,
+    /// Whose interest may not be what the demultiplexer was told.
+    changed: Vec<Token>,
     alarms: Alarms,
-    /// No accepting until then: there is no room or no descriptor for more.
-    pause: Option<Instant>,
     /// After the stop has begun: when the grace ends.
     end: Option<Instant>,
-    stop: Stop,
-    sleeper: Arc<OwnedFd>,
+    letters: Vec<Letter<DoneOf<S>>>,
     buffer: Vec<u8>,
     now: Instant,
 }
 
-struct Listening {
-    listener: Listener,
-    ready: bool,
-}
-
 impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
-    pub(crate) fn new(
-        listeners: Vec<Listener>,
-        service: &'a S,
-        admission: &'a Admission,
-        stop: Stop,
-    ) -> io::Result<Self> {
-        // A level would be reported again and again here: what waits is not taken out of interest.
-        const { assert!(D::EDGE) };
-        let mut demultiplexer = D::new().map_err(named("set up the model"))?;
-        let sleeper = stop.sleeper().map_err(named("eventfd"))?;
-        demultiplexer.register(sleeper.as_fd(), WAKE).map_err(named("register the eventfd"))?;
+    pub(crate) fn new(mut demultiplexer: D, parts: Parts<'a, S>) -> io::Result<Self> {
+        let Parts { service, admission, stop, listeners, heirs, inbox, pool } = parts;
+        demultiplexer
+            .register(inbox.waker().as_fd(), WAKE, Interest::READ)
+            .map_err(named("register the waker"))?;
         for (listener, number) in listeners.iter().zip(0..) {
             demultiplexer
-                .register(listener.as_fd(), Token(LISTENER - number))
+                .register(listener.as_fd(), Token(LISTENER - number), Interest::READ)
                 .map_err(named("register the listener"))?;
         }
         Ok(Self {
             demultiplexer,
             service,
             admission,
-            listeners: listeners
-                .into_iter()
-                .map(|listener| Listening { listener, ready: true })
-                .collect(),
-            connections: Connections::new(),
-            newcomer: None,
-            queue: VecDeque::new(),
-            alarms: Alarms::default(),
-            pause: None,
-            end: None,
             stop,
-            sleeper,
+            pool,
+            inbox,
+            door: Door::new(listeners, heirs),
+            connections: Connections::new(),
+            queue: VecDeque::new(),
+            changed: Vec::new(),
+            alarms: Alarms::default(),
+            end: None,
+            letters: Vec::new(),
             buffer: vec![0; BUFFER],
             now: Instant::now(),
         })
@@ -102,6 +114,10 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut ready = Vec::new();
         while !self.is_over() {
+            if !D::EDGE {
+                self.follow_wishes();
+                self.follow_door().map_err(named("watch the listener"))?;
+            }
             let timeout = self.timeout();
             self.demultiplexer.wait(timeout, &mut ready).map_err(named("wait"))?;
             self.now = Instant::now();
@@ -127,29 +143,22 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || self.can_accept() {
+        if !self.queue.is_empty() || self.door.has_somebody() {
             return Some(Duration::ZERO);
         }
-        let moments = [self.pause, self.end];
+        let moments = [self.door.pause, self.end];
         let moments = moments.iter().flatten().map(|at| at.saturating_duration_since(self.now));
         moments.chain(self.alarms.next(self.now)).min()
-    }
-
-    fn can_accept(&self) -> bool {
-        let somebody = self.newcomer.is_some() || self.listeners.iter().any(|at| at.ready);
-        self.pause.is_none() && somebody
     }
 
     fn note(&mut self, report: Ready) {
         if report.token == WAKE {
             self.wake();
         } else if let Some(connection) = self.connections.get_mut(report.token) {
-            connection.note(report.readable, report.writable, report.hang_up);
+            connection.note(report);
             self.enqueue(report.token);
-        } else if let Ok(number) = usize::try_from(LISTENER - report.token.0)
-            && let Some(listening) = self.listeners.get_mut(number)
-        {
-            listening.ready = true;
+        } else if let Ok(number) = usize::try_from(LISTENER - report.token.0) {
+            self.door.knock(number);
         }
     }
 
@@ -167,21 +176,36 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         };
         connection.queued = false;
         connection.deadline.clear();
-        match connection.advance(&mut self.buffer, self.now) {
+        let rest = connection.advance(&mut self.buffer, self.pool.is_some(), self.now);
+        if !D::EDGE && connection.wanted() != connection.interest {
+            self.changed.push(token);
+        }
+        match rest {
             Rest::Sharing => {
                 self.connections.set_busy(token);
                 self.enqueue(token);
             }
             Rest::Closed => self.close(token),
+            Rest::StillWorking => {}
+            Rest::Working(job) => {
+                self.connections.set_busy(token);
+                self.order(token, job);
+            }
             Rest::Waiting { idle: true, .. } if self.end.is_some() => self.close(token),
-            Rest::Waiting { until, idle } => {
+            Rest::Waiting { until, idle, still } => {
                 self.alarms.set(token, &mut connection.deadline, until);
-                if idle {
-                    self.connections.set_idle(token);
-                } else {
-                    self.connections.set_busy(token);
+                match (idle, still) {
+                    (_, true) => {} // it was told of something that was not for it
+                    (true, _) => self.connections.set_idle(token),
+                    (false, _) => self.connections.set_busy(token),
                 }
             }
+        }
+    }
+
+    fn order(&mut self, token: Token, job: JobOf<S>) {
+        if let Some(pool) = self.pool {
+            pool.submit(Order { job, token, inbox: Arc::clone(&self.inbox) });
         }
     }
 
@@ -193,11 +217,11 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             // It is closed all the same, so nobody can act on a refusal.
             let _refused = self.demultiplexer.deregister(connection.socket.as_fd());
         }
-        self.admission.leave();
-        self.pause = None;
+        drop(connection);
+        self.leave();
         let connections = &mut self.connections;
         let live = connections.len();
-        self.alarms.sweep(live, |token| connections.get_mut(token).is_some());
+        self.alarms.sweep(live, |token| connections.contains(token));
     }
 
     fn ring_alarms(&mut self) {
@@ -213,103 +237,21 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         }
     }
 
-    fn accept_all(&mut self) {
-        if self.pause.is_some_and(|until| until <= self.now) {
-            self.pause = None;
-        }
-        if self.pause.is_none()
-            && let Some(newcomer) = self.newcomer.take()
-        {
-            self.admission.want_room(false);
-            self.admit(newcomer);
-        }
-        for number in 0..self.listeners.len() {
-            for _ in 0..ACCEPT_BATCH {
-                if self.pause.is_some() || !self.accept_one(number) {
-                    break;
-                }
+    /// Tells the demultiplexer what each connection that rests is to be watched for.
+    fn follow_wishes(&mut self) {
+        for token in std::mem::take(&mut self.changed) {
+            let Some(connection) = self.connections.get_mut(token) else {
+                continue;
+            };
+            let wanted = connection.wanted();
+            // One that shares the next turn, too, is told about when it rests.
+            if connection.queued || wanted == connection.interest {
+                continue;
             }
-        }
-    }
-
-    /// Takes one connection; false when there is none to take from this listener.
-    fn accept_one(&mut self, number: usize) -> bool {
-        let Some(listening) = self.listeners.get_mut(number).filter(|at| at.ready) else {
-            return false;
-        };
-        match listening.listener.accept(SocketFlags::NONBLOCK) {
-            Ok(newcomer) => self.admit(newcomer),
-            Err(Errno::AGAIN) => listening.ready = false,
-            Err(errno) if peer_gave_up(errno) => {}
-            // Our own limit: one who leaves is enough. Otherwise waiting is all that we can do.
-            Err(Errno::MFILE) => {
-                self.make_room();
+            match self.demultiplexer.modify(connection.socket.as_fd(), token, wanted) {
+                Ok(()) => connection.interest = wanted,
+                Err(_) => self.close(token), // nobody would hear of it any more
             }
-            Err(_) => self.pause(),
-        }
-        true
-    }
-
-    /// Lets a newcomer in, if need be in the place of another; otherwise it waits, and the other
-    /// reactors are asked whether they have somebody idle.
-    fn admit(&mut self, (socket, peer): (OwnedFd, Peer)) {
-        while !self.admission.enter() {
-            if !self.make_room() {
-                self.newcomer = Some((socket, peer));
-                self.admission.want_room(true);
-                self.stop.wake_all();
-                return;
-            }
-        }
-        let connection = Connection::new(socket, self.service.connect(peer, self.now));
-        self.settle(connection);
-    }
-
-    fn settle(&mut self, connection: Connection<S::Task>) {
-        let token = self.connections.insert(connection);
-        let Some(connection) = self.connections.get_mut(token) else {
-            return;
-        };
-        match self.demultiplexer.register(connection.socket.as_fd(), token) {
-            Ok(()) => self.enqueue(token),
-            Err(_) => self.close(token), // no memory or no watches left for one more
-        }
-    }
-
-    /// Closes the connection that has been idle longest. If none is, accepting pauses until one
-    /// ends here or, by a guess, elsewhere.
-    fn make_room(&mut self) -> bool {
-        let oldest = self.connections.oldest_idle();
-        match oldest {
-            Some(token) => self.close(token),
-            None => self.pause(),
-        }
-        oldest.is_some()
-    }
-
-    fn pause(&mut self) {
-        self.pause = Some(self.now + self.admission.pause());
-    }
-
-    fn wake(&mut self) {
-        // Read it empty; that it was empty already is no harm.
-        let _count = rustix::io::read(&self.sleeper, &mut [0; 8]);
-        if self.stop.has_begun() && self.end.is_none() {
-            self.begin_to_stop();
-        }
-        if let Some(oldest) = self.connections.oldest_idle()
-            && self.admission.shall_make_room()
-        {
-            self.close(oldest);
-        }
-    }
-
-    fn begin_to_stop(&mut self) {
-        self.end = Some(self.now + self.admission.grace());
-        self.listeners.clear();
-        self.newcomer = None;
-        while let Some(token) = self.connections.oldest_idle() {
-            self.close(token);
         }
     }
 }

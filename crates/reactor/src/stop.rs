@@ -1,10 +1,9 @@
-//! Stopping: a flag that tasks may look at and an eventfd(2) for each reactor that sleeps.
+//! Stopping: a flag that tasks may look at and a waker for each reactor that sleeps.
 
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::io;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::waker::Waker;
 
 /// A handle by which a server is told to stop. Clones share one state.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +14,7 @@ pub struct Stop {
 #[derive(Debug, Default)]
 struct Shared {
     begun: AtomicBool,
-    sleepers: Mutex<Vec<Arc<OwnedFd>>>,
+    sleepers: Mutex<Vec<Arc<Waker>>>,
 }
 
 impl Stop {
@@ -35,8 +34,7 @@ impl Stop {
     /// Wakes every reactor, so that it looks what is new.
     pub(crate) fn wake_all(&self) {
         for sleeper in self.sleepers().iter() {
-            // Its counter cannot overflow, so the write cannot fail in a way that matters.
-            let _woken = io::write(sleeper, &1_u64.to_ne_bytes());
+            sleeper.wake();
         }
     }
 
@@ -46,17 +44,16 @@ impl Stop {
         self.shared.begun.load(Ordering::Relaxed)
     }
 
-    /// A descriptor that becomes readable when the stop begins or something else is new.
-    pub(crate) fn sleeper(&self) -> io::Result<Arc<OwnedFd>> {
-        let fd = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        self.sleepers().push(Arc::clone(&fd));
+    /// From now on `sleeper` is woken when the stop begins or something else is new; at once, if
+    /// the stop has begun.
+    pub(crate) fn rouses(&self, sleeper: &Arc<Waker>) {
+        self.sleepers().push(Arc::clone(sleeper));
         if self.shared.begun.load(Ordering::SeqCst) {
-            io::write(&fd, &1_u64.to_ne_bytes())?;
+            sleeper.wake();
         }
-        Ok(fd)
     }
 
-    fn sleepers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<OwnedFd>>> {
+    fn sleepers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Waker>>> {
         self.shared.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,8 @@
 //! The site: what a decoded path of a request means among the files beneath one directory.
 //!
 //! `Site::find` answers with an open file, a listing to be rendered, or a refusal; it speaks no
-//! HTTP. It may wait for a disk (openat2(2), statx(2)), so it runs wherever the caller says.
+//! HTTP. It may wait for a disk (openat2(2), statx(2)), so it runs wherever the caller says;
+//! `Site::find_cached` answers at once or not at all.
 //! Linux 5.6 and later.
 //!
 //! What it does badly: a directory without an index file costs two walks, one for the index and
@@ -32,7 +33,7 @@ pub use stamps::{Stamps, UnequalStamp};
 
 use cache::Cache;
 use resolve::{Node, Refusal};
-use root::Root;
+use root::{Effort, Root};
 
 /// What a site serves.
 #[derive(Debug, Clone, Default)]
@@ -101,42 +102,63 @@ impl Site {
         })
     }
 
+    /// What there is; it may wait for a disk.
     pub(crate) fn find(&self, wanted: &Wanted) -> Found {
+        self.look_for(wanted, Effort::Whole).unwrap_or_else(Found::from)
+    }
+
+    /// What there is, if that can be told without waiting for a disk: from files held open and
+    /// what the kernel has in its caches (`RESOLVE_CACHED`, Linux 5.12). On a network file system
+    /// the statx(2) by which a held file is confirmed may wait all the same.
+    pub(crate) fn find_cached(&self, wanted: &Wanted) -> Option<Found> {
+        match self.look_for(wanted, Effort::Cached) {
+            Ok(found) => Some(found),
+            Err(Refusal::WouldWait) => None,
+            Err(refusal) => Some(refusal.into()),
+        }
+    }
+
+    fn look_for(&self, wanted: &Wanted, effort: Effort) -> Result<Found, Refusal> {
         let now = Instant::now();
         self.cache.sweep(now);
         if !self.options.hidden && has_hidden_segment(&wanted.path) {
-            return Found::Missing;
+            return Ok(Found::Missing);
         }
-        let found = if wanted.directory || wanted.path.is_empty() {
-            self.find_directory(wanted, now)
+        if wanted.directory || wanted.path.is_empty() {
+            self.find_directory(wanted, effort, now)
         } else {
-            self.find_file(wanted, now)
-        };
-        found.unwrap_or_else(Found::from)
+            self.find_file(wanted, effort, now)
+        }
     }
 
-    fn find_file(&self, wanted: &Wanted, now: Instant) -> Result<Found, Refusal> {
-        match self.reach(&wanted.path, None, now) {
-            Ok(Node::File(file)) => Ok(self.found(&wanted.path, file, wanted, now)),
+    fn find_file(&self, wanted: &Wanted, effort: Effort, now: Instant) -> Result<Found, Refusal> {
+        match self.reach(&wanted.path, None, effort, now) {
+            Ok(Node::File(file)) => self.found(&wanted.path, file, wanted, effort, now),
             Ok(Node::Directory(_)) => Ok(Found::MissingSlash),
             Ok(Node::Other) => Ok(Found::Missing),
+            Err(Refusal::Denied) if effort == Effort::Cached => Err(Refusal::WouldWait),
             // A directory that may be walked through but not read still has a slash to add.
             Err(Refusal::Denied) if self.root.is_directory(&wanted.path) => Ok(Found::MissingSlash),
             Err(refusal) => Err(refusal),
         }
     }
 
-    fn find_directory(&self, wanted: &Wanted, now: Instant) -> Result<Found, Refusal> {
+    fn find_directory(
+        &self,
+        wanted: &Wanted,
+        effort: Effort,
+        now: Instant,
+    ) -> Result<Found, Refusal> {
         if !self.options.index.is_empty() {
             let path = join(&wanted.path, &self.options.index);
-            match self.reach(&path, None, now) {
-                Ok(Node::File(file)) => return Ok(self.found(&path, file, wanted, now)),
+            match self.reach(&path, None, effort, now) {
+                Ok(Node::File(file)) => return self.found(&path, file, wanted, effort, now),
                 // An index that is not a file is no index.
                 Ok(_) | Err(Refusal::Missing) => {}
                 Err(refusal) => return Err(refusal),
             }
         }
-        match self.reach(&wanted.path, None, now)? {
+        match self.reach(&wanted.path, None, effort, now)? {
             Node::Directory(_) if !self.options.listing => Ok(Found::ListingForbidden),
             Node::Directory(fd) => {
                 let root = Arc::clone(&self.root);
@@ -148,9 +170,16 @@ impl Site {
         }
     }
 
-    fn found(&self, path: &[u8], file: Arc<OpenFile>, wanted: &Wanted, now: Instant) -> Found {
-        let file = self.choose(path, file, &wanted.codings, now);
-        Found::File { file }
+    fn found(
+        &self,
+        path: &[u8],
+        file: Arc<OpenFile>,
+        wanted: &Wanted,
+        effort: Effort,
+        now: Instant,
+    ) -> Result<Found, Refusal> {
+        let file = self.choose(path, file, &wanted.codings, effort, now)?;
+        Ok(Found::File { file })
     }
 }
 
@@ -159,7 +188,7 @@ impl From<Refusal> for Found {
         match refusal {
             Refusal::Missing => Self::Missing,
             Refusal::Denied => Self::Denied,
-            Refusal::Busy => Self::Busy,
+            Refusal::Busy | Refusal::WouldWait => Self::Busy,
             Refusal::Failed(error) => Self::Failed(error),
         }
     }

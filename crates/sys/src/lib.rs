@@ -27,8 +27,11 @@ mod cache;
 mod clone;
 mod mapping;
 mod operation;
+mod poll;
 mod private_mapping;
 mod provided_buffers;
+mod select;
+mod signal;
 mod slots;
 mod uring;
 mod zerocopy;
@@ -37,8 +40,11 @@ pub use cache::{cached_pages, write_out};
 pub use clone::clone_range;
 pub use mapping::{Mapping, page_size};
 pub use operation::{Completion, Handle, Key, Operation, Outcome, Received};
+pub use poll::{Polled, poll};
 pub use private_mapping::PrivateMapping;
 pub use provided_buffers::Lent;
+pub use select::{FdSet, select};
+pub use signal::{ReadinessSignal, Told};
 pub use uring::{Ring, RingOptions};
 pub use zerocopy::{MSG_ZEROCOPY, Released, allow_zerocopy, take_released};
 
@@ -46,4 +52,18 @@ pub use zerocopy::{MSG_ZEROCOPY, Released, allow_zerocopy, take_released};
 fn last_errno() -> rustix::io::Errno {
     let error = std::io::Error::last_os_error();
     rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+}
+
+/// A length of time as the kernel takes it. What is longer than it can say is for ever enough.
+fn timespec(time: std::time::Duration) -> libc::timespec {
+    let rustix::event::Timespec { tv_sec, tv_nsec } = timespec_of_rustix(time);
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(tv_sec).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::try_from(tv_nsec).unwrap_or(0),
+    }
+}
+
+fn timespec_of_rustix(time: std::time::Duration) -> rustix::event::Timespec {
+    rustix::event::Timespec::try_from(time)
+        .unwrap_or(rustix::event::Timespec { tv_sec: 86_400, tv_nsec: 0 })
 }

@@ -5,8 +5,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use karez_reactor::Topology;
-
 use crate::client::Response;
 use crate::files::write_dated;
 use crate::names::{ODD, write_named};
@@ -41,7 +39,7 @@ fn every_reference_leads_to_its_file() {
         write_named(&directory, name);
     }
     let base = "/odd%20%26%20%22strange%22%C3%A9/";
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start_with(way, root.path(), &["--log", "off", "--hidden"]);
         let mut client = server.connect();
         let page = client.get(base).body;
@@ -80,7 +78,7 @@ fn what_cannot_be_had_is_not_listed() {
         symlink(target, root.join(name)).unwrap();
     }
     let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, &root);
         assert_eq!(references(&server.get("/").body), ["sub/", "f", "in"], "{way}");
         assert_eq!(references(&server.get("/sub/").body), ["down/", "f", "up"], "{way}");
@@ -108,7 +106,7 @@ fn the_order_is_the_one_asked_for() {
         ("sort=time", ["z/", "B", "a", "C"]),
         ("sort=-time", ["z/", "C", "a", "B"]),
     ];
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         for (query, order) in cases {
@@ -126,7 +124,7 @@ fn json_says_what_a_program_wants_to_know() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("d")).unwrap();
     write_dated(&root.path().join("f"), "12345", 1_577_836_800);
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         let response = client.request("GET", "/", "Accept: application/json\r\n");
@@ -153,7 +151,7 @@ fn each_version_is_told_its_own_way_where_a_page_ends() {
         assert_eq!(response.status, 200);
         response.body.ends_with(b"</html>\n") && references(&response.body) == ["f"]
     };
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         let get = client.get("/");
@@ -199,7 +197,7 @@ fn link(original: &Path, name: &Path) {
 
 /// One thread for all connections, as far as the layout lets one choose.
 fn start_narrow(way: Way, root: &Path) -> Server {
-    let threads: &[&str] = if way.topology == Topology::Single { &[] } else { &["--threads", "1"] };
+    let threads: &[&str] = if way.topology.has_reactors() { &["--threads", "1"] } else { &[] };
     Server::start_with(way, root, &[&["--log", "off"], threads].concat())
 }
 
@@ -207,7 +205,7 @@ fn start_narrow(way: Way, root: &Path) -> Server {
 fn a_directory_of_100_000_is_listed_whole_and_holds_nobody_up() {
     let root = crowded();
     let expected: Vec<_> = (0..MANY).map(|number| format!("{number:05}")).collect();
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = start_narrow(way, root.path());
         let mut slow = server.connect();
         slow.narrow();

@@ -47,7 +47,7 @@ const EXPECTED: [(&str, u16, u64); 5] = [
 #[test]
 fn common_and_combined_are_those_of_other_servers() {
     let root = root();
-    for way in ways::layouts() {
+    for way in ways::some() {
         for format in ["common", "combined"] {
             let mut server = Server::start_with(way, root.path(), &["--log", format]);
             let lines = lines(&mut server);
@@ -75,7 +75,7 @@ fn common_and_combined_are_those_of_other_servers() {
 #[test]
 fn json_is_an_object_a_line() {
     let root = root();
-    for way in ways::layouts() {
+    for way in ways::some() {
         let mut server = Server::start_with(way, root.path(), &["--log", "json"]);
         let lines = lines(&mut server);
         make_requests(&server);
@@ -95,7 +95,7 @@ fn json_is_an_object_a_line() {
 #[test]
 fn off_is_silent() {
     let root = root();
-    for way in ways::layouts() {
+    for way in ways::some() {
         let mut server = Server::start_with(way, root.path(), &["--log", "off"]);
         let mut stdout = server.stdout.take().unwrap();
         make_requests(&server);
@@ -126,7 +126,7 @@ fn what_went_of_an_aborted_download_is_logged() {
 #[test]
 fn the_last_lines_are_written_before_the_end() {
     let root = root();
-    for way in ways::layouts() {
+    for way in ways::some() {
         let mut server = Server::start_with(way, root.path(), &["--log", "common"]);
         let lines = lines(&mut server);
         let mut client = server.connect();
@@ -149,7 +149,7 @@ const HOSTILE: [(&[u8], &str); 4] = [
 #[test]
 fn a_line_is_a_line_whatever_came() {
     let root = root();
-    for way in ways::layouts() {
+    for way in ways::some() {
         let mut server = Server::start_with(way, root.path(), &["--log", "common"]);
         let mut lines = lines(&mut server);
         for (request, logged) in HOSTILE {
@@ -171,7 +171,7 @@ const REQUESTS: usize = 1200;
 fn a_stalled_reader_costs_lines_and_no_answers() {
     let root = root();
     let target = format!("/small?{}", "x".repeat(4000));
-    for way in ways::layouts() {
+    for way in ways::some() {
         let mut server = Server::start_with(way, root.path(), &["--log", "common"]);
         let mut client = server.connect();
         for _ in 0..REQUESTS {
@@ -194,7 +194,7 @@ fn a_stalled_reader_costs_lines_and_no_answers() {
 #[test]
 fn a_reader_that_left_is_no_loss() {
     let root = root();
-    for way in ways::layouts() {
+    for way in ways::some() {
         let mut server = Server::start_with(way, root.path(), &["--log", "common"]);
         drop(server.stdout.take());
         let mut client = server.connect();
@@ -209,7 +209,7 @@ fn a_reader_that_left_is_no_loss() {
 #[test]
 fn a_standard_output_that_was_closed_from_the_start_is_no_loss() {
     let root = root();
-    for way in ways::layouts() {
+    for way in ways::some() {
         let prefix = ["sh", "-c", "exec \"$@\" >&-", "sh"];
         let server = Server::start_under(&prefix, way, root.path(), &["--log", "common"]);
         let mut client = server.connect();
@@ -225,7 +225,7 @@ fn a_standard_output_that_was_closed_from_the_start_is_no_loss() {
 fn notices_that_nobody_reads_slow_nobody() {
     let root = root();
     let hurried = ["--log", "off"];
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start_with(way, root.path(), &hurried);
         let path = root.path().join("shrinking");
         // Each leaves a notice with a long name in it, and standard error is not read.
@@ -257,7 +257,7 @@ fn notices_that_nobody_reads_are_dropped_and_counted() {
     }
     let (root, name) = SHORTER.rsplit_once('/').unwrap();
     let target = format!("/{name}?{}", "x".repeat(4000));
-    for way in ways::layouts() {
+    for way in ways::some() {
         let mut server = Server::start(way, root.as_ref());
         for _ in 0..REQUESTS {
             let mut client = server.connect();

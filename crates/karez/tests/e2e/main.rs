@@ -17,6 +17,7 @@ mod deadlines;
 mod faults;
 mod files;
 mod freshness;
+mod layouts;
 mod listing;
 mod logs;
 mod names;

@@ -54,7 +54,7 @@ fn any_name_can_be_asked_for() {
     for name in ODD {
         write_named(root.path(), name);
     }
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start_with(way, root.path(), &["--log", "off", "--hidden"]);
         let mut client = server.connect();
         for name in ODD {
@@ -133,7 +133,7 @@ fn paths_are_resolved_before_they_are_opened() {
         "/d/..f",
         "/secret",
     ];
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, &ground.path().join("root"));
         let mut client = server.connect();
         for (target, content) in good {
@@ -167,7 +167,7 @@ fn a_directory_is_asked_for_with_a_slash() {
         ("http://test/d?q", "/d/?q"),
         ("/a%20b%3F%22%3c%C3%a9", "/a%20b%3F%22%3C%C3%A9/"),
     ];
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, &root);
         let mut client = server.connect();
         for (target, location) in cases {
@@ -187,7 +187,7 @@ fn dot_files_are_there_for_who_asks_for_them_to_be() {
         fs::write(root.path().join(name), name).unwrap();
     }
     let targets = ["/.profile", "/%2eprofile", "/.git/config", "/.git/", "/.git/sub/f", "/..."];
-    for way in ways::layouts() {
+    for way in ways::some() {
         for (flags, status) in [(&["--log", "off"][..], 404), (&["--log", "off", "--hidden"], 200)]
         {
             let server = Server::start_with(way, root.path(), flags);
@@ -215,7 +215,7 @@ fn an_index_stands_for_its_directory() {
         assert_eq!(response.status, 200, "{target}");
         String::from_utf8(response.body).unwrap()
     };
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         assert_eq!(page(&server, "/both/"), "both/index.html", "{way}");
         assert!(page(&server, "/start/").contains("start.txt"), "{way}: a listing");
@@ -258,7 +258,7 @@ fn links_are_followed_as_long_as_they_stay_inside() {
     for (name, target, _) in links {
         symlink(target, root.join(name)).unwrap();
     }
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, &root);
         let mut client = server.connect();
         for (name, _, status) in links {
@@ -287,7 +287,7 @@ fn what_is_neither_file_nor_directory_is_missing() {
         Ok(()) => targets.push("/null"),
         Err(errno) => println!("skipped: a device in the tree: mknod: {errno}"),
     }
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let (mut one, mut other) = (server.connect(), server.connect());
         for target in &targets {
@@ -317,7 +317,7 @@ fn what_may_not_be_read_is_forbidden() {
     if let Err(why) = as_nobody().arg("--version").output() {
         return println!("skipped: the program may not be run by others: {why}");
     }
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = start_as_nobody(way, root.path());
         let mut client = server.connect();
         for (target, status) in [

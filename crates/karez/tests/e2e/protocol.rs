@@ -62,7 +62,7 @@ fn pipelined_requests_are_answered_in_their_order() {
 #[test]
 fn a_request_may_come_byte_by_byte() {
     let root = root(2);
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         client.stream.get_ref().set_nodelay(true).unwrap();
@@ -90,7 +90,7 @@ fn each_version_keeps_and_closes_its_connections() {
         ("1.0", "Connection: Keep-Alive\r\n", Some("keep-alive"), false),
         ("1.9", "", None, false),
     ];
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         for (version, field, said, closes) in cases {
             let what = format!("{way}, {version} {field:?}");
@@ -127,7 +127,7 @@ fn an_answer_reaches_who_has_sent_its_last_byte() {
 #[test]
 fn a_target_may_be_a_whole_url() {
     let root = root(1);
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         for target in ["http://test/0", "HTTP://other:80/0?query", "https://[::1]/0"] {
@@ -143,7 +143,7 @@ fn a_target_may_be_a_whole_url() {
 #[test]
 fn the_server_as_a_whole_is_no_file() {
     let root = root(1);
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         for method in ["GET", "HEAD"] {
@@ -155,7 +155,7 @@ fn the_server_as_a_whole_is_no_file() {
 #[test]
 fn methods_other_than_get_and_head() {
     let root = root(1);
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         for target in ["/0", "/none", "*"] {
@@ -192,7 +192,7 @@ fn chunks() -> String {
 fn a_body_is_read_and_the_next_request_is_answered() {
     let root = root(2);
     let bodies = [(LENGTHY, "y".repeat(300_000)), (CHUNKED, chunks()), ("", String::new())];
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         for (method, status) in [("POST", 405), ("BREW", 501), ("GET", 200), ("OPTIONS", 204)] {
@@ -215,7 +215,7 @@ fn a_body_too_large_to_read_is_answered_and_the_connection_closes() {
         "Content-Length: 10000000000\r\n\r\nbegin",
         "Transfer-Encoding: chunked\r\n\r\n7fffffff\r\n",
     ];
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         for head in heads {
             let mut client = server.connect();
@@ -229,7 +229,7 @@ fn a_body_too_large_to_read_is_answered_and_the_connection_closes() {
 fn who_asks_whether_to_send_a_body_gets_the_answer_at_once() {
     let root = root(1);
     let fields = "Expect: 100-continue\r\nContent-Length: 5\r\n";
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         for (method, status) in [("POST", 405), ("GET", 200)] {
             let mut client = server.connect();
@@ -251,7 +251,7 @@ fn assert_closing(client: &mut Client, status: u16, what: &str) {
 fn an_error_behind_good_requests_is_answered_last() {
     let root = root(2);
     let good = |number| format!("GET /{number} HTTP/1.1\r\nHost: test\r\n\r\n");
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         client.send(format!("{}{}GET /0 HTTP/1.1\r\n\r\n{}", good(0), good(1), good(0)));
@@ -281,7 +281,7 @@ fn every_answer_has_its_fields() {
         ("BREW", "/0", "", 501),
         ("GET", "/0", "Host: two\r\n", 400),
     ];
-    for way in ways::layouts() {
+    for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
         for (method, target, fields, status) in asked {

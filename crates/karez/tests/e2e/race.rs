@@ -108,12 +108,13 @@ fn no_exchange_of_names_leads_out_of_the_root() {
     if let Err(errno) = exchange(&root) {
         return println!("skipped: renameat2 with RENAME_EXCHANGE: {errno}");
     }
-    let requests = REQUESTS.div_ceil(ways::layouts().count());
+    let ways: Vec<_> = ways::some().collect();
+    let requests = REQUESTS.div_ceil(ways.len());
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let _stop = StopAtEnd(&stop);
         scope.spawn(|| exchange_until(&root, &stop));
-        for way in ways::layouts() {
+        for way in ways {
             let server = Server::start(way, &root);
             ask_all(&server, requests, &way.to_string());
         }

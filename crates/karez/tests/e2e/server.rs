@@ -21,6 +21,8 @@ pub const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// What it said first.
+    pub said: String,
     /// What it says on standard error after its first line.
     pub stderr: BufReader<Patient<ChildStderr>>,
     pub stdout: Option<ChildStdout>,
@@ -44,6 +46,7 @@ impl Server {
         root: &Path,
         flags: &[&str],
     ) -> Self {
+        println!("serving by {way}"); // the last one shown is the one that failed
         let words = prefix.iter().map(AsRef::as_ref).chain([OsStr::new(KAREZ)]);
         let words: Vec<_> = words.collect();
         let mut command = Command::new(words[0]);
@@ -62,7 +65,7 @@ impl Server {
         let url = line.split("http://").nth(1).unwrap_or_else(|| panic!("no URL in {line:?}"));
         let address = url.split('/').next().unwrap().parse().unwrap();
         let stdout = child.stdout.take();
-        Self { child, address, stderr, stdout }
+        Self { child, address, said: line, stderr, stdout }
     }
 
     /// A new connection.

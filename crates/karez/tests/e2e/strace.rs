@@ -30,10 +30,7 @@ impl Traced {
 
     /// The same with more flags for the server, too.
     pub fn start_serving(flags: &[&str], way: Way, root: &Path, serving: &[&str]) -> Option<Self> {
-        let mut probe = Command::new("strace");
-        probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
-        if !probe.status().is_ok_and(|status| status.success()) {
-            println!("skipped: strace is missing or may not trace");
+        if !may_trace() {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -57,6 +54,17 @@ impl Traced {
         let trace = fs::read_to_string(self.directory.path().join("trace")).unwrap();
         (said, joined(&trace))
     }
+}
+
+/// Whether there is an strace that may do its work; if not, that is said.
+pub fn may_trace() -> bool {
+    let mut probe = Command::new("strace");
+    probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
+    let may = probe.status().is_ok_and(|status| status.success());
+    if !may {
+        println!("skipped: strace is missing or may not trace");
+    }
+    may
 }
 
 /// One call, as strace writes it, and the thread that made it.

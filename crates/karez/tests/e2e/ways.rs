@@ -1,34 +1,95 @@
-//! Every way that the server offers: model × topology × via, from the tables that it is made of.
+//! The ways that the server offers, from the tables that it is made of: model × topology × via.
+//!
+//! Not every product of the three: a via runs in a task's outbox, which no model or topology looks
+//! into, so every layout is met with one via and every via in two layouts. And HTTP knows nothing
+//! of either, so tests of what is answered meet [some](some()) layouts, each test others.
 
 use karez_reactor::{ALLOWED, Model, Topology};
 use karez_transfer::{Direction, Via};
 use std::fmt;
+use std::panic::Location;
 
 /// A model, a topology and a via.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
     pub model: Model,
     pub topology: Topology,
     pub via: Via,
 }
 
-/// All of them.
+/// The via by which every layout is met.
+const VIA: Via = Via::Sendfile;
+
+/// The layouts in which every via is met.
+const LAYOUTS: [(Model, Topology); 2] =
+    [(Model::EpollEdge, Topology::Single), (Model::Blocking, Topology::Single)];
+
+/// The vias that io_uring has operations for; all others are `copy` there.
+const GRANTED: [Via; 4] = [Via::Copy, Via::Splice, Via::Zerocopy, Via::Cow];
+
+/// Layouts that [`some`] adds to those.
+const OTHERS: usize = 3;
+
+/// Every layout by one via, every via in two layouts.
 pub fn all() -> impl Iterator<Item = Way> {
-    ALLOWED.iter().flat_map(|&(model, topology)| {
+    let vias = LAYOUTS.iter().flat_map(|&(model, topology)| {
         Direction::FileToSocket.vias().iter().map(move |&via| Way { model, topology, via })
-    })
+    });
+    let granted =
+        GRANTED.iter().map(|&via| Way { model: Model::Uring, topology: Topology::Single, via });
+    layouts().chain(vias.filter(|way| way.via != VIA)).chain(granted)
+}
+
+/// Those whose calls a trace can see: the server makes them itself.
+pub fn traced() -> impl Iterator<Item = Way> {
+    all().filter(|way| !way.model.completes())
 }
 
 /// One for each model and topology, for tests in which the via makes no difference.
 pub fn layouts() -> impl Iterator<Item = Way> {
-    ALLOWED.iter().map(|&(model, topology)| Way { model, topology, via: Via::Sendfile })
+    ALLOWED.iter().map(|&(model, topology)| Way { model, topology, via: VIA })
+}
+
+/// Two layouts that are always the same and a few that depend on the line of the caller, for tests
+/// in which all this should make no difference. All tests together meet all of them.
+#[track_caller]
+pub fn some() -> impl Iterator<Item = Way> {
+    let line = Location::caller().line() as usize;
+    let fixed = LAYOUTS.map(|(model, topology)| Way { model, topology, via: VIA });
+    let others: Vec<_> = layouts().filter(|way| !fixed.contains(way)).collect();
+    let stride = others.len() / OTHERS;
+    let others: Vec<_> =
+        (0..OTHERS).map(|number| others[(line + number * stride) % others.len()]).collect();
+    fixed.into_iter().chain(others)
 }
 
 impl Way {
     /// The flags that choose it.
-    pub fn flags(self) -> [&'static str; 6] {
+    pub fn flags(self) -> Vec<&'static str> {
         let Self { model, topology, via } = self;
-        ["--model", model.name(), "--topology", topology.name(), "--via", via.name()]
+        let mut flags =
+            vec!["--model", model.name(), "--topology", topology.name(), "--via", via.name()];
+        if model == Model::Nonblocking {
+            // It would leave too little of a small machine for those who ask.
+            flags.push("--yield");
+        }
+        flags
+    }
+
+    /// Whether the server makes no call while nobody wants anything.
+    pub fn rests(self) -> bool {
+        self.model != Model::Nonblocking
+    }
+
+    /// How many reactors there are.
+    pub fn reactors(self) -> usize {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        match (self.model, self.topology) {
+            (Model::Blocking, _) => 0,
+            (_, Topology::Single | Topology::Workers) => 1,
+            (_, Topology::Multi) => 1 + cores,
+            (_, Topology::Reuseport) => cores,
+        }
     }
 }
 

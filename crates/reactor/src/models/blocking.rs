@@ -1,4 +1,5 @@
-//! A thread per connection, and calls that block until they are through.
+//! A thread per connection, or a bounded pool of threads that each hold one connection at a time,
+//! and calls that block until they are through.
 //!
 //! Since always; deadlines by `SO_RCVTIMEO` and `SO_SNDTIMEO` (socket(7), Linux 2.3.41).
 //!
@@ -11,18 +12,24 @@ use karez_transfer::{Outbox, Progress};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, SocketFlags, recv, shutdown, sockopt};
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Limits};
 use crate::error::named;
 use crate::listener::{Listener, peer_gave_up};
 use crate::stop::Stop;
 use crate::task::{Event, Job, Obstacle, Peer, Service, Task, Want};
+use crate::waker::Waker;
+
+mod hands;
+mod register;
+
+use hands::Hands;
+use register::{Place, Register};
 
 /// The receive buffer of a thread. Smaller than a reactor's, for there is one a connection.
 const BUFFER: usize = 16 << 10;
@@ -30,43 +37,47 @@ const BUFFER: usize = 16 << 10;
 /// A thread here parses a head and makes calls; it needs no 8 MiB.
 const STACK: usize = 256 << 10;
 
-/// One acceptor a listener and a thread a connection, until the stop is complete.
+/// One acceptor a listener and a thread a connection, until the stop is complete; with `workers`
+/// so many threads at most, and each takes one connection after the other.
 pub(crate) fn run<S: Service>(
     listeners: &[Listener],
     service: &S,
-    admission: &Admission,
+    limits: Limits,
+    workers: Option<usize>,
     stop: &Stop,
 ) -> io::Result<()> {
-    let sleeper = stop.sleeper().map_err(named("eventfd"))?;
+    let sleeper = Arc::new(Waker::blocking().map_err(named("eventfd"))?);
+    stop.rouses(&sleeper);
     for listener in listeners {
         rustix::io::ioctl_fionbio(listener, false).map_err(named("ioctl FIONBIO"))?;
     }
-    let register = Register::default();
+    // A connection that is let in has a thread, so there is room for as many as there are threads.
+    let connections = limits.connections.min(workers.unwrap_or(usize::MAX));
+    let admission = &Admission::new(Limits { connections, ..limits });
+    let (register, hands) = (&Register::default(), &workers.map(Hands::new));
     thread::scope(|scope| {
         let mut outcome = Ok(());
         for listener in listeners {
-            let acceptor = Acceptor { listener, service, admission, register: &register };
+            let acceptor = Acceptor { listener, service, admission, register, hands };
             let spawned = thread::Builder::new()
                 .name("karez-accept".to_owned())
                 .spawn_scoped(scope, move || acceptor.run(scope));
             outcome = outcome.and(spawned.map(drop));
         }
         if outcome.is_ok() {
-            wait_for(&sleeper);
+            sleeper.sleep();
         }
         register.stop();
         for listener in listeners {
             // Wakes the acceptor with EINVAL; if it is gone already there is nothing to wake.
             let _awake = shutdown(listener, Shutdown::Both);
         }
+        if let Some(hands) = hands {
+            hands.end();
+        }
         register.end_after(admission.grace());
         outcome
     })
-}
-
-fn wait_for(sleeper: &OwnedFd) {
-    let mut fds = [PollFd::new(sleeper, PollFlags::IN)];
-    while poll(&mut fds, None) == Err(Errno::INTR) {}
 }
 
 struct Acceptor<'a, S> {
@@ -74,6 +85,7 @@ struct Acceptor<'a, S> {
     service: &'a S,
     admission: &'a Admission,
     register: &'a Register,
+    hands: &'a Option<Hands>,
 }
 
 impl<'a, S: Service> Acceptor<'a, S> {
@@ -83,7 +95,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
     {
         while !self.register.is_stopping() {
             match self.listener.accept(SocketFlags::empty()) {
-                Ok((socket, peer)) if self.admit() => self.spawn(scope, socket, peer),
+                Ok((socket, peer)) if self.admit() => self.begin(scope, socket, peer),
                 Ok(_) => {} // the stop came first
                 Err(errno) if peer_gave_up(errno) => {}
                 Err(Errno::MFILE) => self.register.make_room(self.admission.pause()),
@@ -103,28 +115,53 @@ impl<'a, S: Service> Acceptor<'a, S> {
         true
     }
 
-    fn spawn<'scope>(&self, scope: &'scope thread::Scope<'scope, '_>, socket: OwnedFd, peer: Peer)
+    /// Finds a thread for the connection.
+    fn begin<'scope>(&self, scope: &'scope thread::Scope<'scope, '_>, socket: OwnedFd, peer: Peer)
     where
         'a: 'scope,
     {
-        let Self { service, admission, register, .. } = *self;
-        let socket = Arc::new(socket);
-        let spawned = thread::Builder::new()
-            .name("karez-conn".to_owned())
-            .stack_size(STACK)
-            .spawn_scoped(scope, move || {
-                let place = register.enter(Arc::clone(&socket));
-                let task = service.connect(peer, Instant::now());
-                Conversation { socket: &socket, place: &place, receive: None, send: None }
-                    .hold(task);
-                admission.leave();
-            });
+        let Self { service, admission, register, hands, .. } = *self;
+        let hands = hands.as_ref();
+        let given = match hands {
+            Some(hands) => hands.give(socket, peer),
+            None => Some((socket, peer)),
+        };
+        let Some(mut given) = given else { return };
+        let name = if hands.is_some() { "karez-work" } else { "karez-conn" };
+        let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
+        let spawned = builder.spawn_scoped(scope, move || {
+            loop {
+                converse(service, register, admission, given);
+                match hands.and_then(Hands::next) {
+                    Some(next) => given = next,
+                    None => return,
+                }
+            }
+        });
         if spawned.is_err() {
             // No thread to be had: the connection is closed, and others have to leave first.
+            if let Some(hands) = hands {
+                hands.one_less();
+            }
             admission.leave();
             register.make_room(admission.pause());
         }
     }
+}
+
+/// Holds one connection from its begin to its end.
+fn converse<S: Service>(
+    service: &S,
+    register: &Register,
+    admission: &Admission,
+    (socket, peer): (OwnedFd, Peer),
+) {
+    let socket = Arc::new(socket);
+    let place = register.enter(Arc::clone(&socket));
+    let task = service.connect(peer, Instant::now());
+    Conversation { socket: &socket, place: &place, receive: None, send: None }.hold(task);
+    // Before the place goes, for that tells who waits for room.
+    admission.leave();
 }
 
 /// One connection and its thread.
@@ -222,109 +259,4 @@ fn has_error(socket: &OwnedFd, stall: Duration) -> bool {
     let timeout = Timespec::try_from(stall).ok();
     // Errors are reported unasked.
     poll(&mut [PollFd::new(socket, PollFlags::empty())], timeout.as_ref()) != Ok(0)
-}
-
-/// Who is there, so that somebody outside can shut a socket down and wake its thread.
-#[derive(Default)]
-struct Register {
-    state: Mutex<State>,
-    left: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    stopping: bool,
-    next: u64,
-    present: HashMap<u64, Present>,
-}
-
-struct Present {
-    socket: Arc<OwnedFd>,
-    idle_since: Option<Instant>,
-}
-
-/// One connection's entry, for as long as its thread runs.
-struct Place<'a> {
-    register: &'a Register,
-    number: u64,
-}
-
-impl Register {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.lock().stopping
-    }
-
-    fn enter(&self, socket: Arc<OwnedFd>) -> Place<'_> {
-        let mut state = self.lock();
-        let number = state.next;
-        state.next += 1;
-        state.present.insert(number, Present { socket, idle_since: None });
-        Place { register: self, number }
-    }
-
-    /// Ends the connection that has been idle longest and waits, at most so long, until somebody
-    /// has left.
-    fn make_room(&self, pause: Duration) {
-        let state = self.lock();
-        let idle = state.present.values().filter(|present| present.idle_since.is_some());
-        if let Some(oldest) = idle.min_by_key(|present| present.idle_since) {
-            hang_up(&oldest.socket);
-        }
-        let _left = self.left.wait_timeout(state, pause);
-    }
-
-    /// Waits, at most so long, until somebody has left; not at all once the stop has begun.
-    fn rest(&self, pause: Duration) {
-        let state = self.lock();
-        if !state.stopping {
-            let _left = self.left.wait_timeout(state, pause);
-        }
-    }
-
-    /// Ends what is idle, now and whenever one becomes so.
-    fn stop(&self) {
-        let mut state = self.lock();
-        state.stopping = true;
-        for present in state.present.values().filter(|present| present.idle_since.is_some()) {
-            hang_up(&present.socket);
-        }
-    }
-
-    /// Waits until all have left, at most for `grace`, then ends the rest.
-    fn end_after(&self, grace: Duration) {
-        let crowded = |state: &mut State| !state.present.is_empty();
-        let waited = self.left.wait_timeout_while(self.lock(), grace, crowded);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        for present in state.present.values() {
-            hang_up(&present.socket);
-        }
-    }
-}
-
-fn hang_up(socket: &OwnedFd) {
-    // Not connected any more: then its thread knows already.
-    let _gone = shutdown(socket, Shutdown::Both);
-}
-
-impl Place<'_> {
-    /// Says whether the connection is idle from now on; false if it has to end instead.
-    fn set_idle(&self, idle: bool) -> bool {
-        let mut state = self.register.lock();
-        let stopping = state.stopping;
-        if let Some(present) = state.present.get_mut(&self.number) {
-            present.idle_since = idle.then(Instant::now);
-        }
-        !(stopping && idle)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.register.lock().present.remove(&self.number);
-        self.register.left.notify_all();
-    }
 }

@@ -7,78 +7,44 @@
 //! already fetched may name connections closed a moment ago (hence the generation in a token);
 //! and regular files are refused with `EPERM`.
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
-use rustix::io::{self, Errno};
-use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use rustix::event::epoll::{self, EventFlags};
+use rustix::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::demultiplexer::{Demultiplexer, Ready, Token};
+use super::epoll::Epoll;
+use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
 
-/// Reports fetched by one call. More would only make the first connections wait for the last.
-const BATCH: usize = 256;
+/// Both directions and the peer's end, each once.
+const EVERYTHING: EventFlags =
+    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// Edge-triggered epoll.
-pub struct EpollEdge {
-    epoll: OwnedFd,
-    events: Vec<epoll::Event>,
-}
+#[derive(Debug)]
+pub struct EpollEdge(Epoll);
 
 impl Demultiplexer for EpollEdge {
     const EDGE: bool = true;
     const FORGETS_CLOSED: bool = true;
+    const WATCHES_EVENTFD: bool = true;
 
     fn new() -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, events: Vec::with_capacity(BATCH) })
+        Epoll::new().map(Self)
     }
 
-    fn register(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        let interest = epoll::EventFlags::IN
-            | epoll::EventFlags::OUT
-            | epoll::EventFlags::RDHUP
-            | epoll::EventFlags::ET;
-        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.0), interest)
+    fn register(&mut self, fd: BorrowedFd<'_>, token: Token, _: Interest) -> io::Result<()> {
+        epoll::add(&self.0.epoll, fd, epoll::EventData::new_u64(token.0), EVERYTHING)
+    }
+
+    fn modify(&mut self, fd: BorrowedFd<'_>, token: Token, _: Interest) -> io::Result<()> {
+        epoll::modify(&self.0.epoll, fd, epoll::EventData::new_u64(token.0), EVERYTHING)
     }
 
     fn deregister(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        epoll::delete(&self.epoll, fd)
+        epoll::delete(&self.0.epoll, fd)
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
-        let timeout = timeout.map(whole_milliseconds);
-        self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(_) => ready.extend(self.events.iter().map(report)),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        Ok(())
+        self.0.wait(timeout, ready)
     }
-}
-
-impl fmt::Debug for EpollEdge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EpollEdge").field("epoll", &self.epoll).finish_non_exhaustive()
-    }
-}
-
-fn report(event: &epoll::Event) -> Ready {
-    let flags = event.flags;
-    let broken = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
-    Ready {
-        token: Token(event.data.u64()),
-        readable: broken || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP),
-        writable: broken || flags.contains(epoll::EventFlags::OUT),
-        hang_up: broken || flags.contains(epoll::EventFlags::RDHUP),
-    }
-}
-
-/// epoll_pwait(2) counts in milliseconds: rounded up, for waking early would only mean waiting
-/// again.
-fn whole_milliseconds(timeout: Duration) -> Timespec {
-    let millis = timeout.as_nanos().div_ceil(1_000_000).min(86_400_000);
-    let rounded = Duration::from_millis(u64::try_from(millis).unwrap_or(86_400_000));
-    Timespec::try_from(rounded).unwrap_or(Timespec { tv_sec: 86_400, tv_nsec: 0 })
 }

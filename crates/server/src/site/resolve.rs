@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::Site;
 use super::clock::Clock;
 use super::open_file::OpenFile;
-use super::root::{file_type, stat_fd};
+use super::root::{Effort, file_type, stat_fd};
 
 /// What a path leads to.
 pub(super) enum Node {
@@ -34,6 +34,8 @@ pub(super) enum Refusal {
     Missing,
     Denied,
     Busy,
+    /// It could wait for a disk, which was not allowed.
+    WouldWait,
     Failed(io::Error),
 }
 
@@ -44,6 +46,7 @@ impl Site {
         &self,
         path: &[u8],
         coding: Option<Coding>,
+        effort: Effort,
         now: Instant,
     ) -> Result<Node, Refusal> {
         if let Some(file) = self.cache.find(&self.root, path, coding, now) {
@@ -51,7 +54,7 @@ impl Site {
         }
         // Read before the file's stamps are, so that a file can only seem younger than it is.
         let clock = Clock::read(self.grain);
-        let (fd, meta) = self.open_node(path)?;
+        let (fd, meta) = self.open_node(path, effort)?;
         Ok(match file_type(&meta) {
             FileType::RegularFile => {
                 let edits = self.options.stamps.places(fd.as_fd(), meta.stx_size);
@@ -68,14 +71,17 @@ impl Site {
         })
     }
 
-    fn open_node(&self, path: &[u8]) -> Result<(OwnedFd, Statx), Refusal> {
+    fn open_node(&self, path: &[u8], effort: Effort) -> Result<(OwnedFd, Statx), Refusal> {
         let refuse = |operation, errno| Refusal::new(operation, path, errno);
-        let fd = match self.root.read(path) {
+        let fd = match self.root.read(path, effort) {
             // The cache holds descriptors it can do without; a request cannot.
-            Err(Errno::MFILE | Errno::NFILE) if self.cache.shed() => self.root.read(path),
+            Err(Errno::MFILE | Errno::NFILE) if self.cache.shed() => self.root.read(path, effort),
             result => result,
         };
-        let fd = fd.map_err(|errno| refuse("openat2", errno))?;
+        let fd = fd.map_err(|errno| match (effort, errno) {
+            (Effort::Cached, Errno::AGAIN | Errno::INVAL) => Refusal::WouldWait,
+            _ => refuse("openat2", errno),
+        })?;
         let meta = stat_fd(fd.as_fd()).map_err(|errno| refuse("statx", errno))?;
         Ok((fd, meta))
     }

@@ -17,6 +17,16 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
+/// Whether a walk may wait for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// It takes what it takes.
+    Whole,
+    /// Only what the kernel has in its caches (`RESOLVE_CACHED`, Linux 5.12); else `EAGAIN`, or
+    /// `EINVAL` from a kernel that does not know how.
+    Cached,
+}
+
 /// The directory that is served.
 pub(super) struct Root {
     fd: OwnedFd,
@@ -37,13 +47,13 @@ impl Root {
     }
 
     /// Opens a file or a directory for reading; never waits for a FIFO's writer.
-    pub(super) fn read(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
-        self.walk(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
+    pub(super) fn read(&self, path: &[u8], effort: Effort) -> Result<OwnedFd, Errno> {
+        self.walk(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, effort)
     }
 
     /// Finds what a name stands for without opening it: enough for statx, not for reading.
     pub(super) fn look(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
-        self.walk(path, OFlags::PATH)
+        self.walk(path, OFlags::PATH, Effort::Whole)
     }
 
     /// What the name means now, its last component not followed. This walk is *not* confined to
@@ -58,13 +68,15 @@ impl Root {
         meta.is_ok_and(|meta| file_type(&meta) == FileType::Directory)
     }
 
-    fn walk(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    fn walk(&self, path: &[u8], flags: OFlags, effort: Effort) -> Result<OwnedFd, Errno> {
         let path = if path.is_empty() { b"." } else { path };
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let mut beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        beneath.set(ResolveFlags::CACHED, effort == Effort::Cached);
         let flags = flags | OFlags::CLOEXEC;
         let mut tries = 0;
         loop {
             match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), beneath) {
+                Err(Errno::AGAIN) if effort == Effort::Cached => return Err(Errno::AGAIN),
                 Err(Errno::AGAIN | Errno::INTR) if tries < RETRIES => tries += 1,
                 result => return result,
             }

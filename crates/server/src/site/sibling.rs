@@ -13,29 +13,34 @@ use karez_http::encoding::Codings;
 
 use super::Site;
 use super::open_file::OpenFile;
-use super::resolve::Node;
+use super::resolve::{Node, Refusal};
+use super::root::Effort;
 
 impl Site {
-    /// The best representation of `original` among `codings`, itself if there is no better.
+    /// The best representation of `original` among `codings`, itself if there is no better. Fails
+    /// only with [`Refusal::WouldWait`].
     pub(super) fn choose(
         &self,
         path: &[u8],
         original: Arc<OpenFile>,
         codings: &Codings,
+        effort: Effort,
         now: Instant,
-    ) -> Arc<OpenFile> {
+    ) -> Result<Arc<OpenFile>, Refusal> {
         if original.edits().is_some() {
-            return original; // what is compressed beside it has no stamps
+            return Ok(original); // what is compressed beside it has no stamps
         }
         for coding in codings.iter() {
             let sibling = [path, coding.suffix().as_bytes()].concat();
-            // Whatever is wrong with a sibling, the original can be sent.
-            if let Ok(Node::File(file)) = self.reach(&sibling, Some(coding), now)
-                && !file.identity().is_older_than(original.identity())
-            {
-                return file;
+            match self.reach(&sibling, Some(coding), effort, now) {
+                Ok(Node::File(file)) if !file.identity().is_older_than(original.identity()) => {
+                    return Ok(file);
+                }
+                Err(Refusal::WouldWait) => return Err(Refusal::WouldWait),
+                // Whatever is wrong with a sibling, the original can be sent.
+                _ => {}
             }
         }
-        original
+        Ok(original)
     }
 }

@@ -76,6 +76,26 @@ fn directories_and_their_slash() {
 }
 
 #[test]
+fn what_the_kernel_has_in_its_caches_is_found_without_waiting() {
+    let ground = Ground::new();
+    ground.file("file", "content").file("with/index.html", "index").directory("without");
+    ground.file("packed", "long").file("packed.gz", "short").link("in", "file");
+    let site = ground.site();
+    for url in ["file", "with/", "with", "without/", "packed", "in", "nonesuch", ".hidden"] {
+        let (path, directory) = (url.trim_end_matches('/').into(), url.ends_with('/'));
+        let (codings, view) = (Codings::default(), View::default());
+        let wanted = Wanted { path, directory, codings, view };
+        if url == "nonesuch" {
+            assert!(site.find_cached(&wanted).is_none(), "nobody has ever looked for it");
+        }
+        let whole = site.find(&wanted);
+        // The kernel may say that it cannot tell, and before 5.12 always does.
+        let cached = site.find_cached(&wanted);
+        assert!(cached.is_none_or(|cached| cached.name() == whole.name()), "{url}");
+    }
+}
+
+#[test]
 fn dot_files_exist_only_if_hidden_ones_are_served() {
     let ground = Ground::new();
     ground.file(".env", "").file(".git/config", "").file("a/.b/c", "").file("a/.b/index.html", "");

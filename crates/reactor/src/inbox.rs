@@ -1,0 +1,125 @@
+//! What other threads leave for a reactor: connections, and what came of jobs.
+//!
+//! A queue under a short lock, and one wake-up for all that is left while the reactor sleeps. No
+//! wake-up is lost: whoever finds the queue empty wakes; the reactor takes wake-ups back first and
+//! the letters after, so a letter is either seen or its writer found the queue empty.
+//!
+//! What it does badly: a letter to a reactor that works costs a lock, one to a reactor that sleeps
+//! two system calls and a switch of threads.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::demultiplexer::Token;
+use crate::task::Peer;
+use crate::waker::Waker;
+
+/// One reactor's inbox.
+#[derive(Debug)]
+pub(crate) struct Inbox<D> {
+    letters: Mutex<Vec<Letter<D>>>,
+    waker: Arc<Waker>,
+    load: AtomicUsize,
+}
+
+/// What can be left for a reactor.
+#[derive(Debug)]
+pub(crate) enum Letter<D> {
+    /// A connection that is its own from now on.
+    Newcomer(OwnedFd, Peer),
+    /// The job of this connection is done.
+    Worked(Token, D),
+    /// The job of this connection panicked: it will never hear of it.
+    Lost(Token),
+}
+
+impl<D> Inbox<D> {
+    pub(crate) fn new(waker: Arc<Waker>) -> Self {
+        Self { letters: Mutex::default(), waker, load: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    pub(crate) fn shared_waker(&self) -> &Arc<Waker> {
+        &self.waker
+    }
+
+    /// Leaves a letter and wakes the reactor, unless it has been woken for an earlier one.
+    pub(crate) fn post(&self, letter: Letter<D>) {
+        let mut letters = self.lock();
+        let first = letters.is_empty();
+        letters.push(letter);
+        drop(letters);
+        if first {
+            self.waker.wake();
+        }
+    }
+
+    /// Exchanges all letters for `read`, which has to be empty.
+    pub(crate) fn take(&self, read: &mut Vec<Letter<D>>) {
+        std::mem::swap(&mut *self.lock(), read);
+    }
+
+    /// Connections that are the reactor's or on their way to it.
+    pub(crate) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn one_more(&self) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn one_less(&self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// No code that could panic runs under the lock.
+    fn lock(&self) -> MutexGuard<'_, Vec<Letter<D>>> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, poll};
+    use std::thread;
+
+    /// Several writers against a reader that sleeps whenever it may: a lost wake-up hangs it.
+    #[test]
+    fn no_wake_up_is_lost() {
+        const WRITERS: usize = 4;
+        const LETTERS: u64 = 20_000;
+        for waker in [Waker::eventfd().unwrap(), Waker::pipe().unwrap()] {
+            let inbox = Inbox::new(Arc::new(waker));
+            thread::scope(|scope| {
+                for writer in 0..WRITERS as u64 {
+                    let inbox = &inbox;
+                    scope.spawn(move || {
+                        for number in 0..LETTERS {
+                            inbox.post(Letter::Worked(Token(writer), number));
+                            if number % 7 == 0 {
+                                thread::yield_now();
+                            }
+                        }
+                    });
+                }
+                let (mut letters, mut next) = (Vec::new(), [0; WRITERS]);
+                while next.iter().sum::<u64>() < WRITERS as u64 * LETTERS {
+                    poll(&mut [PollFd::new(inbox.waker(), PollFlags::IN)], None).unwrap();
+                    inbox.waker().rearm();
+                    inbox.take(&mut letters);
+                    for letter in letters.drain(..) {
+                        let Letter::Worked(Token(writer), number) = letter else { panic!() };
+                        let next = &mut next[usize::try_from(writer).unwrap()];
+                        assert_eq!(number, *next, "in the order of each writer");
+                        *next += 1;
+                    }
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Who is there, so that somebody outside can shut a socket down and wake its thread.
+
+use rustix::net::{Shutdown, shutdown};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// All connections that have a thread.
+#[derive(Default)]
+pub(super) struct Register {
+    state: Mutex<State>,
+    left: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    next: u64,
+    present: HashMap<u64, Present>,
+}
+
+struct Present {
+    socket: Arc<OwnedFd>,
+    idle_since: Option<Instant>,
+}
+
+/// One connection's entry, for as long as its thread runs.
+pub(super) struct Place<'a> {
+    register: &'a Register,
+    number: u64,
+}
+
+impl Register {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
+    pub(super) fn enter(&self, socket: Arc<OwnedFd>) -> Place<'_> {
+        let mut state = self.lock();
+        let number = state.next;
+        state.next += 1;
+        state.present.insert(number, Present { socket, idle_since: None });
+        Place { register: self, number }
+    }
+
+    /// Ends the connection that has been idle longest and waits, at most so long, until somebody
+    /// has left.
+    pub(super) fn make_room(&self, pause: Duration) {
+        let state = self.lock();
+        let idle = state.present.values().filter(|present| present.idle_since.is_some());
+        if let Some(oldest) = idle.min_by_key(|present| present.idle_since) {
+            hang_up(&oldest.socket);
+        }
+        let _left = self.left.wait_timeout(state, pause);
+    }
+
+    /// Waits, at most so long, until somebody has left; not at all once the stop has begun.
+    pub(super) fn rest(&self, pause: Duration) {
+        let state = self.lock();
+        if !state.stopping {
+            let _left = self.left.wait_timeout(state, pause);
+        }
+    }
+
+    /// Ends what is idle, now and whenever one becomes so.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        for present in state.present.values().filter(|present| present.idle_since.is_some()) {
+            hang_up(&present.socket);
+        }
+    }
+
+    /// Waits until all have left, at most for `grace`, then ends the rest.
+    pub(super) fn end_after(&self, grace: Duration) {
+        let crowded = |state: &mut State| !state.present.is_empty();
+        let waited = self.left.wait_timeout_while(self.lock(), grace, crowded);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        for present in state.present.values() {
+            hang_up(&present.socket);
+        }
+    }
+}
+
+fn hang_up(socket: &OwnedFd) {
+    // Not connected any more: then its thread knows already.
+    let _gone = shutdown(socket, Shutdown::Both);
+}
+
+impl Place<'_> {
+    /// Says whether the connection is idle from now on; false if it has to end instead.
+    pub(super) fn set_idle(&self, idle: bool) -> bool {
+        let mut state = self.register.lock();
+        let stopping = state.stopping;
+        if let Some(present) = state.present.get_mut(&self.number) {
+            present.idle_since = idle.then(Instant::now);
+        }
+        !(stopping && idle)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.register.lock().present.remove(&self.number);
+        self.register.left.notify_all();
+    }
+}

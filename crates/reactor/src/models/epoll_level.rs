@@ -1,0 +1,60 @@
+//! epoll(7), level-triggered: the default, and what epoll was made to replace poll with.
+//!
+//! Since Linux 2.6.
+//!
+//! What it does badly: what is ready and not wanted is told again and again, so interest has to
+//! follow the wish, and every change is a call: a connection that sends, waits for room and
+//! receives again costs two `epoll_ctl`s more than on edges. (The reactor collects changes and
+//! makes at most one a connection and turn; one that is undone within the turn is never made.)
+//! A hang-up cannot be left out, a descriptor that was duplicated stays registered after `close`,
+//! and regular files are refused with `EPERM`.
+
+use rustix::event::epoll::{self, EventFlags};
+use rustix::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::epoll::Epoll;
+use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
+
+/// Level-triggered epoll.
+#[derive(Debug)]
+pub struct EpollLevel(Epoll);
+
+impl Demultiplexer for EpollLevel {
+    const EDGE: bool = false;
+    const FORGETS_CLOSED: bool = true;
+    const WATCHES_EVENTFD: bool = true;
+
+    fn new() -> io::Result<Self> {
+        Epoll::new().map(Self)
+    }
+
+    fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(token.0);
+        epoll::add(&self.0.epoll, fd, data, flags(interest))
+    }
+
+    fn modify(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(token.0);
+        epoll::modify(&self.0.epoll, fd, data, flags(interest))
+    }
+
+    fn deregister(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        epoll::delete(&self.0.epoll, fd)
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        self.0.wait(timeout, ready)
+    }
+}
+
+fn flags(interest: Interest) -> EventFlags {
+    let mut flags = EventFlags::empty();
+    flags.set(EventFlags::IN, interest.readable);
+    flags.set(EventFlags::OUT, interest.writable);
+    // EPOLLHUP and EPOLLERR are always reported. As an edge that is once, and not in every turn
+    // of a connection that waits for something else.
+    flags.set(EventFlags::ET, interest == Interest::NONE);
+    flags
+}

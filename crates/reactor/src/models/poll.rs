@@ -1,0 +1,101 @@
+//! poll(2), as ppoll over an array that is kept in step with the connections. Since Linux 2.1.23;
+//! ppoll since 2.6.16.
+//!
+//! What it does badly: the array goes into the kernel at every wait, eight bytes a descriptor,
+//! and the kernel looks at all of it, and so do we: O(n), however few are ready. What is closed
+//! and still in the array reports `POLLNVAL`, or the next file of that number.
+
+use karez_sys::{Polled, poll};
+use rustix::event::PollFlags;
+use rustix::io::{self, Errno};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use crate::by_number::{ByNumber, number};
+use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
+
+/// Waiting on an array.
+#[derive(Debug)]
+pub struct Poll {
+    array: Vec<Polled>,
+    /// As long as the array, and in its order.
+    tokens: Vec<Token>,
+    /// Where in the array a descriptor stands.
+    places: ByNumber<usize>,
+}
+
+impl Demultiplexer for Poll {
+    const EDGE: bool = false;
+    const FORGETS_CLOSED: bool = false;
+    const WATCHES_EVENTFD: bool = true;
+
+    fn new() -> io::Result<Self> {
+        // A sandbox that refuses the call had better do it now.
+        poll(&mut [], Some(Duration::ZERO))?;
+        Ok(Self { array: Vec::new(), tokens: Vec::new(), places: ByNumber::new() })
+    }
+
+    fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        if self.places.get(number(fd)).is_some() {
+            return Err(Errno::EXIST);
+        }
+        self.places.set(number(fd), self.array.len());
+        self.array.push(Polled::new(fd, flags(interest)));
+        self.tokens.push(token);
+        Ok(())
+    }
+
+    fn modify(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        let place = self.places.get(number(fd)).ok_or(Errno::NOENT)?;
+        self.array[place].ask(flags(interest));
+        self.tokens[place] = token;
+        Ok(())
+    }
+
+    fn deregister(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let place = self.places.take(number(fd)).ok_or(Errno::NOENT)?;
+        self.array.swap_remove(place);
+        self.tokens.swap_remove(place);
+        if let Some(moved) = self.array.get(place) {
+            self.places.set(moved.number(), place);
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        let mut left = match poll(&mut self.array, timeout) {
+            Ok(found) => found,
+            Err(Errno::INTR) => return Ok(()),
+            Err(errno) => return Err(errno),
+        };
+        for (polled, &token) in self.array.iter().zip(&self.tokens) {
+            if left == 0 {
+                break;
+            }
+            let found = polled.found();
+            if !found.is_empty() {
+                left -= 1;
+                ready.push(report(token, found));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn flags(interest: Interest) -> PollFlags {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::IN, interest.readable);
+    flags.set(PollFlags::OUT, interest.writable);
+    flags
+}
+
+/// What poll's flags say, which signals carry, too.
+pub(super) fn report(token: Token, found: PollFlags) -> Ready {
+    let broken = found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
+    Ready {
+        token,
+        readable: broken || found.intersects(PollFlags::IN | PollFlags::RDHUP),
+        writable: broken || found.contains(PollFlags::OUT),
+        hang_up: broken || found.contains(PollFlags::RDHUP),
+    }
+}

@@ -1,0 +1,139 @@
+//! Many connections, too many, and none any more.
+
+use karez_reactor::Limits;
+use rustix::net::sockopt::set_socket_linger;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::puppet::{LONG, SHORT, ask, connect, end_of, everywhere, many};
+
+/// Connections that come and go, politely and not; the numbers of their descriptors come again.
+#[test]
+fn whoever_comes_and_goes_those_who_stay_are_served() {
+    everywhere(many(), |address, _, name| {
+        let mut random = Random(0x6b61_7265_7a00_0001);
+        let mut streams: Vec<TcpStream> = Vec::new();
+        for step in 0..600 {
+            let place = random.below(streams.len().max(1));
+            match random.below(8) {
+                0..3 if streams.len() < 30 => streams.push(connect(address)),
+                3 if !streams.is_empty() => drop(streams.swap_remove(place)),
+                4 if !streams.is_empty() => {
+                    // With an answer on its way to it.
+                    let mut stream = streams.swap_remove(place);
+                    stream.write_all(b"ehello").unwrap();
+                }
+                5 if !streams.is_empty() => {
+                    let mut stream = streams.swap_remove(place);
+                    stream.write_all(b"b").unwrap();
+                    set_socket_linger(&stream, Some(Duration::ZERO)).unwrap(); // a reset
+                }
+                _ if !streams.is_empty() => {
+                    let word = format!("step {step}");
+                    let order = format!("e{word}");
+                    ask(&mut streams[place], order.as_bytes(), word.as_bytes(), name);
+                    ask(&mut streams[place], b"dab", b"abab", name);
+                }
+                _ => {}
+            }
+        }
+        for stream in &mut streams {
+            ask(stream, b"ehello", b"hello", name);
+        }
+    });
+}
+
+/// xorshift64: the same numbers in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % bound as u64).unwrap()
+    }
+}
+
+#[test]
+fn two_thousand_are_served_of_which_most_are_idle() {
+    const ALL: usize = 2000;
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    if maximum.is_some_and(|maximum| maximum < 3 * ALL as u64) {
+        return println!("skipped: this process may not open enough for both ends");
+    }
+    everywhere(Limits { connections: ALL, grace: LONG }, |address, _, name| {
+        if name.contains("blocking") {
+            return; // a thread for each would be another test
+        }
+        let mut streams: Vec<_> = (0..ALL).map(|_| connect(address)).collect();
+        for round in 0..2 {
+            let (busy, _idle) = streams.split_at_mut(ALL / 4);
+            for (number, stream) in busy.iter_mut().enumerate() {
+                stream.write_all(format!("e{number}:{round}").as_bytes()).unwrap();
+            }
+            for (number, stream) in busy.iter_mut().enumerate() {
+                let word = format!("{number}:{round}");
+                let mut got = vec![0; word.len()];
+                stream.read_exact(&mut got).unwrap();
+                assert_eq!(got, word.as_bytes(), "{name}");
+            }
+            streams.rotate_left(ALL / 4);
+        }
+        ask(streams.last_mut().unwrap(), b"ehello", b"hello", name);
+    });
+}
+
+#[test]
+fn one_too_many_takes_the_place_of_the_oldest_idle_one() {
+    everywhere(Limits { connections: 4, grace: LONG }, |address, _, name| {
+        let mut streams: Vec<_> = (0..4).map(|_| connect(address)).collect();
+        for stream in &mut streams {
+            ask(stream, b"eidle", b"idle", name);
+        }
+        streams[0].write_all(b"w").unwrap(); // busy from now on
+        ask(&mut streams[2], b"eidle", b"idle", name); // younger than 1 and 3
+        let mut late = connect(address);
+        ask(&mut late, b"ehello", b"hello", name);
+        let mut alive = 0;
+        for mut stream in streams {
+            let answered = stream.write_all(b"ehere").and_then(|()| stream.read_exact(&mut [0; 4]));
+            alive += usize::from(answered.is_ok());
+        }
+        // With one reactor it is exactly the oldest; two know only their own.
+        assert!(alive >= 3, "{name}: {alive}");
+    });
+}
+
+#[test]
+fn a_stop_closes_the_idle_and_lets_the_busy_finish() {
+    everywhere(many(), |address, stop, name| {
+        let mut idle = connect(address);
+        ask(&mut idle, b"eidle", b"idle", name);
+        let mut busy = connect(address);
+        busy.write_all(b"b").unwrap();
+        let mut first = [0; 1];
+        busy.read_exact(&mut first).unwrap();
+        stop.begin();
+        assert!(end_of(idle).is_empty(), "{name}");
+        assert_eq!(end_of(busy).len(), (8 << 20) - 1, "{name}");
+    });
+}
+
+#[test]
+fn the_grace_is_an_end() {
+    let limits = Limits { connections: 10, grace: SHORT };
+    everywhere(limits, |address, stop, name| {
+        let mut busy = connect(address);
+        busy.write_all(b"b").unwrap();
+        let mut first = [0; 1];
+        busy.read_exact(&mut first).unwrap();
+        stop.begin();
+        // The server ends although we do not read on: `everywhere` waits for it.
+        std::mem::forget(busy);
+        assert!(stop.has_begun(), "{name}");
+    });
+}

@@ -1,0 +1,186 @@
+//! A task that does what it is told, a server of them in every layout, and their clients.
+
+use karez_reactor::{
+    ALLOWED, Address, Bound, Event, Job, Layout, Limits, Model, Obstacle, Peer, Service, Stop,
+    Task, Topology, Want, Wishes,
+};
+use karez_transfer::Outbox;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const LONG: Duration = Duration::from_secs(60);
+pub const SHORT: Duration = Duration::from_millis(50);
+
+/// Does what the first byte of a message says, and tells what came of it.
+pub struct Puppet {
+    want: Option<Want<Chore>>,
+    gave_up: Sender<u64>,
+}
+
+/// Jobs that can be told from an echo.
+pub enum Chore {
+    Double(Vec<u8>),
+    /// Waits until the gate is opened.
+    Wait,
+    /// The name of the thread that does it, which need not be another.
+    Name,
+    Panic,
+}
+
+/// Where [`Chore::Wait`] waits: how many do, and how many may pass.
+pub static GATE: (Mutex<(usize, usize)>, Condvar) = (Mutex::new((0, 0)), Condvar::new());
+
+impl Job for Chore {
+    type Done = Vec<u8>;
+
+    fn run(self) -> Vec<u8> {
+        match self {
+            Self::Double(bytes) => bytes.repeat(2),
+            Self::Wait => {
+                let mut gate = GATE.0.lock().unwrap();
+                gate.0 += 1;
+                GATE.1.notify_all();
+                let mut gate = GATE.1.wait_while(gate, |gate| gate.1 == 0).unwrap();
+                *gate = (gate.0 - 1, gate.1 - 1);
+                GATE.1.notify_all();
+                b"through".to_vec()
+            }
+            Self::Name => thread::current().name().unwrap_or("?").as_bytes().to_vec(),
+            Self::Panic => panic!("a job that panics, as this test wants it"),
+        }
+    }
+
+    fn try_run(self) -> Result<Vec<u8>, Self> {
+        match self {
+            Self::Name => Ok(self.run()),
+            job => Err(job),
+        }
+    }
+}
+
+impl Puppet {
+    fn obey(order: u8, rest: &[u8], now: Instant) -> Option<Want<Chore>> {
+        let later = |idle, wait| Want::Receive { until: now + wait, idle };
+        match order {
+            b'e' => Some(say(rest)),
+            b'd' => Some(Want::Work(Chore::Double(rest.to_vec()))),
+            b'g' => Some(Want::Work(Chore::Wait)),
+            b'n' => Some(Want::Work(Chore::Name)),
+            b'p' => Some(Want::Work(Chore::Panic)),
+            b'b' => Some(Want::Send { outbox: vec![b'b'; 8 << 20].into(), stall: LONG }),
+            b's' => Some(Want::Send { outbox: vec![b's'; 64 << 20].into(), stall: SHORT }),
+            b't' => Some(later(false, SHORT)),
+            b'w' => Some(later(false, LONG)),
+            b'f' => Some(Want::Finish),
+            _ => None,
+        }
+    }
+}
+
+pub fn say(what: &[u8]) -> Want<Chore> {
+    Want::Send { outbox: Outbox::from(what.to_vec()), stall: LONG }
+}
+
+impl Task for Puppet {
+    type Job = Chore;
+
+    fn want(&mut self) -> Want<Chore> {
+        self.want.take().unwrap_or(Want::Close)
+    }
+
+    fn hear(&mut self, event: Event<'_, Vec<u8>>, now: Instant) {
+        self.want = match event {
+            Event::Received(bytes) => Self::obey(bytes[0], &bytes[1..], now),
+            Event::Worked(bytes) => Some(say(&bytes)),
+            Event::Sent(outbox) => {
+                assert!(outbox.is_empty());
+                Some(Want::Receive { until: now + LONG, idle: true })
+            }
+            Event::TimedOut => Some(say(b"too late")),
+            Event::Finished => Some(Want::Receive { until: now + LONG, idle: false }),
+            Event::Unsent(outbox, obstacle) => {
+                assert!(!matches!(obstacle, Obstacle::Truncated { .. }));
+                assert!(!outbox.is_empty());
+                let _nobody_waits = self.gave_up.send(outbox.moved());
+                None
+            }
+            Event::PeerClosed | Event::Failed(_) => None,
+        };
+    }
+}
+
+/// Tells how much went of what could not be sent whole.
+pub struct Puppets(pub Mutex<Sender<u64>>);
+
+impl Service for Puppets {
+    type Task = Puppet;
+
+    fn connect(&self, _: Peer, now: Instant) -> Puppet {
+        let gave_up = self.0.lock().unwrap().clone();
+        Puppet { want: Some(Want::Receive { until: now + LONG, idle: true }), gave_up }
+    }
+}
+
+/// Of two reactors, where there can be several.
+pub fn layout(model: Model, topology: Topology) -> Layout {
+    let two = NonZeroUsize::new(2).unwrap();
+    // Several that ask all the time leave too little of a small machine for those who ask them.
+    let yields = model == Model::Nonblocking;
+    let (model, topology) = (Some(model), Some(topology));
+    Layout::choose(&Wishes { model, topology, yields, ..Wishes::default() }, two).unwrap()
+}
+
+/// Runs `script` against a server in every layout, and the server to its end.
+pub fn everywhere(limits: Limits, script: impl Fn(SocketAddr, &Stop, &str)) {
+    everywhere_hearing(limits, |address, stop, name, _| script(address, stop, name));
+}
+
+/// The same, and hears of what could not be sent whole.
+pub fn everywhere_hearing(
+    limits: Limits,
+    script: impl Fn(SocketAddr, &Stop, &str, &Receiver<u64>),
+) {
+    for &(model, topology) in ALLOWED {
+        let name = format!("{model} × {topology}");
+        let layout = layout(model, topology);
+        let bound = Bound::bind(layout, &["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let Some(&Address::Tcp(address)) = bound.addresses().next() else { panic!("{name}") };
+        let stop = Stop::new();
+        let (sender, given_up) = mpsc::channel();
+        let service = Puppets(Mutex::new(sender));
+        thread::scope(|scope| {
+            let server = scope.spawn(|| bound.run(&service, limits, &stop));
+            script(address, &stop, &name, &given_up);
+            stop.begin();
+            server.join().unwrap().unwrap();
+        });
+    }
+}
+
+pub fn many() -> Limits {
+    Limits { connections: 1000, grace: LONG }
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream
+}
+
+pub fn ask(stream: &mut TcpStream, order: &[u8], answer: &[u8], name: &str) {
+    stream.write_all(order).unwrap();
+    let mut got = vec![0; answer.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(got, answer, "{name}");
+}
+
+pub fn end_of(mut stream: TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    rest
+}
