@@ -16,6 +16,7 @@ use crate::models::Model;
 use crate::models::blocking;
 use crate::models::epoll_edge::EpollEdge;
 use crate::models::epoll_level::EpollLevel;
+use crate::models::linux_aio::LinuxAio;
 use crate::models::nonblocking::Nonblocking;
 use crate::models::poll::Poll;
 use crate::models::select::Select;
@@ -88,6 +89,7 @@ impl Bound {
             Model::EpollLevel => self.run_readiness::<S, EpollLevel>(service, limits, stop),
             Model::EpollEdge => self.run_readiness::<S, EpollEdge>(service, limits, stop),
             Model::Signal => self.run_readiness::<S, Signal>(service, limits, stop),
+            Model::LinuxAio => self.run_readiness::<S, LinuxAio>(service, limits, stop),
             Model::Uring => self.run_completion::<S, Uring>(service, limits, stop),
         }
     }

@@ -107,6 +107,7 @@ pub use listener::{Address, Listener};
 pub use models::Model;
 pub use models::epoll_edge::EpollEdge;
 pub use models::epoll_level::EpollLevel;
+pub use models::linux_aio::LinuxAio;
 pub use models::nonblocking::Nonblocking;
 pub use models::poll::Poll;
 pub use models::select::Select;

@@ -12,6 +12,7 @@ pub(crate) mod blocking;
 mod epoll;
 pub(crate) mod epoll_edge;
 pub(crate) mod epoll_level;
+pub(crate) mod linux_aio;
 pub(crate) mod nonblocking;
 pub(crate) mod poll;
 pub(crate) mod select;
@@ -20,6 +21,7 @@ pub(crate) mod uring;
 
 use epoll_edge::EpollEdge;
 use epoll_level::EpollLevel;
+use linux_aio::LinuxAio;
 use poll::Poll;
 use select::Select;
 use signal::Signal;
@@ -42,6 +44,8 @@ pub enum Model {
     EpollEdge,
     /// A real-time signal for every change (fcntl(2), `F_SETSIG`).
     Signal,
+    /// Linux AIO's poll (io_submit(2)).
+    LinuxAio,
     /// io_uring(7).
     Uring,
 }
@@ -54,6 +58,7 @@ impl Model {
         Self::Poll,
         Self::Select,
         Self::Signal,
+        Self::LinuxAio,
         Self::Uring,
         Self::Nonblocking,
         Self::Blocking,
@@ -75,6 +80,7 @@ impl Model {
             Self::EpollLevel => "epoll-level",
             Self::EpollEdge => "epoll-edge",
             Self::Signal => "signal",
+            Self::LinuxAio => "linux-aio",
             Self::Uring => "uring",
         }
     }
@@ -109,6 +115,9 @@ impl Model {
             Self::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
             // It changes the signal mask of whoever makes it.
             Self::Signal => apart(|| Signal::new().map(drop).map_err(named("rt_sigtimedwait"))),
+            Self::LinuxAio => LinuxAio::new()
+                .map(drop)
+                .map_err(named("io_setup (fs.aio-max-nr is shared by all processes)")),
             // When a ring goes, the kernel interrupts whoever made it.
             Self::Uring => apart(|| Uring::new().map(drop).map_err(named("io_uring_setup"))),
         }

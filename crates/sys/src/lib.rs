@@ -25,6 +25,7 @@
 
 mod cache;
 mod clone;
+mod linux_aio;
 mod mapping;
 mod operation;
 mod poll;
@@ -38,6 +39,7 @@ mod zerocopy;
 
 pub use cache::{cached_pages, write_out};
 pub use clone::clone_range;
+pub use linux_aio::{AioPolls, Place};
 pub use mapping::{Mapping, page_size};
 pub use operation::{Completion, Handle, Key, Operation, Outcome, Received};
 pub use poll::{Polled, poll};

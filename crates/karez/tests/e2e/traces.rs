@@ -96,7 +96,16 @@ fn a_request_for_a_small_file_costs_at_most_five_calls() {
 }
 
 /// The calls by which somebody can wait for several descriptors.
-const WAITS: [&str; 5] = ["epoll_pwait", "ppoll", "pselect6", "rt_sigtimedwait", "epoll_ctl"];
+const WAITS: [&str; 8] = [
+    "epoll_pwait",
+    "ppoll",
+    "pselect6",
+    "rt_sigtimedwait",
+    "epoll_ctl",
+    "io_submit",
+    "io_getevents",
+    "io_uring_enter",
+];
 
 /// Those of them that a model makes.
 fn waits_of(model: Model) -> &'static [&'static str] {
@@ -106,6 +115,7 @@ fn waits_of(model: Model) -> &'static [&'static str] {
         Model::Poll => &["ppoll"],
         Model::EpollLevel | Model::EpollEdge => &["epoll_pwait", "epoll_ctl"],
         Model::Signal => &["rt_sigtimedwait"],
+        Model::LinuxAio => &["io_submit", "io_getevents"],
         Model::Uring => &["io_uring_enter"],
     }
 }
