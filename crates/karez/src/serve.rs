@@ -126,6 +126,8 @@ fn raise_descriptor_limit() -> usize {
 fn room(layout: Layout, descriptors: usize) -> usize {
     let room = (descriptors / 4 * 3).max(1);
     match layout.model() {
+        // Two descriptors and at least a thread each.
+        Model::PosixAio => (room / 2).clamp(1, BLOCKING_CONNECTIONS),
         Model::Blocking => room.min(BLOCKING_CONNECTIONS),
         _ => room,
     }

@@ -19,6 +19,8 @@ use crate::models::epoll_level::EpollLevel;
 use crate::models::linux_aio::LinuxAio;
 use crate::models::nonblocking::Nonblocking;
 use crate::models::poll::Poll;
+#[cfg(target_env = "gnu")]
+use crate::models::posix_aio::PosixAio;
 use crate::models::select::Select;
 use crate::models::signal::Signal;
 use crate::models::uring::Uring;
@@ -90,6 +92,11 @@ impl Bound {
             Model::EpollEdge => self.run_readiness::<S, EpollEdge>(service, limits, stop),
             Model::Signal => self.run_readiness::<S, Signal>(service, limits, stop),
             Model::LinuxAio => self.run_readiness::<S, LinuxAio>(service, limits, stop),
+            #[cfg(target_env = "gnu")]
+            Model::PosixAio => self.run_completion::<S, PosixAio>(service, limits, stop),
+            // Refused when it was probed.
+            #[cfg(not(target_env = "gnu"))]
+            Model::PosixAio => Err(io::ErrorKind::Unsupported.into()),
             Model::Uring => self.run_completion::<S, Uring>(service, limits, stop),
         }
     }

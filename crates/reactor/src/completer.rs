@@ -19,6 +19,9 @@ pub(crate) trait Completer: Sized {
     /// Operations on one descriptor wait for each other, so that each direction needs its own.
     const SERIALISES: bool;
 
+    /// An accept waits in the kernel, so that listeners have to block.
+    const ACCEPTS_WAIT: bool;
+
     /// By which via a file is moved where this one was asked for.
     fn grants(via: Via) -> Via;
 
@@ -34,6 +37,11 @@ pub(crate) trait Completer: Sized {
 
     /// Asks for an early end of an operation that the caller does without from now on.
     fn cancel(&mut self, key: Key);
+
+    /// The same, whatever becomes of the socket: its connection is over.
+    fn abort(&mut self, key: Key) {
+        self.cancel(key);
+    }
 
     /// Before the first send of an answer: how long a send may stand still. Only for models whose
     /// sends cannot be cancelled.

@@ -176,13 +176,13 @@ impl<T: Task> Dialogue<T> {
         }
     }
 
-    /// Cancels what is in flight: nobody waits for it any more.
-    pub(crate) fn cancel<C: Completer>(&mut self, tools: &mut Tools<C>) {
+    /// Cancels what is in flight: the connection is over.
+    pub(crate) fn abort<C: Completer>(&mut self, tools: &mut Tools<C>) {
         if let Some(key) = self.receive.take() {
-            tools.completer.cancel(key);
+            tools.completer.abort(key);
         }
         if let Wish::Send(sending) = &mut self.wish {
-            sending.cut_short(tools);
+            sending.abort(tools);
         }
     }
 

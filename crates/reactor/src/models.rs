@@ -15,6 +15,8 @@ pub(crate) mod epoll_level;
 pub(crate) mod linux_aio;
 pub(crate) mod nonblocking;
 pub(crate) mod poll;
+#[cfg(target_env = "gnu")]
+pub(crate) mod posix_aio;
 pub(crate) mod select;
 pub(crate) mod signal;
 pub(crate) mod uring;
@@ -23,6 +25,8 @@ use epoll_edge::EpollEdge;
 use epoll_level::EpollLevel;
 use linux_aio::LinuxAio;
 use poll::Poll;
+#[cfg(target_env = "gnu")]
+use posix_aio::PosixAio;
 use select::Select;
 use signal::Signal;
 use uring::Uring;
@@ -44,6 +48,8 @@ pub enum Model {
     EpollEdge,
     /// A real-time signal for every change (fcntl(2), `F_SETSIG`).
     Signal,
+    /// glibc's aio_read(3) and aio_write(3). Not on musl.
+    PosixAio,
     /// Linux AIO's poll (io_submit(2)).
     LinuxAio,
     /// io_uring(7).
@@ -60,6 +66,7 @@ impl Model {
         Self::Signal,
         Self::LinuxAio,
         Self::Uring,
+        Self::PosixAio,
         Self::Nonblocking,
         Self::Blocking,
     ];
@@ -80,6 +87,7 @@ impl Model {
             Self::EpollLevel => "epoll-level",
             Self::EpollEdge => "epoll-edge",
             Self::Signal => "signal",
+            Self::PosixAio => "posix-aio",
             Self::LinuxAio => "linux-aio",
             Self::Uring => "uring",
         }
@@ -89,7 +97,7 @@ impl Model {
     /// a thread, makes the calls.
     #[must_use]
     pub const fn completes(self) -> bool {
-        matches!(self, Self::Uring)
+        matches!(self, Self::Uring | Self::PosixAio)
     }
 
     /// By which via it moves a file where this one is asked for: a readiness model by any, one that
@@ -98,6 +106,8 @@ impl Model {
     pub fn grants(self, via: Via) -> Via {
         match self {
             Self::Uring => Uring::grants(via),
+            #[cfg(target_env = "gnu")]
+            Self::PosixAio => PosixAio::grants(via),
             _ => via,
         }
     }
@@ -115,6 +125,13 @@ impl Model {
             Self::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
             // It changes the signal mask of whoever makes it.
             Self::Signal => apart(|| Signal::new().map(drop).map_err(named("rt_sigtimedwait"))),
+            #[cfg(target_env = "gnu")]
+            Self::PosixAio => PosixAio::new().map(drop).map_err(named("posix-aio")),
+            #[cfg(not(target_env = "gnu"))]
+            Self::PosixAio => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "posix-aio is glibc's, and this program was built without it",
+            )),
             Self::LinuxAio => LinuxAio::new()
                 .map(drop)
                 .map_err(named("io_setup (fs.aio-max-nr is shared by all processes)")),

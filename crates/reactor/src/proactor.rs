@@ -38,7 +38,7 @@ const WAKE: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 
 /// After the grace: how long to wait for operations to say how far they came.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_millis(250);
 
 pub(crate) struct Proactor<'a, S: Service, C> {
     tools: Tools<C>,
@@ -59,7 +59,7 @@ pub(crate) struct Proactor<'a, S: Service, C> {
 impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
     pub(crate) fn new(completer: C, parts: Parts<'a, S>) -> io::Result<Self> {
         let Parts { service, admission, stop, listeners, heirs, inbox, pool } = parts;
-        for listener in &listeners {
+        for listener in listeners.iter().filter(|_| C::ACCEPTS_WAIT) {
             listener.set_blocking().map_err(named("ioctl FIONBIO"))?;
         }
         Ok(Self {
@@ -154,7 +154,7 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
         let Some(mut connection) = self.connections.remove(token) else {
             return;
         };
-        connection.cancel(&mut self.tools);
+        connection.abort(&mut self.tools);
         drop(connection);
         self.leave();
         let connections = &mut self.connections;
@@ -183,7 +183,7 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
     /// Cancels what is in flight, so that each task can be told how far it came.
     fn bid_farewell(&mut self) {
         for connection in self.connections.iter_mut() {
-            connection.cancel(&mut self.tools);
+            connection.abort(&mut self.tools);
         }
         let (end, mut done) = (Instant::now() + FAREWELL, Vec::new());
         while self.connections.iter_mut().any(|connection| connection.is_flying()) {

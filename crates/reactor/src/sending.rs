@@ -76,11 +76,19 @@ impl Sending {
         (!self.overdue).then(|| self.since + self.stall)
     }
 
-    /// The time is over, or the caller wants no more.
+    /// The time is over.
     pub(crate) fn cut_short<C: Completer>(&mut self, tools: &mut Tools<C>) {
         self.overdue = true;
         if let Some((key, _)) = &self.flight {
             tools.completer.cancel(*key);
+        }
+    }
+
+    /// The connection is over.
+    pub(crate) fn abort<C: Completer>(&mut self, tools: &mut Tools<C>) {
+        self.overdue = true;
+        if let Some((key, _)) = &self.flight {
+            tools.completer.abort(*key);
         }
     }
 

@@ -29,6 +29,8 @@ mod linux_aio;
 mod mapping;
 mod operation;
 mod poll;
+#[cfg(target_env = "gnu")]
+mod posix_aio;
 mod private_mapping;
 mod provided_buffers;
 mod select;
@@ -43,6 +45,8 @@ pub use linux_aio::{AioPolls, Place};
 pub use mapping::{Mapping, page_size};
 pub use operation::{Completion, Handle, Key, Operation, Outcome, Received};
 pub use poll::{Polled, poll};
+#[cfg(target_env = "gnu")]
+pub use posix_aio::PosixAio;
 pub use private_mapping::PrivateMapping;
 pub use provided_buffers::Lent;
 pub use select::{FdSet, select};

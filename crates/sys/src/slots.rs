@@ -37,6 +37,19 @@ impl<T> Slots<T> {
         content.as_mut().filter(|_| *generation == key.0 >> 32)
     }
 
+    #[cfg(target_env = "gnu")]
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+        let (generation, content) = self.entries.get(index(key))?;
+        content.as_ref().filter(|_| *generation == key.0 >> 32)
+    }
+
+    /// Whoever is in this place now.
+    #[cfg(target_env = "gnu")]
+    pub(crate) fn key_at(&self, place: u32) -> Option<Key> {
+        let (generation, content) = self.entries.get(place as usize)?;
+        content.as_ref().map(|_| Key(generation << 32 | u64::from(place)))
+    }
+
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.get_mut(key)?;
         let (generation, content) = &mut self.entries[index(key)];

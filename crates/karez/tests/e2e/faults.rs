@@ -83,7 +83,7 @@ fn interrupted_calls_are_made_again() {
             let inject = format!("inject={call}:error=EINTR:when=2+2");
             let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
             let made = count(&calls, call);
-            assert!(injected(&calls, call) > 0 || made == 0, "{way}, {call}: {made} calls");
+            assert!(injected(&calls, call) > 0 || made < 2, "{way}, {call}: {made} calls");
         }
     }
 }

@@ -284,6 +284,8 @@ fn limit_descriptors(server: &Server, way: Way, more: u64) {
         // Two ends of each, and what the server writes to.
         Model::Signal => ("pipe:", 2 * way.reactors() + 2),
         Model::Uring => ("[io_uring]", way.reactors()),
+        // As above, and the pipe of its notices.
+        Model::PosixAio => ("pipe:", 2 * way.reactors() + 2),
         _ => ("eventfd", way.reactors()),
     };
     server.until(&format!("{way}: every reactor has what it needs"), || {

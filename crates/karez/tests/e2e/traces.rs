@@ -115,6 +115,7 @@ fn waits_of(model: Model) -> &'static [&'static str] {
         Model::Poll => &["ppoll"],
         Model::EpollLevel | Model::EpollEdge => &["epoll_pwait", "epoll_ctl"],
         Model::Signal => &["rt_sigtimedwait"],
+        Model::PosixAio => &["ppoll"],
         Model::LinuxAio => &["io_submit", "io_getevents"],
         Model::Uring => &["io_uring_enter"],
     }

@@ -27,6 +27,7 @@ pub(crate) struct Uring(Ring);
 impl Completer for Uring {
     const LINKS: bool = true;
     const SERIALISES: bool = false;
+    const ACCEPTS_WAIT: bool = true;
 
     fn grants(via: Via) -> Via {
         match via {
