@@ -12,6 +12,7 @@
 
 mod client;
 mod command;
+mod completions;
 mod conditions;
 mod deadlines;
 mod faults;

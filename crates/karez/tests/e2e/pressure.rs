@@ -23,7 +23,8 @@ const A_WHILE: Duration = Duration::from_millis(300);
 #[test]
 fn without_descriptors_the_server_waits_and_does_not_spin() {
     let root = site();
-    for way in ways::layouts() {
+    // A multishot accept of io_uring knows the limit of when it was begun: see completions.rs.
+    for way in ways::layouts().filter(|way| way.model != Model::Uring) {
         let flags = ["--log", "off", "--max-connections", "1000"];
         let server = Server::start_with(way, root.path(), &flags);
         let before = sockets(&server);
