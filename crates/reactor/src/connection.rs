@@ -25,6 +25,8 @@ pub(crate) struct Connection<T: Task> {
     pub(crate) deadline: Deadline,
     /// In the reactor's queue for this turn.
     pub(crate) queued: bool,
+    /// It waits already for what it wishes.
+    rests: bool,
     /// What the demultiplexer watches it for, if that makes a difference to it.
     pub(crate) interest: Interest,
     task: T,
@@ -80,6 +82,7 @@ impl<T: Task> Connection<T> {
             socket,
             deadline: Deadline::default(),
             queued: false,
+            rests: false,
             interest: Interest::READ,
             task,
             wish: Wish::Ask,
@@ -117,10 +120,11 @@ impl<T: Task> Connection<T> {
         while wishes < SHARE_WISHES && bytes < SHARE_BYTES {
             match self.grant(buffer, pool, now) {
                 Grant::Went(moved) => {
+                    self.rests = false;
                     wishes += 1;
                     bytes += moved;
                 }
-                Grant::Wait => return self.rest(wishes == 0, now),
+                Grant::Wait => return self.rest(now),
                 Grant::Work(job) => return Rest::Working(job),
                 Grant::Close => return Rest::Closed,
             }
@@ -153,7 +157,8 @@ impl<T: Task> Connection<T> {
         }
     }
 
-    fn rest(&self, still: bool, now: Instant) -> Rest<T::Job> {
+    fn rest(&mut self, now: Instant) -> Rest<T::Job> {
+        let still = std::mem::replace(&mut self.rests, true);
         let (until, idle) = match self.wish {
             Wish::Receive { until, idle } => (until, idle),
             Wish::Send { stall, since, .. } => (since + stall, false),
@@ -201,8 +206,11 @@ impl<T: Task> Connection<T> {
         let event = match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
             Ok((0, _)) => Event::PeerClosed,
             Ok((count, _)) => {
-                // A short count is as good as EAGAIN (epoll(7), question 9).
-                self.readable = count == buffer.len() || self.hang_up;
+                // A short count is as good as EAGAIN (epoll(7), question 9). An end that was
+                // reported stands right behind it, so one more look finds it.
+                let short = count < buffer.len();
+                self.readable = !short || self.hang_up;
+                self.hang_up &= !short;
                 Event::Received(&buffer[..count])
             }
             Err(Errno::AGAIN) => {

@@ -70,6 +70,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Without tasks, a [`Demultiplexer`] alone tells which descriptors are ready: [`EpollEdge`],
+//! [`EpollLevel`], [`Poll`], [`Select`], [`Signal`] and [`Nonblocking`] have the same five calls.
 
 mod admission;
 mod alarms;

@@ -283,10 +283,8 @@ fn limit_descriptors(server: &Server, way: Way, more: u64) {
         Model::EpollEdge | Model::EpollLevel => ("eventpoll", way.reactors()),
         Model::Blocking => ("eventfd", 1),
         // Two ends of each, and what the server writes to.
-        Model::Signal => ("pipe:", 2 * way.reactors() + 2),
+        Model::Signal | Model::PosixAio => ("pipe:", 2 * way.reactors() + 2),
         Model::Uring => ("[io_uring]", way.reactors()),
-        // As above, and the pipe of its notices.
-        Model::PosixAio => ("pipe:", 2 * way.reactors() + 2),
         _ => ("eventfd", way.reactors()),
     };
     server.until(&format!("{way}: every reactor has what it needs"), || {

@@ -1,7 +1,7 @@
 //! The ways that the server offers, from the tables that it is made of: model × topology × via.
 //!
 //! Not every product of the three: a via runs in a task's outbox, which no model or topology looks
-//! into, so every layout is met with one via and every via in two layouts. And HTTP knows nothing
+//! into, so every layout is met with one via and every via in a few layouts. And HTTP knows nothing
 //! of either, so tests of what is answered meet [some](some()) layouts, each test others.
 
 use karez_reactor::{ALLOWED, Model, Topology};
@@ -20,9 +20,13 @@ pub struct Way {
 /// The via by which every layout is met.
 const VIA: Via = Via::Sendfile;
 
-/// The layouts in which every via is met.
-const LAYOUTS: [(Model, Topology); 2] =
-    [(Model::EpollEdge, Topology::Single), (Model::Blocking, Topology::Single)];
+/// The layouts in which every via is met: told once and for all, not told at all, and told by the
+/// path that the bytes take in the kernel whether there is room again.
+const LAYOUTS: [(Model, Topology); 3] = [
+    (Model::EpollEdge, Topology::Single),
+    (Model::Blocking, Topology::Single),
+    (Model::Signal, Topology::Single),
+];
 
 /// The vias that io_uring has operations for; all others are `copy` there.
 const GRANTED: [Via; 4] = [Via::Copy, Via::Splice, Via::Zerocopy, Via::Cow];
@@ -30,7 +34,7 @@ const GRANTED: [Via; 4] = [Via::Copy, Via::Splice, Via::Zerocopy, Via::Cow];
 /// Layouts that [`some`] adds to those.
 const OTHERS: usize = 3;
 
-/// Every layout by one via, every via in two layouts.
+/// Every layout by one via, every via in a few.
 pub fn all() -> impl Iterator<Item = Way> {
     let vias = LAYOUTS.iter().flat_map(|&(model, topology)| {
         Direction::FileToSocket.vias().iter().map(move |&via| Way { model, topology, via })
@@ -50,12 +54,12 @@ pub fn layouts() -> impl Iterator<Item = Way> {
     ALLOWED.iter().map(|&(model, topology)| Way { model, topology, via: VIA })
 }
 
-/// Two layouts that are always the same and a few that depend on the line of the caller, for tests
+/// Two layouts that are always the same and some that depend on the line of the caller, for tests
 /// in which all this should make no difference. All tests together meet all of them.
 #[track_caller]
 pub fn some() -> impl Iterator<Item = Way> {
     let line = Location::caller().line() as usize;
-    let fixed = LAYOUTS.map(|(model, topology)| Way { model, topology, via: VIA });
+    let fixed = [LAYOUTS[0], LAYOUTS[1]].map(|(model, topology)| Way { model, topology, via: VIA });
     let others: Vec<_> = layouts().filter(|way| !fixed.contains(way)).collect();
     let stride = others.len() / OTHERS;
     let others: Vec<_> =
@@ -79,6 +83,21 @@ impl Way {
     /// Whether the server makes no call while nobody wants anything.
     pub fn rests(self) -> bool {
         self.model != Model::Nonblocking
+    }
+
+    /// The call by which a reactor waits, where it makes one.
+    pub fn wait(self) -> Option<&'static str> {
+        match self.model {
+            Model::Blocking | Model::Nonblocking => None,
+            Model::Select => Some("pselect6"),
+            Model::Poll => Some("ppoll"),
+            Model::EpollLevel | Model::EpollEdge => Some("epoll_pwait"),
+            Model::Signal => Some("rt_sigtimedwait"),
+            Model::LinuxAio => Some("io_getevents"),
+            // These are not among the traced.
+            Model::Uring => Some("io_uring_enter"),
+            Model::PosixAio => Some("poll"),
+        }
     }
 
     /// How many reactors there are.

@@ -4,9 +4,9 @@
 //! What it does badly: one signal a change and one call a signal, never a batch; three calls to
 //! register. The queue has the length that `RLIMIT_SIGPENDING` allows the user, all processes
 //! together; what does not fit is lost, and a SIGIO says only that something was: then everybody
-//! is looked at, and from then on no connection can take a short read for the last. eventfds and
-//! regular files cannot signal. The owner is one for all duplicates, so of several reactors that
-//! share a UNIX listener the last one to register accepts for all. Uses `SIGRTMIN + 1`.
+//! is looked at, busy or not. Signals for what has been read meanwhile come all the same. eventfds
+//! and regular files cannot signal. The owner is one for all duplicates, so of several reactors
+//! that share a UNIX listener the last one to register accepts for all. Uses `SIGRTMIN + 1`.
 
 use karez_sys::{ReadinessSignal, Told};
 use rustix::io::{self, Errno};

@@ -1,13 +1,15 @@
 //! Many connections, too many, and none any more.
 
-use karez_reactor::Limits;
+use karez_reactor::{Layout, Limits, Model, Topology, Wishes};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::io::{Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
+use std::num::NonZeroUsize;
+use std::thread;
 use std::time::Duration;
 
-use crate::puppet::{LONG, SHORT, ask, connect, end_of, everywhere, many};
+use crate::puppet::{LONG, SHORT, ask, connect, end_of, everywhere, many, serve};
 
 /// Connections that come and go, politely and not; the numbers of their descriptors come again.
 #[test]
@@ -55,6 +57,70 @@ impl Random {
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % bound as u64).unwrap()
     }
+}
+
+/// Connections are handed over, jobs go and come, and reactors sleep in between: a lost wake-up
+/// hangs a client.
+#[test]
+fn many_who_come_at_the_same_time_are_all_served() {
+    everywhere(Limits { connections: 6, grace: LONG }, |address, _, name| {
+        thread::scope(|scope| {
+            // As many as there is room for, and more than that would find at once.
+            for client in 0..8 {
+                scope.spawn(move || {
+                    for turn in 0..40 {
+                        let word = format!("{client}:{turn}");
+                        let outcome = converse(connect(address), word.as_bytes());
+                        // Who says nothing for a moment may have to make room for another.
+                        let error = outcome.err().map(|error| error.kind());
+                        assert_ne!(error, Some(ErrorKind::WouldBlock), "{name}: no answer");
+                    }
+                });
+            }
+        });
+    });
+}
+
+fn converse(mut stream: TcpStream, word: &[u8]) -> io::Result<()> {
+    let mut got = vec![0; word.len()];
+    stream.write_all(&[b"e", word].concat())?;
+    stream.read_exact(&mut got)?;
+    assert_eq!(got, word);
+    stream.write_all(&[b"d", word].concat())?;
+    got.resize(2 * word.len(), 0);
+    stream.read_exact(&mut got)?;
+    assert_eq!(got, word.repeat(2));
+    Ok(())
+}
+
+#[test]
+fn a_pool_of_threads_serves_more_connections_than_it_has_threads() {
+    let two = NonZeroUsize::new(2);
+    let wishes = Wishes { model: Some(Model::Blocking), workers: two, ..Wishes::default() };
+    let layout = Layout::choose(&wishes, NonZeroUsize::MIN).unwrap();
+    assert_eq!((layout.topology(), layout.workers()), (Topology::Workers, 2));
+    serve(layout, many(), |address, _, name, _| {
+        let mut idle: Vec<_> = (0..20)
+            .map(|_| {
+                let mut stream = connect(address);
+                ask(&mut stream, b"ehello", b"hello", name);
+                stream
+            })
+            .collect();
+        ask(idle.last_mut().unwrap(), b"estill", b"still", name);
+        let mut busy: Vec<_> = (0..2).map(|_| connect(address)).collect();
+        for stream in &mut busy {
+            stream.write_all(b"b").unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+        }
+        // Both threads have somebody who does not go on, so this one waits for the first.
+        let mut waiting = connect(address);
+        waiting.write_all(b"ehello").unwrap();
+        busy.pop().unwrap().read_exact(&mut vec![0; (8 << 20) - 1]).unwrap();
+        let mut got = [0; 5];
+        waiting.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"hello");
+    });
 }
 
 #[test]

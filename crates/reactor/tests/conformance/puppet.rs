@@ -146,20 +146,28 @@ pub fn everywhere_hearing(
     script: impl Fn(SocketAddr, &Stop, &str, &Receiver<u64>),
 ) {
     for &(model, topology) in ALLOWED {
-        let name = format!("{model} × {topology}");
-        let layout = layout(model, topology);
-        let bound = Bound::bind(layout, &["127.0.0.1:0".parse().unwrap()]).unwrap();
-        let Some(&Address::Tcp(address)) = bound.addresses().next() else { panic!("{name}") };
-        let stop = Stop::new();
-        let (sender, given_up) = mpsc::channel();
-        let service = Puppets(Mutex::new(sender));
-        thread::scope(|scope| {
-            let server = scope.spawn(|| bound.run(&service, limits, &stop));
-            script(address, &stop, &name, &given_up);
-            stop.begin();
-            server.join().unwrap().unwrap();
-        });
+        serve(layout(model, topology), limits, &script);
     }
+}
+
+/// Runs `script` against a server of this layout, and the server to its end.
+pub fn serve(
+    layout: Layout,
+    limits: Limits,
+    script: impl Fn(SocketAddr, &Stop, &str, &Receiver<u64>),
+) {
+    let name = format!("{} × {}", layout.model(), layout.topology());
+    let bound = Bound::bind(layout, &["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let Some(&Address::Tcp(address)) = bound.addresses().next() else { panic!("{name}") };
+    let stop = Stop::new();
+    let (sender, given_up) = mpsc::channel();
+    let service = Puppets(Mutex::new(sender));
+    thread::scope(|scope| {
+        let server = scope.spawn(|| bound.run(&service, limits, &stop));
+        script(address, &stop, &name, &given_up);
+        stop.begin();
+        server.join().unwrap().unwrap();
+    });
 }
 
 pub fn many() -> Limits {

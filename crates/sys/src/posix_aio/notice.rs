@@ -120,8 +120,10 @@ fn install() -> io::Result<()> {
 
 /// The handler. It may run in any thread, between any two instructions.
 extern "C" fn tell(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: installed with `SA_SIGINFO`, so there is one.
-    let value = unsafe { (*info).si_value() };
+    // SAFETY: installed with `SA_SIGINFO`, so there is one, and nobody writes it now.
+    let info = unsafe { &*info };
+    // SAFETY: whoever sends this signal sends a value with it; another's is a number of no pipe.
+    let value = unsafe { info.si_value() };
     let value = value.sival_ptr.addr();
     let (pipe, number) = (value >> 22, (value & ((1 << 22) - 1)) as u32);
     let (Some(end), Some(lost)) = (ENDS.get(pipe), LOST.get(pipe)) else { return };
