@@ -240,3 +240,39 @@ fn a_ring_with_operations_in_flight_may_go() {
         { &far }.write_all(b"to nobody").unwrap_or_default();
     }
 }
+
+#[test]
+fn pages_go_through_a_pipe_into_a_socket() {
+    let Some(mut ring) = ring(RingOptions::default()) else { return };
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&[7; 20_000]).unwrap();
+    let file: Handle = Arc::new(file);
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let (read, write): (Handle, Handle) = (Arc::new(read), Arc::new(write));
+    let (near, mut far) = pair();
+    let (to, length) = (write, 16_384);
+    let splice = Operation::Splice { from: file, offset: Some(10_000), to, length, more: false };
+    ring.start(1, splice);
+    let Outcome::Spliced(Ok(10_000)) = wait_for(&mut ring, 1).remove(0).outcome else { panic!() };
+    let (to, length) = (near as Handle, 10_000);
+    ring.start(2, Operation::Splice { from: read, offset: None, to, length, more: false });
+    let Outcome::Spliced(Ok(10_000)) = wait_for(&mut ring, 1).remove(0).outcome else { panic!() };
+    let mut got = vec![0; 10_000];
+    far.read_exact(&mut got).unwrap();
+    assert!(got.iter().all(|&byte| byte == 7));
+}
+
+#[test]
+fn a_peer_that_resets_is_an_error_of_the_receive() {
+    for options in all() {
+        let Some(mut ring) = ring(options) else { return };
+        let (near, far) = pair();
+        ring.start(1, Operation::Receive(near as Handle));
+        ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+        rustix::net::sockopt::set_socket_linger(&far, Some(Duration::ZERO)).unwrap();
+        drop(far);
+        let done = wait_for(&mut ring, 1).remove(0);
+        let Outcome::Received(Err(Errno::CONNRESET)) = done.outcome else { panic!("{done:?}") };
+        assert!(done.last && ring.in_flight() == 0);
+    }
+}
