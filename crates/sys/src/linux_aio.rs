@@ -79,9 +79,10 @@ impl AioPolls {
     /// `EAGAIN` beyond `fs.aio-max-nr`; `ENOSYS` for a kernel without.
     pub fn new(capacity: u32) -> io::Result<Self> {
         let mut context: libc::c_ulong = 0;
-        // Twice: a cancelled poll has its room until its event has been fetched.
+        // Some more: a cancelled poll has its room until its event has been fetched.
+        let room = capacity.saturating_add(capacity / 4).saturating_add(1);
         // SAFETY: the kernel writes the context, which is 0 as it has to be.
-        let made = unsafe { libc::syscall(libc::SYS_io_setup, capacity * 2, &raw mut context) };
+        let made = unsafe { libc::syscall(libc::SYS_io_setup, room, &raw mut context) };
         if made != 0 {
             return Err(last_errno());
         }

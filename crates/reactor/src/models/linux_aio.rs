@@ -6,9 +6,10 @@
 //!
 //! What it does badly: a poll that is wanted again costs a walk through its file's wait queue even
 //! if nothing has changed; room is reserved in advance from what all processes share
-//! (`fs.aio-max-nr`; `EAGAIN` at the start where it is used up), so connections beyond 8,192 a
-//! reactor, and descriptors that the kernel will not poll in this way, go to an epoll(7) that is
-//! polled in their place, as in libev; and a closed descriptor has to be cancelled by hand.
+//! (`fs.aio-max-nr`; `EAGAIN` at the start where it is used up), so connections beyond 3,072 a
+//! reactor, or fewer where less is left, and descriptors that the kernel will not poll in this way
+//! go to an epoll(7) that is polled in their place, as in libev; and a closed descriptor has to be
+//! cancelled by hand.
 //! `IOCB_CMD_PREAD` is not used: it is asynchronous on `O_DIRECT` files only, and the via `direct`
 //! reads those.
 
@@ -23,8 +24,8 @@ use super::poll::report;
 use crate::by_number::{ByNumber, number};
 use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
 
-/// Descriptors polled by one reactor.
-const CAPACITY: u32 = 8192;
+/// Descriptors polled by one reactor; the next where so much room is not left.
+const CAPACITIES: [u32; 4] = [3072, 1024, 256, 64];
 
 /// The tag of the epoll that has the others. No connection's token is as high.
 const OTHERS: u64 = u64::MAX - (1 << 32);
@@ -45,7 +46,14 @@ impl Demultiplexer for LinuxAio {
     const WATCHES_EVENTFD: bool = true;
 
     fn new() -> io::Result<Self> {
-        Self::with_capacity(CAPACITY)
+        let mut made = Err(Errno::AGAIN);
+        for capacity in CAPACITIES {
+            made = Self::with_capacity(capacity);
+            if !matches!(made, Err(Errno::AGAIN)) {
+                break;
+            }
+        }
+        made
     }
 
     fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
