@@ -112,7 +112,9 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
         if mem::take(&mut self.door.asked) {
             self.admission.want_room(false);
         }
-        while let Some((socket, peer)) = self.door.newcomers.pop_front() {
+        while self.door.pause.is_none()
+            && let Some((socket, peer)) = self.door.newcomers.pop_front()
+        {
             if !self.enter() {
                 self.door.newcomers.push_front((socket, peer));
                 self.ask_for_room();
@@ -142,7 +144,7 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
         // Its own number for the other direction, where the model needs one.
         let out = C::SERIALISES.then(|| io::fcntl_dupfd_cloexec(&socket, 0)).transpose();
         let Ok(out) = out else {
-            return self.leave(); // no descriptor for it
+            return self.keep_waiting(socket, peer);
         };
         let socket: Handle = Arc::new(socket);
         let out = out.map_or_else(|| Arc::clone(&socket), |out| Arc::new(out) as Handle);
@@ -152,6 +154,16 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
             connection.set_tag(token.0);
         }
         self.advance(token);
+    }
+
+    /// There was no second descriptor for a connection that has been let in: it goes back to the
+    /// door until somebody has left.
+    fn keep_waiting(&mut self, socket: OwnedFd, peer: Peer) {
+        self.leave();
+        self.make_room();
+        self.door.newcomers.push_front((socket, peer));
+        self.stop_accepting();
+        self.pause();
     }
 
     /// One less is here, so there is room, for the one who waits here or elsewhere.
