@@ -157,9 +157,13 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
     }
 
     /// There was no second descriptor for a connection that has been let in: it goes back to the
-    /// door until somebody has left.
+    /// door until somebody has left. Where there is nobody who could, it is closed, or all would
+    /// wait for each other's.
     fn keep_waiting(&mut self, socket: OwnedFd, peer: Peer) {
         self.leave();
+        if self.connections.len() == 0 {
+            return;
+        }
         self.make_room();
         self.door.newcomers.push_front((socket, peer));
         self.stop_accepting();
