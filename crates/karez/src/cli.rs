@@ -108,7 +108,8 @@ pub(crate) struct Serve {
     pub(crate) stamp: Vec<(Vec<u8>, Vec<u8>)>,
 
     /// How to wait for I/O; auto takes the first of epoll-edge, poll, select and blocking that the
-    /// kernel grants and that suits the rest
+    /// kernel grants and that suits the rest. With uring and posix-aio files leave by copy, with uring
+    /// also by splice and zerocopy
     #[arg(long, value_name = "NAME", default_value = AUTO, value_parser = models(), help_heading = "Ways")]
     pub(crate) model: ModelChoice,
 
@@ -171,7 +172,7 @@ pub(crate) struct Serve {
     pub(crate) grace: Duration,
 
     /// Connections at once; one more closes the one that has been idle longest, of its reactor's [default: three
-    /// quarters of the limit on open files, for model blocking at most 1024 or the workers]
+    /// quarters of the limit on open files, for model blocking at most 1024 or the workers, for posix-aio at most 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_connections: Option<NonZeroUsize>,
 }

@@ -2,6 +2,7 @@
 
 use karez_reactor::{Address, Bound, Choice, Layout, Limits, Model, Stop, Topology, Wishes};
 use karez_server::{AccessLog, FileService, Format, Log, Options, Patience, Stamps};
+use karez_transfer::Via;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write as _};
@@ -114,6 +115,8 @@ fn stop_on_signals(stop: &Stop, grace: Duration) -> io::Result<()> {
 fn room(layout: Layout, descriptors: usize) -> usize {
     let room = (descriptors / 4 * 3).max(1);
     match layout.model() {
+        // Two descriptors and at least a thread each.
+        Model::PosixAio => (room / 2).clamp(1, BLOCKING_CONNECTIONS),
         Model::Blocking => room.min(BLOCKING_CONNECTIONS),
         _ => room,
     }
@@ -130,12 +133,21 @@ fn announce<'a>(args: &Serve, choice: &Choice, addresses: impl Iterator<Item = &
         args.dir.display(),
         style::on_stderr("1;36", &urls.join(" ")),
         style::on_stderr("32", layout.model().name()),
-        style::on_stderr("32", args.via.name()),
+        via(args.via, layout.model()),
         style::on_stderr("32", layout.topology().name()),
         threads(layout),
     );
     // A closed standard error is no reason not to serve.
     let _said = writeln!(io::stderr(), "{line}");
+}
+
+/// The via asked for, and what runs where the model has no operation for it.
+fn via(asked: Via, model: Model) -> String {
+    let name = style::on_stderr("32", asked.name());
+    match model.grants(asked) {
+        granted if granted == asked => name,
+        granted => format!("{name} (as {granted})"),
+    }
 }
 
 fn threads(layout: Layout) -> String {

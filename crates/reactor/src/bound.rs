@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::admission::{Admission, Limits};
+use crate::completer::Completer;
 use crate::demultiplexer::Demultiplexer;
 use crate::error::named;
 use crate::inbox::Inbox;
@@ -15,13 +16,18 @@ use crate::models::Model;
 use crate::models::blocking;
 use crate::models::epoll_edge::EpollEdge;
 use crate::models::epoll_level::EpollLevel;
+use crate::models::linux_aio::LinuxAio;
 use crate::models::nonblocking::Nonblocking;
 use crate::models::poll::Poll;
+#[cfg(target_env = "gnu")]
+use crate::models::posix_aio::PosixAio;
 use crate::models::select::Select;
 use crate::models::signal::Signal;
+use crate::models::uring::Uring;
 use crate::order::Order;
 use crate::pin;
 use crate::pool::Pool;
+use crate::proactor::Proactor;
 use crate::reactor::{DoneOf, Parts, Reactor};
 use crate::stop::Stop;
 use crate::task::Service;
@@ -75,20 +81,54 @@ impl Bound {
                 stop,
             ),
             Model::Nonblocking if self.layout.yields() => {
-                self.run_reactors(|| Ok(Nonblocking::yielding()), service, limits, stop)
+                let model = || Ok(Nonblocking::yielding());
+                let eventfd = Nonblocking::WATCHES_EVENTFD;
+                self.run_reactors(eventfd, |parts| react(model, parts), service, limits, stop)
             }
-            Model::Nonblocking => self.run_reactors(Nonblocking::new, service, limits, stop),
-            Model::Select => self.run_reactors(Select::new, service, limits, stop),
-            Model::Poll => self.run_reactors(Poll::new, service, limits, stop),
-            Model::EpollLevel => self.run_reactors(EpollLevel::new, service, limits, stop),
-            Model::EpollEdge => self.run_reactors(EpollEdge::new, service, limits, stop),
-            Model::Signal => self.run_reactors(Signal::new, service, limits, stop),
+            Model::Nonblocking => self.run_readiness::<S, Nonblocking>(service, limits, stop),
+            Model::Select => self.run_readiness::<S, Select>(service, limits, stop),
+            Model::Poll => self.run_readiness::<S, Poll>(service, limits, stop),
+            Model::EpollLevel => self.run_readiness::<S, EpollLevel>(service, limits, stop),
+            Model::EpollEdge => self.run_readiness::<S, EpollEdge>(service, limits, stop),
+            Model::Signal => self.run_readiness::<S, Signal>(service, limits, stop),
+            Model::LinuxAio => self.run_readiness::<S, LinuxAio>(service, limits, stop),
+            #[cfg(target_env = "gnu")]
+            Model::PosixAio => self.run_completion::<S, PosixAio>(service, limits, stop),
+            // Refused when it was probed.
+            #[cfg(not(target_env = "gnu"))]
+            Model::PosixAio => Err(io::ErrorKind::Unsupported.into()),
+            Model::Uring => self.run_completion::<S, Uring>(service, limits, stop),
         }
     }
 
-    fn run_reactors<S: Service, D: Demultiplexer>(
+    fn run_readiness<S: Service, D: Demultiplexer>(
         self,
-        model: fn() -> rustix::io::Result<D>,
+        service: &S,
+        limits: Limits,
+        stop: &Stop,
+    ) -> io::Result<()> {
+        let react = |parts: Parts<'_, S>| react(D::new, parts);
+        self.run_reactors(D::WATCHES_EVENTFD, react, service, limits, stop)
+    }
+
+    fn run_completion<S: Service, C: Completer>(
+        self,
+        service: &S,
+        limits: Limits,
+        stop: &Stop,
+    ) -> io::Result<()> {
+        let proact = |parts: Parts<'_, S>| {
+            let completer = C::new().map_err(named("set up the model"))?;
+            Proactor::new(completer, parts)?.run()
+        };
+        self.run_reactors(true, proact, service, limits, stop)
+    }
+
+    /// `run` is one reactor, from its beginning to its end, on the thread that calls it.
+    fn run_reactors<S: Service>(
+        self,
+        watches_eventfd: bool,
+        run: impl Fn(Parts<'_, S>) -> io::Result<()> + Copy + Send,
         service: &S,
         limits: Limits,
         stop: &Stop,
@@ -98,7 +138,7 @@ impl Bound {
         let cores = layout.pins().then(pin::cores).transpose()?;
         let pool = layout.topology().has_workers();
         let pool = pool.then(|| Pool::new(layout.workers(), cores, Order::perform)).transpose()?;
-        let crew = self.crew::<S, D>()?;
+        let crew = self.crew::<S>(watches_eventfd)?;
         thread::scope(|scope| {
             // If not all can be made, those that were have to end.
             let _others = StopOthers(stop);
@@ -108,7 +148,7 @@ impl Bound {
                 let (admission, pool) = (&admission, pool.as_ref());
                 let parts = Parts { service, admission, stop, listeners, heirs, inbox, pool };
                 let core = core.zip(cores);
-                let run = move || run_one(core, model, parts);
+                let run = move || run_one(core, run, parts);
                 threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
             }
             let outcomes = threads.into_iter().map(|thread| {
@@ -121,9 +161,9 @@ impl Bound {
     }
 
     /// Who is to run, and with what.
-    fn crew<S: Service, D: Demultiplexer>(self) -> io::Result<Vec<Post<DoneOf<S>>>> {
+    fn crew<S: Service>(self, watches_eventfd: bool) -> io::Result<Vec<Post<DoneOf<S>>>> {
         let post = |name: String, core, listeners| -> io::Result<Post<DoneOf<S>>> {
-            let waker = if D::WATCHES_EVENTFD {
+            let waker = if watches_eventfd {
                 Waker::eventfd().map_err(named("eventfd"))
             } else {
                 Waker::pipe().map_err(named("pipe2"))
@@ -159,16 +199,23 @@ struct Post<D> {
 }
 
 /// Runs one reactor. If it ends in whatever way, the others stop too: half a server helps nobody.
-fn run_one<S: Service, D: Demultiplexer>(
+fn run_one<S: Service>(
     core: Option<(usize, CpuSet)>,
-    model: fn() -> rustix::io::Result<D>,
+    run: impl FnOnce(Parts<'_, S>) -> io::Result<()>,
     parts: Parts<'_, S>,
 ) -> io::Result<()> {
     let _others = StopOthers(parts.stop);
     if let Some((number, cores)) = core {
         pin::pin(&cores, number)?;
     }
-    // Here, for a model may be bound to the thread that makes it.
+    // A model may be bound to the thread that makes it.
+    run(parts)
+}
+
+fn react<S: Service, D: Demultiplexer>(
+    model: fn() -> rustix::io::Result<D>,
+    parts: Parts<'_, S>,
+) -> io::Result<()> {
     let demultiplexer = model().map_err(named("set up the model"))?;
     Reactor::new(demultiplexer, parts)?.run()
 }

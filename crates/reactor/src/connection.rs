@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::alarms::Deadline;
 use crate::demultiplexer::{Interest, Ready};
 use crate::order::Errand;
-use crate::sending::{Sending, Step};
+use crate::outgoing::{Outgoing, Step};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 
 /// Bytes that one connection may send in a turn before others have theirs.
@@ -46,7 +46,7 @@ enum Wish {
         until: Instant,
         idle: bool,
     },
-    Send(Sending),
+    Send(Outgoing),
     /// Its job is with others.
     Work,
 }
@@ -105,7 +105,7 @@ impl<T: Task> Connection<T> {
     pub(crate) fn wanted(&self) -> Interest {
         match self.wish {
             Wish::Receive { .. } => Interest::READ,
-            Wish::Send(ref sending) => sending.wanted(),
+            Wish::Send(ref outgoing) => outgoing.wanted(),
             Wish::Ask | Wish::Work => Interest::NONE,
         }
     }
@@ -135,27 +135,27 @@ impl<T: Task> Connection<T> {
             Wish::Ask => {}
             Wish::Work => self.wish = Wish::Work, // a job has no deadline
             Wish::Receive { .. } => self.task.hear(Event::TimedOut, now),
-            Wish::Send(sending) => {
-                self.task.hear(Event::Unsent(sending.outbox, Obstacle::TimedOut), now);
+            Wish::Send(outgoing) => {
+                self.task.hear(Event::Unsent(outgoing.outbox, Obstacle::TimedOut), now);
             }
         }
     }
 
     /// What it had to send is in memory now.
     pub(crate) fn warmed(&mut self) {
-        if let Wish::Send(sending) = &mut self.wish {
-            sending.warmed();
+        if let Wish::Send(outgoing) = &mut self.wish {
+            outgoing.warmed();
         }
     }
 
     fn waits_for_release(&self) -> bool {
-        matches!(&self.wish, Wish::Send(sending) if sending.waits_for_release())
+        matches!(&self.wish, Wish::Send(outgoing) if outgoing.waits_for_release())
     }
 
     /// The deadline of a wish to send.
     fn until(&self) -> Option<Instant> {
         match &self.wish {
-            Wish::Send(sending) => Some(sending.until()),
+            Wish::Send(outgoing) => Some(outgoing.until()),
             _ => None,
         }
     }
@@ -177,7 +177,7 @@ impl<T: Task> Connection<T> {
         let still = std::mem::replace(&mut self.rests, true);
         let (until, idle) = match self.wish {
             Wish::Receive { until, idle } => (until, idle),
-            Wish::Send(ref sending) => (sending.until(), false),
+            Wish::Send(ref outgoing) => (outgoing.until(), false),
             Wish::Work => return Rest::StillWorking,
             Wish::Ask => (now, false),
         };
@@ -197,7 +197,7 @@ impl<T: Task> Connection<T> {
         match self.task.want() {
             Want::Receive { until, idle } => self.wish = Wish::Receive { until, idle },
             Want::Send { outbox, stall } => {
-                self.wish = Wish::Send(Sending::new(outbox, stall, pool, now));
+                self.wish = Wish::Send(Outgoing::new(outbox, stall, pool, now));
             }
             Want::Work(job) if pool => match job.try_run() {
                 Ok(done) => self.task.hear(Event::Worked(done), now),
@@ -244,14 +244,14 @@ impl<T: Task> Connection<T> {
     }
 
     fn send(&mut self, now: Instant) -> Grant<T::Job> {
-        let Wish::Send(sending) = &mut self.wish else {
+        let Wish::Send(outgoing) = &mut self.wish else {
             return Grant::Wait;
         };
         // Of what its socket tells meanwhile, nothing is forgotten.
-        if !self.writable || sending.waits_for_warmth() {
+        if !self.writable || outgoing.waits_for_warmth() {
             return Grant::Wait;
         }
-        match sending.step(self.socket.as_fd(), now) {
+        match outgoing.step(self.socket.as_fd(), now) {
             Step::Moved(bytes) => Grant::Went(bytes),
             Step::Wait => {
                 self.writable = false;
@@ -264,15 +264,15 @@ impl<T: Task> Connection<T> {
     }
 
     fn sent(&mut self, now: Instant) -> Grant<T::Job> {
-        if let Wish::Send(sending) = std::mem::replace(&mut self.wish, Wish::Ask) {
-            self.task.hear(Event::Sent(sending.outbox), now);
+        if let Wish::Send(outgoing) = std::mem::replace(&mut self.wish, Wish::Ask) {
+            self.task.hear(Event::Sent(outgoing.outbox), now);
         }
         Grant::Went(0)
     }
 
     fn unsent(&mut self, obstacle: Obstacle, now: Instant) -> Grant<T::Job> {
-        if let Wish::Send(sending) = std::mem::replace(&mut self.wish, Wish::Ask) {
-            self.task.hear(Event::Unsent(sending.outbox, obstacle), now);
+        if let Wish::Send(outgoing) = std::mem::replace(&mut self.wish, Wish::Ask) {
+            self.task.hear(Event::Unsent(outgoing.outbox, obstacle), now);
         }
         Grant::Went(0)
     }

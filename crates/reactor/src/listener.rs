@@ -2,10 +2,11 @@
 //!
 //! `TCP_NODELAY` is set here once: accepted sockets inherit it, which saves a call each.
 
+use karez_sys::Handle;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind,
-    connect, getsockname, ipproto, listen, socket_with, sockopt,
+    connect, getpeername, getsockname, ipproto, listen, socket_with, sockopt,
 };
 use std::fmt;
 use std::io;
@@ -82,6 +83,27 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// From now on calls wait for a connection.
+    pub(crate) fn set_blocking(&self) -> rustix::io::Result<()> {
+        rustix::io::ioctl_fionbio(&self.socket, false)
+    }
+
+    /// The socket itself, to be held by an operation.
+    pub(crate) fn handle(&self) -> Handle {
+        Arc::clone(&self.socket) as Handle
+    }
+
+    /// Who is at the other end of a connection that came by this one.
+    pub(crate) fn peer_of(&self, socket: &OwnedFd) -> rustix::io::Result<Peer> {
+        match self.address {
+            Address::Tcp(_) => {
+                let peer = getpeername(socket)?.ok_or(Errno::NOTCONN)?;
+                SocketAddr::try_from(peer).map(Peer::Tcp)
+            }
+            Address::Unix(_) => Ok(Peer::Unix),
+        }
     }
 
     /// Takes the next connection. `flags` are for the new socket.

@@ -2,6 +2,9 @@
 
 use std::{fmt, io, thread};
 
+use karez_transfer::Via;
+
+use crate::completer::Completer as _;
 use crate::demultiplexer::Demultiplexer as _;
 use crate::error::named;
 
@@ -9,16 +12,24 @@ pub(crate) mod blocking;
 mod epoll;
 pub(crate) mod epoll_edge;
 pub(crate) mod epoll_level;
+pub(crate) mod linux_aio;
 pub(crate) mod nonblocking;
 pub(crate) mod poll;
+#[cfg(target_env = "gnu")]
+pub(crate) mod posix_aio;
 pub(crate) mod select;
 pub(crate) mod signal;
+pub(crate) mod uring;
 
 use epoll_edge::EpollEdge;
 use epoll_level::EpollLevel;
+use linux_aio::LinuxAio;
 use poll::Poll;
+#[cfg(target_env = "gnu")]
+use posix_aio::PosixAio;
 use select::Select;
 use signal::Signal;
+use uring::Uring;
 
 /// A way to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +48,12 @@ pub enum Model {
     EpollEdge,
     /// A real-time signal for every change (fcntl(2), `F_SETSIG`).
     Signal,
+    /// glibc's aio_read(3) and aio_write(3). Not on musl.
+    PosixAio,
+    /// Linux AIO's poll (io_submit(2)).
+    LinuxAio,
+    /// io_uring(7).
+    Uring,
 }
 
 impl Model {
@@ -47,6 +64,9 @@ impl Model {
         Self::Poll,
         Self::Select,
         Self::Signal,
+        Self::LinuxAio,
+        Self::Uring,
+        Self::PosixAio,
         Self::Nonblocking,
         Self::Blocking,
     ];
@@ -67,6 +87,28 @@ impl Model {
             Self::EpollLevel => "epoll-level",
             Self::EpollEdge => "epoll-edge",
             Self::Signal => "signal",
+            Self::PosixAio => "posix-aio",
+            Self::LinuxAio => "linux-aio",
+            Self::Uring => "uring",
+        }
+    }
+
+    /// Whether it is told that something has been done, and not when to try it: then the kernel, or
+    /// a thread, makes the calls.
+    #[must_use]
+    pub const fn completes(self) -> bool {
+        matches!(self, Self::Uring | Self::PosixAio)
+    }
+
+    /// By which via it moves a file where this one is asked for: a readiness model by any, one that
+    /// [completes](Self::completes) by what it has an operation for.
+    #[must_use]
+    pub fn grants(self, via: Via) -> Via {
+        match self {
+            Self::Uring => Uring::grants(via),
+            #[cfg(target_env = "gnu")]
+            Self::PosixAio => PosixAio::grants(via),
+            _ => via,
         }
     }
 
@@ -81,12 +123,20 @@ impl Model {
             Self::Poll => Poll::new().map(drop).map_err(named("ppoll")),
             Self::EpollLevel => EpollLevel::new().map(drop).map_err(named("epoll_create1")),
             Self::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
-            // In a thread of its own: it changes the signal mask of whoever makes it.
-            Self::Signal => thread::scope(|scope| {
-                let probe = || Signal::new().map(drop).map_err(named("rt_sigtimedwait"));
-                let thread = thread::Builder::new().spawn_scoped(scope, probe)?;
-                thread.join().unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
-            }),
+            // It changes the signal mask of whoever makes it.
+            Self::Signal => apart(|| Signal::new().map(drop).map_err(named("rt_sigtimedwait"))),
+            #[cfg(target_env = "gnu")]
+            Self::PosixAio => PosixAio::new().map(drop).map_err(named("posix-aio")),
+            #[cfg(not(target_env = "gnu"))]
+            Self::PosixAio => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "posix-aio is glibc's, and this program was built without it",
+            )),
+            Self::LinuxAio => LinuxAio::new()
+                .map(drop)
+                .map_err(named("io_setup (fs.aio-max-nr is shared by all processes)")),
+            // When a ring goes, the kernel interrupts whoever made it.
+            Self::Uring => apart(|| Uring::new().map(drop).map_err(named("io_uring_setup"))),
         }
     }
 
@@ -99,6 +149,9 @@ impl Model {
             Self::Poll => "since Linux 2.1.23, as ppoll 2.6.16",
             Self::EpollLevel | Self::EpollEdge => "since Linux 2.5.44",
             Self::Signal => "since Linux 2.4",
+            Self::PosixAio => "by glibc 2.1, in threads of its own",
+            Self::LinuxAio => "since Linux 2.6, polls 4.18",
+            Self::Uring => "since Linux 5.1",
         }
     }
 }
@@ -107,4 +160,12 @@ impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
+}
+
+/// Probes in a thread of its own.
+fn apart(probe: fn() -> io::Result<()>) -> io::Result<()> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, probe)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
+    })
 }

@@ -1,118 +1,359 @@
-//! An open wish to send: the outbox, since when nothing moved, and what it waits for.
+//! An outbox on its way, on a completion model: one operation at a time, each with its own buffer.
+//!
+//! The outbox counts what went and is never lent out. What was read and not taken by the socket
+//! stays in its buffer for the next operation.
 
-use karez_transfer::{ColdPart, Outbox, Progress};
-use std::os::fd::BorrowedFd;
+use karez_sys::{Completion, Handle, Key, Operation, Outcome};
+use karez_transfer::{FilePart, Outbox, Portion, Via};
+use rustix::io::{self, Errno};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::demultiplexer::Interest;
+use crate::completer::Completer;
+use crate::pipes::Pipe;
 use crate::task::Obstacle;
+use crate::tools::Tools;
 
-/// How often in a row the same bytes may be found cold after they were warmed: a file system that
-/// keeps no pages would have them warmed for ever.
-const VAIN: u8 = 3;
+/// The most bytes of one operation through a buffer. Measured for `copy`, whose bytes should still
+/// be in a near cache when they are sent.
+const MOST: usize = 48 << 10;
 
+/// The most bytes of one splice: what fits into a pipe.
+const MOST_SPLICED: u64 = 1 << 20;
+
+/// A wish to send.
 pub(crate) struct Sending {
     pub(crate) outbox: Outbox,
-    stall: Duration,
-    since: Instant,
-    waits_for: Wait,
-    /// Bytes that had moved when something was warmed last, and how often since.
-    warmed: (u64, u8),
+    /// Give up when for so long nothing moved.
+    pub(crate) stall: Duration,
+    pub(crate) since: Instant,
+    /// That time is over; whether something moved after all, the operation in flight will say.
+    overdue: bool,
+    flight: Option<(Key, Flight)>,
+    /// What the socket has not taken.
+    rest: Option<Rest>,
+    /// What was spliced in and not out.
+    pipe: Option<(Pipe, usize)>,
+    /// Lending and splicing were refused.
+    plain: bool,
 }
 
-/// What it waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    /// The socket takes nothing now.
-    Room,
-    /// The socket still refers to memory of the outbox (`MSG_ZEROCOPY`).
-    Release,
-    /// Somebody reads from the disk.
-    Warmth,
+/// Bytes of a buffer that are to go next.
+struct Rest {
+    bytes: Vec<u8>,
+    from: usize,
+    more: bool,
+    lend: bool,
 }
 
-/// What came of one step.
-pub(crate) enum Step {
-    Moved(u64),
-    Wait,
-    /// This has to be warmed by somebody who may wait.
-    Warm(ColdPart),
+/// What an operation in flight has to be remembered by.
+enum Flight {
+    Send { from: usize, more: bool },
+    Read { part: FilePart, from: usize, more: bool },
+    ReadThenSend { part: FilePart, from: usize, more: bool },
+    Fill { remaining: u64, pipe: Pipe },
+    Drain { held: usize, pipe: Pipe },
+}
+
+/// How far it has come.
+pub(crate) enum Stand {
+    /// An operation is in flight.
+    Flying,
+    /// Everything has left.
     Sent,
+    /// It ends early.
     Unsent(Obstacle),
 }
 
 impl Sending {
-    /// Where there are workers, the reactor waits for no disk.
-    pub(crate) fn new(mut outbox: Outbox, stall: Duration, workers: bool, now: Instant) -> Self {
-        if workers {
-            outbox.tell_cold();
-        }
-        Self { outbox, stall, since: now, waits_for: Wait::Room, warmed: (u64::MAX, 0) }
+    pub(crate) fn new(outbox: Outbox, stall: Duration, since: Instant) -> Self {
+        let (overdue, plain) = (false, false);
+        Self { outbox, stall, since, overdue, flight: None, rest: None, pipe: None, plain }
     }
 
-    /// When to give up.
-    pub(crate) fn until(&self) -> Instant {
-        self.since + self.stall
+    /// When to look whether it stands still; not again after that.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        (!self.overdue).then(|| self.since + self.stall)
     }
 
-    /// What its socket has to be watched for. That memory was released is told on the error queue,
-    /// which wakes readers on every model, select(2) included.
-    pub(crate) fn wanted(&self) -> Interest {
-        match self.waits_for {
-            Wait::Room => Interest::WRITE,
-            Wait::Release => Interest::READ,
-            Wait::Warmth => Interest::NONE,
+    /// The time is over.
+    pub(crate) fn cut_short<C: Completer>(&mut self, tools: &mut Tools<C>) {
+        self.overdue = true;
+        if let Some((key, _)) = &self.flight {
+            tools.completer.cancel(*key);
         }
     }
 
-    /// Whether any report of its socket may mean that it can go on.
-    pub(crate) fn waits_for_release(&self) -> bool {
-        self.waits_for == Wait::Release
-    }
-
-    /// Whether somebody reads for it; till then there is nothing to step.
-    pub(crate) fn waits_for_warmth(&self) -> bool {
-        self.waits_for == Wait::Warmth
-    }
-
-    /// What was cold has been read, or cannot be, which the next step finds out.
-    pub(crate) fn warmed(&mut self) {
-        self.waits_for = Wait::Room;
-    }
-
-    pub(crate) fn step(&mut self, out: BorrowedFd<'_>, now: Instant) -> Step {
-        self.waits_for = Wait::Room;
-        match self.outbox.step(out) {
-            Ok(Progress::Moved(bytes)) => {
-                self.since = now;
-                Step::Moved(bytes)
-            }
-            // An outbox has no source that could be waited for.
-            Ok(Progress::NeedsWritable | Progress::NeedsReadable) => Step::Wait,
-            Ok(Progress::NeedsRelease) => {
-                self.waits_for = Wait::Release;
-                Step::Wait
-            }
-            Ok(Progress::NeedsWorker) => self.cold(),
-            Ok(Progress::Done) => Step::Sent,
-            Ok(Progress::Truncated { missing }) => Step::Unsent(Obstacle::Truncated { missing }),
-            Err(error) => Step::Unsent(Obstacle::Failed(error)),
+    /// The connection is over.
+    pub(crate) fn abort<C: Completer>(&mut self, tools: &mut Tools<C>) {
+        self.overdue = true;
+        if let Some((key, _)) = &self.flight {
+            tools.completer.abort(*key);
         }
     }
 
-    fn cold(&mut self) -> Step {
-        let (at, times) = self.warmed;
-        let moved = self.outbox.moved();
-        self.warmed = (moved, if at == moved { times + 1 } else { 0 });
-        match self.outbox.cold_part() {
-            Some(part) if self.warmed.1 < VAIN => {
-                self.waits_for = Wait::Warmth;
-                Step::Warm(part)
+    pub(crate) fn is_flying(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Begins the next operation, unless one is in flight.
+    pub(crate) fn advance<C: Completer>(
+        &mut self,
+        tag: u64,
+        out: &Handle,
+        tools: &mut Tools<C>,
+    ) -> Stand {
+        if self.flight.is_some() {
+            return Stand::Flying;
+        }
+        self.overdue = false;
+        if let Some(rest) = self.rest.take() {
+            self.send(rest, tag, out, tools);
+            return Stand::Flying;
+        }
+        if let Some((pipe, held)) = self.pipe.take() {
+            self.drain(pipe, held, tag, out, tools);
+            return Stand::Flying;
+        }
+        let plain = self.plain;
+        let grants = |via| if plain { Via::Copy } else { C::grants(via) };
+        let mut bytes = tools.buffers.pop().unwrap_or_default();
+        let portion = self.outbox.portion(&mut bytes, MOST, grants);
+        let Some(Portion { file, more }) = portion else {
+            tools.give_back(bytes);
+            return Stand::Sent;
+        };
+        match file {
+            None => self.send(Rest { bytes, from: 0, more, lend: false }, tag, out, tools),
+            Some(part) if part.via == Via::Splice => {
+                tools.give_back(bytes);
+                if let Err(errno) = self.fill(&part, tag, tools) {
+                    // No pipe to be had.
+                    return self.go_plain(errno, tag, out, tools);
+                }
             }
-            _ => {
-                self.outbox.wait_for_disk();
-                Step::Moved(0)
+            Some(part) => self.read(part, bytes, more, tag, out, tools),
+        }
+        Stand::Flying
+    }
+
+    /// Takes what came of the operation in flight.
+    pub(crate) fn complete<C: Completer>(
+        &mut self,
+        completion: Completion,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> Result<(), Obstacle> {
+        let Some((_, flight)) = self.flight.take_if(|(key, _)| *key == completion.key) else {
+            return Ok(()); // of a wish that is over
+        };
+        match (flight, completion.outcome) {
+            (Flight::Send { from, more }, Outcome::Sent { bytes, sent }) => {
+                self.sent(Rest { bytes, from, more, lend: false }, sent, now, tools)
             }
+            (Flight::Read { part, from, more }, Outcome::Read { mut bytes, read }) => {
+                let Some(count) = self.read_some(&part, from, read)? else { return Ok(()) };
+                bytes.truncate(from + count);
+                part.edit(&mut bytes[from..]);
+                let (more, lend) = (more || count < part.length, part.via == Via::Zerocopy);
+                self.rest = Some(Rest { bytes, from: 0, more, lend });
+                Ok(())
+            }
+            (
+                Flight::ReadThenSend { part, from, more },
+                Outcome::ReadThenSent { mut bytes, read, sent },
+            ) => {
+                let Some(count) = self.read_some(&part, from, read)? else { return Ok(()) };
+                if count < part.length {
+                    bytes.truncate(from + count);
+                    self.rest = Some(Rest { bytes, from: 0, more: true, lend: false });
+                    return Ok(());
+                }
+                self.sent(Rest { bytes, from: 0, more, lend: false }, sent, now, tools)
+            }
+            (Flight::Fill { remaining, pipe }, Outcome::Spliced(moved)) => {
+                match moved {
+                    Ok(0) => return Err(Obstacle::Truncated { missing: remaining }),
+                    Ok(held) => self.pipe = Some((pipe, held)),
+                    Err(errno) if refuses_splice(errno) => self.plain = true,
+                    Err(errno) => self.failed(errno)?,
+                }
+                Ok(())
+            }
+            (Flight::Drain { held, pipe }, Outcome::Spliced(moved)) => {
+                self.drained(pipe, held, moved, now, tools)
+            }
+            _ => Ok(()), // no completer mixes them up
         }
     }
+
+    fn send<C: Completer>(&mut self, rest: Rest, tag: u64, out: &Handle, tools: &mut Tools<C>) {
+        let Rest { bytes, from, more, lend } = rest;
+        let socket = Arc::clone(out);
+        let operation = Operation::Send { socket, bytes, from, more, lend: lend && !self.plain };
+        let key = tools.completer.start(tag, operation);
+        self.flight = Some((key, Flight::Send { from, more }));
+    }
+
+    fn read<C: Completer>(
+        &mut self,
+        part: FilePart,
+        bytes: Vec<u8>,
+        more: bool,
+        tag: u64,
+        out: &Handle,
+        tools: &mut Tools<C>,
+    ) {
+        let (from, offset) = (bytes.len() - part.length, part.offset);
+        let file: Handle = Arc::clone(&part.source);
+        let (operation, flight) = if C::LINKS && part.is_plain() && part.via == Via::Copy {
+            let socket = Arc::clone(out);
+            let operation = Operation::ReadThenSend { file, offset, socket, bytes, from, more };
+            (operation, Flight::ReadThenSend { part, from, more })
+        } else {
+            (Operation::Read { file, offset, bytes, from }, Flight::Read { part, from, more })
+        };
+        self.flight = Some((tools.completer.start(tag, operation), flight));
+    }
+
+    fn fill<C: Completer>(
+        &mut self,
+        part: &FilePart,
+        tag: u64,
+        tools: &mut Tools<C>,
+    ) -> io::Result<()> {
+        let pipe = tools.pipes.take()?;
+        let length = part.remaining.min(MOST_SPLICED).min(pipe.capacity);
+        let operation = Operation::Splice {
+            from: Arc::clone(&part.source),
+            offset: Some(part.offset),
+            to: Arc::clone(&pipe.write) as Handle,
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            more: false,
+        };
+        let key = tools.completer.start(tag, operation);
+        self.flight = Some((key, Flight::Fill { remaining: part.remaining, pipe }));
+        Ok(())
+    }
+
+    fn drain<C: Completer>(
+        &mut self,
+        pipe: Pipe,
+        held: usize,
+        tag: u64,
+        out: &Handle,
+        tools: &mut Tools<C>,
+    ) {
+        let operation = Operation::Splice {
+            from: Arc::clone(&pipe.read) as Handle,
+            offset: None,
+            to: Arc::clone(out),
+            length: u32::try_from(held).unwrap_or(u32::MAX),
+            more: self.outbox.exceeds(held as u64),
+        };
+        let key = tools.completer.start(tag, operation);
+        self.flight = Some((key, Flight::Drain { held, pipe }));
+    }
+
+    fn go_plain<C: Completer>(
+        &mut self,
+        errno: Errno,
+        tag: u64,
+        out: &Handle,
+        tools: &mut Tools<C>,
+    ) -> Stand {
+        if self.plain {
+            return Stand::Unsent(Obstacle::Failed(errno.into()));
+        }
+        self.plain = true;
+        self.advance(tag, out, tools)
+    }
+
+    /// How many bytes of a part were read, `None` if it has to be tried again.
+    fn read_some(
+        &self,
+        part: &FilePart,
+        from: usize,
+        read: io::Result<usize>,
+    ) -> Result<Option<usize>, Obstacle> {
+        match read {
+            // What stands in front of it goes out, and then it is asked again.
+            Ok(0) if from == 0 => Err(Obstacle::Truncated { missing: part.remaining }),
+            Ok(count) => Ok(Some(count)),
+            Err(errno) => self.failed(errno).map(|()| None),
+        }
+    }
+
+    fn sent<C: Completer>(
+        &mut self,
+        mut rest: Rest,
+        sent: io::Result<usize>,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> Result<(), Obstacle> {
+        match sent {
+            Ok(count) => {
+                self.moved(count, now);
+                rest.from += count;
+            }
+            // This socket lends nothing; a copy goes.
+            Err(Errno::OPNOTSUPP | Errno::NOBUFS | Errno::NOMEM) if !self.plain => {
+                self.plain = true;
+            }
+            Err(errno) => self.failed(errno)?,
+        }
+        if rest.from < rest.bytes.len() {
+            self.rest = Some(rest);
+        } else {
+            tools.give_back(rest.bytes);
+        }
+        Ok(())
+    }
+
+    fn drained<C: Completer>(
+        &mut self,
+        pipe: Pipe,
+        held: usize,
+        moved: io::Result<usize>,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> Result<(), Obstacle> {
+        match moved {
+            Ok(count) => {
+                self.moved(count, now);
+                match held.saturating_sub(count) {
+                    0 => tools.pipes.give_back(pipe),
+                    left => self.pipe = Some((pipe, left)),
+                }
+            }
+            // The file still has what is in the pipe.
+            Err(errno) if refuses_splice(errno) => self.plain = true,
+            Err(errno) => {
+                self.failed(errno)?;
+                self.pipe = Some((pipe, held));
+            }
+        }
+        Ok(())
+    }
+
+    fn moved(&mut self, count: usize, now: Instant) {
+        self.outbox.advance(count);
+        if count > 0 {
+            self.since = now;
+            self.overdue = false;
+        }
+    }
+
+    /// Whether an error is one, or only an end before its time.
+    fn failed(&self, errno: Errno) -> Result<(), Obstacle> {
+        match errno {
+            Errno::AGAIN | Errno::CANCELED | Errno::INTR if self.overdue => Err(Obstacle::TimedOut),
+            Errno::AGAIN | Errno::CANCELED | Errno::INTR => Ok(()),
+            errno => Err(Obstacle::Failed(errno.into())),
+        }
+    }
+}
+
+fn refuses_splice(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM)
 }

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use karez_reactor::{
-    Demultiplexer, EpollEdge, EpollLevel, Interest, Nonblocking, Poll, Ready, Select, Signal, Token,
+    Demultiplexer, EpollEdge, EpollLevel, Interest, LinuxAio, Nonblocking, Poll, Ready, Select,
+    Signal, Token,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -291,4 +292,5 @@ suite! {
     epoll_level: EpollLevel, file refused: true;
     epoll_edge: EpollEdge, file refused: true;
     signal: Signal, file refused: true;
+    linux_aio: LinuxAio, file refused: false;
 }

@@ -26,26 +26,39 @@
 mod cache;
 mod clone;
 mod link;
+mod linux_aio;
 mod mapping;
 mod namespaces;
+mod operation;
 mod poll;
+#[cfg(target_env = "gnu")]
+mod posix_aio;
 mod private_mapping;
+mod provided_buffers;
 mod select;
 mod signal;
+mod slots;
 mod tracee;
+mod uring;
 mod usage;
 mod zerocopy;
 
 pub use cache::{cached_pages, write_out};
 pub use clone::clone_range;
 pub use link::set_scatter_gather;
+pub use linux_aio::{AioPolls, Place};
 pub use mapping::{Mapping, page_size};
 pub use namespaces::own_network;
+pub use operation::{Completion, Handle, Key, Operation, Outcome, Received};
 pub use poll::{Polled, poll};
+#[cfg(target_env = "gnu")]
+pub use posix_aio::PosixAio;
 pub use private_mapping::PrivateMapping;
+pub use provided_buffers::Lent;
 pub use select::{FdSet, select};
 pub use signal::{ReadinessSignal, Told};
 pub use tracee::calls_of;
+pub use uring::{Ring, RingOptions};
 pub use usage::{Usage, thread_usage};
 pub use zerocopy::{MSG_ZEROCOPY, Released, allow_zerocopy, take_released};
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::course::{Course, Ends};
 use crate::direction::Direction;
+use crate::portion::FilePart;
 use crate::report::Report;
 use crate::residency::ColdPart;
 use crate::settings::{Cold, Settings};
@@ -96,6 +97,25 @@ impl FileToSocket {
 
     pub(crate) fn advance(&mut self, moved: u64) {
         self.transfer.advance(moved);
+    }
+
+    /// At most `most` bytes to come, for a model that moves them by itself, and by `via`.
+    pub(crate) fn part(&mut self, most: usize, ran: Via) -> FilePart {
+        self.transfer.report.ran = ran;
+        let course = &self.transfer.course;
+        FilePart {
+            source: Arc::clone(&self.source),
+            offset: course.from.unwrap_or(0),
+            length: usize::try_from(course.remaining).unwrap_or(most).min(most),
+            remaining: course.remaining,
+            via: ran,
+            edits: course.edits.clone(),
+        }
+    }
+
+    /// The via that was asked for.
+    pub(crate) fn asked(&self) -> Via {
+        self.transfer.report.asked
     }
 
     /// Whether its bytes may be sent as they stand in the file.

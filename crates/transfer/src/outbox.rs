@@ -12,9 +12,11 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::file_to_socket::FileToSocket;
+use crate::portion::Portion;
 use crate::residency::ColdPart;
 use crate::scratch;
 use crate::step::Progress;
+use crate::via::Via;
 
 /// The largest part of a file that rides along with the memory before it, in bytes.
 const RIDE_ALONG: u64 = 16 << 10;
@@ -105,6 +107,85 @@ impl Outbox {
             Segment::File(transfer) => Some(&mut **transfer),
             Segment::Memory { .. } => None,
         })
+    }
+
+    /// The next bytes, for a model that hands them to the kernel by itself. Memory is copied to
+    /// the front of `buffer`, and behind it there is room for the part of a file that is to be
+    /// read; at most `most` bytes in all. `via` says by which via the model grants the one that
+    /// was asked for; a file that is to be spliced is a portion of its own, and has no room.
+    ///
+    /// `None` when all has left, by [`advance`](Self::advance).
+    pub fn portion(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        most: usize,
+        via: impl Fn(Via) -> Via,
+    ) -> Option<Portion> {
+        let (memory, segments) = self.memory_in_front(most);
+        let behind = self.segments.len() > segments + 1;
+        let file = match self.segments.get_mut(segments) {
+            Some(Segment::File(file)) if memory < most => {
+                let small = memory > 0 && file.remaining() <= RIDE_ALONG;
+                let ran = if small || !file.is_plain() { Via::Copy } else { via(file.asked()) };
+                (ran != Via::Splice || memory == 0).then(|| file.part(most - memory, ran))
+            }
+            _ => None,
+        };
+        if memory == 0 && file.is_none() {
+            return None;
+        }
+        let room = file.as_ref().filter(|file| file.via != Via::Splice).map_or(0, |it| it.length);
+        buffer.resize(memory + room, 0);
+        self.copy_memory(&mut buffer[..memory]);
+        let more = match &file {
+            Some(file) => behind || (file.length as u64) < file.remaining,
+            None => self.segments.len() > segments,
+        };
+        Some(Portion { file, more })
+    }
+
+    /// Whether there are more than so many bytes to go.
+    #[must_use]
+    pub fn exceeds(&self, mut count: u64) -> bool {
+        self.segments.iter().any(|segment| {
+            let here = match segment {
+                Segment::Memory { bytes, sent } => (bytes.len() - sent) as u64,
+                Segment::File(transfer) => transfer.remaining(),
+            };
+            let beyond = here > count;
+            count = count.saturating_sub(here);
+            beyond
+        })
+    }
+
+    /// Counts bytes of portions that left.
+    pub fn advance(&mut self, moved: usize) {
+        self.settle(Some(moved));
+    }
+
+    /// How many bytes of memory stand in front, at most `most`, and how many segments that are
+    /// through with them.
+    fn memory_in_front(&self, most: usize) -> (usize, usize) {
+        let (mut memory, mut segments) = (0, 0);
+        for segment in &self.segments {
+            let Segment::Memory { bytes, sent } = segment else { break };
+            memory += bytes.len() - sent;
+            if memory > most {
+                return (most, segments);
+            }
+            segments += 1;
+        }
+        (memory, segments)
+    }
+
+    fn copy_memory(&self, mut buffer: &mut [u8]) {
+        for segment in &self.segments {
+            let Segment::Memory { bytes, sent } = segment else { break };
+            let count = buffer.len().min(bytes.len() - sent);
+            let (here, rest) = buffer.split_at_mut(count);
+            here.copy_from_slice(&bytes[*sent..*sent + count]);
+            buffer = rest;
+        }
     }
 
     fn step_front(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {

@@ -218,3 +218,46 @@ fn what_every_via_would_meet_is_an_error() {
         assert_eq!(fallbacks, usize::from(via == Via::Zerocopy), "{via}");
     }
 }
+
+#[test]
+fn portions_are_what_steps_would_have_sent() {
+    use karez_transfer::Source;
+    let content: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&content).unwrap();
+    let source: Source = std::sync::Arc::new(file);
+    let expected = [b"head", &content[10..90_000], b"between", &content[..50], b"end"].concat();
+    for most in [1, 3, 64, 4096, 48 << 10, 1 << 20] {
+        for via in [Via::Copy, Via::Splice] {
+            let mut outbox = Outbox::from(b"he".to_vec());
+            outbox.push_bytes(b"ad".to_vec());
+            outbox.push_file(FileToSocket::new(source.clone(), 10..90_000, via));
+            outbox.push_bytes(b"between".to_vec());
+            outbox.push_file(FileToSocket::new(source.clone(), 0..50, via));
+            outbox.push_bytes(b"end".to_vec());
+            let (mut got, mut buffer) = (Vec::new(), vec![9; 7]);
+            while let Some(portion) = outbox.portion(&mut buffer, most, |via| via) {
+                assert!(buffer.len() <= most);
+                if let Some(file) = portion.file {
+                    let at = usize::try_from(file.offset).unwrap();
+                    let read = &content[at..at + file.length];
+                    if file.via == Via::Splice {
+                        assert!(buffer.is_empty());
+                        buffer.extend_from_slice(read);
+                    } else {
+                        let room = buffer.len() - file.length;
+                        buffer[room..].copy_from_slice(read);
+                    }
+                }
+                // Not all of it goes at once.
+                let sent = buffer.len().div_ceil(2);
+                got.extend_from_slice(&buffer[..sent]);
+                outbox.advance(sent);
+                let all = got.len() == expected.len();
+                assert!(portion.more || sent < buffer.len() || all, "{most}, {via}");
+            }
+            assert!(got == expected, "{most}, {via}: {} bytes", got.len());
+            assert!(outbox.is_empty() && outbox.moved() == expected.len() as u64);
+        }
+    }
+}

@@ -45,6 +45,12 @@ fn with_workers() -> impl Iterator<Item = Way> {
     layouts.into_iter().map(|way| Way { via: Via::Auto, ..way }).chain(vias)
 }
 
+/// Whether workers read for it: not what passes the page cache by, and not where the kernel's own
+/// threads, or glibc's, read.
+fn warms(way: &Way) -> bool {
+    way.via != Via::Direct && !way.model.completes()
+}
+
 #[test]
 fn cold_files_arrive_whole() {
     let root = root();
@@ -67,7 +73,7 @@ fn who_waits_for_a_disk_holds_up_nobody_else() {
     let root = root();
     // Not what the program itself is loaded from.
     let paths = SIZES.map(|size| root.path().join(size.to_string()).display().to_string());
-    for way in with_workers().filter(|way| way.via != Via::Direct) {
+    for way in with_workers().filter(warms) {
         // Only those who warm read so: what is sent is read with RWF_NOWAIT, or not at all.
         let mut flags = vec!["-e", "inject=pread64:delay_enter=60000000"];
         flags.extend(paths.iter().flat_map(|path| ["-P", path]));
@@ -89,7 +95,7 @@ fn who_waits_for_a_disk_holds_up_nobody_else() {
 fn workers_read_what_is_cold_and_nobody_reads_what_is_hot() {
     let root = root();
     let path = root.path().join("3145728");
-    for way in with_workers().filter(|way| way.via != Via::Direct) {
+    for way in with_workers().filter(warms) {
         let Some(traced) = Traced::start(way, root.path()) else { return };
         write_cold(&path, 3 << 20);
         traced.server.get("/3145728");

@@ -39,7 +39,7 @@ fn expect_all(way: Way, root: &Path, faults: &[&str]) -> Option<Vec<Call>> {
 #[test]
 fn a_refused_sendfile_goes_down_the_ladder_at_once_and_in_the_middle() {
     let root = root();
-    for way in ways::all().filter(|way| way.via == Via::Sendfile) {
+    for way in ways::traced().filter(|way| way.via == Via::Sendfile) {
         for (errno, when) in [("EINVAL", "1+"), ("EINVAL", "3+"), ("ENOSYS", "2+"), ("EPERM", "1+")]
         {
             let inject = format!("inject=sendfile:error={errno}:when={when}");
@@ -53,7 +53,7 @@ fn a_refused_sendfile_goes_down_the_ladder_at_once_and_in_the_middle() {
 #[test]
 fn an_error_of_the_disk_ends_that_connection_and_is_told() {
     let root = root();
-    for way in ways::all() {
+    for way in ways::traced() {
         let call = match way.via {
             Via::Auto | Via::Sendfile => "sendfile",
             Via::Splice => "splice",
@@ -77,13 +77,13 @@ fn an_error_of_the_disk_ends_that_connection_and_is_told() {
 #[test]
 fn interrupted_calls_are_made_again() {
     let root = root();
-    for way in ways::all() {
+    for way in ways::traced() {
         let calls = ["sendto", "recvfrom", "sendfile", "accept4", "openat2"];
         for call in calls.into_iter().chain(way.wait()) {
             let inject = format!("inject={call}:error=EINTR:when=2+2");
             let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
             let made = count(&calls, call);
-            assert!(injected(&calls, call) > 0 || made == 0, "{way}, {call}: {made} calls");
+            assert!(injected(&calls, call) > 0 || made < 2, "{way}, {call}: {made} calls");
         }
     }
 }
@@ -91,7 +91,7 @@ fn interrupted_calls_are_made_again() {
 #[test]
 fn an_interrupted_read_is_made_again() {
     let root = root();
-    for way in ways::all() {
+    for way in ways::traced() {
         // The first ones belong to the dynamic loader.
         let inject = "inject=pread64,preadv2:error=EINTR:when=20+2";
         let Some(traced) = Traced::start_with(&["-e", inject], way, root.path()) else { return };
@@ -108,7 +108,7 @@ fn an_interrupted_read_is_made_again() {
 #[test]
 fn short_of_descriptors_accepting_rests_and_goes_on() {
     let root = root();
-    for way in ways::layouts() {
+    for way in ways::layouts().filter(|way| !way.model.completes()) {
         for errno in ["EMFILE", "ENFILE", "ENOMEM", "ECONNABORTED"] {
             let inject = format!("inject=accept4:error={errno}:when=1..3");
             let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
@@ -153,7 +153,10 @@ fn a_rename_race_is_tried_again() {
 #[test]
 fn what_could_wait_for_a_disk_is_opened_by_a_worker() {
     let root = root();
-    let pooled = |way: &Way| way.model != Model::Blocking && way.topology.has_workers();
+    let pooled = |way: &Way| {
+        let reacts = way.model != Model::Blocking && !way.model.completes();
+        reacts && way.topology.has_workers()
+    };
     for way in ways::layouts().filter(pooled) {
         // As the kernel answers where a name is not in its caches.
         let inject = "inject=openat2:error=EAGAIN:when=1..2";

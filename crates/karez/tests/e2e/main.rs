@@ -13,6 +13,7 @@
 mod client;
 mod cold;
 mod command;
+mod completions;
 mod conditions;
 mod copy;
 mod copy_attributes;

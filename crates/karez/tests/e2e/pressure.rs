@@ -3,6 +3,7 @@
 use karez_reactor::{Model, Topology};
 use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -23,7 +24,8 @@ const A_WHILE: Duration = Duration::from_millis(300);
 #[test]
 fn without_descriptors_the_server_waits_and_does_not_spin() {
     let root = site();
-    for way in ways::layouts() {
+    // A multishot accept of io_uring knows the limit of when it was begun: see completions.rs.
+    for way in ways::layouts().filter(|way| way.model != Model::Uring) {
         let flags = ["--log", "off", "--max-connections", "1000"];
         let server = Server::start_with(way, root.path(), &flags);
         let before = sockets(&server);
@@ -99,8 +101,12 @@ fn one_more_costs_the_oldest_idle_one() {
             }
         }
         assert_eq!(server.get("/small").body, b"small", "{way}");
-        let closed = (0..4).filter(|&number| !clients[number].hears_nothing(Duration::ZERO));
-        let closed: Vec<_> = closed.collect();
+        let mut closed = Vec::new();
+        // A model whose poll has to be cancelled closes a little later.
+        server.until(&format!("{way}: one is closed"), || {
+            closed = (0..4).filter(|&one| !clients[one].hears_nothing(Duration::ZERO)).collect();
+            !closed.is_empty()
+        });
         match way.topology {
             Topology::Single | Topology::Workers => assert_eq!(closed, [1], "{way}"),
             // Each reactor knows the ages of its own.
@@ -270,9 +276,11 @@ fn open_things(server: &Server) -> usize {
     descriptors.values().filter(|target| !target.starts_with("anon_inode:")).count()
 }
 
-/// How many sockets it has, those that listen and two that belong to its signals included.
+/// How many sockets it has, those that listen and two that belong to its signals included. With
+/// posix-aio one may have two descriptors.
 fn sockets(server: &Server) -> usize {
-    server.descriptors().values().filter(|target| target.starts_with("socket:")).count()
+    let targets = server.descriptors().into_values();
+    targets.filter(|target| target.starts_with("socket:")).collect::<BTreeSet<_>>().len()
 }
 
 /// From now on the server can open so many and no more, once all its threads have begun.
@@ -282,7 +290,8 @@ fn limit_descriptors(server: &Server, way: Way, more: u64) {
         Model::EpollEdge | Model::EpollLevel => ("eventpoll", way.reactors()),
         Model::Blocking => ("eventfd", 1),
         // Two ends of each, and what the server writes to.
-        Model::Signal => ("pipe:", 2 * way.reactors() + 2),
+        Model::Signal | Model::PosixAio => ("pipe:", 2 * way.reactors() + 2),
+        Model::Uring => ("[io_uring]", way.reactors()),
         _ => ("eventfd", way.reactors()),
     };
     server.until(&format!("{way}: every reactor has what it needs"), || {

@@ -28,6 +28,9 @@ const LAYOUTS: [(Model, Topology); 3] = [
     (Model::Signal, Topology::Single),
 ];
 
+/// The vias that io_uring has operations for; all others are `copy` there.
+const GRANTED: [Via; 4] = [Via::Copy, Via::Splice, Via::Zerocopy, Via::Cow];
+
 /// Layouts that [`some`] adds to those.
 const OTHERS: usize = 3;
 
@@ -36,7 +39,14 @@ pub fn all() -> impl Iterator<Item = Way> {
     let vias = LAYOUTS.iter().flat_map(|&(model, topology)| {
         Direction::FileToSocket.vias().iter().map(move |&via| Way { model, topology, via })
     });
-    layouts().chain(vias.filter(|way| way.via != VIA))
+    let granted =
+        GRANTED.iter().map(|&via| Way { model: Model::Uring, topology: Topology::Single, via });
+    layouts().chain(vias.filter(|way| way.via != VIA)).chain(granted)
+}
+
+/// Those whose calls a trace can see: the server makes them itself.
+pub fn traced() -> impl Iterator<Item = Way> {
+    all().filter(|way| !way.model.completes())
 }
 
 /// One for each model and topology, for tests in which the via makes no difference.
@@ -83,6 +93,10 @@ impl Way {
             Model::Poll => Some("ppoll"),
             Model::EpollLevel | Model::EpollEdge => Some("epoll_pwait"),
             Model::Signal => Some("rt_sigtimedwait"),
+            Model::LinuxAio => Some("io_getevents"),
+            // These are not among the traced.
+            Model::Uring => Some("io_uring_enter"),
+            Model::PosixAio => Some("poll"),
         }
     }
 

@@ -11,7 +11,7 @@
 
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use super::epoll::Epoll;
@@ -46,6 +46,12 @@ impl Demultiplexer for EpollLevel {
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.0.wait(timeout, ready)
+    }
+}
+
+impl AsFd for EpollLevel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.epoll.as_fd()
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::{LISTENER, Reactor};
 use crate::connection::Connection;
 use crate::demultiplexer::{Demultiplexer, Interest, Token};
+use crate::heirs::Heirs;
 use crate::inbox::{Inbox, Letter};
 use crate::listener::{Listener, peer_gave_up};
 use crate::task::{Peer, Service};
@@ -20,9 +21,7 @@ const ACCEPT_BATCH: usize = 64;
 pub(super) struct Door<D> {
     listeners: Vec<Listening>,
     /// Who gets the connections, if that is not this reactor itself.
-    heirs: Vec<Arc<Inbox<D>>>,
-    /// Whose turn it is among heirs of the same load.
-    turn: usize,
+    heirs: Heirs<D>,
     /// Accepted when there was no room: the first to be let in when there is.
     newcomer: Option<(OwnedFd, Peer)>,
     /// No accepting until then: there is no room or no descriptor for more.
@@ -43,7 +42,7 @@ impl<D> Door<D> {
         let listeners =
             listeners.into_iter().map(|listener| Listening { listener, ready: true }).collect();
         let (newcomer, pause) = (None, None);
-        Self { listeners, heirs, turn: 0, newcomer, pause, asked: false, watched: true }
+        Self { listeners, heirs: Heirs::new(heirs), newcomer, pause, asked: false, watched: true }
     }
 
     /// Whether somebody could be let in at once.
@@ -70,15 +69,6 @@ impl<D> Door<D> {
         if self.newcomer.is_some() {
             self.pause = None;
         }
-    }
-
-    /// The heir with the fewest connections; among equals they take turns.
-    fn heir(&mut self) -> Option<&Arc<Inbox<D>>> {
-        let count = self.heirs.len();
-        self.turn = (self.turn + 1).checked_rem(count)?;
-        let after = |number: usize| (number + count - self.turn) % count;
-        let least = (0..count).min_by_key(|&number| (self.heirs[number].load(), after(number)))?;
-        self.heirs.get(least)
     }
 }
 
@@ -134,7 +124,7 @@ impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
                 return;
             }
         }
-        if let Some(heir) = self.door.heir() {
+        if let Some(heir) = self.door.heirs.next() {
             heir.one_more();
             heir.post(Letter::Newcomer(socket, peer));
         } else {

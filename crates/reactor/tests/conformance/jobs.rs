@@ -2,10 +2,10 @@
 
 use karez_reactor::Stop;
 use std::collections::HashMap;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 
-use crate::puppet::{GATE, ask, connect, end_of, everywhere, many};
+use crate::puppet::{GATE, ask, connect, end_of, everywhere, many, read_some};
 
 /// Runs `script` where jobs that may block go to a pool.
 fn with_a_pool(script: impl Fn(SocketAddr, &Stop, &str)) {
@@ -67,7 +67,7 @@ fn a_short_job_stays_where_it_is_and_sub_reactors_share_alike() {
         for stream in &mut streams {
             stream.write_all(b"n").unwrap();
             let mut thread = [0; 32];
-            let count = stream.read(&mut thread).unwrap();
+            let count = read_some(stream, &mut thread);
             let thread = String::from_utf8_lossy(&thread[..count]).into_owned();
             let expected = match name {
                 "blocking × single" => "karez-conn",

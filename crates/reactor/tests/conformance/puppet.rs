@@ -187,6 +187,17 @@ pub fn ask(stream: &mut TcpStream, order: &[u8], answer: &[u8], name: &str) {
     assert_eq!(got, answer, "{name}");
 }
 
+/// One read. The signals of model posix-aio go to any thread, and a read with a timeout is not
+/// restarted (signal(7)).
+pub fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read.unwrap(),
+        }
+    }
+}
+
 pub fn end_of(mut stream: TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();

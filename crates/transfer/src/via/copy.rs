@@ -101,7 +101,7 @@ fn receive(piece: Piece<'_>, report: &mut Report) -> Result<(Vec<u8>, Range<usiz
 }
 
 /// Makes the edits in `bytes`, which stand at `offset` in the file.
-fn apply(edits: &[Edit], offset: u64, bytes: &mut [u8]) {
+pub(crate) fn apply(edits: &[Edit], offset: u64, bytes: &mut [u8]) {
     let first = edits.partition_point(|edit| edit.offset + edit.bytes.len() as u64 <= offset);
     let end = offset + bytes.len() as u64;
     for edit in edits[first..].iter().take_while(|edit| edit.offset < end) {

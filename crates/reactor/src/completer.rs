@@ -1,0 +1,56 @@
+//! The contract of a completion model: three operations and its capabilities.
+//!
+//! 1. What is begun owns its buffer and holds its descriptors until its last completion, even if
+//!    whoever began it is gone by then.
+//! 2. Everything that is begun says how it ended, be it that it was cancelled.
+//! 3. Sockets block: an operation waits in the kernel, or in a thread, and not by `EAGAIN`.
+
+use karez_sys::{Completion, Key, Operation};
+use karez_transfer::Via;
+use rustix::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// A completion model.
+pub(crate) trait Completer: Sized {
+    /// A read and the send of what was read may be one operation.
+    const LINKS: bool;
+
+    /// Operations on one descriptor wait for each other, so that each direction needs its own.
+    const SERIALISES: bool;
+
+    /// An accept waits in the kernel, so that listeners have to block.
+    const ACCEPTS_WAIT: bool;
+
+    /// By which via a file is moved where this one was asked for.
+    fn grants(via: Via) -> Via;
+
+    /// Asks the kernel for what the model needs. The model is then this thread's.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses it with.
+    fn new() -> io::Result<Self>;
+
+    /// Begins an operation, at the latest when [`wait`](Self::wait) is called. What comes of it is
+    /// called `tag`.
+    fn start(&mut self, tag: u64, operation: Operation) -> Key;
+
+    /// Asks for an early end of an operation that the caller does without from now on.
+    fn cancel(&mut self, key: Key);
+
+    /// The same, whatever becomes of the socket: its connection is over.
+    fn abort(&mut self, key: Key) {
+        self.cancel(key);
+    }
+
+    /// Before the first send of an answer: how long a send may stand still. Only for models whose
+    /// sends cannot be cancelled.
+    fn allow(&mut self, _out: BorrowedFd<'_>, _stall: Duration) {}
+
+    /// Waits until something is complete, the time is up, or a signal comes, and appends what came
+    /// to `done`.
+    ///
+    /// # Errors
+    /// Only what cannot be mended by trying again.
+    fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()>;
+}

@@ -1,0 +1,306 @@
+//! One connection on a completion model: a socket, a task, and what is in flight for it.
+//!
+//! A receive stands all the time, so that what comes is there before it is wished for. Bytes that
+//! come early are kept, but not many: then the receive is cancelled, and the peer's window closes.
+//! An end of what the peer says, or an error, is kept in the same way.
+
+use karez_sys::{Completion, Handle, Key, Operation, Outcome, Received};
+use karez_transfer::Outbox;
+use rustix::io::{self, Errno, ioctl_fionread};
+use rustix::net::{Shutdown, shutdown};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::alarms::Deadline;
+use crate::completer::Completer;
+use crate::sending::{Sending, Stand};
+use crate::task::{Event, Job, Obstacle, Task, Want};
+use crate::tools::Tools;
+
+/// The most bytes that are kept for a task that does not wish for them.
+const EARLY: usize = 16 << 10;
+
+pub(crate) struct Dialogue<T: Task> {
+    pub(crate) deadline: Deadline,
+    tag: u64,
+    socket: Handle,
+    /// The same socket, where each direction needs its own number.
+    out: Handle,
+    task: T,
+    wish: Wish,
+    receive: Option<Key>,
+    early: VecDeque<Vec<u8>>,
+    early_bytes: usize,
+    end: Option<End>,
+    /// What the model has been told about sends that stand still.
+    allowed: Option<Duration>,
+}
+
+enum Wish {
+    /// The task has to be asked.
+    Ask,
+    Receive {
+        until: Instant,
+        idle: bool,
+    },
+    Send(Box<Sending>),
+    /// Others work for it.
+    Work,
+}
+
+/// How the peer ended.
+enum End {
+    Closed,
+    Failed(Errno),
+}
+
+/// Why a connection rests.
+pub(crate) enum Rest<J> {
+    /// For what is in flight, at most so long. `still`: no wish was granted.
+    Waiting { until: Option<Instant>, idle: bool, still: bool },
+    /// For this job, which somebody else has to do.
+    Working(J),
+    /// For a job that somebody else does.
+    StillWorking,
+    /// It is over.
+    Closed,
+}
+
+impl<T: Task> Dialogue<T> {
+    pub(crate) fn new(socket: Handle, out: Handle, task: T) -> Self {
+        Self {
+            deadline: Deadline::default(),
+            tag: 0,
+            socket,
+            out,
+            task,
+            wish: Wish::Ask,
+            receive: None,
+            early: VecDeque::new(),
+            early_bytes: 0,
+            end: None,
+            allowed: None,
+        }
+    }
+
+    /// What its operations are called.
+    pub(crate) fn set_tag(&mut self, tag: u64) {
+        self.tag = tag;
+    }
+
+    /// Takes what came of an operation.
+    pub(crate) fn complete<C: Completer>(
+        &mut self,
+        completion: Completion,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) {
+        if let Outcome::Received(received) = completion.outcome {
+            if completion.last && self.receive == Some(completion.key) {
+                self.receive = None;
+            }
+            return self.received(received, now, tools);
+        }
+        if let Wish::Send(sending) = &mut self.wish
+            && let Err(obstacle) = sending.complete(completion, now, tools)
+        {
+            self.unsent(obstacle, now);
+        }
+    }
+
+    /// Grants wishes until one has to wait or the task wants no more. With `pool` a job that may
+    /// block is handed out instead of run.
+    pub(crate) fn advance<C: Completer>(
+        &mut self,
+        pool: bool,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> Rest<T::Job> {
+        let mut still = true;
+        loop {
+            match &mut self.wish {
+                Wish::Work => return Rest::StillWorking,
+                Wish::Ask => match self.task.want() {
+                    Want::Close => return Rest::Closed,
+                    Want::Work(job) if pool => match job.try_run() {
+                        Ok(done) => self.task.hear(Event::Worked(done), now),
+                        Err(job) => {
+                            self.wish = Wish::Work;
+                            return Rest::Working(job);
+                        }
+                    },
+                    want => self.take_up(want, now, tools),
+                },
+                Wish::Receive { until, idle } => {
+                    let (until, idle) = (Some(*until), *idle);
+                    if !self.hear_early(now) {
+                        self.stand_by(tools);
+                        return Rest::Waiting { until, idle, still };
+                    }
+                }
+                Wish::Send(sending) => match sending.advance(self.tag, &self.out, tools) {
+                    Stand::Flying => {
+                        let until = sending.until();
+                        return Rest::Waiting { until, idle: false, still: false };
+                    }
+                    Stand::Sent => self.sent(now),
+                    Stand::Unsent(obstacle) => self.unsent(obstacle, now),
+                },
+            }
+            still = false;
+        }
+    }
+
+    /// Its job is done.
+    pub(crate) fn worked(&mut self, done: <T::Job as Job>::Done, now: Instant) {
+        self.wish = Wish::Ask;
+        self.task.hear(Event::Worked(done), now);
+    }
+
+    /// Whether the peer has sent what the task has not heard.
+    pub(crate) fn has_unread(&self) -> bool {
+        let in_socket = || ioctl_fionread((*self.socket).as_fd()).is_ok_and(|count| count > 0);
+        !self.early.is_empty() || in_socket()
+    }
+
+    /// The deadline has passed.
+    pub(crate) fn time_out<C: Completer>(&mut self, now: Instant, tools: &mut Tools<C>) {
+        match &mut self.wish {
+            Wish::Ask | Wish::Work => {} // a job has no deadline
+            Wish::Receive { .. } => {
+                self.wish = Wish::Ask;
+                self.task.hear(Event::TimedOut, now);
+            }
+            Wish::Send(sending) => sending.cut_short(tools),
+        }
+    }
+
+    /// Cancels what is in flight: the connection is over.
+    pub(crate) fn abort<C: Completer>(&mut self, tools: &mut Tools<C>) {
+        if let Some(key) = self.receive.take() {
+            tools.completer.abort(key);
+        }
+        if let Wish::Send(sending) = &mut self.wish {
+            sending.abort(tools);
+        }
+    }
+
+    /// Whether bytes are still on their way out.
+    pub(crate) fn is_flying(&self) -> bool {
+        matches!(&self.wish, Wish::Send(sending) if sending.is_flying())
+    }
+
+    /// The grace is over: the last thing that the task hears.
+    pub(crate) fn abandon(&mut self, now: Instant) {
+        self.unsent(Obstacle::Stopped, now);
+    }
+
+    fn take_up<C: Completer>(&mut self, want: Want<T::Job>, now: Instant, tools: &mut Tools<C>) {
+        match want {
+            Want::Receive { until, idle } => self.wish = Wish::Receive { until, idle },
+            Want::Send { outbox, stall } => {
+                self.allow(stall, tools);
+                self.wish = Wish::Send(Box::new(Sending::new(outbox, stall, now)));
+            }
+            Want::Work(job) => self.task.hear(Event::Worked(job.run()), now),
+            Want::Finish => {
+                // A peer that is gone already needs no FIN.
+                let _gone = shutdown((*self.out).as_fd(), Shutdown::Write);
+                self.task.hear(Event::Finished, now);
+            }
+            Want::Close => {}
+        }
+    }
+
+    fn allow<C: Completer>(&mut self, stall: Duration, tools: &mut Tools<C>) {
+        if self.allowed != Some(stall) {
+            tools.completer.allow((*self.out).as_fd(), stall);
+            self.allowed = Some(stall);
+        }
+    }
+
+    fn received<C: Completer>(
+        &mut self,
+        received: io::Result<Received>,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) {
+        match received {
+            Ok(bytes) if bytes.is_empty() => self.end = Some(End::Closed),
+            Ok(bytes) => {
+                if matches!(self.wish, Wish::Receive { .. }) && self.early.is_empty() {
+                    self.wish = Wish::Ask;
+                    return self.task.hear(Event::Received(&bytes), now);
+                }
+                self.keep(bytes.to_vec(), tools);
+            }
+            // It ended before its time, and is begun again when it is wished for. NOBUFS: all
+            // buffers were out, and are back when what came in this turn has been looked at.
+            Err(Errno::NOBUFS | Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
+            Err(errno) => self.end = Some(End::Failed(errno)),
+        }
+    }
+
+    /// Not in the ring's buffer: whoever talks and does not listen would take all of them.
+    fn keep<C: Completer>(&mut self, bytes: Vec<u8>, tools: &mut Tools<C>) {
+        self.early_bytes += bytes.len();
+        self.early.push_back(bytes);
+        if let Some(key) = self.receive
+            && self.early_bytes > EARLY
+        {
+            tools.completer.cancel(key);
+        }
+    }
+
+    /// Lets the task hear what is there already; false if that is nothing.
+    fn hear_early(&mut self, now: Instant) -> bool {
+        let event = if let Some(bytes) = self.early.pop_front() {
+            self.early_bytes -= bytes.len();
+            self.wish = Wish::Ask;
+            self.task.hear(Event::Received(&bytes), now);
+            return true;
+        } else {
+            match self.end.replace(End::Closed) {
+                Some(End::Closed) => Event::PeerClosed,
+                Some(End::Failed(errno)) => Event::Failed(errno.into()),
+                None => {
+                    self.end = None;
+                    return false;
+                }
+            }
+        };
+        self.wish = Wish::Ask;
+        self.task.hear(event, now);
+        true
+    }
+
+    fn stand_by<C: Completer>(&mut self, tools: &mut Tools<C>) {
+        if self.receive.is_none() {
+            let operation = Operation::Receive(Arc::clone(&self.socket));
+            self.receive = Some(tools.completer.start(self.tag, operation));
+        }
+    }
+
+    fn sent(&mut self, now: Instant) {
+        if let Some(outbox) = self.take_outbox() {
+            self.task.hear(Event::Sent(outbox), now);
+        }
+    }
+
+    fn unsent(&mut self, obstacle: Obstacle, now: Instant) {
+        if let Some(outbox) = self.take_outbox() {
+            self.task.hear(Event::Unsent(outbox, obstacle), now);
+        }
+    }
+
+    fn take_outbox(&mut self) -> Option<Outbox> {
+        match std::mem::replace(&mut self.wish, Wish::Ask) {
+            Wish::Send(sending) => Some(sending.outbox),
+            wish => {
+                self.wish = wish;
+                None
+            }
+        }
+    }
+}

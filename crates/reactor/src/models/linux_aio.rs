@@ -1,0 +1,156 @@
+//! Linux AIO's poll (`IOCB_CMD_POLL`): io_submit(2) says what is wanted, io_getevents(2) waits.
+//!
+//! Linux 4.18. Each poll is good for one word, so before every wait those that have spoken are
+//! begun anew, all by one call: two calls a turn, however many connections. A readiness model in
+//! the clothes of a completion model, and used as one: files leave by any via.
+//!
+//! What it does badly: a poll that is wanted again costs a walk through its file's wait queue even
+//! if nothing has changed; room is reserved in advance from what all processes share
+//! (`fs.aio-max-nr`; `EAGAIN` at the start where it is used up), so connections beyond 3,072 a
+//! reactor, or fewer where less is left, and descriptors that the kernel will not poll in this way
+//! go to an epoll(7) that is polled in their place, as in libev; and a closed descriptor has to be
+//! cancelled by hand.
+//! `IOCB_CMD_PREAD` is not used: it is asynchronous on `O_DIRECT` files only, and the via `direct`
+//! reads those.
+
+use karez_sys::{AioPolls, Place};
+use rustix::event::PollFlags;
+use rustix::io::{self, Errno};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
+
+use super::epoll_level::EpollLevel;
+use super::poll::report;
+use crate::by_number::{ByNumber, number};
+use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
+
+/// Descriptors polled by one reactor; the next where so much room is not left.
+const CAPACITIES: [u32; 4] = [3072, 1024, 256, 64];
+
+/// The tag of the epoll that has the others. No connection's token is as high.
+const OTHERS: u64 = u64::MAX - (1 << 32);
+
+/// Polling by Linux AIO.
+#[derive(Debug)]
+pub struct LinuxAio {
+    polls: AioPolls,
+    places: ByNumber<Option<Place>>,
+    /// Those that are refused, if any.
+    others: Option<EpollLevel>,
+    news: Vec<(u64, PollFlags)>,
+}
+
+impl Demultiplexer for LinuxAio {
+    const EDGE: bool = false;
+    const FORGETS_CLOSED: bool = false;
+    const WATCHES_EVENTFD: bool = true;
+
+    fn new() -> io::Result<Self> {
+        let mut made = Err(Errno::AGAIN);
+        for capacity in CAPACITIES {
+            made = Self::with_capacity(capacity);
+            if !matches!(made, Err(Errno::AGAIN)) {
+                break;
+            }
+        }
+        made
+    }
+
+    fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        if self.places.get(number(fd)).is_some() {
+            return Err(Errno::EXIST);
+        }
+        let place = match self.polls.add(fd, token.0, flags(interest)) {
+            Ok(place) => Some(place),
+            Err(Errno::AGAIN | Errno::INVAL) => {
+                self.others()?.register(fd, token, interest)?;
+                None
+            }
+            Err(errno) => return Err(errno),
+        };
+        self.places.set(number(fd), place);
+        Ok(())
+    }
+
+    fn modify(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        match self.places.get(number(fd)).ok_or(Errno::NOENT)? {
+            Some(place) => {
+                self.polls.change(place, token.0, flags(interest));
+                Ok(())
+            }
+            None => self.others()?.modify(fd, token, interest),
+        }
+    }
+
+    fn deregister(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        match self.places.take(number(fd)).ok_or(Errno::NOENT)? {
+            Some(place) => {
+                self.polls.remove(place);
+                Ok(())
+            }
+            None => self.others()?.deregister(fd),
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        self.news.clear();
+        self.polls.wait(timeout, &mut self.news)?;
+        for &(tag, found) in &self.news {
+            match (&mut self.others, tag) {
+                (Some(others), OTHERS) => others.wait(Some(Duration::ZERO), ready)?,
+                _ => ready.push(report(Token(tag), found)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LinuxAio {
+    fn with_capacity(capacity: u32) -> io::Result<Self> {
+        let polls = AioPolls::new(capacity)?;
+        Ok(Self { polls, places: ByNumber::new(), others: None, news: Vec::new() })
+    }
+
+    /// Who has those that are refused here, made when there is the first.
+    fn others(&mut self) -> io::Result<&mut EpollLevel> {
+        if self.others.is_none() {
+            let epoll = EpollLevel::new()?;
+            self.polls.add_beyond(epoll.as_fd(), OTHERS, PollFlags::IN)?;
+            self.others = Some(epoll);
+        }
+        self.others.as_mut().ok_or(Errno::NOENT)
+    }
+}
+
+fn flags(interest: Interest) -> PollFlags {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::IN, interest.readable);
+    flags.set(PollFlags::OUT, interest.writable);
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn those_beyond_the_room_are_heard_all_the_same() {
+        let mut model = LinuxAio::with_capacity(2).unwrap();
+        let pairs: Vec<_> = (0..5).map(|_| UnixStream::pair().unwrap()).collect();
+        for ((near, _), number) in pairs.iter().zip(0..) {
+            model.register(near.as_fd(), Token(number), Interest::READ).unwrap();
+        }
+        assert!(model.others.is_some());
+        for ((near, far), number) in pairs.iter().zip(0..) {
+            { far }.write_all(b"x").unwrap();
+            let mut ready = Vec::new();
+            while ready.is_empty() {
+                model.wait(None, &mut ready).unwrap();
+            }
+            assert!(ready.iter().all(|one| one.token == Token(number) && one.readable));
+            model.deregister(near.as_fd()).unwrap();
+        }
+    }
+}

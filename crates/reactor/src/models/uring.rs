@@ -1,0 +1,54 @@
+//! io_uring(7): receives stand, sends and reads are handed over in batches, one call a turn does
+//! all of it.
+//!
+//! Linux 5.11 at least; multishot accept and provided buffers since 5.19, multishot receive since
+//! 6.0, deferred task work since 6.1. A small file is read and sent by two linked entries; by
+//! `splice` pages go through a pipe; by `zerocopy` (`SEND_ZC`, 6.0) the socket refers to the
+//! buffer that the file was read into. There is no sendfile here, so every other via is `copy`.
+//!
+//! What it does badly: it is refused in many containers (`EPERM`); a splice is done by a thread of
+//! the kernel, which a slow reader holds as long as it reads; a send that waits holds its buffer,
+//! up to 48 KiB; what has been begun is not over until the kernel says so, so a closed connection
+//! keeps its descriptor until the next turn; and a multishot accept takes no address along, which
+//! costs a getpeername(2) a connection. Names are opened and looked at by system calls (in a job),
+//! not by `openat2` and `statx` in the ring.
+
+use karez_sys::{Completion, Key, Operation, Ring, RingOptions};
+use karez_transfer::Via;
+use rustix::io;
+use std::time::Duration;
+
+use crate::completer::Completer;
+
+/// io_uring.
+#[derive(Debug)]
+pub(crate) struct Uring(Ring);
+
+impl Completer for Uring {
+    const LINKS: bool = true;
+    const SERIALISES: bool = false;
+    const ACCEPTS_WAIT: bool = true;
+
+    fn grants(via: Via) -> Via {
+        match via {
+            Via::Splice | Via::Zerocopy => via,
+            _ => Via::Copy,
+        }
+    }
+
+    fn new() -> io::Result<Self> {
+        Ring::new(RingOptions::default()).map(Self)
+    }
+
+    fn start(&mut self, tag: u64, operation: Operation) -> Key {
+        self.0.start(tag, operation)
+    }
+
+    fn cancel(&mut self, key: Key) {
+        self.0.cancel(key);
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
+        self.0.wait(timeout, done)
+    }
+}

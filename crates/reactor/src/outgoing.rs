@@ -1,0 +1,118 @@
+//! An open wish to send: the outbox, since when nothing moved, and what it waits for.
+
+use karez_transfer::{ColdPart, Outbox, Progress};
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use crate::demultiplexer::Interest;
+use crate::task::Obstacle;
+
+/// How often in a row the same bytes may be found cold after they were warmed: a file system that
+/// keeps no pages would have them warmed for ever.
+const VAIN: u8 = 3;
+
+pub(crate) struct Outgoing {
+    pub(crate) outbox: Outbox,
+    stall: Duration,
+    since: Instant,
+    waits_for: Wait,
+    /// Bytes that had moved when something was warmed last, and how often since.
+    warmed: (u64, u8),
+}
+
+/// What it waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// The socket takes nothing now.
+    Room,
+    /// The socket still refers to memory of the outbox (`MSG_ZEROCOPY`).
+    Release,
+    /// Somebody reads from the disk.
+    Warmth,
+}
+
+/// What came of one step.
+pub(crate) enum Step {
+    Moved(u64),
+    Wait,
+    /// This has to be warmed by somebody who may wait.
+    Warm(ColdPart),
+    Sent,
+    Unsent(Obstacle),
+}
+
+impl Outgoing {
+    /// Where there are workers, the reactor waits for no disk.
+    pub(crate) fn new(mut outbox: Outbox, stall: Duration, workers: bool, now: Instant) -> Self {
+        if workers {
+            outbox.tell_cold();
+        }
+        Self { outbox, stall, since: now, waits_for: Wait::Room, warmed: (u64::MAX, 0) }
+    }
+
+    /// When to give up.
+    pub(crate) fn until(&self) -> Instant {
+        self.since + self.stall
+    }
+
+    /// What its socket has to be watched for. That memory was released is told on the error queue,
+    /// which wakes readers on every model, select(2) included.
+    pub(crate) fn wanted(&self) -> Interest {
+        match self.waits_for {
+            Wait::Room => Interest::WRITE,
+            Wait::Release => Interest::READ,
+            Wait::Warmth => Interest::NONE,
+        }
+    }
+
+    /// Whether any report of its socket may mean that it can go on.
+    pub(crate) fn waits_for_release(&self) -> bool {
+        self.waits_for == Wait::Release
+    }
+
+    /// Whether somebody reads for it; till then there is nothing to step.
+    pub(crate) fn waits_for_warmth(&self) -> bool {
+        self.waits_for == Wait::Warmth
+    }
+
+    /// What was cold has been read, or cannot be, which the next step finds out.
+    pub(crate) fn warmed(&mut self) {
+        self.waits_for = Wait::Room;
+    }
+
+    pub(crate) fn step(&mut self, out: BorrowedFd<'_>, now: Instant) -> Step {
+        self.waits_for = Wait::Room;
+        match self.outbox.step(out) {
+            Ok(Progress::Moved(bytes)) => {
+                self.since = now;
+                Step::Moved(bytes)
+            }
+            // An outbox has no source that could be waited for.
+            Ok(Progress::NeedsWritable | Progress::NeedsReadable) => Step::Wait,
+            Ok(Progress::NeedsRelease) => {
+                self.waits_for = Wait::Release;
+                Step::Wait
+            }
+            Ok(Progress::NeedsWorker) => self.cold(),
+            Ok(Progress::Done) => Step::Sent,
+            Ok(Progress::Truncated { missing }) => Step::Unsent(Obstacle::Truncated { missing }),
+            Err(error) => Step::Unsent(Obstacle::Failed(error)),
+        }
+    }
+
+    fn cold(&mut self) -> Step {
+        let (at, times) = self.warmed;
+        let moved = self.outbox.moved();
+        self.warmed = (moved, if at == moved { times + 1 } else { 0 });
+        match self.outbox.cold_part() {
+            Some(part) if self.warmed.1 < VAIN => {
+                self.waits_for = Wait::Warmth;
+                Step::Warm(part)
+            }
+            _ => {
+                self.outbox.wait_for_disk();
+                Step::Moved(0)
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The Proactor: one thread, one completion model, its listeners and its connections. The
+//! counterpart of the [Reactor](crate::reactor), which is told when it may try; this one is told
+//! what has been done.
+//!
+//! A turn waits once, takes what came of each operation, begins what follows from it, lets
+//! newcomers in, and rings the alarms that are due. A connection that is closed is forgotten at
+//! once; its descriptor goes with the last operation that holds it.
+
+use karez_sys::{Completion, Handle, Operation, Outcome};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::admission::Admission;
+use crate::alarms::Alarms;
+use crate::completer::Completer;
+use crate::connections::Connections;
+use crate::demultiplexer::Token;
+use crate::dialogue::{Dialogue, Rest};
+use crate::error::named;
+use crate::inbox::{Inbox, Letter};
+use crate::order::{Errand, Order};
+use crate::pool::Pool;
+use crate::reactor::{DoneOf, JobOf, Parts};
+use crate::stop::Stop;
+use crate::task::Service;
+use crate::tools::Tools;
+
+mod door;
+mod post;
+
+use door::Door;
+
+/// What is called so says that the waker has been woken.
+const WAKE: u64 = u64::MAX;
+
+/// Listeners count down from here; no connection's token is as high.
+const LISTENER: u64 = u64::MAX - 1;
+
+/// After the grace: how long to wait for operations to say how far they came.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+pub(crate) struct Proactor<'a, S: Service, C> {
+    tools: Tools<C>,
+    service: &'a S,
+    admission: &'a Admission,
+    stop: &'a Stop,
+    pool: Option<&'a Pool<Order<JobOf<S>>>>,
+    inbox: Arc<Inbox<DoneOf<S>>>,
+    door: Door<DoneOf<S>>,
+    connections: Connections<Dialogue<S::Task>>,
+    alarms: Alarms,
+    /// After the stop has begun: when the grace ends.
+    end: Option<Instant>,
+    letters: Vec<Letter<DoneOf<S>>>,
+    now: Instant,
+}
+
+impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
+    pub(crate) fn new(completer: C, parts: Parts<'a, S>) -> io::Result<Self> {
+        let Parts { service, admission, stop, listeners, heirs, inbox, pool } = parts;
+        for listener in listeners.iter().filter(|_| C::ACCEPTS_WAIT) {
+            listener.set_blocking().map_err(named("ioctl FIONBIO"))?;
+        }
+        Ok(Self {
+            tools: Tools::new(completer),
+            service,
+            admission,
+            stop,
+            pool,
+            inbox,
+            door: Door::new(listeners, heirs),
+            connections: Connections::new(),
+            alarms: Alarms::default(),
+            end: None,
+            letters: Vec::new(),
+            now: Instant::now(),
+        })
+    }
+
+    /// Turns until the stop is complete.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut done = Vec::new();
+        self.watch_waker();
+        self.accept();
+        while !self.is_over() {
+            self.tools.completer.wait(self.timeout(), &mut done).map_err(named("wait"))?;
+            self.now = Instant::now();
+            for completion in done.drain(..) {
+                self.note(completion);
+            }
+            self.admit_all();
+            self.ring_alarms();
+            self.accept();
+        }
+        self.bid_farewell();
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| self.connections.len() == 0 || end <= self.now)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let moments = [self.door.pause, self.end];
+        let moments = moments.iter().flatten().map(|at| at.saturating_duration_since(self.now));
+        moments.chain(self.alarms.next(self.now)).min()
+    }
+
+    fn note(&mut self, completion: Completion) {
+        let token = Token(completion.tag);
+        if completion.tag == WAKE {
+            self.wake();
+        } else if let Some(connection) = self.connections.get_mut(token) {
+            connection.complete(completion, self.now, &mut self.tools);
+            self.advance(token);
+        } else if let Outcome::Accepted(accepted) = completion.outcome {
+            self.accepted(completion.tag, completion.last, accepted);
+        } else if completion.last {
+            // The last of a closed connection: its descriptor is free.
+            self.door.pause = None;
+        }
+    }
+
+    fn advance(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(token) else {
+            return;
+        };
+        connection.deadline.clear();
+        match connection.advance(self.pool.is_some(), self.now, &mut self.tools) {
+            Rest::Closed => self.close(token),
+            Rest::StillWorking => {}
+            Rest::Working(job) => {
+                self.connections.set_busy(token);
+                if let Some(pool) = self.pool {
+                    pool.submit(Order {
+                        errand: Errand::Job(job),
+                        token,
+                        inbox: Arc::clone(&self.inbox),
+                    });
+                }
+            }
+            Rest::Waiting { idle: true, .. } if self.end.is_some() => self.close(token),
+            Rest::Waiting { until, idle, still } => {
+                if let Some(until) = until {
+                    self.alarms.set(token, &mut connection.deadline, until);
+                }
+                match (idle, still) {
+                    (_, true) => {} // it was told of something that was not for it
+                    (true, _) => self.connections.set_idle(token),
+                    (false, _) => self.connections.set_busy(token),
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, token: Token) {
+        let Some(mut connection) = self.connections.remove(token) else {
+            return;
+        };
+        connection.abort(&mut self.tools);
+        drop(connection);
+        self.leave();
+        let connections = &mut self.connections;
+        let live = connections.len();
+        self.alarms.sweep(live, |token| connections.contains(token));
+    }
+
+    fn ring_alarms(&mut self) {
+        while let Some(alarm) = self.alarms.pop(self.now) {
+            let token = alarm.1;
+            let Some(connection) = self.connections.get_mut(token) else {
+                continue;
+            };
+            if self.alarms.ring(alarm, &mut connection.deadline, self.now) {
+                connection.time_out(self.now, &mut self.tools);
+                self.advance(token);
+            }
+        }
+    }
+
+    fn watch_waker(&mut self) {
+        let waker = Arc::clone(self.inbox.shared_waker()) as Handle;
+        self.tools.completer.start(WAKE, Operation::Readable(waker));
+    }
+
+    /// Cancels what is in flight, so that each task can be told how far it came.
+    fn bid_farewell(&mut self) {
+        for connection in self.connections.iter_mut() {
+            connection.abort(&mut self.tools);
+        }
+        let (end, mut done) = (Instant::now() + FAREWELL, Vec::new());
+        while self.connections.iter_mut().any(|connection| connection.is_flying()) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.tools.completer.wait(Some(left), &mut done).is_err() {
+                break;
+            }
+            for completion in done.drain(..) {
+                if let Some(connection) = self.connections.get_mut(Token(completion.tag)) {
+                    connection.complete(completion, self.now, &mut self.tools);
+                }
+            }
+        }
+        for connection in self.connections.iter_mut() {
+            connection.abandon(self.now);
+        }
+    }
+}

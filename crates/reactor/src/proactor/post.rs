@@ -1,0 +1,56 @@
+//! What reaches a proactor from other threads: letters, and that the stop has begun.
+
+use super::Proactor;
+use crate::completer::Completer;
+use crate::inbox::Letter;
+use crate::task::Service;
+
+impl<S: Service, C: Completer> Proactor<'_, S, C> {
+    pub(super) fn wake(&mut self) {
+        self.inbox.waker().rearm();
+        self.watch_waker();
+        self.read_letters();
+        if self.stop.has_begun() && self.end.is_none() {
+            self.begin_to_stop();
+        }
+        if self.admission.has_room() {
+            self.door.try_again();
+        }
+        // Whoever asked found nobody idle here; it looks again itself when its pause is over.
+        if !self.door.asked
+            && let Some(oldest) = self.oldest_idle()
+            && self.admission.shall_make_room()
+        {
+            self.close(oldest);
+            self.stop.wake_all();
+        }
+    }
+
+    fn read_letters(&mut self) {
+        let mut letters = std::mem::take(&mut self.letters);
+        self.inbox.take(&mut letters);
+        for letter in letters.drain(..) {
+            match letter {
+                Letter::Newcomer(socket, peer) => self.settle(socket, peer),
+                // The connection may have ended with the grace, and its place may be another's.
+                Letter::Worked(token, done) => {
+                    if let Some(connection) = self.connections.get_mut(token) {
+                        connection.worked(done, self.now);
+                        self.advance(token);
+                    }
+                }
+                Letter::Warmed(_) => {} // here the kernel reads, and waits for the disk itself
+                Letter::Lost(token) => self.close(token),
+            }
+        }
+        self.letters = letters;
+    }
+
+    fn begin_to_stop(&mut self) {
+        self.end = Some(self.now + self.admission.grace());
+        self.shut_door();
+        while let Some(token) = self.connections.oldest_idle() {
+            self.close(token);
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Linux AIO's poll: io_submit(2) with `IOCB_CMD_POLL` (Linux 4.18), io_getevents(2).
+//!
+//! Each poll says one thing once, so it is begun anew before the next wait: all of them by one
+//! `io_submit`. The kernel copies what it is told; no memory of ours is looked at afterwards.
+//!
+//! What it does badly: room for polls is reserved when the context is made, and all processes
+//! together have `fs.aio-max-nr` (65,536 as Linux comes), beyond which io_setup(2) says `EAGAIN`;
+//! a poll in flight holds its file, so one that is closed goes on until the poll is cancelled;
+//! and glibc knows none of these calls.
+
+use rustix::event::PollFlags;
+use rustix::io::{self, Errno};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::time::Duration;
+
+use crate::last_errno;
+
+/// `IOCB_CMD_POLL` of linux/aio_abi.h.
+const POLL: u16 = 5;
+
+/// Events fetched by one call.
+const BATCH: usize = 256;
+
+/// `struct iocb` of linux/aio_abi.h, where the machine is little-endian or 64 bits wide alike.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Iocb {
+    data: u64,
+    _key_and_flags: [u32; 2],
+    opcode: u16,
+    _priority: i16,
+    fd: u32,
+    buffer: u64,
+    _rest: [u64; 4],
+}
+
+/// `struct io_event` of linux/aio_abi.h.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Event {
+    data: u64,
+    _object: u64,
+    result: i64,
+    _result2: i64,
+}
+
+/// The polls of one context.
+#[derive(Debug)]
+pub struct AioPolls {
+    context: libc::c_ulong,
+    places: Vec<Option<Poll>>,
+    free: Vec<usize>,
+    /// To be begun before the next wait.
+    staged: Vec<usize>,
+    /// Tells a poll from those before it in the same place.
+    round: u32,
+    capacity: usize,
+    events: Vec<Event>,
+}
+
+#[derive(Debug)]
+struct Poll {
+    /// On the heap, for the kernel knows a poll in flight by its address.
+    control: Box<Iocb>,
+    tag: u64,
+    wanted: PollFlags,
+    armed: bool,
+    staged: bool,
+}
+
+/// A descriptor that is polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(usize);
+
+impl AioPolls {
+    /// Room for `capacity` polls.
+    ///
+    /// # Errors
+    /// `EAGAIN` beyond `fs.aio-max-nr`; `ENOSYS` for a kernel without.
+    pub fn new(capacity: u32) -> io::Result<Self> {
+        let mut context: libc::c_ulong = 0;
+        // Some more: a cancelled poll has its room until its event has been fetched.
+        let room = capacity.saturating_add(capacity / 4).saturating_add(1);
+        // SAFETY: the kernel writes the context, which is 0 as it has to be.
+        let made = unsafe { libc::syscall(libc::SYS_io_setup, room, &raw mut context) };
+        if made != 0 {
+            return Err(last_errno());
+        }
+        Ok(Self {
+            context,
+            places: Vec::new(),
+            free: Vec::new(),
+            staged: Vec::new(),
+            round: 0,
+            capacity: capacity as usize,
+            events: vec![Event::default(); BATCH],
+        })
+    }
+
+    /// Polls `fd`, from now on, for what is `wanted`.
+    ///
+    /// # Errors
+    /// `EAGAIN` if there is no room; `EINVAL` for what cannot be polled in this way.
+    pub fn add(&mut self, fd: BorrowedFd<'_>, tag: u64, wanted: PollFlags) -> io::Result<Place> {
+        if self.places.len() - self.free.len() >= self.capacity {
+            return Err(Errno::AGAIN);
+        }
+        self.add_beyond(fd, tag, wanted)
+    }
+
+    /// The same, of the room that is kept for what was cancelled: for the few that have to be.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn add_beyond(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        tag: u64,
+        wanted: PollFlags,
+    ) -> io::Result<Place> {
+        let number = fd.as_raw_fd().unsigned_abs();
+        let control = Box::new(Iocb { opcode: POLL, fd: number, ..Iocb::default() });
+        let poll = Poll { control, tag, wanted, armed: false, staged: false };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        self.places[index] = Some(poll);
+        if !wanted.is_empty()
+            && let Err(errno) = self.begin(&[index])
+        {
+            self.places[index] = None;
+            self.free.push(index);
+            return Err(errno);
+        }
+        Ok(Place(index))
+    }
+
+    /// Changes what is wanted.
+    pub fn change(&mut self, Place(index): Place, tag: u64, wanted: PollFlags) {
+        let context = self.context;
+        let Some(Some(poll)) = self.places.get_mut(index) else { return };
+        poll.tag = tag;
+        if poll.armed && poll.wanted != wanted {
+            cancel(context, poll);
+        }
+        poll.wanted = wanted;
+        self.stage(index);
+    }
+
+    /// Polls it no more.
+    pub fn remove(&mut self, Place(index): Place) {
+        let Some(mut poll) = self.places.get_mut(index).and_then(Option::take) else { return };
+        if poll.armed {
+            cancel(self.context, &mut poll);
+        }
+        self.staged.retain(|&staged| staged != index);
+        self.free.push(index);
+    }
+
+    /// Begins all polls that have said their word, waits until some have news, the time is up, or
+    /// a signal comes, and appends whose news it is and what.
+    ///
+    /// # Errors
+    /// Only what cannot be mended by trying again.
+    pub fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        news: &mut Vec<(u64, PollFlags)>,
+    ) -> io::Result<()> {
+        let staged = std::mem::take(&mut self.staged);
+        let begun = match self.begin(&staged) {
+            Ok(count) => count,
+            Err(Errno::AGAIN) => 0,
+            Err(errno) => return Err(errno),
+        };
+        self.staged.extend_from_slice(&staged[begun..]);
+        // No room for some: there is when events have been fetched.
+        let timeout = if self.staged.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let count = self.fetch(timeout)?;
+        for number in 0..count {
+            let Event { data, result, .. } = self.events[number];
+            let index = (data & u64::from(u32::MAX)) as usize;
+            let Some(Some(poll)) = self.places.get_mut(index) else { continue };
+            if !poll.armed || poll.control.data != data {
+                continue; // of one that was cancelled
+            }
+            poll.armed = false;
+            news.push((poll.tag, found(result, poll.wanted)));
+            self.stage(index);
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, index: usize) {
+        if let Some(Some(poll)) = self.places.get_mut(index)
+            && !poll.armed
+            && !poll.staged
+            && !poll.wanted.is_empty()
+        {
+            poll.staged = true;
+            self.staged.push(index);
+        }
+    }
+
+    /// Begins these; says how many of them are through with it.
+    fn begin(&mut self, indices: &[usize]) -> io::Result<usize> {
+        let mut controls = Vec::with_capacity(indices.len());
+        let mut begun = Vec::with_capacity(indices.len());
+        for &index in indices {
+            let Some(Some(poll)) = self.places.get_mut(index) else { continue };
+            poll.staged = false;
+            if poll.armed || poll.wanted.is_empty() {
+                continue;
+            }
+            self.round = self.round.wrapping_add(1);
+            poll.control.data = u64::from(self.round) << 32 | index as u64;
+            poll.control.buffer = u64::from(poll.wanted.bits());
+            controls.push(&raw mut *poll.control);
+            begun.push(index);
+        }
+        let count = submit(self.context, &mut controls);
+        for &index in &begun[..count.unwrap_or(0)] {
+            if let Some(Some(poll)) = self.places.get_mut(index) {
+                poll.armed = true;
+            }
+        }
+        let left: Vec<_> = begun.get(count?..).unwrap_or_default().to_vec();
+        for index in left {
+            self.stage(index);
+        }
+        Ok(indices.len())
+    }
+
+    fn fetch(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        let time = timeout.map(crate::timespec);
+        let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let (least, most) = (1, self.events.len());
+        let events = self.events.as_mut_ptr();
+        // SAFETY: there is room for `most` events, and the time is read and lives here.
+        let fetched = unsafe {
+            libc::syscall(libc::SYS_io_getevents, self.context, least, most, events, time)
+        };
+        match usize::try_from(fetched) {
+            Ok(count) => Ok(count.min(most)),
+            Err(_) if last_errno() == Errno::INTR => Ok(0),
+            Err(_) => Err(last_errno()),
+        }
+    }
+}
+
+/// Hands these over; says how many were taken, or why not the first.
+fn submit(context: libc::c_ulong, controls: &mut [*mut Iocb]) -> io::Result<usize> {
+    let mut taken = 0;
+    while taken < controls.len() {
+        let rest = &mut controls[taken..];
+        // SAFETY: these are addresses of control blocks in `places`, which nobody touches now; the
+        // kernel writes their key and reads the rest before the call returns.
+        let count =
+            unsafe { libc::syscall(libc::SYS_io_submit, context, rest.len(), rest.as_mut_ptr()) };
+        match usize::try_from(count) {
+            Ok(count) if count > 0 => taken += count,
+            _ if taken > 0 => break,
+            _ => return Err(last_errno()),
+        }
+    }
+    Ok(taken)
+}
+
+/// Its event still comes, and finds nobody waiting for it.
+fn cancel(context: libc::c_ulong, poll: &mut Poll) {
+    let mut event = Event::default();
+    let control = &raw mut *poll.control;
+    // SAFETY: the kernel knows the poll by this address and reads the key that it wrote there; it
+    // writes at most one event.
+    unsafe { libc::syscall(libc::SYS_io_cancel, context, control, &raw mut event) };
+    poll.armed = false;
+}
+
+/// What was found of what was wanted: the kernel may tell more. An error of the poll itself is
+/// for whoever tries.
+fn found(result: i64, wanted: PollFlags) -> PollFlags {
+    let unasked = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    let found = u16::try_from(result).map_or(PollFlags::ERR, PollFlags::from_bits_retain);
+    found & (wanted | unasked)
+}
+
+impl Drop for AioPolls {
+    fn drop(&mut self) {
+        // SAFETY: the context is ours, and nobody uses it after this. What is in flight ends.
+        unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixStream;
+
+    fn news(polls: &mut AioPolls, timeout: Option<Duration>) -> Vec<(u64, PollFlags)> {
+        let mut news = Vec::new();
+        polls.wait(timeout, &mut news).unwrap();
+        news
+    }
+
+    #[test]
+    fn a_poll_repeats_as_long_as_it_is_wanted() {
+        let mut polls = AioPolls::new(8).unwrap();
+        let (a, mut to_a) = UnixStream::pair().unwrap();
+        let place = polls.add(a.as_fd(), 7, PollFlags::IN).unwrap();
+        assert_eq!(news(&mut polls, Some(Duration::ZERO)), []);
+        to_a.write_all(b"x").unwrap();
+        for _ in 0..3 {
+            assert_eq!(news(&mut polls, None), [(7, PollFlags::IN)]);
+        }
+        polls.change(place, 8, PollFlags::IN | PollFlags::OUT);
+        assert_eq!(news(&mut polls, None), [(8, PollFlags::IN | PollFlags::OUT)]);
+        polls.change(place, 8, PollFlags::empty());
+        assert_eq!(news(&mut polls, Some(Duration::ZERO)), []);
+        polls.remove(place);
+        assert_eq!(news(&mut polls, Some(Duration::ZERO)), []);
+    }
+
+    #[test]
+    fn one_that_was_cancelled_says_nothing_and_lets_go_of_its_file() {
+        let mut polls = AioPolls::new(8).unwrap();
+        let (a, to_a) = UnixStream::pair().unwrap();
+        let place = polls.add(a.as_fd(), 7, PollFlags::IN).unwrap();
+        polls.remove(place);
+        drop(a);
+        // The other end sees the end when the file is really closed.
+        std::io::Read::read_to_end(&mut { &to_a }, &mut Vec::new()).unwrap();
+        assert_eq!(news(&mut polls, Some(Duration::ZERO)), []);
+    }
+
+    #[test]
+    fn there_is_room_for_so_many() {
+        let mut polls = AioPolls::new(2).unwrap();
+        let (a, b) = UnixStream::pair().unwrap();
+        polls.add(a.as_fd(), 1, PollFlags::IN).unwrap();
+        polls.add(b.as_fd(), 2, PollFlags::IN).unwrap();
+        assert_eq!(polls.add(b.as_fd(), 3, PollFlags::IN), Err(Errno::AGAIN));
+    }
+
+    #[test]
+    fn beyond_the_limit_of_the_machine_it_is_refused() {
+        assert_eq!(AioPolls::new(2_000_000).unwrap_err(), Errno::AGAIN);
+    }
+}

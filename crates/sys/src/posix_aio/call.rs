@@ -1,0 +1,106 @@
+//! One call of glibc's: its control block, which stays where it is until the call is over.
+
+use rustix::io::{self, Errno};
+use std::mem::zeroed;
+use std::os::fd::AsRawFd as _;
+use std::sync::Once;
+
+use crate::last_errno;
+use crate::operation::{Handle, Operation};
+
+/// `struct aioinit` of glibc's aio.h.
+#[repr(C)]
+#[derive(Default)]
+struct AioInit {
+    threads: libc::c_int,
+    number: libc::c_int,
+    locks: libc::c_int,
+    users: libc::c_int,
+    debug: libc::c_int,
+    numusers: libc::c_int,
+    idle_time: libc::c_int,
+    reserved: libc::c_int,
+}
+
+unsafe extern "C" {
+    /// aio_init(3), which libc does not declare.
+    fn aio_init(init: *const AioInit);
+}
+
+/// A read or a write, in a thread of glibc's.
+pub(super) struct Call {
+    /// On the heap: glibc knows it by its address.
+    control: Box<libc::aiocb>,
+    writes: bool,
+}
+
+/// Tells glibc, before its first thread, how many there may be; it makes them one by one.
+pub(super) fn allow_threads(threads: i32) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let init = AioInit { threads, number: 64, idle_time: 1, ..AioInit::default() };
+        // SAFETY: it is read during the call, and has the layout of aio.h.
+        unsafe { aio_init(&raw const init) };
+    });
+}
+
+impl Call {
+    /// The call that makes an operation, if there is one. Its buffer is the operation's or `own`.
+    pub(super) fn of(operation: &mut Operation, own: &mut [u8]) -> Option<Self> {
+        match operation {
+            Operation::Receive(socket) => Some(Self::new(socket, 0, own, false)),
+            Operation::Send { socket, bytes, from, .. } => {
+                let meant = bytes.get_mut(*from..).unwrap_or_default();
+                Some(Self::new(socket, 0, meant, true))
+            }
+            Operation::Read { file, offset, bytes, from } => {
+                let room = bytes.get_mut(*from..).unwrap_or_default();
+                Some(Self::new(file, *offset, room, false))
+            }
+            _ => None,
+        }
+    }
+
+    fn new(handle: &Handle, offset: u64, buffer: &mut [u8], writes: bool) -> Self {
+        // SAFETY: a control block of zeros is a valid one: no buffer, no notice.
+        let mut control: libc::aiocb = unsafe { zeroed() };
+        control.aio_fildes = (**handle).as_fd().as_raw_fd();
+        control.aio_buf = buffer.as_mut_ptr().cast();
+        control.aio_nbytes = buffer.len();
+        // Beyond what an offset can be, the call itself says so.
+        control.aio_offset = libc::off_t::try_from(offset).unwrap_or(-1);
+        Self { control: Box::new(control), writes }
+    }
+
+    /// Begins it; `event` is what tells of its end.
+    pub(super) fn begin(&mut self, event: libc::sigevent) -> io::Result<()> {
+        self.control.aio_sigevent = event;
+        let control = &raw mut *self.control;
+        let begun = if self.writes {
+            // SAFETY: the control block, its buffer and its descriptor belong to a flight that
+            // lives until the call is over, or for ever.
+            unsafe { libc::aio_write(control) }
+        } else {
+            // SAFETY: as above.
+            unsafe { libc::aio_read(control) }
+        };
+        match begun {
+            0 => Ok(()),
+            // Not that of the socket.
+            _ if last_errno() == Errno::AGAIN => Err(Errno::NOMEM),
+            _ => Err(last_errno()),
+        }
+    }
+
+    /// What came of it; `None` as long as it runs. Asked again after that, it is 0.
+    pub(super) fn result(&mut self) -> Option<io::Result<usize>> {
+        let control = &raw mut *self.control;
+        // SAFETY: the control block has been begun and not moved.
+        match unsafe { libc::aio_error(control) } {
+            libc::EINPROGRESS => None,
+            // SAFETY: as above, and it is over.
+            0 => Some(usize::try_from(unsafe { libc::aio_return(control) }).or(Err(Errno::IO))),
+            errno => Some(Err(Errno::from_raw_os_error(errno))),
+        }
+    }
+}

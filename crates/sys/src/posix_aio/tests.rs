@@ -1,0 +1,100 @@
+use super::*;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+
+fn wait_for(aio: &mut PosixAio, count: usize) -> Vec<Completion> {
+    let mut done = Vec::new();
+    while done.len() < count {
+        aio.wait(None, &mut done).unwrap();
+    }
+    done
+}
+
+fn pair() -> (Arc<TcpStream>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (Arc::new(listener.accept().unwrap().0), far)
+}
+
+#[test]
+fn a_file_is_read_and_what_is_received_is_what_was_sent() {
+    let mut aio = PosixAio::new().unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"under the desert").unwrap();
+    let file: Handle = Arc::new(file);
+    let bytes = [b"head ".to_vec(), vec![0; 10]].concat();
+    aio.start(1, Operation::Read { file, offset: 6, bytes, from: 5 });
+    let Outcome::Read { bytes, read } = wait_for(&mut aio, 1).remove(0).outcome else { panic!() };
+    assert_eq!((read, &bytes[..]), (Ok(10), &b"head the desert"[..]));
+
+    let (near, mut far) = pair();
+    let socket: Handle = near;
+    aio.start(2, Operation::Receive(Arc::clone(&socket)));
+    // Another number, so that it does not wait for the receive.
+    let out: Handle = Arc::new((*socket).as_fd().try_clone_to_owned().unwrap());
+    aio.start(3, Operation::Send { socket: out, bytes, from: 5, more: false, lend: false });
+    let done = wait_for(&mut aio, 1).remove(0);
+    assert!(matches!(done.outcome, Outcome::Sent { sent: Ok(10), .. }) && done.tag == 3);
+    let mut got = [0; 10];
+    far.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"the desert");
+    far.write_all(b"hello").unwrap();
+    let Outcome::Received(Ok(received)) = wait_for(&mut aio, 1).remove(0).outcome else { panic!() };
+    assert_eq!(&*received, b"hello");
+    assert_eq!(aio.in_flight(), 0);
+}
+
+#[test]
+fn many_at_once_are_told_apart() {
+    let mut aio = PosixAio::new().unwrap();
+    let pairs: Vec<_> = (0..200).map(|_| pair()).collect();
+    for ((near, _), tag) in pairs.iter().zip(0..) {
+        aio.start(tag, Operation::Receive(Arc::clone(near) as Handle));
+    }
+    for ((_, far), tag) in pairs.iter().zip(0_u64..) {
+        { far }.write_all(&tag.to_ne_bytes()).unwrap();
+    }
+    let mut tags: Vec<_> = wait_for(&mut aio, 200)
+        .into_iter()
+        .map(|one| {
+            let Outcome::Received(Ok(bytes)) = one.outcome else { panic!() };
+            assert_eq!(&*bytes, one.tag.to_ne_bytes());
+            one.tag
+        })
+        .collect();
+    tags.sort_unstable();
+    assert_eq!(tags, (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_waits_may_be_left_behind() {
+    let mut aio = PosixAio::new().unwrap();
+    let (near, mut far) = pair();
+    let key = aio.start(1, Operation::Receive(near as Handle));
+    aio.abort(key);
+    let Outcome::Received(Ok(end)) = wait_for(&mut aio, 1).remove(0).outcome else { panic!() };
+    assert!(end.is_empty());
+    assert_eq!(far.read(&mut [0; 1]).unwrap(), 0);
+    let (near, _far) = pair();
+    aio.start(1, Operation::Receive(near as Handle));
+    drop(aio);
+}
+
+#[test]
+fn connections_are_accepted_and_what_is_watched_can_be_given_up() {
+    let mut aio = PosixAio::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let key = aio.start(1, Operation::Accept(Arc::new(listener)));
+    for _ in 0..3 {
+        let _far = TcpStream::connect(address).unwrap();
+        let done = wait_for(&mut aio, 1).remove(0);
+        assert!(matches!(done.outcome, Outcome::Accepted(Ok(_))) && !done.last);
+    }
+    aio.cancel(key);
+    let done = wait_for(&mut aio, 1).remove(0);
+    assert!(matches!(done.outcome, Outcome::Accepted(Err(Errno::CANCELED))) && done.last);
+    assert_eq!(aio.in_flight(), 0);
+}

@@ -1,0 +1,278 @@
+use super::*;
+use crate::operation::Handle;
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+
+fn ring(options: RingOptions) -> Option<Ring> {
+    match Ring::new(options) {
+        Ok(ring) => Some(ring),
+        Err(errno) => {
+            println!("skipped: io_uring is refused: {errno}");
+            None
+        }
+    }
+}
+
+/// Every way in which a kernel may be older.
+fn all() -> [RingOptions; 3] {
+    let best = RingOptions::default();
+    [
+        best,
+        RingOptions { multishot: false, ..best },
+        RingOptions { multishot: false, buffers: 0, ..best },
+    ]
+}
+
+fn wait_for(ring: &mut Ring, count: usize) -> Vec<Completion> {
+    let mut done = Vec::new();
+    while done.len() < count {
+        ring.wait(None, &mut done).unwrap();
+    }
+    done
+}
+
+fn pair() -> (Arc<TcpStream>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (Arc::new(listener.accept().unwrap().0), far)
+}
+
+/// Receives until the end, beginning anew where the ring says so.
+fn receive_all(ring: &mut Ring, socket: &Handle) -> (Vec<u8>, usize) {
+    let (mut got, mut begun) = (Vec::new(), 1);
+    ring.start(7, Operation::Receive(Arc::clone(socket)));
+    loop {
+        for Completion { tag, last, outcome, .. } in wait_for(ring, 1) {
+            assert_eq!(tag, 7);
+            let Outcome::Received(received) = outcome else { panic!() };
+            match received {
+                Ok(bytes) if bytes.is_empty() => return (got, begun),
+                Ok(bytes) => got.extend_from_slice(&bytes),
+                Err(errno) => assert_eq!(errno, Errno::NOBUFS),
+            }
+            if last {
+                begun += 1;
+                ring.start(7, Operation::Receive(Arc::clone(socket)));
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_come_as_they_were_sent_however_old_the_kernel() {
+    for options in all() {
+        let Some(mut ring) = ring(options) else { return };
+        let (near, mut far) = pair();
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        std::thread::scope(|scope| {
+            let sent = &sent;
+            scope.spawn(move || {
+                far.write_all(sent).unwrap();
+                far.shutdown(std::net::Shutdown::Write).unwrap();
+            });
+            let near: Handle = near;
+            assert!(receive_all(&mut ring, &near).0 == *sent, "{options:?}");
+        });
+    }
+}
+
+#[test]
+fn when_all_buffers_are_out_a_receive_ends_and_begins_anew() {
+    let options = RingOptions { buffers: 4, buffer_size: 64, ..RingOptions::default() };
+    let Some(mut ring) = ring(options) else { return };
+    let (near, mut far) = pair();
+    far.write_all(&[7; 10_000]).unwrap();
+    drop(far);
+    let near: Handle = near;
+    let (got, begun) = receive_all(&mut ring, &near);
+    assert!(got.len() == 10_000 && got.iter().all(|&byte| byte == 7));
+    assert!(begun > 1, "four buffers of 64 bytes were enough");
+}
+
+#[test]
+fn completions_that_overflow_come_later_and_none_is_lost() {
+    let options = RingOptions { submissions: 8, completions: 16, ..RingOptions::default() };
+    let Some(mut ring) = ring(options) else { return };
+    let file: Handle = Arc::new(tempfile::tempfile().unwrap());
+    for tag in 0..1000 {
+        let (file, bytes) = (Arc::clone(&file), vec![0; 10]);
+        ring.start(tag, Operation::Read { file, offset: 0, bytes, from: 0 });
+    }
+    let mut seen = HashMap::new();
+    for completion in wait_for(&mut ring, 1000) {
+        assert!(completion.last);
+        assert!(matches!(completion.outcome, Outcome::Read { read: Ok(0), .. }));
+        *seen.entry(completion.tag).or_insert(0) += 1;
+    }
+    assert!((0..1000).all(|tag| seen[&tag] == 1));
+    assert_eq!(ring.in_flight(), 0);
+
+    // Now with many at once, which the kernel cannot put into the ring.
+    let pairs: Vec<_> = (0..200).map(|_| pair()).collect();
+    for (tag, (near, _)) in (0..).zip(&pairs) {
+        ring.start(tag, Operation::Readable(Arc::clone(near) as Handle));
+    }
+    ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+    for (_, far) in &pairs {
+        { far }.write_all(b"x").unwrap();
+    }
+    let mut tags: Vec<_> = wait_for(&mut ring, 200).iter().map(|one| one.tag).collect();
+    tags.sort_unstable();
+    assert_eq!(tags, (0..200).collect::<Vec<_>>());
+    assert!(ring.overflows() > 0, "there was room for all");
+}
+
+#[test]
+fn connections_are_accepted_one_by_one_or_many_at_a_time() {
+    for options in all() {
+        let Some(mut ring) = ring(options) else { return };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener: Handle = Arc::new(listener);
+        ring.start(1, Operation::Accept(Arc::clone(&listener)));
+        for _ in 0..3 {
+            let mut far = TcpStream::connect(address).unwrap();
+            let [done] = &mut wait_for(&mut ring, 1)[..] else { panic!() };
+            assert_eq!(done.last, !options.multishot);
+            let Outcome::Accepted(Ok(near)) = &done.outcome else { panic!() };
+            TcpStream::from(near.try_clone().unwrap()).write_all(b"hello").unwrap();
+            far.read_exact(&mut [0; 5]).unwrap();
+            if done.last {
+                ring.start(1, Operation::Accept(Arc::clone(&listener)));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_is_read_behind_what_is_there_and_sent_with_it() {
+    let Some(mut ring) = ring(RingOptions::default()) else { return };
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"under the desert").unwrap();
+    let file: Handle = Arc::new(file);
+    let (near, mut far) = pair();
+    let operation = |room: usize| Operation::ReadThenSend {
+        file: Arc::clone(&file),
+        offset: 6,
+        socket: Arc::clone(&near) as Handle,
+        bytes: [b"head ".to_vec(), vec![0; room]].concat(),
+        from: 5,
+        more: false,
+    };
+    ring.start(1, operation(10));
+    let Outcome::ReadThenSent { read, sent, .. } = wait_for(&mut ring, 1).remove(0).outcome else {
+        panic!()
+    };
+    assert_eq!((read, sent), (Ok(10), Ok(15)));
+    let mut got = [0; 15];
+    far.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"head the desert");
+
+    // One that is too short is not sent: what was read comes back.
+    ring.start(2, operation(11));
+    let Outcome::ReadThenSent { read, sent, bytes } = wait_for(&mut ring, 1).remove(0).outcome
+    else {
+        panic!()
+    };
+    assert_eq!((read, sent), (Ok(10), Err(Errno::CANCELED)));
+    assert_eq!(&bytes[..15], b"head the desert");
+    assert_eq!(ring.in_flight(), 0);
+}
+
+#[test]
+fn a_cancelled_operation_says_so_and_a_full_socket_what_went() {
+    let Some(mut ring) = ring(RingOptions::default()) else { return };
+    let (near, far) = pair();
+    let near: Handle = near;
+    let receive = ring.start(1, Operation::Receive(Arc::clone(&near)));
+    ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+    ring.cancel(receive);
+    let Completion { last: true, outcome: Outcome::Received(Err(Errno::CANCELED)), .. } =
+        wait_for(&mut ring, 1).remove(0)
+    else {
+        panic!()
+    };
+    // Sends until nothing is taken any more.
+    loop {
+        let (bytes, socket) = (vec![0; 1 << 20], Arc::clone(&near));
+        let send =
+            ring.start(2, Operation::Send { socket, bytes, from: 0, more: false, lend: false });
+        let mut done = Vec::new();
+        ring.wait(Some(Duration::from_millis(100)), &mut done).unwrap();
+        if done.is_empty() {
+            ring.cancel(send);
+            let Outcome::Sent { bytes, sent } = wait_for(&mut ring, 1).remove(0).outcome else {
+                panic!()
+            };
+            assert_eq!((bytes.len(), sent), (1 << 20, Err(Errno::CANCELED)));
+            break;
+        }
+    }
+    drop(far);
+}
+
+#[test]
+fn what_is_lent_stays_until_the_socket_lets_go() {
+    let Some(mut ring) = ring(RingOptions::default()) else { return };
+    let (near, mut far) = pair();
+    let bytes = vec![7; 100_000];
+    let socket: Handle = near;
+    ring.start(1, Operation::Send { socket, bytes, from: 0, more: false, lend: true });
+    let Outcome::Sent { bytes, sent } = wait_for(&mut ring, 1).remove(0).outcome else { panic!() };
+    let sent = sent.unwrap();
+    assert!(sent > 0 && (bytes.is_empty() || !ring.can.lend));
+    far.read_exact(&mut vec![0; sent]).unwrap();
+    while ring.in_flight() > 0 {
+        ring.wait(None, &mut Vec::new()).unwrap();
+    }
+}
+
+#[test]
+fn a_ring_with_operations_in_flight_may_go() {
+    for options in all() {
+        let Some(mut ring) = ring(options) else { return };
+        let (near, far) = pair();
+        ring.start(1, Operation::Receive(near as Handle));
+        ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+        drop(ring);
+        { &far }.write_all(b"to nobody").unwrap_or_default();
+    }
+}
+
+#[test]
+fn pages_go_through_a_pipe_into_a_socket() {
+    let Some(mut ring) = ring(RingOptions::default()) else { return };
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&[7; 20_000]).unwrap();
+    let file: Handle = Arc::new(file);
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let (read, write): (Handle, Handle) = (Arc::new(read), Arc::new(write));
+    let (near, mut far) = pair();
+    let (to, length) = (write, 16_384);
+    let splice = Operation::Splice { from: file, offset: Some(10_000), to, length, more: false };
+    ring.start(1, splice);
+    let Outcome::Spliced(Ok(10_000)) = wait_for(&mut ring, 1).remove(0).outcome else { panic!() };
+    let (to, length) = (near as Handle, 10_000);
+    ring.start(2, Operation::Splice { from: read, offset: None, to, length, more: false });
+    let Outcome::Spliced(Ok(10_000)) = wait_for(&mut ring, 1).remove(0).outcome else { panic!() };
+    let mut got = vec![0; 10_000];
+    far.read_exact(&mut got).unwrap();
+    assert!(got.iter().all(|&byte| byte == 7));
+}
+
+#[test]
+fn a_peer_that_resets_is_an_error_of_the_receive() {
+    for options in all() {
+        let Some(mut ring) = ring(options) else { return };
+        let (near, far) = pair();
+        ring.start(1, Operation::Receive(near as Handle));
+        ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+        rustix::net::sockopt::set_socket_linger(&far, Some(Duration::ZERO)).unwrap();
+        drop(far);
+        let done = wait_for(&mut ring, 1).remove(0);
+        let Outcome::Received(Err(Errno::CONNRESET)) = done.outcome else { panic!("{done:?}") };
+        assert!(done.last && ring.in_flight() == 0);
+    }
+}
