@@ -7,7 +7,7 @@
 //! by us but by the kernel, which is asked to read the new bytes from a pipe into the mapping: for
 //! it a missing page is `EFAULT`, an error like any other.
 //!
-//! What it does badly: two system calls an edit and 64 KiB at a time, and a fault and a copied page
+//! What it does badly: two system calls for each 4 KiB of an edit, and a fault and a copied page
 //! for each page edited; what others write to the file may still show in pages that were not.
 
 use rustix::io;
@@ -38,12 +38,13 @@ impl PrivateMapping {
         Ok(Self { mapping })
     }
 
-    /// Replaces the bytes from `at` on, in this mapping only.
+    /// Replaces the bytes from `at` on, in this mapping only. Says in how many pieces, each a
+    /// `write` into a pipe and a `read` out of it.
     ///
     /// # Errors
     /// `EFAULT` where the file was cut off; `EINVAL` for a part that is not within the mapping;
     /// `EMFILE`, `ENFILE` for want of a pipe; `ENOMEM`.
-    pub fn edit(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
+    pub fn edit(&mut self, at: usize, bytes: &[u8]) -> io::Result<usize> {
         let end = at.checked_add(bytes.len()).ok_or(io::Errno::INVAL)?;
         self.mapping.part(at..end)?;
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -59,7 +60,7 @@ impl PrivateMapping {
                 left -= taken;
             }
         }
-        Ok(())
+        Ok(bytes.len().div_ceil(PIPED))
     }
 
     /// The edited bytes, to be handed to the kernel.
@@ -116,7 +117,7 @@ mod tests {
         let mut mapping = PrivateMapping::of(file.as_fd(), 0, 3 * page).unwrap();
         file.set_len(page as u64).unwrap();
         assert_eq!(mapping.edit(2 * page, b"late"), Err(io::Errno::FAULT));
-        assert_eq!(mapping.edit(10, b"in time"), Ok(()));
+        assert_eq!(mapping.edit(10, b"in time"), Ok(1));
         assert_eq!(mapping.edit(3 * page - 1, b"ab"), Err(io::Errno::INVAL));
     }
 }

@@ -27,7 +27,8 @@ pub struct FileToFile {
 
 impl FileToFile {
     /// Will move the bytes `range` of `source` into `sink`, from `offset` on. No system call is
-    /// made. The two must not be the same part of the same file.
+    /// made. The two must not be the same part of the same file. A `sink` that is open for
+    /// appending (`O_APPEND`) takes the bytes at its end, whatever the offset.
     #[must_use]
     pub fn new(
         source: Source,

@@ -119,7 +119,8 @@ pub enum Progress {
     /// [warm](crate::ColdPart::warm) them, then step again. Only with
     /// [`Cold::Tell`](crate::Cold::Tell).
     NeedsWorker,
-    /// All bytes have been sent, but the socket still refers to memory of the transfer: step
+    /// All bytes have been sent, or as many as may be at once, but the socket still refers to
+    /// memory of the transfer: step
     /// again when its error queue has news (`POLLERR`, which every poller reports unasked). Only
     /// by [`Via::Zerocopy`](crate::Via::Zerocopy).
     NeedsRelease,

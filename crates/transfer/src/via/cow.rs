@@ -58,10 +58,10 @@ fn edit(
         let Some((at, bytes)) = edit.within(start, length) else {
             continue; // an edit without bytes
         };
-        mapping.edit(at, bytes)?;
+        let pieces = mapping.edit(at, bytes)? as u64;
         report.calls.pipe2 += 1;
-        report.calls.write += bytes.len().div_ceil(page_size()) as u64;
-        report.calls.read += bytes.len().div_ceil(page_size()) as u64;
+        report.calls.write += pieces;
+        report.calls.read += pieces;
         let pages = at / page_size()..(at + bytes.len() - 1) / page_size() + 1;
         let fresh = pages.start.max(counted.unwrap_or(0))..pages.end;
         report.pages_copied += fresh.len() as u64;
