@@ -54,7 +54,9 @@ fn without_descriptors_the_server_waits_and_does_not_spin() {
 #[test]
 fn a_crowd_of_half_open_requests_passes() {
     let root = site();
-    for way in ways::layouts() {
+    // A connection of posix-aio needs two descriptors: where all are taken by newcomers that wait
+    // for their second, one is let go, and it may be the one that this test waits for.
+    for way in ways::layouts().filter(|way| way.model != Model::PosixAio) {
         let flags = ["--log", "off", "--max-connections", "1000", "--header-timeout", "1h"];
         let server = Server::start_with(way, root.path(), &flags);
         let before = sockets(&server);
