@@ -21,7 +21,7 @@ counting is not timing: all calls of all threads, glibc's included. What a trace
 is slower and more of it is ready at once, so the waits are shared by more requests than untraced.
 """
 import argparse, json, os, platform, random, re, resource, selectors, shutil, signal, socket
-import statistics, subprocess, sys, tempfile, time
+import statistics, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -70,15 +70,18 @@ def answer(peer):
 def rest(port, count):
     """Opens so many connections, has one answer on each, and holds them until its input ends."""
     held, problem = [], ""
-    for number in range(count):
-        try:
-            peer = connect(port, number)
-            held.append(peer)
-            peer.sendall(REQUEST)
-            answer(peer)
-        except OSError as error:
-            problem = f"connection {number + 1}: {error}"
-            break
+    try:
+        while len(held) < count:
+            # Many at once, or those that walk over all of them for each would take half a minute.
+            part = range(len(held), min(len(held) + 250, count))
+            came = [connect(port, number) for number in part]
+            for peer in came:
+                peer.sendall(REQUEST)
+            for peer in came:
+                answer(peer)
+                held.append(peer)
+    except OSError as error:
+        problem = f"connection {len(held) + 1}: {error}"
     print(json.dumps({"held": len(held), "problem": problem}), flush=True)
     sys.stdin.readline()
     # Those that the server has closed meanwhile have something to read.
@@ -238,6 +241,8 @@ def calls(program, model, root, directory):
         try:
             if "attached" not in (said := tracer.stderr.readline()):
                 raise RuntimeError(f"strace: {said}")
+            # It has a line for each new thread, and would wait for somebody who reads them.
+            threading.Thread(target=tracer.stderr.read, daemon=True).start()
             client.go()
             requests = int(client.hears())
         finally:
