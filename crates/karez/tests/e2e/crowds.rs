@@ -187,7 +187,7 @@ fn who_comes_gets_nothing_that_was_meant_for_who_went() {
 #[test]
 fn more_than_are_allowed_queue_at_the_door_and_all_are_answered() {
     const ALLOWED: &str = "16";
-    const MANY: usize = 400;
+    const MANY: usize = 200;
     let root = site();
     for way in layouts() {
         let flags = ["--log", "off", "--max-connections", ALLOWED];

@@ -1,9 +1,9 @@
 //! io_uring denied as a container denies it: by a seccomp filter, which answers `EPERM` whoever
 //! looks at it and cannot be taken off again.
 
-use karez_reactor::Model;
 use std::fs;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use crate::server::{KAREZ, Server};
 
@@ -28,20 +28,24 @@ if libc.syscall(SETUP, 0, None) != -1 or ctypes.get_errno() != EPERM:
 os.execvp(sys.argv[1], sys.argv[1:])
 "#;
 
+fn behind(words: &[&str]) -> Command {
+    let mut command = Command::new("python3");
+    command.args(["-c", DENY]).args(words);
+    command
+}
+
 /// A command behind the filter; `None`, with a reason printed, where there cannot be one.
 fn denied(words: &[&str]) -> Option<Command> {
-    let behind = |words: &[&str]| {
-        let mut command = Command::new("python3");
-        command.args(["-c", DENY]).args(words);
-        command
-    };
-    let why = match behind(&["true"]).output() {
-        Ok(output) if output.status.success() => return Some(behind(words)),
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        Err(error) => format!("python3: {error}"),
-    };
-    println!("skipped: no seccomp filter: {why}");
-    None
+    static REFUSAL: LazyLock<Option<String>> = LazyLock::new(|| match behind(&["true"]).output() {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("python3: {error}")),
+    });
+    if let Some(why) = &*REFUSAL {
+        println!("skipped: no seccomp filter: {why}");
+        return None;
+    }
+    Some(behind(words))
 }
 
 #[test]
@@ -61,12 +65,11 @@ fn without_io_uring_uring_says_so_in_one_line() {
 }
 
 #[test]
-fn without_io_uring_auto_and_every_other_model_serve() {
+fn without_io_uring_auto_and_others_serve() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("small"), "small").unwrap();
     let directory = root.path().to_str().unwrap();
-    let others = Model::ALL.iter().filter(|&&model| model != Model::Uring);
-    for model in others.map(|model| model.name()).chain(["auto"]) {
+    for model in ["auto", "epoll-level", "linux-aio", "blocking"] {
         println!("serving by {model}");
         let words = [KAREZ, "serve", directory, "--model", model, "--log", "off"];
         let Some(mut command) = denied(&words) else { return };
