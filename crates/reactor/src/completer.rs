@@ -22,6 +22,10 @@ pub(crate) trait Completer: Sized {
     /// An accept waits in the kernel, so that listeners have to block.
     const ACCEPTS_WAIT: bool;
 
+    /// What a receive has taken may be seen nowhere for a while, so that nobody can tell whether a
+    /// connection is idle.
+    const HIDES: bool;
+
     /// By which via a file is moved where this one was asked for.
     fn grants(via: Via) -> Via;
 

@@ -35,6 +35,8 @@ pub(crate) struct Dialogue<T: Task> {
     end: Option<End>,
     /// What the model has been told about sends that stand still.
     allowed: Option<Duration>,
+    /// It makes room, and others wait for that.
+    pub(crate) dismissed: bool,
 }
 
 enum Wish {
@@ -81,6 +83,7 @@ impl<T: Task> Dialogue<T> {
             early_bytes: 0,
             end: None,
             allowed: None,
+            dismissed: false,
         }
     }
 
@@ -162,6 +165,14 @@ impl<T: Task> Dialogue<T> {
     pub(crate) fn has_unread(&self) -> bool {
         let in_socket = || ioctl_fionread((*self.socket).as_fd()).is_ok_and(|count| count > 0);
         !self.early.is_empty() || in_socket()
+    }
+
+    /// From now on nothing more is heard of the peer than what has been received already: most
+    /// likely an end.
+    pub(crate) fn dismiss(&mut self) {
+        self.dismissed = true;
+        // A peer that is gone has ended by itself.
+        let _gone = shutdown((*self.socket).as_fd(), Shutdown::Read);
     }
 
     /// The deadline has passed.

@@ -80,13 +80,21 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
 
     /// Turns until the stop is complete.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        let mut done = Vec::new();
+        let (mut done, mut later) = (Vec::new(), Vec::new());
         self.watch_waker();
         self.accept();
         while !self.is_over() {
             self.tools.completer.wait(self.timeout(), &mut done).map_err(named("wait"))?;
             self.now = Instant::now();
             for completion in done.drain(..) {
+                // These may cost somebody the place, who may have been heard in this turn.
+                if completion.tag == WAKE || matches!(completion.outcome, Outcome::Accepted(_)) {
+                    later.push(completion);
+                } else {
+                    self.note(completion);
+                }
+            }
+            for completion in later.drain(..) {
                 self.note(completion);
             }
             self.admit_all();
@@ -159,8 +167,12 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
             return;
         };
         connection.abort(&mut self.tools);
+        let dismissed = connection.dismissed;
         drop(connection);
         self.leave();
+        if dismissed {
+            self.stop.wake_all();
+        }
         let connections = &mut self.connections;
         let live = connections.len();
         self.alarms.sweep(live, |token| connections.contains(token));

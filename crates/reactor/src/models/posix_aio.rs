@@ -29,6 +29,8 @@ impl Completer for PosixAio {
     const LINKS: bool = false;
     const SERIALISES: bool = true;
     const ACCEPTS_WAIT: bool = false;
+    // A thread has read, and has not told glibc so far.
+    const HIDES: bool = true;
 
     fn grants(_: Via) -> Via {
         Via::Copy

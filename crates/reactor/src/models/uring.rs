@@ -28,6 +28,7 @@ impl Completer for Uring {
     const LINKS: bool = true;
     const SERIALISES: bool = false;
     const ACCEPTS_WAIT: bool = true;
+    const HIDES: bool = false;
 
     fn grants(via: Via) -> Via {
         match via {

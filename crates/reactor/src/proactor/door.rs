@@ -20,6 +20,15 @@ use crate::inbox::{Inbox, Letter};
 use crate::listener::{Listener, peer_gave_up};
 use crate::task::{Peer, Service};
 
+/// What became of an attempt to make room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Made,
+    /// Somebody was asked to leave.
+    Coming,
+    Nowhere,
+}
+
 /// The listeners, and who waits there.
 pub(super) struct Door<D> {
     listeners: Vec<Listening>,
@@ -91,7 +100,7 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
             Err(errno) if peer_gave_up(errno) => {}
             // Our own limit: one who leaves is enough, but its descriptor is not free at once.
             Err(Errno::MFILE) => {
-                if !self.make_room() && !self.door.heirs.is_empty() {
+                if self.make_room() == Room::Nowhere && !self.door.heirs.is_empty() {
                     self.ask_for_room();
                 }
                 self.pause();
@@ -115,9 +124,12 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
         while self.door.pause.is_none()
             && let Some((socket, peer)) = self.door.newcomers.pop_front()
         {
-            if !self.enter() {
+            let room = self.enter();
+            if room != Room::Made {
                 self.door.newcomers.push_front((socket, peer));
-                self.ask_for_room();
+                if room == Room::Nowhere {
+                    self.ask_for_room();
+                }
                 return self.stop_accepting();
             }
             if let Some(heir) = self.door.heirs.next() {
@@ -130,13 +142,14 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
         }
     }
 
-    fn enter(&mut self) -> bool {
+    fn enter(&mut self) -> Room {
         while !self.admission.enter() {
-            if !self.make_room() {
-                return false;
+            match self.make_room() {
+                Room::Made => {}
+                room => return room,
             }
         }
-        true
+        Room::Made
     }
 
     /// Takes a connection that has been let in for its own.
@@ -182,13 +195,31 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
 
     /// Closes the connection that has been idle longest. If none is, accepting pauses until one
     /// ends here or elsewhere or, by a guess, a descriptor is free again.
-    fn make_room(&mut self) -> bool {
-        let oldest = self.oldest_idle();
-        match oldest {
-            Some(token) => self.close(token),
-            None => self.pause(),
+    fn make_room(&mut self) -> Room {
+        match self.oldest_idle() {
+            Some(token) if C::HIDES => {
+                self.dismiss(token);
+                self.pause();
+                Room::Coming
+            }
+            Some(token) => {
+                self.close(token);
+                Room::Made
+            }
+            None => {
+                self.pause();
+                Room::Nowhere
+            }
         }
-        oldest.is_some()
+    }
+
+    /// Has a connection leave that is idle as far as can be seen. If something turns out to have
+    /// been received, it is answered first.
+    pub(super) fn dismiss(&mut self, token: Token) {
+        if let Some(connection) = self.connections.get_mut(token) {
+            connection.dismiss();
+            self.connections.set_busy(token);
+        }
     }
 
     /// The connection that has been idle longest, with nothing in its socket that would end that.

@@ -21,6 +21,9 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
             && let Some(oldest) = self.oldest_idle()
             && self.admission.shall_make_room()
         {
+            if C::HIDES {
+                return self.dismiss(oldest);
+            }
             self.close(oldest);
             self.stop.wake_all();
         }
