@@ -9,7 +9,7 @@ use karez_lab::Transport;
 use karez_reactor::{Address, Model, Topology};
 use karez_server::Stamps;
 use karez_transfer::{CachePolicy, Direction, Via};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -254,6 +254,12 @@ pub(crate) enum Lab {
     /// bytes copied by the CPU, bytes of the disk; CPU and speed in runs of their own. Begins with
     /// a self-test, and leaves out what it does not trust.
     Vias(ViasArgs),
+    /// Count and time every way to wait for one of many
+    ///
+    /// Every readiness model by how many descriptors there are and how many are active: system
+    /// calls and microseconds a wake-up, what each idle descriptor costs, and the classic table of
+    /// poll, select and epoll beside the published one.
+    Models(ModelsArgs),
     /// Do what a laboratory says on standard input
     #[command(hide = true)]
     Worker,
@@ -310,6 +316,43 @@ pub(crate) struct ViasArgs {
     #[arg(long, value_name = "DIR", default_value = "/var/tmp", value_hint = ValueHint::DirPath, help_heading = "What")]
     pub(crate) dir: PathBuf,
 
+    /// Where to write it
+    #[command(flatten)]
+    pub(crate) forms: Forms,
+}
+
+/// The arguments of `karez lab models`.
+#[derive(Args, Debug)]
+pub(crate) struct ModelsArgs {
+    /// A model to try; may be given several times [default: all]
+    #[arg(long, value_name = "NAME", value_parser = demultiplexers(), help_heading = "What")]
+    pub(crate) model: Vec<Model>,
+
+    /// Descriptors to wait on; may be given several times [default: 10, 100, 1000, 10000 and
+    /// what may be open, at most 20000]
+    #[arg(long, value_name = "N", help_heading = "What")]
+    pub(crate) descriptors: Vec<NonZeroU32>,
+
+    /// How many of them are active; may be given several times [default: 1 and 100]
+    #[arg(long, value_name = "N", help_heading = "What")]
+    pub(crate) active: Vec<NonZeroU32>,
+
+    /// Timed runs of each combination [default: 9]
+    #[arg(long, value_name = "N", help_heading = "What")]
+    pub(crate) runs: Option<NonZeroUsize>,
+
+    /// Three short runs, of at most 1000 descriptors
+    #[arg(long, help_heading = "What")]
+    pub(crate) quick: bool,
+
+    /// Where to write it
+    #[command(flatten)]
+    pub(crate) forms: Forms,
+}
+
+/// Where a report of `karez lab` goes.
+#[derive(Args, Debug)]
+pub(crate) struct Forms {
     /// Write the report as JSON; - is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
@@ -350,6 +393,14 @@ fn models() -> impl clap::builder::TypedValueParser<Value = ModelChoice> {
     let names = [AUTO].into_iter().chain(Model::ALL.iter().map(|model| model.name()));
     PossibleValuesParser::new(names)
         .map(|name| ModelChoice(Model::ALL.iter().copied().find(|model| model.name() == name)))
+}
+
+fn demultiplexers() -> impl clap::builder::TypedValueParser<Value = Model> {
+    let names = karez_lab::models::MODELS.map(Model::name);
+    PossibleValuesParser::new(names).map(|name| {
+        let found = karez_lab::models::MODELS.into_iter().find(|model| model.name() == name);
+        found.unwrap_or(Model::Poll)
+    })
 }
 
 fn vias() -> impl clap::builder::TypedValueParser<Value = Via> {

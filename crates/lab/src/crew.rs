@@ -8,6 +8,7 @@
 mod order;
 mod receiver;
 mod sender;
+mod watcher;
 mod worker;
 
 pub(crate) use worker::Worker;
@@ -80,6 +81,7 @@ fn obey(
         "read" => sender::read(order),
         "pipe" => sender::pipe(order),
         "datagrams" => sender::datagrams(order),
+        "watch" => watcher::watch(order),
         "listen" => receiver.listen(order),
         "take" => receiver.take(order),
         other => Err(Error::new("do", other, "nobody knows how")),

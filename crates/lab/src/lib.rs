@@ -53,9 +53,12 @@
 
 mod cost;
 mod crew;
+mod draw;
 mod error;
+mod fit;
 mod ground;
 mod machine;
+pub mod models;
 mod mutation;
 mod network;
 mod outcome;
@@ -71,6 +74,7 @@ pub mod vias;
 pub use cost::{Copies, contradictions};
 pub use crew::{Workers, work};
 pub use error::{Error, Result};
+pub use fit::Slope;
 pub use ground::{Cache, Ground};
 pub use mutation::{Fate, Mutation, fate, mutations};
 pub use outcome::{Outcome, Used};
