@@ -6,6 +6,7 @@ use clap::builder::TypedValueParser as _;
 use clap::builder::styling::{AnsiColor, Effects, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use karez_lab::Transport;
+use karez_lab::claims::Claim;
 use karez_reactor::{Address, Model, Topology};
 use karez_server::Stamps;
 use karez_transfer::{CachePolicy, Direction, Via};
@@ -260,6 +261,11 @@ pub(crate) enum Lab {
     /// calls and microseconds a wake-up, what each idle descriptor costs, and the classic table of
     /// poll, select and epoll beside the published one.
     Models(ModelsArgs),
+    /// Hold what is told of Linux I/O against this kernel
+    ///
+    /// Each claim is tried, and what was measured makes the verdict: confirmed, refuted, depends on
+    /// something, or not measurable here and why. Begins with a self-test.
+    Claims(ClaimsArgs),
     /// Do what a laboratory says on standard input
     #[command(hide = true)]
     Worker,
@@ -350,6 +356,26 @@ pub(crate) struct ModelsArgs {
     pub(crate) forms: Forms,
 }
 
+/// The arguments of `karez lab claims`.
+#[derive(Args, Debug)]
+pub(crate) struct ClaimsArgs {
+    /// The number of a claim to try; may be given several times [default: all]
+    #[arg(long, value_name = "N", value_parser = claim, help_heading = "What")]
+    pub(crate) claim: Vec<u8>,
+
+    /// 4 MiB instead of 16, fewer descriptors and runs
+    #[arg(long, help_heading = "What")]
+    pub(crate) quick: bool,
+
+    /// Where to make the files: on a disk, for memory has no cold files
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp", value_hint = ValueHint::DirPath, help_heading = "What")]
+    pub(crate) dir: PathBuf,
+
+    /// Where to write it
+    #[command(flatten)]
+    pub(crate) forms: Forms,
+}
+
 /// Where a report of `karez lab` goes.
 #[derive(Args, Debug)]
 pub(crate) struct Forms {
@@ -393,6 +419,11 @@ fn models() -> impl clap::builder::TypedValueParser<Value = ModelChoice> {
     let names = [AUTO].into_iter().chain(Model::ALL.iter().map(|model| model.name()));
     PossibleValuesParser::new(names)
         .map(|name| ModelChoice(Model::ALL.iter().copied().find(|model| model.name() == name)))
+}
+
+fn claim(text: &str) -> Result<u8, String> {
+    let known = |number: &u8| Claim::all().iter().any(|claim| claim.number == *number);
+    text.parse().ok().filter(known).ok_or_else(|| "no claim has this number".to_owned())
 }
 
 fn demultiplexers() -> impl clap::builder::TypedValueParser<Value = Model> {

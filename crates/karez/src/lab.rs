@@ -1,5 +1,6 @@
 //! `karez lab`: from arguments to an experiment and its report.
 
+use karez_lab::claims::{self, Claims};
 use karez_lab::models::{self, Models};
 use karez_lab::selftest::{Plan, SelfTest};
 use karez_lab::vias::{self, Vias};
@@ -12,7 +13,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs};
+use crate::cli::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs};
 
 /// The word that makes this program a worker.
 const WORKER: [&str; 2] = ["lab", "worker"];
@@ -23,6 +24,7 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
         Lab::Selftest(args) => selftest(args),
         Lab::Vias(args) => vias(args),
         Lab::Models(args) => models(args),
+        Lab::Claims(args) => claims(args),
         Lab::Worker => karez_lab::work().map(|()| true),
     }
 }
@@ -85,6 +87,19 @@ fn models(args: &ModelsArgs) -> io::Result<bool> {
     }
     plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
     let told = Models::run(&plan, progress);
+    progress("");
+    let told = told?;
+    write(&args.forms, &told, || told.to_json(), || told.to_csv(), || told.to_markdown())?;
+    Ok(true)
+}
+
+fn claims(args: &ClaimsArgs) -> io::Result<bool> {
+    let mut plan = claims::Plan::new(workers()?, &args.dir);
+    if args.quick {
+        (plan.bytes, plan.quick) = (4 << 20, true);
+    }
+    plan.only.clone_from(&args.claim);
+    let told = Claims::run(&plan, progress);
     progress("");
     let told = told?;
     write(&args.forms, &told, || told.to_json(), || told.to_csv(), || told.to_markdown())?;

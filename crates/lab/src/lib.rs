@@ -51,6 +51,7 @@
 //! What none of it can see: a copy in user space, a copy by a driver, and DMA to a network, of
 //! which no transport here has any.
 
+pub mod claims;
 mod cost;
 mod crew;
 mod draw;

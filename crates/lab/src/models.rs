@@ -12,16 +12,14 @@
 mod render;
 
 use karez_reactor::Model;
-use karez_sys::calls_of;
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 use crate::crew::{Worker, Workers};
 use crate::draw::Draw;
-use crate::error::{Doing as _, Result};
+use crate::error::Result;
 use crate::fit::Slope;
-use crate::probe::{call_name, mark};
 use crate::spread::Spread;
 
 /// Every model that is a demultiplexer.
@@ -140,14 +138,8 @@ impl Row {
     /// Counts its system calls; why not, where that is not permitted.
     fn count(&mut self, worker: &mut Worker) -> Result<()> {
         let order = self.order(COUNTED, COUNTED, 0, 1);
-        let mut told = Ok(());
-        let traced = calls_of(worker.pid(), mark::begin_number(), mark::end_number(), || {
-            told = worker.tell(&order);
-        });
-        told?;
-        worker.hear()?;
-        let traced = traced.doing("trace", "a worker")?;
-        let by_name = traced.into_iter().map(|(number, count)| (call_name(number), count));
+        let (_, by_name) = worker.traced(&order)?;
+        let by_name = by_name.into_iter();
         let own = by_name.filter(|(name, _)| name != "write");
         self.calls = Some(own.map(|(name, count)| (name, ratio(count, COUNTED))).collect());
         Ok(())
