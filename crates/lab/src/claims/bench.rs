@@ -45,7 +45,7 @@ impl Bench<'_> {
         let models = vec![Model::Nonblocking, Model::Select, Model::Poll, Model::EpollLevel];
         let whole = ModelsPlan::new(self.plan.workers.clone());
         let plan = ModelsPlan { models, active: vec![1], microseconds: 5000, ..whole };
-        let plan = if self.plan.quick { plan.quick() } else { plan };
+        let plan = if self.plan.quick { ModelsPlan { runs: 9, ..plan.quick() } } else { plan };
         let swept = match self.swept.take() {
             Some(swept) => swept,
             None => Models::run(&plan, |_| {})?,

@@ -10,15 +10,12 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use super::bench::{Bench, confirmed_if, refuted_if};
-use super::waiting::{slept, slopes};
+use super::waiting::{Walks, errno, is_asleep, slept, slopes, too_wide, walks};
 use super::{Claim, Evidence, Verdict};
 use crate::error::{Doing as _, Result as Done};
 use crate::selftest::Stop;
 
 type Outcome = Result<Evidence, Stop>;
-
-/// How many times steeper select has to be for epoll's line to be called level.
-const STEEPER: f64 = 20.0;
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
@@ -55,7 +52,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         experiment: visiting,
         rule: |told| {
             let exact = told.count("told")? == told.count("ready")?;
-            Some(confirmed_if(exact && is_level(told)?))
+            if exact { level(told) } else { Some(Verdict::Refuted) }
         },
     },
     Claim {
@@ -64,7 +61,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         reason: "it sleeps in a wait queue until a callback wakes it; busy polling is opt-in",
         needs: &[],
         experiment: |_| slept::<EpollLevel>(),
-        rule: |told| Some(refuted_if(super::waiting::is_asleep(told)?)),
+        rule: |told| Some(refuted_if(is_asleep(told)?)),
     },
     Claim {
         number: 15,
@@ -83,7 +80,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         reason: "an idle descriptor is in the tree and not in the list that is walked",
         needs: &[],
         experiment: slopes,
-        rule: |told| Some(confirmed_if(is_level(told)?)),
+        rule: level,
     },
     Claim {
         number: 17,
@@ -126,9 +123,13 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
 ];
 
-/// Whether an idle descriptor costs epoll next to nothing of what it costs select.
-fn is_level(told: &Evidence) -> Option<bool> {
-    Some(told.number("epoll: at most")? * STEEPER < told.number("select: at least")?)
+/// Confirmed if an idle descriptor costs epoll too little to be looked at.
+fn level(told: &Evidence) -> Option<Verdict> {
+    Some(match walks(told, "epoll")? {
+        Walks::No => Verdict::Confirmed,
+        Walks::Yes => Verdict::Refuted,
+        Walks::Unclear => too_wide(),
+    })
 }
 
 fn sharing(_: &mut Bench<'_>) -> Outcome {
@@ -178,7 +179,7 @@ fn limits(bench: &mut Bench<'_>) -> Outcome {
     let evidence = Evidence::default()
         .with("RLIMIT_NOFILE", number("limit"))
         .with("opened", number("opened"))
-        .with("one more than the limit", super::waiting::errno(&told["refused"]));
+        .with("one more than the limit", errno(&told["refused"]));
     Ok(match watches {
         Some(watches) => evidence.with("max_user_watches", watches),
         None => evidence,

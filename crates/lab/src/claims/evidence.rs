@@ -77,10 +77,10 @@ impl Evidence {
         self
     }
 
-    /// The same with a slope, of nanoseconds per idle descriptor, and its band.
+    /// The same with a slope, of nanoseconds of CPU per idle descriptor, and its band.
     #[must_use]
     pub fn with_slope(self, of: &str, slope: Slope) -> Self {
-        self.with(format!("{of}: ns per idle descriptor"), slope.fitted)
+        self.with(format!("{of}: CPU ns per idle descriptor"), slope.fitted)
             .with(format!("{of}: at least"), slope.low)
             .with(format!("{of}: at most"), slope.high)
     }

@@ -114,6 +114,12 @@ impl fmt::Display for Claims {
             writeln!(f, "    because:  {}", claim.reason)?;
             writeln!(f, "    again:    {}\n", finding.repeat())?;
         }
+        let heading = vec!["claim", "verdict"];
+        let rows = self.findings.iter().map(|finding| {
+            let Finding { claim, verdict, .. } = finding;
+            vec![format!("{:>2}. {}", claim.number, claim.says), verdict.name().to_owned()]
+        });
+        writeln!(f, "{}", Table { heading, rows: rows.collect() }.to_text())?;
         let names = ["confirmed", "refuted", "depends on", "not measurable here"];
         let each = names.map(|name| format!("{name} {}", self.so_many(name)));
         writeln!(f, "{}", each.join(", "))

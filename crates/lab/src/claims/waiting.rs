@@ -20,6 +20,9 @@ type Outcome = Result<Evidence, Stop>;
 /// How long a descriptor stays idle that is waited for.
 const IDLE: Duration = Duration::from_millis(50);
 
+/// Nanoseconds that no indirect call with a lock can be made in.
+const A_LOOK: f64 = 2.0;
+
 /// How long is waited for it at most.
 const LONG: Duration = Duration::from_secs(10);
 
@@ -51,8 +54,11 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[],
         experiment: slopes,
         rule: |told| {
-            let rises = |of: &str| Some(told.number(&format!("{of}: at least"))? > 0.0);
-            Some(confirmed_if(rises("select")? && rises("poll")?))
+            Some(match (walks(told, "select")?, walks(told, "poll")?) {
+                (Walks::Yes, Walks::Yes) => Verdict::Confirmed,
+                (Walks::No, _) | (_, Walks::No) => Verdict::Refuted,
+                _ => too_wide(),
+            })
         },
     },
     Claim {
@@ -62,11 +68,12 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[],
         experiment: high_descriptor,
         rule: |told| {
-            let beyond = told.count("descriptor")? >= 1024;
-            Some(if beyond && told.count("told")? == 1 {
-                Verdict::DependsOn("who asks: glibc's set has 1024 bits, the kernel's not".into())
-            } else {
-                confirmed_if(told.count("told")? == 0)
+            let what = "who asks: glibc's set has 1024 bits, the kernel's has no such end";
+            let why = "no descriptor may be as high";
+            Some(match (told.count("descriptor")? >= 1024, told.count("told")?) {
+                (true, 1) => Verdict::DependsOn(what.to_owned()),
+                (true, _) => Verdict::Confirmed,
+                (false, _) => Verdict::NotMeasurable(why.to_owned()),
             })
         },
     },
@@ -95,9 +102,37 @@ pub(super) const CLAIMS: &[Claim] = &[
         reason: "the array goes in at each call and is walked; what went is the limit of 1024",
         needs: &[],
         experiment: slopes,
-        rule: |told| Some(refuted_if(told.number("poll: at least")? > 0.0)),
+        rule: |told| {
+            Some(match walks(told, "poll")? {
+                Walks::Yes => Verdict::Refuted,
+                Walks::No => Verdict::Confirmed,
+                Walks::Unclear => too_wide(),
+            })
+        },
     },
 ];
+
+/// Whether an idle descriptor is looked at.
+pub(super) enum Walks {
+    Yes,
+    No,
+    Unclear,
+}
+
+/// Whether what an idle descriptor costs is enough to look at it, with the whole band.
+pub(super) fn walks(told: &Evidence, of: &str) -> Option<Walks> {
+    let low = told.number(&format!("{of}: at least"))?;
+    let high = told.number(&format!("{of}: at most"))?;
+    Some(match (low > A_LOOK, high < A_LOOK) {
+        (true, _) => Walks::Yes,
+        (_, true) => Walks::No,
+        _ => Walks::Unclear,
+    })
+}
+
+pub(super) fn too_wide() -> Verdict {
+    Verdict::NotMeasurable("the band of the slope is too wide: the machine is busy".to_owned())
+}
 
 fn asking(bench: &mut Bench<'_>) -> Outcome {
     let models = bench.sweep()?;

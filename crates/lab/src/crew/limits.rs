@@ -7,7 +7,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use super::order::number;
@@ -26,10 +26,7 @@ pub(super) fn limits() -> Result<Value> {
     let raised = Rlimit { current: limit.maximum, ..limit };
     setrlimit(Resource::Nofile, raised).doing("raise", "RLIMIT_NOFILE")?;
     let one = eventfd(1, EventfdFlags::CLOEXEC).doing("open", "an eventfd")?;
-    let high = fcntl_dupfd_cloexec(&one, HIGH).doing("duplicate", "a descriptor")?;
-    let (mut read, mut write) = (FdSet::default(), FdSet::default());
-    read.insert(high.as_fd());
-    let found = select(&mut read, &mut write, Some(Duration::ZERO));
+    let (high, found) = on_high(&one);
 
     let lowered = Rlimit { current: Some(FEW), ..limit };
     setrlimit(Resource::Nofile, lowered).doing("lower", "RLIMIT_NOFILE")?;
@@ -47,16 +44,28 @@ pub(super) fn limits() -> Result<Value> {
         }
     };
     Ok(json!({
-        "high": high.as_raw_fd(), "found": found.unwrap_or(0), "select": errno(found),
+        "high": high, "found": found.unwrap_or(0), "select": errno(found),
         "limit": FEW, "poll_at": below, "poll_above": above,
         "opened": opened.len(), "refused": refused,
     }))
 }
 
+/// What select finds on a duplicate with a high number, and that number; 0 where none may be had.
+fn on_high(one: &OwnedFd) -> (i32, std::result::Result<usize, Errno>) {
+    let high = match fcntl_dupfd_cloexec(one, HIGH) {
+        Ok(high) => high,
+        Err(errno) => return (0, Err(errno)),
+    };
+    let (mut read, mut write) = (FdSet::default(), FdSet::default());
+    read.insert(high.as_fd());
+    (high.as_raw_fd(), select(&mut read, &mut write, Some(Duration::ZERO)))
+}
+
 /// Asks for the time, so many times.
 pub(super) fn clock(order: &Value) -> Result<Value> {
     let times = number(order, "times")?;
-    let mut last = 0;
+    // The first time finds out where the vDSO is.
+    let mut last = clock_gettime(ClockId::Monotonic).tv_nsec;
     mark::begin();
     for _ in 0..times {
         last = clock_gettime(ClockId::Monotonic).tv_nsec;

@@ -30,40 +30,67 @@ const WORD: [u8; 8] = 1_u64.to_ne_bytes();
 /// The most that one wait may report and leave behind, and somewhat more.
 const REPORTS: usize = 256;
 
-/// Waits by a model, so many laps or so long; what each lap took.
-pub(super) fn watch(order: &Value) -> Result<Value> {
-    match text(order, "model")? {
-        "nonblocking" => laps::<Nonblocking>(order),
-        "select" => laps::<Select>(order),
-        "poll" => laps::<Poll>(order),
-        "epoll-level" => laps::<EpollLevel>(order),
-        "epoll-edge" => laps::<EpollEdge>(order),
-        "signal" => laps::<Signal>(order),
-        "linux-aio" => laps::<LinuxAio>(order),
-        other => Err(Error::new("wait by", other, "it is no demultiplexer")),
+/// The worker's field, which stays until another is asked for.
+#[derive(Default)]
+pub(super) struct Watcher {
+    laid: Option<(String, usize, Box<dyn Laps>)>,
+}
+
+impl Watcher {
+    /// Lays the field that an order is about, unless it is there already.
+    pub(super) fn lay(&mut self, order: &Value) -> Result<Value> {
+        let (model, count) = (text(order, "model")?, size(order, "descriptors")?);
+        if !self.laid.as_ref().is_some_and(|(of, so_many, _)| (&**of, *so_many) == (model, count)) {
+            // There may not be descriptors enough for two.
+            self.laid = None;
+            self.laid = Some((model.to_owned(), count, field(model, count)?));
+        }
+        Ok(Value::Null)
+    }
+
+    /// Waits by a model, so many laps or so long; what they took.
+    pub(super) fn watch(&mut self, order: &Value) -> Result<Value> {
+        self.lay(order)?;
+        let Some((_, count, field)) = &mut self.laid else {
+            return Err(Error::new("watch", "a field", "there is none"));
+        };
+        let active = size(order, "active")?.min(*count);
+        let (least, most) = (number(order, "least")?, number(order, "most")?);
+        let enough = number(order, "microseconds")? * 1000;
+        let mut draw = Draw::from(order["seed"].as_u64().unwrap_or(1));
+        // The first lap is not like the others: it finds what registering has prepared.
+        field.lap(active, &mut draw)?;
+        let (mut laps, mut waiting) = (0, 0);
+        let before = Spent::so_far();
+        let begun = now();
+        mark::begin();
+        while laps < least || (laps < most && now() - begun < enough) {
+            waiting += field.lap(active, &mut draw)?;
+            laps += 1;
+        }
+        mark::end();
+        let used = before.until_now();
+        Ok(json!({ "laps": laps, "nanoseconds": waiting, "used": used }))
     }
 }
 
-fn laps<D: Demultiplexer>(order: &Value) -> Result<Value> {
-    let (descriptors, active) = (size(order, "descriptors")?, size(order, "active")?);
-    let (least, most) = (number(order, "least")?, number(order, "most")?);
-    let enough = number(order, "microseconds")? * 1000;
-    let mut field = Field::<D>::lay(descriptors)?;
-    let mut draw = Draw::from(order["seed"].as_u64().unwrap_or(1));
-    field.settle()?;
-    // The first lap is not like the others: it finds what registering has prepared.
-    field.lap(active.min(descriptors), &mut draw)?;
-    let (mut laps, mut waiting) = (0, 0);
-    let before = Spent::so_far();
-    let begun = now();
-    mark::begin();
-    while laps < least || (laps < most && now() - begun < enough) {
-        waiting += field.lap(active.min(descriptors), &mut draw)?;
-        laps += 1;
-    }
-    mark::end();
-    let used = before.until_now();
-    Ok(json!({ "laps": laps, "nanoseconds": waiting, "used": used }))
+fn field(model: &str, count: usize) -> Result<Box<dyn Laps>> {
+    Ok(match model {
+        "nonblocking" => Box::new(Field::<Nonblocking>::lay(count)?),
+        "select" => Box::new(Field::<Select>::lay(count)?),
+        "poll" => Box::new(Field::<Poll>::lay(count)?),
+        "epoll-level" => Box::new(Field::<EpollLevel>::lay(count)?),
+        "epoll-edge" => Box::new(Field::<EpollEdge>::lay(count)?),
+        "signal" => Box::new(Field::<Signal>::lay(count)?),
+        "linux-aio" => Box::new(Field::<LinuxAio>::lay(count)?),
+        other => return Err(Error::new("wait by", other, "it is no demultiplexer")),
+    })
+}
+
+/// What laps can be made on.
+trait Laps {
+    /// One lap; the nanoseconds from the first wait to the last read.
+    fn lap(&mut self, active: usize, draw: &mut Draw) -> Result<u64>;
 }
 
 /// Descriptors and a demultiplexer that watches them.
@@ -90,7 +117,9 @@ impl<D: Demultiplexer> Field<D> {
             registered.doing("watch", format_args!("{count} descriptors"))?;
             descriptors.push((near, far));
         }
-        Ok(Self { demultiplexer, descriptors, ready: Vec::new() })
+        let mut field = Self { demultiplexer, descriptors, ready: Vec::new() };
+        field.settle()?;
+        Ok(field)
     }
 
     /// Hears what registering made it say: an edge model tells once that all can be written.
@@ -108,8 +137,9 @@ impl<D: Demultiplexer> Field<D> {
     fn wait(&mut self, timeout: Option<Duration>) -> Result<()> {
         self.demultiplexer.wait(timeout, &mut self.ready).doing("wait for", "descriptors")
     }
+}
 
-    /// One lap; the nanoseconds from the first wait to the last read.
+impl<D: Demultiplexer> Laps for Field<D> {
     fn lap(&mut self, active: usize, draw: &mut Draw) -> Result<u64> {
         let count = self.descriptors.len();
         let (first, apart) = (draw.below(count), count / active.max(1));

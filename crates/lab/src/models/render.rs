@@ -32,7 +32,7 @@ const NOTES: [&str; 7] = [
     "A wake-up is a wait and the read of what it told of; nonblocking reads all to find out.",
     "Descriptors are eventfds; for signal, which cannot watch those, UNIX sockets.",
     "The calls that make descriptors ready are not counted; in CPU they are, one write each.",
-    "Slopes: least squares over all runs with one active; the band is a bootstrap of 95 %.",
+    "Slopes: least squares over the CPU of all runs with one active; the band is a bootstrap of 95 %.",
     "Published: M. Kerrisk, LCA 2006, on a machine of its day; ours: a write, the wait, a read.",
     "Where ranges overlap, neither is the faster.",
     "Not among it: blocking, posix-aio and uring, which are no demultiplexers.",
@@ -59,7 +59,7 @@ impl Models {
     pub fn to_json(&self) -> Value {
         let slopes = MODELS.iter().filter_map(|&model| {
             let slope = self.slope(model)?.to_json();
-            Some(json!({ "model": model.name(), "ns_per_idle_descriptor": slope }))
+            Some(json!({ "model": model.name(), "cpu_ns_per_idle_descriptor": slope }))
         });
         let classic = self.classic_cells().map(|(count, model, ours, published)| {
             json!({
@@ -104,7 +104,7 @@ impl Models {
         let rows = MODELS.iter().filter_map(|&model| {
             Some(vec![model.name().to_owned(), self.slope(model)?.to_string()])
         });
-        Table { heading: vec!["model", "ns per idle descriptor [95 %]"], rows: rows.collect() }
+        Table { heading: vec!["model", "CPU ns per idle descriptor [95 %]"], rows: rows.collect() }
     }
 
     fn classic_cells(&self) -> impl Iterator<Item = (u32, Model, Option<Spread>, f64)> {
