@@ -11,6 +11,7 @@
 mod bench;
 mod epoll;
 mod evidence;
+mod files;
 mod paths;
 mod render;
 mod system;
@@ -94,7 +95,7 @@ impl Claim {
     /// Every claim, by number.
     #[must_use]
     pub fn all() -> Vec<&'static Self> {
-        let groups = [system::CLAIMS, waiting::CLAIMS, epoll::CLAIMS, paths::CLAIMS];
+        let groups = [system::CLAIMS, waiting::CLAIMS, epoll::CLAIMS, files::CLAIMS, paths::CLAIMS];
         let mut all: Vec<_> = groups.into_iter().flatten().collect();
         all.sort_by_key(|claim| claim.number);
         all

@@ -4,6 +4,7 @@ use karez_lab::claims::{Claim, Evidence, Verdict};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
@@ -99,6 +100,37 @@ fn one_claim_can_be_tried_alone_and_a_number_that_is_none_is_refused() {
     expect_schema(&report, 1);
     assert_eq!(report["claims"][0]["verdict"], "refuted");
     assert_eq!(lab(&["--claim", "36"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_needs_counters_is_not_measurable_for_nobody() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can become nobody");
+        return;
+    }
+    // Not below the target directory, which may not be for everybody.
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
+    let program = place.path().join("karez");
+    fs::copy(KAREZ, &program).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program);
+    command.args(["lab", "claims", "--quick", "--json", "-", "--dir"]).arg(place.path());
+    for number in ["11", "24", "32"] {
+        command.args(["--claim", number]);
+    }
+    let Ok(output) = command.output() else {
+        println!("skipped: no setpriv");
+        return;
+    };
+    let report = report(&output);
+    expect_schema(&report, 3);
+    assert_eq!(report["tiers"]["best"], "T0");
+    assert_eq!(report["claims"][0]["verdict"], "refuted");
+    for claim in &report["claims"].as_array().unwrap()[1..] {
+        assert_eq!(claim["verdict"], "not measurable here");
+        assert!(claim["details"].as_str().unwrap().contains("cap_bpf"), "{claim:#}");
+    }
 }
 
 fn words(pairs: &[(&str, &str)]) -> Evidence {

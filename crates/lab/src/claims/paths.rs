@@ -1,16 +1,10 @@
 //! Claims about the ways from a file to a socket: switches, copies, DMA, and whose bytes they are.
 
-use karez_sys::{Mapping, PrivateMapping, page_size, thread_usage};
-use karez_transfer::{FileToFile, Progress, Via};
-use rustix::net::SendFlags;
+use karez_transfer::Via;
 use rustix::pipe::SpliceFlags;
 use serde_json::json;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 
 use super::bench::{Bench, Counted, confirmed_if, refuted_if};
 use super::{Claim, Evidence, Verdict};
@@ -37,14 +31,6 @@ const COLD: &str = "bytes of the disk, cold";
 const WARM: &str = "bytes of the disk, warm";
 
 pub(super) const CLAIMS: &[Claim] = &[
-    Claim {
-        number: 23,
-        says: "read takes data that is in the process' memory already from there",
-        reason: "read(2) always copies from the page cache; keeping bytes is what stdio does",
-        needs: &[],
-        experiment: read_again,
-        rule: |told| Some(refuted_if(told.count("new bytes in the second read")? > 0)),
-    },
     Claim {
         number: 24,
         says: "read and write cost 4 switches, 2 copies by the CPU and 2 by DMA",
@@ -87,33 +73,6 @@ pub(super) const CLAIMS: &[Claim] = &[
             let one = calls_a_chunk(told, 1)? && told.count(CHUNKS)? > 1;
             Some(if one { Verdict::DependsOn(what.to_owned()) } else { Verdict::Confirmed })
         },
-    },
-    Claim {
-        number: 27,
-        says: "mmap wastes memory: 8 KiB for a file of 5 KiB",
-        reason: "the page cache has whole pages, whoever asks for them",
-        needs: &[],
-        experiment: small_file,
-        rule: |told| {
-            let (read, mapped) = (told.count("pages by read")?, told.count("pages by mmap")?);
-            Some(refuted_if(read == mapped))
-        },
-    },
-    Claim {
-        number: 28,
-        says: "write from the mapping of a file that was cut off is killed by SIGBUS",
-        reason: "a fault in kernel mode is fixed up as EFAULT; only user code gets the signal",
-        needs: &[],
-        experiment: cut_off,
-        rule: |told| Some(refuted_if(told.word("send of what was cut off")? == "EFAULT")),
-    },
-    Claim {
-        number: 29,
-        says: "sendfile moves from a file to a socket only",
-        reason: "since 2.6.33 it writes to anything; what it reads from has to be like a file",
-        needs: &[],
-        experiment: sendfile_to_file,
-        rule: |told| Some(refuted_if(told.count("bytes from file to file")? > 0)),
     },
     Claim {
         number: 30,
@@ -173,20 +132,9 @@ pub(super) const CLAIMS: &[Claim] = &[
         },
     },
     Claim {
-        number: 34,
-        says: "copy-on-write copies a page when it is written to, and shares the others",
-        reason: "the first write to a page of a private mapping faults, and do_cow_fault copies",
-        needs: &[],
-        experiment: on_write,
-        rule: |told| {
-            let each = told.count("faults")? >= told.count("pages edited")?;
-            Some(confirmed_if(each && told.count("pages of the file changed")? == 0))
-        },
-    },
-    Claim {
         number: 35,
         says: "MSG_ZEROCOPY sends without a copy",
-        reason: "lo and veth copy late (skb_orphan_frags_rx) and say so: SO_EE_CODE_ZEROCOPY_COPIED",
+        reason: "lo and veth copy late (skb_copy_ubufs) and say so: SO_EE_CODE_ZEROCOPY_COPIED",
         needs: &[Counter::Notifications],
         experiment: zerocopy,
         rule: |told| {
@@ -283,88 +231,12 @@ fn splice(bench: &mut Bench<'_>) -> Outcome {
         .with("splice without a pipe", bare))
 }
 
-fn read_again(bench: &mut Bench<'_>) -> Outcome {
-    let file = made(bench, &[1; 4096])?;
-    let mut bytes = [0; 4096];
-    file.read_exact_at(&mut bytes, 0).doing("read", "a file")?;
-    file.write_all_at(&[2; 4096], 0).doing("write", "a file")?;
-    file.read_exact_at(&mut bytes, 0).doing("read", "a file")?;
-    let new = bytes.iter().filter(|&&byte| byte == 2).count();
-    Ok(Evidence::default().with(BYTES, bytes.len()).with("new bytes in the second read", new))
-}
-
-fn small_file(bench: &mut Bench<'_>) -> Outcome {
-    let cold = || {
-        let ground = Ground::new(&bench.plan.directory, 5 << 10)?;
-        let state = ground.prepare(Cache::Cold);
-        state.map(|()| ground).map_err(|error| Stop::Skipped(error.to_string()))
-    };
-    let by_read = cold()?;
-    open(&by_read)?.read_to_end(&mut Vec::new()).doing("read", "a file")?;
-    let by_mmap = cold()?;
-    let mapping = Mapping::of(open(&by_mmap)?.as_fd(), 0, 5 << 10).doing("map", "a file")?;
-    let (out, _peer) = UnixStream::pair().doing("open", "a socket pair")?;
-    mapping.send(out.as_fd(), 0..5 << 10, SendFlags::empty()).doing("send", "a mapping")?;
-    Ok(Evidence::default()
-        .with(BYTES, 5_u64 << 10)
-        .with("page size", page_size())
-        .with("pages by read", by_read.cached()?)
-        .with("pages by mmap", by_mmap.cached()?))
-}
-
-fn cut_off(bench: &mut Bench<'_>) -> Outcome {
-    let page = page_size();
-    let file = made(bench, &vec![1; 4 * page])?;
-    let mapping = Mapping::of(file.as_fd(), 0, 4 * page).doing("map", "a file")?;
-    file.set_len(page as u64).doing("cut off", "a file")?;
-    let (out, _peer) = UnixStream::pair().doing("open", "a socket pair")?;
-    let sent = mapping.send(out.as_fd(), 2 * page..3 * page, SendFlags::empty());
-    let written = mapping.write_at(made(bench, &[])?.as_fd(), 0, 0..4 * page);
-    Ok(Evidence::default()
-        .with("send of what was cut off", sent)
-        .with("bytes written to a file across the cut", written.unwrap_or(0)))
-}
-
-fn sendfile_to_file(bench: &mut Bench<'_>) -> Outcome {
-    let (from, to) = (made(bench, &[1; 4096])?, made(bench, &[])?);
-    let (near, mut far) = UnixStream::pair().doing("open", "a socket pair")?;
-    far.write_all(b"water").doing("write to", "a socket")?;
-    let from_socket = rustix::fs::sendfile(&to, &near, None, 5);
-    let mut transfer = FileToFile::new(Arc::new(from), 0..4096, Arc::new(to), 0, Via::Sendfile);
-    while matches!(transfer.step().doing("copy by", "sendfile")?, Progress::Moved(_)) {}
-    let report = transfer.report();
-    let bytes = if report.ran == Via::Sendfile { report.bytes } else { 0 };
-    Ok(Evidence::default()
-        .with("bytes from file to file", bytes)
-        .with("from a socket", from_socket))
-}
-
 fn mutated(bench: &mut Bench<'_>) -> Outcome {
     let became = match fate(Via::Sendfile, Transport::Loopback, &bench.plan.directory)? {
         Fate::Refused(why) => return Err(Stop::Skipped(why)),
         became => became.to_string(),
     };
     Ok(Evidence::default().with("what was sent, after the file was overwritten", became.as_str()))
-}
-
-fn on_write(bench: &mut Bench<'_>) -> Outcome {
-    let (page, pages, edited) = (page_size(), 64, 32);
-    let file = made(bench, &vec![1; pages * page])?;
-    let mapping = PrivateMapping::of(file.as_fd(), 0, pages * page);
-    let mut mapping = mapping.doing("map", "a file")?;
-    let before = thread_usage();
-    for place in 0..edited {
-        mapping.edit(place * page, &[2]).doing("edit", "a mapping")?;
-    }
-    let faults = thread_usage().since(&before).minor_faults;
-    let mut bytes = vec![0; pages * page];
-    file.read_exact_at(&mut bytes, 0).doing("read", "a file")?;
-    let changed = bytes.chunks(page).filter(|page| page.contains(&2)).count();
-    Ok(Evidence::default()
-        .with("pages", pages)
-        .with("pages edited", edited)
-        .with("faults", faults)
-        .with("pages of the file changed", changed))
 }
 
 fn zerocopy(bench: &mut Bench<'_>) -> Outcome {
@@ -393,14 +265,6 @@ fn to_dummy(bench: &Bench<'_>) -> Result<u64, Error> {
     told["copied"].as_u64().ok_or_else(|| Error::new("send to", "a dummy", "no answer"))
 }
 
-fn open(ground: &Ground) -> Result<File, Stop> {
+pub(super) fn open(ground: &Ground) -> Result<File, Stop> {
     Ok(File::open(ground.path()).doing("open", ground.path().display())?)
-}
-
-/// A file without a name with these bytes.
-fn made(bench: &Bench<'_>, bytes: &[u8]) -> Result<File, Stop> {
-    let directory = &bench.plan.directory;
-    let file = tempfile::tempfile_in(directory).doing("make a file in", directory.display())?;
-    file.write_all_at(bytes, 0).doing("write", "a file")?;
-    Ok(file)
 }

@@ -233,7 +233,6 @@ pub(super) fn slept<D: Demultiplexer>() -> Outcome {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Ok(Evidence::default()
         .with("told", ready.len())
-        .with("waits", 1_u64)
         .with("us until told", micros(waited))
         .with("us of CPU", micros(cpu))
         .with("voluntary switches", used.voluntary))

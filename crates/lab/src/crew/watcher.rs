@@ -40,7 +40,7 @@ impl Watcher {
     /// Lays the field that an order is about, unless it is there already.
     pub(super) fn lay(&mut self, order: &Value) -> Result<Value> {
         let (model, count) = (text(order, "model")?, size(order, "descriptors")?);
-        if !self.laid.as_ref().is_some_and(|(of, so_many, _)| (&**of, *so_many) == (model, count)) {
+        if self.laid.as_ref().is_none_or(|(of, so_many, _)| (&**of, *so_many) != (model, count)) {
             // There may not be descriptors enough for two.
             self.laid = None;
             self.laid = Some((model.to_owned(), count, field(model, count)?));
