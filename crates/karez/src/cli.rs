@@ -1,11 +1,14 @@
 //! The one definition of the command line: help, man pages and completions are made from it.
 #![expect(rustdoc::broken_intra_doc_links, reason = "these comments are help texts")]
 
+mod lab;
+
+pub(crate) use lab::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs};
+
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use clap::builder::styling::{AnsiColor, Effects, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
-use karez_lab::Transport;
 use karez_reactor::{Address, Model, Topology};
 use karez_server::Stamps;
 use karez_transfer::{CachePolicy, Direction, Via};
@@ -240,89 +243,6 @@ const AUTO: &str = "auto";
 /// A model, or none for the best that there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ModelChoice(pub(crate) Option<Model>);
-/// The experiments of `karez lab`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Lab {
-    /// Let the counters count what is known beforehand
-    ///
-    /// Each check moves so many bytes in a way that leaves no doubt where they go, and expects
-    /// exactly that. Exits with 1 if a counter fails.
-    Selftest(SelfTestArgs),
-    /// Count and time every way to move a file into a socket
-    ///
-    /// Every via by size, state of the cache and transport: system calls, mode switches, faults,
-    /// bytes copied by the CPU, bytes of the disk; CPU and speed in runs of their own. Begins with
-    /// a self-test, and leaves out what it does not trust.
-    Vias(ViasArgs),
-    /// Do what a laboratory says on standard input
-    #[command(hide = true)]
-    Worker,
-}
-
-/// The arguments of `karez lab selftest`.
-#[derive(Args, Debug)]
-pub(crate) struct SelfTestArgs {
-    /// Write the report as JSON; - is standard output
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Move 8 MiB instead of 64
-    #[arg(long)]
-    pub(crate) quick: bool,
-
-    /// Where to make the file that is moved: on a disk, for memory has no cold files
-    #[arg(long, value_name = "DIR", default_value = "/var/tmp", value_hint = ValueHint::DirPath)]
-    pub(crate) dir: PathBuf,
-
-    /// Count with this BPF object instead of the one built in
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) probe: Option<PathBuf>,
-}
-
-/// The arguments of `karez lab vias`.
-#[derive(Args, Debug)]
-pub(crate) struct ViasArgs {
-    /// A via to try; may be given several times [default: all]
-    #[arg(long, value_name = "NAME", value_parser = vias(), help_heading = "What")]
-    pub(crate) via: Vec<Via>,
-
-    /// Bytes to move, such as 65536, 64k or 16m; may be given several times [default: 64k and 16m]
-    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = "What")]
-    pub(crate) size: Vec<u64>,
-
-    /// The most that one system call is asked for
-    #[arg(long, value_name = "BYTES", default_value = "64k", value_parser = bytes, help_heading = "What")]
-    pub(crate) chunk: u64,
-
-    /// A transport: unix, lo, veth or veth-sg-off; may be given several times [default: all]
-    #[arg(long, value_name = "NAME", help_heading = "What")]
-    pub(crate) transport: Vec<Transport>,
-
-    /// Timed runs of each combination [default: 9]
-    #[arg(long, value_name = "N", help_heading = "What")]
-    pub(crate) runs: Option<NonZeroUsize>,
-
-    /// Three runs, of 1 MiB
-    #[arg(long, help_heading = "What")]
-    pub(crate) quick: bool,
-
-    /// Where to make the files: on a disk, for memory has no cold files
-    #[arg(long, value_name = "DIR", default_value = "/var/tmp", value_hint = ValueHint::DirPath, help_heading = "What")]
-    pub(crate) dir: PathBuf,
-
-    /// Write the report as JSON; - is standard output
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Write the table as CSV; - is standard output
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
-    pub(crate) csv: Option<PathBuf>,
-
-    /// Write the table as Markdown; - is standard output
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
-    pub(crate) markdown: Option<PathBuf>,
-}
-
 /// The form of the access log.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum LogForm {
@@ -391,19 +311,6 @@ fn jobs(text: &str) -> Result<NonZeroUsize, String> {
         Ok(_) => Err(format!("more than {MOST_JOBS} only get in each other's way")),
         Err(error) => Err(error.to_string()),
     }
-}
-
-/// A number of bytes, with k, m or g for powers of 1024.
-fn bytes(text: &str) -> Result<u64, &'static str> {
-    let (digits, bits) = match text.to_ascii_lowercase().as_bytes() {
-        [.., b'k'] => (&text[..text.len() - 1], 10),
-        [.., b'm'] => (&text[..text.len() - 1], 20),
-        [.., b'g'] => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let number: u64 = digits.parse().map_err(|_| "it is no number of bytes, such as 64k")?;
-    let bytes = number.checked_mul(1 << bits).ok_or("it is too large")?;
-    if bytes == 0 { Err("it is nothing") } else { Ok(bytes) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,14 +1,19 @@
 //! `karez lab`: from arguments to an experiment and its report.
 
+use karez_lab::claims::{self, Claims};
+use karez_lab::models::{self, Models};
 use karez_lab::selftest::{Plan, SelfTest};
 use karez_lab::vias::{self, Vias};
 use karez_lab::{Error, Workers};
+use serde_json::Value;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Lab, SelfTestArgs, ViasArgs};
+use crate::cli::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs};
 
 /// The word that makes this program a worker.
 const WORKER: [&str; 2] = ["lab", "worker"];
@@ -18,6 +23,8 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
     match lab {
         Lab::Selftest(args) => selftest(args),
         Lab::Vias(args) => vias(args),
+        Lab::Models(args) => models(args),
+        Lab::Claims(args) => claims(args),
         Lab::Worker => karez_lab::work().map(|()| true),
     }
 }
@@ -59,11 +66,58 @@ fn vias(args: &ViasArgs) -> io::Result<bool> {
     let told = Vias::run(&plan, progress);
     progress("");
     let told = told?;
-    let forms: [(&Option<PathBuf>, &dyn Fn() -> String); 3] = [
-        (&args.json, &|| format!("{:#}\n", told.to_json())),
-        (&args.csv, &|| told.to_csv()),
-        (&args.markdown, &|| told.to_markdown()),
-    ];
+    write(&args.forms, &told, || told.to_json(), || told.to_csv(), || told.to_markdown())?;
+    Ok(told.rows.iter().all(|row| row.contradictions.is_empty()))
+}
+
+fn models(args: &ModelsArgs) -> io::Result<bool> {
+    let mut plan = models::Plan::new(workers()?);
+    if args.quick {
+        plan = plan.quick();
+    }
+    if !args.model.is_empty() {
+        plan.models.clone_from(&args.model);
+    }
+    let numbers = |given: &[NonZeroU32]| given.iter().map(|number| number.get()).collect();
+    if !args.descriptors.is_empty() {
+        plan.descriptors = numbers(&args.descriptors);
+    }
+    if !args.active.is_empty() {
+        plan.active = numbers(&args.active);
+    }
+    plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
+    let told = Models::run(&plan, progress);
+    progress("");
+    let told = told?;
+    write(&args.forms, &told, || told.to_json(), || told.to_csv(), || told.to_markdown())?;
+    Ok(true)
+}
+
+fn claims(args: &ClaimsArgs) -> io::Result<bool> {
+    let mut plan = claims::Plan::new(workers()?, &args.dir);
+    if args.quick {
+        (plan.bytes, plan.quick) = (4 << 20, true);
+    }
+    plan.only.clone_from(&args.claim);
+    let told = Claims::run(&plan, progress);
+    progress("");
+    let told = told?;
+    write(&args.forms, &told, || told.to_json(), || told.to_csv(), || told.to_markdown())?;
+    Ok(true)
+}
+
+/// Writes a report in the forms that were asked for, and to the terminal unless one of them goes
+/// there.
+fn write(
+    forms: &Forms,
+    told: &impl Display,
+    json: impl Fn() -> Value,
+    csv: impl Fn() -> String,
+    markdown: impl Fn() -> String,
+) -> io::Result<()> {
+    let json = || format!("{:#}\n", json());
+    let forms: [(&Option<PathBuf>, &dyn Fn() -> String); 3] =
+        [(&forms.json, &json), (&forms.csv, &csv), (&forms.markdown, &markdown)];
     if !forms.iter().any(|(path, _)| path.as_deref() == Some(Path::new("-"))) {
         print(&told.to_string())?;
     }
@@ -72,7 +126,7 @@ fn vias(args: &ViasArgs) -> io::Result<bool> {
             save(path, &form())?;
         }
     }
-    Ok(told.rows.iter().all(|row| row.contradictions.is_empty()))
+    Ok(())
 }
 
 /// A worker is this program once more.

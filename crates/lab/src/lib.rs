@@ -51,11 +51,15 @@
 //! What none of it can see: a copy in user space, a copy by a driver, and DMA to a network, of
 //! which no transport here has any.
 
+pub mod claims;
 mod cost;
 mod crew;
+mod draw;
 mod error;
+mod fit;
 mod ground;
 mod machine;
+pub mod models;
 mod mutation;
 mod network;
 mod outcome;
@@ -71,6 +75,7 @@ pub mod vias;
 pub use cost::{Copies, contradictions};
 pub use crew::{Workers, work};
 pub use error::{Error, Result};
+pub use fit::Slope;
 pub use ground::{Cache, Ground};
 pub use mutation::{Fate, Mutation, fate, mutations};
 pub use outcome::{Outcome, Used};

@@ -22,6 +22,7 @@ pub(crate) fn machine() -> Value {
     };
     json!({
         "karez": env!("CARGO_PKG_VERSION"),
+        "optimised": !cfg!(debug_assertions),
         "kernel": uname.release().to_string_lossy(),
         "architecture": uname.machine().to_string_lossy(),
         "processor": field("model name"),

@@ -8,7 +8,7 @@
 //! can only name.
 
 mod agreement;
-mod bench;
+pub(crate) mod bench;
 mod figures;
 mod render;
 
@@ -200,8 +200,8 @@ impl SelfTest {
     }
 }
 
-/// Why a check came to no figures.
-enum Stop {
+/// Why an experiment came to no figures.
+pub(crate) enum Stop {
     Failed(String),
     Skipped(String),
 }

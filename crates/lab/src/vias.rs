@@ -12,10 +12,10 @@ mod render;
 use karez_transfer::{Direction, Via};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cost::{Copies, contradictions};
 use crate::crew::Workers;
+use crate::draw::Draw;
 use crate::error::Result;
 use crate::ground::{Cache, Ground};
 use crate::outcome::Outcome;
@@ -270,9 +270,7 @@ impl Bench {
         rows: &mut [(Combination, Row)],
         before: &mut impl FnMut(&str),
     ) -> u64 {
-        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos());
-        let seed = u64::try_from(seed & u128::from(u64::MAX)).unwrap_or(1) | 1;
-        let mut draw = Draw(seed);
+        let (seed, mut draw) = Draw::by_the_clock();
         // The first round warms what there is to warm and is dropped.
         for round in 0..=plan.runs {
             before(&format!("timing, {round} of {}", plan.runs));
@@ -294,43 +292,5 @@ impl Bench {
             }
         }
         seed
-    }
-}
-
-/// Numbers drawn by xorshift64 (Marsaglia 2003): enough to shuffle, and the seed repeats it.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn shuffle(&mut self, items: &mut [usize]) {
-        for last in (1..items.len()).rev() {
-            let other = usize::try_from(self.next() % (last as u64 + 1)).unwrap_or(0);
-            items.swap(last, other);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_repeats_its_order_and_nothing_is_lost() {
-        let shuffled = |seed| {
-            let mut items: Vec<_> = (0..100).collect();
-            Draw(seed).shuffle(&mut items);
-            items
-        };
-        assert_eq!(shuffled(7), shuffled(7));
-        assert_ne!(shuffled(7), shuffled(8));
-        let mut sorted = shuffled(9);
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
     }
 }

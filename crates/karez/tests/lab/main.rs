@@ -7,5 +7,7 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod claims;
 mod command;
 mod exact;
+mod models;

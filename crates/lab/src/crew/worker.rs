@@ -1,13 +1,16 @@
 //! A worker as its employer sees it: orders go in, answers come out.
 
+use karez_sys::calls_of;
 use rustix::process::Pid;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::error::{Doing as _, Error, Result};
+use crate::probe::{call_name, mark};
 
 /// How to start a worker: a program and the arguments that make it call [`work`](crate::work).
 #[derive(Clone, Debug)]
@@ -57,6 +60,20 @@ impl Worker {
     pub(crate) fn ask(&mut self, order: &Value) -> Result<Value> {
         self.tell(order)?;
         self.hear()
+    }
+
+    /// Gives an order under ptrace: the answer, and how often it made which system call between its
+    /// marks.
+    pub(crate) fn traced(&mut self, order: &Value) -> Result<(Value, BTreeMap<String, u64>)> {
+        let mut told = Ok(());
+        let traced = calls_of(self.pid(), mark::begin_number(), mark::end_number(), || {
+            told = self.tell(order);
+        });
+        told?;
+        let answer = self.hear()?;
+        let traced = traced.doing("trace", "a worker")?;
+        let by_name = traced.into_iter().map(|(number, count)| (call_name(number), count));
+        Ok((answer, by_name.collect()))
     }
 
     /// Gives an order.

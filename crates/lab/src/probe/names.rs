@@ -21,7 +21,9 @@ names! {
     accept4 SYS_accept4, connect SYS_connect, shutdown SYS_shutdown,
     clock_nanosleep SYS_clock_nanosleep, nanosleep SYS_nanosleep, getrandom SYS_getrandom,
     io_uring_enter SYS_io_uring_enter, sched_yield SYS_sched_yield, rt_sigreturn SYS_rt_sigreturn,
-    restart_syscall SYS_restart_syscall,
+    restart_syscall SYS_restart_syscall, rt_sigtimedwait SYS_rt_sigtimedwait, kill SYS_kill,
+    tgkill SYS_tgkill, rt_sigqueueinfo SYS_rt_sigqueueinfo, io_submit SYS_io_submit,
+    io_getevents SYS_io_getevents, io_cancel SYS_io_cancel, clock_gettime SYS_clock_gettime,
 }
 
 /// `cachestat(2)`, which has this number everywhere but on alpha.

@@ -13,21 +13,21 @@ use crate::probe::{Counters, Counts, Scope, Unavailable};
 use crate::stage::{Movement, Stage};
 use crate::transport::{Taking, Transport};
 
-pub(super) struct Bench<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) ground: Ground,
-    pub(super) counters: Either<Counters, Unavailable>,
+pub(crate) struct Bench<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) ground: Ground,
+    pub(crate) counters: Either<Counters, Unavailable>,
     stages: Vec<(Transport, Stage)>,
 }
 
 impl<'a> Bench<'a> {
-    pub(super) fn new(plan: &'a Plan) -> Result<Self> {
+    pub(crate) fn new(plan: &'a Plan) -> Result<Self> {
         let ground = Ground::new(&plan.directory, plan.bytes)?;
         Ok(Self { plan, ground, counters: plan.attach()?, stages: Vec::new() })
     }
 
     /// The counters, or a reason to skip.
-    pub(super) fn counters(&mut self) -> Either<&mut Counters, Stop> {
+    pub(crate) fn counters(&mut self) -> Either<&mut Counters, Stop> {
         self.counters.as_mut().map_err(|why| Stop::Skipped(why.to_string()))
     }
 
@@ -43,34 +43,49 @@ impl<'a> Bench<'a> {
     }
 
     /// None of the file in memory, or a reason to skip.
-    pub(super) fn chill(&mut self) -> Either<(), Stop> {
+    pub(crate) fn chill(&mut self) -> Either<(), Stop> {
         let place = self.place_of(Transport::Loopback)?;
         let cold = self.stages[place].1.prepare(&self.ground, Cache::Cold);
         cold.map_err(|error| Stop::Skipped(error.to_string()))
     }
 
     /// A worker that nothing has been done to.
-    pub(super) fn worker(&self) -> Result<Worker> {
+    pub(crate) fn worker(&self) -> Result<Worker> {
         self.plan.workers.start(0)
     }
 
     /// The file, warm, moved once and counted.
-    pub(super) fn counted(
+    pub(crate) fn counted(
         &mut self,
         movement: &Movement,
         transport: Transport,
     ) -> Either<(Outcome, Counts), Stop> {
+        self.counted_from(Cache::Warm, movement, transport)
+    }
+
+    /// The file in this state, moved once and counted.
+    pub(crate) fn counted_from(
+        &mut self,
+        cache: Cache,
+        movement: &Movement,
+        transport: Transport,
+    ) -> Either<(Outcome, Counts), Stop> {
         self.counters()?;
-        self.ground.prepare(Cache::Warm)?;
         let place = self.place_of(transport)?;
-        let counters = self.counters.as_mut().ok();
-        let outcome = self.stages[place].1.run(movement, &self.ground, counters)?;
+        let stage = &mut self.stages[place].1;
+        let state = stage.prepare(&self.ground, cache);
+        state.map_err(|error| Stop::Skipped(error.to_string()))?;
+        let outcome = stage.run(movement, &self.ground, self.counters.as_mut().ok())?;
+        if cache == Cache::Cold && outcome.tries > 1 {
+            let why = "a packet went unseen, and when the file was sent again it was warm";
+            return Err(Stop::Failed(why.to_owned()));
+        }
         let counts = outcome.counts.clone().unwrap_or_default();
         Ok((outcome, counts))
     }
 
     /// The file, warm, moved once and not counted.
-    pub(super) fn moved(
+    pub(crate) fn moved(
         &mut self,
         movement: &Movement,
         transport: Transport,
@@ -81,7 +96,7 @@ impl<'a> Bench<'a> {
     }
 
     /// The file, warm, moved once under ptrace.
-    pub(super) fn traced(
+    pub(crate) fn traced(
         &mut self,
         movement: &Movement,
         transport: Transport,
@@ -93,7 +108,7 @@ impl<'a> Bench<'a> {
     }
 
     /// What the sender on loopback does by one order, counted.
-    pub(super) fn told(&mut self, order: &Value) -> Either<(Value, Counts), Stop> {
+    pub(crate) fn told(&mut self, order: &Value) -> Either<(Value, Counts), Stop> {
         self.counters()?;
         let place = self.place_of(Transport::Loopback)?;
         let stage = &mut self.stages[place].1;
@@ -106,7 +121,7 @@ impl<'a> Bench<'a> {
     }
 
     /// What a worker does by one order, counted.
-    pub(super) fn work(
+    pub(crate) fn work(
         &mut self,
         worker: &mut Worker,
         scope: &Scope,
@@ -120,6 +135,6 @@ impl<'a> Bench<'a> {
 }
 
 /// Adds a figure.
-pub(super) fn is(figures: &mut Vec<Figure>, what: impl Into<String>, expected: u64, counted: u64) {
+pub(crate) fn is(figures: &mut Vec<Figure>, what: impl Into<String>, expected: u64, counted: u64) {
     figures.push(Figure { what: what.into(), expected, counted });
 }

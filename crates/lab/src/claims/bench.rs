@@ -1,0 +1,97 @@
+//! What the claims have at hand: the bench of the self-test, and a sweep of the models that is made
+//! once for all that need it.
+
+use karez_reactor::Model;
+use karez_transfer::Via;
+
+use super::{Plan, Verdict};
+use crate::cost::Copies;
+use crate::ground::Cache;
+use crate::models::{Models, Plan as ModelsPlan};
+use crate::outcome::Outcome;
+use crate::probe::Counts;
+use crate::selftest::bench::Bench as Ground;
+use crate::selftest::{SelfTest, Stop};
+use crate::stage::Movement;
+use crate::transport::Transport;
+
+/// How often a movement from the disk is made that packets went unseen of.
+const TRIES: u32 = 3;
+
+pub(super) struct Bench<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) test: SelfTest,
+    pub(super) ground: Ground<'a>,
+    pub(super) swept: Option<Models>,
+}
+
+/// A movement that was counted.
+pub(super) struct Counted {
+    pub(super) outcome: Outcome,
+    pub(super) counts: Counts,
+    pub(super) copies: Copies,
+}
+
+impl Counted {
+    /// How often the sender called this.
+    pub(super) fn calls(&self, name: &str) -> u64 {
+        self.outcome.sent_by().map_or(0, |own| own.call(name).calls)
+    }
+}
+
+impl Bench<'_> {
+    /// select, poll, epoll and asking everybody, by the number of descriptors.
+    pub(super) fn sweep(&mut self) -> Result<&Models, Stop> {
+        let models = vec![Model::Nonblocking, Model::Select, Model::Poll, Model::EpollLevel];
+        let whole = ModelsPlan::new(self.plan.workers.clone());
+        let plan = ModelsPlan { models, active: vec![1], microseconds: 5000, ..whole };
+        let plan = if self.plan.quick { ModelsPlan { runs: 9, ..plan.quick() } } else { plan };
+        let swept = match self.swept.take() {
+            Some(swept) => swept,
+            None => Models::run(&plan, |_| {})?,
+        };
+        Ok(self.swept.insert(swept))
+    }
+
+    /// How many pieces are moved.
+    pub(super) fn chunks(&self) -> u64 {
+        self.plan.bytes.div_ceil(u64::from(self.plan.chunk))
+    }
+
+    /// The movement of the whole file.
+    pub(super) fn movement(&self, via: Via) -> Movement {
+        Movement::of(&self.ground.ground, via, Some(self.plan.chunk))
+    }
+
+    /// The file in this state moved by `via`, counted; a way that the kernel refuses is skipped.
+    pub(super) fn counted(
+        &mut self,
+        via: Via,
+        transport: Transport,
+        cache: Cache,
+    ) -> Result<Counted, Stop> {
+        let movement = self.movement(via);
+        let mut tried = 1;
+        let (outcome, counts) = loop {
+            match self.ground.counted_from(cache, &movement, transport) {
+                Err(Stop::Failed(_)) if tried < TRIES => tried += 1,
+                other => break other?,
+            }
+        };
+        if outcome.ran != via {
+            return Err(Stop::Skipped(format!("{via} was refused, {} ran", outcome.ran)));
+        }
+        let copies = Copies::of(&outcome, transport);
+        Ok(Counted { outcome, counts, copies })
+    }
+}
+
+/// Refuted if this is so, else confirmed.
+pub(super) fn refuted_if(so: bool) -> Verdict {
+    if so { Verdict::Refuted } else { Verdict::Confirmed }
+}
+
+/// Confirmed if this is so, else refuted.
+pub(super) fn confirmed_if(so: bool) -> Verdict {
+    refuted_if(!so)
+}

@@ -1,0 +1,144 @@
+//! What an experiment came to: figures and words by name. A rule reads them by name, too, and a
+//! name that is missing is no evidence.
+
+use rustix::io::Errno;
+use serde_json::{Value, json};
+use std::fmt;
+
+use crate::fit::Slope;
+use crate::table::grouped;
+
+/// What errors are called here; a probe provokes no others.
+const NAMES: [(Errno, &str); 8] = [
+    (Errno::NODEV, "ENODEV"),
+    (Errno::PERM, "EPERM"),
+    (Errno::INVAL, "EINVAL"),
+    (Errno::FAULT, "EFAULT"),
+    (Errno::MFILE, "EMFILE"),
+    (Errno::BADF, "EBADF"),
+    (Errno::EXIST, "EEXIST"),
+    (Errno::AGAIN, "EAGAIN"),
+];
+
+/// One thing that was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Figure {
+    /// So many.
+    Count(u64),
+    /// So much.
+    Number(f64),
+    /// What the kernel said: the name of an error, or `ok`.
+    Word(String),
+}
+
+impl From<u64> for Figure {
+    fn from(count: u64) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl From<usize> for Figure {
+    fn from(count: usize) -> Self {
+        Self::Count(count as u64)
+    }
+}
+
+impl From<f64> for Figure {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for Figure {
+    fn from(word: &str) -> Self {
+        Self::Word(word.to_owned())
+    }
+}
+
+/// What became of a call.
+impl<T> From<Result<T, Errno>> for Figure {
+    fn from(told: Result<T, Errno>) -> Self {
+        let Err(errno) = told else { return Self::from("ok") };
+        let known = NAMES.iter().find(|(known, _)| *known == errno);
+        let number = || format!("errno {}", errno.raw_os_error());
+        Self::Word(known.map_or_else(number, |(_, name)| (*name).to_owned()))
+    }
+}
+
+/// What an experiment came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence(Vec<(String, Figure)>);
+
+impl Evidence {
+    /// The same with another figure.
+    #[must_use]
+    pub fn with(mut self, what: impl Into<String>, figure: impl Into<Figure>) -> Self {
+        self.0.push((what.into(), figure.into()));
+        self
+    }
+
+    /// The same with a slope, of nanoseconds of CPU per idle descriptor, and its band.
+    #[must_use]
+    pub fn with_slope(self, of: &str, slope: Slope) -> Self {
+        self.with(format!("{of}: CPU ns per idle descriptor"), slope.fitted)
+            .with(format!("{of}: at least"), slope.low)
+            .with(format!("{of}: at most"), slope.high)
+    }
+
+    /// How many of this there were.
+    #[must_use]
+    pub fn count(&self, what: &str) -> Option<u64> {
+        match self.find(what)? {
+            Figure::Count(count) => Some(*count),
+            Figure::Number(_) | Figure::Word(_) => None,
+        }
+    }
+
+    /// How much of this there was.
+    #[must_use]
+    pub fn number(&self, what: &str) -> Option<f64> {
+        match self.find(what)? {
+            Figure::Number(number) => Some(*number),
+            Figure::Count(_) | Figure::Word(_) => None,
+        }
+    }
+
+    /// What the kernel said to this.
+    #[must_use]
+    pub fn word(&self, what: &str) -> Option<&str> {
+        match self.find(what)? {
+            Figure::Word(word) => Some(word),
+            Figure::Count(_) | Figure::Number(_) => None,
+        }
+    }
+
+    fn find(&self, what: &str) -> Option<&Figure> {
+        self.0.iter().find(|(name, _)| name == what).map(|(_, figure)| figure)
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let each = self.0.iter().map(|(what, figure)| {
+            let value = match figure {
+                Figure::Count(count) => json!(count),
+                Figure::Number(number) => json!(number),
+                Figure::Word(word) => json!(word),
+            };
+            (what.clone(), value)
+        });
+        Value::Object(each.collect())
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (what, figure)) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "; " };
+            match figure {
+                Figure::Count(count) => write!(f, "{separator}{what} {}", grouped(*count))?,
+                Figure::Number(number) => write!(f, "{separator}{what} {number:.2}")?,
+                Figure::Word(word) => write!(f, "{separator}{what} {word}")?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! The table of the claims: for a terminal, as JSON of a versioned form and Markdown.
+
+use serde_json::{Value, json};
+use std::fmt;
+
+use super::{Claims, Finding, Verdict};
+use crate::machine::machine;
+use crate::table::Table;
+
+/// The form of the JSON; the number rises when a field changes its meaning or goes.
+const SCHEMA: &str = "karez.lab.claims/1";
+
+impl Verdict {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Refuted => "refuted",
+            Self::DependsOn(_) => "depends on",
+            Self::NotMeasurable(_) => "not measurable here",
+        }
+    }
+
+    /// On what it depends, or why it cannot be measured.
+    #[must_use]
+    pub fn details(&self) -> Option<&str> {
+        match self {
+            Self::Confirmed | Self::Refuted => None,
+            Self::DependsOn(what) | Self::NotMeasurable(what) => Some(what),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Confirmed | Self::Refuted => f.write_str(self.name()),
+            Self::DependsOn(what) => write!(f, "depends on {what}"),
+            Self::NotMeasurable(why) => write!(f, "not measurable here: {why}"),
+        }
+    }
+}
+
+impl Claims {
+    /// The whole report as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "schema": SCHEMA,
+            "machine": machine(),
+            "tiers": self.tiers.to_json(),
+            "claims": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Every claim in one table, as Markdown.
+    #[must_use]
+    pub fn to_markdown(&self) -> String {
+        self.table().to_markdown()
+    }
+
+    /// Every claim in one table, as CSV.
+    #[must_use]
+    pub fn to_csv(&self) -> String {
+        self.table().to_csv()
+    }
+
+    fn table(&self) -> Table {
+        let heading = vec!["#", "claim", "verdict", "measured", "because", "again"];
+        let rows = self.findings.iter().map(|finding| {
+            vec![
+                finding.claim.number.to_string(),
+                finding.claim.says.to_owned(),
+                finding.verdict.to_string(),
+                finding.evidence.to_string(),
+                finding.claim.reason.to_owned(),
+                finding.repeat(),
+            ]
+        });
+        Table { heading, rows: rows.collect() }
+    }
+
+    /// How many claims have this verdict.
+    fn so_many(&self, name: &str) -> usize {
+        self.findings.iter().filter(|finding| finding.verdict.name() == name).count()
+    }
+}
+
+impl Finding {
+    fn to_json(&self) -> Value {
+        json!({
+            "number": self.claim.number,
+            "claim": self.claim.says,
+            "verdict": self.verdict.name(),
+            "details": self.verdict.details(),
+            "evidence": self.evidence.to_json(),
+            "reason": self.claim.reason,
+            "repeat": self.repeat(),
+        })
+    }
+}
+
+impl fmt::Display for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.tiers)?;
+        for finding in &self.findings {
+            let Finding { claim, verdict, evidence } = finding;
+            writeln!(f, "{:>2}. {}", claim.number, claim.says)?;
+            writeln!(f, "    {verdict}")?;
+            if *evidence != super::Evidence::default() {
+                writeln!(f, "    measured: {evidence}")?;
+            }
+            writeln!(f, "    because:  {}", claim.reason)?;
+            writeln!(f, "    again:    {}\n", finding.repeat())?;
+        }
+        let heading = vec!["claim", "verdict"];
+        let rows = self.findings.iter().map(|finding| {
+            let Finding { claim, verdict, .. } = finding;
+            vec![format!("{:>2}. {}", claim.number, claim.says), verdict.name().to_owned()]
+        });
+        writeln!(f, "{}", Table { heading, rows: rows.collect() }.to_text())?;
+        let names = ["confirmed", "refuted", "depends on", "not measurable here"];
+        let each = names.map(|name| format!("{name} {}", self.so_many(name)));
+        writeln!(f, "{}", each.join(", "))
+    }
+}

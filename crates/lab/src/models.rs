@@ -1,0 +1,265 @@
+//! `karez lab models`: what it costs to wait, for each readiness model of the reactor, by how many
+//! descriptors there are and how many of them have something to say.
+//!
+//! Counting and timing are separate passes: each combination runs once under ptrace, which sees
+//! every system call of anyone's, then several times without, in an order that is drawn anew, the
+//! first of each not looked at.
+//!
+//! What it does badly: one thread writes and waits, so nobody sleeps; descriptors are eventfds, or
+//! UNIX sockets where a model cannot watch those, and no connections; the completion models and
+//! blocking threads are no demultiplexers and are not among it.
+
+mod render;
+
+use karez_reactor::Model;
+use rustix::process::{Resource, getrlimit};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use crate::crew::{Worker, Workers};
+use crate::draw::Draw;
+use crate::error::Result;
+use crate::fit::Slope;
+use crate::spread::Spread;
+
+/// Every model that is a demultiplexer.
+pub const MODELS: [Model; 7] = [
+    Model::Nonblocking,
+    Model::Select,
+    Model::Poll,
+    Model::EpollLevel,
+    Model::EpollEdge,
+    Model::Signal,
+    Model::LinuxAio,
+];
+
+/// Laps that are counted: the calls of one are as those of the other.
+const COUNTED: u64 = 2;
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How to start workers.
+    pub workers: Workers,
+    /// The models.
+    pub models: Vec<Model>,
+    /// How many descriptors.
+    pub descriptors: Vec<u32>,
+    /// How many of them are active; left out where that is more than there are.
+    pub active: Vec<u32>,
+    /// Timed runs of each combination.
+    pub runs: usize,
+    /// How long a run is, in microseconds.
+    pub microseconds: u64,
+}
+
+impl Plan {
+    /// Every model, 10 to 10,000 descriptors and as many as may be open, at most 20,000, 1 and 100
+    /// active, nine runs of 20 ms.
+    #[must_use]
+    pub fn new(workers: Workers) -> Self {
+        let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        // A worker has others open.
+        let most = u32::try_from(limit.saturating_sub(64)).unwrap_or(u32::MAX).min(20_000);
+        let descriptors = [10, 100, 1000, 10_000].into_iter().filter(|&count| count < most);
+        let descriptors = descriptors.chain([most]);
+        Self {
+            workers,
+            models: MODELS.to_vec(),
+            descriptors: descriptors.collect(),
+            active: vec![1, 100],
+            runs: 9,
+            microseconds: 20_000,
+        }
+    }
+
+    /// The same with less of everything.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        let descriptors = self.descriptors.into_iter().filter(|&count| count <= 1000).collect();
+        Self { descriptors, active: vec![1], runs: 3, microseconds: 2000, ..self }
+    }
+}
+
+/// One combination and what it cost.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// How it waited.
+    pub model: Model,
+    /// On how many descriptors.
+    pub descriptors: u32,
+    /// Of which so many were active.
+    pub active: u32,
+    /// System calls a wake-up by name, those that make descriptors ready left out; `None` where
+    /// tracing is not permitted.
+    pub calls: Option<BTreeMap<String, f64>>,
+    /// The timed runs.
+    pub timed: Vec<Sample>,
+}
+
+/// One timed run.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Wake-ups.
+    pub laps: u64,
+    /// Microseconds a wake-up, from the wait to the last read.
+    pub waiting: f64,
+    /// Microseconds of CPU a wake-up, also those of the writes.
+    pub cpu: f64,
+}
+
+impl Row {
+    /// Microseconds a wake-up.
+    #[must_use]
+    pub fn waiting(&self) -> Spread {
+        Spread::of(self.timed.iter().map(|run| run.waiting))
+    }
+
+    /// Microseconds of CPU a wake-up.
+    #[must_use]
+    pub fn cpu(&self) -> Spread {
+        Spread::of(self.timed.iter().map(|run| run.cpu))
+    }
+
+    /// All system calls a wake-up.
+    #[must_use]
+    pub fn calls_in_all(&self) -> Option<f64> {
+        self.calls.as_ref().map(|calls| calls.values().sum())
+    }
+
+    fn order(&self, least: u64, most: u64, microseconds: u64, seed: u64) -> Value {
+        json!({
+            "do": "watch", "model": self.model.name(), "descriptors": self.descriptors,
+            "active": self.active, "least": least, "most": most, "microseconds": microseconds,
+            "seed": seed,
+        })
+    }
+
+    /// Counts its system calls; why not, where that is not permitted.
+    fn count(&mut self, worker: &mut Worker) -> Result<()> {
+        let mut order = self.order(COUNTED, COUNTED, 0, 1);
+        // Laying the field is not what is counted, and takes long under ptrace.
+        order["do"] = json!("lay");
+        worker.ask(&order)?;
+        order["do"] = json!("watch");
+        let (_, by_name) = worker.traced(&order)?;
+        let by_name = by_name.into_iter();
+        let own = by_name.filter(|(name, _)| name != "write");
+        self.calls = Some(own.map(|(name, count)| (name, ratio(count, COUNTED))).collect());
+        Ok(())
+    }
+
+    fn time(&self, worker: &mut Worker, microseconds: u64, seed: u64) -> Result<Sample> {
+        let told = worker.ask(&self.order(5, 20_000, microseconds, seed))?;
+        let number = |value: &Value| value.as_u64().unwrap_or(0);
+        let laps = number(&told["laps"]);
+        let each = |nanoseconds: &Value| ratio(number(nanoseconds), laps) / 1000.0;
+        let (waiting, cpu) = (each(&told["nanoseconds"]), each(&told["used"]["cpu"]));
+        Ok(Sample { laps, waiting, cpu })
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Models {
+    /// Each combination that could be had.
+    pub rows: Vec<Row>,
+    /// What could not be had: of which, and why.
+    pub skipped: Vec<(String, String)>,
+    /// What the order of the timed runs was drawn from.
+    pub seed: u64,
+}
+
+impl Models {
+    /// Tries everything that is planned; `before` hears what comes next.
+    ///
+    /// # Errors
+    /// Where no worker can be started.
+    pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
+        let (seed, draw) = Draw::by_the_clock();
+        let mut models = Self { rows: Vec::new(), skipped: Vec::new(), seed };
+        let mut worker = plan.workers.start(0)?;
+        for mut row in combinations(plan) {
+            before(&format!("counting {}", name(&row)));
+            match row.count(&mut worker) {
+                Ok(()) => models.rows.push(row),
+                Err(error) if row.time(&mut worker, 0, 1).is_ok() => {
+                    models.skipped.push((format!("calls of {}", name(&row)), error.to_string()));
+                    models.rows.push(row);
+                }
+                Err(error) => models.skipped.push((name(&row), error.to_string())),
+            }
+        }
+        models.time(plan, &mut worker, draw, &mut before);
+        Ok(models)
+    }
+
+    fn time(
+        &mut self,
+        plan: &Plan,
+        worker: &mut Worker,
+        mut draw: Draw,
+        before: &mut impl FnMut(&str),
+    ) {
+        // The first round warms what there is to warm and is dropped.
+        for round in 0..=plan.runs {
+            before(&format!("timing, {round} of {}", plan.runs));
+            let mut order: Vec<_> = (0..self.rows.len()).collect();
+            draw.shuffle(&mut order);
+            for place in order {
+                let row = &mut self.rows[place];
+                match row.time(worker, plan.microseconds, draw.below(usize::MAX) as u64) {
+                    Ok(sample) if round > 0 => row.timed.push(sample),
+                    Ok(_) => {}
+                    Err(error) => self.skipped.push((name(row), error.to_string())),
+                }
+            }
+        }
+    }
+
+    /// One row.
+    #[must_use]
+    pub fn find(&self, model: Model, descriptors: u32, active: u32) -> Option<&Row> {
+        let wanted = (model, descriptors, active);
+        self.rows.iter().find(|row| (row.model, row.descriptors, row.active) == wanted)
+    }
+
+    /// Nanoseconds of CPU a wake-up for each idle descriptor, one being active. Of CPU, for that is
+    /// the same whoever else wants the core.
+    #[must_use]
+    pub fn slope(&self, model: Model) -> Option<Slope> {
+        let rows = self.rows.iter().filter(|row| row.model == model && row.active == 1);
+        let groups: Vec<_> = rows
+            .map(|row| {
+                let nanoseconds = row.timed.iter().map(|run| run.cpu * 1000.0);
+                (f64::from(row.descriptors - row.active), nanoseconds.collect())
+            })
+            .collect();
+        Slope::of(&groups, self.seed)
+    }
+}
+
+fn combinations(plan: &Plan) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for &descriptors in &plan.descriptors {
+        for &active in plan.active.iter().filter(|&&active| active <= descriptors) {
+            rows.extend(plan.models.iter().map(|&model| Row {
+                model,
+                descriptors,
+                active,
+                calls: None,
+                timed: Vec::new(),
+            }));
+        }
+    }
+    rows
+}
+
+fn name(row: &Row) -> String {
+    format!("{} on {} descriptors, {} active", row.model, row.descriptors, row.active)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts and times of an experiment")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}

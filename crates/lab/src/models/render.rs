@@ -1,0 +1,211 @@
+//! The tables of the models: for a terminal, as JSON of a versioned form, CSV and Markdown.
+
+use karez_reactor::Model;
+use serde_json::{Value, json};
+use std::fmt;
+
+use super::{MODELS, Models, Row};
+use crate::machine::machine;
+use crate::spread::Spread;
+use crate::table::{Table, grouped};
+
+/// The form of the JSON; the number rises when a field changes its meaning or goes.
+const SCHEMA: &str = "karez.lab.models/1";
+
+/// What is not there.
+const NONE: &str = "n/a";
+
+/// M. Kerrisk, Linux Conf Australia 2006: CPU seconds for 100,000 operations, one random
+/// descriptor ready, by poll, select and epoll.
+const PUBLISHED: [(u32, [f64; 3]); 4] = [
+    (10, [1.12, 1.28, 0.65]),
+    (100, [6.8, 7.1, 0.68]),
+    (1000, [157.0, 151.0, 0.89]),
+    (10_000, [1750.0, 1087.0, 0.97]),
+];
+const CLASSIC: [Model; 3] = [Model::Poll, Model::Select, Model::EpollLevel];
+
+/// From microseconds of an operation to seconds of the classic table's 100,000.
+const SCALE: f64 = 100_000.0 / 1e6;
+
+const NOTES: [&str; 8] = [
+    "A wake-up is a wait and the read of what it told of; nonblocking reads all to find out.",
+    "Descriptors are eventfds; for signal, which cannot watch those, UNIX sockets.",
+    "The calls that make descriptors ready are not counted; in CPU they are, one write each.",
+    "What the model does itself is in it: select's bitmaps, poll's array, a look at each answer.",
+    "Slopes: least squares over the CPU of all runs with one active; the band is a bootstrap of 95 %.",
+    "Published: M. Kerrisk, LCA 2006, on a machine of its day; ours: a write, the wait, a read.",
+    "Where ranges overlap, neither is the faster.",
+    "Not among it: blocking, posix-aio and uring, which are no demultiplexers.",
+];
+
+impl Models {
+    /// Every combination in one table, as CSV.
+    #[must_use]
+    pub fn to_csv(&self) -> String {
+        table(&self.rows.iter().collect::<Vec<_>>()).to_csv()
+    }
+
+    /// Every table as Markdown, with what has to be known to read them.
+    #[must_use]
+    pub fn to_markdown(&self) -> String {
+        let notes: Vec<_> = self.notes().iter().map(|note| format!("- {note}\n")).collect();
+        let rows = table(&self.rows.iter().collect::<Vec<_>>()).to_markdown();
+        let (slopes, classic) = (self.slopes().to_markdown(), self.classic().to_markdown());
+        format!("{rows}\n{slopes}\n{classic}\n{}", notes.concat())
+    }
+
+    /// The whole report as JSON, with each sample.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let slopes = MODELS.iter().filter_map(|&model| {
+            let slope = self.slope(model)?.to_json();
+            Some(json!({ "model": model.name(), "cpu_ns_per_idle_descriptor": slope }))
+        });
+        let classic = self.classic_cells().map(|(count, model, ours, published)| {
+            json!({
+                "descriptors": count, "model": model.name(),
+                "cpu_seconds": ours.map(Spread::to_json), "published": published,
+            })
+        });
+        json!({
+            "schema": SCHEMA,
+            "machine": machine(),
+            "seed": self.seed,
+            "notes": self.notes(),
+            "skipped": self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }))
+                .collect::<Vec<_>>(),
+            "rows": self.rows.iter().map(row_to_json).collect::<Vec<_>>(),
+            "slopes": slopes.collect::<Vec<_>>(),
+            "confidence": { "method": "bootstrap", "level": 0.95 },
+            "classic": classic.collect::<Vec<_>>(),
+            "rankings": self.groups().map(|rows| ranking(&rows)).collect::<Vec<_>>(),
+        })
+    }
+
+    /// What has to be known to read the tables.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let runs = self.rows.iter().map(|row| row.timed.len()).max().unwrap_or(0);
+        let mut notes: Vec<_> = NOTES.iter().map(|&note| note.to_owned()).collect();
+        notes.push(format!("Times are median [range] of {runs} runs in an order that was drawn."));
+        if cfg!(debug_assertions) {
+            notes.push("Built without optimisation: what a model does itself costs more.".into());
+        }
+        notes
+    }
+
+    /// Rows with as many descriptors, of which as many are active.
+    fn groups(&self) -> impl Iterator<Item = Vec<&Row>> {
+        let mut kinds: Vec<_> = self.rows.iter().map(|row| (row.descriptors, row.active)).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let of = |kind| self.rows.iter().filter(move |row| (row.descriptors, row.active) == kind);
+        kinds.into_iter().map(move |kind| of(kind).collect())
+    }
+
+    fn slopes(&self) -> Table {
+        let rows = MODELS.iter().filter_map(|&model| {
+            Some(vec![model.name().to_owned(), self.slope(model)?.to_string()])
+        });
+        Table { heading: vec!["model", "CPU ns per idle descriptor [95 %]"], rows: rows.collect() }
+    }
+
+    fn classic_cells(&self) -> impl Iterator<Item = (u32, Model, Option<Spread>, f64)> {
+        PUBLISHED.iter().flat_map(move |&(count, published)| {
+            CLASSIC.into_iter().zip(published).map(move |(model, published)| {
+                let row = self.find(model, count, 1).filter(|row| !row.timed.is_empty());
+                let ours = row.map(|row| Spread::of(row.timed.iter().map(|run| run.cpu * SCALE)));
+                (count, model, ours, published)
+            })
+        })
+    }
+
+    fn classic(&self) -> Table {
+        let heading = vec!["descriptors", "model", "CPU s, 100,000 operations", "published"];
+        let rows = self.classic_cells().map(|(count, model, ours, published)| {
+            let ours = ours.map_or_else(|| NONE.to_owned(), |ours| format!("{ours:.3}"));
+            vec![grouped(u64::from(count)), model.name().to_owned(), ours, published.to_string()]
+        });
+        Table { heading, rows: rows.collect() }
+    }
+}
+
+fn table(rows: &[&Row]) -> Table {
+    let heading = vec![
+        "model",
+        "descriptors",
+        "active",
+        "calls/wake-up",
+        "of them",
+        "us/wake-up",
+        "CPU us/wake-up",
+    ];
+    Table { heading, rows: rows.iter().map(|row| cells(row)).collect() }
+}
+
+/// Who is the fastest of a group, if anybody is.
+fn ranking(rows: &[&Row]) -> String {
+    let Some(first) = rows.iter().min_by(|a, b| {
+        let (a, b) = (a.waiting().median, b.waiting().median);
+        a.total_cmp(&b)
+    }) else {
+        return String::new();
+    };
+    let best = first.waiting();
+    let with = rows.iter().filter(|row| row.waiting().overlaps(&best));
+    let with: Vec<_> = with.map(|row| row.model.name()).collect();
+    let of = format!("{} descriptors, {} active", first.descriptors, first.active);
+    match &with[..] {
+        [alone] if rows.len() > 1 => format!("{of}: {alone} is the fastest"),
+        _ => format!("{of}: no ranking among {}", with.join(", ")),
+    }
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let of_them = row.calls.as_ref().map(|calls| {
+        calls.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+    });
+    vec![
+        row.model.name().to_owned(),
+        row.descriptors.to_string(),
+        row.active.to_string(),
+        row.calls_in_all().map_or_else(|| NONE.to_owned(), |count| count.to_string()),
+        of_them.unwrap_or_else(|| NONE.to_owned()),
+        format!("{:.2}", row.waiting()),
+        format!("{:.2}", row.cpu()),
+    ]
+}
+
+fn row_to_json(row: &Row) -> Value {
+    let samples = row
+        .timed
+        .iter()
+        .map(|run| json!({ "laps": run.laps, "us_per_wake_up": run.waiting, "cpu_us": run.cpu }));
+    json!({
+        "model": row.model.name(),
+        "descriptors": row.descriptors,
+        "active": row.active,
+        "calls": row.calls,
+        "calls_per_wake_up": row.calls_in_all(),
+        "us_per_wake_up": row.waiting().to_json(),
+        "cpu_us_per_wake_up": row.cpu().to_json(),
+        "samples": samples.collect::<Vec<_>>(),
+    })
+}
+
+impl fmt::Display for Models {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for rows in self.groups() {
+            writeln!(f, "{}{}\n", table(&rows).to_text(), ranking(&rows))?;
+        }
+        writeln!(f, "{}\n{}", self.slopes().to_text(), self.classic().to_text())?;
+        for note in self.notes() {
+            writeln!(f, "{note}")?;
+        }
+        for (what, why) in &self.skipped {
+            writeln!(f, "skipped: {what}: {why}")?;
+        }
+        Ok(())
+    }
+}
