@@ -2,7 +2,12 @@
 //!
 //! A [`Task`] lives on a connection and never does I/O: it says what it [wants](Want) and hears
 //! [what came of it](Event). A [`Model`] grants wishes; a [`Topology`] lays out threads. The same
-//! task runs on every model. This is an echo server, whole:
+//! task runs on every model.
+//!
+//! # Writing a task
+//!
+//! This is an echo server, whole. As a program that takes `--model` and `--topology` it is
+//! `examples/echo.rs`.
 //!
 //! ```
 //! use karez_reactor::{Bound, Event, Layout, Limits, NoJob, Peer, Service, Stop, Task, Want};
@@ -108,7 +113,6 @@ pub use bound::Bound;
 pub use demultiplexer::{Demultiplexer, Interest, Ready, Token};
 pub use layout::{Choice, Layout, Refusal, Wishes};
 pub use listener::{Address, Listener};
-pub use models::Model;
 pub use models::epoll_edge::EpollEdge;
 pub use models::epoll_level::EpollLevel;
 pub use models::linux_aio::LinuxAio;
@@ -116,6 +120,7 @@ pub use models::nonblocking::Nonblocking;
 pub use models::poll::Poll;
 pub use models::select::Select;
 pub use models::signal::Signal;
+pub use models::{Model, UnknownModel};
 pub use stop::Stop;
 pub use task::{Event, Job, NoJob, Obstacle, Peer, Service, Task, Want};
-pub use topology::{ALLOWED, Topology};
+pub use topology::{ALLOWED, Topology, UnknownTopology};
