@@ -1,6 +1,6 @@
 //! Says back what it hears, on any model: `echo --model select 127.0.0.1:7777`.
 
-use karez_reactor::{Event, NoJob, Peer, Service, Task, Want};
+use karez_reactor::{Event, NoJob, NoMail, Peer, Service, Task, Want};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ pub struct Echo(Want<NoJob>);
 
 impl Task for Echo {
     type Job = NoJob;
+    type Mail = NoMail;
 
     fn want(&mut self) -> Want<NoJob> {
         std::mem::replace(&mut self.0, Want::Close)
@@ -39,5 +40,5 @@ impl Service for Echoes {
 }
 
 fn main() -> ExitCode {
-    command_line::serve(|_| Some(Echoes), "LISTEN")
+    command_line::serve(|rest| rest.is_empty().then_some(Echoes), "LISTEN")
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::alarms::Deadline;
 use crate::demultiplexer::{Interest, Ready};
+use crate::mailroom::{Home, Parcel, Unheard};
 use crate::order::Errand;
 use crate::outgoing::{Outgoing, Step};
 use crate::task::{Event, Job, Obstacle, Task, Want};
@@ -32,6 +33,7 @@ pub(crate) struct Connection<T: Task> {
     pub(crate) interest: Interest,
     task: T,
     wish: Wish,
+    mail: Unheard<T::Mail>,
     readable: bool,
     writable: bool,
     /// The peer's FIN or reset may be behind the bytes, so a short read does not mean "no more".
@@ -83,10 +85,21 @@ impl<T: Task> Connection<T> {
             interest: Interest::READ,
             task,
             wish: Wish::Ask,
+            mail: Unheard::new(),
             readable: false,
             writable: true,
             hang_up: false,
         }
+    }
+
+    /// Tells the task where it lives.
+    pub(crate) fn move_in(&mut self, home: Home<'_, T::Mail>) {
+        self.task.move_in(home);
+    }
+
+    /// Keeps a mail until the task wants to receive.
+    pub(crate) fn post(&mut self, parcel: Parcel<T::Mail>) {
+        self.mail.push_back(parcel);
     }
 
     /// Remembers what the demultiplexer reported.
@@ -218,6 +231,11 @@ impl<T: Task> Connection<T> {
     }
 
     fn receive(&mut self, buffer: &mut [u8], now: Instant) -> Grant<T::Job> {
+        if let Some(parcel) = self.mail.pop_front() {
+            self.wish = Wish::Ask;
+            self.task.hear(Event::Mail(parcel.open()), now);
+            return Grant::Went(0);
+        }
         if !self.readable {
             return Grant::Wait;
         }

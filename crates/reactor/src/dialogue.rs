@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::alarms::Deadline;
 use crate::completer::Completer;
+use crate::mailroom::{Home, Parcel, Unheard};
 use crate::sending::{Sending, Stand};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 use crate::tools::Tools;
@@ -29,6 +30,7 @@ pub(crate) struct Dialogue<T: Task> {
     out: Handle,
     task: T,
     wish: Wish,
+    mail: Unheard<T::Mail>,
     receive: Option<Key>,
     early: VecDeque<Vec<u8>>,
     early_bytes: usize,
@@ -76,6 +78,7 @@ impl<T: Task> Dialogue<T> {
             out,
             task,
             wish: Wish::Ask,
+            mail: Unheard::new(),
             receive: None,
             early: VecDeque::new(),
             early_bytes: 0,
@@ -84,9 +87,15 @@ impl<T: Task> Dialogue<T> {
         }
     }
 
-    /// What its operations are called.
-    pub(crate) fn set_tag(&mut self, tag: u64) {
-        self.tag = tag;
+    /// Tells the task where it lives. Its operations are called so, too.
+    pub(crate) fn move_in(&mut self, home: Home<'_, T::Mail>) {
+        self.tag = home.token.0;
+        self.task.move_in(home);
+    }
+
+    /// Keeps a mail until the task wants to receive.
+    pub(crate) fn post(&mut self, parcel: Parcel<T::Mail>) {
+        self.mail.push_back(parcel);
     }
 
     /// Takes what came of an operation.
@@ -255,6 +264,11 @@ impl<T: Task> Dialogue<T> {
 
     /// Lets the task hear what is there already; false if that is nothing.
     fn hear_early(&mut self, now: Instant) -> bool {
+        if let Some(parcel) = self.mail.pop_front() {
+            self.wish = Wish::Ask;
+            self.task.hear(Event::Mail(parcel.open()), now);
+            return true;
+        }
         let event = if let Some(bytes) = self.early.pop_front() {
             self.early_bytes -= bytes.len();
             self.wish = Wish::Ask;

@@ -11,7 +11,7 @@
 //!
 //! ```
 //! use karez_reactor::{Bound, Event, Layout, Limits, NoJob, Peer, Service, Stop, Task, Want};
-//! use karez_reactor::Wishes;
+//! use karez_reactor::{NoMail, Wishes};
 //! use karez_transfer::Outbox;
 //! use std::time::{Duration, Instant};
 //!
@@ -25,6 +25,7 @@
 //!
 //! impl Task for Echo {
 //!     type Job = NoJob;
+//!     type Mail = NoMail;
 //!
 //!     fn want(&mut self) -> Want<NoJob> {
 //!         self.want.take().unwrap_or(Want::Close)
@@ -76,7 +77,15 @@
 //! # }
 //! ```
 //!
-//! Without tasks, a [`Demultiplexer`] alone tells which descriptors are ready: [`EpollEdge`],
+//! # Tasks that talk to each other
+//!
+//! A task whose `type Mail` is not [`NoMail`] takes its [`Mailbox`] when it [moves
+//! in](Task::move_in) and gives it to whom it likes. What is sent there, from whatever thread, it
+//! hears as [`Event::Mail`] while it wants to receive. `examples/chat.rs` is a room of such tasks.
+//!
+//! # Without tasks
+//!
+//! A [`Demultiplexer`] alone tells which descriptors are ready: [`EpollEdge`],
 //! [`EpollLevel`], [`Poll`], [`Select`], [`Signal`] and [`Nonblocking`] have the same five calls.
 
 mod admission;
@@ -93,6 +102,7 @@ mod heirs;
 mod inbox;
 mod layout;
 mod listener;
+mod mailroom;
 mod models;
 mod order;
 mod outgoing;
@@ -113,6 +123,7 @@ pub use bound::Bound;
 pub use demultiplexer::{Demultiplexer, Interest, Ready, Token};
 pub use layout::{Choice, Layout, Refusal, Wishes};
 pub use listener::{Address, Listener};
+pub use mailroom::{Home, Mailbox, NoMail};
 pub use models::epoll_edge::EpollEdge;
 pub use models::epoll_level::EpollLevel;
 pub use models::linux_aio::LinuxAio;

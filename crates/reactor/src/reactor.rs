@@ -21,6 +21,7 @@ use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
 use crate::error::named;
 use crate::inbox::{Inbox, Letter};
 use crate::listener::Listener;
+use crate::mailroom::Mailroom;
 use crate::order::{Errand, Order};
 use crate::pool::Pool;
 use crate::stop::Stop;
@@ -46,6 +47,9 @@ pub(crate) type JobOf<S> = <<S as Service>::Task as Task>::Job;
 /// What comes of them.
 pub(crate) type DoneOf<S> = <JobOf<S> as Job>::Done;
 
+/// What its tasks tell each other.
+pub(crate) type MailOf<S> = <<S as Service>::Task as Task>::Mail;
+
 /// What a reactor is given; the rest it makes itself, in its own thread.
 pub(crate) struct Parts<'a, S: Service> {
     pub(crate) service: &'a S,
@@ -66,6 +70,8 @@ pub(crate) struct Reactor<'a, S: Service, D> {
     stop: &'a Stop,
     pool: Option<&'a Pool<Order<JobOf<S>>>>,
     inbox: Arc<Inbox<DoneOf<S>>>,
+    /// Where mail for its tasks comes, if any of them has a mailbox.
+    mailroom: Option<Arc<Mailroom<MailOf<S>>>>,
     door: Door<DoneOf<S>>,
     connections: Connections<Connection<S::Task>>,
     /// Who may have a share of this turn.
@@ -98,6 +104,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             stop,
             pool,
             inbox,
+            mailroom: None,
             door: Door::new(listeners, heirs),
             connections: Connections::new(),
             queue: VecDeque::new(),

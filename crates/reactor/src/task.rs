@@ -10,17 +10,26 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::mailroom::{Home, NoMail};
+
 /// What lives on one connection.
 pub trait Task {
     /// What may block: it runs where the topology says (in topology single on the reactor's own
     /// thread, so that all wait for it), never inside [`Task::hear`].
     type Job: Job;
 
+    /// What other tasks may tell it: [`NoMail`] for one that nobody talks to.
+    type Mail: Send + 'static;
+
+    /// Called once, before the first wish. A task that others may talk to takes its
+    /// [mailbox](Home::mailbox) here and gives it to them.
+    fn move_in(&mut self, _home: Home<'_, Self::Mail>) {}
+
     /// What next? Asked after each event, and once at the start.
     fn want(&mut self) -> Want<Self::Job>;
 
     /// What came of the last wish. `now` is the model's clock, read once a turn.
-    fn hear(&mut self, event: Event<'_, <Self::Job as Job>::Done>, now: Instant);
+    fn hear(&mut self, event: Event<'_, <Self::Job as Job>::Done, Self::Mail>, now: Instant);
 }
 
 /// Work that may block or compute for long.
@@ -64,7 +73,8 @@ impl Job for NoJob {
 /// A wish. Exactly one is open at a time.
 #[derive(Debug)]
 pub enum Want<J> {
-    /// Bytes from the peer. The model lends the buffer, so a task that waits holds none.
+    /// Bytes from the peer, or [mail](Event::Mail) if that comes first. The model lends the
+    /// buffer, so a task that waits holds none.
     Receive {
         /// When to give up and report [`Event::TimedOut`].
         until: Instant,
@@ -91,9 +101,12 @@ pub enum Want<J> {
 
 /// What came of a wish.
 #[derive(Debug)]
-pub enum Event<'a, D> {
+pub enum Event<'a, D, M = NoMail> {
     /// Bytes from the peer; at least one.
     Received(&'a [u8]),
+    /// Another task tells something. What the peer sends meanwhile is there for the next
+    /// [`Want::Receive`].
+    Mail(M),
     /// The peer will send nothing more (it may still read).
     PeerClosed,
     /// [`Want::Receive`] came to its time.

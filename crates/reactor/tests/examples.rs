@@ -3,7 +3,7 @@
 #![allow(clippy::duplicate_mod, reason = "each example has the command line as a module")]
 
 use karez_reactor::{ALLOWED, Address, Bound, Limits, Service, Stop};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +15,10 @@ mod command_line;
 #[path = "../examples/echo.rs"]
 #[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
 mod echo;
+
+#[path = "../examples/chat.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
+mod chat;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -64,6 +68,34 @@ fn echo_says_back_what_it_hears() {
             }
         },
     );
+}
+
+#[test]
+fn in_a_chat_everybody_hears_the_others() {
+    everywhere(chat::Room::default, |address, name| {
+        let hear = |guest: &mut BufReader<TcpStream>| {
+            let mut line = String::new();
+            guest.read_line(&mut line).unwrap();
+            line
+        };
+        let enter = |number| {
+            let mut guest = BufReader::new(connect(address));
+            assert_eq!(hear(&mut guest), format!("you are guest {number}\n"), "{name}");
+            guest
+        };
+        let mut guests: Vec<_> = (1..=6).map(enter).collect();
+        for speaker in 0..guests.len() {
+            // In two parts, of which the first says nothing yet.
+            for part in ["good ", "morning\nall\n"] {
+                guests[speaker].get_mut().write_all(part.as_bytes()).unwrap();
+            }
+            for (listener, guest) in guests.iter_mut().enumerate() {
+                for word in ["good morning", "all"].iter().filter(|_| listener != speaker) {
+                    assert_eq!(hear(guest), format!("{}: {word}\n", speaker + 1), "{name}");
+                }
+            }
+        }
+    });
 }
 
 #[test]

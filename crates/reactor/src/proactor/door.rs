@@ -18,6 +18,7 @@ use crate::dialogue::Dialogue;
 use crate::heirs::Heirs;
 use crate::inbox::{Inbox, Letter};
 use crate::listener::{Listener, peer_gave_up};
+use crate::mailroom::Home;
 use crate::task::{Peer, Service};
 
 /// The listeners, and who waits there.
@@ -151,7 +152,8 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
         let task = self.service.connect(peer, self.now);
         let token = self.connections.insert(Dialogue::new(socket, out, task));
         if let Some(connection) = self.connections.get_mut(token) {
-            connection.set_tag(token.0);
+            let (room, waker) = (&mut self.mailroom, Some(self.inbox.shared_waker()));
+            connection.move_in(Home { token, room, waker });
         }
         self.advance(token);
     }

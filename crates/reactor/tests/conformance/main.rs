@@ -9,5 +9,6 @@
 
 mod crowds;
 mod jobs;
+mod mail;
 mod puppet;
 mod wishes;
