@@ -83,6 +83,12 @@
 //! in](Task::move_in) and gives it to whom it likes. What is sent there, from whatever thread, it
 //! hears as [`Event::Mail`] while it wants to receive. `examples/chat.rs` is a room of such tasks.
 //!
+//! # Two sockets led together
+//!
+//! [`Want::Relay`] hands over a second socket, connected, and what one side sends goes to the other
+//! until both have ended: by splice(2) on readiness models and on `blocking`, through buffers on
+//! those that complete. `examples/proxy.rs` is a TCP proxy.
+//!
 //! # Without tasks
 //!
 //! A [`Demultiplexer`] alone tells which descriptors are ready: [`EpollEdge`],
@@ -92,6 +98,7 @@ mod admission;
 mod alarms;
 mod bound;
 mod by_number;
+mod carrying;
 mod completer;
 mod connection;
 mod connections;
@@ -111,6 +118,7 @@ mod pipes;
 mod pool;
 mod proactor;
 mod reactor;
+mod relaying;
 mod sending;
 mod stop;
 mod task;

@@ -29,6 +29,7 @@ use crate::task::{Job, Service, Task};
 
 mod door;
 mod post;
+mod upstream;
 
 use door::Door;
 
@@ -164,7 +165,9 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         } else if let Some(connection) = self.connections.get_mut(report.token) {
             connection.note(report);
             self.enqueue(report.token);
-        } else if let Ok(number) = usize::try_from(LISTENER - report.token.0) {
+        } else if !self.note_upstream(report)
+            && let Ok(number) = usize::try_from(LISTENER - report.token.0)
+        {
             self.door.knock(number);
         }
     }
@@ -184,6 +187,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         connection.queued = false;
         connection.deadline.clear();
         let rest = connection.advance(&mut self.buffer, self.pool.is_some(), self.now);
+        let relays = connection.has_relay();
         if !D::EDGE && connection.wanted() != connection.interest {
             self.changed.push(token);
         }
@@ -211,6 +215,9 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
                 }
             }
         }
+        if relays {
+            self.follow_relay(token);
+        }
     }
 
     fn order(&mut self, token: Token, errand: Errand<JobOf<S>>) {
@@ -220,9 +227,10 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     }
 
     fn close(&mut self, token: Token) {
-        let Some(connection) = self.connections.remove(token) else {
+        let Some(mut connection) = self.connections.remove(token) else {
             return;
         };
+        self.forget_upstreams(&mut connection);
         if !D::FORGETS_CLOSED {
             // It is closed all the same, so nobody can act on a refusal.
             let _refused = self.demultiplexer.deregister(connection.socket.as_fd());
@@ -242,6 +250,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             };
             if self.alarms.ring(alarm, &mut connection.deadline, self.now) {
                 connection.time_out(self.now);
+                self.follow_relay(token);
                 self.enqueue(token);
             }
         }

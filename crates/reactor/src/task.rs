@@ -8,6 +8,7 @@
 use karez_transfer::Outbox;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use crate::mailroom::{Home, NoMail};
@@ -95,6 +96,15 @@ pub enum Want<J> {
     /// at once while the peer still sends would reset the connection and could take the last
     /// answer with it (RFC 9112 §9.6).
     Finish,
+    /// Passes on what the peer sends to another socket and what that sends to the peer, each end
+    /// of it too, until both have ended. If that comes to an early end, what was on its way is lost,
+    /// and all that is left to do is to close.
+    Relay {
+        /// The other socket, connected. It is closed at the end.
+        upstream: OwnedFd,
+        /// Give up and report [`Event::TimedOut`] when for so long nothing came through.
+        stall: Duration,
+    },
     /// Closes the connection and drops the task.
     Close,
 }
@@ -109,9 +119,9 @@ pub enum Event<'a, D, M = NoMail> {
     Mail(M),
     /// The peer will send nothing more (it may still read).
     PeerClosed,
-    /// [`Want::Receive`] came to its time.
+    /// [`Want::Receive`] came to its time, or nothing moves in a [`Want::Relay`].
     TimedOut,
-    /// Receiving failed.
+    /// Receiving or relaying failed.
     Failed(io::Error),
     /// All of the outbox is in the kernel's hands. The outbox is empty.
     Sent(Outbox),
@@ -121,6 +131,8 @@ pub enum Event<'a, D, M = NoMail> {
     Worked(D),
     /// The FIN is on its way.
     Finished,
+    /// Both sides have ended: how many bytes came from the peer, and how many from the upstream.
+    Relayed([u64; 2]),
 }
 
 /// Why sending ended early.

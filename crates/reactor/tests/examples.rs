@@ -4,7 +4,7 @@
 
 use karez_reactor::{ALLOWED, Address, Bound, Limits, Service, Stop};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ mod echo;
 #[path = "../examples/chat.rs"]
 #[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
 mod chat;
+
+#[path = "../examples/proxy.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
+mod proxy;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -96,6 +100,29 @@ fn in_a_chat_everybody_hears_the_others() {
             }
         }
     });
+}
+
+#[test]
+fn a_proxy_leads_to_another_server_and_back() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = upstream.local_addr().unwrap();
+    everywhere(
+        || proxy::Proxy(there),
+        |address, name| {
+            let mut client = connect(address);
+            let mut server = upstream.accept().unwrap().0;
+            client.write_all(b"question").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut heard = String::new();
+            server.read_to_string(&mut heard).unwrap();
+            assert_eq!(heard, "question", "{name}");
+            server.write_all(b"answer").unwrap();
+            drop(server);
+            heard.clear();
+            client.read_to_string(&mut heard).unwrap();
+            assert_eq!(heard, "answer", "{name}");
+        },
+    );
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Task for Connection {
         match event {
             Event::Received(bytes) => self.received(bytes, now),
             Event::TimedOut => self.timed_out(now),
-            Event::PeerClosed | Event::Failed(_) => {}
+            Event::PeerClosed | Event::Failed(_) | Event::Relayed(_) => {}
             Event::Sent(outbox) => self.sent(&outbox, now),
             Event::Unsent(outbox, obstacle) => self.unsent(&outbox, &obstacle, now),
             Event::Worked(SiteAnswer::Found { found, wanted }) => self.found(found, &wanted),

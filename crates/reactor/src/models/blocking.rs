@@ -30,6 +30,7 @@ use crate::waker::Waker;
 mod hands;
 mod post;
 mod register;
+mod relay;
 
 use hands::Hands;
 use post::Post;
@@ -203,6 +204,7 @@ impl Conversation<'_> {
                     let _gone = shutdown(self.socket, Shutdown::Write);
                     Event::Finished
                 }
+                Want::Relay { upstream, stall } => relay::relay(self.socket, upstream, stall),
                 Want::Close => return,
             };
             task.hear(event, Instant::now());

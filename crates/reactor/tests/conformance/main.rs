@@ -11,4 +11,5 @@ mod crowds;
 mod jobs;
 mod mail;
 mod puppet;
+mod relay;
 mod wishes;

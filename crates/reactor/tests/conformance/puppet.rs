@@ -110,7 +110,7 @@ impl Task for Puppet {
                 let _nobody_waits = self.gave_up.send(outbox.moved());
                 None
             }
-            Event::PeerClosed | Event::Failed(_) => None,
+            Event::PeerClosed | Event::Failed(_) | Event::Relayed(_) => None,
         };
     }
 }
