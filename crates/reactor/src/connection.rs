@@ -11,8 +11,10 @@ use std::time::Instant;
 
 use crate::alarms::Deadline;
 use crate::demultiplexer::{Interest, Ready};
+use crate::mailroom::{Home, Parcel, Unheard};
 use crate::order::Errand;
 use crate::outgoing::{Outgoing, Step};
+use crate::relaying::{self, Relaying};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 
 /// Bytes that one connection may send in a turn before others have theirs.
@@ -32,6 +34,9 @@ pub(crate) struct Connection<T: Task> {
     pub(crate) interest: Interest,
     task: T,
     wish: Wish,
+    mail: Unheard<T::Mail>,
+    /// A relay that is over, whose upstream may still be watched.
+    relayed: Option<Box<Relaying>>,
     readable: bool,
     writable: bool,
     /// The peer's FIN or reset may be behind the bytes, so a short read does not mean "no more".
@@ -47,6 +52,7 @@ enum Wish {
         idle: bool,
     },
     Send(Outgoing),
+    Relay(Box<Relaying>),
     /// Its job is with others.
     Work,
 }
@@ -69,6 +75,8 @@ pub(crate) enum Rest<J> {
 enum Grant<J> {
     Went(u64),
     Wait,
+    /// Something has to be done about it first.
+    Pause,
     Work(Errand<J>),
     Close,
 }
@@ -83,14 +91,29 @@ impl<T: Task> Connection<T> {
             interest: Interest::READ,
             task,
             wish: Wish::Ask,
+            mail: Unheard::new(),
+            relayed: None,
             readable: false,
             writable: true,
             hang_up: false,
         }
     }
 
+    /// Tells the task where it lives.
+    pub(crate) fn move_in(&mut self, home: Home<'_, T::Mail>) {
+        self.task.move_in(home);
+    }
+
+    /// Keeps a mail until the task wants to receive.
+    pub(crate) fn post(&mut self, parcel: Parcel<T::Mail>) {
+        self.mail.push_back(parcel);
+    }
+
     /// Remembers what the demultiplexer reported.
     pub(crate) fn note(&mut self, report: Ready) {
+        if let Wish::Relay(relaying) = &mut self.wish {
+            relaying.note(report);
+        }
         self.readable |= report.readable;
         self.writable |= report.writable || self.waits_for_release();
         self.hang_up |= report.hang_up;
@@ -106,8 +129,34 @@ impl<T: Task> Connection<T> {
         match self.wish {
             Wish::Receive { .. } => Interest::READ,
             Wish::Send(ref outgoing) => outgoing.wanted(),
+            Wish::Relay(ref relaying) => relaying.wanted(),
             Wish::Ask | Wish::Work => Interest::NONE,
         }
+    }
+
+    /// Remembers what the demultiplexer reported of the upstream.
+    pub(crate) fn note_upstream(&mut self, report: Ready) {
+        if let Wish::Relay(relaying) = &mut self.wish {
+            relaying.note_upstream(report);
+        }
+    }
+
+    /// The relay that it is in.
+    pub(crate) fn relaying(&mut self) -> Option<&mut Relaying> {
+        match &mut self.wish {
+            Wish::Relay(relaying) => Some(relaying),
+            _ => None,
+        }
+    }
+
+    /// Whether it is in a relay, or one is over that was not taken.
+    pub(crate) fn has_relay(&self) -> bool {
+        matches!(self.wish, Wish::Relay(_)) || self.relayed.is_some()
+    }
+
+    /// The relay that is over, if it was not taken before.
+    pub(crate) fn take_relayed(&mut self) -> Option<Box<Relaying>> {
+        self.relayed.take()
     }
 
     /// Grants wishes until one has to wait, the share is spent, or the task wants no more. With
@@ -122,6 +171,7 @@ impl<T: Task> Connection<T> {
                     bytes += moved;
                 }
                 Grant::Wait => return self.rest(now),
+                Grant::Pause => break,
                 Grant::Work(errand) => return Rest::Working(errand, self.until()),
                 Grant::Close => return Rest::Closed,
             }
@@ -135,6 +185,10 @@ impl<T: Task> Connection<T> {
             Wish::Ask => {}
             Wish::Work => self.wish = Wish::Work, // a job has no deadline
             Wish::Receive { .. } => self.task.hear(Event::TimedOut, now),
+            Wish::Relay(relaying) => {
+                self.relayed = Some(relaying);
+                self.task.hear(Event::TimedOut, now);
+            }
             Wish::Send(outgoing) => {
                 self.task.hear(Event::Unsent(outgoing.outbox, Obstacle::TimedOut), now);
             }
@@ -178,6 +232,7 @@ impl<T: Task> Connection<T> {
         let (until, idle) = match self.wish {
             Wish::Receive { until, idle } => (until, idle),
             Wish::Send(ref outgoing) => (outgoing.until(), false),
+            Wish::Relay(ref relaying) => (relaying.until(), false),
             Wish::Work => return Rest::StillWorking,
             Wish::Ask => (now, false),
         };
@@ -190,6 +245,7 @@ impl<T: Task> Connection<T> {
             Wish::Work => Grant::Wait,
             Wish::Receive { .. } => self.receive(buffer, now),
             Wish::Send(_) => self.send(now),
+            Wish::Relay(_) => self.relay(now),
         }
     }
 
@@ -212,12 +268,21 @@ impl<T: Task> Connection<T> {
                 let _gone = shutdown(&self.socket, Shutdown::Write);
                 self.task.hear(Event::Finished, now);
             }
+            Want::Relay { upstream, stall } => match Relaying::new(upstream, stall, now) {
+                Ok(relaying) => self.wish = Wish::Relay(Box::new(relaying)),
+                Err(error) => self.task.hear(Event::Failed(error), now),
+            },
             Want::Close => return Grant::Close,
         }
         Grant::Went(0)
     }
 
     fn receive(&mut self, buffer: &mut [u8], now: Instant) -> Grant<T::Job> {
+        if let Some(parcel) = self.mail.pop_front() {
+            self.wish = Wish::Ask;
+            self.task.hear(Event::Mail(parcel.open()), now);
+            return Grant::Went(0);
+        }
         if !self.readable {
             return Grant::Wait;
         }
@@ -261,6 +326,25 @@ impl<T: Task> Connection<T> {
             Step::Sent => self.sent(now),
             Step::Unsent(obstacle) => self.unsent(obstacle, now),
         }
+    }
+
+    fn relay(&mut self, now: Instant) -> Grant<T::Job> {
+        let Wish::Relay(relaying) = &mut self.wish else {
+            return Grant::Wait;
+        };
+        let event = match relaying.step(self.socket.as_fd(), now) {
+            relaying::Step::Moved(bytes) => return Grant::Went(bytes),
+            relaying::Step::Wait => return Grant::Wait,
+            relaying::Step::Relayed => Event::Relayed(relaying.moved()),
+            relaying::Step::Failed(error) => Event::Failed(error),
+        };
+        if let Wish::Relay(relaying) = std::mem::replace(&mut self.wish, Wish::Ask) {
+            self.relayed = Some(relaying);
+        }
+        // What was reported meanwhile was for the relay: a call will say what is so now.
+        (self.readable, self.writable, self.hang_up) = (true, true, true);
+        self.task.hear(event, now);
+        Grant::Pause
     }
 
     fn sent(&mut self, now: Instant) -> Grant<T::Job> {

@@ -9,11 +9,14 @@ use karez_transfer::Outbox;
 use rustix::io::{self, Errno, ioctl_fionread};
 use rustix::net::{Shutdown, shutdown};
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::alarms::Deadline;
+use crate::carrying::{Carrying, Side};
 use crate::completer::Completer;
+use crate::mailroom::{Home, Parcel, Unheard};
 use crate::sending::{Sending, Stand};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 use crate::tools::Tools;
@@ -29,6 +32,7 @@ pub(crate) struct Dialogue<T: Task> {
     out: Handle,
     task: T,
     wish: Wish,
+    mail: Unheard<T::Mail>,
     receive: Option<Key>,
     early: VecDeque<Vec<u8>>,
     early_bytes: usize,
@@ -47,6 +51,7 @@ enum Wish {
         idle: bool,
     },
     Send(Box<Sending>),
+    Relay(Box<Carrying>),
     /// Others work for it.
     Work,
 }
@@ -78,6 +83,7 @@ impl<T: Task> Dialogue<T> {
             out,
             task,
             wish: Wish::Ask,
+            mail: Unheard::new(),
             receive: None,
             early: VecDeque::new(),
             early_bytes: 0,
@@ -87,9 +93,15 @@ impl<T: Task> Dialogue<T> {
         }
     }
 
-    /// What its operations are called.
-    pub(crate) fn set_tag(&mut self, tag: u64) {
-        self.tag = tag;
+    /// Tells the task where it lives. Its operations are called so, too.
+    pub(crate) fn move_in(&mut self, home: Home<'_, T::Mail>) {
+        self.tag = home.token.0;
+        self.task.move_in(home);
+    }
+
+    /// Keeps a mail until the task wants to receive.
+    pub(crate) fn post(&mut self, parcel: Parcel<T::Mail>) {
+        self.mail.push_back(parcel);
     }
 
     /// Takes what came of an operation.
@@ -99,8 +111,17 @@ impl<T: Task> Dialogue<T> {
         now: Instant,
         tools: &mut Tools<C>,
     ) {
+        if let Wish::Relay(carrying) = &mut self.wish {
+            if let Err(errno) = carrying.complete(completion, now, tools) {
+                self.end_relay(Event::Failed(errno.into()), now, tools);
+            }
+            return;
+        }
         if let Outcome::Received(received) = completion.outcome {
-            if completion.last && self.receive == Some(completion.key) {
+            if self.receive != Some(completion.key) {
+                return; // of a relay that is over
+            }
+            if completion.last {
                 self.receive = None;
             }
             return self.received(received, now, tools);
@@ -150,6 +171,15 @@ impl<T: Task> Dialogue<T> {
                     Stand::Sent => self.sent(now),
                     Stand::Unsent(obstacle) => self.unsent(obstacle, now),
                 },
+                Wish::Relay(carrying) => {
+                    if !carrying.advance(self.tag, tools) {
+                        let until = Some(carrying.until());
+                        return Rest::Waiting { until, idle: false, still: false };
+                    }
+                    self.end = Some(End::Closed);
+                    let moved = carrying.moved();
+                    self.end_relay(Event::Relayed(moved), now, tools);
+                }
             }
             still = false;
         }
@@ -184,6 +214,7 @@ impl<T: Task> Dialogue<T> {
                 self.task.hear(Event::TimedOut, now);
             }
             Wish::Send(sending) => sending.cut_short(tools),
+            Wish::Relay(_) => self.end_relay(Event::TimedOut, now, tools),
         }
     }
 
@@ -194,6 +225,9 @@ impl<T: Task> Dialogue<T> {
         }
         if let Wish::Send(sending) = &mut self.wish {
             sending.abort(tools);
+        }
+        if let Wish::Relay(carrying) = &mut self.wish {
+            carrying.abort(tools);
         }
     }
 
@@ -220,8 +254,45 @@ impl<T: Task> Dialogue<T> {
                 let _gone = shutdown((*self.out).as_fd(), Shutdown::Write);
                 self.task.hear(Event::Finished, now);
             }
+            Want::Relay { upstream, stall } => self.begin_relay(upstream, stall, now, tools),
             Want::Close => {}
         }
+    }
+
+    fn begin_relay<C: Completer>(
+        &mut self,
+        upstream: OwnedFd,
+        stall: Duration,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) {
+        if let Some(End::Failed(errno)) = self.end {
+            return self.task.hear(Event::Failed(errno.into()), now);
+        }
+        let client = Side { source: Arc::clone(&self.socket), sink: Arc::clone(&self.out) };
+        match Carrying::new(client, upstream, stall, now, tools) {
+            Ok(mut carrying) => {
+                let early = self.early.drain(..).flatten().collect();
+                self.early_bytes = 0;
+                self.allowed = Some(stall);
+                carrying.begin_with(early, self.end.is_some(), self.receive.take());
+                self.wish = Wish::Relay(Box::new(carrying));
+            }
+            Err(errno) => self.task.hear(Event::Failed(errno.into()), now),
+        }
+    }
+
+    fn end_relay<C: Completer>(
+        &mut self,
+        event: Event<'_, <T::Job as Job>::Done, T::Mail>,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) {
+        if let Wish::Relay(carrying) = &mut self.wish {
+            carrying.abort(tools);
+        }
+        self.wish = Wish::Ask;
+        self.task.hear(event, now);
     }
 
     fn allow<C: Completer>(&mut self, stall: Duration, tools: &mut Tools<C>) {
@@ -266,6 +337,11 @@ impl<T: Task> Dialogue<T> {
 
     /// Lets the task hear what is there already; false if that is nothing.
     fn hear_early(&mut self, now: Instant) -> bool {
+        if let Some(parcel) = self.mail.pop_front() {
+            self.wish = Wish::Ask;
+            self.task.hear(Event::Mail(parcel.open()), now);
+            return true;
+        }
         let event = if let Some(bytes) = self.early.pop_front() {
             self.early_bytes -= bytes.len();
             self.wish = Wish::Ask;

@@ -2,11 +2,16 @@
 //!
 //! A [`Task`] lives on a connection and never does I/O: it says what it [wants](Want) and hears
 //! [what came of it](Event). A [`Model`] grants wishes; a [`Topology`] lays out threads. The same
-//! task runs on every model. This is an echo server, whole:
+//! task runs on every model.
+//!
+//! # Writing a task
+//!
+//! This is an echo server, whole. As a program that takes `--model` and `--topology` it is
+//! `examples/echo.rs`.
 //!
 //! ```
 //! use karez_reactor::{Bound, Event, Layout, Limits, NoJob, Peer, Service, Stop, Task, Want};
-//! use karez_reactor::Wishes;
+//! use karez_reactor::{NoMail, Wishes};
 //! use karez_transfer::Outbox;
 //! use std::time::{Duration, Instant};
 //!
@@ -20,6 +25,7 @@
 //!
 //! impl Task for Echo {
 //!     type Job = NoJob;
+//!     type Mail = NoMail;
 //!
 //!     fn want(&mut self) -> Want<NoJob> {
 //!         self.want.take().unwrap_or(Want::Close)
@@ -71,13 +77,28 @@
 //! # }
 //! ```
 //!
-//! Without tasks, a [`Demultiplexer`] alone tells which descriptors are ready: [`EpollEdge`],
+//! # Tasks that talk to each other
+//!
+//! A task whose `type Mail` is not [`NoMail`] takes its [`Mailbox`] when it [moves
+//! in](Task::move_in) and gives it to whom it likes. What is sent there, from whatever thread, it
+//! hears as [`Event::Mail`] while it wants to receive. `examples/chat.rs` is a room of such tasks.
+//!
+//! # Two sockets led together
+//!
+//! [`Want::Relay`] hands over a second socket, connected, and what one side sends goes to the other
+//! until both have ended: by splice(2) on readiness models and on `blocking`, through buffers on
+//! those that complete. `examples/proxy.rs` is a TCP proxy.
+//!
+//! # Without tasks
+//!
+//! A [`Demultiplexer`] alone tells which descriptors are ready: [`EpollEdge`],
 //! [`EpollLevel`], [`Poll`], [`Select`], [`Signal`] and [`Nonblocking`] have the same five calls.
 
 mod admission;
 mod alarms;
 mod bound;
 mod by_number;
+mod carrying;
 mod completer;
 mod connection;
 mod connections;
@@ -88,6 +109,7 @@ mod heirs;
 mod inbox;
 mod layout;
 mod listener;
+mod mailroom;
 mod models;
 mod order;
 mod outgoing;
@@ -96,6 +118,7 @@ mod pipes;
 mod pool;
 mod proactor;
 mod reactor;
+mod relaying;
 mod sending;
 mod stop;
 mod task;
@@ -108,7 +131,7 @@ pub use bound::Bound;
 pub use demultiplexer::{Demultiplexer, Interest, Ready, Token};
 pub use layout::{Choice, Layout, Refusal, Wishes};
 pub use listener::{Address, Listener};
-pub use models::Model;
+pub use mailroom::{Home, Mailbox, NoMail};
 pub use models::epoll_edge::EpollEdge;
 pub use models::epoll_level::EpollLevel;
 pub use models::linux_aio::LinuxAio;
@@ -116,6 +139,7 @@ pub use models::nonblocking::Nonblocking;
 pub use models::poll::Poll;
 pub use models::select::Select;
 pub use models::signal::Signal;
+pub use models::{Model, UnknownModel};
 pub use stop::Stop;
 pub use task::{Event, Job, NoJob, Obstacle, Peer, Service, Task, Want};
-pub use topology::{ALLOWED, Topology};
+pub use topology::{ALLOWED, Topology, UnknownTopology};

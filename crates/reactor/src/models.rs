@@ -1,5 +1,6 @@
 //! The models: their names, and one file for each.
 
+use std::str::FromStr;
 use std::{fmt, io, thread};
 
 use karez_transfer::Via;
@@ -161,6 +162,27 @@ impl fmt::Display for Model {
         f.pad(self.name())
     }
 }
+
+impl FromStr for Model {
+    type Err = UnknownModel;
+
+    fn from_str(name: &str) -> Result<Self, UnknownModel> {
+        Self::ALL.iter().copied().find(|model| model.name() == name).ok_or(UnknownModel)
+    }
+}
+
+/// No model has this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownModel;
+
+impl fmt::Display for UnknownModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
+        write!(f, "no model has this name; there are {}", names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownModel {}
 
 /// Probes in a thread of its own.
 fn apart(probe: fn() -> io::Result<()>) -> io::Result<()> {

@@ -19,9 +19,10 @@ use crate::demultiplexer::Token;
 use crate::dialogue::{Dialogue, Rest};
 use crate::error::named;
 use crate::inbox::{Inbox, Letter};
+use crate::mailroom::Mailroom;
 use crate::order::{Errand, Order};
 use crate::pool::Pool;
-use crate::reactor::{DoneOf, JobOf, Parts};
+use crate::reactor::{DoneOf, JobOf, MailOf, Parts};
 use crate::stop::Stop;
 use crate::task::Service;
 use crate::tools::Tools;
@@ -47,6 +48,8 @@ pub(crate) struct Proactor<'a, S: Service, C> {
     stop: &'a Stop,
     pool: Option<&'a Pool<Order<JobOf<S>>>>,
     inbox: Arc<Inbox<DoneOf<S>>>,
+    /// Where mail for its tasks comes, if any of them has a mailbox.
+    mailroom: Option<Arc<Mailroom<MailOf<S>>>>,
     door: Door<DoneOf<S>>,
     connections: Connections<Dialogue<S::Task>>,
     alarms: Alarms,
@@ -69,6 +72,7 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
             stop,
             pool,
             inbox,
+            mailroom: None,
             door: Door::new(listeners, heirs),
             connections: Connections::new(),
             alarms: Alarms::default(),

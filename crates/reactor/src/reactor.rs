@@ -21,6 +21,7 @@ use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
 use crate::error::named;
 use crate::inbox::{Inbox, Letter};
 use crate::listener::Listener;
+use crate::mailroom::Mailroom;
 use crate::order::{Errand, Order};
 use crate::pool::Pool;
 use crate::stop::Stop;
@@ -28,6 +29,7 @@ use crate::task::{Job, Service, Task};
 
 mod door;
 mod post;
+mod upstream;
 
 use door::Door;
 
@@ -45,6 +47,9 @@ pub(crate) type JobOf<S> = <<S as Service>::Task as Task>::Job;
 
 /// What comes of them.
 pub(crate) type DoneOf<S> = <JobOf<S> as Job>::Done;
+
+/// What its tasks tell each other.
+pub(crate) type MailOf<S> = <<S as Service>::Task as Task>::Mail;
 
 /// What a reactor is given; the rest it makes itself, in its own thread.
 pub(crate) struct Parts<'a, S: Service> {
@@ -66,6 +71,8 @@ pub(crate) struct Reactor<'a, S: Service, D> {
     stop: &'a Stop,
     pool: Option<&'a Pool<Order<JobOf<S>>>>,
     inbox: Arc<Inbox<DoneOf<S>>>,
+    /// Where mail for its tasks comes, if any of them has a mailbox.
+    mailroom: Option<Arc<Mailroom<MailOf<S>>>>,
     door: Door<DoneOf<S>>,
     connections: Connections<Connection<S::Task>>,
     /// Who may have a share of this turn.
@@ -98,6 +105,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             stop,
             pool,
             inbox,
+            mailroom: None,
             door: Door::new(listeners, heirs),
             connections: Connections::new(),
             queue: VecDeque::new(),
@@ -157,7 +165,9 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         } else if let Some(connection) = self.connections.get_mut(report.token) {
             connection.note(report);
             self.enqueue(report.token);
-        } else if let Ok(number) = usize::try_from(LISTENER - report.token.0) {
+        } else if !self.note_upstream(report)
+            && let Ok(number) = usize::try_from(LISTENER - report.token.0)
+        {
             self.door.knock(number);
         }
     }
@@ -177,6 +187,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         connection.queued = false;
         connection.deadline.clear();
         let rest = connection.advance(&mut self.buffer, self.pool.is_some(), self.now);
+        let relays = connection.has_relay();
         if !D::EDGE && connection.wanted() != connection.interest {
             self.changed.push(token);
         }
@@ -204,6 +215,9 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
                 }
             }
         }
+        if relays {
+            self.follow_relay(token);
+        }
     }
 
     fn order(&mut self, token: Token, errand: Errand<JobOf<S>>) {
@@ -213,9 +227,10 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     }
 
     fn close(&mut self, token: Token) {
-        let Some(connection) = self.connections.remove(token) else {
+        let Some(mut connection) = self.connections.remove(token) else {
             return;
         };
+        self.forget_upstreams(&mut connection);
         if !D::FORGETS_CLOSED {
             // It is closed all the same, so nobody can act on a refusal.
             let _refused = self.demultiplexer.deregister(connection.socket.as_fd());
@@ -235,6 +250,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             };
             if self.alarms.ring(alarm, &mut connection.deadline, self.now) {
                 connection.time_out(self.now);
+                self.follow_relay(token);
                 self.enqueue(token);
             }
         }

@@ -8,7 +8,10 @@
 use karez_transfer::Outbox;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+
+use crate::mailroom::{Home, NoMail};
 
 /// What lives on one connection.
 pub trait Task {
@@ -16,11 +19,18 @@ pub trait Task {
     /// thread, so that all wait for it), never inside [`Task::hear`].
     type Job: Job;
 
+    /// What other tasks may tell it: [`NoMail`] for one that nobody talks to.
+    type Mail: Send + 'static;
+
+    /// Called once, before the first wish. A task that others may talk to takes its
+    /// [mailbox](Home::mailbox) here and gives it to them.
+    fn move_in(&mut self, _home: Home<'_, Self::Mail>) {}
+
     /// What next? Asked after each event, and once at the start.
     fn want(&mut self) -> Want<Self::Job>;
 
     /// What came of the last wish. `now` is the model's clock, read once a turn.
-    fn hear(&mut self, event: Event<'_, <Self::Job as Job>::Done>, now: Instant);
+    fn hear(&mut self, event: Event<'_, <Self::Job as Job>::Done, Self::Mail>, now: Instant);
 }
 
 /// Work that may block or compute for long.
@@ -64,7 +74,8 @@ impl Job for NoJob {
 /// A wish. Exactly one is open at a time.
 #[derive(Debug)]
 pub enum Want<J> {
-    /// Bytes from the peer. The model lends the buffer, so a task that waits holds none.
+    /// Bytes from the peer, or [mail](Event::Mail) if that comes first. The model lends the
+    /// buffer, so a task that waits holds none.
     Receive {
         /// When to give up and report [`Event::TimedOut`].
         until: Instant,
@@ -85,20 +96,32 @@ pub enum Want<J> {
     /// at once while the peer still sends would reset the connection and could take the last
     /// answer with it (RFC 9112 §9.6).
     Finish,
+    /// Passes on what the peer sends to another socket and what that sends to the peer, each end
+    /// of it too, until both have ended. If that comes to an early end, what was on its way is lost,
+    /// and all that is left to do is to close.
+    Relay {
+        /// The other socket, connected. It is closed at the end.
+        upstream: OwnedFd,
+        /// Give up and report [`Event::TimedOut`] when for so long nothing came through.
+        stall: Duration,
+    },
     /// Closes the connection and drops the task.
     Close,
 }
 
 /// What came of a wish.
 #[derive(Debug)]
-pub enum Event<'a, D> {
+pub enum Event<'a, D, M = NoMail> {
     /// Bytes from the peer; at least one.
     Received(&'a [u8]),
+    /// Another task tells something. What the peer sends meanwhile is there for the next
+    /// [`Want::Receive`].
+    Mail(M),
     /// The peer will send nothing more (it may still read).
     PeerClosed,
-    /// [`Want::Receive`] came to its time.
+    /// [`Want::Receive`] came to its time, or nothing moves in a [`Want::Relay`].
     TimedOut,
-    /// Receiving failed.
+    /// Receiving or relaying failed.
     Failed(io::Error),
     /// All of the outbox is in the kernel's hands. The outbox is empty.
     Sent(Outbox),
@@ -108,6 +131,8 @@ pub enum Event<'a, D> {
     Worked(D),
     /// The FIN is on its way.
     Finished,
+    /// Both sides have ended: how many bytes came from the peer, and how many from the upstream.
+    Relayed([u64; 2]),
 }
 
 /// Why sending ended early.

@@ -1,6 +1,7 @@
 //! Topologies: how reactors and threads are laid out, and which model goes with which.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::models::Model;
 
@@ -54,6 +55,27 @@ impl fmt::Display for Topology {
         f.pad(self.name())
     }
 }
+
+impl FromStr for Topology {
+    type Err = UnknownTopology;
+
+    fn from_str(name: &str) -> Result<Self, UnknownTopology> {
+        Self::ALL.iter().copied().find(|topology| topology.name() == name).ok_or(UnknownTopology)
+    }
+}
+
+/// No topology has this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownTopology;
+
+impl fmt::Display for UnknownTopology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Topology::ALL.iter().map(|topology| topology.name()).collect();
+        write!(f, "no topology has this name; there are {}", names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownTopology {}
 
 /// What goes with what: the one place that says it. Where something is left open, the first that
 /// suits is taken.

@@ -4,7 +4,7 @@
 
 use karez_reactor::{
     ALLOWED, Address, Bound, Demultiplexer as _, Event, Interest, Layout, Limits, Model, NoJob,
-    Peer, Service, Signal, Stop, Task, Token, Want, Wishes,
+    NoMail, Peer, Service, Signal, Stop, Task, Token, Want, Wishes,
 };
 use karez_transfer::Outbox;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -22,6 +22,7 @@ struct Echo(Option<Want<NoJob>>);
 
 impl Task for Echo {
     type Job = NoJob;
+    type Mail = NoMail;
 
     fn want(&mut self) -> Want<NoJob> {
         self.0.take().unwrap_or(Want::Close)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use karez_http::{Decoder, Limits, Refusal, Request, Status, response, target};
-use karez_reactor::{Event, Obstacle, Peer, Task, Want};
+use karez_reactor::{Event, NoMail, Obstacle, Peer, Task, Want};
 use karez_transfer::Outbox;
 
 use crate::answer::{Answer, Answering, Persistence};
@@ -51,6 +51,7 @@ impl Connection {
 
 impl Task for Connection {
     type Job = SiteJob;
+    type Mail = NoMail;
 
     fn want(&mut self) -> Want<SiteJob> {
         std::mem::replace(&mut self.wish, Want::Close)
@@ -61,7 +62,7 @@ impl Task for Connection {
         match event {
             Event::Received(bytes) => self.received(bytes, now),
             Event::TimedOut => self.timed_out(now),
-            Event::PeerClosed | Event::Failed(_) => {}
+            Event::PeerClosed | Event::Failed(_) | Event::Relayed(_) => {}
             Event::Sent(outbox) => self.sent(&outbox, now),
             Event::Unsent(outbox, obstacle) => self.unsent(&outbox, &obstacle, now),
             Event::Worked(SiteAnswer::Found { found, wanted }) => self.found(found, &wanted),

@@ -19,16 +19,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::admission::{Admission, Limits};
+use crate::demultiplexer::Token;
 use crate::error::named;
 use crate::listener::{Listener, peer_gave_up};
+use crate::mailroom::Home;
 use crate::stop::Stop;
 use crate::task::{Event, Job, Obstacle, Peer, Service, Task, Want};
 use crate::waker::Waker;
 
 mod hands;
+mod post;
 mod register;
+mod relay;
 
 use hands::Hands;
+use post::Post;
 use register::{Place, Register};
 
 /// The receive buffer of a thread. Smaller than a reactor's, for there is one a connection.
@@ -176,13 +181,19 @@ struct Conversation<'a> {
 impl Conversation<'_> {
     fn hold<T: Task>(mut self, mut task: T) {
         let mut buffer = vec![0; BUFFER];
+        let mut room = None;
+        task.move_in(Home { token: Token(0), room: &mut room, waker: None });
+        let mut post = room.map(Post::new);
         loop {
             let event = match task.want() {
                 Want::Receive { until, idle } => {
                     if !self.place.set_idle(idle) {
                         return;
                     }
-                    let event = self.receive(&mut buffer, until);
+                    let event = match &mut post {
+                        None => self.receive(&mut buffer, until),
+                        Some(post) => self.receive_or_hear(&mut buffer, until, post),
+                    };
                     self.place.set_idle(false);
                     event
                 }
@@ -193,13 +204,27 @@ impl Conversation<'_> {
                     let _gone = shutdown(self.socket, Shutdown::Write);
                     Event::Finished
                 }
+                Want::Relay { upstream, stall } => relay::relay(self.socket, upstream, stall),
                 Want::Close => return,
             };
             task.hear(event, Instant::now());
         }
     }
 
-    fn receive<'b, D>(&mut self, buffer: &'b mut [u8], until: Instant) -> Event<'b, D> {
+    fn receive_or_hear<'b, D, M>(
+        &mut self,
+        buffer: &'b mut [u8],
+        until: Instant,
+        post: &mut Post<M>,
+    ) -> Event<'b, D, M> {
+        match post.wait(self.socket, until) {
+            Ok(Some(mail)) => Event::Mail(mail),
+            Ok(None) => self.receive(buffer, until),
+            Err(errno) => Event::Failed(errno.into()),
+        }
+    }
+
+    fn receive<'b, D, M>(&mut self, buffer: &'b mut [u8], until: Instant) -> Event<'b, D, M> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -227,7 +252,7 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    fn send<'b, D>(&mut self, mut outbox: Outbox, stall: Duration) -> Event<'b, D> {
+    fn send<'b, D, M>(&mut self, mut outbox: Outbox, stall: Duration) -> Event<'b, D, M> {
         if self.send != Some(stall) {
             let set = sockopt::set_socket_timeout(self.socket, sockopt::Timeout::Send, Some(stall));
             if let Err(errno) = set {

@@ -18,6 +18,7 @@ use crate::dialogue::Dialogue;
 use crate::heirs::Heirs;
 use crate::inbox::{Inbox, Letter};
 use crate::listener::{Listener, peer_gave_up};
+use crate::mailroom::Home;
 use crate::task::{Peer, Service};
 
 /// What became of an attempt to make room.
@@ -164,7 +165,8 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
         let task = self.service.connect(peer, self.now);
         let token = self.connections.insert(Dialogue::new(socket, out, task));
         if let Some(connection) = self.connections.get_mut(token) {
-            connection.set_tag(token.0);
+            let (room, waker) = (&mut self.mailroom, Some(self.inbox.shared_waker()));
+            connection.move_in(Home { token, room, waker });
         }
         self.advance(token);
     }

@@ -10,6 +10,7 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
         self.inbox.waker().rearm();
         self.watch_waker();
         self.read_letters();
+        self.read_mail();
         if self.stop.has_begun() && self.end.is_none() {
             self.begin_to_stop();
         }
@@ -47,6 +48,19 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
             }
         }
         self.letters = letters;
+    }
+
+    fn read_mail(&mut self) {
+        let Some(mailroom) = &self.mailroom else {
+            return;
+        };
+        for (token, parcel) in mailroom.take() {
+            // Whoever it was for may be gone.
+            if let Some(connection) = self.connections.get_mut(token) {
+                connection.post(parcel);
+                self.advance(token);
+            }
+        }
     }
 
     fn begin_to_stop(&mut self) {

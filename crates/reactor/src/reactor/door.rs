@@ -12,6 +12,7 @@ use crate::demultiplexer::{Demultiplexer, Interest, Token};
 use crate::heirs::Heirs;
 use crate::inbox::{Inbox, Letter};
 use crate::listener::{Listener, peer_gave_up};
+use crate::mailroom::Home;
 use crate::task::{Peer, Service};
 
 /// Connections taken from one listener in one turn.
@@ -140,6 +141,8 @@ impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
         let Some(connection) = self.connections.get_mut(token) else {
             return;
         };
+        let (room, waker) = (&mut self.mailroom, Some(self.inbox.shared_waker()));
+        connection.move_in(Home { token, room, waker });
         match self.demultiplexer.register(connection.socket.as_fd(), token, Interest::READ) {
             Ok(()) => self.enqueue(token),
             Err(_) => self.close(token), // no memory or no watches left for one more

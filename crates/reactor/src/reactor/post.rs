@@ -11,6 +11,7 @@ impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
     pub(super) fn wake(&mut self) {
         self.inbox.waker().rearm();
         self.read_letters();
+        self.read_mail();
         if self.stop.has_begun() && self.end.is_none() {
             self.begin_to_stop();
         }
@@ -50,6 +51,19 @@ impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
             }
         }
         self.letters = letters;
+    }
+
+    fn read_mail(&mut self) {
+        let Some(mailroom) = &self.mailroom else {
+            return;
+        };
+        for (token, parcel) in mailroom.take() {
+            // Whoever it was for may be gone.
+            if let Some(connection) = self.connections.get_mut(token) {
+                connection.post(parcel);
+                self.enqueue(token);
+            }
+        }
     }
 
     fn begin_to_stop(&mut self) {

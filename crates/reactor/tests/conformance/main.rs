@@ -9,5 +9,7 @@
 
 mod crowds;
 mod jobs;
+mod mail;
 mod puppet;
+mod relay;
 mod wishes;

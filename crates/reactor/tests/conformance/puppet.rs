@@ -1,8 +1,8 @@
 //! A task that does what it is told, a server of them in every layout, and their clients.
 
 use karez_reactor::{
-    ALLOWED, Address, Bound, Event, Job, Layout, Limits, Model, Obstacle, Peer, Service, Stop,
-    Task, Topology, Want, Wishes,
+    ALLOWED, Address, Bound, Event, Job, Layout, Limits, Model, NoMail, Obstacle, Peer, Service,
+    Stop, Task, Topology, Want, Wishes,
 };
 use karez_transfer::Outbox;
 use std::io::{Read, Write};
@@ -88,6 +88,7 @@ pub fn say(what: &[u8]) -> Want<Chore> {
 
 impl Task for Puppet {
     type Job = Chore;
+    type Mail = NoMail;
 
     fn want(&mut self) -> Want<Chore> {
         self.want.take().unwrap_or(Want::Close)
@@ -109,7 +110,7 @@ impl Task for Puppet {
                 let _nobody_waits = self.gave_up.send(outbox.moved());
                 None
             }
-            Event::PeerClosed | Event::Failed(_) => None,
+            Event::PeerClosed | Event::Failed(_) | Event::Relayed(_) => None,
         };
     }
 }
@@ -156,15 +157,27 @@ pub fn serve(
     limits: Limits,
     script: impl Fn(SocketAddr, &Stop, &str, &Receiver<u64>),
 ) {
+    let (sender, given_up) = mpsc::channel();
+    let service = Puppets(Mutex::new(sender));
+    serve_with(layout, limits, &service, |address, stop, name| {
+        script(address, stop, name, &given_up);
+    });
+}
+
+/// The same with another service.
+pub fn serve_with<S: Service>(
+    layout: Layout,
+    limits: Limits,
+    service: &S,
+    script: impl Fn(SocketAddr, &Stop, &str),
+) {
     let name = format!("{} × {}", layout.model(), layout.topology());
     let bound = Bound::bind(layout, &["127.0.0.1:0".parse().unwrap()]).unwrap();
     let Some(&Address::Tcp(address)) = bound.addresses().next() else { panic!("{name}") };
     let stop = Stop::new();
-    let (sender, given_up) = mpsc::channel();
-    let service = Puppets(Mutex::new(sender));
     thread::scope(|scope| {
-        let server = scope.spawn(|| bound.run(&service, limits, &stop));
-        script(address, &stop, &name, &given_up);
+        let server = scope.spawn(|| bound.run(service, limits, &stop));
+        script(address, &stop, &name);
         stop.begin();
         server.join().unwrap().unwrap();
     });

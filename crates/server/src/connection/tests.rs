@@ -80,6 +80,7 @@ impl Bench {
                 }
                 Want::Work(job) => Event::Worked(job.run()),
                 Want::Finish => Event::Finished,
+                Want::Relay { .. } => unreachable!("a server of files leads nobody on"),
                 Want::Close => return Rest::Closed,
             };
             self.task.hear(event, self.now);

@@ -1,0 +1,208 @@
+//! An open wish to relay on a completion model: a receive and a send each way, whose buffers are
+//! their own. The counterpart of [`Relaying`](crate::relaying::Relaying).
+//!
+//! What it does badly: bytes are copied out of one socket and into the other by the CPU, which
+//! splice(2) spares; and where it ends early, what was on its way is lost and the client's socket
+//! may be shut down (posix-aio), so nothing more can be said there.
+
+use karez_sys::{Completion, Handle, Key, Operation, Outcome, Received};
+use rustix::io::{self, Errno, fcntl_dupfd_cloexec, ioctl_fionbio};
+use rustix::net::{Shutdown, shutdown};
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::completer::Completer;
+use crate::tools::Tools;
+
+/// The most bytes that wait for a sink; then nothing more is received.
+const MOST: usize = 64 << 10;
+
+/// A socket, for receiving and for sending.
+#[derive(Clone)]
+pub(crate) struct Side {
+    pub(crate) source: Handle,
+    pub(crate) sink: Handle,
+}
+
+pub(crate) struct Carrying {
+    client: Side,
+    upstream: Side,
+    forth: Lane,
+    back: Lane,
+    stall: Duration,
+    since: Instant,
+}
+
+/// One way.
+#[derive(Default)]
+struct Lane {
+    receive: Option<Key>,
+    send: Option<Key>,
+    waiting: Vec<u8>,
+    /// The source has said all.
+    ended: bool,
+    /// And all of it has gone, the end included.
+    over: bool,
+    moved: u64,
+}
+
+impl Carrying {
+    /// # Errors
+    /// What is no socket, or no descriptor for it.
+    pub(crate) fn new<C: Completer>(
+        client: Side,
+        upstream: OwnedFd,
+        stall: Duration,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> io::Result<Self> {
+        ioctl_fionbio(&upstream, false)?;
+        // Its own number for each direction, where the model needs that.
+        let sink = C::SERIALISES.then(|| fcntl_dupfd_cloexec(&upstream, 0)).transpose()?;
+        let source: Handle = Arc::new(upstream);
+        let sink = sink.map_or_else(|| Arc::clone(&source), |sink| Arc::new(sink) as Handle);
+        for out in [&client.sink, &sink] {
+            tools.completer.allow((**out).as_fd(), stall);
+        }
+        let upstream = Side { source, sink };
+        let (forth, back) = (Lane::default(), Lane::default());
+        Ok(Self { client, upstream, forth, back, stall, since: now })
+    }
+
+    /// What the client said before: bytes, perhaps its end, and the receive that stands.
+    pub(crate) fn begin_with(&mut self, bytes: Vec<u8>, ended: bool, receive: Option<Key>) {
+        self.forth.waiting = bytes;
+        self.forth.ended = ended;
+        self.forth.receive = receive;
+    }
+
+    /// When to give up.
+    pub(crate) fn until(&self) -> Instant {
+        self.since + self.stall
+    }
+
+    /// Bytes from the client, and bytes from the upstream.
+    pub(crate) fn moved(&self) -> [u64; 2] {
+        [self.forth.moved, self.back.moved]
+    }
+
+    /// Begins what can be begun; true when both ways are over.
+    pub(crate) fn advance<C: Completer>(&mut self, tag: u64, tools: &mut Tools<C>) -> bool {
+        self.forth.advance(tag, &self.client.source, &self.upstream.sink, tools);
+        self.back.advance(tag, &self.upstream.source, &self.client.sink, tools);
+        self.forth.over && self.back.over
+    }
+
+    /// Takes what came of an operation, if it is one of these.
+    ///
+    /// # Errors
+    /// The errno of a way that failed.
+    pub(crate) fn complete<C: Completer>(
+        &mut self,
+        completion: Completion,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> io::Result<()> {
+        let Completion { key, last, outcome, .. } = completion;
+        for lane in [&mut self.forth, &mut self.back] {
+            if lane.receive == Some(key)
+                && let Outcome::Received(received) = outcome
+            {
+                if last {
+                    lane.receive = None;
+                }
+                self.since = now;
+                return lane.received(received, tools);
+            }
+            if lane.send == Some(key)
+                && let Outcome::Sent { bytes, sent } = outcome
+            {
+                lane.send = None;
+                self.since = now;
+                return lane.sent(bytes, sent, tools);
+            }
+        }
+        Ok(())
+    }
+
+    /// Cancels what is in flight: it is over, in whatever way.
+    pub(crate) fn abort<C: Completer>(&mut self, tools: &mut Tools<C>) {
+        for lane in [&mut self.forth, &mut self.back] {
+            for key in [lane.receive.take(), lane.send.take()].into_iter().flatten() {
+                tools.completer.abort(key);
+            }
+        }
+    }
+}
+
+impl Lane {
+    fn advance<C: Completer>(
+        &mut self,
+        tag: u64,
+        source: &Handle,
+        sink: &Handle,
+        tools: &mut Tools<C>,
+    ) {
+        if self.send.is_none() && !self.waiting.is_empty() {
+            let bytes = mem::replace(&mut self.waiting, tools.buffers.pop().unwrap_or_default());
+            self.waiting.clear();
+            let socket = Arc::clone(sink);
+            let send = Operation::Send { socket, bytes, from: 0, more: false, lend: false };
+            self.send = Some(tools.completer.start(tag, send));
+        }
+        if self.ended {
+            if self.send.is_none() && !mem::replace(&mut self.over, true) {
+                // Whoever is gone already needs no FIN.
+                let _gone = shutdown((**sink).as_fd(), Shutdown::Write);
+            }
+        } else if self.receive.is_none() && self.waiting.len() < MOST {
+            let receive = Operation::Receive(Arc::clone(source));
+            self.receive = Some(tools.completer.start(tag, receive));
+        }
+    }
+
+    fn received<C: Completer>(
+        &mut self,
+        received: io::Result<Received>,
+        tools: &mut Tools<C>,
+    ) -> io::Result<()> {
+        match received {
+            Ok(bytes) if bytes.is_empty() => self.ended = true,
+            Ok(bytes) => {
+                self.waiting.extend_from_slice(&bytes);
+                if let Some(key) = self.receive
+                    && self.waiting.len() >= MOST
+                {
+                    tools.completer.cancel(key);
+                }
+            }
+            // It ended before its time, and is begun again when there is room.
+            Err(Errno::NOBUFS | Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+
+    fn sent<C: Completer>(
+        &mut self,
+        mut bytes: Vec<u8>,
+        sent: io::Result<usize>,
+        tools: &mut Tools<C>,
+    ) -> io::Result<()> {
+        let count = match sent {
+            Ok(count) => count,
+            Err(Errno::INTR | Errno::AGAIN) => 0,
+            Err(errno) => return Err(errno),
+        };
+        self.moved += count as u64;
+        if count < bytes.len() {
+            bytes.drain(..count);
+            bytes.append(&mut self.waiting);
+            mem::swap(&mut bytes, &mut self.waiting);
+        }
+        tools.give_back(bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! Two sockets that are led together.
+
+use karez_reactor::{ALLOWED, Event, Limits, NoJob, NoMail, Peer, Service, Task, Want};
+use rustix::net::sockopt::set_socket_linger;
+use std::io::{ErrorKind, Read, Write as _};
+use std::mem;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::puppet::{LONG, SHORT, connect, end_of, layout, many, serve_with};
+
+/// Leads everybody to one place, and tells what came of it.
+struct Leader {
+    upstream: SocketAddr,
+    stall: Duration,
+    outcomes: Mutex<Sender<Outcome>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Relayed([u64; 2]),
+    TimedOut,
+    Failed,
+}
+
+struct Led {
+    want: Want<NoJob>,
+    outcomes: Sender<Outcome>,
+}
+
+impl Service for Leader {
+    type Task = Led;
+
+    fn connect(&self, _: Peer, _: Instant) -> Led {
+        let upstream = TcpStream::connect(self.upstream).unwrap().into();
+        let outcomes = self.outcomes.lock().unwrap().clone();
+        Led { want: Want::Relay { upstream, stall: self.stall }, outcomes }
+    }
+}
+
+impl Task for Led {
+    type Job = NoJob;
+    type Mail = NoMail;
+
+    fn want(&mut self) -> Want<NoJob> {
+        mem::replace(&mut self.want, Want::Close)
+    }
+
+    fn hear(&mut self, event: Event<'_, NoJob>, _: Instant) {
+        let outcome = match event {
+            Event::Relayed(moved) => Outcome::Relayed(moved),
+            Event::TimedOut => Outcome::TimedOut,
+            Event::Failed(_) => Outcome::Failed,
+            _ => panic!("{event:?}"),
+        };
+        self.outcomes.send(outcome).unwrap();
+    }
+}
+
+/// Runs `script` with both ends of a relay, in every layout, and some of them one after another.
+fn everywhere(stall: Duration, script: impl Fn([TcpStream; 2], &Receiver<Outcome>, &str)) {
+    everywhere_within(many(), stall, script);
+}
+
+fn everywhere_within(
+    limits: Limits,
+    stall: Duration,
+    script: impl Fn([TcpStream; 2], &Receiver<Outcome>, &str),
+) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for &(model, topology) in ALLOWED {
+        let (sender, outcomes) = mpsc::channel();
+        let upstream = listener.local_addr().unwrap();
+        let leader = Leader { upstream, stall, outcomes: Mutex::new(sender) };
+        serve_with(layout(model, topology), limits, &leader, |address, _, name| {
+            for _ in 0..3 {
+                let client = connect(address);
+                let upstream = listener.accept().unwrap().0;
+                upstream.set_read_timeout(Some(LONG)).unwrap();
+                script([client, upstream], &outcomes, name);
+            }
+        });
+    }
+}
+
+/// What nothing else looks like: xorshift64.
+fn noise(mut seed: u64, length: usize) -> Vec<u8> {
+    let word = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed.to_le_bytes()
+    };
+    std::iter::repeat_with(word).take(length / 8).flatten().collect()
+}
+
+#[test]
+fn much_goes_both_ways_at_once_and_arrives_as_it_was() {
+    let said = [noise(1, 4 << 20), noise(2, 3 << 20)];
+    everywhere(LONG, |ends, outcomes, name| {
+        thread::scope(|scope| {
+            for (end, said) in ends.iter().zip(&said) {
+                scope.spawn(move || {
+                    let mut end = end;
+                    end.write_all(said).unwrap();
+                    end.shutdown(Shutdown::Write).unwrap();
+                });
+            }
+            for (end, said) in ends.iter().zip(said.iter().rev()) {
+                scope.spawn(move || {
+                    let heard = end_of(end.try_clone().unwrap());
+                    assert!(heard == *said, "{name}: {} bytes", heard.len());
+                });
+            }
+        });
+        let moved = [said[0].len() as u64, said[1].len() as u64];
+        assert_eq!(outcomes.recv_timeout(LONG).unwrap(), Outcome::Relayed(moved), "{name}");
+    });
+}
+
+#[test]
+fn an_end_is_passed_on_and_the_other_way_goes_on() {
+    for is_clients in [true, false] {
+        everywhere(LONG, |[client, upstream], outcomes, name| {
+            let (mut first, mut other) =
+                if is_clients { (&client, &upstream) } else { (&upstream, &client) };
+            first.write_all(b"question").unwrap();
+            first.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(end_of(other.try_clone().unwrap()), b"question", "{name}");
+            other.write_all(b"answer").unwrap();
+            let mut heard = [0; 6];
+            first.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"answer", "{name}");
+            other.shutdown(Shutdown::Write).unwrap();
+            assert!(end_of(first.try_clone().unwrap()).is_empty(), "{name}");
+            let moved = if is_clients { [8, 6] } else { [6, 8] };
+            assert_eq!(outcomes.recv_timeout(LONG).unwrap(), Outcome::Relayed(moved), "{name}");
+        });
+    }
+}
+
+#[test]
+fn a_reset_of_either_ends_both() {
+    for is_clients in [true, false] {
+        everywhere(LONG, |[client, upstream], outcomes, name| {
+            let (mut first, mut other) =
+                if is_clients { (client, upstream) } else { (upstream, client) };
+            first.write_all(b"x").unwrap();
+            other.read_exact(&mut [0]).unwrap();
+            set_socket_linger(&first, Some(Duration::ZERO)).unwrap();
+            drop(first);
+            assert_eq!(outcomes.recv_timeout(LONG).unwrap(), Outcome::Failed, "{name}");
+            let end = other.read(&mut [0]).map_err(|error| error.kind());
+            assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "{name}: {end:?}");
+        });
+    }
+}
+
+/// The server ends although nobody else does: `everywhere` waits for it.
+#[test]
+fn the_grace_of_a_stop_is_the_end_of_a_relay() {
+    let limits = Limits { connections: 10, grace: SHORT };
+    everywhere_within(limits, LONG, |[mut client, mut upstream], _, name| {
+        client.write_all(b"x").unwrap();
+        upstream.read_exact(&mut [0]).unwrap();
+        upstream.write_all(b"y").unwrap();
+        let mut heard = [0];
+        client.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"y", "{name}");
+        std::mem::forget([client, upstream]);
+    });
+}
+
+#[test]
+fn a_relay_in_which_nothing_moves_is_given_up() {
+    everywhere(SHORT, |[mut client, upstream], outcomes, name| {
+        client.write_all(b"hello").unwrap();
+        assert_eq!(outcomes.recv_timeout(LONG).unwrap(), Outcome::TimedOut, "{name}");
+        assert_eq!(end_of(upstream), b"hello", "{name}");
+        assert!(end_of(client).is_empty(), "{name}");
+    });
+}
