@@ -24,7 +24,7 @@ type Outcome = Result<Evidence, Stop>;
 const TIMES: u64 = 1000;
 
 /// How long somebody who speaks waits for an answer.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
@@ -176,7 +176,7 @@ fn asynchronous(bench: &mut Bench<'_>) -> Outcome {
     let bytes = vec![0; 4096];
     ring.start(0, Operation::Read { file, offset: 0, bytes, from: 0 });
     let mut done = Vec::new();
-    ring.wait(Some(PATIENCE * 100), &mut done).doing("wait for", "io_uring")?;
+    ring.wait(Some(PATIENCE * 20), &mut done).doing("wait for", "io_uring")?;
     let read = done.iter().find_map(|one| match &one.outcome {
         Came::Read { read: Ok(count), .. } => Some(*count),
         _ => None,

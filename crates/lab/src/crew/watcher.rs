@@ -27,6 +27,9 @@ use crate::probe::mark;
 /// What makes a descriptor ready, and is read back: as large as an eventfd wants it.
 const WORD: [u8; 8] = 1_u64.to_ne_bytes();
 
+/// How long is waited for what is ready already; a model that forgets it is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The most that one wait may report and leave behind, and somewhat more.
 const REPORTS: usize = 256;
 
@@ -151,7 +154,10 @@ impl<D: Demultiplexer> Laps for Field<D> {
         let mut left = active;
         while left > 0 {
             self.ready.clear();
-            self.wait(None)?;
+            self.wait(Some(PATIENCE))?;
+            if self.ready.is_empty() && u128::from(now() - begun) >= PATIENCE.as_nanos() {
+                return Err(Error::new("wait for", "one that is ready", "nobody told of it"));
+            }
             for told in self.ready.iter().filter(|told| told.readable) {
                 let place = usize::try_from(told.token.0).unwrap_or(usize::MAX);
                 let Some((near, _)) = self.descriptors.get(place) else { continue };

@@ -28,11 +28,12 @@ const CLASSIC: [Model; 3] = [Model::Poll, Model::Select, Model::EpollLevel];
 /// From microseconds of an operation to seconds of the classic table's 100,000.
 const SCALE: f64 = 100_000.0 / 1e6;
 
-const NOTES: [&str; 8] = [
+const NOTES: [&str; 9] = [
     "A wake-up is a wait and the read of what it told of; nonblocking reads all to find out.",
     "Descriptors are eventfds; for signal, which cannot watch those, UNIX sockets.",
     "The calls that make descriptors ready are not counted; in CPU they are, one write each.",
     "What the model does itself is in it: select's bitmaps, poll's array, a look at each answer.",
+    "select and poll queue the thread only until they come to one that is ready: more active cost less.",
     "Slopes: least squares over the CPU of all runs with one active; the band is a bootstrap of 95 %.",
     "Published: M. Kerrisk, LCA 2006, on a machine of its day; ours: a write, the wait, a read.",
     "Where ranges overlap, neither is the faster.",
