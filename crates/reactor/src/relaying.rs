@@ -156,3 +156,43 @@ impl Lane {
 fn watching(out_of: &Lane, into: &Lane) -> Interest {
     Interest { readable: out_of.state == State::Source, writable: into.state == State::Sink }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn it_is_by_splice() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pair = || {
+            let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (there, listener.accept().unwrap().0)
+        };
+        let ((mut client, near), (upstream, mut server)) = (pair(), pair());
+        near.set_nonblocking(true).unwrap();
+        let stall = Duration::from_secs(60);
+        let mut relaying = Relaying::new(upstream.into(), stall, Instant::now()).unwrap();
+        client.write_all(b"water").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        server.shutdown(std::net::Shutdown::Write).unwrap();
+        let everything = Ready::anything(crate::demultiplexer::Token(0));
+        loop {
+            match relaying.step(near.as_fd(), Instant::now()) {
+                Step::Relayed => break,
+                Step::Failed(error) => panic!("{error}"),
+                Step::Moved(_) | Step::Wait => {
+                    relaying.note(everything);
+                    relaying.note_upstream(everything);
+                }
+            }
+        }
+        let mut heard = String::new();
+        server.read_to_string(&mut heard).unwrap();
+        assert_eq!((heard.as_str(), relaying.moved()), ("water", [5, 0]));
+        for lane in [&relaying.forth, &relaying.back] {
+            assert_eq!(lane.transfer.report().ran, Via::Splice);
+        }
+    }
+}

@@ -176,10 +176,9 @@ fn the_grace_of_a_stop_is_the_end_of_a_relay() {
 
 #[test]
 fn a_relay_in_which_nothing_moves_is_given_up() {
-    everywhere(SHORT, |[mut client, upstream], outcomes, name| {
-        client.write_all(b"hello").unwrap();
+    everywhere(SHORT, |[client, upstream], outcomes, name| {
         assert_eq!(outcomes.recv_timeout(LONG).unwrap(), Outcome::TimedOut, "{name}");
-        assert_eq!(end_of(upstream), b"hello", "{name}");
+        assert!(end_of(upstream).is_empty(), "{name}");
         assert!(end_of(client).is_empty(), "{name}");
     });
 }
