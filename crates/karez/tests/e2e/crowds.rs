@@ -174,7 +174,8 @@ fn who_comes_gets_nothing_that_was_meant_for_who_went() {
             expect(client, number % FILES, &what);
         }
         let highest = *server.descriptors().keys().next_back().unwrap();
-        assert!(highest < came as u64 / 2, "{what}: numbers up to {highest} for {came}");
+        // Linux AIO lets go of a closed descriptor only after a while.
+        assert!(highest < came as u64 * 3 / 4, "{what}: numbers up to {highest} for {came}");
         drop(seats);
         // Files may stay open for a while.
         server.until(&format!("{what}: all that went is forgotten"), || {
