@@ -83,14 +83,18 @@ pub(crate) fn resident(
     len: u64,
     calls: &mut Calls,
 ) -> io::Result<u64> {
+    let page = page_size() as u64;
+    let first = offset / page * page;
+    // Most are hot, so that is asked first: one call.
+    if cached(file, first..offset + len, calls)? >= (offset + len - first).div_ceil(page) {
+        return Ok(len);
+    }
     let there = bytes_behind(file, offset, calls)?.min(len);
     if there == 0 {
         return Ok(len);
     }
-    let page = page_size() as u64;
     let mut asked = there;
     loop {
-        let first = offset / page * page;
         let pages = (offset + asked - first).div_ceil(page);
         match cached(file, first..offset + asked, calls)? {
             all if all >= pages => return Ok(if asked == there { len } else { asked }),
