@@ -29,6 +29,8 @@ static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
 static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static __u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;
+struct bpf_pidns_info { __u32 pid, tgid; };
+static long (*bpf_get_ns_current_pid_tgid)(__u64 device, __u64 inode, struct bpf_pidns_info *to, __u32 size) = (void *)120;
 static long (*bpf_probe_read_kernel)(void *to, __u32 size, const void *from) = (void *)113;
 
 /* A field of a kernel struct; 0 where the pointer leads nowhere. */
@@ -45,8 +47,6 @@ struct inode { unsigned long i_ino; struct super_block *i_sb; } KERNEL;
 struct address_space { struct inode *host; } KERNEL;
 struct folio { struct address_space *mapping; } KERNEL;
 struct page { unsigned long compound_head; } KERNEL;
-
-struct task_struct { int tgid; } KERNEL;
 
 struct ns_common { __u32 inum; } KERNEL;
 struct net { struct ns_common ns; } KERNEL;

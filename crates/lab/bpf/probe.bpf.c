@@ -3,8 +3,8 @@
  * The counters of the laboratory: BPF programs on BTF tracepoints (tp_btf; Linux 5.8; meant
  * for 6.1 and later).
  *
- * They count what is in the scope that user space wrote into the maps: processes by tgid, sockets
- * by cookie, networks by the inode number of their namespace, files by inode. Bytes on their way
+ * They count what is in the scope that user space wrote into the maps: processes by their number
+ * in the PID namespace of who counts (Linux 5.7), sockets by cookie, networks by the inode number of their namespace, files by inode. Bytes on their way
  * out are sorted by where their pages come from: that tells copied bytes from referred ones with
  * no hook on a function. The functions that copy cannot be hooked on a stock kernel.
  *
@@ -48,7 +48,11 @@ struct file_key { __u64 inode, device; };
 		TYPE(value, value_type);               \
 	} name SEC(".maps")
 
+/* The PID namespace in which processes have the numbers of the scope. */
+struct space { __u64 device, inode; };
+
 MAP(MARKS, MAP_ARRAY, 2, __u32, __u64);
+MAP(SPACE, MAP_ARRAY, 1, __u32, struct space);
 MAP(PROCESSES, MAP_HASH, SLOTS, __u32, __u64);
 MAP(SOCKETS, MAP_HASH, 64, __u64, struct socket);
 MAP(NETWORKS, MAP_HASH, 8, __u32, __u64);
@@ -60,14 +64,16 @@ MAP(SYSTEM_CALLS, MAP_PERCPU_ARRAY, SLOTS, __u32, struct calls);
 
 #define ADD(place, value) __sync_fetch_and_add(&(place), (value))
 
-INLINE __u64 *process(__u32 tgid)
-{
-	return bpf_map_lookup_elem(&PROCESSES, &tgid);
-}
-
+/* In a container a process has another number than in the kernel's own eyes. */
 INLINE __u64 *current_process(void)
 {
-	return process(bpf_get_current_pid_tgid() >> 32);
+	__u32 first = 0;
+	struct bpf_pidns_info numbers = {};
+	struct space *space = bpf_map_lookup_elem(&SPACE, &first);
+	if (!space ||
+	    bpf_get_ns_current_pid_tgid(space->device, space->inode, &numbers, sizeof(numbers)))
+		return 0;
+	return bpf_map_lookup_elem(&PROCESSES, &numbers.tgid);
 }
 
 /* The counters of an armed process. */
@@ -148,10 +154,10 @@ SEC("tp_btf/sys_exit") int sys_exit(__u64 *context)
 	return 0;
 }
 
+/* Who leaves is still the current one. */
 SEC("tp_btf/sched_switch") int sched_switch(__u64 *context)
 {
-	struct task_struct *leaves = (void *)context[1];
-	__u64 *found = process(READ(leaves, tgid));
+	__u64 *found = current_process();
 	/* One that could go on was sent away. */
 	if (context[0] & 1 || (__u32)context[3] == 0)
 		return COUNT_OWN(found, INVOLUNTARY, 1);

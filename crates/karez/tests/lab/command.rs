@@ -72,6 +72,24 @@ fn every_counter_finds_what_is_there_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn processes_have_other_numbers_in_a_pid_namespace_and_are_counted_all_the_same() {
+    let may = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
+    if !may.is_ok_and(|output| output.status.success()) {
+        println!("skipped: no PID namespace may be made with unshare");
+        return;
+    }
+    let place = place();
+    let (_, outside) = selftest(&mut Command::new(KAREZ), place.path());
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", KAREZ]);
+    let (output, inside) = selftest(&mut command, place.path());
+    assert!(output.status.success(), "{inside:#}");
+    expect_schema(&inside);
+    assert_eq!(inside["tiers"], outside["tiers"]);
+    assert_eq!(inside["usable"], outside["usable"]);
+}
+
+#[test]
 fn nobody_gets_what_anyone_can_count_and_is_told_so() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can become nobody");

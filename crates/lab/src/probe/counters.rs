@@ -145,6 +145,8 @@ impl Counters {
         let mut marks: Array<_, u64> = self.map_mut("MARKS")?;
         marks.set(0, mark::begin_number(), 0).doing("set", "a mark")?;
         marks.set(1, mark::end_number(), 0).doing("set", "a mark")?;
+        let mut space: Array<_, [u64; 2]> = self.map_mut("SPACE")?;
+        space.set(0, own_pid_space()?, 0).doing("set", "the PID namespace")?;
         let slots = scope.processes.iter().zip(0_u64..);
         let pids = slots.map(|(pid, slot)| (pid.as_raw_nonzero().get().cast_unsigned(), slot));
         fill(&mut self.map_mut("PROCESSES")?, pids)?;
@@ -253,6 +255,12 @@ impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Counters").field("scope", &self.scope).finish_non_exhaustive()
     }
+}
+
+/// Device and inode of the PID namespace in which the processes of a scope have their numbers.
+fn own_pid_space() -> Result<[u64; 2]> {
+    let stat = rustix::fs::stat("/proc/self/ns/pid").doing("stat", "/proc/self/ns/pid")?;
+    Ok([stat.st_dev, stat.st_ino])
 }
 
 fn no_map(name: &'static str) -> Error {
