@@ -4,14 +4,12 @@ use karez_lab::claims::{self, Claims};
 use karez_lab::models::{self, Models};
 use karez_lab::selftest::{Plan, SelfTest};
 use karez_lab::vias::{self, Vias};
-use karez_lab::{Error, Workers};
-use serde_json::Value;
+use karez_lab::{Error, Report, Workers};
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::cli::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs};
 
@@ -38,13 +36,7 @@ fn selftest(args: &SelfTestArgs) -> io::Result<bool> {
     let told = SelfTest::run(&plan, |letter, name| progress(&format!("{letter}. {name}")));
     progress("");
     let told = told?;
-    let json = args.json.as_deref();
-    if json != Some(Path::new("-")) {
-        print(&told.to_string())?;
-    }
-    if let Some(path) = json {
-        save(path, &format!("{:#}\n", told.to_json()))?;
-    }
+    write(&args.forms, &told)?;
     Ok(told.passed())
 }
 
@@ -66,7 +58,7 @@ fn vias(args: &ViasArgs) -> io::Result<bool> {
     let told = Vias::run(&plan, progress);
     progress("");
     let told = told?;
-    write(&args.forms, &told, || told.to_json(), || told.to_csv(), || told.to_markdown())?;
+    write(&args.forms, &told)?;
     Ok(told.rows.iter().all(|row| row.contradictions.is_empty()))
 }
 
@@ -89,7 +81,7 @@ fn models(args: &ModelsArgs) -> io::Result<bool> {
     let told = Models::run(&plan, progress);
     progress("");
     let told = told?;
-    write(&args.forms, &told, || told.to_json(), || told.to_csv(), || told.to_markdown())?;
+    write(&args.forms, &told)?;
     Ok(true)
 }
 
@@ -102,28 +94,24 @@ fn claims(args: &ClaimsArgs) -> io::Result<bool> {
     let told = Claims::run(&plan, progress);
     progress("");
     let told = told?;
-    write(&args.forms, &told, || told.to_json(), || told.to_csv(), || told.to_markdown())?;
+    write(&args.forms, &told)?;
     Ok(true)
 }
 
 /// Writes a report in the forms that were asked for, and to the terminal unless one of them goes
 /// there.
-fn write(
-    forms: &Forms,
-    told: &impl Display,
-    json: impl Fn() -> Value,
-    csv: impl Fn() -> String,
-    markdown: impl Fn() -> String,
-) -> io::Result<()> {
-    let json = || format!("{:#}\n", json());
-    let forms: [(&Option<PathBuf>, &dyn Fn() -> String); 3] =
-        [(&forms.json, &json), (&forms.csv, &csv), (&forms.markdown, &markdown)];
-    if !forms.iter().any(|(path, _)| path.as_deref() == Some(Path::new("-"))) {
+fn write(forms: &Forms, told: &dyn Report) -> io::Result<()> {
+    let form: [(_, &dyn Fn() -> String); 3] = [
+        (&forms.json, &|| format!("{:#}\n", told.to_json())),
+        (&forms.csv, &|| told.to_csv()),
+        (&forms.markdown, &|| told.to_markdown()),
+    ];
+    if !form.iter().any(|(path, _)| path.as_deref() == Some(Path::new("-"))) {
         print(&told.to_string())?;
     }
-    for (path, form) in forms {
+    for (path, text) in form {
         if let Some(path) = path {
-            save(path, &form())?;
+            save(path, &text())?;
         }
     }
     Ok(())

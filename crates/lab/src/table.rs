@@ -2,14 +2,17 @@
 
 /// A heading and rows, all of the same length.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Table {
-    pub(crate) heading: Vec<&'static str>,
-    pub(crate) rows: Vec<Vec<String>>,
+pub struct Table {
+    /// The names of the columns; the first tells the rows apart.
+    pub heading: Vec<&'static str>,
+    /// The cells.
+    pub rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// Columns as wide as what is in them; the first to the left, numbers to the right.
-    pub(crate) fn to_text(&self) -> String {
+    #[must_use]
+    pub fn to_text(&self) -> String {
         let heading: Vec<_> = self.heading.iter().map(|&cell| cell.to_owned()).collect();
         let lines: Vec<_> = std::iter::once(&heading).chain(&self.rows).collect();
         let width = |column: usize| {
@@ -28,7 +31,8 @@ impl Table {
     }
 
     /// RFC 4180, with `\n`.
-    pub(crate) fn to_csv(&self) -> String {
+    #[must_use]
+    pub fn to_csv(&self) -> String {
         let quoted = |cell: &str| {
             if cell.contains([',', '"', '\n']) {
                 format!("\"{}\"", cell.replace('"', "\"\""))
@@ -45,7 +49,8 @@ impl Table {
     }
 
     /// A table of GitHub's Markdown.
-    pub(crate) fn to_markdown(&self) -> String {
+    #[must_use]
+    pub fn to_markdown(&self) -> String {
         let mut text =
             format!("| {} |\n|{}\n", self.heading.join(" | "), "---|".repeat(self.heading.len()));
         for row in &self.rows {

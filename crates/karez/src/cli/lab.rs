@@ -46,10 +46,6 @@ pub(crate) enum Lab {
 /// The arguments of `karez lab selftest`.
 #[derive(Args, Debug)]
 pub(crate) struct SelfTestArgs {
-    /// Write the report as JSON; - is standard output
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) json: Option<PathBuf>,
-
     /// Move 8 MiB instead of 64
     #[arg(long)]
     pub(crate) quick: bool,
@@ -61,6 +57,10 @@ pub(crate) struct SelfTestArgs {
     /// Count with this BPF object instead of the one built in
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) probe: Option<PathBuf>,
+
+    /// Where to write it
+    #[command(flatten)]
+    pub(crate) forms: Forms,
 }
 
 /// The arguments of `karez lab vias`.

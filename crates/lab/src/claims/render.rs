@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::{Claims, Finding, Verdict};
 use crate::machine::machine;
+use crate::report::{Part, Report, Section};
 use crate::table::Table;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
@@ -42,10 +43,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-impl Claims {
-    /// The whole report as JSON.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
+impl Report for Claims {
+    fn to_json(&self) -> Value {
         json!({
             "schema": SCHEMA,
             "machine": machine(),
@@ -54,18 +53,22 @@ impl Claims {
         })
     }
 
-    /// Every claim in one table, as Markdown.
-    #[must_use]
-    pub fn to_markdown(&self) -> String {
+    fn to_markdown(&self) -> String {
         self.table().to_markdown()
     }
 
-    /// Every claim in one table, as CSV.
-    #[must_use]
-    pub fn to_csv(&self) -> String {
+    fn to_csv(&self) -> String {
         self.table().to_csv()
     }
 
+    fn section(&self) -> Section {
+        let parts =
+            vec![Part::Words(self.tiers.to_string()), Part::Table(self.verdicts(), self.table())];
+        Section { anchor: "claims", title: "What is told of Linux I/O".to_owned(), parts }
+    }
+}
+
+impl Claims {
     fn table(&self) -> Table {
         let heading = vec!["#", "claim", "verdict", "measured", "because", "again"];
         let rows = self.findings.iter().map(|finding| {
@@ -81,7 +84,12 @@ impl Claims {
         Table { heading, rows: rows.collect() }
     }
 
-    /// How many claims have this verdict.
+    /// How many claims have which verdict.
+    fn verdicts(&self) -> String {
+        let names = ["confirmed", "refuted", "depends on", "not measurable here"];
+        names.map(|name| format!("{name} {}", self.so_many(name))).join(", ")
+    }
+
     fn so_many(&self, name: &str) -> usize {
         self.findings.iter().filter(|finding| finding.verdict.name() == name).count()
     }
@@ -120,8 +128,6 @@ impl fmt::Display for Claims {
             vec![format!("{:>2}. {}", claim.number, claim.says), verdict.name().to_owned()]
         });
         writeln!(f, "{}", Table { heading, rows: rows.collect() }.to_text())?;
-        let names = ["confirmed", "refuted", "depends on", "not measurable here"];
-        let each = names.map(|name| format!("{name} {}", self.so_many(name)));
-        writeln!(f, "{}", each.join(", "))
+        writeln!(f, "{}", self.verdicts())
     }
 }

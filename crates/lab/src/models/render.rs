@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::{MODELS, Models, Row};
 use crate::machine::machine;
+use crate::report::{Part, Report, Section};
 use crate::spread::Spread;
 use crate::table::{Table, grouped};
 
@@ -40,25 +41,20 @@ const NOTES: [&str; 9] = [
     "Not among it: blocking, posix-aio and uring, which are no demultiplexers.",
 ];
 
-impl Models {
-    /// Every combination in one table, as CSV.
-    #[must_use]
-    pub fn to_csv(&self) -> String {
+impl Report for Models {
+    /// Every combination in one table.
+    fn to_csv(&self) -> String {
         table(&self.rows.iter().collect::<Vec<_>>()).to_csv()
     }
 
-    /// Every table as Markdown, with what has to be known to read them.
-    #[must_use]
-    pub fn to_markdown(&self) -> String {
+    fn to_markdown(&self) -> String {
         let notes: Vec<_> = self.notes().iter().map(|note| format!("- {note}\n")).collect();
         let rows = table(&self.rows.iter().collect::<Vec<_>>()).to_markdown();
         let (slopes, classic) = (self.slopes().to_markdown(), self.classic().to_markdown());
         format!("{rows}\n{slopes}\n{classic}\n{}", notes.concat())
     }
 
-    /// The whole report as JSON, with each sample.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
+    fn to_json(&self) -> Value {
         let slopes = MODELS.iter().filter_map(|&model| {
             let slope = self.slope(model)?.to_json();
             Some(json!({ "model": model.name(), "cpu_ns_per_idle_descriptor": slope }))
@@ -84,6 +80,19 @@ impl Models {
         })
     }
 
+    fn section(&self) -> Section {
+        let mut parts = Vec::new();
+        for rows in self.groups() {
+            parts.push(Part::Table(ranking(&rows), table(&rows)));
+        }
+        parts.push(Part::Table("What an idle descriptor costs".to_owned(), self.slopes()));
+        parts.push(Part::Table("The classic table".to_owned(), self.classic()));
+        parts.push(Part::Notes(self.notes()));
+        Section { anchor: "models", title: "Ways to wait".to_owned(), parts }
+    }
+}
+
+impl Models {
     /// What has to be known to read the tables.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {

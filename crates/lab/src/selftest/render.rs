@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::{Check, Counter, SelfTest, Verdict};
 use crate::machine::machine;
-use crate::table::grouped;
+use crate::report::{Part, Report, Section};
+use crate::table::{Table, grouped};
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
 const SCHEMA: &str = "karez.lab.selftest/1";
@@ -13,10 +14,8 @@ const SCHEMA: &str = "karez.lab.selftest/1";
 /// Of a check that came out right, so many figures are shown.
 const SHOWN: usize = 12;
 
-impl SelfTest {
-    /// The self-test as JSON.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
+impl Report for SelfTest {
+    fn to_json(&self) -> Value {
         let counters: Map<_, _> = Counter::ALL
             .iter()
             .map(|&counter| (counter.name().to_owned(), json!(self.usable(counter))))
@@ -29,6 +28,62 @@ impl SelfTest {
             "checks": self.checks.iter().map(check_to_json).collect::<Vec<_>>(),
             "usable": counters,
         })
+    }
+
+    /// Every figure of every check.
+    fn to_csv(&self) -> String {
+        let heading = vec!["check", "name", "verdict", "figure", "expected", "counted"];
+        let rows = self.checks.iter().flat_map(|check| {
+            check.figures.iter().map(|figure| {
+                vec![
+                    check.letter.to_string(),
+                    check.name.to_owned(),
+                    words(&check.verdict).0.to_owned(),
+                    figure.what.clone(),
+                    figure.expected.to_string(),
+                    figure.counted.to_string(),
+                ]
+            })
+        });
+        Table { heading, rows: rows.collect() }.to_csv()
+    }
+
+    fn to_markdown(&self) -> String {
+        format!("{}\n{}\n", self.table().to_markdown(), self.summary())
+    }
+
+    fn section(&self) -> Section {
+        let parts =
+            vec![Part::Words(self.tiers.to_string()), Part::Table(self.summary(), self.table())];
+        Section { anchor: "selftest", title: "The counters count themselves".to_owned(), parts }
+    }
+}
+
+impl SelfTest {
+    /// A row a check.
+    fn table(&self) -> Table {
+        let heading = vec!["check", "what", "verdict", "figures as expected", "tries", "why"];
+        let rows = self.checks.iter().map(|check| {
+            let right = check.figures.iter().filter(|one| one.expected == one.counted).count();
+            let (verdict, why) = words(&check.verdict);
+            vec![
+                check.letter.to_string(),
+                check.name.to_owned(),
+                verdict.to_owned(),
+                format!("{right} of {}", check.figures.len()),
+                check.tries.to_string(),
+                why.unwrap_or_default().to_owned(),
+            ]
+        });
+        Table { heading, rows: rows.collect() }
+    }
+
+    fn summary(&self) -> String {
+        let count = |wanted: &str| {
+            self.checks.iter().filter(|check| words(&check.verdict).0 == wanted).count()
+        };
+        let (ok, failed, skipped) = (count("ok"), count("failed"), count("skipped"));
+        format!("{ok} ok, {failed} failed, {skipped} skipped")
     }
 }
 
@@ -69,11 +124,7 @@ impl fmt::Display for SelfTest {
             .filter(|&&counter| !self.usable(counter))
             .map(|c| c.name())
             .collect();
-        let count = |wanted: &str| {
-            self.checks.iter().filter(|check| words(&check.verdict).0 == wanted).count()
-        };
-        let (ok, failed, skipped) = (count("ok"), count("failed"), count("skipped"));
-        writeln!(f, "\n{ok} ok, {failed} failed, {skipped} skipped")?;
+        writeln!(f, "\n{}", self.summary())?;
         if !unusable.is_empty() {
             writeln!(f, "not used in any report: {}", unusable.join(", "))?;
         }

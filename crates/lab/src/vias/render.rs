@@ -7,6 +7,7 @@ use std::fmt;
 use super::{Row, Vias};
 use crate::machine::machine;
 use crate::probe::call_name;
+use crate::report::{Part, Report, Section};
 use crate::selftest::Counter;
 use crate::table::{Table, grouped, size};
 use crate::transport::Transport;
@@ -33,23 +34,18 @@ const COLUMNS: [&str; 12] = [
     "GB/s",
 ];
 
-impl Vias {
-    /// Every combination in one table, as CSV.
-    #[must_use]
-    pub fn to_csv(&self) -> String {
+impl Report for Vias {
+    /// Every combination in one table.
+    fn to_csv(&self) -> String {
         self.table_of_all().to_csv()
     }
 
-    /// Every combination in one table, as Markdown, with what has to be known to read it.
-    #[must_use]
-    pub fn to_markdown(&self) -> String {
+    fn to_markdown(&self) -> String {
         let notes: Vec<_> = self.notes().iter().map(|note| format!("- {note}\n")).collect();
         format!("{}\n{}", self.table_of_all().to_markdown(), notes.concat())
     }
 
-    /// The whole report as JSON, with each sample.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
+    fn to_json(&self) -> Value {
         json!({
             "schema": SCHEMA,
             "machine": machine(),
@@ -64,6 +60,18 @@ impl Vias {
         })
     }
 
+    fn section(&self) -> Section {
+        let mut parts = vec![Part::Words(self.tiers.to_string())];
+        for rows in self.groups() {
+            parts.push(Part::Table(caption(rows), self.table_of(rows)));
+        }
+        parts.push(Part::Notes(self.notes()));
+        let title = "Ways to move a file into a socket".to_owned();
+        Section { anchor: "vias", title, parts }
+    }
+}
+
+impl Vias {
     /// What has to be known to read the table.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
@@ -89,6 +97,17 @@ impl Vias {
             notes.push("~ marks bytes that follow from the via and were not counted.".to_owned());
         }
         notes
+    }
+
+    /// Rows of the same transport, state and size.
+    fn groups(&self) -> impl Iterator<Item = &[Row]> {
+        let group = |row: &Row| (row.transport, row.cache, row.bytes);
+        self.rows.chunk_by(move |one, next| group(one) == group(next))
+    }
+
+    fn table_of(&self, rows: &[Row]) -> Table {
+        let rows = rows.iter().map(|row| self.cells(row)).collect();
+        Table { heading: COLUMNS.to_vec(), rows }
     }
 
     fn is_usable(&self, counters: &[Counter]) -> bool {
@@ -212,16 +231,9 @@ fn share(part: u64, whole: u64) -> f64 {
 impl fmt::Display for Vias {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.tiers)?;
-        let mut rest = &self.rows[..];
-        while let Some(first) = rest.first() {
-            let group = |row: &Row| (row.transport, row.cache, row.bytes);
-            let count = rest.iter().take_while(|row| group(row) == group(first)).count();
-            let (rows, others) = rest.split_at(count);
-            let over = describe(first.transport);
-            writeln!(f, "\n{} of a {} file over {over}", size(first.bytes), first.cache)?;
-            let rows = rows.iter().map(|row| self.cells(row)).collect();
-            write!(f, "{}", Table { heading: COLUMNS.to_vec(), rows }.to_text())?;
-            rest = others;
+        for rows in self.groups() {
+            writeln!(f, "\n{}", caption(rows))?;
+            write!(f, "{}", self.table_of(rows).to_text())?;
         }
         writeln!(f)?;
         for note in self.notes() {
@@ -240,6 +252,13 @@ impl fmt::Display for Vias {
         }
         Ok(())
     }
+}
+
+/// What a table of these rows is about.
+fn caption(rows: &[Row]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let over = describe(first.transport);
+    format!("{} of a {} file over {over}", size(first.bytes), first.cache)
 }
 
 fn describe(transport: Transport) -> &'static str {
