@@ -101,10 +101,11 @@ fn claims(args: &ClaimsArgs) -> io::Result<bool> {
 /// Writes a report in the forms that were asked for, and to the terminal unless one of them goes
 /// there.
 fn write(forms: &Forms, told: &dyn Report) -> io::Result<()> {
-    let form: [(_, &dyn Fn() -> String); 3] = [
+    let form: [(_, &dyn Fn() -> String); 4] = [
         (&forms.json, &|| format!("{:#}\n", told.to_json())),
         (&forms.csv, &|| told.to_csv()),
         (&forms.markdown, &|| told.to_markdown()),
+        (&forms.html, &|| karez_lab::page(&[told.section()])),
     ];
     if !form.iter().any(|(path, _)| path.as_deref() == Some(Path::new("-"))) {
         print(&told.to_string())?;

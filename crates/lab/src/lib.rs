@@ -51,6 +51,7 @@
 //! What none of it can see: a copy in user space, a copy by a driver, and DMA to a network, of
 //! which no transport here has any.
 
+mod chart;
 pub mod claims;
 mod cost;
 mod crew;
@@ -63,6 +64,7 @@ pub mod models;
 mod mutation;
 mod network;
 mod outcome;
+mod page;
 pub mod probe;
 mod report;
 pub mod selftest;
@@ -80,7 +82,8 @@ pub use fit::Slope;
 pub use ground::{Cache, Ground};
 pub use mutation::{Fate, Mutation, fate, mutations};
 pub use outcome::{Outcome, Used};
-pub use report::{Part, Report, Section, Table};
+pub use page::page;
+pub use report::{Entry, Part, Report, Section, Table};
 pub use spread::Spread;
 pub use stage::{Movement, Stage};
 pub use tier::{Tier, Tiers};

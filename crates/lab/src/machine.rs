@@ -29,8 +29,27 @@ pub(crate) fn machine() -> Value {
         "flags": flags,
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
         "page_size": karez_sys::page_size(),
+        "mitigations": mitigations(),
+        "pipe_size": pipe_size(),
         "tcp_wmem": sysctl("/proc/sys/net/ipv4/tcp_wmem"),
         "tcp_rmem": sysctl("/proc/sys/net/ipv4/tcp_rmem"),
         "tcp_congestion_control": sysctl("/proc/sys/net/ipv4/tcp_congestion_control"),
     })
+}
+
+/// What the kernel does about each weakness of the processor that it knows of.
+fn mitigations() -> Value {
+    let known = fs::read_dir("/sys/devices/system/cpu/vulnerabilities").into_iter().flatten();
+    let each = known.filter_map(Result::ok).filter_map(|entry| {
+        let state = fs::read_to_string(entry.path()).ok()?;
+        let concerns = state.trim() != "Not affected";
+        concerns.then(|| (entry.file_name().to_string_lossy().into_owned(), json!(state.trim())))
+    });
+    Value::Object(each.collect())
+}
+
+/// How many bytes a pipe holds that nobody has changed.
+fn pipe_size() -> Option<usize> {
+    let (read, _write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).ok()?;
+    rustix::pipe::fcntl_getpipe_size(read).ok()
 }

@@ -9,6 +9,7 @@
 //! UNIX sockets where a model cannot watch those, and no connections; the completion models and
 //! blocking threads are no demultiplexers and are not among it.
 
+mod drawn;
 mod render;
 
 use karez_reactor::Model;

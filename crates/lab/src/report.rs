@@ -47,8 +47,37 @@ pub enum Part {
     /// A drawing and what it shows: an `<svg>` element that takes its colours from the classes of
     /// the page, so that it is readable on a dark one.
     Figure(String, String),
+    /// Things that were found out, each with a verdict.
+    Entries(Vec<Entry>),
     /// Text in columns, as on a terminal.
     Verbatim(String),
     /// A list of what has to be known to read the rest.
     Notes(Vec<String>),
+}
+
+/// What could not be had, a line for each reason.
+pub(crate) fn skipped(skipped: &[(String, String)]) -> Vec<String> {
+    let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (what, why) in skipped {
+        match by_reason.iter_mut().find(|(known, _)| known == why) {
+            Some((_, all)) if all.contains(&what.as_str()) => {}
+            Some((_, all)) => all.push(what),
+            None => by_reason.push((why, vec![what])),
+        }
+    }
+    let line = |(why, all): (&str, Vec<&str>)| format!("skipped: {}: {why}", all.join("; "));
+    by_reason.into_iter().map(line).collect()
+}
+
+/// Something that was found out.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Of what.
+    pub title: String,
+    /// The verdict in a word or two.
+    pub badge: &'static str,
+    /// What has to be said beside the verdict.
+    pub details: Option<String>,
+    /// What else there is, by name.
+    pub lines: Vec<(&'static str, String)>,
 }

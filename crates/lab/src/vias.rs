@@ -7,6 +7,7 @@
 //! What it does badly: sender, receiver and everything else of the machine share its cores, so
 //! times spread; small sizes are mostly the price of a connection.
 
+mod drawn;
 mod render;
 
 use karez_transfer::{Direction, Via};

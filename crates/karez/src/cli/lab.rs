@@ -162,6 +162,10 @@ pub(crate) struct Forms {
     /// Write the table as Markdown; - is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub(crate) markdown: Option<PathBuf>,
+
+    /// Write a page of HTML that needs nothing else; - is standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 fn claim(text: &str) -> Result<u8, String> {

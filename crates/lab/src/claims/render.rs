@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{Claims, Finding, Verdict};
 use crate::machine::machine;
-use crate::report::{Part, Report, Section};
+use crate::report::{Entry, Part, Report, Section};
 use crate::table::Table;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
@@ -62,8 +62,9 @@ impl Report for Claims {
     }
 
     fn section(&self) -> Section {
-        let parts =
-            vec![Part::Words(self.tiers.to_string()), Part::Table(self.verdicts(), self.table())];
+        let entries = self.findings.iter().map(Finding::entry).collect();
+        let words = format!("{}\n{}", self.tiers, self.verdicts());
+        let parts = vec![Part::Words(words), Part::Entries(entries)];
         Section { anchor: "claims", title: "What is told of Linux I/O".to_owned(), parts }
     }
 }
@@ -96,6 +97,21 @@ impl Claims {
 }
 
 impl Finding {
+    fn entry(&self) -> Entry {
+        let details = self.verdict.details().map(|details| match self.verdict {
+            Verdict::DependsOn(_) => format!("It depends on {details}."),
+            _ => details.to_owned(),
+        });
+        let measured = ("measured", self.evidence.to_string());
+        let lines = [measured, ("because", self.claim.reason.to_owned()), ("again", self.repeat())];
+        Entry {
+            title: format!("{}. {}", self.claim.number, self.claim.says),
+            badge: self.verdict.name(),
+            details,
+            lines: lines.into_iter().filter(|(_, text)| !text.is_empty()).collect(),
+        }
+    }
+
     fn to_json(&self) -> Value {
         json!({
             "number": self.claim.number,

@@ -4,9 +4,9 @@ use karez_reactor::Model;
 use serde_json::{Value, json};
 use std::fmt;
 
-use super::{MODELS, Models, Row};
+use super::{MODELS, Models, Row, drawn};
 use crate::machine::machine;
-use crate::report::{Part, Report, Section};
+use crate::report::{Report, Section, skipped};
 use crate::spread::Spread;
 use crate::table::{Table, grouped};
 
@@ -48,7 +48,8 @@ impl Report for Models {
     }
 
     fn to_markdown(&self) -> String {
-        let notes: Vec<_> = self.notes().iter().map(|note| format!("- {note}\n")).collect();
+        let notes = self.notes().into_iter().chain(skipped(&self.skipped));
+        let notes: Vec<_> = notes.map(|note| format!("- {note}\n")).collect();
         let rows = table(&self.rows.iter().collect::<Vec<_>>()).to_markdown();
         let (slopes, classic) = (self.slopes().to_markdown(), self.classic().to_markdown());
         format!("{rows}\n{slopes}\n{classic}\n{}", notes.concat())
@@ -81,14 +82,7 @@ impl Report for Models {
     }
 
     fn section(&self) -> Section {
-        let mut parts = Vec::new();
-        for rows in self.groups() {
-            parts.push(Part::Table(ranking(&rows), table(&rows)));
-        }
-        parts.push(Part::Table("What an idle descriptor costs".to_owned(), self.slopes()));
-        parts.push(Part::Table("The classic table".to_owned(), self.classic()));
-        parts.push(Part::Notes(self.notes()));
-        Section { anchor: "models", title: "Ways to wait".to_owned(), parts }
+        drawn::section(self)
     }
 }
 
@@ -106,7 +100,7 @@ impl Models {
     }
 
     /// Rows with as many descriptors, of which as many are active.
-    fn groups(&self) -> impl Iterator<Item = Vec<&Row>> {
+    pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&Row>> {
         let mut kinds: Vec<_> = self.rows.iter().map(|row| (row.descriptors, row.active)).collect();
         kinds.sort_unstable();
         kinds.dedup();
@@ -114,7 +108,7 @@ impl Models {
         kinds.into_iter().map(move |kind| of(kind).collect())
     }
 
-    fn slopes(&self) -> Table {
+    pub(super) fn slopes(&self) -> Table {
         let rows = MODELS.iter().filter_map(|&model| {
             Some(vec![model.name().to_owned(), self.slope(model)?.to_string()])
         });
@@ -131,7 +125,7 @@ impl Models {
         })
     }
 
-    fn classic(&self) -> Table {
+    pub(super) fn classic(&self) -> Table {
         let heading = vec!["descriptors", "model", "CPU s, 100,000 operations", "published"];
         let rows = self.classic_cells().map(|(count, model, ours, published)| {
             let ours = ours.map_or_else(|| NONE.to_owned(), |ours| format!("{ours:.3}"));
@@ -141,7 +135,7 @@ impl Models {
     }
 }
 
-fn table(rows: &[&Row]) -> Table {
+pub(super) fn table(rows: &[&Row]) -> Table {
     let heading = vec![
         "model",
         "descriptors",
@@ -155,7 +149,7 @@ fn table(rows: &[&Row]) -> Table {
 }
 
 /// Who is the fastest of a group, if anybody is.
-fn ranking(rows: &[&Row]) -> String {
+pub(super) fn ranking(rows: &[&Row]) -> String {
     let Some(first) = rows.iter().min_by(|a, b| {
         let (a, b) = (a.waiting().median, b.waiting().median);
         a.total_cmp(&b)
@@ -213,8 +207,8 @@ impl fmt::Display for Models {
         for note in self.notes() {
             writeln!(f, "{note}")?;
         }
-        for (what, why) in &self.skipped {
-            writeln!(f, "skipped: {what}: {why}")?;
+        for line in skipped(&self.skipped) {
+            writeln!(f, "{line}")?;
         }
         Ok(())
     }

@@ -4,10 +4,10 @@ use karez_transfer::Via;
 use serde_json::{Value, json};
 use std::fmt;
 
-use super::{Row, Vias};
+use super::{Row, Vias, drawn};
 use crate::machine::machine;
 use crate::probe::call_name;
-use crate::report::{Part, Report, Section};
+use crate::report::{Report, Section, skipped};
 use crate::selftest::Counter;
 use crate::table::{Table, grouped, size};
 use crate::transport::Transport;
@@ -41,8 +41,10 @@ impl Report for Vias {
     }
 
     fn to_markdown(&self) -> String {
-        let notes: Vec<_> = self.notes().iter().map(|note| format!("- {note}\n")).collect();
-        format!("{}\n{}", self.table_of_all().to_markdown(), notes.concat())
+        let told = self.tiers.to_string();
+        let notes = told.lines().map(str::to_owned).chain(self.notes());
+        let notes = notes.chain(skipped(&self.skipped)).map(|note| format!("- {note}\n"));
+        format!("{}\n{}", self.table_of_all().to_markdown(), notes.collect::<String>())
     }
 
     fn to_json(&self) -> Value {
@@ -61,13 +63,7 @@ impl Report for Vias {
     }
 
     fn section(&self) -> Section {
-        let mut parts = vec![Part::Words(self.tiers.to_string())];
-        for rows in self.groups() {
-            parts.push(Part::Table(caption(rows), self.table_of(rows)));
-        }
-        parts.push(Part::Notes(self.notes()));
-        let title = "Ways to move a file into a socket".to_owned();
-        Section { anchor: "vias", title, parts }
+        drawn::section(self)
     }
 }
 
@@ -100,14 +96,20 @@ impl Vias {
     }
 
     /// Rows of the same transport, state and size.
-    fn groups(&self) -> impl Iterator<Item = &[Row]> {
+    pub(super) fn groups(&self) -> impl Iterator<Item = &[Row]> {
         let group = |row: &Row| (row.transport, row.cache, row.bytes);
         self.rows.chunk_by(move |one, next| group(one) == group(next))
     }
 
-    fn table_of(&self, rows: &[Row]) -> Table {
+    pub(super) fn table_of(&self, rows: &[Row]) -> Table {
         let rows = rows.iter().map(|row| self.cells(row)).collect();
         Table { heading: COLUMNS.to_vec(), rows }
+    }
+
+    /// Whether what these rows say of copies may be shown.
+    pub(super) fn are_copies_known(&self, rows: &[Row]) -> bool {
+        rows.iter().all(|row| row.copies.inferred)
+            || self.is_usable(&[Counter::Kernel, Counter::PageCache, Counter::Receiver])
     }
 
     fn is_usable(&self, counters: &[Counter]) -> bool {
@@ -224,7 +226,7 @@ fn calls(row: &Row, are_counted: bool) -> String {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a share, for people to read")]
-fn share(part: u64, whole: u64) -> f64 {
+pub(super) fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 
@@ -239,8 +241,8 @@ impl fmt::Display for Vias {
         for note in self.notes() {
             writeln!(f, "{note}")?;
         }
-        for (what, why) in &self.skipped {
-            writeln!(f, "skipped: {what}: {why}")?;
+        for line in skipped(&self.skipped) {
+            writeln!(f, "{line}")?;
         }
         for found in self.rows.iter().flat_map(|row| &row.contradictions) {
             writeln!(f, "contradiction: {found}")?;
@@ -255,7 +257,7 @@ impl fmt::Display for Vias {
 }
 
 /// What a table of these rows is about.
-fn caption(rows: &[Row]) -> String {
+pub(super) fn caption(rows: &[Row]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let over = describe(first.transport);
     format!("{} of a {} file over {over}", size(first.bytes), first.cache)

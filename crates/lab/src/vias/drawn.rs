@@ -1,0 +1,61 @@
+//! The vias on a page: what is copied and what it costs, drawn for the largest size, and then every
+//! table.
+
+use super::render::{caption, share};
+use super::{Row, Vias};
+use crate::chart::{bars, stacked};
+use crate::report::{Part, Section, skipped};
+
+/// The copies of a movement, in the order in which they are made.
+const COPIES: [&str; 4] = ["file to user", "user to socket", "late", "by the receiver"];
+
+pub(super) fn section(vias: &Vias) -> Section {
+    let mut parts = vec![Part::Words(vias.tiers.to_string())];
+    let largest = vias.rows.iter().map(|row| row.bytes).max();
+    for rows in vias.groups().filter(|rows| rows.first().map(|row| row.bytes) == largest) {
+        parts.push(Part::Heading(caption(rows)));
+        if vias.are_copies_known(rows) {
+            parts.push(copies(rows));
+        }
+        if rows.iter().any(|row| !row.timed.is_empty()) {
+            parts.push(cpu(rows));
+        }
+        parts.push(Part::Table("What was counted and timed".to_owned(), vias.table_of(rows)));
+    }
+    let others: Vec<_> =
+        vias.groups().filter(|rows| rows.first().map(|row| row.bytes) != largest).collect();
+    if !others.is_empty() {
+        parts.push(Part::Heading("Other sizes".to_owned()));
+    }
+    for rows in others {
+        parts.push(Part::Table(caption(rows), vias.table_of(rows)));
+    }
+    let mut notes = vias.notes();
+    notes.extend(skipped(&vias.skipped));
+    parts.push(Part::Notes(notes));
+    let title = "Ways to move a file into a socket".to_owned();
+    Section { anchor: "vias", title, parts }
+}
+
+fn copies(rows: &[Row]) -> Part {
+    let drawn: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let copies = row.copies;
+            let each = [copies.file_to_user, copies.to_socket, copies.late, copies.received];
+            (row.via.to_string(), each.map(|bytes| share(bytes, row.bytes)).to_vec())
+        })
+        .collect();
+    let inferred = rows.iter().any(|row| row.copies.inferred);
+    let how = if inferred { "inferred from the via that ran" } else { "counted" };
+    let caption = format!("How often the CPU copies each byte, {how}. 1 × is the whole file once.");
+    let svg = stacked(&caption, &COPIES, &drawn);
+    Part::Figure(caption, svg)
+}
+
+fn cpu(rows: &[Row]) -> Part {
+    let drawn: Vec<_> = rows.iter().map(|row| (row.via.to_string(), row.cpu())).collect();
+    let caption = "CPU of the sender, ms for 10⁹ bytes: median and range.".to_owned();
+    let svg = bars(&caption, &drawn);
+    Part::Figure(caption, svg)
+}
