@@ -3,7 +3,9 @@
 
 mod lab;
 
-pub(crate) use lab::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs};
+pub(crate) use lab::{
+    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs,
+};
 
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;

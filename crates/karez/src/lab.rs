@@ -1,17 +1,25 @@
 //! `karez lab`: from arguments to an experiment and its report.
 
+use indicatif::{ProgressBar, ProgressStyle};
+use karez_lab::all::{self, All};
 use karez_lab::claims::{self, Claims};
+use karez_lab::compare::Comparison;
 use karez_lab::models::{self, Models};
 use karez_lab::selftest::{Plan, SelfTest};
 use karez_lab::vias::{self, Vias};
 use karez_lab::{Error, Report, Workers};
+use serde_json::Value;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use crate::cli::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs};
+use crate::cli::{
+    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs,
+};
+use crate::complain;
 
 /// The word that makes this program a worker.
 const WORKER: [&str; 2] = ["lab", "worker"];
@@ -23,6 +31,8 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
         Lab::Vias(args) => vias(args),
         Lab::Models(args) => models(args),
         Lab::Claims(args) => claims(args),
+        Lab::All(args) => all(args),
+        Lab::Compare(args) => compare(args),
         Lab::Worker => karez_lab::work().map(|()| true),
     }
 }
@@ -31,7 +41,7 @@ fn selftest(args: &SelfTestArgs) -> io::Result<bool> {
     let mut plan = Plan::new(workers()?, &args.dir);
     plan.object.clone_from(&args.probe);
     if args.quick {
-        plan.bytes = 8 << 20;
+        plan = plan.quick();
     }
     let told = SelfTest::run(&plan, |letter, name| progress(&format!("{letter}. {name}")));
     progress("");
@@ -43,7 +53,7 @@ fn selftest(args: &SelfTestArgs) -> io::Result<bool> {
 fn vias(args: &ViasArgs) -> io::Result<bool> {
     let mut plan = vias::Plan::new(workers()?, &args.dir);
     if args.quick {
-        (plan.sizes, plan.runs) = (vec![1 << 20], 3);
+        plan = plan.quick();
     }
     let given = |given: &[u64]| (!given.is_empty()).then(|| given.to_vec());
     plan.sizes = given(&args.size).unwrap_or(plan.sizes);
@@ -88,7 +98,7 @@ fn models(args: &ModelsArgs) -> io::Result<bool> {
 fn claims(args: &ClaimsArgs) -> io::Result<bool> {
     let mut plan = claims::Plan::new(workers()?, &args.dir);
     if args.quick {
-        (plan.bytes, plan.quick) = (4 << 20, true);
+        plan = plan.quick();
     }
     plan.only.clone_from(&args.claim);
     let told = Claims::run(&plan, progress);
@@ -98,6 +108,38 @@ fn claims(args: &ClaimsArgs) -> io::Result<bool> {
     Ok(true)
 }
 
+fn all(args: &AllArgs) -> io::Result<bool> {
+    let plan = all::Plan { quick: args.quick, ..all::Plan::new(workers()?, &args.dir) };
+    let bar = ProgressBar::new(1000);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed} {wide_msg}") {
+        bar.set_style(style);
+    }
+    let told = All::run(&plan, |progress| {
+        bar.set_position(progress.done);
+        bar.set_message(format!("{}: {}", progress.experiment, progress.step));
+    });
+    bar.finish_and_clear();
+    write(&args.forms, &told)?;
+    Ok(told.sound)
+}
+
+/// As diff(1): whether nothing changed; what cannot be compared is trouble of another kind.
+fn compare(args: &CompareArgs) -> io::Result<bool> {
+    let compared = read(&args.before)
+        .and_then(|before| Comparison::of(&before, &read(&args.after)?).map_err(io::Error::from));
+    let told = compared.unwrap_or_else(|error| complain::and_exit_for_usage(&error));
+    write(&args.forms, &told)?;
+    Ok(!told.differs())
+}
+
+/// A report that was written by `--json`.
+fn read(path: &Path) -> io::Result<Value> {
+    let complaint = |error: &dyn Display| Error::about("read", path.display(), error);
+    let text = fs::read(path).map_err(|error| complaint(&error))?;
+    let report = serde_json::from_slice(&text).map_err(|error| complaint(&error))?;
+    Ok(report)
+}
+
 /// Writes a report in the forms that were asked for, and to the terminal unless one of them goes
 /// there.
 fn write(forms: &Forms, told: &dyn Report) -> io::Result<()> {
@@ -105,7 +147,7 @@ fn write(forms: &Forms, told: &dyn Report) -> io::Result<()> {
         (&forms.json, &|| format!("{:#}\n", told.to_json())),
         (&forms.csv, &|| told.to_csv()),
         (&forms.markdown, &|| told.to_markdown()),
-        (&forms.html, &|| karez_lab::page(&[told.section()])),
+        (&forms.html, &|| karez_lab::page(&told.sections())),
     ];
     if !form.iter().any(|(path, _)| path.as_deref() == Some(Path::new("-"))) {
         print(&told.to_string())?;

@@ -51,8 +51,10 @@
 //! What none of it can see: a copy in user space, a copy by a driver, and DMA to a network, of
 //! which no transport here has any.
 
+pub mod all;
 mod chart;
 pub mod claims;
+pub mod compare;
 mod cost;
 mod crew;
 mod draw;

@@ -22,6 +22,11 @@ pub trait Report: fmt::Display {
 
     /// Its part of a page.
     fn section(&self) -> Section;
+
+    /// The parts of a page of its own.
+    fn sections(&self) -> Vec<Section> {
+        vec![self.section()]
+    }
 }
 
 /// A part of a page: a heading and what stands below it.

@@ -46,6 +46,12 @@ impl Plan {
         Self { workers, directory: directory.to_owned(), bytes, chunk, object: None }
     }
 
+    /// The same with 8 MiB.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        Self { bytes: 8 << 20, ..self }
+    }
+
     /// The same with counters, or why there are none.
     pub(crate) fn attach(&self) -> Result<std::result::Result<Counters, Unavailable>> {
         let Some(path) = &self.object else {

@@ -33,6 +33,12 @@ impl Spread {
         self.low <= other.high && other.low <= self.high
     }
 
+    /// The same in another unit.
+    #[must_use]
+    pub fn scaled(&self, by: f64) -> Self {
+        Self { median: self.median * by, low: self.low * by, high: self.high * by }
+    }
+
     pub(crate) fn to_json(self) -> Value {
         json!({ "median": self.median, "low": self.low, "high": self.high })
     }

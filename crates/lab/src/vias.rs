@@ -67,6 +67,12 @@ impl Plan {
             runs: 9,
         }
     }
+
+    /// The same with 1 MiB, three times.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        Self { sizes: vec![1 << 20], runs: 3, ..self }
+    }
 }
 
 /// One combination and what it cost.

@@ -38,6 +38,20 @@ pub(crate) enum Lab {
     /// Each claim is tried, and what was measured makes the verdict: confirmed, refuted, depends on
     /// something, or not measurable here and why. Begins with a self-test.
     Claims(ClaimsArgs),
+    /// Make every experiment, and one report of them
+    ///
+    /// The self-test, the claims, the vias, the models: what each prints, in one report or on one
+    /// page. Takes some minutes.
+    #[command(after_help = "Example: sudo karez lab all --html io.html --json io.json")]
+    All(AllArgs),
+    /// Say what changed between two reports, beyond the noise
+    ///
+    /// Takes what --json of an experiment has written. What was counted changed if it is not the
+    /// same; what was timed if the ranges are apart and the runs are enough to rule out chance.
+    #[command(
+        after_help = "Exit status: 0 if nothing changed, 1 if something did, 2 if the files are no reports that can be compared."
+    )]
+    Compare(CompareArgs),
     /// Do what a laboratory says on standard input
     #[command(hide = true)]
     Worker,
@@ -142,6 +156,38 @@ pub(crate) struct ClaimsArgs {
     /// Where to make the files: on a disk, for memory has no cold files
     #[arg(long, value_name = "DIR", default_value = "/var/tmp", value_hint = ValueHint::DirPath, help_heading = "What")]
     pub(crate) dir: PathBuf,
+
+    /// Where to write it
+    #[command(flatten)]
+    pub(crate) forms: Forms,
+}
+
+/// The arguments of `karez lab all`.
+#[derive(Args, Debug)]
+pub(crate) struct AllArgs {
+    /// Less of everything: within a minute
+    #[arg(long, help_heading = "What")]
+    pub(crate) quick: bool,
+
+    /// Where to make the files: on a disk, for memory has no cold files
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp", value_hint = ValueHint::DirPath, help_heading = "What")]
+    pub(crate) dir: PathBuf,
+
+    /// Where to write it
+    #[command(flatten)]
+    pub(crate) forms: Forms,
+}
+
+/// The arguments of `karez lab compare`.
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// The report that was made before
+    #[arg(value_name = "A.json", value_hint = ValueHint::FilePath)]
+    pub(crate) before: PathBuf,
+
+    /// The one that was made after
+    #[arg(value_name = "B.json", value_hint = ValueHint::FilePath)]
+    pub(crate) after: PathBuf,
 
     /// Where to write it
     #[command(flatten)]

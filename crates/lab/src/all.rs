@@ -1,0 +1,204 @@
+//! `karez lab all`: every experiment, one after the other, in one report.
+//!
+//! What it does badly: an experiment heats the machine for the next, and their order is fixed, so
+//! that each can be held against the same one of another day.
+
+use serde_json::{Value, json};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::claims::{self, Claims};
+use crate::compare::long_table;
+use crate::crew::Workers;
+use crate::error::Result;
+use crate::machine::machine;
+use crate::models::{self, Models};
+use crate::report::{Part, Report, Section};
+use crate::selftest::{self, SelfTest};
+use crate::vias::{self, Vias};
+
+/// The form of the JSON; the number rises when a field changes its meaning or goes.
+const SCHEMA: &str = "karez.lab.all/1";
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How to start workers.
+    pub workers: Workers,
+    /// Where files are made: on a disk.
+    pub directory: PathBuf,
+    /// Less of everything.
+    pub quick: bool,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The experiment.
+    pub experiment: &'static str,
+    /// What it is about to do.
+    pub step: &'a str,
+    /// Thousandths of the time that all take that are behind it, as experiments go.
+    pub done: u64,
+}
+
+/// What came of it.
+pub struct All {
+    /// A report an experiment, in their order.
+    pub reports: Vec<Box<dyn Report>>,
+    /// Experiments that could not be made, and why.
+    pub skipped: Vec<(String, String)>,
+    /// How long they took.
+    pub time: Duration,
+    /// Whether nothing was found that should not be: no counter failed, no via was another.
+    pub sound: bool,
+}
+
+/// A report, and whether nothing was found that should not be.
+type Made = Result<(Box<dyn Report>, bool)>;
+
+type Make = fn(&Plan, &mut dyn FnMut(&str)) -> Made;
+
+/// An experiment, and its part of the time that all take, by experience.
+struct Experiment {
+    name: &'static str,
+    weight: u64,
+    make: Make,
+}
+
+const EXPERIMENTS: &[Experiment] = &[
+    Experiment { name: "selftest", weight: 3, make: selftest },
+    Experiment { name: "claims", weight: 15, make: claims },
+    Experiment { name: "vias", weight: 25, make: vias },
+    Experiment { name: "models", weight: 45, make: models },
+];
+
+impl Plan {
+    /// All of it.
+    #[must_use]
+    pub fn new(workers: Workers, directory: &Path) -> Self {
+        Self { workers, directory: directory.to_owned(), quick: false }
+    }
+}
+
+impl All {
+    /// Makes every experiment; `before` hears what comes next. One that fails is told among what
+    /// was skipped, and the others go on.
+    pub fn run(plan: &Plan, mut before: impl FnMut(Progress<'_>)) -> Self {
+        let begun = Instant::now();
+        let mut all =
+            Self { reports: Vec::new(), skipped: Vec::new(), time: Duration::ZERO, sound: true };
+        let whole: u64 = EXPERIMENTS.iter().map(|one| one.weight).sum();
+        let mut behind = 0;
+        for &Experiment { name, weight, make } in EXPERIMENTS {
+            let done = behind * 1000 / whole;
+            match make(plan, &mut |step| before(Progress { experiment: name, step, done })) {
+                Ok((report, sound)) => {
+                    all.reports.push(report);
+                    all.sound &= sound;
+                }
+                Err(error) => all.skipped.push((name.to_owned(), error.to_string())),
+            }
+            behind += weight;
+        }
+        all.time = begun.elapsed();
+        all
+    }
+}
+
+fn selftest(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
+    let mut own = selftest::Plan::new(plan.workers.clone(), &plan.directory);
+    if plan.quick {
+        own = own.quick();
+    }
+    let told = SelfTest::run(&own, |letter, name| before(&format!("{letter}. {name}")))?;
+    let passed = told.passed();
+    Ok((Box::new(told), passed))
+}
+
+fn claims(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
+    let mut own = claims::Plan::new(plan.workers.clone(), &plan.directory);
+    if plan.quick {
+        own = own.quick();
+    }
+    Ok((Box::new(Claims::run(&own, before)?), true))
+}
+
+fn vias(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
+    let mut own = vias::Plan::new(plan.workers.clone(), &plan.directory);
+    if plan.quick {
+        own = own.quick();
+    }
+    let told = Vias::run(&own, before)?;
+    let sound = told.rows.iter().all(|row| row.contradictions.is_empty());
+    Ok((Box::new(told), sound))
+}
+
+fn models(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
+    let mut own = models::Plan::new(plan.workers.clone());
+    if plan.quick {
+        own = own.quick();
+    }
+    Ok((Box::new(Models::run(&own, before)?), true))
+}
+
+impl Report for All {
+    fn to_json(&self) -> Value {
+        let skipped = self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }));
+        json!({
+            "schema": SCHEMA,
+            "machine": machine(),
+            "seconds": self.time.as_secs_f64(),
+            "sound": self.sound,
+            "skipped": skipped.collect::<Vec<_>>(),
+            "reports": self.reports.iter().map(|report| report.to_json()).collect::<Vec<_>>(),
+        })
+    }
+
+    /// A row a figure, for the experiments have different columns.
+    fn to_csv(&self) -> String {
+        let reports: Vec<_> = self.reports.iter().map(|report| report.to_json()).collect();
+        long_table(&reports).to_csv()
+    }
+
+    fn to_markdown(&self) -> String {
+        let each = self
+            .reports
+            .iter()
+            .map(|report| format!("## {}\n\n{}\n", report.section().title, report.to_markdown()));
+        each.collect()
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let mut sections: Vec<_> = self.reports.iter().map(|report| report.section()).collect();
+        if !self.skipped.is_empty() {
+            let parts = vec![Part::Notes(crate::report::skipped(&self.skipped))];
+            sections.push(Section { anchor: "skipped", title: "Not tried".to_owned(), parts });
+        }
+        sections
+    }
+
+    /// Everything under one heading.
+    fn section(&self) -> Section {
+        let mut parts = Vec::new();
+        for section in self.sections() {
+            parts.push(Part::Heading(section.title));
+            parts.extend(section.parts);
+        }
+        Section { anchor: "all", title: "What Linux I/O costs".to_owned(), parts }
+    }
+}
+
+impl fmt::Display for All {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for report in &self.reports {
+            let title = report.section().title;
+            writeln!(f, "{title}\n{}\n\n{report}", "=".repeat(title.chars().count()))?;
+        }
+        for line in crate::report::skipped(&self.skipped) {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "{} experiments in {:.0} s", self.reports.len(), self.time.as_secs_f64())
+    }
+}

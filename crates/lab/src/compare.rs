@@ -1,0 +1,398 @@
+//! `karez lab compare`: what changed between two reports, beyond the noise.
+//!
+//! What was counted changed if it is not the same. What was timed drifts with the machine: the
+//! median of the ratios of all rows is told by itself and taken out. Then a figure changed if the
+//! two ranges have nothing in common, and if so many runs make that unlikely to happen by itself:
+//! of n and m runs from one distribution, all of one lie above all of the other in 2 of C(n + m, n)
+//! cases, and that times the number of figures compared has to stay below 5 % (the rank-sum test at
+//! its most extreme, with Bonferroni's correction).
+//!
+//! What it does badly: a small change within wide ranges is called noise, though more runs would
+//! show it; what changes everything alike is called drift; and why, it cannot know.
+
+mod render;
+mod shape;
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::spread::Spread;
+use shape::{SHAPES, Shape};
+
+pub(crate) use shape::long_table;
+
+/// How likely it may be that chance alone changes any of the figures.
+const LEVEL: f64 = 0.05;
+
+/// Calls that are made as often as there is something to fetch yet: the error queue.
+const BY_TIME: [&str; 1] = ["recvmsg"];
+
+/// Of fewer rows nobody can say what they have in common.
+const CROWD: usize = 8;
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The experiment.
+    pub of: &'static str,
+    /// The row, by what tells it apart.
+    pub row: String,
+    /// The figure.
+    pub figure: &'static str,
+    /// What it was and is.
+    pub kind: Kind,
+}
+
+/// What a figure was and is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// Something counted, or a word.
+    Counted(String, String),
+    /// Something timed, whose ranges are apart.
+    Timed {
+        /// What it was.
+        was: Spread,
+        /// What it is.
+        is: Spread,
+        /// How many of all the figures compared are expected to be so by chance alone.
+        by_chance: f64,
+    },
+}
+
+impl Change {
+    /// Whether so many runs make it unlikely that chance alone did this.
+    #[must_use]
+    pub fn is_beyond_noise(&self) -> bool {
+        match self.kind {
+            Kind::Counted(..) => true,
+            Kind::Timed { by_chance, .. } => by_chance <= LEVEL,
+        }
+    }
+}
+
+/// A condition under which a report was made that is another in the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// Which.
+    pub name: String,
+    /// What it was.
+    pub before: String,
+    /// What it is.
+    pub after: String,
+}
+
+/// By how much a figure changed in all rows together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drift {
+    /// The experiment.
+    pub of: &'static str,
+    /// The figure.
+    pub figure: &'static str,
+    /// The median of what it is by what it was.
+    pub ratio: f64,
+    /// Of how many rows.
+    pub rows: usize,
+}
+
+/// Rows that only one report has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alone {
+    /// The experiment.
+    pub of: &'static str,
+    /// The other report has no row of this experiment.
+    pub entirely: bool,
+    /// Which.
+    pub rows: Vec<String>,
+}
+
+/// Two reports, held against each other.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// Under what else the second was made.
+    pub conditions: Vec<Condition>,
+    /// What changed, in the order of the first report.
+    pub changes: Vec<Change>,
+    /// How many figures were compared.
+    pub compared: usize,
+    /// What all rows have in common.
+    pub drifts: Vec<Drift>,
+    /// Rows that only the first has, and those that only the second has.
+    pub alone: [Vec<Alone>; 2],
+}
+
+impl Comparison {
+    /// Holds two reports against each other, as they were written by `--json`.
+    ///
+    /// # Errors
+    /// What is no report, is of a form that is not known, or has nothing that the other has.
+    pub fn of(before: &Value, after: &Value) -> Result<Self> {
+        let (before, after) = (experiments(before)?, experiments(after)?);
+        let mut comparison = Self::default();
+        let mut any = false;
+        for shape in SHAPES {
+            let rows_before = before.iter().flat_map(|one| shape.rows_of(one)).collect::<Vec<_>>();
+            let rows_after = after.iter().flat_map(|one| shape.rows_of(one)).collect::<Vec<_>>();
+            any |= !rows_before.is_empty() && !rows_after.is_empty();
+            comparison.rows(shape, &rows_before, &rows_after);
+        }
+        if !any {
+            let why = "they are of different experiments";
+            return Err(Error::new("compare", "the reports", why));
+        }
+        if let (Some(before), Some(after)) = (before.first(), after.first()) {
+            comparison.conditions = conditions(before, after);
+        }
+        comparison.count_chances();
+        Ok(comparison)
+    }
+
+    /// Whether something changed beyond the noise.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        self.changes.iter().any(Change::is_beyond_noise)
+    }
+
+    fn rows(&mut self, shape: &'static Shape, before: &[&Value], after: &[&Value]) {
+        let named = |rows: &[&Value]| rows.iter().map(|row| shape.name_of(row)).collect::<Vec<_>>();
+        let (names, others) = (named(before), named(after));
+        for (side, (own, other)) in [(&names, &others), (&others, &names)].into_iter().enumerate() {
+            let rows: Vec<_> = own.iter().filter(|name| !other.contains(name)).cloned().collect();
+            if !rows.is_empty() {
+                let (of, entirely) = (shape.experiment, other.is_empty());
+                self.alone[side].push(Alone { of, entirely, rows });
+            }
+        }
+        let other = |name| others.iter().position(|other| other == name).map(|at| after[at]);
+        let pairs = names.iter().zip(before);
+        let pairs: Vec<_> =
+            pairs.filter_map(|(name, was)| Some((name.as_str(), *was, other(name)?))).collect();
+        for figure in shape.counted {
+            self.counted(shape, *figure, &pairs);
+        }
+        for figure in shape.timed {
+            self.timed(shape, *figure, &pairs);
+        }
+    }
+
+    fn counted(
+        &mut self,
+        shape: &'static Shape,
+        (figure, path): (&'static str, &str),
+        pairs: &[Pair<'_>],
+    ) {
+        for (row, was, is) in pairs {
+            let (Some(was), Some(is)) = (present(was, path), present(is, path)) else {
+                continue;
+            };
+            self.compared += 1;
+            if let Some(kind) = counted(was, is) {
+                let (of, row) = (shape.experiment, (*row).to_owned());
+                self.changes.push(Change { of, row, figure, kind });
+            }
+        }
+    }
+
+    fn timed(
+        &mut self,
+        shape: &'static Shape,
+        (figure, path): (&'static str, &str),
+        pairs: &[Pair<'_>],
+    ) {
+        let there = pairs.iter().filter_map(|&(row, was, is)| {
+            let by_chance = chance(shape.runs_of(was), shape.runs_of(is));
+            Some((row, spread(was, path)?, spread(is, path)?, by_chance))
+        });
+        let there: Vec<_> = there.collect();
+        self.compared += there.len();
+        let ratios = there.iter().map(|(_, was, is, _)| is.median / was.median);
+        let common = Spread::of(ratios.filter(|ratio| ratio.is_finite())).median;
+        let drift = if there.len() < CROWD || common <= 0.0 { 1.0 } else { common };
+        if there.len() >= CROWD {
+            let (of, rows) = (shape.experiment, there.len());
+            self.drifts.push(Drift { of, figure, ratio: drift, rows });
+        }
+        for (row, was, is, by_chance) in there {
+            if !was.overlaps(&is.scaled(1.0 / drift)) && !was.overlaps(&is) {
+                let kind = Kind::Timed { was, is, by_chance };
+                let (of, row) = (shape.experiment, row.to_owned());
+                self.changes.push(Change { of, row, figure, kind });
+            }
+        }
+    }
+
+    /// From the chance of one figure to that of any among all that were compared.
+    fn count_chances(&mut self) {
+        #[allow(clippy::cast_precision_loss, reason = "some thousands at most")]
+        let compared = self.compared as f64;
+        for change in &mut self.changes {
+            if let Kind::Timed { by_chance, .. } = &mut change.kind {
+                *by_chance *= compared;
+            }
+        }
+    }
+}
+
+/// A row by its name, as it was and as it is.
+type Pair<'a> = (&'a str, &'a Value, &'a Value);
+
+/// The experiments in a report: itself, or those that `karez lab all` put together.
+fn experiments(report: &Value) -> Result<Vec<&Value>> {
+    let all = report["reports"].as_array().map_or_else(|| vec![report], |all| all.iter().collect());
+    for one in &all {
+        let schema = one["schema"].as_str().unwrap_or("a file without a schema");
+        if !SHAPES.iter().any(|shape| shape.schema == schema) {
+            let why = "it is no report of a form that is known here";
+            return Err(Error::new("compare", schema, why));
+        }
+    }
+    Ok(all)
+}
+
+/// What else is not the same: the machine, and what could be counted on it.
+fn conditions(before: &Value, after: &Value) -> Vec<Condition> {
+    let empty = serde_json::Map::new();
+    let of = |report: &Value| report["machine"].as_object().unwrap_or(&empty).clone();
+    let (mut was, mut is) = (of(before), of(after));
+    for (machine, report) in [(&mut was, before), (&mut is, after)] {
+        machine.insert("tier".to_owned(), report["tiers"]["best"].clone());
+    }
+    let mut names: Vec<_> = was.keys().chain(is.keys()).cloned().collect();
+    names.sort_unstable();
+    names.dedup();
+    let condition = |name: String| {
+        let (before, after) = (was.get(&name)?, is.get(&name)?);
+        let differs = before != after && !before.is_null() && !after.is_null();
+        differs.then(|| Condition { name, before: words(before), after: words(after) })
+    };
+    names.into_iter().filter_map(condition).collect()
+}
+
+/// A figure that was counted: what could not be is `null`, and nothing follows from that.
+fn present<'a>(row: &'a Value, path: &str) -> Option<&'a Value> {
+    row.pointer(path).filter(|value| !value.is_null())
+}
+
+/// What was counted by name is told by the names of which the counts differ.
+fn counted(was: &Value, is: &Value) -> Option<Kind> {
+    let (Some(before), Some(after)) = (was.as_object(), is.as_object()) else {
+        return (was != is).then(|| Kind::Counted(words(was), words(is)));
+    };
+    let mut names: Vec<_> = before.keys().chain(after.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.retain(|name| before.get(*name) != after.get(*name) && !BY_TIME.contains(&name.as_str()));
+    let told = |of: &serde_json::Map<String, Value>| {
+        let each =
+            names.iter().map(|name| format!("{} {name}", of.get(*name).unwrap_or(&json!(0))));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    (!names.is_empty()).then(|| Kind::Counted(told(before), told(after)))
+}
+
+fn spread(row: &Value, path: &str) -> Option<Spread> {
+    let told = row.pointer(path)?;
+    let number = |name: &str| told[name].as_f64();
+    Some(Spread { median: number("median")?, low: number("low")?, high: number("high")? })
+}
+
+fn words(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// How likely it is that two ranges, of so many runs from one distribution, are apart.
+fn chance(n: usize, m: usize) -> f64 {
+    // 2 / C(n + m, n), factor by factor.
+    #[allow(clippy::cast_precision_loss, reason = "runs of an experiment")]
+    let factors = (1..=n).map(|i| i as f64 / (m + i) as f64);
+    if n == 0 || m == 0 { 1.0 } else { (2.0 * factors.product::<f64>()).min(1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vias(copied: u64, low: f64, runs: usize) -> Value {
+        json!({
+            "schema": "karez.lab.vias/1",
+            "machine": { "kernel": "6.18", "cores": 2 },
+            "tiers": { "best": "T1" },
+            "rows": [{
+                "via": "sendfile", "transport": "lo", "bytes": 65536, "cache": "warm",
+                "ran": "sendfile", "copies": { "late": copied },
+                "cpu_ms_per_gb": { "median": low + 1.0, "low": low, "high": low + 2.0 },
+                "samples": vec![0; runs],
+            }],
+        })
+    }
+
+    #[test]
+    fn the_same_report_has_not_changed() {
+        let told = Comparison::of(&vias(0, 5.0, 9), &vias(0, 5.0, 9)).unwrap();
+        assert!(!told.differs() && told.changes.is_empty());
+        assert_eq!(told.compared, 3);
+    }
+
+    #[test]
+    fn a_byte_is_a_change_and_a_time_only_beyond_its_range() {
+        let told = Comparison::of(&vias(0, 5.0, 9), &vias(1, 6.5, 9)).unwrap();
+        assert_eq!(told.changes.len(), 1, "{told:?}");
+        assert_eq!(told.changes[0].kind, Kind::Counted("0".to_owned(), "1".to_owned()));
+        let told = Comparison::of(&vias(0, 5.0, 9), &vias(0, 8.0, 9)).unwrap();
+        assert!(told.differs() && matches!(told.changes[0].kind, Kind::Timed { .. }));
+    }
+
+    #[test]
+    fn what_changes_all_rows_alike_is_drift_and_one_that_does_not_follow_is_told() {
+        let many = |scale: f64, odd: f64| {
+            let mut report = vias(0, 5.0, 9);
+            let first = report["rows"][0].clone();
+            let rows = (0..20_u64).map(|place| {
+                let (mut row, by) = (first.clone(), if place == 7 { odd } else { scale });
+                row["bytes"] = json!(place);
+                let figures = json!({ "median": 6.0 * by, "low": 5.5 * by, "high": 6.5 * by });
+                row["cpu_ms_per_gb"] = figures;
+                row
+            });
+            report["rows"] = rows.collect::<Vec<_>>().into();
+            report
+        };
+        let told = Comparison::of(&many(1.0, 1.0), &many(2.0, 2.0)).unwrap();
+        assert!(!told.differs(), "{:?}", told.changes);
+        assert!((told.drifts[0].ratio - 2.0).abs() < 1e-9);
+        let told = Comparison::of(&many(1.0, 1.0), &many(2.0, 5.0)).unwrap();
+        assert_eq!(told.changes.len(), 1);
+        assert!(told.changes[0].row.contains("7 bytes"), "{:?}", told.changes);
+    }
+
+    #[test]
+    fn calls_are_told_by_name_and_the_error_queue_is_left_out() {
+        let calls = |sends: u64, fetches: u64| json!({ "sendto": sends, "recvmsg": fetches });
+        assert_eq!(counted(&calls(4, 9), &calls(4, 2)), None);
+        let told = counted(&calls(4, 9), &json!({ "splice": 8 }));
+        let (was, is) = ("4 sendto, 0 splice".to_owned(), "0 sendto, 8 splice".to_owned());
+        assert_eq!(told, Some(Kind::Counted(was, is)));
+    }
+
+    #[test]
+    fn after_few_runs_it_may_be_chance() {
+        let told = Comparison::of(&vias(0, 5.0, 3), &vias(0, 8.0, 3)).unwrap();
+        assert!(!told.differs() && told.changes.len() == 1, "{told:?}");
+        assert!((chance(3, 3) - 0.1).abs() < 1e-9);
+        assert!((chance(9, 9) - 2.0 / 48620.0).abs() < 1e-9);
+        assert!((chance(0, 9) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_one_report_does_not_have_is_named_and_conditions_are_told() {
+        let (before, mut after) = (vias(0, 5.0, 9), vias(0, 5.0, 9));
+        after["machine"]["kernel"] = json!("6.12");
+        after["rows"].as_array_mut().unwrap().push(json!({ "via": "copy" }));
+        let told = Comparison::of(&before, &after).unwrap();
+        assert_eq!(told.alone[0], []);
+        let alone = Alone { of: "vias", entirely: false, rows: vec!["copy".to_owned()] };
+        assert_eq!(told.alone[1], [alone]);
+        assert_eq!(told.conditions.len(), 1);
+        assert_eq!(told.conditions[0].after, "6.12");
+        assert!(Comparison::of(&before, &json!({ "schema": "x/1" })).is_err());
+    }
+}

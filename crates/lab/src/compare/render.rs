@@ -1,0 +1,179 @@
+//! A comparison as a report.
+
+use serde_json::{Value, json};
+use std::fmt;
+
+use super::{Alone, Change, Comparison, Drift, Kind};
+use crate::report::{Part, Report, Section};
+use crate::table::Table;
+
+/// The form of the JSON; the number rises when a field changes its meaning or goes.
+const SCHEMA: &str = "karez.lab.compare/1";
+
+/// Of the rows that only one report has, so many are named.
+const NAMED: usize = 5;
+
+impl Comparison {
+    fn table<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Table {
+        let heading = vec!["experiment", "row", "figure", "was", "is", "change"];
+        let rows = changes.map(|change| {
+            let (was, is) = change.figures();
+            let in_words = change.in_words();
+            let Change { of, row, figure, .. } = change;
+            vec![(*of).to_owned(), row.clone(), (*figure).to_owned(), was, is, in_words]
+        });
+        Table { heading, rows: rows.collect() }
+    }
+
+    fn beyond_noise(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| change.is_beyond_noise())
+    }
+
+    fn under(&self) -> Table {
+        let heading = vec!["condition", "was", "is"];
+        let rows = self.conditions.iter();
+        let rows = rows.map(|one| vec![one.name.clone(), one.before.clone(), one.after.clone()]);
+        Table { heading, rows: rows.collect() }
+    }
+
+    /// What is to be said beside the table.
+    fn notes(&self) -> Vec<String> {
+        let drifts = self.drifts.iter().map(|drift| {
+            let Drift { of, figure, ratio, rows } = drift;
+            format!("{of}: {figure} of all {rows} rows together: x {ratio:.2}, which is taken out")
+        });
+        let sides = ["the first", "the second"].into_iter().zip(&self.alone);
+        let alone = sides.flat_map(|(side, alone)| {
+            alone.iter().map(move |alone| format!("only in {side}: {}", alone.in_words()))
+        });
+        drifts.chain(alone).collect()
+    }
+
+    fn summary(&self) -> String {
+        let beyond = self.beyond_noise().count();
+        let doubtful = self.changes.len() - beyond;
+        let mut words = format!("{beyond} of {} figures changed beyond the noise", self.compared);
+        if doubtful > 0 {
+            words += &format!(
+                "; the ranges of {doubtful} more are apart, which may be chance after so few runs"
+            );
+        }
+        words
+    }
+}
+
+impl Alone {
+    fn in_words(&self) -> String {
+        let Self { of, entirely, rows } = self;
+        if *entirely {
+            return format!("{of}, {} rows", rows.len());
+        }
+        let named = rows.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+        match rows.len().saturating_sub(NAMED) {
+            0 => format!("{of}: {named}"),
+            more => format!("{of}: {named} and {more} more"),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({ "experiment": self.of, "rows": self.rows })
+    }
+}
+
+impl Change {
+    fn figures(&self) -> (String, String) {
+        match &self.kind {
+            Kind::Counted(was, is) => (was.clone(), is.clone()),
+            Kind::Timed { was, is, .. } => (was.to_string(), is.to_string()),
+        }
+    }
+
+    fn in_words(&self) -> String {
+        match &self.kind {
+            Kind::Counted(..) => "counted".to_owned(),
+            Kind::Timed { was, is, .. } => {
+                let ratio = format!("x {:.2}", is.median / was.median);
+                if self.is_beyond_noise() { ratio } else { format!("{ratio}, may be chance") }
+            }
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let (was, is, by_chance) = match &self.kind {
+            Kind::Counted(was, is) => (json!(was), json!(is), Value::Null),
+            Kind::Timed { was, is, by_chance } => (was.to_json(), is.to_json(), json!(by_chance)),
+        };
+        json!({
+            "experiment": self.of, "row": self.row, "figure": self.figure, "was": was, "is": is,
+            "expected_by_chance": by_chance, "beyond_noise": self.is_beyond_noise(),
+        })
+    }
+}
+
+impl Report for Comparison {
+    fn to_json(&self) -> Value {
+        let conditions = self.conditions.iter();
+        json!({
+            "schema": SCHEMA,
+            "differs": self.differs(),
+            "compared": self.compared,
+            "conditions": conditions
+                .map(|one| json!({ "name": one.name, "was": one.before, "is": one.after }))
+                .collect::<Vec<_>>(),
+            "changes": self.changes.iter().map(Change::to_json).collect::<Vec<_>>(),
+            "drifts": self.drifts.iter()
+                .map(|one| json!({
+                    "experiment": one.of, "figure": one.figure, "ratio": one.ratio,
+                    "rows": one.rows,
+                }))
+                .collect::<Vec<_>>(),
+            "only_in_first": self.alone[0].iter().map(Alone::to_json).collect::<Vec<_>>(),
+            "only_in_second": self.alone[1].iter().map(Alone::to_json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Every change, also what may be chance.
+    fn to_csv(&self) -> String {
+        self.table(self.changes.iter()).to_csv()
+    }
+
+    fn to_markdown(&self) -> String {
+        let notes: String = self.notes().iter().map(|note| format!("- {note}\n")).collect();
+        let (under, changes) =
+            (self.under().to_markdown(), self.table(self.beyond_noise()).to_markdown());
+        format!("{under}\n{changes}\n{}\n\n{notes}", self.summary())
+    }
+
+    fn section(&self) -> Section {
+        let mut parts = vec![Part::Words(self.summary())];
+        if !self.conditions.is_empty() {
+            parts.push(Part::Table("Made under other conditions".to_owned(), self.under()));
+        }
+        if self.differs() {
+            let table = self.table(self.beyond_noise());
+            parts.push(Part::Table("Beyond the noise".to_owned(), table));
+        }
+        let doubtful = self.changes.iter().filter(|change| !change.is_beyond_noise());
+        let doubtful = self.table(doubtful);
+        if !doubtful.rows.is_empty() {
+            parts.push(Part::Table("Apart, but it may be chance".to_owned(), doubtful));
+        }
+        parts.push(Part::Notes(self.notes()));
+        Section { anchor: "compare", title: "What changed".to_owned(), parts }
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.conditions.is_empty() {
+            writeln!(f, "{}", self.under().to_text())?;
+        }
+        if self.differs() {
+            writeln!(f, "{}", self.table(self.beyond_noise()).to_text())?;
+        }
+        for line in self.notes() {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "{}", self.summary())
+    }
+}

@@ -1,0 +1,124 @@
+//! What a comparison knows of each report: where its rows are, what tells one from another, which
+//! figures were counted and which were timed. What is noise by nature (how often a thread waited)
+//! is not among it.
+
+use serde_json::Value;
+
+use crate::table::Table;
+
+/// The form of a report.
+pub(super) struct Shape {
+    /// Its schema, with the version.
+    pub(super) schema: &'static str,
+    /// What it is called.
+    pub(super) experiment: &'static str,
+    /// The field that holds its rows.
+    rows: &'static str,
+    /// The fields that tell a row from others.
+    identity: &'static [&'static str],
+    /// Figures that are the same each time: a name, and where it is in a row (RFC 6901).
+    pub(super) counted: &'static [(&'static str, &'static str)],
+    /// Figures that are not, with their ranges.
+    pub(super) timed: &'static [(&'static str, &'static str)],
+}
+
+/// Every form.
+pub(super) const SHAPES: &[Shape] = &[
+    Shape {
+        schema: "karez.lab.selftest/1",
+        experiment: "selftest",
+        rows: "checks",
+        identity: &["check"],
+        counted: &[("verdict", "/verdict")],
+        timed: &[],
+    },
+    Shape {
+        schema: "karez.lab.claims/1",
+        experiment: "claims",
+        rows: "claims",
+        identity: &["number", "claim"],
+        counted: &[("verdict", "/verdict")],
+        timed: &[],
+    },
+    Shape {
+        schema: "karez.lab.vias/1",
+        experiment: "vias",
+        rows: "rows",
+        identity: &["via", "transport", "bytes", "cache"],
+        counted: &[
+            ("the via that ran", "/ran"),
+            ("system calls", "/calls_of_transfer"),
+            ("bytes copied from the file to the user", "/copies/file_to_user"),
+            ("bytes copied to the socket", "/copies/to_socket"),
+            ("bytes copied late", "/copies/late"),
+            ("bytes copied by the receiver", "/copies/receiver"),
+            ("bytes of the disk", "/disk/bytes"),
+        ],
+        timed: &[("CPU ms/GB", "/cpu_ms_per_gb"), ("GB/s", "/gb_per_s")],
+    },
+    Shape {
+        schema: "karez.lab.models/1",
+        experiment: "models",
+        rows: "rows",
+        identity: &["model", "descriptors", "active"],
+        counted: &[("system calls", "/calls")],
+        timed: &[("us/wake-up", "/us_per_wake_up"), ("CPU us/wake-up", "/cpu_us_per_wake_up")],
+    },
+];
+
+/// Every figure of these reports, a row each.
+pub(crate) fn long_table(reports: &[Value]) -> Table {
+    let mut rows = Vec::new();
+    for report in reports {
+        for shape in SHAPES {
+            for row in shape.rows_of(report) {
+                rows.extend(shape.figures_of(row));
+            }
+        }
+    }
+    Table { heading: vec!["experiment", "row", "figure", "value", "low", "high"], rows }
+}
+
+impl Shape {
+    fn figures_of(&self, row: &Value) -> Vec<Vec<String>> {
+        let begin =
+            |figure: &str| vec![self.experiment.to_owned(), self.name_of(row), figure.to_owned()];
+        let words = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let there = |&(figure, path): &(&'static str, &'static str)| {
+            let value = row.pointer(path).filter(|value| !value.is_null())?;
+            Some((begin(figure), value))
+        };
+        let counted = self.counted.iter().filter_map(there);
+        let counted = counted.map(|(begin, value)| {
+            [begin, vec![words(value), String::new(), String::new()]].concat()
+        });
+        let timed = self.timed.iter().filter_map(there);
+        let timed = timed.map(|(begin, value)| {
+            let ends = ["median", "low", "high"].map(|name| words(&value[name]));
+            [begin, ends.to_vec()].concat()
+        });
+        counted.chain(timed).collect()
+    }
+
+    /// Its rows in a report; none in a report of another form.
+    pub(super) fn rows_of<'a>(&self, report: &'a Value) -> impl Iterator<Item = &'a Value> {
+        let is_it = report["schema"] == self.schema;
+        report[self.rows].as_array().filter(|_| is_it).into_iter().flatten()
+    }
+
+    /// What tells a row from others, in words.
+    pub(super) fn name_of(&self, row: &Value) -> String {
+        let words = self.identity.iter().filter_map(|&field| match &row[field] {
+            Value::String(word) => Some(word.clone()),
+            Value::Number(number) if field == "number" => Some(format!("{number}.")),
+            Value::Number(number) => Some(format!("{number} {field}")),
+            _ => None,
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// How many runs the ranges of a row are of.
+    pub(super) fn runs_of(&self, row: &Value) -> usize {
+        row["samples"].as_array().map_or(0, Vec::len)
+    }
+}
