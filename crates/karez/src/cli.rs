@@ -65,7 +65,7 @@ pub(crate) enum Command {
     /// Runs the ways on this machine, by the same code as the server, and counts: system calls,
     /// faults, switches, bytes copied by the CPU. As root it counts exactly, by tracepoints.
     #[command(subcommand)]
-    Lab(Lab),
+    Lab(Box<Lab>),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example: karez completions bash > ~/.local/share/bash-completion/completions/karez"

@@ -7,7 +7,7 @@ use karez_lab::compare::Comparison;
 use karez_lab::models::{self, Models};
 use karez_lab::selftest::{Plan, SelfTest};
 use karez_lab::vias::{self, Vias};
-use karez_lab::{Error, Report, Workers};
+use karez_lab::{Error, Report, Taking, Workers};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -60,6 +60,12 @@ fn vias(args: &ViasArgs) -> io::Result<bool> {
     plan.chunk = Some(u32::try_from(args.chunk).unwrap_or(u32::MAX));
     if !args.via.is_empty() {
         plan.vias.clone_from(&args.via);
+    }
+    if !args.cache.is_empty() {
+        plan.caches.clone_from(&args.cache);
+    }
+    if args.copy_free_receiver {
+        plan.taking = Taking::WithoutCopy;
     }
     if !args.transport.is_empty() {
         plan.transports.clone_from(&args.transport);

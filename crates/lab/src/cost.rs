@@ -93,6 +93,9 @@ pub fn contradictions(outcome: &Outcome, transport: Transport) -> Vec<String> {
     let (counted, bytes) = (Copies::of(outcome, transport), outcome.bytes);
     let promised = Copies::inferred(outcome, transport);
     let wrong = |what: &str, of: u64| format!("{of} of {bytes} bytes are {what}");
+    if let Some(told) = outcome.sent_by().and_then(|own| own.filemap_read) {
+        must(told == counted.file_to_user, "filemap_read copied as much as tracepoints say", told);
+    }
     for (what, promised, counted) in [
         ("copied to the sender", promised.file_to_user, counted.file_to_user),
         ("copied to the socket", promised.to_socket, counted.to_socket),

@@ -69,6 +69,15 @@ pub enum Taking {
 }
 
 impl Taking {
+    /// The name used in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "reads",
+            Self::WithoutCopy => "without a copy",
+        }
+    }
+
     pub(crate) const fn order(self, transport: Transport) -> &'static str {
         match (self, transport.is_tcp()) {
             (Self::Read, _) => "read",

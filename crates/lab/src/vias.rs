@@ -19,13 +19,14 @@ use crate::crew::Workers;
 use crate::draw::Draw;
 use crate::error::Result;
 use crate::ground::{Cache, Ground};
+use crate::mutation::{Fate, fate};
 use crate::outcome::Outcome;
 use crate::probe::{Counters, Disk};
 use crate::selftest::{Counter, Plan as SelfTestPlan, SelfTest};
 use crate::spread::Spread;
 use crate::stage::{Movement, Stage};
 use crate::tier::Tiers;
-use crate::transport::Transport;
+use crate::transport::{Taking, Transport};
 
 /// What the self-test before it moves.
 const TRIED: u64 = 4 << 20;
@@ -47,6 +48,8 @@ pub struct Plan {
     pub caches: Vec<Cache>,
     /// The transports.
     pub transports: Vec<Transport>,
+    /// How the receiver takes the bytes.
+    pub taking: Taking,
     /// Timed runs of each combination.
     pub runs: usize,
 }
@@ -64,6 +67,7 @@ impl Plan {
             chunk: Some(64 << 10),
             caches: Cache::ALL.to_vec(),
             transports: Transport::ALL.to_vec(),
+            taking: Taking::Read,
             runs: 9,
         }
     }
@@ -92,6 +96,8 @@ pub struct Row {
     pub copies: Copies,
     /// What contradicts that the via ran which the transfer says.
     pub contradictions: Vec<String>,
+    /// What the mutation probe proves; `None` where nobody can overwrite a file in time.
+    pub fate: Option<Fate>,
     /// The timed runs.
     pub timed: Vec<Sample>,
 }
@@ -145,6 +151,10 @@ pub struct Vias {
     pub usable: BTreeMap<&'static str, bool>,
     /// By what factor counting made the counted runs longer than the median of the timed ones.
     pub overhead: Spread,
+    /// The most that one system call was asked for.
+    pub chunk: Option<u32>,
+    /// How the receiver took the bytes.
+    pub taking: Taking,
     /// What the order of the timed runs was drawn from.
     pub seed: u64,
 }
@@ -183,7 +193,8 @@ impl Vias {
         });
         let overhead = Spread::of(slower);
         let tiers = test.tiers;
-        Ok(Self { tiers, rows, skipped: bench.skipped, usable, overhead, seed })
+        let (skipped, chunk, taking) = (bench.skipped, plan.chunk, plan.taking);
+        Ok(Self { tiers, rows, skipped, usable, overhead, chunk, taking, seed })
     }
 }
 
@@ -199,6 +210,7 @@ struct Combination {
 struct Bench {
     stages: Vec<(Transport, Stage)>,
     grounds: Vec<Ground>,
+    fates: Vec<(Via, Transport, Option<Fate>)>,
     skipped: Vec<(String, String)>,
 }
 
@@ -212,7 +224,7 @@ impl Bench {
             }
         }
         let grounds = plan.sizes.iter().map(|&bytes| Ground::new(&plan.directory, bytes));
-        Ok(Self { stages, grounds: grounds.collect::<Result<_>>()?, skipped })
+        Ok(Self { stages, grounds: grounds.collect::<Result<_>>()?, fates: Vec::new(), skipped })
     }
 
     fn combinations(&self, plan: &Plan) -> Vec<Combination> {
@@ -244,7 +256,8 @@ impl Bench {
         counters: Option<&mut Counters>,
     ) -> Result<Outcome> {
         let ground = &self.grounds[of.ground];
-        let movement = Movement::of(ground, of.via, plan.chunk);
+        let taking = plan.taking;
+        let movement = Movement { taking, ..Movement::of(ground, of.via, plan.chunk) };
         let stage = &mut self.stages[of.stage].1;
         stage.prepare(ground, of.cache)?;
         stage.run(&movement, ground, counters)
@@ -266,8 +279,23 @@ impl Bench {
             copies: Copies::of(&counted, transport),
             contradictions: contradictions(&counted, transport),
             counted,
+            fate: self.fate(plan, of.via, transport),
             timed: Vec::new(),
         })
+    }
+
+    /// What the mutation probe says of a via, asked once for each transport.
+    fn fate(&mut self, plan: &Plan, via: Via, transport: Transport) -> Option<Fate> {
+        if !matches!(transport, Transport::Unix | Transport::Loopback) {
+            return None;
+        }
+        let known = self.fates.iter().find(|(of, over, _)| (*of, *over) == (via, transport));
+        if let Some((.., known)) = known {
+            return known.clone();
+        }
+        let found = fate(via, transport, &plan.directory).ok();
+        self.fates.push((via, transport, found.clone()));
+        found
     }
 
     /// Runs each of `rows` so many times in an order that is drawn; what it was drawn from.

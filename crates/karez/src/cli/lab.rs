@@ -3,9 +3,9 @@
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Subcommand, ValueHint};
-use karez_lab::Transport;
 use karez_lab::claims::Claim;
 use karez_lab::models::MODELS;
+use karez_lab::{Cache, Transport};
 use karez_reactor::Model;
 use karez_transfer::Via;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -95,6 +95,14 @@ pub(crate) struct ViasArgs {
     /// A transport: unix, lo, veth or veth-sg-off; may be given several times [default: all]
     #[arg(long, value_name = "NAME", help_heading = "What")]
     pub(crate) transport: Vec<Transport>,
+
+    /// Whether the file is in memory: warm or cold; may be given several times [default: both]
+    #[arg(long, value_name = "STATE", value_parser = caches(), help_heading = "What")]
+    pub(crate) cache: Vec<Cache>,
+
+    /// Let the receiver throw the bytes away without a copy (MSG_TRUNC, else splice to /dev/null)
+    #[arg(long, help_heading = "What")]
+    pub(crate) copy_free_receiver: bool,
 
     /// Timed runs of each combination [default: 9]
     #[arg(long, value_name = "N", help_heading = "What")]
@@ -217,6 +225,13 @@ pub(crate) struct Forms {
 fn claim(text: &str) -> Result<u8, String> {
     let known = |number: &u8| Claim::all().iter().any(|claim| claim.number == *number);
     text.parse().ok().filter(known).ok_or_else(|| "no claim has this number".to_owned())
+}
+
+fn caches() -> impl clap::builder::TypedValueParser<Value = Cache> {
+    PossibleValuesParser::new(Cache::ALL.map(Cache::name)).map(|name| {
+        let found = Cache::ALL.into_iter().find(|state| state.name() == name);
+        found.unwrap_or(Cache::Warm)
+    })
 }
 
 fn demultiplexers() -> impl clap::builder::TypedValueParser<Value = Model> {

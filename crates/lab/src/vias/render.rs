@@ -6,17 +6,22 @@ use std::fmt;
 
 use super::{Row, Vias, drawn};
 use crate::machine::machine;
-use crate::probe::call_name;
+use crate::mutation::Fate;
+use crate::probe::{ProcessCounts, call_name};
 use crate::report::{Report, Section, skipped};
 use crate::selftest::Counter;
 use crate::table::{Table, grouped, size};
-use crate::transport::Transport;
+use crate::transport::{Taking, Transport};
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
 const SCHEMA: &str = "karez.lab.vias/1";
 
 /// What is not there: it could not be counted, or its counter failed the self-test.
 const NONE: &str = "n/a";
+
+/// The counters that the table rests on.
+const COUNTERS: [Counter; 5] =
+    [Counter::Calls, Counter::Kernel, Counter::PageCache, Counter::Receiver, Counter::Disk];
 
 /// The columns of a group; a table of all has four before them.
 const COLUMNS: [&str; 12] = [
@@ -54,6 +59,8 @@ impl Report for Vias {
             "tiers": self.tiers.to_json(),
             "usable": self.usable,
             "counting_overhead": self.overhead.to_json(),
+            "chunk": self.chunk,
+            "receiver": self.taking.name(),
             "seed": self.seed,
             "notes": self.notes(),
             "skipped": self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }))
@@ -73,14 +80,17 @@ impl Vias {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![
             "Copies are of the payload; 1 x is the whole of it once.".to_owned(),
+            self.pieces(),
             "NIC DMA: none of these transports has a device that fetches from memory.".to_owned(),
             "The softirq that receives runs on the sender's time over lo and veth.".to_owned(),
             "Where ranges overlap, neither is the faster.".to_owned(),
-            format!(
-                "Counting made runs {:.2} times as long; times are of runs without.",
-                self.overhead
-            ),
         ];
+        if self.rows.iter().any(|row| row.counted.counts.is_some()) {
+            let longer = self.overhead;
+            notes.push(format!(
+                "Counting made runs {longer:.2} times as long; times are of runs without."
+            ));
+        }
         if self.rows.iter().any(|row| row.counted.zerocopy.copied > 0) {
             notes.push("MSG_ZEROCOPY copies late on lo and veth: the kernel said so.".to_owned());
         }
@@ -90,9 +100,28 @@ impl Vias {
             notes.push(again.to_owned());
         }
         if self.rows.iter().any(|row| row.copies.inferred) {
-            notes.push("~ marks bytes that follow from the via and were not counted.".to_owned());
+            notes.push(
+                "~ marks what follows from the via or from its calls and was not counted."
+                    .to_owned(),
+            );
+            let proof = "aliased, copied: what the mutation probe proves for 16 KiB: that the file \
+                         is overwritten before the receiver reads shows in what it reads, or not.";
+            notes.push(proof.to_owned());
         }
         notes
+    }
+
+    /// In what pieces the bytes went.
+    fn pieces(&self) -> String {
+        let most = self.chunk.map_or_else(
+            || "as much a call as suits the via".to_owned(),
+            |chunk| format!("at most {} a call", size(u64::from(chunk))),
+        );
+        let taken = match self.taking {
+            Taking::Read => "the receiver reads",
+            Taking::WithoutCopy => "the receiver throws away without a copy",
+        };
+        format!("Sent {most}; {taken}.")
     }
 
     /// Rows of the same transport, state and size.
@@ -129,28 +158,31 @@ impl Vias {
 
     fn cells(&self, row: &Row) -> Vec<String> {
         let own = row.counted.sent_by().filter(|_| self.is_usable(&[Counter::Calls]));
+        let [switches, waits, faults] = own.map_or_else(|| told(row), counted);
+        [
+            vec![via(row), calls(row, own.is_some()), switches, waits, faults],
+            self.copies(row),
+            vec![NONE.to_owned(), format!("{:.0}", row.cpu()), format!("{:.2}", row.speed())],
+        ]
+        .concat()
+    }
+
+    /// What was copied, and what the disk did.
+    fn copies(&self, row: &Row) -> Vec<String> {
         let or_none = |cell: Option<String>| cell.unwrap_or_else(|| NONE.to_owned());
-        let faults =
-            own.and_then(|own| Some(format!("{}+{}", own.faults_user?, own.faults_kernel?)));
         let inferred = if row.copies.inferred { "~" } else { "" };
         let at_least = if is_copied_again(row) { ">=" } else { "" };
         let times = |bytes: u64| format!("{inferred}{:.2} x", share(bytes, row.bytes));
-        let copies = row.copies.inferred || self.is_usable(&[Counter::Kernel, Counter::PageCache]);
+        let known = row.copies.inferred || self.is_usable(&[Counter::Kernel, Counter::PageCache]);
         let received = row.copies.inferred || self.is_usable(&[Counter::Receiver]);
         let disk = row.disk().filter(|_| self.is_usable(&[Counter::Disk]));
         vec![
-            via(row),
-            calls(row, own.is_some()),
-            or_none(own.map(|own| grouped(own.mode_switches()))),
-            or_none(own.map(|own| format!("{}/{}", own.voluntary, own.involuntary))),
-            or_none(faults),
-            or_none(copies.then(|| format!("{at_least}{}", times(row.copies.before_receiver())))),
-            or_none(copies.then(|| times(row.copies.late))),
+            or_none(known.then(|| {
+                format!("{at_least}{}{}", times(row.copies.before_receiver()), proof(row))
+            })),
+            or_none(known.then(|| times(row.copies.late))),
             or_none(received.then(|| times(row.copies.received))),
             or_none(disk.map(|disk| format!("{} ({})", grouped(disk.read_bytes), disk.reads))),
-            NONE.to_owned(),
-            format!("{:.0}", row.cpu()),
-            format!("{:.2}", row.speed()),
         ]
     }
 
@@ -191,6 +223,7 @@ impl Vias {
                 "late": row.copies.late,
                 "receiver": row.copies.received,
             })),
+            "mutation": row.fate.as_ref().map(ToString::to_string),
             "disk": disk.map(|disk| json!({ "bytes": disk.read_bytes, "requests": disk.reads })),
             "nic_dma": Value::Null,
             "tries": row.counted.tries,
@@ -207,6 +240,35 @@ impl Vias {
 fn is_copied_again(row: &Row) -> bool {
     let by_reference = matches!(row.counted.ran, Via::Sendfile | Via::Splice | Via::Zerocopy);
     row.transport == Transport::VethWithoutScatterGather && !by_reference
+}
+
+/// Mode switches, context switches and faults, as they were counted.
+fn counted(own: &ProcessCounts) -> [String; 3] {
+    let faults = own.faults_user.zip(own.faults_kernel);
+    [
+        grouped(own.mode_switches()),
+        format!("{}/{}", own.voluntary, own.involuntary),
+        faults.map_or_else(|| NONE.to_owned(), |(user, kernel)| format!("{user}+{kernel}")),
+    ]
+}
+
+/// The same as anyone is told of a thread: getrusage does not say in which mode a fault was.
+fn told(row: &Row) -> [String; 3] {
+    let used = row.counted.sender;
+    let made: u64 = row.counted.calls.values().sum();
+    [
+        format!("~{}", grouped(2 * made)),
+        format!("{}/{}", used.voluntary, used.involuntary),
+        format!("{} in all", used.minor_faults + used.major_faults),
+    ]
+}
+
+/// What anyone can prove of copies that nobody has counted.
+fn proof(row: &Row) -> String {
+    match &row.fate {
+        Some(fate @ (Fate::Aliased | Fate::Copied)) if row.copies.inferred => format!(" ({fate})"),
+        _ => String::new(),
+    }
 }
 
 /// What was asked for, and what ran instead.
@@ -247,8 +309,8 @@ impl fmt::Display for Vias {
         for found in self.rows.iter().flat_map(|row| &row.contradictions) {
             writeln!(f, "contradiction: {found}")?;
         }
-        let failed = self.usable.iter().filter(|(_, usable)| !**usable).map(|(name, _)| *name);
-        let failed: Vec<_> = failed.collect();
+        let failed = COUNTERS.iter().filter(|&&counter| !self.is_usable(&[counter]));
+        let failed: Vec<_> = failed.map(|counter| counter.name()).collect();
         if !failed.is_empty() {
             writeln!(f, "not used, for want of a passed self-test: {}", failed.join(", "))?;
         }
