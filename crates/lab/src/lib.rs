@@ -65,6 +65,7 @@ mod network;
 mod outcome;
 pub mod probe;
 mod report;
+mod rest;
 pub mod selftest;
 mod spread;
 mod stage;

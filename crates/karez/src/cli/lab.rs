@@ -5,7 +5,6 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Subcommand, ValueHint};
 use karez_lab::Transport;
 use karez_lab::claims::Claim;
-use karez_lab::models::MODELS;
 use karez_reactor::Model;
 use karez_transfer::Via;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -31,7 +30,8 @@ pub(crate) enum Lab {
     ///
     /// Every readiness model by how many descriptors there are and how many are active: system
     /// calls and microseconds a wake-up, what each idle descriptor costs, and the classic table of
-    /// poll, select and epoll beside the published one.
+    /// poll, select and epoll beside the published one. Then every model by a server: system calls,
+    /// CPU and time a request.
     Models(ModelsArgs),
     /// Hold what is told of Linux I/O against this kernel
     ///
@@ -103,11 +103,11 @@ pub(crate) struct ViasArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ModelsArgs {
     /// A model to try; may be given several times [default: all]
-    #[arg(long, value_name = "NAME", value_parser = demultiplexers(), help_heading = "What")]
+    #[arg(long, value_name = "NAME", value_parser = models(), help_heading = "What")]
     pub(crate) model: Vec<Model>,
 
-    /// Descriptors to wait on; may be given several times [default: 10, 100, 1000, 10000 and
-    /// what may be open, at most 20000]
+    /// Descriptors to wait on, and connections; may be given several times [default: 10, 100, 1000,
+    /// 10000 and what may be open, at most 20000]
     #[arg(long, value_name = "N", help_heading = "What")]
     pub(crate) descriptors: Vec<NonZeroU32>,
 
@@ -169,12 +169,9 @@ fn claim(text: &str) -> Result<u8, String> {
     text.parse().ok().filter(known).ok_or_else(|| "no claim has this number".to_owned())
 }
 
-fn demultiplexers() -> impl clap::builder::TypedValueParser<Value = Model> {
-    let names = MODELS.map(Model::name);
-    PossibleValuesParser::new(names).map(|name| {
-        let found = MODELS.into_iter().find(|model| model.name() == name);
-        found.unwrap_or(Model::Poll)
-    })
+fn models() -> impl clap::builder::TypedValueParser<Value = Model> {
+    PossibleValuesParser::new(Model::ALL.iter().map(|model| model.name()))
+        .try_map(|name| name.parse())
 }
 
 /// A number of bytes, with k, m or g for powers of 1024.
