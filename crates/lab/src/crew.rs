@@ -20,7 +20,7 @@ mod watcher;
 mod worker;
 
 pub(crate) use load::Kind;
-pub(crate) use server::{Cores, Server, Spent};
+pub(crate) use server::{Cores, Server};
 pub(crate) use worker::Worker;
 pub use worker::Workers;
 

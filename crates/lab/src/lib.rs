@@ -71,6 +71,7 @@ mod spread;
 mod stage;
 mod table;
 mod tier;
+pub mod topologies;
 mod transport;
 pub mod vias;
 

@@ -32,6 +32,9 @@ const ROOM: usize = 64 << 10;
 /// What the others take at a time.
 const MOUTHFUL: usize = 256 << 10;
 
+/// The longest that can be told apart, in nanoseconds.
+const LONGEST: u64 = 600_000_000_000;
+
 /// How long the first answers may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -220,7 +223,7 @@ struct Times {
 
 impl Times {
     fn new() -> Result<Self> {
-        let new = || Histogram::new(3).doing("make", "a histogram");
+        let new = || Histogram::new_with_bounds(1, LONGEST, 3).doing("make", "a histogram");
         Ok(Self { fast: new()?, blocking: new()? })
     }
 
