@@ -28,7 +28,7 @@ use crate::error::{Doing as _, Error, Result};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How many ask at once while they gather: who walks over all for each has to be spared.
-const PART: usize = 250;
+const PART: usize = 2000;
 
 /// How long to wait before a gate is tried again.
 const PAUSE: Duration = Duration::from_micros(200);

@@ -227,6 +227,9 @@ pub(super) fn calls(calls: Option<&BTreeMap<String, f64>>) -> String {
 /// A number with no more digits than it needs, two behind the point at most.
 pub(super) fn brief(number: f64) -> String {
     let text = format!("{number:.2}");
+    if number > 0.0 && text == "0.00" {
+        return "<0.01".to_owned();
+    }
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 

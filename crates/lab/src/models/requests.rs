@@ -31,6 +31,9 @@ const BY_THREADS: u32 = 1024;
 /// Laps that are counted. What is left over behind the last is shared by all of them.
 const COUNTED: u64 = 8;
 
+/// Laps that are counted of one that asks all the time: it makes thousands of calls in each.
+const COUNTED_OF_BURNING: u64 = 1;
+
 /// One combination and what it cost.
 #[derive(Clone, Debug)]
 pub struct RequestRow {
@@ -233,7 +236,8 @@ impl Field {
     fn marked(&mut self, row: &RequestRow) -> Result<Value> {
         self.await_rest()?;
         self.server.ask(&json!({ "do": "mark", "what": "begin" }))?;
-        let told = self.crowd.ask(&round(row.active, COUNTED, COUNTED, 0, 1))?;
+        let laps = if self.burns { COUNTED_OF_BURNING } else { COUNTED };
+        let told = self.crowd.ask(&round(row.active, laps, laps, 0, 1))?;
         self.await_rest()?;
         self.server.ask(&json!({ "do": "mark", "what": "end" }))?;
         Ok(told)

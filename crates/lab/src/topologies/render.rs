@@ -20,7 +20,7 @@ const HELD: &str = "One job is held at a FIFO, and others ask meanwhile";
 const NOTES: [&str; 12] = [
     "Held: of those who asked while a job was held, so many were answered before it was let go. Counted, from event to event; exact.",
     "Timed is the file server of karez serve (via auto), a new one for each run; held is a job of the laboratory's own task.",
-    "fast: 1 KiB that is in memory. slow: 4 MiB, of which 64 KiB are taken every 5 ms. blocking: 256 KiB, dropped from the page cache by who asks, and seen to be gone.",
+    "fast: 1 KiB that is in memory. slow: 4 MiB, of which 64 KiB are taken every 5 ms. blocking: 256 KiB, dropped from the page cache by who asks.",
     "A real file and a real disk block, and no sleep of a chosen length: how long is the disk's affair, and is in the time of who is blocking.",
     "Closed loops: who waits does not ask. While a server stands still, few wait and none of those who would have come is counted (coordinated omission): look at the rate and at max before p99.",
     "All goes over loopback: what the kernel does to receive is billed to the sender, and there is no network to wait for.",
@@ -62,7 +62,13 @@ impl Report for Topologies {
     fn section(&self) -> Section {
         let mut parts = vec![Part::Table(HELD.to_owned(), self.table_of_held())];
         for rows in self.groups() {
-            parts.push(Part::Table(ranking(&rows), table(&rows)));
+            let of = rows.first().map(|row| row.clients.name()).unwrap_or_default();
+            parts.push(Part::Heading(of));
+            parts.push(Part::Table(ranking(&rows), table(&FAST, &rows)));
+            parts.push(Part::Table(
+                "What it used, and the others".to_owned(),
+                table(&BESIDE, &rows),
+            ));
         }
         parts.push(Part::Notes(self.notes()));
         Section { anchor: "topologies", title: "Layouts of threads".to_owned(), parts }
@@ -75,6 +81,10 @@ impl Topologies {
     pub fn notes(&self) -> Vec<String> {
         let runs = self.rows.iter().map(|row| row.timed.len()).max().unwrap_or(0);
         let mut notes: Vec<_> = NOTES.iter().map(|&note| note.to_owned()).collect();
+        let (cold, asked) = self.cold();
+        if asked > 0 {
+            notes.push(format!("Seen to be cold when it was asked for: {cold} of {asked} files."));
+        }
         notes.push(format!(
             "The server had {} of the machine's cores, the clients one; they used it by up to {:.0} %.",
             self.cores,
@@ -97,6 +107,16 @@ impl Topologies {
         kinds.into_iter().map(of)
     }
 
+    /// How many files were seen to be out of memory before they were asked for, of how many.
+    fn cold(&self) -> (u64, u64) {
+        let runs = self.rows.iter().flat_map(|row| &row.timed).map(|run| &run.blocking);
+        runs.fold((0, 0), |(cold, asked), had| {
+            // Each connection asked once more than it was answered.
+            let more = had.each.iter().map(|answers| answers + 1).sum::<u64>();
+            (cold + had.cold, asked + more)
+        })
+    }
+
     fn table_of_held(&self) -> Table {
         let heading = vec!["layout", "threads", "asked while held", "answered while held", "after"];
         let rows = self.held.iter().map(|held| {
@@ -112,7 +132,8 @@ impl Topologies {
     }
 
     fn table_of_all(&self) -> Table {
-        let mut all = table(&self.rows.iter().collect::<Vec<_>>());
+        let columns = [FAST, BESIDE].concat();
+        let mut all = table(&columns, &self.rows.iter().collect::<Vec<_>>());
         all.heading.insert(1, "clients");
         for (cells, row) in all.rows.iter_mut().zip(&self.rows) {
             cells.insert(1, row.clients.name());
@@ -126,53 +147,70 @@ fn clients_share(row: &Row) -> f64 {
     row.spread(|run| run.per_second(run.clients_cpu / 1e9)).median
 }
 
-fn table(rows: &[&Row]) -> Table {
-    let heading = vec![
-        "layout",
-        "threads",
-        "fast/s",
-        "p50 us",
-        "p99 us",
-        "p99.9 us",
-        "max us",
-        "Jain",
-        "last/first",
-        "slow MB/s",
-        "blocking/s",
-        "p50 us (blocking)",
-        "p99 us (blocking)",
-        "CPU us/answer",
-        "switches/answer",
-    ];
-    Table { heading, rows: rows.iter().map(|row| cells(row)).collect() }
+/// A column: its heading, whether there is such a thing with these clients, a cell.
+type Column = (&'static str, fn(&Clients) -> bool, fn(&Row) -> String);
+
+/// What fast connections had.
+const FAST: [Column; 7] = [
+    ("fast/s", always, |row| whole(rate(row))),
+    ("p50 us", always, |row| whole(row.spread(|run| run.fast.p50))),
+    ("p99 us", always, |row| whole(row.spread(|run| run.fast.p99))),
+    ("p99.9 us", always, |row| whole(row.spread(|run| run.fast.p999))),
+    ("max us", always, |row| whole(row.spread(|run| run.fast.max))),
+    ("Jain", always, |row| format!("{:.3}", row.spread(|run| run.fast.jain()).median)),
+    ("last/first", always, |row| {
+        format!("{:.2}", row.spread(|run| run.fast.least_of_most()).median)
+    }),
+];
+
+/// What the others had, and what the server used for all of them.
+const BESIDE: [Column; 7] = [
+    ("threads", always, |row| row.threads().values().sum::<u64>().to_string()),
+    ("CPU us/answer", always, |row| {
+        format!("{:.1}", row.spread(|run| run.per_answer(run.cpu / 1000.0)))
+    }),
+    ("switches/answer", always, |row| {
+        format!("{:.2}", row.spread(|run| run.per_answer(run.voluntary + run.involuntary)))
+    }),
+    ("slow MB/s", has_slow, |row| whole(row.spread(|run| run.per_second(run.slow.bytes / 1e6)))),
+    ("blocking/s", has_blocking, |row| {
+        whole(row.spread(|run| run.per_second(run.blocking.answers())))
+    }),
+    ("blocking p50 us", has_blocking, |row| whole(row.spread(|run| run.blocking.p50))),
+    ("blocking p99 us", has_blocking, |row| whole(row.spread(|run| run.blocking.p99))),
+];
+
+fn always(_: &Clients) -> bool {
+    true
 }
 
-fn cells(row: &Row) -> Vec<String> {
-    let whole = |spread: Spread| format!("{spread:.0}");
-    let Clients { slow, blocking, .. } = row.clients;
-    let of_blocking = |figure: fn(&Answers) -> f64| {
-        let spread = row.spread(|run| figure(&run.blocking));
-        if blocking > 0 { whole(spread) } else { NONE.to_owned() }
+fn has_slow(clients: &Clients) -> bool {
+    clients.slow > 0
+}
+
+fn has_blocking(clients: &Clients) -> bool {
+    clients.blocking > 0
+}
+
+fn whole(spread: Spread) -> String {
+    format!("{spread:.0}")
+}
+
+/// Those columns of which one of the rows has something.
+fn table(columns: &[Column], rows: &[&Row]) -> Table {
+    let there = |column: &&Column| rows.iter().any(|row| (column.1)(&row.clients));
+    let columns: Vec<_> = columns.iter().filter(there).collect();
+    let cells = |row: &&Row| {
+        let cell = |(_, there, cell): &&Column| {
+            if there(&row.clients) { cell(row) } else { NONE.to_owned() }
+        };
+        let layout = format!("{} × {}", row.model, row.topology);
+        std::iter::once(layout).chain(columns.iter().map(cell)).collect()
     };
-    let slow_rate = row.spread(|run| run.per_second(run.slow.bytes / 1e6));
-    let blocking_rate = row.spread(|run| run.per_second(run.blocking.answers()));
-    vec![
-        format!("{} × {}", row.model, row.topology),
-        row.threads().values().sum::<u64>().to_string(),
-        whole(rate(row)),
-        whole(row.spread(|run| run.fast.p50)),
-        whole(row.spread(|run| run.fast.p99)),
-        whole(row.spread(|run| run.fast.p999)),
-        whole(row.spread(|run| run.fast.max)),
-        format!("{:.3}", row.spread(|run| run.fast.jain()).median),
-        format!("{:.2}", row.spread(|run| run.fast.least_of_most()).median),
-        if slow > 0 { format!("{:.0}", slow_rate.median) } else { NONE.to_owned() },
-        if blocking > 0 { whole(blocking_rate) } else { NONE.to_owned() },
-        of_blocking(|answers| answers.p50),
-        of_blocking(|answers| answers.p99),
-        format!("{:.1}", row.spread(|run| run.per_answer(run.cpu / 1000.0))),
-        format!("{:.2}", row.spread(|run| run.per_answer(run.voluntary + run.involuntary)).median),
-    ]
+    Table {
+        heading: std::iter::once("layout").chain(columns.iter().map(|column| column.0)).collect(),
+        rows: rows.iter().map(cells).collect(),
+    }
 }
 
 fn rate(row: &Row) -> Spread {
@@ -256,7 +294,8 @@ impl fmt::Display for Topologies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HELD}\n\n{}", self.table_of_held().to_text())?;
         for rows in self.groups() {
-            writeln!(f, "{}{}\n", table(&rows).to_text(), ranking(&rows))?;
+            let (fast, beside) = (table(&FAST, &rows), table(&BESIDE, &rows));
+            writeln!(f, "{}{}\n\n{}", fast.to_text(), ranking(&rows), beside.to_text())?;
         }
         for note in self.notes() {
             writeln!(f, "{note}")?;
