@@ -4,7 +4,8 @@
 mod lab;
 
 pub(crate) use lab::{
-    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs,
+    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TopologiesArgs,
+    ViasArgs,
 };
 
 use clap::builder::PossibleValuesParser;

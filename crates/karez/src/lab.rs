@@ -6,6 +6,7 @@ use karez_lab::claims::{self, Claims};
 use karez_lab::compare::Comparison;
 use karez_lab::models::{self, Models};
 use karez_lab::selftest::{Plan, SelfTest};
+use karez_lab::topologies::{self, Topologies};
 use karez_lab::vias::{self, Vias};
 use karez_lab::{Error, Report, Taking, Workers};
 use serde_json::Value;
@@ -17,7 +18,8 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use crate::cli::{
-    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs,
+    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TopologiesArgs,
+    ViasArgs,
 };
 use crate::complain;
 
@@ -30,6 +32,7 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
         Lab::Selftest(args) => selftest(args),
         Lab::Vias(args) => vias(args),
         Lab::Models(args) => models(args),
+        Lab::Topologies(args) => topologies(args),
         Lab::Claims(args) => claims(args),
         Lab::All(args) => all(args),
         Lab::Compare(args) => compare(args),
@@ -95,6 +98,31 @@ fn models(args: &ModelsArgs) -> io::Result<bool> {
     }
     plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
     let told = Models::run(&plan, progress);
+    progress("");
+    let told = told?;
+    write(&args.forms, &told)?;
+    Ok(true)
+}
+
+fn topologies(args: &TopologiesArgs) -> io::Result<bool> {
+    let mut plan = topologies::Plan::new(workers()?, &args.dir);
+    if args.quick {
+        plan = plan.quick();
+    }
+    if !args.model.is_empty() {
+        plan.models.clone_from(&args.model);
+    }
+    if !args.topology.is_empty() {
+        plan.topologies.clone_from(&args.topology);
+    }
+    let clients = &mut plan.clients;
+    clients.fast = args.fast.map_or(clients.fast, NonZeroU32::get);
+    clients.slow = args.slow.unwrap_or(clients.slow);
+    clients.blocking = args.blocking.unwrap_or(clients.blocking);
+    plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
+    let time = args.time_per_run.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    plan.milliseconds = time.unwrap_or(plan.milliseconds);
+    let told = Topologies::run(&plan, progress);
     progress("");
     let told = told?;
     write(&args.forms, &told)?;

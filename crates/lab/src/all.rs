@@ -16,6 +16,7 @@ use crate::machine::machine;
 use crate::models::{self, Models};
 use crate::report::{Part, Report, Section};
 use crate::selftest::{self, SelfTest};
+use crate::topologies::{self, Topologies};
 use crate::vias::{self, Vias};
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
@@ -71,7 +72,8 @@ const EXPERIMENTS: &[Experiment] = &[
     Experiment { name: "selftest", weight: 3, make: selftest },
     Experiment { name: "claims", weight: 15, make: claims },
     Experiment { name: "vias", weight: 25, make: vias },
-    Experiment { name: "models", weight: 45, make: models },
+    Experiment { name: "models", weight: 100, make: models },
+    Experiment { name: "topologies", weight: 90, make: topologies },
 ];
 
 impl Plan {
@@ -141,6 +143,14 @@ fn models(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
         own = own.quick();
     }
     Ok((Box::new(Models::run(&own, before)?), true))
+}
+
+fn topologies(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
+    let mut own = topologies::Plan::new(plan.workers.clone(), &plan.directory);
+    if plan.quick {
+        own = own.quick();
+    }
+    Ok((Box::new(Topologies::run(&own, before)?), true))
 }
 
 impl Report for All {

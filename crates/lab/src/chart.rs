@@ -20,8 +20,10 @@ const COLOURS: [&str; 8] =
 const WIDTH: f64 = 560.0;
 /// The height of a row of bars.
 const ROW: f64 = 24.0;
-/// What is left for the labels of rows.
-const LABELS: f64 = 96.0;
+/// What is left for a letter of a label.
+const LETTER: f64 = 7.5;
+/// What is left for the names of marks.
+const MARKS: f64 = 48.0;
 /// What is left for figures behind the bars.
 const FIGURES: f64 = 120.0;
 /// The height of lines, without what is below and above them.
@@ -37,17 +39,18 @@ pub(crate) fn colour(number: usize) -> String {
 pub(crate) fn bars(what: &str, rows: &[(String, Spread)]) -> String {
     let most =
         rows.iter().map(|(_, spread)| spread.high).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
-    let scale = (WIDTH - LABELS - FIGURES) / most;
+    let left = room(rows.iter().map(|(label, _)| label));
+    let scale = (WIDTH - left - FIGURES) / most;
     let mut svg = open(what, ROW * count(rows.len()));
     for (place, (label, spread)) in rows.iter().enumerate() {
         let top = ROW * count(place);
         let middle = top + ROW / 2.0;
-        let at = |value: f64| LABELS + value * scale;
-        row_label(&mut svg, label, middle);
+        let at = |value: f64| left + value * scale;
+        row_label(&mut svg, label, left, middle);
         let figures = figures(spread);
         let _ = write!(
             svg,
-            r#"<g><title>{}: {figures}</title><rect x="{LABELS}" y="{:.1}" width="{:.1}" height="{}" fill="{}" rx="1"/>{}</g>"#,
+            r#"<g><title>{}: {figures}</title><rect x="{left}" y="{:.1}" width="{:.1}" height="{}" fill="{}" rx="1"/>{}</g>"#,
             escape(label),
             top + 5.0,
             spread.median * scale,
@@ -70,13 +73,14 @@ pub(crate) fn bars(what: &str, rows: &[(String, Spread)]) -> String {
 pub(crate) fn stacked(what: &str, parts: &[&str], rows: &[(String, Vec<f64>)]) -> String {
     let total = |values: &[f64]| values.iter().sum::<f64>();
     let most = rows.iter().map(|(_, values)| total(values)).fold(1.0, f64::max);
-    let scale = (WIDTH - LABELS - FIGURES / 2.0) / most;
+    let edge = room(rows.iter().map(|(label, _)| label));
+    let scale = (WIDTH - edge - FIGURES / 2.0) / most;
     let mut svg = open(what, ROW * count(rows.len() + 1));
-    legend(&mut svg, parts, LABELS, ROW / 2.0);
+    legend(&mut svg, parts, 0, edge, ROW / 2.0);
     for (place, (label, values)) in rows.iter().enumerate() {
         let top = ROW * count(place + 1);
-        row_label(&mut svg, label, top + ROW / 2.0);
-        let mut left = LABELS;
+        row_label(&mut svg, label, edge, top + ROW / 2.0);
+        let mut left = edge;
         for (number, (&value, name)) in values.iter().zip(parts).enumerate() {
             let wide = value * scale;
             if value > 0.0 {
@@ -114,7 +118,7 @@ pub(crate) struct Line {
 pub(crate) fn lines(what: &str, across: &str, up: &str, lines: &[Line]) -> String {
     let shown = |&&(x, y): &&(f64, Spread)| x > 0.0 && y.median > 0.0 && y.low > 0.0;
     let all: Vec<_> = lines.iter().flat_map(|line| line.points.iter().filter(shown)).collect();
-    let horizontal = Scale::of(all.iter().map(|(x, _)| *x), LABELS / 2.0, WIDTH - 20.0);
+    let horizontal = Scale::of(all.iter().map(|(x, _)| *x), MARKS, WIDTH - 20.0);
     let ends = all.iter().flat_map(|(_, y)| [y.low, y.high]);
     let vertical = Scale::of(ends, HEIGHT + 20.0, 20.0);
     let names: Vec<_> = lines.iter().map(|line| line.name.as_str()).collect();
@@ -134,7 +138,7 @@ pub(crate) fn lines(what: &str, across: &str, up: &str, lines: &[Line]) -> Strin
     );
     for (row, some) in names.chunks(4).enumerate() {
         let first = row * 4;
-        legend_from(&mut svg, some, first, 8.0, HEIGHT + 40.0 + ROW * (count(row) + 1.0));
+        legend(&mut svg, some, first, 8.0, HEIGHT + 40.0 + ROW * (count(row) + 1.0));
     }
     svg + "</svg>"
 }
@@ -226,9 +230,9 @@ fn grid(svg: &mut String, across: &Scale, up: &Scale) {
         let _ = write!(
             svg,
             r#"<line x1="{}" y1="{y:.1}" x2="{}" y2="{y:.1}" class="karez-grid"/><text x="{}" y="{:.1}" class="karez-small" text-anchor="end">{name}</text>"#,
-            LABELS / 2.0,
+            MARKS,
             WIDTH - 20.0,
-            LABELS / 2.0 - 6.0,
+            MARKS - 6.0,
             y + 4.0,
         );
     }
@@ -241,11 +245,17 @@ fn open(what: &str, height: f64) -> String {
     )
 }
 
-fn row_label(svg: &mut String, label: &str, middle: f64) {
+/// What is left of the bars for their labels.
+fn room<'a>(labels: impl Iterator<Item = &'a String>) -> f64 {
+    let longest = labels.map(|label| label.chars().count()).max().unwrap_or(0);
+    count(longest) * LETTER + 16.0
+}
+
+fn row_label(svg: &mut String, label: &str, left: f64, middle: f64) {
     let _ = write!(
         svg,
         r#"<text x="{}" y="{:.1}" text-anchor="end">{}</text>"#,
-        LABELS - 8.0,
+        left - 8.0,
         middle + 4.0,
         escape(label)
     );
@@ -259,11 +269,7 @@ fn whisker(from: f64, to: f64, y: f64) -> String {
     )
 }
 
-fn legend(svg: &mut String, names: &[&str], left: f64, middle: f64) {
-    legend_from(svg, names, 0, left, middle);
-}
-
-fn legend_from(svg: &mut String, names: &[&str], first: usize, mut left: f64, middle: f64) {
+fn legend(svg: &mut String, names: &[&str], first: usize, mut left: f64, middle: f64) {
     for (number, name) in names.iter().enumerate() {
         let _ = write!(
             svg,
@@ -301,13 +307,14 @@ mod tests {
     fn a_bar_is_as_long_as_its_median_and_its_line_as_its_range() {
         let half = Spread { median: 5.0, low: 5.0, high: 5.0 };
         let whole = Spread { median: 10.0, low: 2.5, high: 10.0 };
-        let svg = bars("x", &[("a<b".to_owned(), half), ("c".to_owned(), whole)]);
-        let wide = WIDTH - LABELS - FIGURES;
+        let svg = bars("x", &[("<".to_owned(), half), ("c".to_owned(), whole)]);
+        let left = LETTER + 16.0;
+        let wide = WIDTH - left - FIGURES;
         assert!(svg.contains(&format!(r#"width="{:.1}""#, wide / 2.0)), "{svg}");
         assert!(svg.contains(&format!(r#"width="{wide:.1}""#)), "{svg}");
-        let low = LABELS + wide / 4.0;
+        let low = left + wide / 4.0;
         assert!(svg.contains(&format!("M{low:.1} ")), "{svg}");
-        assert!(svg.contains("a&lt;b") && !svg.contains("a<b"));
+        assert!(svg.contains(">&lt;<"));
     }
 
     #[test]

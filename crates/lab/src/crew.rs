@@ -1,17 +1,26 @@
-//! Processes that do what is counted: one sends, one receives, each pinned to a core of its own,
-//! so that tgids tell them apart and nothing of the laboratory's own is counted with them.
+//! Processes that do what is counted: one sends or serves, one receives or asks, each on cores of
+//! its own, so that tgids tell them apart and nothing of the laboratory's own is counted with them.
 //!
 //! A worker is the same program started again, with a word that makes it call [`work`]. It reads
 //! orders from its standard input and answers on its standard output, a line of JSON each, and
 //! ends with its input.
 
+mod cold;
+mod crowd;
+mod errand;
+mod exchange;
+mod host;
 mod limits;
+mod load;
 mod order;
 mod receiver;
 mod sender;
+mod server;
 mod watcher;
 mod worker;
 
+pub(crate) use load::Kind;
+pub(crate) use server::{Cores, Server};
 pub(crate) use worker::Worker;
 pub use worker::Workers;
 
@@ -31,11 +40,10 @@ pub fn work() -> io::Result<()> {
     // A worker never outlives who started it, not even one that waits in a system call.
     let _without_it =
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    let (mut sender, mut receiver) = (sender::Sender::default(), receiver::Receiver::default());
-    let mut watcher = watcher::Watcher::default();
+    let mut skills = Skills::default();
     for line in io::stdin().lock().lines() {
         let order = serde_json::from_str(&line?).unwrap_or_default();
-        let answer = match obey(&order, &mut sender, &mut receiver, &mut watcher) {
+        let answer = match skills.obey(&order) {
             Ok(answer) => json!({ "ok": answer }),
             Err(error) => {
                 // Whoever traces this waits for both marks, and it may have come to neither.
@@ -51,16 +59,54 @@ pub fn work() -> io::Result<()> {
     Ok(())
 }
 
-fn obey(
-    order: &Value,
-    sender: &mut sender::Sender,
-    receiver: &mut receiver::Receiver,
-    watcher: &mut watcher::Watcher,
-) -> Result<Value> {
-    match text(order, "do")? {
-        "pin" => pin(order),
-        "rest" => rest(order),
-        "stir" => stir(),
+/// What a worker can do, and what it holds meanwhile.
+#[derive(Default)]
+struct Skills {
+    sender: sender::Sender,
+    receiver: receiver::Receiver,
+    watcher: watcher::Watcher,
+    crowd: crowd::Crowd,
+    load: load::Load,
+}
+
+impl Skills {
+    fn obey(&mut self, order: &Value) -> Result<Value> {
+        match text(order, "do")? {
+            "pin" => pin(order),
+            "rest" => rest(order),
+            "stir" => stir(),
+            "mark" => mark(order),
+            "connect" => self.sender.connect(order),
+            "push" => self.sender.push(order),
+            "copy-in-user-space" => self.sender.copy_in_user_space(order),
+            "read" => sender::read(order),
+            "pipe" => sender::pipe(order),
+            "datagrams" => sender::datagrams(order),
+            "lay" => self.watcher.lay(order),
+            "watch" => self.watcher.watch(order),
+            "limits" => limits::limits(),
+            "clock" => limits::clock(order),
+            "listen" => self.receiver.listen(order),
+            "take" => self.receiver.take(order),
+            "serve" => host::serve(order),
+            "spent" => Ok(host::spent()),
+            "threads" => host::threads(),
+            "gather" => self.crowd.gather(order),
+            "round" => self.crowd.round(order),
+            "hold" => self.crowd.hold(order),
+            "unanswered" => self.crowd.unanswered(),
+            "release" => self.crowd.release(),
+            "approach" => self.load.approach(order),
+            "load" => self.load.load(order),
+            "leave" => Ok(self.load.leave()),
+            other => lay_network(other, order),
+        }
+    }
+}
+
+/// What has to do with networks of one's own.
+fn lay_network(what: &str, order: &Value) -> Result<Value> {
+    match what {
         "network" => {
             network::enter_own(order["with"].as_i64().and_then(|pid| i32::try_from(pid).ok()))?;
             network::up("lo", None)?;
@@ -83,25 +129,24 @@ fn obey(
             let set = karez_sys::set_scatter_gather(fd, text(order, "name")?, on);
             set.doing("change", "scatter-gather").map(|()| Value::Null)
         }
-        "connect" => sender.connect(order),
-        "push" => sender.push(order),
-        "copy-in-user-space" => sender.copy_in_user_space(order),
-        "read" => sender::read(order),
-        "pipe" => sender::pipe(order),
-        "datagrams" => sender::datagrams(order),
-        "lay" => watcher.lay(order),
-        "watch" => watcher.watch(order),
-        "limits" => limits::limits(),
-        "clock" => limits::clock(order),
-        "listen" => receiver.listen(order),
-        "take" => receiver.take(order),
         other => Err(Error::new("do", other, "nobody knows how")),
     }
 }
 
-/// Stays on the core with this number among those allowed, counted around.
+/// Stays on the core with this number among those allowed, counted around, or on the cores that are
+/// named.
 fn pin(order: &Value) -> Result<Value> {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    if let Some(named) = order["cores"].as_array() {
+        let mut those = CpuSet::new();
+        named
+            .iter()
+            .filter_map(Value::as_u64)
+            .filter_map(|core| usize::try_from(core).ok())
+            .for_each(|core| those.set(core));
+        sched_setaffinity(None, &those).doing("pin to", &order["cores"])?;
+        return Ok(order["cores"].clone());
+    }
     let allowed = sched_getaffinity(None).doing("ask for", "cores")?;
     let cores: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
     let wanted = usize::try_from(number(order, "core")?).doing("read", "a core")?;
@@ -119,6 +164,15 @@ fn stir() -> Result<Value> {
     let own = socket.local_addr().doing("ask for", "an address")?;
     socket.send_to(&[0], own).doing("send to", own)?;
     socket.recv(&mut [0]).doing("receive from", own)?;
+    Ok(Value::Null)
+}
+
+/// Begins or ends what is counted of the other threads.
+fn mark(order: &Value) -> Result<Value> {
+    match text(order, "what")? {
+        "begin" => probe::mark::begin(),
+        _ => probe::mark::end(),
+    }
     Ok(Value::Null)
 }
 

@@ -48,6 +48,9 @@
 //! [`contradictions`] holds what was counted against what a via promises. [`vias::Vias`] counts and
 //! times every way in separate passes, and leaves out what the self-test does not vouch for.
 //!
+//! [`models::Models`] and [`topologies::Topologies`] are about who waits: a reactor of
+//! `karez-reactor`, and the file server on it, are workers too, with clients on a core of their own.
+//!
 //! What none of it can see: a copy in user space, a copy by a driver, and DMA to a network, of
 //! which no transport here has any.
 
@@ -69,11 +72,13 @@ mod outcome;
 mod page;
 pub mod probe;
 mod report;
+mod rest;
 pub mod selftest;
 mod spread;
 mod stage;
 mod table;
 mod tier;
+pub mod topologies;
 mod transport;
 pub mod vias;
 

@@ -5,12 +5,18 @@
 //! every system call of anyone's, then several times without, in an order that is drawn anew, the
 //! first of each not looked at.
 //!
-//! What it does badly: one thread writes and waits, so nobody sleeps; descriptors are eventfds, or
-//! UNIX sockets where a model cannot watch those, and no connections; the completion models and
-//! blocking threads are no demultiplexers and are not among it.
+//! Wake-ups are of the demultiplexers alone; requests, of every model, are asked of a reactor whole
+//! (`models/requests.rs`).
+//!
+//! What it does badly: for a wake-up one thread writes and waits, so nobody sleeps; descriptors are
+//! eventfds, or UNIX sockets where a model cannot watch those, and no connections.
 
 mod drawn;
 mod render;
+mod request_table;
+mod requests;
+
+pub use requests::{RequestRow, RequestSample};
 
 use karez_reactor::Model;
 use rustix::process::{Resource, getrlimit};
@@ -44,9 +50,9 @@ pub struct Plan {
     pub workers: Workers,
     /// The models.
     pub models: Vec<Model>,
-    /// How many descriptors.
+    /// How many descriptors, of which some are active.
     pub descriptors: Vec<u32>,
-    /// How many of them are active; left out where that is more than there are.
+    /// How many; left out where that is more than there are.
     pub active: Vec<u32>,
     /// Timed runs of each combination.
     pub runs: usize,
@@ -66,7 +72,7 @@ impl Plan {
         let descriptors = descriptors.chain([most]);
         Self {
             workers,
-            models: MODELS.to_vec(),
+            models: Model::ALL.to_vec(),
             descriptors: descriptors.collect(),
             active: vec![1, 100],
             runs: 9,
@@ -163,8 +169,10 @@ impl Row {
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Models {
-    /// Each combination that could be had.
+    /// Wake-ups: each combination that could be had.
     pub rows: Vec<Row>,
+    /// Requests: each combination that could be had.
+    pub requests: Vec<RequestRow>,
     /// What could not be had: of which, and why.
     pub skipped: Vec<(String, String)>,
     /// What the order of the timed runs was drawn from.
@@ -177,8 +185,8 @@ impl Models {
     /// # Errors
     /// Where no worker can be started.
     pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
-        let (seed, draw) = Draw::by_the_clock();
-        let mut models = Self { rows: Vec::new(), skipped: Vec::new(), seed };
+        let (seed, mut draw) = Draw::by_the_clock();
+        let mut models = Self { rows: Vec::new(), requests: Vec::new(), skipped: Vec::new(), seed };
         let mut worker = plan.workers.start(0)?;
         for mut row in combinations(plan) {
             before(&format!("counting {}", name(&row)));
@@ -191,7 +199,10 @@ impl Models {
                 Err(error) => models.skipped.push((name(&row), error.to_string())),
             }
         }
-        models.time(plan, &mut worker, draw, &mut before);
+        models.time(plan, &mut worker, &mut draw, &mut before);
+        // What it holds is not needed any more.
+        drop(worker);
+        models.requests = requests::run(plan, &mut draw, &mut models.skipped, &mut before)?;
         Ok(models)
     }
 
@@ -199,7 +210,7 @@ impl Models {
         &mut self,
         plan: &Plan,
         worker: &mut Worker,
-        mut draw: Draw,
+        draw: &mut Draw,
         before: &mut impl FnMut(&str),
     ) {
         // The first round warms what there is to warm and is dropped.
@@ -244,7 +255,8 @@ fn combinations(plan: &Plan) -> Vec<Row> {
     let mut rows = Vec::new();
     for &descriptors in &plan.descriptors {
         for &active in plan.active.iter().filter(|&&active| active <= descriptors) {
-            rows.extend(plan.models.iter().map(|&model| Row {
+            let watching = plan.models.iter().filter(|&model| MODELS.contains(model));
+            rows.extend(watching.map(|&model| Row {
                 model,
                 descriptors,
                 active,

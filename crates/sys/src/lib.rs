@@ -39,6 +39,7 @@ mod select;
 mod signal;
 mod slots;
 mod tracee;
+mod tracees;
 mod uring;
 mod usage;
 mod zerocopy;
@@ -58,8 +59,9 @@ pub use provided_buffers::Lent;
 pub use select::{FdSet, select};
 pub use signal::{ReadinessSignal, Told};
 pub use tracee::calls_of;
+pub use tracees::calls_of_threads;
 pub use uring::{Ring, RingOptions};
-pub use usage::{Usage, thread_usage};
+pub use usage::{Usage, process_usage, thread_usage};
 pub use zerocopy::{MSG_ZEROCOPY, Released, allow_zerocopy, take_released};
 
 /// The errno of the system call just made.

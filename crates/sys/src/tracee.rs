@@ -4,7 +4,7 @@
 //! It sees every call of one thread, whoever counts them otherwise: so a counter can be checked.
 //!
 //! What it does badly: two stops and four switches a call, so nothing that is timed may run under
-//! it; other threads of the process are not followed; a process has one tracer at most; and Yama
+//! it; other threads of the process are not followed (`tracees.rs` does); a process has one tracer at most; and Yama
 //! or a sandbox may refuse whom one did not start oneself.
 
 use rustix::io::{self, Errno};
@@ -15,16 +15,16 @@ use std::ptr::{null_mut, without_provenance_mut};
 use crate::last_errno;
 
 /// A stop at a system call, told from a real SIGTRAP by `PTRACE_O_TRACESYSGOOD`.
-const AT_CALL: i32 = libc::SIGTRAP | 0x80;
+pub(crate) const AT_CALL: i32 = libc::SIGTRAP | 0x80;
 
 /// `PTRACE_SYSCALL_INFO_ENTRY` of linux/ptrace.h.
 const ENTRY: u8 = 1;
 
 /// The requests, as linux/ptrace.h numbers them: libc types them by C library.
-const SYSCALL: u32 = 24;
-const DETACH: u32 = 17;
-const SEIZE: u32 = 0x4206;
-const INTERRUPT: u32 = 0x4207;
+pub(crate) const SYSCALL: u32 = 24;
+pub(crate) const DETACH: u32 = 17;
+pub(crate) const SEIZE: u32 = 0x4206;
+pub(crate) const INTERRUPT: u32 = 0x4207;
 const GET_SYSCALL_INFO: u32 = 0x420e;
 
 /// `struct ptrace_syscall_info`, of which the first byte and the number of the call are read.
@@ -86,13 +86,13 @@ fn wait(pid: Pid) -> io::Result<Option<i32>> {
     }
 }
 
-fn signal(status: WaitStatus) -> i32 {
+pub(crate) fn signal(status: WaitStatus) -> i32 {
     let is_event = status.as_raw() >> 16 != 0;
     if is_event { 0 } else { status.stopping_signal().unwrap_or(0) }
 }
 
 /// The number of the call it stands before; `None` behind it.
-fn entered(pid: Pid) -> io::Result<Option<u64>> {
+pub(crate) fn entered(pid: Pid) -> io::Result<Option<u64>> {
     let mut info = Info([0; 128]);
     let size = without_provenance_mut(size_of::<Info>());
     request(GET_SYSCALL_INFO, pid, size, (&raw mut info).cast())?;
@@ -103,7 +103,7 @@ fn entered(pid: Pid) -> io::Result<Option<u64>> {
 
 /// One of the requests above. Of these only `GET_SYSCALL_INFO` writes to memory of ours, at `data`
 /// and no more than `address` bytes.
-fn request(
+pub(crate) fn request(
     request: u32,
     pid: Pid,
     address: *mut libc::c_void,

@@ -1,4 +1,5 @@
-//! What the calling thread has used: getrusage(2) with `RUSAGE_THREAD`, Linux 2.6.26.
+//! What the calling thread, or the whole process, has used: getrusage(2), for a thread with
+//! `RUSAGE_THREAD`, Linux 2.6.26.
 //!
 //! What it does badly: faults in user mode and in kernel mode are one number; system time is
 //! sampled by the tick on some kernels, and has in it what interrupts did on the thread's time.
@@ -6,7 +7,7 @@
 use std::mem::zeroed;
 use std::time::Duration;
 
-/// What a thread has used since it began.
+/// What a thread or a process has used since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time in user mode.
@@ -41,10 +42,20 @@ impl Usage {
 /// What the calling thread has used.
 #[must_use]
 pub fn thread_usage() -> Usage {
+    usage_of(libc::RUSAGE_THREAD)
+}
+
+/// What all threads of this process have used, those that have ended too.
+#[must_use]
+pub fn process_usage() -> Usage {
+    usage_of(libc::RUSAGE_SELF)
+}
+
+fn usage_of(whom: libc::c_int) -> Usage {
     // SAFETY: a struct of integers, for which zeros are a value.
     let mut usage: libc::rusage = unsafe { zeroed() };
-    // SAFETY: the kernel writes the struct above. It cannot fail for this thread.
-    let _always_0 = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    // SAFETY: the kernel writes the struct above. It cannot fail for oneself.
+    let _always_0 = unsafe { libc::getrusage(whom, &raw mut usage) };
     let count = |number: libc::c_long| u64::try_from(number).unwrap_or(0);
     Usage {
         user: duration(usage.ru_utime),
@@ -71,5 +82,14 @@ mod tests {
         let pages = vec![1_u8; 4 << 20];
         let used = thread_usage().since(&before);
         assert!(used.minor_faults > 0, "{used:?}, {}", pages[pages.len() / 2]);
+    }
+
+    #[test]
+    fn a_process_has_used_what_a_thread_did_that_has_ended() {
+        let before = process_usage();
+        let touch = || vec![1_u8; 4 << 20][2 << 20];
+        assert_eq!(std::thread::spawn(touch).join().unwrap(), 1);
+        let used = process_usage().since(&before);
+        assert!(used.minor_faults > 0, "{used:?}");
     }
 }

@@ -4,14 +4,14 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Subcommand, ValueHint};
 use karez_lab::claims::Claim;
-use karez_lab::models::MODELS;
 use karez_lab::{Cache, Transport};
-use karez_reactor::Model;
+use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::vias;
+use super::{duration, vias};
 
 /// The experiments of `karez lab`.
 #[derive(Debug, Subcommand)]
@@ -31,8 +31,15 @@ pub(crate) enum Lab {
     ///
     /// Every readiness model by how many descriptors there are and how many are active: system
     /// calls and microseconds a wake-up, what each idle descriptor costs, and the classic table of
-    /// poll, select and epoll beside the published one.
+    /// poll, select and epoll beside the published one. Then every model by a server: system calls,
+    /// CPU and time a request.
     Models(ModelsArgs),
+    /// Let fast, slow and blocking requests meet in every layout of threads
+    ///
+    /// Every topology of the file server by who asks it: requests a second, how long answers take
+    /// in the middle and at worst, how fairly connections are served, CPU. And how many are
+    /// answered while one job is held, which is exact.
+    Topologies(TopologiesArgs),
     /// Hold what is told of Linux I/O against this kernel
     ///
     /// Each claim is tried, and what was measured makes the verdict: confirmed, refuted, depends on
@@ -40,7 +47,7 @@ pub(crate) enum Lab {
     Claims(ClaimsArgs),
     /// Make every experiment, and one report of them
     ///
-    /// The self-test, the claims, the vias, the models: what each prints, in one report or on one
+    /// The self-test, the claims, the vias, the models, the topologies: what each prints, in one report or on one
     /// page. Takes some minutes.
     #[command(after_help = "Example: sudo karez lab all --html io.html --json io.json")]
     All(AllArgs),
@@ -125,11 +132,11 @@ pub(crate) struct ViasArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ModelsArgs {
     /// A model to try; may be given several times [default: all]
-    #[arg(long, value_name = "NAME", value_parser = demultiplexers(), help_heading = "What")]
+    #[arg(long, value_name = "NAME", value_parser = models(), help_heading = "What")]
     pub(crate) model: Vec<Model>,
 
-    /// Descriptors to wait on; may be given several times [default: 10, 100, 1000, 10000 and
-    /// what may be open, at most 20000]
+    /// Descriptors to wait on, and connections; may be given several times [default: 10, 100, 1000,
+    /// 10000 and what may be open, at most 20000]
     #[arg(long, value_name = "N", help_heading = "What")]
     pub(crate) descriptors: Vec<NonZeroU32>,
 
@@ -144,6 +151,50 @@ pub(crate) struct ModelsArgs {
     /// Three short runs, of at most 1000 descriptors
     #[arg(long, help_heading = "What")]
     pub(crate) quick: bool,
+
+    /// Where to write it
+    #[command(flatten)]
+    pub(crate) forms: Forms,
+}
+
+/// The arguments of `karez lab topologies`.
+#[derive(Args, Debug)]
+pub(crate) struct TopologiesArgs {
+    /// A topology to try; may be given several times [default: all]
+    #[arg(long, value_name = "NAME", value_parser = topologies(), help_heading = "What")]
+    pub(crate) topology: Vec<Topology>,
+
+    /// A model to try it with; may be given several times [default: epoll-edge and blocking]
+    #[arg(long, value_name = "NAME", value_parser = models(), help_heading = "What")]
+    pub(crate) model: Vec<Model>,
+
+    /// Connections that ask for what is small and in memory [default: 32]
+    #[arg(long, value_name = "N", help_heading = "What")]
+    pub(crate) fast: Option<NonZeroU32>,
+
+    /// Connections that ask for what is large, and take it slowly [default: 8]
+    #[arg(long, value_name = "N", help_heading = "What")]
+    pub(crate) slow: Option<u32>,
+
+    /// Connections that ask for what is on the disk only [default: 4]
+    #[arg(long, value_name = "N", help_heading = "What")]
+    pub(crate) blocking: Option<u32>,
+
+    /// Timed runs of each combination [default: 9]
+    #[arg(long, value_name = "N", help_heading = "What")]
+    pub(crate) runs: Option<NonZeroUsize>,
+
+    /// How long a run is, such as 1s [default: 300ms]
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "What")]
+    pub(crate) time_per_run: Option<Duration>,
+
+    /// Three runs of 70 ms
+    #[arg(long, help_heading = "What")]
+    pub(crate) quick: bool,
+
+    /// Where to make the files: on a disk, for memory has no cold files
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp", value_hint = ValueHint::DirPath, help_heading = "What")]
+    pub(crate) dir: PathBuf,
 
     /// Where to write it
     #[command(flatten)]
@@ -234,12 +285,14 @@ fn caches() -> impl clap::builder::TypedValueParser<Value = Cache> {
     })
 }
 
-fn demultiplexers() -> impl clap::builder::TypedValueParser<Value = Model> {
-    let names = MODELS.map(Model::name);
-    PossibleValuesParser::new(names).map(|name| {
-        let found = MODELS.into_iter().find(|model| model.name() == name);
-        found.unwrap_or(Model::Poll)
-    })
+fn models() -> impl clap::builder::TypedValueParser<Value = Model> {
+    PossibleValuesParser::new(Model::ALL.iter().map(|model| model.name()))
+        .try_map(|name| name.parse())
+}
+
+fn topologies() -> impl clap::builder::TypedValueParser<Value = Topology> {
+    PossibleValuesParser::new(Topology::ALL.iter().map(|topology| topology.name()))
+        .try_map(|name| name.parse())
 }
 
 /// A number of bytes, with k, m or g for powers of 1024.

@@ -64,6 +64,36 @@ pub(super) const SHAPES: &[Shape] = &[
         counted: &[("system calls", "/calls")],
         timed: &[("us/wake-up", "/us_per_wake_up"), ("CPU us/wake-up", "/cpu_us_per_wake_up")],
     },
+    // How often a thread is woken depends on time, and with it the calls of a request.
+    Shape {
+        schema: "karez.lab.models/1",
+        experiment: "requests",
+        rows: "requests",
+        identity: &["model", "connections", "active"],
+        counted: &[],
+        timed: &[("us/request", "/us_per_request"), ("CPU us/request", "/cpu_us_per_request")],
+    },
+    Shape {
+        schema: "karez.lab.topologies/1",
+        experiment: "held",
+        rows: "held",
+        identity: &["model", "topology"],
+        counted: &[("answered while a job is held", "/answered_while_held")],
+        timed: &[],
+    },
+    Shape {
+        schema: "karez.lab.topologies/1",
+        experiment: "topologies",
+        rows: "rows",
+        identity: &["model", "topology", "clients"],
+        counted: &[],
+        timed: &[
+            ("fast/s", "/fast_per_second"),
+            ("p99 us of fast", "/fast/p99_us"),
+            ("blocking/s", "/blocking_per_second"),
+            ("CPU us/answer", "/cpu_us_per_answer"),
+        ],
+    },
 ];
 
 /// Every figure of these reports, a row each.
@@ -112,6 +142,11 @@ impl Shape {
             Value::String(word) => Some(word.clone()),
             Value::Number(number) if field == "number" => Some(format!("{number}.")),
             Value::Number(number) => Some(format!("{number} {field}")),
+            Value::Object(each) => {
+                let each: Vec<_> =
+                    each.iter().map(|(name, count)| format!("{count} {name}")).collect();
+                Some(each.join(" "))
+            }
             _ => None,
         });
         words.collect::<Vec<_>>().join(" ")

@@ -220,7 +220,7 @@ pub(super) fn now() -> u64 {
     clock(ClockId::Monotonic)
 }
 
-fn clock(which: ClockId) -> u64 {
+pub(super) fn clock(which: ClockId) -> u64 {
     let time = clock_gettime(which);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)

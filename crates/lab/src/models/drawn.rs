@@ -1,9 +1,12 @@
 //! The models on a page: a wake-up by the number of descriptors, drawn, and then every table.
 
+use karez_reactor::Model;
+
 use super::render::{ranking, table};
-use super::{MODELS, Models};
+use super::{Models, request_table};
 use crate::chart::{Line, lines};
 use crate::report::{Part, Section, skipped};
+use crate::spread::Spread;
 
 pub(super) fn section(models: &Models) -> Section {
     let mut parts = Vec::new();
@@ -16,6 +19,7 @@ pub(super) fn section(models: &Models) -> Section {
     for rows in models.groups() {
         parts.push(Part::Table(ranking(&rows), table(&rows)));
     }
+    parts.extend(requests(models));
     let mut notes = models.notes();
     notes.extend(skipped(&models.skipped));
     parts.push(Part::Notes(notes));
@@ -24,16 +28,8 @@ pub(super) fn section(models: &Models) -> Section {
 
 /// CPU by the number of descriptors, a line a model; nothing where only one number was tried.
 fn wake_ups(models: &Models, active: u32) -> Option<Part> {
-    let drawn: Vec<_> = MODELS
-        .iter()
-        .map(|&model| {
-            let of_it = models.rows.iter().filter(|row| row.model == model);
-            let of_it = of_it.filter(|row| row.active == active && !row.timed.is_empty());
-            let points = of_it.map(|row| (f64::from(row.descriptors), row.cpu())).collect();
-            Line { name: model.name().to_owned(), points }
-        })
-        .filter(|line| line.points.len() > 1)
-        .collect();
+    let rows = models.rows.iter().filter(|row| row.active == active && !row.timed.is_empty());
+    let drawn = by_model(rows.map(|row| (row.model, row.descriptors, row.cpu())));
     let caption = format!(
         "CPU of a wake-up, µs, by the number of descriptors of which {active} {} active: median \
          and range. Both scales are logarithmic.",
@@ -41,4 +37,41 @@ fn wake_ups(models: &Models, active: u32) -> Option<Part> {
     );
     let svg = lines(&caption, "descriptors", "CPU µs a wake-up", &drawn);
     (!drawn.is_empty()).then_some(Part::Figure(caption, svg))
+}
+
+/// CPU of a request by the number of connections, a line a model, and the tables.
+fn requests(models: &Models) -> Vec<Part> {
+    let mut parts = vec![Part::Heading("Requests by a whole reactor".to_owned())];
+    let mut active: Vec<_> = models.requests.iter().map(|row| row.active).collect();
+    active.sort_unstable();
+    active.dedup();
+    for active in active {
+        let rows = models.requests.iter();
+        let rows = rows.filter(|row| row.active == active && !row.timed.is_empty());
+        let drawn = by_model(rows.map(|row| (row.model, row.connections, row.cpu())));
+        let caption = format!(
+            "CPU of a request, µs, by the number of connections of which {active} {} active.",
+            if active == 1 { "is" } else { "are" }
+        );
+        if !drawn.is_empty() {
+            let svg = lines(&caption, "connections", "CPU µs a request", &drawn);
+            parts.push(Part::Figure(caption, svg));
+        }
+    }
+    let tables = request_table::groups(&models.requests);
+    parts.extend(
+        tables.map(|rows| Part::Table(request_table::ranking(&rows), request_table::table(&rows))),
+    );
+    parts
+}
+
+/// A line a model, of those that were tried with several numbers.
+fn by_model(points: impl Iterator<Item = (Model, u32, Spread)>) -> Vec<Line> {
+    let all: Vec<_> = points.collect();
+    let line = |&model: &Model| {
+        let of_it = all.iter().filter(|(of, ..)| *of == model);
+        let points = of_it.map(|&(_, count, cpu)| (f64::from(count), cpu)).collect();
+        Line { name: model.name().to_owned(), points }
+    };
+    Model::ALL.iter().map(line).filter(|line| line.points.len() > 1).collect()
 }

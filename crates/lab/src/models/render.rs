@@ -2,9 +2,10 @@
 
 use karez_reactor::Model;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{MODELS, Models, Row, drawn};
+use super::{MODELS, Models, Row, drawn, request_table};
 use crate::machine::machine;
 use crate::report::{Report, Section, skipped};
 use crate::spread::Spread;
@@ -14,7 +15,7 @@ use crate::table::{Table, grouped};
 const SCHEMA: &str = "karez.lab.models/1";
 
 /// What is not there.
-const NONE: &str = "n/a";
+pub(super) const NONE: &str = "n/a";
 
 /// M. Kerrisk, Linux Conf Australia 2006: CPU seconds for 100,000 operations, one random
 /// descriptor ready, by poll, select and epoll.
@@ -29,7 +30,7 @@ const CLASSIC: [Model; 3] = [Model::Poll, Model::Select, Model::EpollLevel];
 /// From microseconds of an operation to seconds of the classic table's 100,000.
 const SCALE: f64 = 100_000.0 / 1e6;
 
-const NOTES: [&str; 9] = [
+const NOTES: [&str; 14] = [
     "A wake-up is a wait and the read of what it told of; nonblocking reads all to find out.",
     "Descriptors are eventfds; for signal, which cannot watch those, UNIX sockets.",
     "The calls that make descriptors ready are not counted; in CPU they are, one write each.",
@@ -38,13 +39,25 @@ const NOTES: [&str; 9] = [
     "Slopes: least squares over the CPU of all runs with one active; the band is a bootstrap of 95 %.",
     "Published: M. Kerrisk, LCA 2006, on a machine of its day; ours: a write, the wait, a read.",
     "Where ranges overlap, neither is the faster.",
-    "Not among it: blocking, posix-aio and uring, which are no demultiplexers.",
+    "Wake-ups are of demultiplexers alone: blocking, posix-aio and uring are none, and have requests.",
+    "A request is 8 bytes to an echo task on a whole reactor (topology single) over a UNIX socket; active ask at once, the others rest.",
+    "Its calls are those of all threads of the server, under ptrace, from rest to rest; CPU is the server's alone, us the client's wait.",
+    "epoll-edge is told as well that a UNIX peer has read: a wait more where no request comes with it.",
+    "nonblocking asks all the time: its calls and CPU are what it did meanwhile, not what a request needs.",
+    "Server and client have cores of their own, where there are two: us has the wake-up of the other in it.",
 ];
 
 impl Report for Models {
-    /// Every combination in one table.
+    /// Every combination of both kinds in one table.
     fn to_csv(&self) -> String {
-        table(&self.rows.iter().collect::<Vec<_>>()).to_csv()
+        let heading =
+            vec!["model", "descriptors", "active", "of", "calls", "of them", "us", "CPU us"];
+        let wake_ups = self.rows.iter().map(|row| with_kind("wake-up", cells(row)));
+        let requests = self
+            .requests
+            .iter()
+            .map(|row| with_kind("request", request_table::brief(row).to_vec()));
+        Table { heading, rows: wake_ups.chain(requests).collect() }.to_csv()
     }
 
     fn to_markdown(&self) -> String {
@@ -52,7 +65,9 @@ impl Report for Models {
         let notes: Vec<_> = notes.map(|note| format!("- {note}\n")).collect();
         let rows = table(&self.rows.iter().collect::<Vec<_>>()).to_markdown();
         let (slopes, classic) = (self.slopes().to_markdown(), self.classic().to_markdown());
-        format!("{rows}\n{slopes}\n{classic}\n{}", notes.concat())
+        let requests = request_table::table(&self.requests.iter().collect::<Vec<_>>());
+        let requests = requests.to_markdown();
+        format!("{rows}\n{slopes}\n{classic}\n{requests}\n{}", notes.concat())
     }
 
     fn to_json(&self) -> Value {
@@ -78,6 +93,9 @@ impl Report for Models {
             "confidence": { "method": "bootstrap", "level": 0.95 },
             "classic": classic.collect::<Vec<_>>(),
             "rankings": self.groups().map(|rows| ranking(&rows)).collect::<Vec<_>>(),
+            "requests": self.requests.iter().map(request_table::row_to_json).collect::<Vec<_>>(),
+            "request_rankings": request_table::groups(&self.requests)
+                .map(|rows| request_table::ranking(&rows)).collect::<Vec<_>>(),
         })
     }
 
@@ -90,7 +108,9 @@ impl Models {
     /// What has to be known to read the tables.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let runs = self.rows.iter().map(|row| row.timed.len()).max().unwrap_or(0);
+        let wake_ups = self.rows.iter().map(|row| row.timed.len());
+        let requests = self.requests.iter().map(|row| row.timed.len());
+        let runs = wake_ups.chain(requests).max().unwrap_or(0);
         let mut notes: Vec<_> = NOTES.iter().map(|&note| note.to_owned()).collect();
         notes.push(format!("Times are median [range] of {runs} runs in an order that was drawn."));
         if cfg!(debug_assertions) {
@@ -150,35 +170,57 @@ pub(super) fn table(rows: &[&Row]) -> Table {
 
 /// Who is the fastest of a group, if anybody is.
 pub(super) fn ranking(rows: &[&Row]) -> String {
-    let Some(first) = rows.iter().min_by(|a, b| {
-        let (a, b) = (a.waiting().median, b.waiting().median);
-        a.total_cmp(&b)
-    }) else {
-        return String::new();
-    };
-    let best = first.waiting();
-    let with = rows.iter().filter(|row| row.waiting().overlaps(&best));
-    let with: Vec<_> = with.map(|row| row.model.name()).collect();
+    let Some(first) = rows.first() else { return String::new() };
     let of = format!("{} descriptors, {} active", first.descriptors, first.active);
+    let all: Vec<_> = rows.iter().map(|row| (row.model, row.waiting())).collect();
+    fastest(&of, &all)
+}
+
+/// Who takes the least time, unless another's range overlaps.
+pub(super) fn fastest(of: &str, all: &[(Model, Spread)]) -> String {
+    let least = all.iter().min_by(|a, b| a.1.median.total_cmp(&b.1.median));
+    let Some((_, best)) = least else { return String::new() };
+    let with = all.iter().filter(|(_, time)| time.overlaps(best));
+    let with: Vec<_> = with.map(|(model, _)| model.name()).collect();
     match &with[..] {
-        [alone] if rows.len() > 1 => format!("{of}: {alone} is the fastest"),
+        [alone] if all.len() > 1 => format!("{of}: {alone} is the fastest"),
         _ => format!("{of}: no ranking among {}", with.join(", ")),
     }
 }
 
+fn with_kind(kind: &str, mut cells: Vec<String>) -> Vec<String> {
+    cells.insert(3, kind.to_owned());
+    cells
+}
+
 fn cells(row: &Row) -> Vec<String> {
-    let of_them = row.calls.as_ref().map(|calls| {
-        calls.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
-    });
     vec![
         row.model.name().to_owned(),
         row.descriptors.to_string(),
         row.active.to_string(),
         row.calls_in_all().map_or_else(|| NONE.to_owned(), |count| count.to_string()),
-        of_them.unwrap_or_else(|| NONE.to_owned()),
+        calls(row.calls.as_ref()),
         format!("{:.2}", row.waiting()),
         format!("{:.2}", row.cpu()),
     ]
+}
+
+/// Calls by name, as they stand in a cell.
+pub(super) fn calls(calls: Option<&BTreeMap<String, f64>>) -> String {
+    let named = |(name, count): (&String, &f64)| format!("{name} {}", brief(*count));
+    calls.map_or_else(
+        || NONE.to_owned(),
+        |calls| calls.iter().map(named).collect::<Vec<_>>().join(", "),
+    )
+}
+
+/// A number with no more digits than it needs, two behind the point at most.
+pub(super) fn brief(number: f64) -> String {
+    let text = format!("{number:.2}");
+    if number > 0.0 && text == "0.00" {
+        return "<0.01".to_owned();
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn row_to_json(row: &Row) -> Value {
@@ -204,6 +246,10 @@ impl fmt::Display for Models {
             writeln!(f, "{}{}\n", table(&rows).to_text(), ranking(&rows))?;
         }
         writeln!(f, "{}\n{}", self.slopes().to_text(), self.classic().to_text())?;
+        for rows in request_table::groups(&self.requests) {
+            let (table, ranking) = (request_table::table(&rows), request_table::ranking(&rows));
+            writeln!(f, "{}{ranking}\n", table.to_text())?;
+        }
         for note in self.notes() {
             writeln!(f, "{note}")?;
         }

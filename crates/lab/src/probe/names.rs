@@ -23,6 +23,8 @@ names! {
     io_uring_enter SYS_io_uring_enter, sched_yield SYS_sched_yield, rt_sigreturn SYS_rt_sigreturn,
     restart_syscall SYS_restart_syscall, rt_sigtimedwait SYS_rt_sigtimedwait, kill SYS_kill,
     tgkill SYS_tgkill, rt_sigqueueinfo SYS_rt_sigqueueinfo, io_submit SYS_io_submit,
+    getpid SYS_getpid, getuid SYS_getuid, gettid SYS_gettid, clone3 SYS_clone3, exit SYS_exit,
+    rt_sigprocmask SYS_rt_sigprocmask, set_robust_list SYS_set_robust_list, rseq SYS_rseq,
     io_getevents SYS_io_getevents, io_cancel SYS_io_cancel, clock_gettime SYS_clock_gettime,
 }
 

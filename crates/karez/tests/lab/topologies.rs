@@ -1,0 +1,106 @@
+//! `karez lab topologies`: whom a job that is held holds up, which is exact, and its form.
+
+use karez_reactor::{ALLOWED, Model, Topology};
+use serde_json::Value;
+use std::fs;
+use std::process::Command;
+
+/// A report of a few short runs, and what is said beside it.
+fn report(arguments: &[&str]) -> Value {
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_karez"));
+    command.args(["lab", "topologies", "--runs", "1", "--time-per-run", "20ms", "--json", "-"]);
+    command.arg("--dir").arg(place.path()).args(arguments);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "a file was left");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for skipped in report["skipped"].as_array().unwrap() {
+        println!("skipped: {skipped}");
+    }
+    report
+}
+
+/// What one job holds up: nobody where it has a thread of its own, and everybody where the thread
+/// that does it is the one that answers.
+#[test]
+fn a_job_that_is_held_holds_up_all_in_single_and_nobody_elsewhere() {
+    let models = Model::ALL.iter().flat_map(|model| ["--model", model.name()]);
+    let mut arguments: Vec<_> = models.collect();
+    // What is timed is not what is asked here.
+    arguments.extend(["--fast", "1", "--slow", "0", "--blocking", "0"]);
+    let report = report(&arguments);
+    let held = report["held"].as_array().unwrap();
+    for one in held {
+        let asked = one["asked_while_held"].as_u64().unwrap();
+        let answered = one["answered_while_held"].as_u64().unwrap();
+        assert_eq!(asked, 16);
+        let waits = one["topology"] == "single" && one["model"] != "blocking";
+        assert_eq!(answered, if waits { 0 } else { asked }, "{one}");
+    }
+    let skipped = report["skipped"].as_array().unwrap().len();
+    assert!(held.len() == ALLOWED.len() || skipped > 0, "{} layouts", held.len());
+}
+
+#[test]
+fn every_layout_serves_every_mix_and_the_report_follows_its_schema() {
+    let report = report(&["--fast", "4", "--slow", "2", "--blocking", "2"]);
+    assert_eq!(report["schema"], "karez.lab.topologies/1");
+    assert!(report["machine"]["kernel"].is_string());
+    assert!(report["server_cores"].is_number());
+    let rows = report["rows"].as_array().unwrap();
+    let cold = rows.iter().any(|row| row["clients"]["blocking"] == 2);
+    assert!(cold || report["skipped"].as_array().unwrap().iter().any(|it| it["what"] != ""));
+    let layouts = Topology::ALL.len() + 2;
+    assert_eq!(rows.len(), layouts * if cold { 3 } else { 2 }, "{:?}", report["skipped"]);
+    assert_eq!(report["rankings"].as_array().unwrap().len(), rows.len() / layouts);
+    for row in rows {
+        let spreads = ["fast_per_second", "blocking_per_second", "slow_bytes_per_second"];
+        let more = ["cpu_us_per_answer", "voluntary_per_answer", "involuntary_per_answer"];
+        for name in spreads.into_iter().chain(more) {
+            assert!(row[name]["median"].is_number(), "{row:#}");
+        }
+        for name in ["p50_us", "p99_us", "p99_9_us", "max_us", "jain", "least_of_most"] {
+            assert!(row["fast"][name]["high"].is_number(), "{row:#}");
+            assert!(row["blocking"][name]["high"].is_number(), "{row:#}");
+        }
+        expect_sample(row, &row["samples"][0]);
+    }
+}
+
+fn expect_sample(row: &Value, sample: &Value) {
+    let sum = |kind: &str| {
+        let each = sample[kind]["by_connection"].as_array().unwrap();
+        assert_eq!(each.len() as u64, row["clients"][kind].as_u64().unwrap(), "{row:#}");
+        each.iter().map(|count| count.as_u64().unwrap()).sum::<u64>()
+    };
+    let (fast, _slow, blocking) = (sum("fast"), sum("slow"), sum("blocking"));
+    let times = |kind: &str| {
+        let names = ["p50_us", "p99_us", "p99_9_us", "max_us"];
+        names.map(|name| sample[kind][name].as_f64().unwrap())
+    };
+    assert!(times("fast").is_sorted() && times("blocking").is_sorted(), "{row:#}");
+    assert_eq!(times("fast")[3] > 0.0, fast > 0, "{row:#}");
+    assert_eq!(times("blocking")[3] > 0.0, blocking > 0, "{row:#}");
+    // Each asked once more than it was answered.
+    let asked = blocking + row["clients"]["blocking"].as_u64().unwrap();
+    assert!(sample["blocking"]["seen_cold"].as_u64().unwrap() <= asked, "{row:#}");
+    let threads = sample["threads"].as_object().unwrap();
+    let count = |name: &str| threads.get(name).map_or(0, |count| count.as_u64().unwrap());
+    match (row["model"].as_str().unwrap(), row["topology"].as_str().unwrap()) {
+        ("blocking", _) => assert!(count("karez-accept") == 1, "{row:#}"),
+        (_, "single") => assert_eq!((count("karez"), count("karez-work")), (1, 0), "{row:#}"),
+        (_, "workers") => assert!(count("karez") == 1 && count("karez-work") >= 1, "{row:#}"),
+        (_, "multi") => assert!(count("karez") >= 2 && count("karez-main") == 1, "{row:#}"),
+        _ => assert!(count("karez") >= 2 && count("karez-main") == 0, "{row:#}"),
+    }
+}
+
+#[test]
+fn a_kind_of_which_there_is_nobody_is_in_no_mix() {
+    let report = report(&["--model", "poll", "--topology", "workers", "--slow", "0"]);
+    let rows = report["rows"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["clients"]["slow"] == 0));
+    assert!(rows.len() <= 2 && !rows.is_empty(), "alone, and with those who block");
+    assert!(rows.iter().all(|row| row["model"] == "poll" && row["topology"] == "workers"));
+}

@@ -1,0 +1,104 @@
+//! One connection of a client of the file server: it asks for one file again and again (RFC 9112),
+//! and takes what comes without waiting.
+//!
+//! What it does badly: it knows of heads only that they end, that they say 200, and the length.
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv, sockopt};
+use std::io::Write as _;
+use std::net::TcpStream;
+
+use crate::error::{Doing as _, Error, Result};
+
+/// The most that a head may have.
+const HEAD: usize = 8 << 10;
+
+pub(super) struct Exchange {
+    pub(super) stream: TcpStream,
+    request: Vec<u8>,
+    path: String,
+    /// The length that the file has.
+    bytes: u64,
+    head: Vec<u8>,
+    /// Of the body; `None` before the head has ended.
+    left: Option<u64>,
+}
+
+/// What one look at the socket came to.
+pub(super) struct Taken {
+    /// Bytes, those of the head too; 0 where there are none.
+    pub(super) bytes: usize,
+    /// They were the last of the answer.
+    pub(super) whole: bool,
+}
+
+impl Exchange {
+    /// Connects; `room` is what the socket keeps at most of what is not taken.
+    pub(super) fn open(to: &str, path: &str, bytes: u64, room: Option<usize>) -> Result<Self> {
+        let stream = TcpStream::connect(to).doing("connect to", to)?;
+        stream.set_nodelay(true).doing("connect to", to)?;
+        stream.set_nonblocking(true).doing("connect to", to)?;
+        if let Some(room) = room {
+            sockopt::set_socket_recv_buffer_size(&stream, room).doing("make small", "a socket")?;
+        }
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n\r\n").into_bytes();
+        let path = path.to_owned();
+        Ok(Self { stream, request, path, bytes, head: Vec::new(), left: None })
+    }
+
+    pub(super) fn ask(&mut self) -> Result<()> {
+        self.stream.write_all(&self.request).doing("ask for", &self.path)
+    }
+
+    /// Takes what is there, at most what `buffer` holds.
+    pub(super) fn take(&mut self, buffer: &mut [u8]) -> Result<Taken> {
+        match recv(&self.stream, &mut *buffer, RecvFlags::empty()) {
+            Ok((0, _)) => Err(Error::new("hear of", &self.path, "the server has closed")),
+            Ok((bytes, _)) => Ok(Taken { bytes, whole: self.taken(&buffer[..bytes])? }),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(Taken { bytes: 0, whole: false }),
+            Err(errno) => Err(Error::new("hear of", &self.path, errno)),
+        }
+    }
+
+    /// Whether that was the end of the answer.
+    fn taken(&mut self, bytes: &[u8]) -> Result<bool> {
+        let left = match self.left {
+            Some(left) => left.checked_sub(bytes.len() as u64),
+            None => {
+                self.head.extend_from_slice(bytes);
+                let Some(length) = end_of_head(&self.head) else {
+                    let bad = self.head.len() > HEAD;
+                    return if bad {
+                        Err(self.complaint("the head has no end"))
+                    } else {
+                        Ok(false)
+                    };
+                };
+                self.check_head(&self.head[..length])?;
+                let body = (self.head.len() - length) as u64;
+                self.head.clear();
+                self.bytes.checked_sub(body)
+            }
+        };
+        let left = left.ok_or_else(|| self.complaint("there is more than the file"))?;
+        self.left = (left > 0).then_some(left);
+        Ok(left == 0)
+    }
+
+    fn check_head(&self, head: &[u8]) -> Result<()> {
+        let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+        let length = format!("\r\ncontent-length: {}\r\n", self.bytes);
+        if head.starts_with("http/1.1 200 ") && head.contains(&length) {
+            return Ok(());
+        }
+        Err(self.complaint(head.lines().next().unwrap_or_default()))
+    }
+
+    fn complaint(&self, why: &str) -> Error {
+        Error::new("hear of", &self.path, why)
+    }
+}
+
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+}

@@ -1,0 +1,111 @@
+//! A worker that serves, as its employer sees it, and the cores that it and its clients have.
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use super::worker::{Worker, Workers};
+use crate::error::{Doing as _, Error, Result};
+
+/// Which cores the server has, and which its clients.
+#[derive(Clone, Debug)]
+pub(crate) struct Cores {
+    pub(crate) server: Vec<usize>,
+    pub(crate) clients: Vec<usize>,
+}
+
+impl Cores {
+    /// The last for the clients, the others for the server; one for both where there is only one.
+    pub(crate) fn shared_out() -> Result<Self> {
+        let allowed = sched_getaffinity(None).doing("ask for", "cores")?;
+        let all: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+        let (server, clients) = all.split_at(all.len().saturating_sub(1).max(1).min(all.len()));
+        let clients = if clients.is_empty() { server } else { clients };
+        Ok(Self { server: server.to_vec(), clients: clients.to_vec() })
+    }
+}
+
+/// What the threads that serve have used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    /// Nanoseconds of CPU.
+    pub(crate) cpu: u64,
+    /// Context switches because a thread waited.
+    pub(crate) voluntary: u64,
+    /// Context switches because its time was over or another was more urgent.
+    pub(crate) involuntary: u64,
+}
+
+impl Spent {
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            voluntary: self.voluntary.saturating_sub(before.voluntary),
+            involuntary: self.involuntary.saturating_sub(before.involuntary),
+        }
+    }
+}
+
+/// A server; it is ended when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    worker: Worker,
+    at: String,
+}
+
+impl Server {
+    /// Starts one as the order says, on its cores.
+    pub(crate) fn start(workers: &Workers, cores: &Cores, mut order: Value) -> Result<Self> {
+        let mut worker = workers.start(0)?;
+        worker.ask(&json!({ "do": "pin", "cores": cores.server }))?;
+        order["do"] = json!("serve");
+        let at = worker.ask(&order)?;
+        let at = at.as_str().ok_or_else(|| Error::new("start", "a server", "it is nowhere"))?;
+        Ok(Self { at: at.to_owned(), worker })
+    }
+
+    /// Where it listens.
+    pub(crate) fn at(&self) -> &str {
+        &self.at
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.worker.pid()
+    }
+
+    pub(crate) fn ask(&mut self, order: &Value) -> Result<Value> {
+        self.worker.ask(order)
+    }
+
+    pub(crate) fn spent(&mut self) -> Result<Spent> {
+        let told = self.worker.ask(&json!({ "do": "spent" }))?;
+        let number = |name: &str| told[name].as_u64().unwrap_or(0);
+        Ok(Spent {
+            cpu: number("cpu"),
+            voluntary: number("voluntary"),
+            involuntary: number("involuntary"),
+        })
+    }
+
+    /// Its threads by name.
+    pub(crate) fn threads(&mut self) -> Result<BTreeMap<String, u64>> {
+        let told = self.worker.ask(&json!({ "do": "threads" }))?;
+        let by_name = told.as_object().into_iter().flatten();
+        Ok(by_name.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect())
+    }
+
+    /// From now on it uses no core, until it is [woken](Self::wake).
+    pub(crate) fn stun(&self) -> Result<()> {
+        kill_process(self.pid(), Signal::STOP).doing("stop", "a server")
+    }
+
+    pub(crate) fn wake(&self) -> Result<()> {
+        kill_process(self.pid(), Signal::CONT).doing("continue", "a server")
+    }
+
+    /// Ends it at once.
+    pub(crate) fn end(&self) {
+        let _ended_already = kill_process(self.pid(), Signal::KILL);
+    }
+}

@@ -1,0 +1,98 @@
+//! The table of requests: its cells, its form as JSON, who is the fastest.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use super::RequestRow;
+use super::render::{NONE, brief as number, calls, fastest};
+use crate::table::Table;
+
+/// How many calls are named in a cell.
+const SHOWN: usize = 5;
+
+/// Rows with as many connections, of which as many are active.
+pub(super) fn groups(rows: &[RequestRow]) -> impl Iterator<Item = Vec<&RequestRow>> {
+    let kind = |row: &RequestRow| (row.connections, row.active);
+    let mut kinds: Vec<_> = rows.iter().map(kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds.into_iter().map(move |one| rows.iter().filter(|row| kind(row) == one).collect())
+}
+
+pub(super) fn table(rows: &[&RequestRow]) -> Table {
+    let heading = vec![
+        "model",
+        "connections",
+        "active",
+        "threads",
+        "us/request",
+        "CPU us/request",
+        "switches/request",
+        "calls/request",
+        "of them",
+    ];
+    let cells = |row: &&RequestRow| {
+        let [model, connections, active, in_all, calls, time, cpu] = brief(row);
+        let threads = row.threads.values().sum::<u64>().to_string();
+        let switches = format!("{:.2}", row.switches());
+        vec![model, connections, active, threads, time, cpu, switches, in_all, calls]
+    };
+    Table { heading, rows: rows.iter().map(cells).collect() }
+}
+
+/// What it has in common with a wake-up.
+pub(super) fn brief(row: &RequestRow) -> [String; 7] {
+    [
+        row.model.name().to_owned(),
+        row.connections.to_string(),
+        row.active.to_string(),
+        row.calls_in_all().map_or_else(|| NONE.to_owned(), number),
+        most_frequent(row),
+        format!("{:.2}", row.time()),
+        format!("{:.2}", row.cpu()),
+    ]
+}
+
+/// The calls that are made most often, and how many others there are: the threads of a library call
+/// more than anybody reads in a table.
+fn most_frequent(row: &RequestRow) -> String {
+    let Some(made) = &row.calls else { return NONE.to_owned() };
+    let mut by_count: Vec<_> = made.iter().collect();
+    by_count.sort_by(|a, b| b.1.total_cmp(a.1));
+    let shown = by_count.len().min(SHOWN);
+    let first: BTreeMap<_, _> =
+        by_count[..shown].iter().map(|&(name, count)| (name.clone(), *count)).collect();
+    match by_count.len() - shown {
+        0 => calls(Some(&first)),
+        others => format!("{}, {others} others", calls(Some(&first))),
+    }
+}
+
+/// Who answers the fastest, if anybody does.
+pub(super) fn ranking(rows: &[&RequestRow]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let of = format!("{} connections, {} active", first.connections, first.active);
+    let all: Vec<_> = rows.iter().map(|row| (row.model, row.time())).collect();
+    fastest(&of, &all)
+}
+
+pub(super) fn row_to_json(row: &RequestRow) -> Value {
+    let samples = row.timed.iter().map(|run| {
+        json!({
+            "requests": run.requests, "us_per_request": run.time, "cpu_us": run.cpu,
+            "switches": run.switches,
+        })
+    });
+    json!({
+        "model": row.model.name(),
+        "connections": row.connections,
+        "active": row.active,
+        "threads": row.threads,
+        "calls": row.calls,
+        "calls_per_request": row.calls_in_all(),
+        "us_per_request": row.time().to_json(),
+        "cpu_us_per_request": row.cpu().to_json(),
+        "switches_per_request": row.switches().to_json(),
+        "samples": samples.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,282 @@
+//! What a request costs by each model: a small task (`crew/errand.rs`) on a reactor whole, of whose
+//! connections some ask and the others rest.
+//!
+//! A server and a client for each model are laid at the same time, so that the order of the timed
+//! runs can be drawn among all of them; those that are not asked sleep, and the one that never
+//! sleeps is stopped meanwhile (`SIGSTOP`). Connections are UNIX sockets: what is sent is there at
+//! once, and nothing of the cost is the network's.
+//!
+//! What it does badly: the order is drawn among the models, and not among numbers of connections,
+//! which follow one another; a client that waits for each answer has the server wake for each.
+
+use karez_reactor::Model;
+use karez_sys::calls_of_threads;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::mpsc::channel;
+use std::thread;
+use tempfile::TempDir;
+
+use super::{Plan, ratio};
+use crate::crew::{Cores, Server, Worker};
+use crate::draw::Draw;
+use crate::error::{Doing as _, Error, Result};
+use crate::probe::{call_name, mark};
+use crate::rest::await_rest;
+use crate::spread::Spread;
+
+/// The most connections where each is a thread or two descriptors, as `karez serve` has it.
+const BY_THREADS: u32 = 1024;
+
+/// Laps that are counted. What is left over behind the last is shared by all of them.
+const COUNTED: u64 = 8;
+
+/// Laps that are counted of one that asks all the time: it makes thousands of calls in each.
+const COUNTED_OF_BURNING: u64 = 1;
+
+/// One combination and what it cost.
+#[derive(Clone, Debug)]
+pub struct RequestRow {
+    /// The model of the reactor.
+    pub model: Model,
+    /// How many connections it had.
+    pub connections: u32,
+    /// Of which so many asked at the same time, again and again.
+    pub active: u32,
+    /// Its threads by name, their numbers left out.
+    pub threads: BTreeMap<String, u64>,
+    /// System calls of all of them a request by name; `None` where tracing is not permitted.
+    pub calls: Option<BTreeMap<String, f64>>,
+    /// The timed runs.
+    pub timed: Vec<RequestSample>,
+}
+
+/// One timed run.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestSample {
+    /// Requests.
+    pub requests: u64,
+    /// Microseconds from the first question to the last answer of those that ask at the same time,
+    /// divided by how many these are.
+    pub time: f64,
+    /// Microseconds of CPU of the server a request.
+    pub cpu: f64,
+    /// Context switches of the server a request.
+    pub switches: f64,
+}
+
+impl RequestRow {
+    /// Microseconds a request.
+    #[must_use]
+    pub fn time(&self) -> Spread {
+        Spread::of(self.timed.iter().map(|run| run.time))
+    }
+
+    /// Microseconds of CPU a request.
+    #[must_use]
+    pub fn cpu(&self) -> Spread {
+        Spread::of(self.timed.iter().map(|run| run.cpu))
+    }
+
+    /// Context switches a request.
+    #[must_use]
+    pub fn switches(&self) -> Spread {
+        Spread::of(self.timed.iter().map(|run| run.switches))
+    }
+
+    /// All system calls a request.
+    #[must_use]
+    pub fn calls_in_all(&self) -> Option<f64> {
+        self.calls.as_ref().map(|calls| calls.values().sum())
+    }
+}
+
+/// Tries every model with every number of connections; what could not be had goes to `skipped`.
+pub(super) fn run(
+    plan: &Plan,
+    draw: &mut Draw,
+    skipped: &mut Vec<(String, String)>,
+    before: &mut impl FnMut(&str),
+) -> Result<Vec<RequestRow>> {
+    let cores = Cores::shared_out()?;
+    let mut rows = Vec::new();
+    for &connections in &plan.descriptors {
+        let mut fields = Vec::new();
+        for &model in &plan.models {
+            let name = format!("requests of {model} on {connections} connections");
+            before(&format!("counting {name}"));
+            match Field::lay(plan, &cores, model, connections, &name, skipped) {
+                Ok(field) => fields.push(field),
+                Err(error) => skipped.push((name, error.to_string())),
+            }
+        }
+        time(plan, &mut fields, draw, skipped, before);
+        rows.extend(fields.into_iter().flat_map(|field| field.rows));
+    }
+    // By what is to be compared.
+    rows.sort_by_key(|row| (row.connections, row.active));
+    Ok(rows)
+}
+
+/// Times all in an order that is drawn. The first round is dropped.
+fn time(
+    plan: &Plan,
+    fields: &mut [Field],
+    draw: &mut Draw,
+    skipped: &mut Vec<(String, String)>,
+    before: &mut impl FnMut(&str),
+) {
+    let places = fields.iter().enumerate();
+    let places: Vec<_> =
+        places.flat_map(|(at, field)| (0..field.rows.len()).map(move |row| (at, row))).collect();
+    for round in 0..=plan.runs {
+        before(&format!("timing requests, {round} of {}", plan.runs));
+        let mut order: Vec<_> = (0..places.len()).collect();
+        draw.shuffle(&mut order);
+        for (at, row) in order.into_iter().map(|place| places[place]) {
+            let (field, seed) = (&mut fields[at], draw.below(usize::MAX) as u64);
+            match field.time(row, plan.microseconds, seed) {
+                Ok(sample) if round > 0 => field.rows[row].timed.push(sample),
+                Ok(_) => {}
+                Err(error) => skipped.push((name(&field.rows[row]), error.to_string())),
+            }
+        }
+    }
+}
+
+/// A server and a client with connections between them.
+struct Field {
+    server: Server,
+    crowd: Worker,
+    rows: Vec<RequestRow>,
+    /// It never rests.
+    burns: bool,
+    _place: TempDir,
+}
+
+impl Field {
+    /// Lays it, and counts once.
+    fn lay(
+        plan: &Plan,
+        cores: &Cores,
+        model: Model,
+        connections: u32,
+        name: &str,
+        skipped: &mut Vec<(String, String)>,
+    ) -> Result<Self> {
+        if matches!(model, Model::Blocking | Model::PosixAio) && connections > BY_THREADS {
+            let why = "refused: each connection is a thread or two descriptors, and karez serve lets \
+                       in 1,024";
+            return Err(Error::new("lay", model, why));
+        }
+        let mut field = Self::connect(plan, cores, model, connections)?;
+        let active = plan.active.iter().filter(|&&active| active <= connections);
+        let threads = field.server.threads()?;
+        for &active in active {
+            let mut row = RequestRow {
+                model,
+                connections,
+                active,
+                threads: threads.clone(),
+                calls: None,
+                timed: Vec::new(),
+            };
+            match field.count(&row) {
+                Ok(calls) => row.calls = Some(calls),
+                Err(error) => skipped.push((format!("calls of {name}"), error.to_string())),
+            }
+            field.rows.push(row);
+        }
+        if field.burns {
+            field.server.stun()?;
+        }
+        Ok(field)
+    }
+
+    fn connect(plan: &Plan, cores: &Cores, model: Model, connections: u32) -> Result<Self> {
+        let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
+        let place = place.doing("make", "a directory")?;
+        let at = format!("unix:{}", place.path().join("socket").display());
+        let order = json!({
+            "model": model.name(), "topology": "single", "reactors": 1, "at": at,
+            "gate": place.path().join("gate"),
+        });
+        let server = Server::start(&plan.workers, cores, order)?;
+        let mut crowd = plan.workers.start(0)?;
+        crowd.ask(&json!({ "do": "pin", "cores": cores.clients }))?;
+        crowd.ask(&json!({ "do": "gather", "to": server.at(), "count": connections }))?;
+        let burns = model == Model::Nonblocking;
+        Ok(Self { server, crowd, rows: Vec::new(), burns, _place: place })
+    }
+
+    /// What all threads of the server call for a request, under ptrace.
+    fn count(&mut self, row: &RequestRow) -> Result<BTreeMap<String, f64>> {
+        let (pid, (attached, is_attached)) = (self.server.pid(), channel());
+        let marks = (mark::begin_number(), mark::end_number());
+        let (asked, traced) = thread::scope(|scope| {
+            let told = move || {
+                let _somebody_waits = attached.send(());
+            };
+            let tracer = scope.spawn(move || calls_of_threads(pid, marks.0, marks.1, told));
+            // If that fails the tracer says why.
+            let asked = is_attached.recv().map_or(Ok(Value::Null), |()| self.marked(row));
+            if asked.is_err() {
+                // The tracer waits for an end that does not come.
+                self.server.end();
+            }
+            (asked, tracer.join())
+        });
+        let traced = traced.map_err(|_| Error::new("trace", "a server", "the tracer panicked"))?;
+        let requests = asked?["requests"].as_u64().unwrap_or(0);
+        let by_number = traced.doing("trace", "a server")?.into_iter();
+        Ok(by_number.map(|(number, made)| (call_name(number), ratio(made, requests))).collect())
+    }
+
+    /// A few laps, from rest to rest, between the marks.
+    fn marked(&mut self, row: &RequestRow) -> Result<Value> {
+        self.await_rest()?;
+        self.server.ask(&json!({ "do": "mark", "what": "begin" }))?;
+        let laps = if self.burns { COUNTED_OF_BURNING } else { COUNTED };
+        let told = self.crowd.ask(&round(row.active, laps, laps, 0, 1))?;
+        self.await_rest()?;
+        self.server.ask(&json!({ "do": "mark", "what": "end" }))?;
+        Ok(told)
+    }
+
+    fn await_rest(&self) -> Result<()> {
+        if self.burns { Ok(()) } else { await_rest(self.server.pid()) }
+    }
+
+    fn time(&mut self, row: usize, microseconds: u64, seed: u64) -> Result<RequestSample> {
+        if self.burns {
+            self.server.wake()?;
+        }
+        let before = self.server.spent()?;
+        let order = round(self.rows[row].active, 5, 20_000, microseconds, seed);
+        let told = self.crowd.ask(&order)?;
+        let spent = self.server.spent()?.since(before);
+        if self.burns {
+            self.server.stun()?;
+        }
+        let requests = told["requests"].as_u64().unwrap_or(0);
+        let nanoseconds = told["nanoseconds"].as_u64().unwrap_or(0);
+        Ok(RequestSample {
+            requests,
+            time: ratio(nanoseconds, requests) / 1000.0,
+            cpu: ratio(spent.cpu, requests) / 1000.0,
+            switches: ratio(spent.voluntary + spent.involuntary, requests),
+        })
+    }
+}
+
+fn round(active: u32, least: u64, most: u64, microseconds: u64, seed: u64) -> Value {
+    json!({
+        "do": "round", "active": active, "least": least, "most": most,
+        "microseconds": microseconds, "seed": seed,
+    })
+}
+
+fn name(row: &RequestRow) -> String {
+    let RequestRow { model, connections, active, .. } = row;
+    format!("requests of {model} on {connections} connections, {active} active")
+}
