@@ -24,8 +24,8 @@ const ROW: f64 = 24.0;
 const LETTER: f64 = 7.5;
 /// What is left for the names of marks.
 const MARKS: f64 = 48.0;
-/// What is left for figures behind the bars.
-const FIGURES: f64 = 120.0;
+/// What is left for a total behind bars that are made of parts.
+const TOTAL: f64 = 60.0;
 /// The height of lines, without what is below and above them.
 const HEIGHT: f64 = 260.0;
 
@@ -40,14 +40,14 @@ pub(crate) fn bars(what: &str, rows: &[(String, Spread)]) -> String {
     let most =
         rows.iter().map(|(_, spread)| spread.high).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let left = room(rows.iter().map(|(label, _)| label));
-    let scale = (WIDTH - left - FIGURES) / most;
+    let told: Vec<_> = rows.iter().map(|(_, spread)| figures(spread)).collect();
+    let scale = (WIDTH - left - room(told.iter())) / most;
     let mut svg = open(what, ROW * count(rows.len()));
-    for (place, (label, spread)) in rows.iter().enumerate() {
+    for (place, ((label, spread), figures)) in rows.iter().zip(&told).enumerate() {
         let top = ROW * count(place);
         let middle = top + ROW / 2.0;
         let at = |value: f64| left + value * scale;
         row_label(&mut svg, label, left, middle);
-        let figures = figures(spread);
         let _ = write!(
             svg,
             r#"<g><title>{}: {figures}</title><rect x="{left}" y="{:.1}" width="{:.1}" height="{}" fill="{}" rx="1"/>{}</g>"#,
@@ -74,7 +74,7 @@ pub(crate) fn stacked(what: &str, parts: &[&str], rows: &[(String, Vec<f64>)]) -
     let total = |values: &[f64]| values.iter().sum::<f64>();
     let most = rows.iter().map(|(_, values)| total(values)).fold(1.0, f64::max);
     let edge = room(rows.iter().map(|(label, _)| label));
-    let scale = (WIDTH - edge - FIGURES / 2.0) / most;
+    let scale = (WIDTH - edge - TOTAL) / most;
     let mut svg = open(what, ROW * count(rows.len() + 1));
     legend(&mut svg, parts, 0, edge, ROW / 2.0);
     for (place, (label, values)) in rows.iter().enumerate() {
@@ -245,7 +245,7 @@ fn open(what: &str, height: f64) -> String {
     )
 }
 
-/// What is left of the bars for their labels.
+/// What is left for texts beside the bars.
 fn room<'a>(labels: impl Iterator<Item = &'a String>) -> f64 {
     let longest = labels.map(|label| label.chars().count()).max().unwrap_or(0);
     count(longest) * LETTER + 16.0
@@ -309,7 +309,7 @@ mod tests {
         let whole = Spread { median: 10.0, low: 2.5, high: 10.0 };
         let svg = bars("x", &[("<".to_owned(), half), ("c".to_owned(), whole)]);
         let left = LETTER + 16.0;
-        let wide = WIDTH - left - FIGURES;
+        let wide = WIDTH - left - room([figures(&half), figures(&whole)].iter());
         assert!(svg.contains(&format!(r#"width="{:.1}""#, wide / 2.0)), "{svg}");
         assert!(svg.contains(&format!(r#"width="{wide:.1}""#)), "{svg}");
         let low = left + wide / 4.0;

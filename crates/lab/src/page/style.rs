@@ -36,7 +36,7 @@ thead th { font-weight: 600; color: var(--karez-faint); vertical-align: bottom; 
 tbody th { position: sticky; left: 0; background: var(--karez-ground); font-weight: 600; white-space: nowrap; }
 td.figure { text-align: right; white-space: nowrap; }
 figure { margin: 1rem 0; }
-figure:has(.karez-chart) { display: inline-block; width: min(100%, 40rem); margin-right: 1.5rem; vertical-align: top; }
+figure:has(.karez-chart) { display: inline-block; width: min(100%, 37rem); margin-right: 1rem; vertical-align: top; }
 .karez-chart { display: block; width: 100%; height: auto; font: 13px system-ui, sans-serif; }
 .karez-chart text { fill: var(--karez-ink); }
 .karez-chart .karez-small { font-size: 12px; fill: var(--karez-faint); }
