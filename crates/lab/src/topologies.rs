@@ -65,10 +65,10 @@ impl Plan {
         }
     }
 
-    /// The same with three runs of 70 ms.
+    /// The same with three runs of 50 ms.
     #[must_use]
     pub fn quick(self) -> Self {
-        Self { runs: 3, milliseconds: 70, ..self }
+        Self { runs: 3, milliseconds: 50, ..self }
     }
 
     fn layouts(&self) -> impl Iterator<Item = (Model, Topology)> {

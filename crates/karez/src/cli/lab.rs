@@ -188,7 +188,7 @@ pub(crate) struct TopologiesArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "What")]
     pub(crate) time_per_run: Option<Duration>,
 
-    /// Three runs of 70 ms
+    /// Three runs of 50 ms
     #[arg(long, help_heading = "What")]
     pub(crate) quick: bool,
 

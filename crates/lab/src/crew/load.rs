@@ -9,6 +9,7 @@
 
 use hdrhistogram::Histogram;
 use karez_reactor::{Demultiplexer as _, EpollLevel, Interest, Token};
+use rustix::net::sockopt;
 use rustix::time::ClockId;
 use serde_json::{Value, json};
 use std::os::fd::AsFd as _;
@@ -31,6 +32,12 @@ const ROOM: usize = 64 << 10;
 
 /// What the others take at a time.
 const MOUTHFUL: usize = 256 << 10;
+
+/// How long pages of the last answer may stay in memory before it asks all the same.
+const CHILLING: Duration = Duration::from_millis(20);
+
+/// How long it waits before it tries again to drop them.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The longest that can be told apart, in nanoseconds.
 const LONGEST: u64 = 600_000_000_000;
@@ -74,8 +81,11 @@ struct Peer {
     cold: Option<Cold>,
     /// When it asked last.
     asked: u64,
+    questions: u64,
     answers: u64,
     bytes: u64,
+    /// Its file is to be cold before it asks; by then it asks in any case.
+    until: Option<u64>,
     /// How often its file was seen to be cold before it asked.
     chilled: u64,
 }
@@ -117,6 +127,8 @@ impl Load {
                 return Err(Error::new("hear", "the server", "the first answers do not come"));
             }
         }
+        // These do not count.
+        self.peers.iter_mut().for_each(|peer| peer.questions = 0);
         Ok(())
     }
 
@@ -131,14 +143,12 @@ impl Load {
         for peer in &mut self.peers {
             peer.ask()?;
         }
-        loop {
-            let here = now();
-            if here >= end {
-                break;
-            }
-            for place in self.wait(Duration::from_nanos(end.min(sip).saturating_sub(here)))? {
+        while now() < end {
+            let next = end.min(sip).saturating_sub(now());
+            for place in self.wait(self.at_most(Duration::from_nanos(next)))? {
                 self.peers[place].go_on(&mut buffer, &mut times)?;
             }
+            self.peers.iter_mut().try_for_each(Peer::ask_when_cold)?;
             if now() >= sip {
                 for peer in self.peers.iter_mut().filter(|peer| peer.kind == Kind::Slow) {
                     peer.go_on(&mut buffer[..SIP], &mut times)?;
@@ -149,6 +159,12 @@ impl Load {
         }
         let spent = clock(ClockId::ThreadCPUTime) - cpu;
         Ok(self.told(&times, now() - begun, spent))
+    }
+
+    /// How long to wait: not that long if a file is to be cold first.
+    fn at_most(&self, time: Duration) -> Duration {
+        let chills = self.peers.iter().any(|peer| peer.until.is_some());
+        if chills { time.min(PAUSE) } else { time }
     }
 
     /// Says good-bye to the server.
@@ -172,6 +188,7 @@ impl Load {
             let told = json!({
                 "answers": of(kind).map(|peer| peer.answers).collect::<Vec<_>>(),
                 "bytes": of(kind).map(|peer| peer.bytes).sum::<u64>(),
+                "questions": of(kind).map(|peer| peer.questions).sum::<u64>(),
                 "chilled": of(kind).map(|peer| peer.chilled).sum::<u64>(),
                 "nanoseconds": times.of(kind).map(told_of),
             });
@@ -191,13 +208,41 @@ impl Peer {
         let room = (kind == Kind::Slow).then_some(ROOM);
         let exchange = Exchange::open(to, text(order, "path")?, bytes, room)?;
         let cold = order["file"].as_str().map(|file| Cold::open(file, bytes)).transpose()?;
-        Ok(Self { kind, exchange, cold, asked: 0, answers: 0, bytes: 0, chilled: 0 })
+        Ok(Self {
+            kind,
+            exchange,
+            cold,
+            asked: 0,
+            questions: 0,
+            answers: 0,
+            bytes: 0,
+            until: None,
+            chilled: 0,
+        })
     }
 
+    /// Asks, as soon as its file is cold if it is to be.
     fn ask(&mut self) -> Result<()> {
-        if let Some(cold) = &self.cold {
-            self.chilled += u64::from(cold.chill());
+        if self.cold.is_some() {
+            // Till the last bytes are acknowledged the server's socket holds their pages.
+            let _acknowledged = sockopt::set_tcp_quickack(&self.exchange.stream, true);
         }
+        self.until = Some(now() + nanoseconds(CHILLING));
+        self.ask_when_cold()
+    }
+
+    /// Asks, unless it did, or its file is in memory and there is time.
+    fn ask_when_cold(&mut self) -> Result<()> {
+        let Some(until) = self.until else { return Ok(()) };
+        if let Some(cold) = &self.cold {
+            let is_cold = cold.chill();
+            if !is_cold && now() < until {
+                return Ok(());
+            }
+            self.chilled += u64::from(is_cold);
+        }
+        self.until = None;
+        self.questions += 1;
         self.asked = now();
         self.exchange.ask()
     }

@@ -100,11 +100,7 @@ impl Topologies {
     /// How many files were seen to be out of memory before they were asked for, of how many.
     fn cold(&self) -> (u64, u64) {
         let runs = self.rows.iter().flat_map(|row| &row.timed).map(|run| &run.blocking);
-        runs.fold((0, 0), |(cold, asked), had| {
-            // Each connection asked once more than it was answered.
-            let more = had.each.iter().map(|answers| answers + 1).sum::<u64>();
-            (cold + had.cold, asked + more)
-        })
+        runs.fold((0, 0), |(cold, asked), had| (cold + had.cold, asked + had.asked))
     }
 
     pub(super) fn table_of_held(&self) -> Table {
@@ -274,7 +270,8 @@ fn figures(row: &Row, of: fn(&super::Sample) -> &Answers) -> Value {
 
 fn answers_to_json(answers: &Answers) -> Value {
     json!({
-        "by_connection": answers.each, "bytes": answers.bytes, "seen_cold": answers.cold,
+        "by_connection": answers.each, "bytes": answers.bytes, "asked": answers.asked,
+        "seen_cold": answers.cold,
         "p50_us": answers.p50, "p99_us": answers.p99, "p99_9_us": answers.p999,
         "max_us": answers.max,
     })

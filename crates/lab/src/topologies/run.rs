@@ -40,6 +40,8 @@ pub struct Answers {
     pub each: Vec<u64>,
     /// Bytes, of whole answers and others.
     pub bytes: f64,
+    /// How often they asked.
+    pub asked: u64,
     /// How often a file was seen to be out of memory when it was asked for.
     pub cold: u64,
     /// Microseconds until the last byte that half of the answers took at most.
@@ -98,6 +100,7 @@ impl Answers {
         Self {
             each: each.filter_map(Value::as_u64).collect(),
             bytes: told["bytes"].as_f64().unwrap_or(0.0),
+            asked: told["questions"].as_u64().unwrap_or(0),
             cold: told["chilled"].as_u64().unwrap_or(0),
             p50: microseconds("p50"),
             p99: microseconds("p99"),
