@@ -17,6 +17,7 @@ use crate::file_to_socket::Source;
 use crate::report::Calls;
 use crate::scratch;
 use crate::transfer::Transfer;
+use crate::via::direct::Errand;
 use crate::window::bytes_behind;
 
 /// How much is warmed at a time: what a step moves by most vias.
@@ -32,20 +33,30 @@ const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 pub struct ColdPart {
     source: Source,
     range: Range<u64>,
+    /// By [`Via::Direct`](crate::Via::Direct) it is read past the page cache.
+    errand: Option<Errand>,
 }
 
 impl ColdPart {
     pub(crate) fn new(source: Source, transfer: &Transfer) -> Self {
+        let errand = transfer.errand();
         let start = transfer.course.from.unwrap_or(0);
         let length = transfer.course.remaining.min(WARMED);
-        Self { source, range: start..start.saturating_add(length) }
+        let range = errand.as_ref().map_or(start..start.saturating_add(length), Errand::range);
+        Self { source, range, errand }
     }
 
-    /// Brings it into the page cache; waits for the disk.
+    /// Brings it into the page cache, or by [`Via::Direct`](crate::Via::Direct) into a buffer of
+    /// the transfer; waits for the disk.
     ///
     /// # Errors
-    /// As pread(2); `EIO` above all, which the next step of the transfer would meet, too.
+    /// As pread(2); `EIO` above all, which the next step of the transfer would meet, too. By
+    /// `direct` only that step tells.
     pub fn warm(&self) -> std::io::Result<()> {
+        if let Some(errand) = &self.errand {
+            errand.run();
+            return Ok(());
+        }
         let mut at = self.range.start;
         let mut buffer = scratch::take(SIP);
         while at < self.range.end {

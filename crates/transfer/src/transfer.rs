@@ -16,6 +16,7 @@ use crate::report::{Fallback, Report};
 use crate::residency::resident;
 use crate::settings::{CachePolicy, Cold};
 use crate::step::{End, Progress, Stop};
+use crate::via::direct::Errand;
 use crate::via::{Via, auto};
 
 pub(crate) struct Transfer {
@@ -257,6 +258,14 @@ impl Transfer {
             self.behind.let_go(piece.from, piece.to, *bytes, end, calls)?;
         }
         Ok(())
+    }
+
+    /// The read past the page cache that the last step would have had to wait for.
+    pub(crate) fn errand(&self) -> Option<Errand> {
+        match &self.engine {
+            Some(Engine::Direct(direct)) => direct.errand(),
+            _ => None,
+        }
     }
 
     /// Bytes taken from the source that have not reached the other end.
