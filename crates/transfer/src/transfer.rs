@@ -162,11 +162,13 @@ impl Transfer {
     /// Goes a rung down where this via is refused; any other error is the transfer's.
     fn step_down(&mut self, errno: Errno, ends: Ends<'_>) -> io::Result<()> {
         let (direction, from) = (self.course.direction, self.report.ran);
-        if errno == Errno::OPNOTSUPP && self.report.cache == CachePolicy::Uncached {
-            self.report.cache = CachePolicy::Drop;
+        let refuses = ladder::refuses_via(errno);
+        if refuses && self.report.cache == CachePolicy::Uncached {
+            // If it was not for that, the next attempt meets the truth.
+            (self.report.cache, self.report.cache_refused) = (CachePolicy::Drop, Some(errno));
             return Ok(());
         }
-        let refused = ladder::refuses_via(errno) && from != Via::Copy;
+        let refused = refuses && from != Via::Copy;
         let calls = &mut self.report.calls;
         let rung = refused.then(|| auto::next_rung(direction, from, ends, calls)).ok_or(errno)?;
         ladder::remember(direction, from, ends, errno, &mut self.report.calls);
@@ -206,7 +208,7 @@ impl Transfer {
                 }
                 Err(Errno::INTR) => {} // a file system over a network or in user space
                 Err(Errno::AGAIN) if nowait => return Ok(None),
-                Err(Errno::OPNOTSUPP) if nowait => {
+                Err(errno) if nowait && ladder::refuses_via(errno) => {
                     let len = buffer.len() as u64;
                     if resident(from, at, len, calls)? < len {
                         return Ok(None);
