@@ -1,12 +1,10 @@
 //! What becomes of the page cache, as cachestat(2) sees it, and who waits for the disk.
 
 use karez_sys::cached_pages;
-use karez_transfer::{CachePolicy, Cold, Direction, Fallback, Progress, Settings, Via};
+use karez_transfer::{CachePolicy, Cold, Direction, Progress, Settings, Via};
 use rustix::fs::{Advice, Mode, OFlags, fadvise, fdatasync, open};
-use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::sync::Arc;
 
 use crate::case::Case;
 use crate::chance::{Chance, pattern};
@@ -196,36 +194,6 @@ fn a_cold_file_asks_for_a_worker_and_a_warm_one_never() {
             Via::Reflink if !cold(true) => assert!(!cold(false), "{case}"),
             _ => assert!(cold(true) && !cold(false), "{case}"),
         }
-    }
-}
-
-/// What somebody else was refused is the step's to meet, from the byte reached.
-#[test]
-fn a_read_past_the_cache_that_is_refused_goes_down_the_ladder() {
-    let path = "/proc/self/auxv";
-    let Ok(content) = std::fs::read(path) else {
-        println!("skipped: there is no {path}");
-        return;
-    };
-    let direct = |case: &Case| case.via == Via::Direct && case.blocking;
-    for case in Case::all().into_iter().filter(direct) {
-        let settings = Settings { cold: Cold::Tell, ..case.via.into() };
-        let sink = Arc::new(tempfile::tempfile_in(crate::stage::DISK).unwrap());
-        let source = Arc::new(File::open(path).unwrap());
-        let plan = Plan { settings, ..Plan::new(case, content.clone()) };
-        let outcome = plan.between(source, sink).run_with(&mut Chance::of(1), |stage, chance| {
-            let first = stage.step()?;
-            if first == Progress::NeedsWorker {
-                stage.warm()?;
-            } else {
-                println!("skipped: such a file is not even opened past the cache here");
-            }
-            stage.drive(chance)
-        });
-        assert_eq!(outcome.end.unwrap(), Progress::Done, "{case}");
-        assert!(outcome.received == content, "{case}");
-        let refused = Fallback { from: Via::Direct, errno: Errno::INVAL, after: 0 };
-        assert_eq!(outcome.report.fallbacks, [refused], "{case}");
     }
 }
 

@@ -6,7 +6,7 @@
 //! few versions of strace know, and under strace for the others.
 
 use karez_sys::Mapping;
-use karez_transfer::{CachePolicy, Cold, Direction, Progress, Report, Settings, Via};
+use karez_transfer::{CachePolicy, Cold, Direction, Fallback, Progress, Report, Settings, Via};
 use rustix::fs::{Advice, fadvise, fdatasync};
 use rustix::io::Errno;
 use std::env;
@@ -17,6 +17,7 @@ use std::process::{Command, Output};
 use crate::case::Case;
 use crate::chance::{Chance, pattern};
 use crate::stage::{Outcome, Plan};
+use crate::tracer::{SPARED, spare};
 
 const LEN: usize = (2 << 20) + 7;
 
@@ -266,6 +267,76 @@ fn what_may_not_go_uncached_is_dropped_behind() {
             }
         }
     }
+}
+
+/// What a read past the cache comes to that somebody else makes is the step's to meet, from the
+/// byte reached.
+#[test]
+fn a_read_that_fails_for_somebody_else_fails_for_the_step() {
+    for errno in ["EINVAL", "EIO"] {
+        // The first of them, and the second.
+        for place in [SPARED + 1, SPARED + 2] {
+            let others = [format!("pread64:error={errno}:when={place}")];
+            let refused = Refused { others: &[&others[0]], ..Refused::default() };
+            let after = (place - SPARED - 1) * BLOCK as usize;
+            if !refused.holds("read_by_somebody_else", &format!("{errno} {after}")) {
+                return;
+            }
+        }
+    }
+}
+
+/// What is read past the cache at a time.
+const BLOCK: u32 = 512 << 10;
+
+#[test]
+#[ignore = "another test runs it where a read fails"]
+fn read_by_somebody_else() {
+    let Some(expected) = expected() else { return };
+    let (errno, after) = expected.split_once(' ').unwrap();
+    let after = after.parse().unwrap();
+    let direct = |case: &Case| case.via == Via::Direct && case.blocking;
+    for case in Case::all().into_iter().filter(direct) {
+        let (report, errors) = std::thread::spawn(move || stepped_on(case)).join().unwrap();
+        if report.calls.open == 0 {
+            println!("skipped: no O_DIRECT here");
+            return;
+        }
+        if errno == "EIO" {
+            assert_eq!(errors, [(Errno::IO, after)], "{case}: {report:?}");
+            assert_eq!((report.ran, report.fallbacks.len()), (Via::Direct, 0), "{case}");
+        } else {
+            assert_eq!(errors, [], "{case}: {report:?}");
+            let refused = Fallback { from: Via::Direct, errno: Errno::INVAL, after };
+            assert_eq!((report.ran, &report.fallbacks[..]), (Via::Copy, &[refused][..]), "{case}");
+        }
+    }
+}
+
+/// Notes errors, each with the bytes moved until then, and steps on.
+fn stepped_on(case: Case) -> (Report, Vec<(Errno, u64)>) {
+    let content = pattern(LEN, 64);
+    let settings = Settings { cold: Cold::Tell, chunk: Some(BLOCK), ..case.via.into() };
+    let stage = Plan { settings, ..Plan::new(case, content.clone()) }.stage();
+    spare(&stage.source);
+    let mut errors = Vec::new();
+    let outcome = stage.run_with(&mut Chance::of(1), |stage, _| {
+        loop {
+            match stage.step() {
+                Ok(Progress::NeedsWorker) => stage.warm()?,
+                Ok(Progress::Moved(_)) => {}
+                Ok(end) => return Ok(end),
+                Err(error) => {
+                    let errno = Errno::from_raw_os_error(error.raw_os_error().unwrap());
+                    errors.push((errno, stage.moving.report().bytes));
+                    assert!(errors.len() < 3, "{errors:?}");
+                }
+            }
+        }
+    });
+    assert_eq!(outcome.end.unwrap(), Progress::Done, "{case}");
+    assert!(outcome.received == content, "{case}");
+    (outcome.report, errors)
 }
 
 fn uncached(case: Case) -> Outcome {
