@@ -8,6 +8,7 @@ use std::process::Command;
 
 use crate::copy::{Outcome, command, copy, names, vias};
 use crate::files::pattern;
+use crate::image::Image;
 use crate::strace::{self, Call, name, ordinal, returned};
 
 const SIZE: usize = (35 << 20) + 7;
@@ -260,6 +261,24 @@ fn between_file_systems_it_goes_down_the_ladder() {
     let copied = copy(&[&"-r", &"--jobs", &"1", &tree.path(), &into]).expect_success();
     assert_eq!(copied.json["fallbacks"][0]["times"], 1, "{copied:?}");
     assert_eq!(copied.count("bytes_copied"), 5);
+}
+
+#[test]
+fn where_there_is_no_way_past_the_cache_it_goes_through() {
+    let (_root, on_disk, _) = root();
+    let Some(image) = Image::in_memory("ramfs", "mode=700") else { return };
+    let (from, to) = (image.join("from"), image.join("to"));
+    fs::copy(&on_disk, &from).unwrap();
+    let copied = copy(&[&"--via", &"direct", &from, &to]).expect_success();
+    assert_eq!(copied.fallbacks(), [("direct", 22, 0)]);
+    assert_eq!(copied.vias(), ["copy"]);
+    assert!(fs::read(&to).unwrap() == pattern(SIZE));
+    // Onto it, what is read past one cache goes through the other.
+    let copied = copy(&[&"--via", &"direct", &on_disk, &to]).expect_success();
+    if copied.fallbacks().is_empty() {
+        assert_eq!(copied.vias(), ["direct"]);
+    }
+    assert!(fs::read(&to).unwrap() == pattern(SIZE));
 }
 
 #[test]
