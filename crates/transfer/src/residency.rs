@@ -13,6 +13,8 @@ use rustix::io::{self, Errno, IoSliceMut, ReadWriteFlags, preadv2};
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::file_to_socket::Source;
 use crate::report::Calls;
@@ -23,6 +25,9 @@ use crate::window::bytes_behind;
 
 /// How much is warmed at a time: what a step moves by most vias.
 const WARMED: u64 = 1 << 20;
+
+/// How often the same part is warmed before its file system is said to keep no pages.
+const PATIENCE: u32 = 3;
 
 /// How much of it is read by one call.
 const SIP: usize = 128 << 10;
@@ -36,6 +41,7 @@ pub struct ColdPart {
     range: Range<u64>,
     /// By [`Via::Direct`](crate::Via::Direct) it is read past the page cache.
     errand: Option<Errand>,
+    warmings: Option<Arc<AtomicU32>>,
 }
 
 impl ColdPart {
@@ -44,7 +50,7 @@ impl ColdPart {
         let start = transfer.course.from.unwrap_or(0);
         let length = transfer.course.remaining.min(WARMED);
         let range = errand.as_ref().map_or(start..start.saturating_add(length), Errand::range);
-        Self { source, range, errand }
+        Self { source, range, errand, warmings: transfer.warmings() }
     }
 
     /// Brings it into the page cache, or by [`Via::Direct`](crate::Via::Direct) into a buffer of
@@ -54,10 +60,20 @@ impl ColdPart {
     /// As pread(2); `EIO` above all, which the next step of the transfer would meet, too. By
     /// `direct` only that step tells.
     pub fn warm(&self) -> std::io::Result<()> {
-        if let Some(errand) = &self.errand {
-            errand.run();
-            return Ok(());
+        let read = match &self.errand {
+            Some(errand) => {
+                errand.run();
+                Ok(())
+            }
+            None => self.read(),
+        };
+        if let Some(warmings) = &self.warmings {
+            warmings.fetch_add(1, Ordering::Relaxed);
         }
+        read
+    }
+
+    fn read(&self) -> std::io::Result<()> {
         let mut at = self.range.start;
         let mut buffer = scratch::take(SIP);
         while at < self.range.end {
@@ -83,6 +99,25 @@ impl ColdPart {
 impl fmt::Debug for ColdPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ColdPart").field("range", &self.range).finish_non_exhaustive()
+    }
+}
+
+/// Where a transfer was said to be cold last, and how often that has been warmed since. Where pages
+/// do not stay, or nobody can tell, that would go on for ever.
+#[derive(Debug, Default)]
+pub(crate) struct Warming {
+    at: Option<u64>,
+    pub(crate) times: Option<Arc<AtomicU32>>,
+}
+
+impl Warming {
+    /// Whether what is cold at this offset may get warm.
+    pub(crate) fn may_help(&mut self, at: Option<u64>) -> bool {
+        if self.at != at {
+            *self = Self { at, times: None };
+        }
+        let times = self.times.get_or_insert_default();
+        times.load(Ordering::Relaxed) < PATIENCE
     }
 }
 

@@ -119,9 +119,8 @@ pub enum Progress {
     NeedsWritable,
     /// The bytes are not in memory, so the step would wait for a disk. Let somebody who may wait
     /// [warm](crate::ColdPart::warm) them, then step again. Only with
-    /// [`Cold::Tell`](crate::Cold::Tell). If it is said of the same byte again and again, nothing
-    /// stays in memory there: then let the transfer
-    /// [wait](crate::FileToSocket::wait_for_disk).
+    /// [`Cold::Tell`](crate::Cold::Tell). Where the same part is cold again after it was warmed
+    /// three times, nothing stays in memory; then the transfer waits for the disk itself.
     NeedsWorker,
     /// All bytes have been sent, or as many as may be at once, but the socket still refers to
     /// memory of the transfer: step

@@ -268,15 +268,6 @@ impl Stage {
         self.moving.warm()
     }
 
-    /// Lets it wait itself from now on.
-    pub fn wait_for_disk(&mut self) {
-        match &mut self.moving {
-            Moving::FileToSocket(moving) => moving.wait_for_disk(),
-            Moving::FileToFile(moving) => moving.wait_for_disk(),
-            other => panic!("{other:?} reads no disk"),
-        }
-    }
-
     /// The peer sends some.
     pub fn feed(&mut self, chance: &mut Chance) {
         self.feeder.as_mut().unwrap().feed(chance);
