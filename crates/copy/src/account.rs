@@ -36,6 +36,8 @@ pub struct Account {
     pub fallbacks: Vec<Refused>,
     /// The treatments of the page cache that ran.
     pub caches: Vec<CachePolicy>,
+    /// Where [`CachePolicy::Uncached`] was refused, and [`CachePolicy::Drop`] ran instead.
+    pub cache_refused: Option<Uncached>,
     /// What `archive` could not keep.
     pub unkept: Vec<Unkept>,
     /// The system calls that moved the bytes and found the holes.
@@ -66,6 +68,15 @@ pub struct Refused {
     pub times: u64,
 }
 
+/// Refusals to keep bytes out of the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uncached {
+    /// The errno of the first.
+    pub errno: Errno,
+    /// Of how many files.
+    pub times: u64,
+}
+
 /// Attributes that the file system, or lack of privilege, did not let keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unkept {
@@ -82,6 +93,9 @@ impl Account {
     pub(crate) fn enter(&mut self, report: &Report) {
         self.calls.add(&report.calls);
         self.enter_cache(report.cache);
+        if let Some(errno) = report.cache_refused {
+            self.enter_uncached(Uncached { errno, times: 1 });
+        }
         let mut from = 0;
         for fallback in &report.fallbacks {
             self.enter_refusal(Refused {
@@ -112,6 +126,13 @@ impl Account {
     fn enter_cache(&mut self, new: CachePolicy) {
         if !self.caches.contains(&new) {
             self.caches.push(new);
+        }
+    }
+
+    fn enter_uncached(&mut self, new: Uncached) {
+        match &mut self.cache_refused {
+            Some(old) => old.times += new.times,
+            None => self.cache_refused = Some(new),
         }
     }
 
@@ -158,6 +179,7 @@ impl Account {
         other.vias.into_iter().for_each(|went| self.enter_went(went));
         other.fallbacks.into_iter().for_each(|refused| self.enter_refusal(refused));
         other.caches.into_iter().for_each(|cache| self.enter_cache(cache));
+        other.cache_refused.into_iter().for_each(|refused| self.enter_uncached(refused));
         for Unkept { what, errno, times } in other.unkept {
             self.enter_unkept(what, errno, times);
         }
@@ -177,7 +199,8 @@ mod tests {
             bytes,
             calls: Calls { sendfile: 2, ..Calls::default() },
             fallbacks,
-            cache: CachePolicy::Keep,
+            cache: CachePolicy::Drop,
+            cache_refused: Some(Errno::OPNOTSUPP),
             zerocopy: Notifications::default(),
             pages_copied: 0,
         }
@@ -215,5 +238,6 @@ mod tests {
         assert_eq!((both.fallbacks[2].times, both.fallbacks[2].after), (2, 70));
         assert_eq!((both.unkept[0].times, both.calls.sendfile), (2, 8));
         assert_eq!((both.bytes, both.caches.len()), (210, 1));
+        assert_eq!(both.cache_refused, Some(Uncached { errno: Errno::OPNOTSUPP, times: 4 }));
     }
 }

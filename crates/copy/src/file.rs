@@ -131,8 +131,8 @@ impl File<'_> {
         self.run.observer.advanced(hole.end - hole.start);
     }
 
-    /// Moves the bytes of one extent, and says where it ended. A via that was refused is not asked
-    /// again for the next.
+    /// Moves the bytes of one extent, and says where it ended. What was refused is not asked for
+    /// again with the next.
     fn copy_extent(
         &self,
         extent: Range<u64>,
@@ -148,6 +148,9 @@ impl File<'_> {
         account.enter(report);
         if !report.fallbacks.is_empty() {
             settings.via = report.ran;
+        }
+        if report.cache_refused.is_some() {
+            settings.cache = report.cache;
         }
         let end = start + report.bytes;
         match outcome {

@@ -51,7 +51,7 @@ mod target;
 mod tree;
 mod unplaced;
 
-pub use account::{Account, Refused, Unkept, Went};
+pub use account::{Account, Refused, Uncached, Unkept, Went};
 pub use error::Error;
 pub use observer::{Observer, Silent};
 pub use options::Options;

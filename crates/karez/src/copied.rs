@@ -26,6 +26,13 @@ impl Copied<'_> {
         let unkept = account.unkept.iter().map(|unkept| {
             json!({ "what": unkept.what, "error": words(unkept.errno), "times": unkept.times })
         });
+        let cache_refused = account.cache_refused.map(|refused| {
+            json!({
+                "errno": refused.errno.raw_os_error(),
+                "error": words(refused.errno),
+                "times": refused.times,
+            })
+        });
         let calls: Map<_, _> =
             account.calls.iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
         json!({
@@ -46,6 +53,7 @@ impl Copied<'_> {
             "vias": self.vias(),
             "fallbacks": self.fallbacks(),
             "caches": account.caches.iter().map(|cache| cache.name()).collect::<Vec<_>>(),
+            "cache_refused": cache_refused,
             "unkept": unkept.collect::<Vec<_>>(),
             "calls": calls,
             "failures": self.failures,
@@ -102,6 +110,10 @@ impl fmt::Display for Copied<'_> {
         for refused in &account.fallbacks {
             let (times, why) = (times(refused.times), words(refused.errno));
             writeln!(f, "  {} was refused{times}: {why}", refused.via)?;
+        }
+        if let Some(refused) = &account.cache_refused {
+            let (times, why) = (times(refused.times), words(refused.errno));
+            writeln!(f, "  uncached was refused{times}, so pages were dropped behind: {why}")?;
         }
         for unkept in &account.unkept {
             let (times, why) = (times(unkept.times), words(unkept.errno));

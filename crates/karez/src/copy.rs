@@ -1,6 +1,7 @@
 //! `karez copy`: from arguments to copied files and a report.
 
 use karez_copy::{Options, copy};
+use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs;
 use std::io::{self, Write as _};
@@ -73,6 +74,8 @@ fn first_signal() -> io::Result<Arc<AtomicUsize>> {
         let value = usize::try_from(number).unwrap_or(usize::MAX);
         signal_hook::flag::register_usize(number, Arc::clone(&signal), value)?;
     }
+    // Who heeds it gets `EFBIG` (setrlimit(2)), an error of one file like any other.
+    signal_hook::flag::register(Signal::XFSZ.as_raw(), Arc::default())?;
     Ok(signal)
 }
 

@@ -27,7 +27,7 @@ impl Progress {
     /// `quiet`: no bar, whatever there is.
     pub(crate) fn new(quiet: bool, signal: Arc<AtomicUsize>) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
-        let form = "{bar:30} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+        let form = "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
         if let Ok(style) = ProgressStyle::with_template(form) {
             bar.set_style(style);
         }

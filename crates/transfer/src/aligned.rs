@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-/// The alignment that satisfies every disk and file system so far (`STATX_DIOALIGN` gives less).
+/// The least alignment of a buffer: what satisfies most disks and file systems.
 pub(crate) const ALIGNMENT: usize = 4096;
 
 /// Idle buffers that a thread keeps.
@@ -16,19 +16,21 @@ thread_local! {
     static IDLE: RefCell<Vec<Aligned>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes at an address that is a multiple of [`ALIGNMENT`].
+/// Bytes at an address that is a multiple of its alignment.
 #[derive(Debug)]
 pub(crate) struct Aligned {
     memory: Vec<u8>,
     start: usize,
+    pub(crate) alignment: usize,
 }
 
 impl Aligned {
     /// At least `size` bytes: a buffer of the thread's, or a new one. What is in it is anybody's
-    /// guess.
-    pub(crate) fn take(size: usize) -> Self {
-        let kept = IDLE.with_borrow_mut(Vec::pop).filter(|kept| kept.bytes().len() >= size);
-        kept.unwrap_or_else(|| Self::new(size))
+    /// guess. `alignment` is a power of two.
+    pub(crate) fn take(size: usize, alignment: usize) -> Self {
+        let fits = |kept: &Self| kept.bytes().len() >= size && kept.alignment >= alignment;
+        let kept = IDLE.with_borrow_mut(Vec::pop).filter(fits);
+        kept.unwrap_or_else(|| Self::new(size, alignment.max(ALIGNMENT)))
     }
 
     /// Gives it to the thread.
@@ -48,10 +50,10 @@ impl Aligned {
         &mut self.memory[self.start..]
     }
 
-    fn new(size: usize) -> Self {
-        let memory = vec![0; size + ALIGNMENT];
-        let start = memory.as_ptr().align_offset(ALIGNMENT);
-        Self { memory, start }
+    fn new(size: usize, alignment: usize) -> Self {
+        let memory = vec![0; size + alignment];
+        let start = memory.as_ptr().align_offset(alignment);
+        Self { memory, start, alignment }
     }
 }
 
@@ -61,11 +63,14 @@ mod tests {
 
     #[test]
     fn it_is_aligned_and_long_enough() {
-        for size in [1, ALIGNMENT, 10 * ALIGNMENT, 3] {
-            let mut buffer = Aligned::take(size);
-            assert!(buffer.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT));
-            assert!(buffer.bytes_mut().len() >= size);
-            buffer.give_back();
+        for alignment in [512, ALIGNMENT, 64 << 10, ALIGNMENT] {
+            for size in [1, ALIGNMENT, 10 * ALIGNMENT, 3] {
+                let mut buffer = Aligned::take(size, alignment);
+                let address = buffer.bytes().as_ptr().addr();
+                assert!(address.is_multiple_of(alignment.max(ALIGNMENT)));
+                assert!(buffer.bytes_mut().len() >= size);
+                buffer.give_back();
+            }
         }
     }
 }

@@ -66,7 +66,7 @@ impl Engine {
             Self::Splice(splice) => splice.in_flight() == 0,
             // It asks as it reads, where it can.
             Self::Copy(copy) => copy.cannot_tell,
-            // What is on a disk and nowhere else, and what is never read.
+            // One tells of each read, the other reads nothing.
             Self::Direct(_) | Self::Reflink => false,
         }
     }

@@ -83,7 +83,7 @@ impl FileToSocket {
     }
 
     /// From the next step on it waits for the disk ([`Cold::Wait`]): for a
-    /// caller that cannot warm what is cold, because the file system keeps no pages.
+    /// caller that may wait, or could not warm what is cold.
     pub fn wait_for_disk(&mut self) {
         self.transfer.set_cold(Cold::Wait);
     }

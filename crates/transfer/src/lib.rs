@@ -7,7 +7,18 @@
 //! direction: [`FileToSocket`], [`SocketToFile`], [`SocketToSocket`], [`FileToFile`]. Each is a
 //! state machine: `step` does a bounded amount of work, says how far it came ([`Progress`]), and
 //! may be called again a microsecond or an hour later. It waits for nothing itself, so anything
-//! can drive it: a blocking loop, `poll`, a reactor, an async runtime.
+//! can drive it: a blocking loop, `poll`, a reactor, an async runtime. Files are owned by the
+//! transfer, shared with whoever else has them open; sockets are lent to it for each step.
+//!
+//! | a step says | and wants |
+//! |---|---|
+//! | [`Moved`](Progress::Moved) | to be called again, now or when others have had their turn |
+//! | [`NeedsReadable`](Progress::NeedsReadable) | the socket it comes from to have something |
+//! | [`NeedsWritable`](Progress::NeedsWritable) | the socket it goes to to have room |
+//! | [`NeedsRelease`](Progress::NeedsRelease) | that socket to let go of what it was lent (`zerocopy`) |
+//! | [`NeedsWorker`](Progress::NeedsWorker) | somebody who may wait for a disk (if told to say so) |
+//! | [`Done`](Progress::Done) | nothing more |
+//! | [`Truncated`](Progress::Truncated) | nothing more: the source ended early |
 //!
 //! With blocking sockets the kernel does the waiting:
 //!
@@ -120,19 +131,19 @@
 //!
 //! | via | file → socket | socket → file | socket → socket | file → file | copies by the CPU |
 //! |---|---|---|---|---|---|
-//! | [`copy`](Via::Copy) | x | x | x | x | two |
-//! | [`direct`](Via::Direct) | x | | | x | one to a socket, none between files |
-//! | [`mmap`](Via::Mmap) | x | | | x | one |
-//! | [`sendfile`](Via::Sendfile) | x | | | x | none to a socket, one to a file |
-//! | [`splice`](Via::Splice) | x | x | x | x | none to a socket, one to a file |
-//! | [`zerocopy`](Via::Zerocopy) | x | | | | none where the device takes it, else one |
-//! | [`cow`](Via::Cow) | x | | | x | one, and one more of each page that was edited |
-//! | [`reflink`](Via::Reflink) | | | | x | none: nothing moves |
-//! | [`copy-range`](Via::CopyRange) | | | | x | as the file system can |
-//! | [`auto`](Via::Auto) | x | x | x | x | chooses |
+//! | [`copy`](via::copy) | x | x | x | x | two |
+//! | [`direct`](via::direct) | x | | | x | one to a socket, none between files |
+//! | [`mmap`](via::mmap) | x | | | x | one |
+//! | [`sendfile`](via::sendfile) | x | | | x | none to a socket, one to a file |
+//! | [`splice`](via::splice) | x | x | x | x | none to a socket, one to a file |
+//! | [`zerocopy`](via::zerocopy) | x | | | | none where the device takes it, else one |
+//! | [`cow`](via::cow) | x | | | x | one, and one more of each page that was edited |
+//! | [`reflink`](via::reflink) | | | | x | none: nothing moves |
+//! | [`copy-range`](via::copy_range) | | | | x | as the file system can |
+//! | [`auto`](via::auto) | x | x | x | x | chooses |
 //!
-//! What each does badly stands at the top of its file in `src/via/`. `auto` is the default, and
-//! right unless something has been measured.
+//! Each has a page of its own, which says since which kernel there is such a way, and what it does
+//! badly. `auto` is the default, and right unless something has been measured.
 //!
 //! ## The ladder
 //!
@@ -140,7 +151,8 @@
 //! a file open for appending, `EXDEV` from `copy_file_range`, `EOPNOTSUPP` from a UNIX socket asked
 //! for `MSG_ZEROCOPY`. The transfer then goes a rung down ([`Via::fallback`]) from the exact byte
 //! reached, before the first as after the millionth. What would meet every way alike (`ENOSPC`,
-//! `EIO`, `EPIPE` …) is an error, and the report has the offset reached.
+//! `EIO`, `EPIPE` …) is an error, and the report has the offset reached; the transfer may be
+//! stepped again.
 //!
 //! ## The report
 //!
@@ -180,7 +192,70 @@
 //! so that one fast peer does not keep a thread from the others. They say what becomes of the page
 //! cache ([`CachePolicy`]), and what a step does where it would wait for a disk: with
 //! [`Cold::Tell`] it answers [`Progress::NeedsWorker`], and whoever may wait
-//! [warms](ColdPart::warm) the part that is cold.
+//! [warms](ColdPart::warm) the part that is cold:
+//!
+//! ```
+//! use karez_transfer::{CachePolicy, Cold, FileToSocket, Progress, Settings, Via};
+//! use std::{io::Write, os::fd::AsFd, os::unix::net::UnixStream, sync::Arc, thread};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! # let mut file = tempfile::tempfile()?;
+//! # file.write_all(&[7; 100_000])?;
+//! # let (out, peer) = UnixStream::pair()?;
+//! # let reader = thread::spawn(move || std::io::copy(&mut &peer, &mut std::io::sink()));
+//! let settings = Settings {
+//!     via: Via::Sendfile,
+//!     share: 256 << 10,
+//!     cache: CachePolicy::Drop, // nobody else will want these pages
+//!     cold: Cold::Tell,
+//!     ..Settings::default()
+//! };
+//! let mut transfer = FileToSocket::new(Arc::new(file), 0..100_000, settings);
+//! loop {
+//!     match transfer.step(out.as_fd())? {
+//!         Progress::NeedsWorker => {
+//!             let cold = transfer.cold_part();
+//!             // Others could be served meanwhile.
+//!             thread::spawn(move || cold.warm()).join().expect("it does not panic")?;
+//!         }
+//!         Progress::Done => break,
+//!         _ => {}
+//!     }
+//! }
+//! # drop(out);
+//! # assert_eq!(reader.join().unwrap()?, 100_000);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Edited on its way
+//!
+//! [`FileToSocket::edited`] and [`FileToFile::edited`] put other bytes in some places of a file as
+//! it leaves, by [`via::cow`]. The file stays as it is, and so do its pages in the cache; only those
+//! that an [`Edit`] touches are copied for it:
+//!
+//! ```
+//! use karez_transfer::{Edit, FileToSocket, Progress, Via};
+//! use std::io::{Read, Write};
+//! use std::{os::fd::AsFd, os::unix::net::UnixStream, sync::Arc};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut file = tempfile::tempfile()?;
+//! file.write_all(b"dear ######, enjoy the water")?;
+//! let (out, mut peer) = UnixStream::pair()?;
+//!
+//! let edits = [Edit { offset: 5, bytes: Arc::from(*b"reader") }];
+//! let mut transfer = FileToSocket::edited(Arc::new(file), 0..28, edits.into(), Via::Cow);
+//! while transfer.step(out.as_fd())? != Progress::Done {}
+//! assert_eq!(transfer.report().pages_copied, 1);
+//!
+//! drop(out);
+//! let mut received = String::new();
+//! peer.read_to_string(&mut received)?;
+//! assert_eq!(received, "dear reader, enjoy the water");
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # A queue of parts
 //!
@@ -218,6 +293,13 @@
 //! writes to it before the peer has the bytes, changes them. `zerocopy` alone says when that is
 //! over; its transfer is not done before. A file that is cut off is [`Progress::Truncated`], by
 //! every way and never a SIGBUS: mappings are handed to the kernel and not looked at.
+//!
+//! # Where it runs
+//!
+//! On Linux. What a kernel has not, or a sandbox forbids, is a rung down the ladder. There is no
+//! `unsafe` here (it is all in `karez-sys`), no thread, no signal and no global but the memory of
+//! `auto` for what was refused; pipes and buffers that are idle belong to the thread that used
+//! them. The feature `tokio` adds the module of that name, and is off unless asked for.
 
 mod aligned;
 mod cache;
@@ -241,7 +323,7 @@ mod step;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod transfer;
-mod via;
+pub mod via;
 mod window;
 
 pub use direction::Direction;
@@ -255,4 +337,5 @@ pub use settings::{CachePolicy, Cold, Settings, UnknownCachePolicy};
 pub use socket_to_file::SocketToFile;
 pub use socket_to_socket::SocketToSocket;
 pub use step::{Edit, Progress};
+#[doc(inline)]
 pub use via::{UnknownVia, Via};

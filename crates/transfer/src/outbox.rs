@@ -96,8 +96,8 @@ impl Outbox {
         self.files().for_each(FileToSocket::tell_cold);
     }
 
-    /// From now on steps wait for the disk again: for a caller whose
-    /// [warming](ColdPart::warm) is in vain, because the file system keeps no pages.
+    /// From now on steps wait for the disk again: for a caller that may wait, or whose
+    /// [warming](ColdPart::warm) is in vain.
     pub fn wait_for_disk(&mut self) {
         self.files().for_each(FileToSocket::wait_for_disk);
     }

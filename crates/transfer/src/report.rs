@@ -24,6 +24,8 @@ pub struct Report {
     pub fallbacks: Vec<Fallback>,
     /// The treatment of the page cache that ran.
     pub cache: CachePolicy,
+    /// With which error [`CachePolicy::Uncached`] was refused, if it was.
+    pub cache_refused: Option<Errno>,
     /// What the error queue said about the sends by [`Via::Zerocopy`].
     pub zerocopy: Notifications,
     /// Pages that [`Via::Cow`] had to copy because they were edited.
@@ -52,6 +54,7 @@ impl Report {
             calls: Calls::default(),
             fallbacks: Vec::new(),
             cache: CachePolicy::Keep,
+            cache_refused: None,
             zerocopy: Notifications::default(),
             pages_copied: 0,
         }

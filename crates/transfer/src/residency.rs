@@ -1,5 +1,6 @@
 //! Whether bytes of a file are in memory, so that moving them would not wait for a disk:
-//! cachestat(2) (Linux 6.5), before that and on an overlay mincore(2).
+//! cachestat(2) (Linux 6.5), before that and on an overlay mincore(2). Where neither may be asked,
+//! nothing is said to be.
 //!
 //! What it does badly: the answer may be old a moment later (the page cache may take the pages
 //! away), so a step that was promised not to block still may, rarely; and `mincore` calls every
@@ -12,15 +13,21 @@ use rustix::io::{self, Errno, IoSliceMut, ReadWriteFlags, preadv2};
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::file_to_socket::Source;
 use crate::report::Calls;
 use crate::scratch;
 use crate::transfer::Transfer;
+use crate::via::direct::Errand;
 use crate::window::bytes_behind;
 
 /// How much is warmed at a time: what a step moves by most vias.
 const WARMED: u64 = 1 << 20;
+
+/// How often the same part is warmed before its file system is said to keep no pages.
+const PATIENCE: u32 = 3;
 
 /// How much of it is read by one call.
 const SIP: usize = 128 << 10;
@@ -32,20 +39,41 @@ const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 pub struct ColdPart {
     source: Source,
     range: Range<u64>,
+    /// By [`Via::Direct`](crate::Via::Direct) it is read past the page cache.
+    errand: Option<Errand>,
+    warmings: Option<Arc<AtomicU32>>,
 }
 
 impl ColdPart {
     pub(crate) fn new(source: Source, transfer: &Transfer) -> Self {
+        let errand = transfer.errand();
         let start = transfer.course.from.unwrap_or(0);
         let length = transfer.course.remaining.min(WARMED);
-        Self { source, range: start..start.saturating_add(length) }
+        let range = errand.as_ref().map_or(start..start.saturating_add(length), Errand::range);
+        Self { source, range, errand, warmings: transfer.warmings() }
     }
 
-    /// Brings it into the page cache; waits for the disk.
+    /// Brings it into the page cache, or by [`Via::Direct`](crate::Via::Direct) into a buffer of
+    /// the transfer; waits for the disk.
     ///
     /// # Errors
-    /// As pread(2); `EIO` above all, which the next step of the transfer would meet, too.
+    /// As pread(2); `EIO` above all, which the next step of the transfer would meet, too. By
+    /// `direct` only that step tells.
     pub fn warm(&self) -> std::io::Result<()> {
+        let read = match &self.errand {
+            Some(errand) => {
+                errand.run();
+                Ok(())
+            }
+            None => self.read(),
+        };
+        if let Some(warmings) = &self.warmings {
+            warmings.fetch_add(1, Ordering::Relaxed);
+        }
+        read
+    }
+
+    fn read(&self) -> std::io::Result<()> {
         let mut at = self.range.start;
         let mut buffer = scratch::take(SIP);
         while at < self.range.end {
@@ -71,6 +99,25 @@ impl ColdPart {
 impl fmt::Debug for ColdPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ColdPart").field("range", &self.range).finish_non_exhaustive()
+    }
+}
+
+/// Where a transfer was said to be cold last, and how often that has been warmed since. Where pages
+/// do not stay, or nobody can tell, that would go on for ever.
+#[derive(Debug, Default)]
+pub(crate) struct Warming {
+    at: Option<u64>,
+    pub(crate) times: Option<Arc<AtomicU32>>,
+}
+
+impl Warming {
+    /// Whether what is cold at this offset may get warm.
+    pub(crate) fn may_help(&mut self, at: Option<u64>) -> bool {
+        if self.at != at {
+            *self = Self { at, times: None };
+        }
+        let times = self.times.get_or_insert_default();
+        times.load(Ordering::Relaxed) < PATIENCE
     }
 }
 
@@ -105,24 +152,26 @@ pub(crate) fn resident(
     }
 }
 
-/// How many pages of `range`, which begins with one, are in memory.
+/// How many pages of `range`, which begins with one, are in memory. What nobody can tell is not:
+/// that a question is refused is no error of the transfer.
 fn cached(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> io::Result<u64> {
     calls.cachestat += 1;
     match cached_pages(file, range.clone()) {
-        Ok(0) if is_on_overlay(file, calls)? => {}
+        Ok(0) if is_on_overlay(file, calls) => {}
+        Ok(pages) => return Ok(pages),
         Err(Errno::PERM) => {
             if let Some(sampled) = sampled(file, range.clone(), calls) {
                 return Ok(sampled);
             }
         }
-        Err(Errno::NOSYS | Errno::OPNOTSUPP) => {}
-        told => return told,
+        Err(_) => {}
     }
     calls.mmap += 1;
     calls.madvise += 1;
     calls.mincore += 1;
     let length = usize::try_from(range.end - range.start).map_err(|_| Errno::OVERFLOW)?;
-    Ok(Mapping::of(file, range.start, length)?.resident_pages()? as u64)
+    let told = Mapping::of(file, range.start, length).and_then(|it| it.resident_pages());
+    Ok(told.map_or(0, |pages| pages as u64))
 }
 
 /// The same for a file that is somebody else's, of which `cachestat` says nothing and `mincore`
@@ -145,9 +194,9 @@ fn sampled(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> Option
 
 /// A file of an overlay has no pages, as containers have them: those of the file below it are
 /// read, and mapped.
-fn is_on_overlay(file: BorrowedFd<'_>, calls: &mut Calls) -> io::Result<bool> {
+fn is_on_overlay(file: BorrowedFd<'_>, calls: &mut Calls) -> bool {
     calls.fstatfs += 1;
-    Ok(fstatfs(file)?.f_type == OVERLAY)
+    fstatfs(file).is_ok_and(|system| system.f_type == OVERLAY)
 }
 
 #[cfg(test)]

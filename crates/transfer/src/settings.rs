@@ -118,5 +118,11 @@ pub enum Cold {
     Wait,
     /// It moves what is in memory, and where that is nothing it answers
     /// [`Progress::NeedsWorker`](crate::Progress::NeedsWorker) and leaves the rest to the caller.
+    /// By [`Via::Direct`], which reads from the disk always, it answers that for each read. Where
+    /// nobody can tell what is in memory (a sandbox), nothing is taken to be, and where warming
+    /// does not help it waits after all.
+    ///
+    /// It is about what is read: a write into a file may wait all the same, where the kernel holds
+    /// writers back.
     Tell,
 }

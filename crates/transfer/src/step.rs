@@ -28,6 +28,8 @@ pub(crate) struct Piece<'a> {
     pub(crate) more: bool,
     /// Pages are not to stay in the cache (`RWF_DONTCACHE`).
     pub(crate) uncached: bool,
+    /// A step may not wait for a disk.
+    pub(crate) tells: bool,
     /// The size asked for a pipe.
     pub(crate) pipe: u32,
     pub(crate) edits: &'a [Edit],
@@ -117,7 +119,8 @@ pub enum Progress {
     NeedsWritable,
     /// The bytes are not in memory, so the step would wait for a disk. Let somebody who may wait
     /// [warm](crate::ColdPart::warm) them, then step again. Only with
-    /// [`Cold::Tell`](crate::Cold::Tell).
+    /// [`Cold::Tell`](crate::Cold::Tell). Where the same part is cold again after it was warmed
+    /// three times, nothing stays in memory; then the transfer waits for the disk itself.
     NeedsWorker,
     /// All bytes have been sent, or as many as may be at once, but the socket still refers to
     /// memory of the transfer: step

@@ -5,6 +5,8 @@
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use crate::cache::{Behind, will_be_read_in_order};
 use crate::course::{Course, Ends};
@@ -13,9 +15,10 @@ use crate::ends;
 use crate::engine::Engine;
 use crate::ladder;
 use crate::report::{Fallback, Report};
-use crate::residency::resident;
+use crate::residency::{Warming, resident};
 use crate::settings::{CachePolicy, Cold};
 use crate::step::{End, Progress, Stop};
+use crate::via::direct::Errand;
 use crate::via::{Via, auto};
 
 pub(crate) struct Transfer {
@@ -26,6 +29,7 @@ pub(crate) struct Transfer {
     /// One that was refused, but whose memory the other end may still refer to.
     retired: Option<Engine>,
     behind: Behind,
+    warming: Warming,
     done: bool,
 }
 
@@ -38,6 +42,7 @@ impl Transfer {
             engine: None,
             retired: None,
             behind: Behind::default(),
+            warming: Warming::default(),
             done: false,
         }
     }
@@ -60,6 +65,9 @@ impl Transfer {
                 Err(Stop::Refused(Errno::INTR)) => {}
                 Err(Stop::Refused(errno)) => self.step_down(errno, ends)?,
                 Err(Stop::Worker) if self.is_on_trial() => self.run(Via::Sendfile),
+                Err(Stop::Worker) if self.report.bytes == before && self.warming_is_vain() => {
+                    self.set_cold(Cold::Wait);
+                }
                 Err(_) if self.report.bytes > before => break,
                 Err(stop) => return Ok(waiting(stop)),
             }
@@ -147,6 +155,16 @@ impl Transfer {
         }
     }
 
+    /// Whether what is cold here was warmed often enough to know that it does not help.
+    fn warming_is_vain(&mut self) -> bool {
+        !self.warming.may_help(self.course.from)
+    }
+
+    /// Counts how often the part that was said to be cold is warmed.
+    pub(crate) fn warmings(&self) -> Option<Arc<AtomicU32>> {
+        self.warming.times.clone()
+    }
+
     /// `auto` has chosen `copy`, and would choose `sendfile` if the file is not in memory.
     fn is_on_trial(&self) -> bool {
         self.report.asked == Via::Auto
@@ -161,11 +179,13 @@ impl Transfer {
     /// Goes a rung down where this via is refused; any other error is the transfer's.
     fn step_down(&mut self, errno: Errno, ends: Ends<'_>) -> io::Result<()> {
         let (direction, from) = (self.course.direction, self.report.ran);
-        if errno == Errno::OPNOTSUPP && self.report.cache == CachePolicy::Uncached {
-            self.report.cache = CachePolicy::Drop;
+        let refuses = ladder::refuses_via(errno);
+        if refuses && self.report.cache == CachePolicy::Uncached {
+            // If it was not for that, the next attempt meets the truth.
+            (self.report.cache, self.report.cache_refused) = (CachePolicy::Drop, Some(errno));
             return Ok(());
         }
-        let refused = ladder::refuses_via(errno) && from != Via::Copy;
+        let refused = refuses && from != Via::Copy;
         let calls = &mut self.report.calls;
         let rung = refused.then(|| auto::next_rung(direction, from, ends, calls)).ok_or(errno)?;
         ladder::remember(direction, from, ends, errno, &mut self.report.calls);
@@ -194,26 +214,28 @@ impl Transfer {
         buffer: &mut [u8],
     ) -> io::Result<Option<usize>> {
         self.report.ran = Via::Copy;
-        let calls = &mut self.report.calls;
         let at = self.course.from.ok_or(Errno::INVAL)?;
         let mut nowait = self.course.settings.cold == Cold::Tell;
         loop {
-            match ends::read_file(from, at, buffer, (nowait, false), calls) {
+            let calls = &mut self.report.calls;
+            let cold = match ends::read_file(from, at, buffer, (nowait, false), calls) {
                 Ok(read) => {
                     calls.sendto += 1;
                     return Ok(Some(read));
                 }
-                Err(Errno::INTR) => {} // a file system over a network or in user space
-                Err(Errno::AGAIN) if nowait => return Ok(None),
-                Err(Errno::OPNOTSUPP) if nowait => {
-                    let len = buffer.len() as u64;
-                    if resident(from, at, len, calls)? < len {
-                        return Ok(None);
-                    }
+                Err(Errno::INTR) => false, // a file system over a network or in user space
+                Err(Errno::AGAIN) if nowait => true,
+                Err(errno) if nowait && ladder::refuses_via(errno) => {
                     nowait = false;
+                    let len = buffer.len() as u64;
+                    resident(from, at, len, calls)? < len
                 }
                 Err(errno) => return Err(errno.into()),
+            };
+            if cold && !self.warming_is_vain() {
+                return Ok(None);
             }
+            nowait &= !cold;
         }
     }
 
@@ -257,6 +279,14 @@ impl Transfer {
             self.behind.let_go(piece.from, piece.to, *bytes, end, calls)?;
         }
         Ok(())
+    }
+
+    /// The read past the page cache that the last step would have had to wait for.
+    pub(crate) fn errand(&self) -> Option<Errand> {
+        match &self.engine {
+            Some(Engine::Direct(direct)) => direct.errand(),
+            _ => None,
+        }
     }
 
     /// Bytes taken from the source that have not reached the other end.

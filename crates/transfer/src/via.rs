@@ -1,18 +1,32 @@
-//! The vias: their names, their ladder, and one file for each.
+//! The vias: their names, their ladder, and a page for each.
+//!
+//! There is nothing to call in those pages; a via is chosen by its name in [`Settings`].
+//!
+//! ```text
+//! reflink ── copy-range ─┐
+//!              zerocopy ─┴─ sendfile ─┐
+//!                              splice ─┤
+//!                   mmap, cow, direct ─┴─ copy
+//! ```
+//!
+//! Where one is refused, the next to its right goes on ([`Via::fallback`]): from the same byte, and
+//! leaving out what the direction has not and what `auto` remembers as refused between these ends.
+//!
+//! [`Settings`]: crate::Settings
 
 use std::fmt;
 use std::str::FromStr;
 
-pub(crate) mod auto;
-pub(crate) mod copy;
-pub(crate) mod copy_range;
-pub(crate) mod cow;
-pub(crate) mod direct;
-pub(crate) mod mmap;
-pub(crate) mod reflink;
-pub(crate) mod sendfile;
-pub(crate) mod splice;
-pub(crate) mod zerocopy;
+pub mod auto;
+pub mod copy;
+pub mod copy_range;
+pub mod cow;
+pub mod direct;
+pub mod mmap;
+pub mod reflink;
+pub mod sendfile;
+pub mod splice;
+pub mod zerocopy;
 
 /// The most bytes asked of one call that passes pages on: long enough that the call costs nothing
 /// beside the bytes, short enough to share the thread with others.
@@ -22,27 +36,35 @@ const CHUNK: u64 = 1 << 20;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Via {
     /// Chooses one of the others by size, residency, ends and what was refused before.
+    /// [More](auto).
     #[default]
     Auto,
     /// A read into a buffer in user space, then a write: two copies by the CPU. Works everywhere.
+    /// [More](copy).
     Copy,
     /// `O_DIRECT` past the page cache. Linux 2.4.10; file systems that take it.
+    /// [More](direct).
     Direct,
     /// `mmap(2)` and a write from the mapping: one copy by the CPU, and page faults.
+    /// [More](mmap).
     Mmap,
     /// `sendfile(2)`: the socket refers to the pages of the page cache. Linux 2.2; any file that
-    /// can be spliced.
+    /// can be spliced. [More](sendfile).
     Sendfile,
     /// `splice(2)` into a pipe and out of it: no copy, and two calls a chunk. Linux 2.6.17.
+    /// [More](splice).
     Splice,
     /// `send(2)` with `MSG_ZEROCOPY` from a mapping: no copy where the device takes it, and
-    /// notifications to read. Linux 4.14; TCP.
+    /// notifications to read. Linux 4.14; TCP. [More](zerocopy).
     Zerocopy,
     /// A private mapping in which parts are edited; only the pages touched are copied for it.
+    /// [More](cow).
     Cow,
     /// `FICLONERANGE`: the files share their extents, nothing moves. Linux 4.5; btrfs, xfs …
+    /// [More](reflink).
     Reflink,
     /// `copy_file_range(2)`: the file system copies, or shares, as it can. Linux 4.5.
+    /// [More](copy_range).
     CopyRange,
 }
 

@@ -60,3 +60,45 @@ pub(crate) fn bytes_behind(
     let size = u64::try_from(fstat(file)?.st_size).map_err(|_| Errno::OVERFLOW)?;
     Ok(size.saturating_sub(offset))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who maps nothing, but notes where and how much.
+    fn walk(start: u64, len: u64, strides: &[u64]) -> Vec<(u64, usize)> {
+        let (mut window, mut at, mut left) = (Window::<()>::default(), start, len);
+        let mut mapped = Vec::new();
+        for &stride in strides {
+            let note = |start, length| {
+                mapped.push((start, length));
+                Ok(())
+            };
+            let (_, part) = window.over(at, left, drop, note).unwrap();
+            let (start, length) = *mapped.last().unwrap();
+            assert_eq!(start + part.start as u64, at, "the offset is where it is said to be");
+            assert_eq!(part.end, length);
+            at += stride;
+            left -= stride;
+        }
+        mapped
+    }
+
+    #[test]
+    fn a_terabyte_is_mapped_a_window_at_a_time() {
+        let size = usize::try_from(SIZE).unwrap();
+        let mapped = walk(5, 1 << 40, &[100, SIZE, 1 << 39, 1]);
+        let page = page_size() as u64;
+        let far = (SIZE + 105 + (1 << 39)) / page * page;
+        assert_eq!(mapped, [(0, size), (SIZE, size), (far, size)]);
+    }
+
+    #[test]
+    fn no_more_is_mapped_than_is_asked_for() {
+        let page = page_size() as u64;
+        let start = 10_000 / page * page;
+        let length = usize::try_from(10_003 - start).unwrap();
+        assert_eq!(walk(10_000, 3, &[1, 1]), [(start, length)]);
+        assert_eq!(walk(SIZE - 1, 2, &[1]), [(SIZE - page, page_size() + 1)]);
+    }
+}

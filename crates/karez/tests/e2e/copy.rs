@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Output};
 
 use crate::files::pattern;
+use crate::image::Image;
 use crate::server::KAREZ;
 
 /// What came of a copy.
@@ -131,11 +132,37 @@ fn every_cache_policy_copies() {
                 [&"--cache", &cache.name(), &"--via", &via.name(), &from, &to];
             let copied = copy(&args).expect_success();
             let ran = copied.json["caches"].as_array().unwrap();
+            let refused = &copied.json["cache_refused"];
+            assert!(refused.is_null() || *cache == CachePolicy::Uncached, "{via}: {copied:?}");
             let alone = matches!(cache, CachePolicy::Uncached | CachePolicy::Direct);
             assert!(ran.len() == 1 && (alone || ran[0] == cache.name()), "{via}: {copied:?}");
             assert!(fs::read(&to).unwrap() == content, "{cache}, {via}");
         }
     }
+}
+
+#[test]
+fn where_nothing_can_be_kept_out_of_the_cache_that_is_told() {
+    let Some(image) = Image::in_memory("tmpfs", "size=16m") else { return };
+    let (from, to) = (image.join("from"), image.join("to"));
+    // Two extents: the second is not asked about again.
+    let file = File::create(&from).unwrap();
+    file.write_all_at(&pattern(5000), 0).unwrap();
+    file.write_all_at(&pattern(5000), 4 << 20).unwrap();
+    let copied = copy(&[&"--cache", &"uncached", &from, &to]).expect_success();
+    assert!(fs::read(&to).unwrap() == fs::read(&from).unwrap());
+    let caches = &copied.json["caches"];
+    if caches[0] == "uncached" {
+        println!("skipped: this tmpfs keeps things out of its memory");
+        return;
+    }
+    assert_eq!((caches.as_array().unwrap().len(), &caches[0]), (1, &Value::from("drop")));
+    let refused = &copied.json["cache_refused"];
+    assert_eq!((refused["errno"].as_i64(), refused["times"].as_i64()), (Some(95), Some(1)));
+    let mut command = Command::new(KAREZ);
+    let said = command.args(["copy", "--cache", "uncached"]).args([&from, &to]).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("uncached was refused, so pages were dropped behind: "), "{said}");
 }
 
 #[test]
@@ -245,7 +272,7 @@ fn a_bar_is_for_terminals_and_for_what_takes_long() {
     }
     let seen = on_terminal(&slowly).unwrap();
     let seen_text = String::from_utf8_lossy(&seen.stdout);
-    assert!(seen.status.success() && seen_text.contains("/409.60 kB"), "{seen_text}");
+    assert!(seen.status.success() && seen_text.contains("/400.00 KiB"), "{seen_text}");
     let quiet = on_terminal(&format!("{slowly} --quiet")).unwrap();
     assert!(quiet.status.success() && quiet.stdout.is_empty(), "{quiet:?}");
     let output = Command::new("sh").args(["-c", &slowly]).output().unwrap();

@@ -1,6 +1,7 @@
 //! `karez copy` that does not come to its end: killed, stopped, out of space; and files that change
 //! while they are copied. Under the final name there is the old file, or nothing, or the new one.
 
+use karez_transfer::Via;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
@@ -221,6 +222,26 @@ fn a_full_file_system_is_told_and_has_nothing_new() {
         assert_eq!((outcome.count("files"), outcome.count("failed")), (20, 1));
         let copied = names(&image.join("tree"));
         assert!(copied.len() == 20 && !copied.contains(&"large".to_owned()), "{copied:?}");
+    }
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_told_and_leaves_nothing() {
+    let (root, from, to) = root();
+    for via in vias().filter(|&via| via != Via::Reflink) {
+        let wanted = command(&[&"--via", &via.name(), &from, &to]);
+        let mut limited = Command::new("sh");
+        // In blocks of 512 bytes.
+        limited.args(["-c", "ulimit -f 4000; exec \"$@\"", "sh"]);
+        limited.arg(wanted.get_program()).args(wanted.get_args());
+        let outcome = Outcome::of(&limited.output().unwrap());
+        if outcome.vias() == ["reflink"] {
+            println!("skipped: what is shared is not limited");
+            continue;
+        }
+        let outcome = outcome.expect_complaint(&["to\"", "at byte 2048000", "(os error 27)"]);
+        assert_eq!(outcome.count("bytes"), 2_048_000, "{via}");
+        assert_eq!(names(root.path()), ["from"], "{via}");
     }
 }
 

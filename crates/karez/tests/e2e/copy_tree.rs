@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::copy::{copy, names, vias};
+use crate::copy::{Outcome, command, copy, names, vias};
 use crate::files::pattern;
 
 /// Fails unless both trees have the same names, kinds and bytes; how many entries there are.
@@ -144,6 +144,54 @@ fn one_failure_is_told_and_the_rest_is_copied() {
         if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
     }
     compare(&tree, &to);
+}
+
+#[test]
+fn what_may_not_be_read_is_told_and_the_rest_is_copied() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can be somebody else");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::create_dir_all(at("from/closed")).unwrap();
+    fs::create_dir_all(at("from/open")).unwrap();
+    fs::create_dir(at("to")).unwrap();
+    for name in ["from/secret", "from/closed/file", "from/open/file", "from/file"] {
+        fs::write(at(name), name).unwrap();
+    }
+    let set_mode = |name: &str, mode| {
+        fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode("from/secret", 0o600);
+    set_mode("from/closed", 0o700);
+    set_mode("to", 0o777);
+    set_mode("", 0o755);
+    for jobs in ["1", "4"] {
+        let wanted = command(&[&"-r", &"--jobs", &jobs, &at("from/."), &at("to")]);
+        let mut nobody = Command::new("setpriv");
+        nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        let output = nobody.arg(wanted.get_program()).args(wanted.get_args()).output();
+        let output = match output {
+            Ok(output) if !output.stdout.is_empty() => output,
+            other => {
+                println!("skipped: setpriv: {other:?}");
+                return;
+            }
+        };
+        let outcome = Outcome::of(&output);
+        assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+        assert_eq!((outcome.count("files"), outcome.count("failed")), (2, 2), "{outcome:?}");
+        for name in ["from/./secret", "from/./closed"] {
+            let path = at(name).display().to_string();
+            let is_it = |line: &&str| line.contains(&path) && line.contains("(os error 13)");
+            assert_eq!(outcome.said.lines().filter(is_it).count(), 1, "{}", outcome.said);
+        }
+        assert_eq!(names(&at("to")), ["file", "open"]);
+        assert_eq!(names(&at("to/open")), ["file"]);
+        fs::remove_dir_all(at("to/open")).unwrap();
+        fs::remove_file(at("to/file")).unwrap();
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use ::tokio::task::{consume_budget, yield_now};
 use std::io;
 
 use super::error_queue::Poller;
-use super::pool::Warmer;
+use super::pool::warm;
 use super::socket::Socket;
 use super::unfinished::Truncated;
 use crate::file_to_socket::FileToSocket;
@@ -64,14 +64,14 @@ const TURN: u64 = 1 << 20;
 /// # }
 /// ```
 pub async fn send<S: Socket>(transfer: &mut FileToSocket, socket: &S) -> io::Result<()> {
-    let (mut driver, mut warmer) = (Driver::default(), Warmer::default());
+    let mut driver = Driver::default();
     let mut wait = None;
     loop {
         let progress = driver.step(socket, wait, || transfer.step(socket.as_fd())).await?;
         wait = match progress {
             Progress::Moved(bytes) => driver.others_turn(bytes, Interest::WRITABLE).await,
             Progress::NeedsWorker => {
-                warmer.warm(transfer).await?;
+                warm(transfer).await?;
                 None
             }
             Progress::Done => return Ok(()),

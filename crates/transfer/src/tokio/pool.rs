@@ -14,27 +14,11 @@ pub(super) async fn in_pool<T: Send + 'static>(
     runtime.spawn_blocking(work).await.map_err(io::Error::other)
 }
 
-/// Brings cold pages into memory, and notices where they do not stay there.
-#[derive(Debug, Default)]
-pub(super) struct Warmer {
-    last: Option<u64>,
-    in_vain: u32,
-}
-
-impl Warmer {
-    /// How often the same part is warmed, before the file system is said to keep no pages.
-    const PATIENCE: u32 = 3;
-
-    pub(super) async fn warm(&mut self, transfer: &mut FileToSocket) -> io::Result<()> {
-        let cold = transfer.cold_part();
-        let at = Some(cold.range().start);
-        self.in_vain = if self.last == at { self.in_vain + 1 } else { 0 };
-        self.last = at;
-        let warmed = self.in_vain < Self::PATIENCE && in_pool(move || cold.warm()).await?.is_ok();
-        if !warmed {
-            // The step itself meets the truth: an error of the disk, or nothing worse than a wait.
-            transfer.wait_for_disk();
-        }
-        Ok(())
+/// Has what is cold read.
+pub(super) async fn warm(transfer: &mut FileToSocket) -> io::Result<()> {
+    let cold = transfer.cold_part();
+    if in_pool(move || cold.warm()).await?.is_err() {
+        transfer.wait_for_disk(); // the step itself meets the error of the disk
     }
+    Ok(())
 }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use std::ops::Range;
 
 use crate::ends;
+use crate::ladder::refuses_via;
 use crate::report::Report;
 use crate::scratch;
 use crate::step::{Edit, Piece, Stop};
@@ -27,7 +28,8 @@ pub(crate) struct Copy {
     held: Option<(Vec<u8>, Range<usize>)>,
     /// Only bytes of a file that are in memory.
     pub(crate) nowait: bool,
-    /// The file system cannot read like that (an overlay): somebody else has to ask it first.
+    /// The file system cannot read like that (an overlay), or a sandbox does not let us: somebody
+    /// else has to ask first.
     pub(crate) cannot_tell: bool,
 }
 
@@ -48,12 +50,14 @@ impl Copy {
         if piece.from.at.is_none() {
             return self.kept(piece, report);
         }
-        let moved = self.through(piece, report);
-        if self.nowait && moved == Err(Stop::Refused(Errno::OPNOTSUPP)) {
-            (self.nowait, self.cannot_tell) = (false, true);
-            return Err(Stop::Refused(Errno::INTR)); // to be tried again
+        match self.through(piece, report) {
+            // If it was not for the flag, the next attempt meets the truth.
+            Err(Stop::Refused(errno)) if self.nowait && refuses_via(errno) => {
+                (self.nowait, self.cannot_tell) = (false, true);
+                Err(Stop::Refused(Errno::INTR)) // to be tried again
+            }
+            moved => moved,
         }
-        moved
     }
 
     fn through(&self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {

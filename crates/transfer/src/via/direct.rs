@@ -4,17 +4,19 @@
 //! For what is read once and would only push others out of the cache. On the way to a file, the
 //! blocks are written past the cache, too, where the other file system takes that.
 //!
-//! What it does badly: every read waits for the disk, also where the file is in the cache, and
-//! blocks the caller meanwhile. Offsets, lengths and addresses must be aligned, so the head and
-//! the tail of a range are read with bytes that nobody asked for, and written through the cache.
-//! It needs a descriptor of its own, opened through `/proc/self/fd`, for the flag belongs to the
-//! open file that others share. Not every file system takes it; then the ladder goes on.
+//! What it does badly: every read waits for the disk, also where the file is in the cache, so where
+//! a step may not wait somebody else makes each of them. Offsets, lengths and addresses must be
+//! aligned, so the head and the tail of a range are read with bytes that nobody asked for, and
+//! written through the cache. It needs a descriptor of its own, opened through `/proc/self/fd`, for
+//! the flag belongs to the open file that others share. Not every file system takes it; then the
+//! ladder goes on.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::io::{self, Errno};
 use std::ops::Range;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::aligned::{ALIGNMENT, Aligned};
 use crate::ends;
@@ -24,12 +26,19 @@ use crate::step::{Piece, Stop};
 /// How much is read at a time: enough for a disk to stream.
 pub(crate) const CHUNK: u64 = 512 << 10;
 
+/// Who wants blocks larger than this reads too much that nobody asked for.
+const LARGEST_ALIGNMENT: usize = 1 << 20;
+
+/// A buffer, and the part of it that has been read and not moved on.
+type Filled = (Aligned, Range<usize>);
+
 /// The files without their caches, and what has been read and not moved on.
 #[derive(Debug, Default)]
 pub(crate) struct Direct {
-    from: Option<OwnedFd>,
+    from: Option<Arc<Opened>>,
     to: Sink,
-    filled: Option<(Aligned, Range<usize>)>,
+    filled: Option<Filled>,
+    errand: Option<Errand>,
 }
 
 /// What is known of the file that is written to.
@@ -37,7 +46,7 @@ pub(crate) struct Direct {
 enum Sink {
     #[default]
     Unasked,
-    Direct(OwnedFd),
+    Direct(Opened),
     /// Through its cache.
     Cached,
 }
@@ -64,26 +73,31 @@ impl Direct {
         moved.map(|moved| moved as u64)
     }
 
-    /// Reads from the disk; which part of the buffer was asked for comes with it.
-    fn fill(
-        &mut self,
-        piece: Piece<'_>,
-        calls: &mut Calls,
-    ) -> Result<(Aligned, Range<usize>), Stop> {
-        let offset = piece.from.at.ok_or(Errno::OPNOTSUPP)?;
-        let from = match self.from.take() {
-            Some(from) => from,
-            None => open(piece.from.fd, OFlags::RDONLY, calls)?,
+    /// The read that the last step would have had to wait for.
+    pub(crate) fn errand(&self) -> Option<Errand> {
+        self.errand.clone()
+    }
+
+    /// Reads from the disk, or takes what somebody else has read from it.
+    fn fill(&mut self, piece: Piece<'_>, calls: &mut Calls) -> Result<Filled, Stop> {
+        let at = piece.from.at.ok_or(Errno::OPNOTSUPP)?;
+        let from = match &self.from {
+            Some(from) => Arc::clone(from),
+            None => Arc::new(Opened::of(piece.from.fd, OFlags::RDONLY, calls)?),
         };
-        let from = self.from.insert(from);
-        let lead = usize::try_from(offset % ALIGNMENT as u64).map_err(|_| Errno::OVERFLOW)?;
-        let wanted = piece.count();
-        let aligned = (lead + wanted).next_multiple_of(ALIGNMENT);
-        let mut buffer = Aligned::take(aligned);
+        self.from = Some(Arc::clone(&from));
+        let errand = self.errand.take().filter(|errand| errand.at == at);
+        if let Some(brought) = errand.as_ref().and_then(Errand::brought) {
+            calls.pread64 += 1;
+            return Ok(brought?);
+        }
+        if piece.tells {
+            let new = || Errand { from, at, count: piece.count(), brought: Arc::default() };
+            self.errand = errand.or_else(|| Some(new()));
+            return Err(Stop::Worker);
+        }
         calls.pread64 += 1;
-        let at = offset - lead as u64;
-        let end = io::pread(from, &mut buffer.bytes_mut()[..aligned], at)?.min(lead + wanted);
-        Ok((buffer, lead..end.max(lead)))
+        Ok(from.read(at, piece.count())?)
     }
 
     /// Hands bytes of the buffer on.
@@ -94,19 +108,19 @@ impl Direct {
         unsent: Range<usize>,
         calls: &mut Calls,
     ) -> Result<usize, Stop> {
-        let (Some(at), blocks) = (piece.to.at, whole_blocks(piece.to.at, &unsent)) else {
+        let Some(at) = piece.to.at else {
             return ends::write(piece, &buffer.bytes()[unsent], calls);
         };
-        if blocks.is_empty() {
-            return ends::write(piece, &buffer.bytes()[unsent], calls);
-        }
-        if matches!(self.to, Sink::Unasked) {
-            let opened = open(piece.to.fd, OFlags::WRONLY, calls);
+        let may_have_blocks = at.is_multiple_of(ALIGNMENT as u64) && unsent.len() >= ALIGNMENT;
+        if matches!(self.to, Sink::Unasked) && may_have_blocks {
+            let opened = Opened::of(piece.to.fd, OFlags::WRONLY, calls);
             self.to = opened.map_or(Sink::Cached, Sink::Direct);
         }
-        if let Sink::Direct(to) = &self.to {
+        if let Sink::Direct(to) = &self.to
+            && let Some(blocks) = to.whole_blocks(at, buffer.alignment, &unsent)
+        {
             calls.pwrite64 += 1;
-            match io::pwrite(to, &buffer.bytes()[blocks], at) {
+            match io::pwrite(&to.file, &buffer.bytes()[blocks], at) {
                 Err(Errno::INVAL | Errno::OPNOTSUPP) => self.to = Sink::Cached,
                 written => return Ok(written?),
             }
@@ -115,31 +129,141 @@ impl Direct {
     }
 }
 
-/// The part of the buffer that can be written as it is: from an aligned address to an aligned
-/// offset, in whole blocks.
-fn whole_blocks(at: Option<u64>, unsent: &Range<usize>) -> Range<usize> {
-    let aligned = |at: u64| at.is_multiple_of(ALIGNMENT as u64);
-    if !at.is_some_and(aligned) || !unsent.start.is_multiple_of(ALIGNMENT) {
-        return unsent.start..unsent.start;
-    }
-    unsent.start..unsent.start + unsent.len() / ALIGNMENT * ALIGNMENT
+/// A read that waits for the disk, for somebody who may.
+#[derive(Clone, Debug)]
+pub(crate) struct Errand {
+    from: Arc<Opened>,
+    at: u64,
+    count: usize,
+    brought: Arc<Mutex<Option<io::Result<Filled>>>>,
 }
 
-/// The same file once more, for passing by its cache.
-fn open(file: BorrowedFd<'_>, access: OFlags, calls: &mut Calls) -> io::Result<OwnedFd> {
-    calls.statx += 1;
-    let stat = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)?;
-    let known = stat.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
-    let largest = stat.stx_dio_offset_align.max(stat.stx_dio_mem_align);
-    if known && (largest == 0 || largest as usize > ALIGNMENT) {
-        return Err(Errno::OPNOTSUPP);
+impl Errand {
+    /// Reads. The next step takes what came of it, an error, too.
+    pub(crate) fn run(&self) {
+        let read = self.from.read(self.at, self.count);
+        *self.brought.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
     }
-    calls.open += 1;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let opened = rustix::fs::open(path, access | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty());
-    // No /proc, or a sandbox without it: not this way.
-    opened.map_err(|errno| match errno {
-        Errno::NOENT | Errno::ACCESS => Errno::OPNOTSUPP,
-        errno => errno,
-    })
+
+    /// What it is to read.
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.at..self.at.saturating_add(self.count as u64)
+    }
+
+    fn brought(&self) -> Option<io::Result<Filled>> {
+        self.brought.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A file once more, for passing by its cache.
+#[derive(Debug)]
+struct Opened {
+    file: OwnedFd,
+    /// Of offsets, lengths and addresses; a power of two.
+    alignment: usize,
+}
+
+impl Opened {
+    fn of(file: BorrowedFd<'_>, access: OFlags, calls: &mut Calls) -> io::Result<Self> {
+        calls.statx += 1;
+        let stat = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)?;
+        let known = stat.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
+        let told = known.then_some((stat.stx_dio_offset_align, stat.stx_dio_mem_align));
+        let alignment = alignment(told).ok_or(Errno::OPNOTSUPP)?;
+        calls.open += 1;
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let flags = access | OFlags::DIRECT | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(file) => Ok(Self { file, alignment }),
+            // No /proc, or a sandbox without it: not this way.
+            Err(Errno::NOENT | Errno::ACCESS) => Err(Errno::OPNOTSUPP),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Reads the blocks that have these bytes; where in the buffer they are comes with it.
+    fn read(&self, at: u64, count: usize) -> io::Result<Filled> {
+        let lead = usize::try_from(at % self.alignment as u64).map_err(|_| Errno::OVERFLOW)?;
+        let blocks = (lead + count).next_multiple_of(self.alignment);
+        let mut buffer = Aligned::take(blocks, self.alignment);
+        let read = io::pread(&self.file, &mut buffer.bytes_mut()[..blocks], at - lead as u64)?;
+        let end = read.min(lead + count).max(lead);
+        Ok((buffer, lead..end))
+    }
+
+    /// The part of a buffer that can be written at `at` as it is: from an aligned address to an
+    /// aligned offset, in whole blocks.
+    fn whole_blocks(
+        &self,
+        at: u64,
+        of_buffer: usize,
+        unsent: &Range<usize>,
+    ) -> Option<Range<usize>> {
+        let alignment = self.alignment;
+        let aligned = at.is_multiple_of(alignment as u64)
+            && of_buffer >= alignment
+            && unsent.start.is_multiple_of(alignment);
+        let length = unsent.len() / alignment * alignment;
+        (aligned && length > 0).then_some(unsent.start..unsent.start + length)
+    }
+}
+
+/// What satisfies the alignments that statx(2) told, of offsets and of addresses; `None` where the
+/// file cannot be had like that, or only in blocks too large. 0 is how it says "not at all".
+fn alignment(told: Option<(u32, u32)>) -> Option<usize> {
+    let Some((offset, memory)) = told else {
+        return Some(ALIGNMENT);
+    };
+    let largest = usize::try_from(offset.max(memory)).ok()?;
+    let sane = offset > 0 && memory > 0 && largest <= LARGEST_ALIGNMENT;
+    sane.then(|| largest.next_power_of_two().max(ALIGNMENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn the_alignment_is_the_one_that_the_file_system_tells() {
+        assert_eq!(alignment(None), Some(4096), "an old kernel");
+        assert_eq!(alignment(Some((512, 4))), Some(4096));
+        assert_eq!(alignment(Some((4096, 4096))), Some(4096));
+        assert_eq!(alignment(Some((64 << 10, 512))), Some(64 << 10));
+        assert_eq!(alignment(Some((0, 0))), None);
+        assert_eq!(alignment(Some((2 << 20, 512))), None);
+    }
+
+    /// An ordinary file, held to any alignment.
+    fn opened(content: &[u8], alignment: usize) -> Opened {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        Opened { file: file.into(), alignment }
+    }
+
+    #[test]
+    fn head_and_tail_are_read_in_whole_blocks() {
+        let content: Vec<u8> = (0..200_000_u32).map(|at| at.to_le_bytes()[1]).collect();
+        for alignment in [4096, 64 << 10] {
+            let file = opened(&content, alignment);
+            for (at, count) in [(0, 1), (1, 4096), (65_535, 2), (131_072, 65_536), (199_999, 9)] {
+                let (buffer, part) = file.read(at as u64, count).unwrap();
+                let expected = &content[at..(at + count).min(content.len())];
+                assert_eq!(&buffer.bytes()[part], expected, "{count} from {at} by {alignment}");
+            }
+            let (_, behind) = file.read(300_000, 10).unwrap();
+            assert!(behind.is_empty());
+        }
+    }
+
+    #[test]
+    fn only_whole_blocks_are_written_as_they_are() {
+        let sink = opened(b"", 8192);
+        assert_eq!(sink.whole_blocks(8192, 8192, &(0..20_000)), Some(0..16_384));
+        assert_eq!(sink.whole_blocks(0, 8192, &(8192..20_000)), Some(8192..16_384));
+        assert_eq!(sink.whole_blocks(0, 8192, &(0..8191)), None);
+        assert_eq!(sink.whole_blocks(4096, 8192, &(0..20_000)), None, "the offset");
+        assert_eq!(sink.whole_blocks(0, 8192, &(4096..20_000)), None, "the address");
+        assert_eq!(sink.whole_blocks(0, 4096, &(0..20_000)), None, "the buffer");
+    }
 }

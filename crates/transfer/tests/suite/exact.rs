@@ -7,7 +7,7 @@ use crate::chance::{Chance, pattern};
 use crate::stage::{BEHIND, Plan};
 
 /// Nothing, around a page, around a pipe as it comes and as it is asked for, and beyond.
-const SIZES: [usize; 12] = [
+pub const SIZES: [usize; 12] = [
     0,
     1,
     4095,

@@ -15,6 +15,8 @@ mod cache;
 mod case;
 mod chance;
 mod changing;
+mod choice;
+mod denied;
 mod edits;
 mod exact;
 mod ladder;

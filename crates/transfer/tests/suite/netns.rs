@@ -14,6 +14,7 @@ use std::{env, thread};
 
 use crate::case::{Case, Transport, assert_report};
 use crate::chance::{Chance, pattern};
+use crate::exact::SIZES;
 use crate::stage::{DISK, Plan};
 
 /// What a connection is for, to the other side.
@@ -86,9 +87,10 @@ fn near() {
     let address = said(&mut lines, "far listens at ");
     for case in Case::all() {
         if case.transport == Transport::Tcp && case.direction != Direction::FileToFile {
-            for size in [1, 100_000, (3 << 20) + 7] {
-                across(case, size, &address);
+            for size in SIZES {
+                across(case, size, 0, &address);
             }
+            across(case, 100_000, (4 << 30) - 50_000, &address);
         }
     }
     end(far);
@@ -108,12 +110,12 @@ fn connect(address: &str, purpose: u8, size: usize) -> TcpStream {
     stream
 }
 
-fn across(case: Case, size: usize, address: &str) {
+fn across(case: Case, size: usize, at: u64, address: &str) {
     let content = pattern(size, size as u64);
     let source = tempfile::tempfile_in(DISK).unwrap();
-    source.write_all_at(&content, 0).unwrap();
+    source.write_all_at(&content, at).unwrap();
     let sink = tempfile::tempfile_in(DISK).unwrap();
-    let plan = Plan::new(case, content.clone());
+    let plan = Plan { source_at: at, sink_at: at, ..Plan::new(case, content.clone()) };
     let mut stage = plan.alone(Arc::new(source), Arc::new(sink));
     if !case.of_file() {
         let from = connect(address, FEED, size);
@@ -125,7 +127,7 @@ fn across(case: Case, size: usize, address: &str) {
         ioctl_fionbio(&to, !case.blocking).unwrap();
         stage.to = Some(to.into());
     }
-    let what = format!("{case}, {size} bytes over veth");
+    let what = format!("{case}, {size} bytes from {at} over veth");
     assert_eq!(stage.drive(&mut Chance::of(1)).unwrap(), Progress::Done, "{what}");
     assert_report(case, stage.moving.report(), size as u64, &what);
     if let Some(to) = stage.to.take() {
@@ -137,7 +139,7 @@ fn across(case: Case, size: usize, address: &str) {
         assert_eq!(verdict, "exact", "{what}");
     } else {
         let mut stored = vec![0; size];
-        stage.sink.read_exact_at(&mut stored, 0).unwrap();
+        stage.sink.read_exact_at(&mut stored, at).unwrap();
         assert!(stored == content, "{what}");
     }
 }

@@ -39,7 +39,9 @@ fn narrow_runtime() -> (Runtime, Arc<AtomicUsize>) {
     (builder.build().unwrap(), pool)
 }
 
-const VIAS: [Via; 6] = [Via::Sendfile, Via::Splice, Via::Zerocopy, Via::Mmap, Via::Cow, Via::Copy];
+/// Also the one that reads the disk always, cold or not.
+const VIAS: [Via; 7] =
+    [Via::Sendfile, Via::Splice, Via::Zerocopy, Via::Mmap, Via::Cow, Via::Direct, Via::Copy];
 
 #[test]
 fn the_pool_reads_what_is_cold() {
