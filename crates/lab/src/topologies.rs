@@ -129,6 +129,19 @@ impl Row {
         Spread::of(self.timed.iter().map(figure))
     }
 
+    /// A figure of what one kind of connections had in each run in which it had any answer; `None`
+    /// where it had none in any.
+    #[must_use]
+    pub fn latency(
+        &self,
+        kind: fn(&Sample) -> &Answers,
+        figure: impl Fn(&Answers) -> f64,
+    ) -> Option<Spread> {
+        let had = self.timed.iter().map(kind).filter(|had| had.each.iter().any(|&one| one > 0));
+        let figures: Vec<_> = had.map(figure).collect();
+        (!figures.is_empty()).then(|| Spread::of(figures))
+    }
+
     /// The threads of the run that had most, by name.
     #[must_use]
     pub fn threads(&self) -> BTreeMap<String, u64> {

@@ -60,21 +60,32 @@ fn every_layout_serves_every_mix_and_the_report_follows_its_schema() {
         for name in spreads.into_iter().chain(more) {
             assert!(row[name]["median"].is_number(), "{row:#}");
         }
-        for name in ["p50_us", "p99_us", "p99_9_us", "max_us", "jain", "least_of_most"] {
-            assert!(row["fast"][name]["high"].is_number(), "{row:#}");
-            assert!(row["blocking"][name]["high"].is_number(), "{row:#}");
+        for kind in ["fast", "blocking"] {
+            for name in ["jain", "least_of_most"] {
+                assert!(row[kind][name]["high"].is_number(), "{row:#}");
+            }
+            for name in ["p50_us", "p99_us", "p99_9_us", "max_us"] {
+                let there = row[kind][name]["high"].is_number();
+                let any = sum(&row["samples"][0], kind) > 0;
+                assert!(row[kind].get(name).is_some() && there == any, "{row:#}");
+            }
         }
         expect_sample(row, &row["samples"][0]);
     }
 }
 
+/// All answers of a kind.
+fn sum(sample: &Value, kind: &str) -> u64 {
+    let each = sample[kind]["by_connection"].as_array().unwrap().iter();
+    each.map(|count| count.as_u64().unwrap()).sum()
+}
+
 fn expect_sample(row: &Value, sample: &Value) {
-    let sum = |kind: &str| {
+    let [fast, slow, blocking] = ["fast", "slow", "blocking"].map(|kind| {
         let each = sample[kind]["by_connection"].as_array().unwrap();
         assert_eq!(each.len() as u64, row["clients"][kind].as_u64().unwrap(), "{row:#}");
-        each.iter().map(|count| count.as_u64().unwrap()).sum::<u64>()
-    };
-    let (fast, slow, blocking) = (sum("fast"), sum("slow"), sum("blocking"));
+        sum(sample, kind)
+    });
     let times = |kind: &str| {
         let names = ["p50_us", "p99_us", "p99_9_us", "max_us"];
         names.map(|name| sample[kind][name].as_f64().unwrap())

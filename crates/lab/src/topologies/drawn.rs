@@ -12,8 +12,9 @@ pub(super) fn section(topologies: &Topologies) -> Section {
     for rows in topologies.groups() {
         let of = rows.first().map(|row| row.clients.name()).unwrap_or_default();
         parts.push(Part::Heading(of));
+        let rate = |row: &Row| Some(rate(row));
         parts.push(figure("Fast requests a second: median and range.", &rows, rate));
-        let late = |row: &Row| row.spread(|run: &Sample| run.fast.p99);
+        let late = |row: &Row| row.latency(|run: &Sample| &run.fast, |had| had.p99);
         parts.push(figure("p99 of fast requests, µs: median and range.", &rows, late));
         parts.push(Part::Table(ranking(&rows), table(&FAST, &rows)));
         let beside = table(&BESIDE, &rows);
@@ -25,8 +26,9 @@ pub(super) fn section(topologies: &Topologies) -> Section {
     Section { anchor: "topologies", title: "Layouts of threads".to_owned(), parts }
 }
 
-fn figure(caption: &str, rows: &[&Row], of: impl Fn(&Row) -> Spread) -> Part {
+/// Who has no such figure has no bar.
+fn figure(caption: &str, rows: &[&Row], of: impl Fn(&Row) -> Option<Spread>) -> Part {
     let name = |row: &Row| format!("{} × {}", row.model, row.topology);
-    let drawn: Vec<_> = rows.iter().map(|row| (name(row), of(row))).collect();
+    let drawn: Vec<_> = rows.iter().filter_map(|row| Some((name(row), of(row)?))).collect();
     Part::Figure(caption.to_owned(), bars(caption, &drawn))
 }

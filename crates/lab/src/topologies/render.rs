@@ -1,9 +1,10 @@
 //! The tables of the topologies: for a terminal, as JSON of a versioned form, CSV and Markdown.
 
 use serde_json::{Value, json};
+use std::cmp::Ordering;
 use std::fmt;
 
-use super::{Answers, Clients, Held, Row, Topologies, drawn};
+use super::{Answers, Clients, Held, Row, Sample, Topologies, drawn};
 use crate::machine::machine;
 use crate::report::{Report, Section, skipped};
 use crate::spread::Spread;
@@ -17,7 +18,7 @@ const NONE: &str = "n/a";
 
 pub(super) const HELD: &str = "One job is held at a FIFO, and others ask meanwhile";
 
-const NOTES: [&str; 12] = [
+const NOTES: [&str; 13] = [
     "Held: of those who asked while a job was held, so many were answered before it was let go. Counted, from event to event; exact.",
     "Timed is the file server of karez serve (via auto), a new one for each run; held is a job of the laboratory's own task.",
     "fast: 1 KiB that is in memory. slow: 4 MiB, of which 64 KiB are taken every 5 ms. blocking: 256 KiB, dropped from the page cache by who asks.",
@@ -25,6 +26,7 @@ const NOTES: [&str; 12] = [
     "Closed loops: who waits does not ask. While a server stands still, few wait and none of those who would have come is counted (coordinated omission): look at the rate and at max before p99.",
     "All goes over loopback: what the kernel does to receive is billed to the sender, and there is no network to wait for.",
     "Times are as the client sees them; all clients are one thread, so an answer may lie a little before it is read.",
+    "A run in which a kind had no answer has a rate, which is 0, and no latency.",
     "Fairness is that of the fast connections: Jain's index of their answers (1: all alike), and those of the last by those of the first.",
     "CPU and switches are all that the server's threads used, for slow ones too, by whole answers of every kind.",
     "A thread that serves waits for its core with the others: on one core more of them are no faster.",
@@ -139,10 +141,10 @@ pub(super) type Column = (&'static str, fn(&Clients) -> bool, fn(&Row) -> String
 /// What fast connections had.
 pub(super) const FAST: [Column; 7] = [
     ("fast/s", always, |row| whole(rate(row))),
-    ("p50 us", always, |row| whole(row.spread(|run| run.fast.p50))),
-    ("p99 us", always, |row| whole(row.spread(|run| run.fast.p99))),
-    ("p99.9 us", always, |row| whole(row.spread(|run| run.fast.p999))),
-    ("max us", always, |row| whole(row.spread(|run| run.fast.max))),
+    ("p50 us", always, |row| latency(row, fast, |had| had.p50)),
+    ("p99 us", always, |row| latency(row, fast, |had| had.p99)),
+    ("p99.9 us", always, |row| latency(row, fast, |had| had.p999)),
+    ("max us", always, |row| latency(row, fast, |had| had.max)),
     ("Jain", always, |row| format!("{:.3}", row.spread(|run| run.fast.jain()).median)),
     ("last/first", always, |row| {
         format!("{:.2}", row.spread(|run| run.fast.least_of_most()).median)
@@ -162,8 +164,8 @@ pub(super) const BESIDE: [Column; 7] = [
     ("blocking/s", has_blocking, |row| {
         whole(row.spread(|run| run.per_second(run.blocking.answers())))
     }),
-    ("blocking p50 us", has_blocking, |row| whole(row.spread(|run| run.blocking.p50))),
-    ("blocking p99 us", has_blocking, |row| whole(row.spread(|run| run.blocking.p99))),
+    ("blocking p50 us", has_blocking, |row| latency(row, blocking, |had| had.p50)),
+    ("blocking p99 us", has_blocking, |row| latency(row, blocking, |had| had.p99)),
 ];
 
 fn always(_: &Clients) -> bool {
@@ -176,6 +178,18 @@ fn has_slow(clients: &Clients) -> bool {
 
 fn has_blocking(clients: &Clients) -> bool {
     clients.blocking > 0
+}
+
+fn fast(run: &Sample) -> &Answers {
+    &run.fast
+}
+
+fn blocking(run: &Sample) -> &Answers {
+    &run.blocking
+}
+
+fn latency(row: &Row, kind: fn(&Sample) -> &Answers, figure: fn(&Answers) -> f64) -> String {
+    row.latency(kind, figure).map_or_else(|| NONE.to_owned(), whole)
 }
 
 fn whole(spread: Spread) -> String {
@@ -203,17 +217,31 @@ pub(super) fn rate(row: &Row) -> Spread {
     row.spread(|run| run.per_second(run.fast.answers()))
 }
 
-/// Who answers most fast requests of a group, if anybody does.
+/// Who answers most fast requests of a group, and who half of them soonest, if anybody does.
 pub(super) fn ranking(rows: &[&Row]) -> String {
-    let most = rows.iter().max_by(|a, b| rate(a).median.total_cmp(&rate(b).median));
-    let Some(first) = most else { return String::new() };
-    let best = rate(first);
-    let with = rows.iter().filter(|row| rate(row).overlaps(&best));
-    let with: Vec<_> = with.map(|row| format!("{} × {}", row.model, row.topology)).collect();
-    let of = first.clients.name();
+    let Some(of) = rows.first().map(|row| row.clients.name()) else { return String::new() };
+    let p50 = |row: &Row| row.latency(fast, |had| had.p50);
+    let most = |a: &Spread, b: &Spread| b.median.total_cmp(&a.median);
+    let soonest = |a: &Spread, b: &Spread| a.median.total_cmp(&b.median);
+    let (rate, soon) = (first(rows, |row| Some(rate(row)), most), first(rows, p50, soonest));
+    format!("{of}: most fast answers: {rate}; half of them soonest: {soon}")
+}
+
+/// The one that comes first, or all whose ranges overlap its.
+fn first(
+    rows: &[&Row],
+    figure: impl Fn(&Row) -> Option<Spread>,
+    order: impl Fn(&Spread, &Spread) -> Ordering,
+) -> String {
+    let figures: Vec<_> = rows.iter().filter_map(|row| Some((row, figure(row)?))).collect();
+    let Some((_, best)) = figures.iter().min_by(|a, b| order(&a.1, &b.1)) else {
+        return NONE.to_owned();
+    };
+    let with = figures.iter().filter(|(_, spread)| spread.overlaps(best));
+    let with: Vec<_> = with.map(|(row, _)| format!("{} × {}", row.model, row.topology)).collect();
     match &with[..] {
-        [alone] if rows.len() > 1 => format!("{of}: {alone} answers most fast requests"),
-        _ => format!("{of}: no ranking among {}", with.join(", ")),
+        [alone] => alone.clone(),
+        _ => format!("no ranking among {}", with.join(", ")),
     }
 }
 
@@ -237,16 +265,16 @@ fn row_to_json(row: &Row) -> Value {
             "voluntary": run.voluntary, "involuntary": run.involuntary, "threads": run.threads,
         })
     });
-    let Clients { fast, slow, blocking } = row.clients;
+    let clients = row.clients;
     json!({
         "model": row.model.name(),
         "topology": row.topology.name(),
-        "clients": { "fast": fast, "slow": slow, "blocking": blocking },
+        "clients": { "fast": clients.fast, "slow": clients.slow, "blocking": clients.blocking },
         "threads": row.threads(),
         "fast_per_second": rate(row).to_json(),
-        "fast": figures(row, |run| &run.fast),
+        "fast": figures(row, fast),
         "blocking_per_second": row.spread(|run| run.per_second(run.blocking.answers())).to_json(),
-        "blocking": figures(row, |run| &run.blocking),
+        "blocking": figures(row, blocking),
         "slow_bytes_per_second": row.spread(|run| run.per_second(run.slow.bytes)).to_json(),
         "cpu_us_per_answer": row.spread(|run| run.per_answer(run.cpu / 1000.0)).to_json(),
         "voluntary_per_answer": row.spread(|run| run.per_answer(run.voluntary)).to_json(),
@@ -255,16 +283,17 @@ fn row_to_json(row: &Row) -> Value {
     })
 }
 
-/// Latency in microseconds, and fairness.
-fn figures(row: &Row, of: fn(&super::Sample) -> &Answers) -> Value {
-    let spread = |figure: fn(&Answers) -> f64| row.spread(|run| figure(of(run))).to_json();
+/// Latency in microseconds, `null` where there is none, and fairness.
+fn figures(row: &Row, of: fn(&Sample) -> &Answers) -> Value {
+    let latency = |figure: fn(&Answers) -> f64| row.latency(of, figure).map(Spread::to_json);
+    let fairness = |figure: fn(&Answers) -> f64| row.spread(|run| figure(of(run))).to_json();
     json!({
-        "p50_us": spread(|answers| answers.p50),
-        "p99_us": spread(|answers| answers.p99),
-        "p99_9_us": spread(|answers| answers.p999),
-        "max_us": spread(|answers| answers.max),
-        "jain": spread(Answers::jain),
-        "least_of_most": spread(Answers::least_of_most),
+        "p50_us": latency(|answers| answers.p50),
+        "p99_us": latency(|answers| answers.p99),
+        "p99_9_us": latency(|answers| answers.p999),
+        "max_us": latency(|answers| answers.max),
+        "jain": fairness(Answers::jain),
+        "least_of_most": fairness(Answers::least_of_most),
     })
 }
 
