@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::alarms::Deadline;
 use crate::demultiplexer::{Interest, Ready};
 use crate::mailroom::{Home, Parcel, Unheard};
-use crate::order::Errand;
+use crate::order::{Errand, run_here};
 use crate::outgoing::{Outgoing, Step};
 use crate::relaying::{self, Relaying};
 use crate::task::{Event, Job, Obstacle, Task, Want};
@@ -262,7 +262,7 @@ impl<T: Task> Connection<T> {
                     return Grant::Work(Errand::Job(job));
                 }
             },
-            Want::Work(job) => self.task.hear(Event::Worked(job.run()), now),
+            Want::Work(job) => self.task.hear(Event::Worked(run_here(job)), now),
             Want::Finish => {
                 // A peer that is gone already needs no FIN.
                 let _gone = shutdown(&self.socket, Shutdown::Write);

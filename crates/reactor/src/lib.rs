@@ -94,6 +94,8 @@
 //! A [`Demultiplexer`] alone tells which descriptors are ready: [`EpollEdge`],
 //! [`EpollLevel`], [`Poll`], [`Select`], [`Signal`] and [`Nonblocking`] have the same five calls.
 
+#![cfg_attr(karez_realtime, feature(sanitize))]
+
 mod admission;
 mod alarms;
 mod bound;

@@ -122,28 +122,41 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut ready = Vec::new();
         while !self.is_over() {
-            if !D::EDGE {
-                self.follow_wishes();
-                self.follow_door().map_err(named("watch the listener"))?;
-            }
-            let timeout = self.timeout();
+            let timeout = self.prepare()?;
             self.demultiplexer.wait(timeout, &mut ready).map_err(named("wait"))?;
-            self.now = Instant::now();
-            for report in ready.drain(..) {
-                self.note(report);
-            }
-            self.accept_all();
-            for _ in 0..self.queue.len() {
-                if let Some(token) = self.queue.pop_front() {
-                    self.advance(token);
-                }
-            }
-            self.ring_alarms();
+            self.turn(&mut ready);
         }
         for connection in self.connections.iter_mut() {
             connection.abandon(self.now);
         }
         Ok(())
+    }
+
+    /// Tells the demultiplexer what has changed, and says how long it may wait.
+    #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
+    fn prepare(&mut self) -> io::Result<Option<Duration>> {
+        if !D::EDGE {
+            self.follow_wishes();
+            self.follow_door().map_err(named("watch the listener"))?;
+        }
+        Ok(self.timeout())
+    }
+
+    /// All that follows from what was reported. Nothing in it blocks, which `.ci/sanitize realtime`
+    /// has RealtimeSanitizer find out.
+    #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
+    fn turn(&mut self, ready: &mut Vec<Ready>) {
+        self.now = Instant::now();
+        for report in ready.drain(..) {
+            self.note(report);
+        }
+        self.accept_all();
+        for _ in 0..self.queue.len() {
+            if let Some(token) = self.queue.pop_front() {
+                self.advance(token);
+            }
+        }
+        self.ring_alarms();
     }
 
     fn is_over(&self) -> bool {

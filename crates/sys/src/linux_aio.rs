@@ -215,7 +215,7 @@ impl AioPolls {
             }
             self.round = self.round.wrapping_add(1);
             poll.control.data = u64::from(self.round) << 32 | index as u64;
-            poll.control.buffer = u64::from(poll.wanted.bits());
+            poll.control.buffer = u64::from(crate::poll::bits(poll.wanted));
             controls.push(&raw mut *poll.control);
             begun.push(index);
         }
@@ -281,7 +281,7 @@ fn cancel(context: libc::c_ulong, poll: &mut Poll) {
 /// for whoever tries.
 fn found(result: i64, wanted: PollFlags) -> PollFlags {
     let unasked = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-    let found = u16::try_from(result).map_or(PollFlags::ERR, PollFlags::from_bits_retain);
+    let found = u16::try_from(result).map_or(PollFlags::ERR, crate::poll::flags);
     found & (wanted | unasked)
 }
 

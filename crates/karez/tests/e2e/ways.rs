@@ -2,7 +2,8 @@
 //!
 //! Not every product of the three: a via runs in a task's outbox, which no model or topology looks
 //! into, so every layout is met with one via and every via in a few layouts. And HTTP knows nothing
-//! of either, so tests of what is answered meet [some](some()) layouts, each test others.
+//! of either, so tests of what is answered meet [some](some()) layouts, each test others. With
+//! `KAREZ_WAYS=all` in the environment they meet every one, which takes long.
 
 use karez_reactor::{ALLOWED, Model, Topology};
 use karez_transfer::{Direction, Via};
@@ -58,13 +59,21 @@ pub fn layouts() -> impl Iterator<Item = Way> {
 /// in which all this should make no difference. All tests together meet all of them.
 #[track_caller]
 pub fn some() -> impl Iterator<Item = Way> {
+    if meets_all() {
+        return layouts().collect::<Vec<_>>().into_iter();
+    }
     let line = Location::caller().line() as usize;
     let fixed = [LAYOUTS[0], LAYOUTS[1]].map(|(model, topology)| Way { model, topology, via: VIA });
     let others: Vec<_> = layouts().filter(|way| !fixed.contains(way)).collect();
     let stride = others.len() / OTHERS;
     let others: Vec<_> =
         (0..OTHERS).map(|number| others[(line + number * stride) % others.len()]).collect();
-    fixed.into_iter().chain(others)
+    fixed.into_iter().chain(others).collect::<Vec<_>>().into_iter()
+}
+
+/// Whether a test is to meet every layout.
+pub fn meets_all() -> bool {
+    std::env::var_os("KAREZ_WAYS").is_some_and(|ways| ways == "all")
 }
 
 impl Way {
