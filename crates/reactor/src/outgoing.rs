@@ -20,6 +20,15 @@ pub(crate) struct Outgoing {
     warmed: (u64, u8),
 }
 
+/// Who else can do what would block.
+#[derive(Clone, Copy)]
+pub(crate) struct Others {
+    /// A pool: everything.
+    pub(crate) pool: bool,
+    /// The model: reads past the page cache.
+    pub(crate) reads: bool,
+}
+
 /// What it waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wait {
@@ -42,10 +51,12 @@ pub(crate) enum Step {
 }
 
 impl Outgoing {
-    /// Where there are workers, the reactor waits for no disk.
-    pub(crate) fn new(mut outbox: Outbox, stall: Duration, workers: bool, now: Instant) -> Self {
-        if workers {
-            outbox.tell_cold();
+    /// Where somebody else can read, the reactor waits for no disk.
+    pub(crate) fn new(mut outbox: Outbox, stall: Duration, others: Others, now: Instant) -> Self {
+        match others {
+            Others { pool: true, .. } => outbox.tell_cold(),
+            Others { reads: true, .. } => outbox.tell_direct(),
+            Others { .. } => {}
         }
         Self { outbox, stall, since: now, waits_for: Wait::Room, warmed: (u64::MAX, 0) }
     }
@@ -77,6 +88,12 @@ impl Outgoing {
 
     /// What was cold has been read, or cannot be, which the next step finds out.
     pub(crate) fn warmed(&mut self) {
+        self.waits_for = Wait::Room;
+    }
+
+    /// Nobody else can read it now.
+    pub(crate) fn wait_for_disk(&mut self) {
+        self.outbox.wait_for_disk();
         self.waits_for = Wait::Room;
     }
 

@@ -48,6 +48,16 @@ impl Aligned {
         &mut self.memory[self.start..]
     }
 
+    /// The memory, and where in it the bytes begin.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, usize) {
+        (self.memory, self.start)
+    }
+
+    /// What [`into_parts`](Self::into_parts) gave.
+    pub(crate) fn from_parts(memory: Vec<u8>, start: usize) -> Self {
+        Self { memory, start }
+    }
+
     fn new(size: usize) -> Self {
         let memory = vec![0; size + ALIGNMENT];
         let start = memory.as_ptr().align_offset(ALIGNMENT);

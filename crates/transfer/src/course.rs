@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::direction::Direction;
-use crate::settings::Settings;
+use crate::settings::{Cold, Settings};
 use crate::step::{Edit, End, Piece};
 
 /// The descriptors of a transfer, lent for one step.
@@ -66,6 +66,7 @@ impl Course {
             chunk: chunk.min(self.remaining),
             more,
             uncached: false,
+            tells: self.settings.cold == Cold::Tell,
             pipe: self.settings.pipe,
             edits: self.edits.as_deref().unwrap_or_default(),
         }

@@ -1,7 +1,9 @@
 //! A via at work, with what it has to remember between two steps.
 
 use rustix::io;
+use std::sync::Arc;
 
+use crate::block::Block;
 use crate::course::Ends;
 use crate::report::{Calls, Report};
 use crate::step::{Piece, Stop};
@@ -66,8 +68,16 @@ impl Engine {
             Self::Splice(splice) => splice.in_flight() == 0,
             // It asks as it reads, where it can.
             Self::Copy(copy) => copy.cannot_tell,
-            // What is on a disk and nowhere else, and what is never read.
+            // What tells by itself, and what is never read.
             Self::Direct(_) | Self::Reflink => false,
+        }
+    }
+
+    /// What it waits for that somebody else is to read.
+    pub(crate) fn block(&self) -> Option<Arc<Block>> {
+        match self {
+            Self::Direct(direct) => direct.block(),
+            _ => None,
         }
     }
 

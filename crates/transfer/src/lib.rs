@@ -220,6 +220,7 @@
 //! every way and never a SIGBUS: mappings are handed to the kernel and not looked at.
 
 mod aligned;
+mod block;
 mod cache;
 mod course;
 mod direction;
@@ -244,6 +245,7 @@ mod transfer;
 mod via;
 mod window;
 
+pub use block::DirectRead;
 pub use direction::Direction;
 pub use file_to_file::FileToFile;
 pub use file_to_socket::{FileToSocket, Source};

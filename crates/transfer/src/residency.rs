@@ -8,11 +8,13 @@
 
 use karez_sys::{Mapping, cached_pages, page_size};
 use rustix::fs::fstatfs;
-use rustix::io::{self, Errno, IoSliceMut, ReadWriteFlags, preadv2};
+use rustix::io::{self, Errno, IoSliceMut, ReadWriteFlags, preadv2, retry_on_intr};
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
+use crate::block::{Block, DirectRead};
 use crate::file_to_socket::Source;
 use crate::report::Calls;
 use crate::scratch;
@@ -32,20 +34,32 @@ const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 pub struct ColdPart {
     source: Source,
     range: Range<u64>,
+    /// By [`Via::Direct`](crate::Via::Direct): what goes past the page cache.
+    block: Option<Arc<Block>>,
 }
 
 impl ColdPart {
     pub(crate) fn new(source: Source, transfer: &Transfer) -> Self {
         let start = transfer.course.from.unwrap_or(0);
         let length = transfer.course.remaining.min(WARMED);
-        Self { source, range: start..start.saturating_add(length) }
+        let range = start..start.saturating_add(length);
+        Self { source, range, block: transfer.block() }
     }
 
-    /// Brings it into the page cache; waits for the disk.
+    /// Brings it into the page cache, or by [`Via::Direct`](crate::Via::Direct) past it to the
+    /// transfer; waits for the disk.
     ///
     /// # Errors
     /// As pread(2); `EIO` above all, which the next step of the transfer would meet, too.
     pub fn warm(&self) -> std::io::Result<()> {
+        if self.block.is_some() {
+            if let Some(mut read) = self.direct_read() {
+                let memory = &mut read.memory[read.range.clone()];
+                let outcome = retry_on_intr(|| io::pread(&read.file, &mut *memory, read.offset));
+                self.read(read, Some(outcome));
+            }
+            return Ok(());
+        }
         let mut at = self.range.start;
         let mut buffer = scratch::take(SIP);
         while at < self.range.end {
@@ -59,6 +73,21 @@ impl ColdPart {
         }
         scratch::give_back(buffer);
         Ok(())
+    }
+
+    /// By [`Via::Direct`](crate::Via::Direct) the read that has to be made, for a caller who has a
+    /// way to make it without waiting; it is given back by [`read`](Self::read). `None` by other
+    /// vias, and where somebody makes it already.
+    #[must_use]
+    pub fn direct_read(&self) -> Option<DirectRead> {
+        self.block.as_ref()?.lend()
+    }
+
+    /// Gives a read back with what came of it; with `None` it was not made.
+    pub fn read(&self, read: DirectRead, outcome: Option<io::Result<usize>>) {
+        if let Some(block) = &self.block {
+            block.give_back(read, outcome);
+        }
     }
 
     /// The bytes of the file that are to be read.

@@ -28,6 +28,8 @@ pub(crate) struct Piece<'a> {
     pub(crate) more: bool,
     /// Pages are not to stay in the cache (`RWF_DONTCACHE`).
     pub(crate) uncached: bool,
+    /// The caller wants to be told what has to be read from a disk.
+    pub(crate) tells: bool,
     /// The size asked for a pipe.
     pub(crate) pipe: u32,
     pub(crate) edits: &'a [Edit],

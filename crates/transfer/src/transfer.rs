@@ -5,7 +5,9 @@
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
+use crate::block::Block;
 use crate::cache::{Behind, will_be_read_in_order};
 use crate::course::{Course, Ends};
 use crate::direction::Direction;
@@ -215,6 +217,11 @@ impl Transfer {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// What somebody else is to read past the cache.
+    pub(crate) fn block(&self) -> Option<Arc<Block>> {
+        self.engine.as_ref().and_then(Engine::block)
     }
 
     /// Counts bytes that moved, by a step or along with others.

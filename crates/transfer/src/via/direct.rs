@@ -4,8 +4,8 @@
 //! For what is read once and would only push others out of the cache. On the way to a file, the
 //! blocks are written past the cache, too, where the other file system takes that.
 //!
-//! What it does badly: every read waits for the disk, also where the file is in the cache, and
-//! blocks the caller meanwhile. Offsets, lengths and addresses must be aligned, so the head and
+//! What it does badly: every read waits for the disk, also where the file is in the cache, so it
+//! blocks the caller, or who else reads [for it](crate::ColdPart::warm). Offsets, lengths and addresses must be aligned, so the head and
 //! the tail of a range are read with bytes that nobody asked for, and written through the cache.
 //! It needs a descriptor of its own, opened through `/proc/self/fd`, for the flag belongs to the
 //! open file that others share. Not every file system takes it; then the ladder goes on.
@@ -15,8 +15,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::io::{self, Errno};
 use std::ops::Range;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::sync::Arc;
 
 use crate::aligned::{ALIGNMENT, Aligned};
+use crate::block::Block;
 use crate::ends;
 use crate::report::{Calls, Report};
 use crate::step::{Piece, Stop};
@@ -27,9 +29,11 @@ pub(crate) const CHUNK: u64 = 512 << 10;
 /// The files without their caches, and what has been read and not moved on.
 #[derive(Debug, Default)]
 pub(crate) struct Direct {
-    from: Option<OwnedFd>,
+    from: Option<Arc<OwnedFd>>,
     to: Sink,
     filled: Option<(Aligned, Range<usize>)>,
+    /// What somebody else reads.
+    block: Option<Arc<Block>>,
 }
 
 /// What is known of the file that is written to.
@@ -73,17 +77,48 @@ impl Direct {
         let offset = piece.from.at.ok_or(Errno::OPNOTSUPP)?;
         let from = match self.from.take() {
             Some(from) => from,
-            None => open(piece.from.fd, OFlags::RDONLY, calls)?,
+            None => Arc::new(open(piece.from.fd, OFlags::RDONLY, calls)?),
         };
         let from = self.from.insert(from);
         let lead = usize::try_from(offset % ALIGNMENT as u64).map_err(|_| Errno::OVERFLOW)?;
         let wanted = piece.count();
         let aligned = (lead + wanted).next_multiple_of(ALIGNMENT);
+        let at = offset - lead as u64;
+        if piece.tells {
+            let (buffer, end) = Self::read_by_others(&mut self.block, from, at, aligned, calls)?;
+            let end = end.min(lead + wanted);
+            return Ok((buffer, lead..end.max(lead)));
+        }
         let mut buffer = Aligned::take(aligned);
         calls.pread64 += 1;
-        let at = offset - lead as u64;
         let end = io::pread(from, &mut buffer.bytes_mut()[..aligned], at)?.min(lead + wanted);
         Ok((buffer, lead..end.max(lead)))
+    }
+
+    /// What somebody else has read; if nobody has, it is asked for.
+    fn read_by_others(
+        block: &mut Option<Arc<Block>>,
+        from: &Arc<OwnedFd>,
+        at: u64,
+        length: usize,
+        calls: &mut Calls,
+    ) -> Result<(Aligned, usize), Stop> {
+        let asked = block.take().filter(|block| block.is_at(at, length));
+        match asked.as_ref().and_then(|block| block.take()) {
+            Some((buffer, outcome)) => {
+                calls.pread64 += 1;
+                Ok((buffer, outcome?))
+            }
+            None => {
+                *block = asked.or_else(|| Some(Block::new(Arc::clone(from), at, length)));
+                Err(Stop::Worker)
+            }
+        }
+    }
+
+    /// What is asked for of somebody else.
+    pub(crate) fn block(&self) -> Option<Arc<Block>> {
+        self.block.clone()
     }
 
     /// Hands bytes of the buffer on.
