@@ -1,7 +1,7 @@
 //! Crowds: many at once, many that come and go, many at the door, and one that is slow among many
 //! that are fast.
 
-use karez_reactor::{ALLOWED, Model, Topology};
+use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -21,7 +21,7 @@ use crate::patience::PATIENCE;
 use crate::server::{KAREZ, Server};
 use crate::ways::{self, Way};
 
-/// Every model once, and each topology with several of them; all with `KAREZ_WAYS=all`.
+/// Every model once, and each topology with several of them; others where `KAREZ_WAYS` says so.
 const LAYOUTS: [(Model, Topology); 11] = [
     (Model::EpollEdge, Topology::Single),
     (Model::EpollEdge, Topology::Reuseport),
@@ -42,8 +42,8 @@ const FILES: usize = 16;
 const REQUEST: &str = "GET /0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
 fn layouts() -> impl Iterator<Item = Way> {
-    let layouts = if ways::meets_all() { ALLOWED } else { &LAYOUTS };
-    layouts.iter().map(|&(model, topology)| Way { model, topology, via: Via::Sendfile })
+    let all = ways::asked_for().is_some();
+    ways::layouts().filter(move |way| all || LAYOUTS.contains(&(way.model, way.topology)))
 }
 
 /// What the file of this number holds.

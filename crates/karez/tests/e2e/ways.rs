@@ -3,7 +3,8 @@
 //! Not every product of the three: a via runs in a task's outbox, which no model or topology looks
 //! into, so every layout is met with one via and every via in a few layouts. And HTTP knows nothing
 //! of either, so tests of what is answered meet [some](some()) layouts, each test others. With
-//! `KAREZ_WAYS=all` in the environment they meet every one, which takes long.
+//! `KAREZ_WAYS=all` in the environment they meet every one, which takes long; with
+//! `KAREZ_WAYS=workers` every one in which no reactor may wait for a disk, and no other.
 
 use karez_reactor::{ALLOWED, Model, Topology};
 use karez_transfer::{Direction, Via};
@@ -52,14 +53,17 @@ pub fn traced() -> impl Iterator<Item = Way> {
 
 /// One for each model and topology, for tests in which the via makes no difference.
 pub fn layouts() -> impl Iterator<Item = Way> {
-    ALLOWED.iter().map(|&(model, topology)| Way { model, topology, via: VIA })
+    let only_workers = asked_for().is_some_and(|ways| ways == "workers");
+    let may_wait = |(model, topology)| model == Model::Blocking || topology == Topology::Single;
+    let met = ALLOWED.iter().filter(move |&&pair| !only_workers || !may_wait(pair));
+    met.map(|&(model, topology)| Way { model, topology, via: VIA })
 }
 
 /// Two layouts that are always the same and some that depend on the line of the caller, for tests
 /// in which all this should make no difference. All tests together meet all of them.
 #[track_caller]
 pub fn some() -> impl Iterator<Item = Way> {
-    if meets_all() {
+    if asked_for().is_some() {
         return layouts().collect::<Vec<_>>().into_iter();
     }
     let line = Location::caller().line() as usize;
@@ -71,9 +75,9 @@ pub fn some() -> impl Iterator<Item = Way> {
     fixed.into_iter().chain(others).collect::<Vec<_>>().into_iter()
 }
 
-/// Whether a test is to meet every layout.
-pub fn meets_all() -> bool {
-    std::env::var_os("KAREZ_WAYS").is_some_and(|ways| ways == "all")
+/// Which layouts a test is to meet, where somebody says so.
+pub fn asked_for() -> Option<String> {
+    std::env::var("KAREZ_WAYS").ok()
 }
 
 impl Way {
