@@ -128,6 +128,7 @@ mod stop;
 mod task;
 mod tools;
 mod topology;
+mod tray;
 mod waker;
 
 pub use admission::Limits;

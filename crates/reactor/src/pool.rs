@@ -6,10 +6,14 @@
 //! What it does badly: when all its threads wait for one slow disk, jobs for other disks wait
 //! behind them. A thread that is stuck in the kernel at the end is left behind.
 
+#[cfg(all(test, loom))]
+use loom::sync::{Condvar, Mutex, MutexGuard};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(all(test, loom)))]
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 
 /// A bounded number of threads that do `W`. Dropping it lets them end when the queue is empty.
@@ -111,7 +115,7 @@ impl<W> Drop for Pool<W> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::sync::mpsc::{Sender, channel};
@@ -172,5 +176,46 @@ mod tests {
         }
         drop((pool, sender));
         assert_eq!(done.iter().collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::thread;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Two threads, as many as may be, and two who submit. A wake-up that is lost is a deadlock, or
+    /// leaves something undone when the pool goes.
+    #[test]
+    fn all_is_done_in_any_order() {
+        loom::model(|| {
+            static DONE: AtomicUsize = AtomicUsize::new(0);
+            DONE.store(0, Ordering::SeqCst);
+            let state = State { queue: VecDeque::new(), threads: 2, idle: 0, over: false };
+            let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() });
+            let perform = |count| {
+                DONE.fetch_add(count, Ordering::SeqCst);
+            };
+            let pool = Pool { shared: Arc::clone(&shared), bound: 2, cores: None, perform };
+            let workers: Vec<_> = (0..2)
+                .map(|_| {
+                    let shared = Arc::clone(&shared);
+                    thread::spawn(move || {
+                        while let Some(work) = shared.next() {
+                            perform(work);
+                        }
+                    })
+                })
+                .collect();
+            for _ in 0..2 {
+                pool.submit(1);
+            }
+            drop(pool);
+            for worker in workers {
+                worker.join().unwrap();
+            }
+            assert_eq!(DONE.load(Ordering::SeqCst), 2);
+        });
     }
 }

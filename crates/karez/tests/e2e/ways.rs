@@ -43,7 +43,13 @@ pub fn all() -> impl Iterator<Item = Way> {
     });
     let granted =
         GRANTED.iter().map(|&via| Way { model: Model::Uring, topology: Topology::Single, via });
-    layouts().chain(vias.filter(|way| way.via != VIA)).chain(granted)
+    let vias = vias.filter(|way| way.via != VIA).chain(granted);
+    let vias = vias.filter(|way| !only_workers() || way.model != Model::Blocking);
+    let vias = vias.map(|way| match only_workers() {
+        true => Way { topology: Topology::Workers, ..way },
+        false => way,
+    });
+    layouts().chain(vias)
 }
 
 /// Those whose calls a trace can see: the server makes them itself.
@@ -53,9 +59,8 @@ pub fn traced() -> impl Iterator<Item = Way> {
 
 /// One for each model and topology, for tests in which the via makes no difference.
 pub fn layouts() -> impl Iterator<Item = Way> {
-    let only_workers = asked_for().is_some_and(|ways| ways == "workers");
     let may_wait = |(model, topology)| model == Model::Blocking || topology == Topology::Single;
-    let met = ALLOWED.iter().filter(move |&&pair| !only_workers || !may_wait(pair));
+    let met = ALLOWED.iter().filter(move |&&pair| !only_workers() || !may_wait(pair));
     met.map(|&(model, topology)| Way { model, topology, via: VIA })
 }
 
@@ -78,6 +83,11 @@ pub fn some() -> impl Iterator<Item = Way> {
 /// Which layouts a test is to meet, where somebody says so.
 pub fn asked_for() -> Option<String> {
     std::env::var("KAREZ_WAYS").ok()
+}
+
+/// Only those in which no reactor may wait for a disk.
+fn only_workers() -> bool {
+    asked_for().is_some_and(|ways| ways == "workers")
 }
 
 impl Way {
