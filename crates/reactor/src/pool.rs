@@ -183,39 +183,45 @@ mod tests {
 mod loom_tests {
     use super::*;
     use loom::thread;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Two threads, as many as may be, and two who submit. A wake-up that is lost is a deadlock, or
-    /// leaves something undone when the pool goes.
+    /// How many are done, and who waits for that.
+    type Tally = Arc<(Mutex<usize>, Condvar)>;
+
+    fn count(tally: Tally) {
+        *tally.0.lock().unwrap() += 1;
+        tally.1.notify_one();
+    }
+
+    /// Two threads, as many as may be, that sleep whenever they can, and two jobs, for which
+    /// somebody waits before the pool goes: a lost wake-up is a deadlock, which loom finds.
     #[test]
     fn all_is_done_in_any_order() {
         loom::model(|| {
-            static DONE: AtomicUsize = AtomicUsize::new(0);
-            DONE.store(0, Ordering::SeqCst);
             let state = State { queue: VecDeque::new(), threads: 2, idle: 0, over: false };
             let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() });
-            let perform = |count| {
-                DONE.fetch_add(count, Ordering::SeqCst);
-            };
-            let pool = Pool { shared: Arc::clone(&shared), bound: 2, cores: None, perform };
-            let workers: Vec<_> = (0..2)
-                .map(|_| {
-                    let shared = Arc::clone(&shared);
-                    thread::spawn(move || {
-                        while let Some(work) = shared.next() {
-                            perform(work);
-                        }
-                    })
+            let pool = Pool { shared: Arc::clone(&shared), bound: 2, cores: None, perform: count };
+            let worker = |_| {
+                let shared: Arc<Shared<Tally>> = Arc::clone(&shared);
+                thread::spawn(move || {
+                    while let Some(work) = shared.next() {
+                        count(work);
+                    }
                 })
-                .collect();
+            };
+            let workers: Vec<_> = (0..2).map(worker).collect();
+            let tally = Tally::default();
             for _ in 0..2 {
-                pool.submit(1);
+                pool.submit(Arc::clone(&tally));
             }
+            let mut done = tally.0.lock().unwrap();
+            while *done < 2 {
+                done = tally.1.wait(done).unwrap();
+            }
+            drop(done);
             drop(pool);
             for worker in workers {
                 worker.join().unwrap();
             }
-            assert_eq!(DONE.load(Ordering::SeqCst), 2);
         });
     }
 }
