@@ -2,7 +2,6 @@
 //! that are fast.
 
 use karez_reactor::{Model, Topology};
-use karez_transfer::Via;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
