@@ -72,7 +72,8 @@ impl<D> Inbox<D> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, poll};
