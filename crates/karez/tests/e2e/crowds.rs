@@ -89,7 +89,10 @@ fn two_thousand_are_there_and_five_hundred_of_them_busy() {
     }
     let root = site();
     for way in layouts() {
-        let flags = ["--log", "off", "--max-connections", "2500", "--idle-timeout", "1h"];
+        let mut flags = vec!["--log", "off", "--max-connections", "2500", "--idle-timeout", "1h"];
+        if way.model == Model::Blocking && way.topology == Topology::Workers {
+            flags.extend(["--workers", "2500"]); // each holds one
+        }
         let server = Server::start_with(way, root.path(), &flags);
         let mut idle: Vec<_> = (0..IDLE).map(|_| server.connect()).collect();
         // Some rest after an answer, some have never said anything.
