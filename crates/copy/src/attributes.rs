@@ -164,15 +164,12 @@ fn is_kept(what: &str, outcome: io::Result<()>, account: &mut Account) -> Result
 /// When it was last read and written.
 #[expect(clippy::useless_conversion, reason = "the fields of stat differ between architectures")]
 fn times(stat: &Stat) -> Timestamps {
-    let nanoseconds = |count: u64| i64::try_from(count).unwrap_or(0);
+    // There are fewer than 2^30 nanoseconds, signed or not.
     Timestamps {
-        last_access: Timespec {
-            tv_sec: stat.st_atime.into(),
-            tv_nsec: nanoseconds(stat.st_atime_nsec.into()),
-        },
+        last_access: Timespec { tv_sec: stat.st_atime.into(), tv_nsec: stat.st_atime_nsec as _ },
         last_modification: Timespec {
             tv_sec: stat.st_mtime.into(),
-            tv_nsec: nanoseconds(stat.st_mtime_nsec.into()),
+            tv_nsec: stat.st_mtime_nsec as _,
         },
     }
 }

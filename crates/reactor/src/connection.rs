@@ -12,8 +12,8 @@ use std::time::Instant;
 use crate::alarms::Deadline;
 use crate::demultiplexer::{Interest, Ready};
 use crate::mailroom::{Home, Parcel, Unheard};
-use crate::order::Errand;
-use crate::outgoing::{Outgoing, Step};
+use crate::order::{Errand, run_here};
+use crate::outgoing::{Others, Outgoing, Step};
 use crate::relaying::{self, Relaying};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 
@@ -160,11 +160,16 @@ impl<T: Task> Connection<T> {
     }
 
     /// Grants wishes until one has to wait, the share is spent, or the task wants no more. With
-    /// `pool` a job that may block is handed out instead of run.
-    pub(crate) fn advance(&mut self, buffer: &mut [u8], pool: bool, now: Instant) -> Rest<T::Job> {
+    /// a pool a job that may block is handed out instead of run.
+    pub(crate) fn advance(
+        &mut self,
+        buffer: &mut [u8],
+        others: Others,
+        now: Instant,
+    ) -> Rest<T::Job> {
         let (mut wishes, mut bytes) = (0, 0);
         while wishes < SHARE_WISHES && bytes < SHARE_BYTES {
-            match self.grant(buffer, pool, now) {
+            match self.grant(buffer, others, now) {
                 Grant::Went(moved) => {
                     self.rests = false;
                     wishes += 1;
@@ -199,6 +204,13 @@ impl<T: Task> Connection<T> {
     pub(crate) fn warmed(&mut self) {
         if let Wish::Send(outgoing) = &mut self.wish {
             outgoing.warmed();
+        }
+    }
+
+    /// Nobody else can read what it has to send.
+    pub(crate) fn wait_for_disk(&mut self) {
+        if let Wish::Send(outgoing) = &mut self.wish {
+            outgoing.wait_for_disk();
         }
     }
 
@@ -239,9 +251,9 @@ impl<T: Task> Connection<T> {
         Rest::Waiting { until, idle, still }
     }
 
-    fn grant(&mut self, buffer: &mut [u8], pool: bool, now: Instant) -> Grant<T::Job> {
+    fn grant(&mut self, buffer: &mut [u8], others: Others, now: Instant) -> Grant<T::Job> {
         match self.wish {
-            Wish::Ask => self.ask(pool, now),
+            Wish::Ask => self.ask(others, now),
             Wish::Work => Grant::Wait,
             Wish::Receive { .. } => self.receive(buffer, now),
             Wish::Send(_) => self.send(now),
@@ -249,20 +261,20 @@ impl<T: Task> Connection<T> {
         }
     }
 
-    fn ask(&mut self, pool: bool, now: Instant) -> Grant<T::Job> {
+    fn ask(&mut self, others: Others, now: Instant) -> Grant<T::Job> {
         match self.task.want() {
             Want::Receive { until, idle } => self.wish = Wish::Receive { until, idle },
             Want::Send { outbox, stall } => {
-                self.wish = Wish::Send(Outgoing::new(outbox, stall, pool, now));
+                self.wish = Wish::Send(Outgoing::new(outbox, stall, others, now));
             }
-            Want::Work(job) if pool => match job.try_run() {
+            Want::Work(job) if others.pool => match job.try_run() {
                 Ok(done) => self.task.hear(Event::Worked(done), now),
                 Err(job) => {
                     self.wish = Wish::Work;
                     return Grant::Work(Errand::Job(job));
                 }
             },
-            Want::Work(job) => self.task.hear(Event::Worked(job.run()), now),
+            Want::Work(job) => self.task.hear(Event::Worked(run_here(job)), now),
             Want::Finish => {
                 // A peer that is gone already needs no FIN.
                 let _gone = shutdown(&self.socket, Shutdown::Write);

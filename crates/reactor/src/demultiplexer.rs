@@ -1,4 +1,5 @@
-//! The contract of a readiness model: five operations and its capabilities.
+//! The contract of a readiness model: five operations, two more for one that can read, and its
+//! capabilities.
 //!
 //! 1. A descriptor is registered once, under a token of the caller's, and deregistered before it
 //!    is closed, unless [`Demultiplexer::FORGETS_CLOSED`] says that the kernel does that itself.
@@ -12,6 +13,7 @@
 //! 4. A token may be reported once more after its descriptor was deregistered or closed, if the
 //!    report was on its way: the caller tells stale ones by their generation.
 
+use karez_transfer::ColdPart;
 use rustix::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -58,6 +60,9 @@ pub trait Demultiplexer: Sized {
     /// It can watch an eventfd(2). Where not, a pipe takes its place.
     const WATCHES_EVENTFD: bool;
 
+    /// It can [read](Self::read) from a disk past the page cache, and be told of it by a wait.
+    const READS: bool = false;
+
     /// Asks the kernel for what the model needs. Whoever calls it is the thread that waits.
     ///
     /// # Errors
@@ -88,6 +93,19 @@ pub trait Demultiplexer: Sized {
     /// # Errors
     /// Only what cannot be mended by trying again; `EINTR` is an empty answer.
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()>;
+
+    /// Begins to read what is to leave by [`Via::Direct`](karez_transfer::Via::Direct).
+    ///
+    /// # Errors
+    /// With the part itself: this model cannot, or not now.
+    fn read(&mut self, _token: Token, part: ColdPart) -> Result<(), ColdPart> {
+        Err(part)
+    }
+
+    /// Whose [read](Self::read) is over since the last wait, one at a time.
+    fn read_over(&mut self) -> Option<Token> {
+        None
+    }
 }
 
 /// The caller's name for a registered descriptor.

@@ -17,6 +17,7 @@ use crate::alarms::Deadline;
 use crate::carrying::{Carrying, Side};
 use crate::completer::Completer;
 use crate::mailroom::{Home, Parcel, Unheard};
+use crate::order::run_here;
 use crate::sending::{Sending, Stand};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 use crate::tools::Tools;
@@ -248,7 +249,7 @@ impl<T: Task> Dialogue<T> {
                 self.allow(stall, tools);
                 self.wish = Wish::Send(Box::new(Sending::new(outbox, stall, now)));
             }
-            Want::Work(job) => self.task.hear(Event::Worked(job.run()), now),
+            Want::Work(job) => self.task.hear(Event::Worked(run_here(job)), now),
             Want::Finish => {
                 // A peer that is gone already needs no FIN.
                 let _gone = shutdown((*self.out).as_fd(), Shutdown::Write);

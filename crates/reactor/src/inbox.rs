@@ -1,24 +1,23 @@
 //! What other threads leave for a reactor: connections, and what came of jobs.
 //!
-//! A queue under a short lock, and one wake-up for all that is left while the reactor sleeps. No
-//! wake-up is lost: whoever finds the queue empty wakes; the reactor takes wake-ups back first and
-//! the letters after, so a letter is either seen or its writer found the queue empty.
+//! They lie in a [tray](crate::tray), for which the reactor is woken once.
 //!
 //! What it does badly: a letter to a reactor that works costs a lock, one to a reactor that sleeps
 //! two system calls and a switch of threads.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::demultiplexer::Token;
 use crate::task::Peer;
+use crate::tray::Tray;
 use crate::waker::Waker;
 
 /// One reactor's inbox.
 #[derive(Debug)]
 pub(crate) struct Inbox<D> {
-    letters: Mutex<Vec<Letter<D>>>,
+    letters: Tray<Letter<D>>,
     waker: Arc<Waker>,
     load: AtomicUsize,
 }
@@ -38,7 +37,7 @@ pub(crate) enum Letter<D> {
 
 impl<D> Inbox<D> {
     pub(crate) fn new(waker: Arc<Waker>) -> Self {
-        Self { letters: Mutex::default(), waker, load: AtomicUsize::new(0) }
+        Self { letters: Tray::new(), waker, load: AtomicUsize::new(0) }
     }
 
     pub(crate) fn waker(&self) -> &Waker {
@@ -51,18 +50,12 @@ impl<D> Inbox<D> {
 
     /// Leaves a letter and wakes the reactor, unless it has been woken for an earlier one.
     pub(crate) fn post(&self, letter: Letter<D>) {
-        let mut letters = self.lock();
-        let first = letters.is_empty();
-        letters.push(letter);
-        drop(letters);
-        if first {
-            self.waker.wake();
-        }
+        self.letters.leave(letter, || self.waker.wake());
     }
 
     /// Exchanges all letters for `read`, which has to be empty.
     pub(crate) fn take(&self, read: &mut Vec<Letter<D>>) {
-        std::mem::swap(&mut *self.lock(), read);
+        self.letters.take(read);
     }
 
     /// Connections that are the reactor's or on their way to it.
@@ -77,14 +70,10 @@ impl<D> Inbox<D> {
     pub(crate) fn one_less(&self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
     }
-
-    /// No code that could panic runs under the lock.
-    fn lock(&self) -> MutexGuard<'_, Vec<Letter<D>>> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, poll};

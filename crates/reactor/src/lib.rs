@@ -92,10 +92,14 @@
 //! # Without tasks
 //!
 //! A [`Demultiplexer`] alone tells which descriptors are ready: [`EpollEdge`],
-//! [`EpollLevel`], [`Poll`], [`Select`], [`Signal`] and [`Nonblocking`] have the same five calls.
+//! [`EpollLevel`], [`Poll`], [`Select`], [`Signal`], [`LinuxAio`] and [`Nonblocking`] have the same
+//! five calls. [`AnyDemultiplexer`] is any of them, chosen when the program runs.
+
+#![cfg_attr(karez_realtime, feature(sanitize))]
 
 mod admission;
 mod alarms;
+mod any_demultiplexer;
 mod bound;
 mod by_number;
 mod carrying;
@@ -124,9 +128,11 @@ mod stop;
 mod task;
 mod tools;
 mod topology;
+mod tray;
 mod waker;
 
 pub use admission::Limits;
+pub use any_demultiplexer::AnyDemultiplexer;
 pub use bound::Bound;
 pub use demultiplexer::{Demultiplexer, Interest, Ready, Token};
 pub use layout::{Choice, Layout, Refusal, Wishes};

@@ -2,8 +2,7 @@
 //!
 //! Each reactor has a mailroom, made when the first of its tasks asks for a [`Mailbox`], and wakes
 //! for it by the waker it has; a thread of model blocking gets a mailroom and a waker of its own.
-//! No wake-up is lost, for the reason that none is lost in the [inbox](crate::inbox): whoever finds
-//! the mailroom empty wakes; the reader takes wake-ups back first and the mail after.
+//! Mail lies in a [tray](crate::tray), for which the reactor is woken once.
 //!
 //! What it does badly: a mail costs a lock, one to a reactor that sleeps two system calls and
 //! perhaps a switch of threads, also where both tasks live on the same; it is heard only by a task
@@ -12,12 +11,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::demultiplexer::Token;
 use crate::error::named;
+use crate::tray::Tray;
 use crate::waker::Waker;
 
 /// The mail of a task that gets none.
@@ -118,13 +117,13 @@ impl Drop for Place {
 
 /// The mail that has come for the tasks of one reactor.
 pub(crate) struct Mailroom<M> {
-    parcels: Mutex<Vec<(Token, Parcel<M>)>>,
+    parcels: Tray<(Token, Parcel<M>)>,
     waker: Arc<Waker>,
 }
 
 impl<M> Mailroom<M> {
     fn new(waker: Arc<Waker>) -> Arc<Self> {
-        Arc::new(Self { parcels: Mutex::default(), waker })
+        Arc::new(Self { parcels: Tray::new(), waker })
     }
 
     /// Who wakes the one whose tasks these are.
@@ -133,23 +132,14 @@ impl<M> Mailroom<M> {
     }
 
     fn post(&self, token: Token, parcel: Parcel<M>) {
-        let mut parcels = self.lock();
-        let first = parcels.is_empty();
-        parcels.push((token, parcel));
-        drop(parcels);
-        if first {
-            self.waker.wake();
-        }
+        self.parcels.leave((token, parcel), || self.waker.wake());
     }
 
     /// All that has come since the last time.
     pub(crate) fn take(&self) -> Vec<(Token, Parcel<M>)> {
-        mem::take(&mut *self.lock())
-    }
-
-    /// No code that could panic runs under the lock.
-    fn lock(&self) -> MutexGuard<'_, Vec<(Token, Parcel<M>)>> {
-        self.parcels.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut taken = Vec::new();
+        self.parcels.take(&mut taken);
+        taken
     }
 }
 

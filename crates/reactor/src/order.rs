@@ -41,3 +41,9 @@ impl<J: Job> Order<J> {
         });
     }
 }
+
+/// Does a job on the spot: where there is no pool, everybody waits for it. The one place at which
+/// a reactor blocks.
+pub(crate) fn run_here<J: Job>(job: J) -> J::Done {
+    job.run()
+}

@@ -7,17 +7,20 @@ use std::time::{Duration, Instant};
 use crate::demultiplexer::Interest;
 use crate::task::Obstacle;
 
-/// How often in a row the same bytes may be found cold after they were warmed: a file system that
-/// keeps no pages would have them warmed for ever.
-const VAIN: u8 = 3;
-
 pub(crate) struct Outgoing {
     pub(crate) outbox: Outbox,
     stall: Duration,
     since: Instant,
     waits_for: Wait,
-    /// Bytes that had moved when something was warmed last, and how often since.
-    warmed: (u64, u8),
+}
+
+/// Who else can do what would block.
+#[derive(Clone, Copy)]
+pub(crate) struct Others {
+    /// A pool: everything.
+    pub(crate) pool: bool,
+    /// The model: reads past the page cache.
+    pub(crate) reads: bool,
 }
 
 /// What it waits for.
@@ -42,12 +45,14 @@ pub(crate) enum Step {
 }
 
 impl Outgoing {
-    /// Where there are workers, the reactor waits for no disk.
-    pub(crate) fn new(mut outbox: Outbox, stall: Duration, workers: bool, now: Instant) -> Self {
-        if workers {
-            outbox.tell_cold();
+    /// Where somebody else can read, the reactor waits for no disk.
+    pub(crate) fn new(mut outbox: Outbox, stall: Duration, others: Others, now: Instant) -> Self {
+        match others {
+            Others { pool: true, .. } => outbox.tell_cold(),
+            Others { reads: true, .. } => outbox.tell_direct(),
+            Others { .. } => {}
         }
-        Self { outbox, stall, since: now, waits_for: Wait::Room, warmed: (u64::MAX, 0) }
+        Self { outbox, stall, since: now, waits_for: Wait::Room }
     }
 
     /// When to give up.
@@ -80,6 +85,12 @@ impl Outgoing {
         self.waits_for = Wait::Room;
     }
 
+    /// Nobody else can read it now.
+    pub(crate) fn wait_for_disk(&mut self) {
+        self.outbox.wait_for_disk();
+        self.waits_for = Wait::Room;
+    }
+
     pub(crate) fn step(&mut self, out: BorrowedFd<'_>, now: Instant) -> Step {
         self.waits_for = Wait::Room;
         match self.outbox.step(out) {
@@ -101,15 +112,12 @@ impl Outgoing {
     }
 
     fn cold(&mut self) -> Step {
-        let (at, times) = self.warmed;
-        let moved = self.outbox.moved();
-        self.warmed = (moved, if at == moved { times + 1 } else { 0 });
         match self.outbox.cold_part() {
-            Some(part) if self.warmed.1 < VAIN => {
+            Some(part) => {
                 self.waits_for = Wait::Warmth;
                 Step::Warm(part)
             }
-            _ => {
+            None => {
                 self.outbox.wait_for_disk();
                 Step::Moved(0)
             }

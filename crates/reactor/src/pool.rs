@@ -6,10 +6,14 @@
 //! What it does badly: when all its threads wait for one slow disk, jobs for other disks wait
 //! behind them. A thread that is stuck in the kernel at the end is left behind.
 
+#[cfg(all(test, loom))]
+use loom::sync::{Condvar, Mutex, MutexGuard};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(all(test, loom)))]
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 
 /// A bounded number of threads that do `W`. Dropping it lets them end when the queue is empty.
@@ -112,6 +116,7 @@ impl<W> Drop for Pool<W> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use std::sync::mpsc::{Sender, channel};
@@ -172,5 +177,53 @@ mod tests {
         }
         drop((pool, sender));
         assert_eq!(done.iter().collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+    }
+}
+
+#[cfg(test)]
+#[cfg(loom)]
+mod loom_tests {
+    use super::*;
+    use loom::thread;
+
+    /// How many are done, and who waits for that.
+    type Tally = Arc<(Mutex<usize>, Condvar)>;
+
+    fn count(tally: Tally) {
+        *tally.0.lock().unwrap() += 1;
+        tally.1.notify_one();
+    }
+
+    /// Two threads, as many as may be, that sleep whenever they can, and two jobs, for which
+    /// somebody waits before the pool goes: a lost wake-up is a deadlock, which loom finds.
+    #[test]
+    fn all_is_done_in_any_order() {
+        loom::model(|| {
+            let state = State { queue: VecDeque::new(), threads: 2, idle: 0, over: false };
+            let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() });
+            let pool = Pool { shared: Arc::clone(&shared), bound: 2, cores: None, perform: count };
+            let worker = |_| {
+                let shared: Arc<Shared<Tally>> = Arc::clone(&shared);
+                thread::spawn(move || {
+                    while let Some(work) = shared.next() {
+                        count(work);
+                    }
+                })
+            };
+            let workers: Vec<_> = (0..2).map(worker).collect();
+            let tally = Tally::default();
+            for _ in 0..2 {
+                pool.submit(Arc::clone(&tally));
+            }
+            let mut done = tally.0.lock().unwrap();
+            while *done < 2 {
+                done = tally.1.wait(done).unwrap();
+            }
+            drop(done);
+            drop(pool);
+            for worker in workers {
+                worker.join().unwrap();
+            }
+        });
     }
 }

@@ -89,24 +89,31 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
         self.accept();
         while !self.is_over() {
             self.tools.completer.wait(self.timeout(), &mut done).map_err(named("wait"))?;
-            self.now = Instant::now();
-            for completion in done.drain(..) {
-                // These may cost somebody the place, who may have been heard in this turn.
-                if completion.tag == WAKE || matches!(completion.outcome, Outcome::Accepted(_)) {
-                    later.push(completion);
-                } else {
-                    self.note(completion);
-                }
-            }
-            for completion in later.drain(..) {
-                self.note(completion);
-            }
-            self.admit_all();
-            self.ring_alarms();
-            self.accept();
+            self.turn(&mut done, &mut later);
         }
         self.bid_farewell();
         Ok(())
+    }
+
+    /// All that follows from what was done. Nothing in it blocks, which `.ci/sanitize realtime` has
+    /// RealtimeSanitizer find out.
+    #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
+    fn turn(&mut self, done: &mut Vec<Completion>, later: &mut Vec<Completion>) {
+        self.now = Instant::now();
+        for completion in done.drain(..) {
+            // These may cost somebody the place, who may have been heard in this turn.
+            if completion.tag == WAKE || matches!(completion.outcome, Outcome::Accepted(_)) {
+                later.push(completion);
+            } else {
+                self.note(completion);
+            }
+        }
+        for completion in later.drain(..) {
+            self.note(completion);
+        }
+        self.admit_all();
+        self.ring_alarms();
+        self.accept();
     }
 
     fn is_over(&self) -> bool {

@@ -23,6 +23,7 @@ use crate::inbox::{Inbox, Letter};
 use crate::listener::Listener;
 use crate::mailroom::Mailroom;
 use crate::order::{Errand, Order};
+use crate::outgoing::Others;
 use crate::pool::Pool;
 use crate::stop::Stop;
 use crate::task::{Job, Service, Task};
@@ -122,28 +123,44 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut ready = Vec::new();
         while !self.is_over() {
-            if !D::EDGE {
-                self.follow_wishes();
-                self.follow_door().map_err(named("watch the listener"))?;
-            }
-            let timeout = self.timeout();
+            let timeout = self.prepare()?;
             self.demultiplexer.wait(timeout, &mut ready).map_err(named("wait"))?;
-            self.now = Instant::now();
-            for report in ready.drain(..) {
-                self.note(report);
-            }
-            self.accept_all();
-            for _ in 0..self.queue.len() {
-                if let Some(token) = self.queue.pop_front() {
-                    self.advance(token);
-                }
-            }
-            self.ring_alarms();
+            self.turn(&mut ready);
         }
         for connection in self.connections.iter_mut() {
             connection.abandon(self.now);
         }
         Ok(())
+    }
+
+    /// Tells the demultiplexer what has changed, and says how long it may wait.
+    #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
+    fn prepare(&mut self) -> io::Result<Option<Duration>> {
+        if !D::EDGE {
+            self.follow_wishes();
+            self.follow_door().map_err(named("watch the listener"))?;
+        }
+        Ok(self.timeout())
+    }
+
+    /// All that follows from what was reported. Nothing in it blocks, which `.ci/sanitize realtime`
+    /// has RealtimeSanitizer find out.
+    #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
+    fn turn(&mut self, ready: &mut Vec<Ready>) {
+        self.now = Instant::now();
+        for report in ready.drain(..) {
+            self.note(report);
+        }
+        if D::READS {
+            self.note_reads();
+        }
+        self.accept_all();
+        for _ in 0..self.queue.len() {
+            if let Some(token) = self.queue.pop_front() {
+                self.advance(token);
+            }
+        }
+        self.ring_alarms();
     }
 
     fn is_over(&self) -> bool {
@@ -186,7 +203,8 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         };
         connection.queued = false;
         connection.deadline.clear();
-        let rest = connection.advance(&mut self.buffer, self.pool.is_some(), self.now);
+        let others = Others { pool: self.pool.is_some(), reads: D::READS };
+        let rest = connection.advance(&mut self.buffer, others, self.now);
         let relays = connection.has_relay();
         if !D::EDGE && connection.wanted() != connection.interest {
             self.changed.push(token);
@@ -220,9 +238,31 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         }
     }
 
-    fn order(&mut self, token: Token, errand: Errand<JobOf<S>>) {
+    /// Has it done by the model, if that can, or by the pool.
+    fn order(&mut self, token: Token, mut errand: Errand<JobOf<S>>) {
+        if D::READS
+            && let Errand::Warm(part) = errand
+        {
+            match self.demultiplexer.read(token, part) {
+                Ok(()) => return,
+                Err(part) => errand = Errand::Warm(part),
+            }
+        }
         if let Some(pool) = self.pool {
             pool.submit(Order { errand, token, inbox: Arc::clone(&self.inbox) });
+        } else if let Some(connection) = self.connections.get_mut(token) {
+            connection.wait_for_disk();
+            self.enqueue(token);
+        }
+    }
+
+    fn note_reads(&mut self) {
+        while let Some(token) = self.demultiplexer.read_over() {
+            // The connection may have ended, and its place may be another's.
+            if let Some(connection) = self.connections.get_mut(token) {
+                connection.warmed();
+                self.enqueue(token);
+            }
         }
     }
 

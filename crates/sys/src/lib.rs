@@ -47,7 +47,7 @@ mod zerocopy;
 pub use cache::{cached_pages, write_out};
 pub use clone::clone_range;
 pub use link::set_scatter_gather;
-pub use linux_aio::{AioPolls, Place};
+pub use linux_aio::{AioPolls, Place, ReadOver};
 pub use mapping::{Mapping, page_size};
 pub use namespaces::own_network;
 pub use operation::{Completion, Handle, Key, Operation, Outcome, Received};

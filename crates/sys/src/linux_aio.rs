@@ -1,22 +1,31 @@
-//! Linux AIO's poll: io_submit(2) with `IOCB_CMD_POLL` (Linux 4.18), io_getevents(2).
+//! Linux AIO: io_submit(2) with `IOCB_CMD_POLL` (Linux 4.18) and `IOCB_CMD_PREAD`, io_getevents(2).
 //!
 //! Each poll says one thing once, so it is begun anew before the next wait: all of them by one
-//! `io_submit`. The kernel copies what it is told; no memory of ours is looked at afterwards.
+//! `io_submit`. The kernel copies what it is told of a poll; the memory of a read is kept here until
+//! it is over.
 //!
-//! What it does badly: room for polls is reserved when the context is made, and all processes
+//! What it does badly: a read is asynchronous with `O_DIRECT` only, and even then the call that
+//! begins it may wait, for the file system to find the blocks; room for polls is reserved when the context is made, and all processes
 //! together have `fs.aio-max-nr` (65,536 as Linux comes), beyond which io_setup(2) says `EAGAIN`;
 //! a poll in flight holds its file, so one that is closed goes on until the poll is cancelled;
 //! and glibc knows none of these calls.
 
 use rustix::event::PollFlags;
 use rustix::io::{self, Errno};
+use std::fmt;
+use std::ops::Range;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::Duration;
 
 use crate::last_errno;
+use crate::operation::{Handle, counted};
 
-/// `IOCB_CMD_POLL` of linux/aio_abi.h.
+/// `IOCB_CMD_PREAD` and `IOCB_CMD_POLL` of linux/aio_abi.h.
+const PREAD: u16 = 0;
 const POLL: u16 = 5;
+
+/// In what an event is known by: it is one of a read.
+const READ: u64 = 1 << 31;
 
 /// Events fetched by one call.
 const BATCH: usize = 256;
@@ -31,7 +40,9 @@ struct Iocb {
     _priority: i16,
     fd: u32,
     buffer: u64,
-    _rest: [u64; 4],
+    length: u64,
+    offset: u64,
+    _rest: [u64; 2],
 }
 
 /// `struct io_event` of linux/aio_abi.h.
@@ -56,6 +67,26 @@ pub struct AioPolls {
     round: u32,
     capacity: usize,
     events: Vec<Event>,
+    reads: Vec<Option<Read>>,
+    /// Reads that are over and have not been fetched.
+    over: Vec<ReadOver>,
+}
+
+/// A read in flight, with all that the kernel may look at.
+struct Read {
+    tag: u64,
+    memory: Vec<u8>,
+    _file: Handle,
+}
+
+/// A read that is over.
+pub struct ReadOver {
+    /// What the caller called it.
+    pub tag: u64,
+    /// Its memory.
+    pub memory: Vec<u8>,
+    /// How many bytes were read.
+    pub outcome: io::Result<usize>,
 }
 
 #[derive(Debug)]
@@ -94,6 +125,8 @@ impl AioPolls {
             round: 0,
             capacity: capacity as usize,
             events: vec![Event::default(); BATCH],
+            reads: Vec::new(),
+            over: Vec::new(),
         })
     }
 
@@ -134,6 +167,60 @@ impl AioPolls {
             return Err(errno);
         }
         Ok(Place(index))
+    }
+
+    /// Begins to read into the part `range` of `memory` what stands in `file` from `offset` on. The
+    /// file has to be open with `O_DIRECT`, or the call waits for the disk, and with it everything
+    /// has to be aligned. What comes of it is fetched by [`read_over`](Self::read_over).
+    ///
+    /// # Errors
+    /// With the memory, for nothing was begun: `EAGAIN` if there is no room, `EINVAL`.
+    pub fn read(
+        &mut self,
+        tag: u64,
+        file: Handle,
+        offset: u64,
+        memory: Vec<u8>,
+        range: Range<usize>,
+    ) -> Result<(), (Errno, Vec<u8>)> {
+        let place = self.reads.iter().position(Option::is_none);
+        let place = place.unwrap_or_else(|| {
+            self.reads.push(None);
+            self.reads.len() - 1
+        });
+        let number = (*file).as_fd().as_raw_fd().unsigned_abs();
+        let read = self.reads[place].insert(Read { tag, memory, _file: file });
+        let Some(bytes) = read.memory.get_mut(range) else {
+            return Err((
+                Errno::INVAL,
+                self.take_read(place).map_or_else(Vec::new, |it| it.memory),
+            ));
+        };
+        let mut control = Iocb {
+            data: READ | place as u64,
+            opcode: PREAD,
+            fd: number,
+            // The kernel writes there though it is told a number.
+            buffer: bytes.as_mut_ptr().expose_provenance() as u64,
+            length: bytes.len() as u64,
+            offset,
+            ..Iocb::default()
+        };
+        match submit(self.context, &mut [&raw mut control]) {
+            Ok(_) => Ok(()),
+            Err(errno) => {
+                Err((errno, self.take_read(place).map_or_else(Vec::new, |read| read.memory)))
+            }
+        }
+    }
+
+    /// One that is over since the last wait.
+    pub fn read_over(&mut self) -> Option<ReadOver> {
+        self.over.pop()
+    }
+
+    fn take_read(&mut self, place: usize) -> Option<Read> {
+        self.reads.get_mut(place).and_then(Option::take)
     }
 
     /// Changes what is wanted.
@@ -180,6 +267,10 @@ impl AioPolls {
         let count = self.fetch(timeout)?;
         for number in 0..count {
             let Event { data, result, .. } = self.events[number];
+            if data >> 32 == 0 && data & READ != 0 {
+                self.read_ended((data & !READ) as usize, result);
+                continue;
+            }
             let index = (data & u64::from(u32::MAX)) as usize;
             let Some(Some(poll)) = self.places.get_mut(index) else { continue };
             if !poll.armed || poll.control.data != data {
@@ -190,6 +281,13 @@ impl AioPolls {
             self.stage(index);
         }
         Ok(())
+    }
+
+    fn read_ended(&mut self, place: usize, result: i64) {
+        if let Some(Read { tag, memory, .. }) = self.take_read(place) {
+            let outcome = i32::try_from(result).map_or(Err(Errno::IO), counted);
+            self.over.push(ReadOver { tag, memory, outcome });
+        }
     }
 
     fn stage(&mut self, index: usize) {
@@ -213,9 +311,10 @@ impl AioPolls {
             if poll.armed || poll.wanted.is_empty() {
                 continue;
             }
-            self.round = self.round.wrapping_add(1);
+            // Never 0, which reads have.
+            self.round = self.round.wrapping_add(1).max(1);
             poll.control.data = u64::from(self.round) << 32 | index as u64;
-            poll.control.buffer = u64::from(poll.wanted.bits());
+            poll.control.buffer = u64::from(crate::poll::bits(poll.wanted));
             controls.push(&raw mut *poll.control);
             begun.push(index);
         }
@@ -254,8 +353,9 @@ fn submit(context: libc::c_ulong, controls: &mut [*mut Iocb]) -> io::Result<usiz
     let mut taken = 0;
     while taken < controls.len() {
         let rest = &mut controls[taken..];
-        // SAFETY: these are addresses of control blocks in `places`, which nobody touches now; the
-        // kernel writes their key and reads the rest before the call returns.
+        // SAFETY: these are addresses of control blocks, in `places` or of the caller, which nobody
+        // touches now; the kernel writes their key and reads the rest before the call returns. The
+        // memory of a read is owned by `reads` until its event has been fetched.
         let count =
             unsafe { libc::syscall(libc::SYS_io_submit, context, rest.len(), rest.as_mut_ptr()) };
         match usize::try_from(count) {
@@ -281,23 +381,42 @@ fn cancel(context: libc::c_ulong, poll: &mut Poll) {
 /// for whoever tries.
 fn found(result: i64, wanted: PollFlags) -> PollFlags {
     let unasked = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-    let found = u16::try_from(result).map_or(PollFlags::ERR, PollFlags::from_bits_retain);
+    let found = u16::try_from(result).map_or(PollFlags::ERR, crate::poll::flags);
     found & (wanted | unasked)
 }
 
 impl Drop for AioPolls {
     fn drop(&mut self) {
-        // SAFETY: the context is ours, and nobody uses it after this. What is in flight ends.
+        // SAFETY: the context is ours, and nobody uses it after this. Polls in flight end, and the
+        // call waits for reads, so their memory goes after them.
         unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
+    }
+}
+
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read").field("tag", &self.tag).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ReadOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tag, outcome, .. } = self;
+        f.debug_struct("ReadOver")
+            .field("tag", tag)
+            .field("outcome", outcome)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{Mode, OFlags};
     use std::io::Write as _;
     use std::os::fd::AsFd as _;
     use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
 
     fn news(polls: &mut AioPolls, timeout: Option<Duration>) -> Vec<(u64, PollFlags)> {
         let mut news = Vec::new();
@@ -333,6 +452,43 @@ mod tests {
         // The other end sees the end when the file is really closed.
         std::io::Read::read_to_end(&mut { &to_a }, &mut Vec::new()).unwrap();
         assert_eq!(news(&mut polls, Some(Duration::ZERO)), []);
+    }
+
+    #[test]
+    fn a_file_is_read_past_its_cache_while_sockets_are_polled() {
+        let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.write_all(&[7; 8192]).unwrap();
+        file.as_file().sync_all().unwrap();
+        let direct = OFlags::RDONLY | OFlags::DIRECT;
+        let Ok(direct) = rustix::fs::open(file.path(), direct, Mode::empty()) else {
+            return println!("skipped: no O_DIRECT here");
+        };
+        let (mut polls, direct): (_, Handle) = (AioPolls::new(8).unwrap(), Arc::new(direct));
+        let (a, mut to_a) = UnixStream::pair().unwrap();
+        polls.add(a.as_fd(), 7, PollFlags::IN).unwrap();
+        let memory = vec![0; 3 * 4096];
+        let start = memory.as_ptr().align_offset(4096);
+        polls.read(9, Arc::clone(&direct), 4096, memory, start..start + 8192).unwrap();
+        let over = loop {
+            assert_eq!(news(&mut polls, Some(Duration::from_millis(10))), []);
+            if let Some(over) = polls.read_over() {
+                break over;
+            }
+        };
+        assert_eq!((over.tag, over.outcome), (9, Ok(4096)), "the rest is behind the end");
+        assert!(over.memory[start..start + 4096].iter().all(|&byte| byte == 7));
+        // What is not aligned is refused, by the call or by its event.
+        match polls.read(1, direct, 1, over.memory, start..start + 8192) {
+            Err((Errno::INVAL, memory)) => assert_eq!(memory.len(), 3 * 4096),
+            Err((errno, _)) => panic!("{errno}"),
+            Ok(()) => {
+                while polls.read_over().is_none_or(|over| over.outcome != Err(Errno::INVAL)) {
+                    news(&mut polls, Some(Duration::from_millis(10)));
+                }
+            }
+        }
+        to_a.write_all(b"x").unwrap();
+        assert_eq!(news(&mut polls, None), [(7, PollFlags::IN)]);
     }
 
     #[test]

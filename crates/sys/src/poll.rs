@@ -33,7 +33,7 @@ impl Polled {
         let number = self.0.fd.max(!self.0.fd);
         // The kernel passes over what is negative; without that a hang-up is always reported.
         self.0.fd = if events.is_empty() { !number } else { number };
-        self.0.events = events.bits().cast_signed();
+        self.0.events = bits(events).cast_signed();
         self.0.revents = 0;
     }
 
@@ -46,7 +46,7 @@ impl Polled {
     /// What the last [`poll`] found.
     #[must_use]
     pub fn found(&self) -> PollFlags {
-        PollFlags::from_bits_retain(self.0.revents.cast_unsigned())
+        flags(self.0.revents.cast_unsigned())
     }
 }
 
@@ -69,6 +69,16 @@ pub fn poll(fds: &mut [Polled], timeout: Option<Duration>) -> io::Result<usize> 
     // mutably; the time lives on this frame.
     let found = unsafe { libc::ppoll(array, count, timeout, std::ptr::null()) };
     usize::try_from(found).map_err(|_| last_errno())
+}
+
+/// The flags as the kernel has them. (Where rustix is told to call libc, it has them signed.)
+pub(crate) fn bits(flags: PollFlags) -> u16 {
+    flags.bits() as _
+}
+
+/// The flags that the kernel has so.
+pub(crate) fn flags(bits: u16) -> PollFlags {
+    PollFlags::from_bits_retain(bits as _)
 }
 
 #[cfg(test)]

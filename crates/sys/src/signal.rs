@@ -126,7 +126,7 @@ impl ReadinessSignal {
         let band = u16::try_from(info.band).unwrap_or(u16::MAX);
         Ok(Some(Told::Changed {
             number: usize::try_from(info.fd).unwrap_or(usize::MAX),
-            band: rustix::event::PollFlags::from_bits_retain(band),
+            band: crate::poll::flags(band),
         }))
     }
 

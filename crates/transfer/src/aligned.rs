@@ -50,6 +50,16 @@ impl Aligned {
         &mut self.memory[self.start..]
     }
 
+    /// The memory, and where in it the bytes begin.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, usize) {
+        (self.memory, self.start)
+    }
+
+    /// What [`into_parts`](Self::into_parts) gave, of a buffer with at least this alignment.
+    pub(crate) fn from_parts(memory: Vec<u8>, start: usize, alignment: usize) -> Self {
+        Self { memory, start, alignment: alignment.max(ALIGNMENT) }
+    }
+
     fn new(size: usize, alignment: usize) -> Self {
         let memory = vec![0; size + alignment];
         let start = memory.as_ptr().align_offset(alignment);

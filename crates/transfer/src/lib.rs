@@ -307,6 +307,7 @@ mod course;
 mod direction;
 mod ends;
 mod engine;
+mod errand;
 mod file_to_file;
 mod file_to_socket;
 mod ladder;
@@ -327,6 +328,7 @@ pub mod via;
 mod window;
 
 pub use direction::Direction;
+pub use errand::DirectRead;
 pub use file_to_file::FileToFile;
 pub use file_to_socket::{FileToSocket, Source};
 pub use outbox::Outbox;

@@ -96,6 +96,12 @@ impl Outbox {
         self.files().for_each(FileToSocket::tell_cold);
     }
 
+    /// The same, but only for what passes the page cache by ([`Via::Direct`]): for a model that can
+    /// read that by itself, and nothing else.
+    pub fn tell_direct(&mut self) {
+        self.files().filter(|file| file.asked() == Via::Direct).for_each(FileToSocket::tell_cold);
+    }
+
     /// From now on steps wait for the disk again: for a caller that may wait, or whose
     /// [warming](ColdPart::warm) is in vain.
     pub fn wait_for_disk(&mut self) {

@@ -16,11 +16,11 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::errand::{DirectRead, Errand};
 use crate::file_to_socket::Source;
 use crate::report::Calls;
 use crate::scratch;
 use crate::transfer::Transfer;
-use crate::via::direct::Errand;
 use crate::window::bytes_behind;
 
 /// How much is warmed at a time: what a step moves by most vias.
@@ -40,7 +40,7 @@ pub struct ColdPart {
     source: Source,
     range: Range<u64>,
     /// By [`Via::Direct`](crate::Via::Direct) it is read past the page cache.
-    errand: Option<Errand>,
+    errand: Option<Arc<Errand>>,
     warmings: Option<Arc<AtomicU32>>,
 }
 
@@ -49,7 +49,8 @@ impl ColdPart {
         let errand = transfer.errand();
         let start = transfer.course.from.unwrap_or(0);
         let length = transfer.course.remaining.min(WARMED);
-        let range = errand.as_ref().map_or(start..start.saturating_add(length), Errand::range);
+        let range =
+            errand.as_ref().map_or(start..start.saturating_add(length), |errand| errand.range());
         Self { source, range, errand, warmings: transfer.warmings() }
     }
 
@@ -67,10 +68,32 @@ impl ColdPart {
             }
             None => self.read(),
         };
+        self.note();
+        read
+    }
+
+    /// By [`Via::Direct`](crate::Via::Direct) the read that has to be made, for a caller who has a
+    /// way to make it without waiting, and has to [give it back](Self::give_back). `None` by other
+    /// vias, and where somebody makes it already.
+    #[must_use]
+    pub fn direct_read(&self) -> Option<DirectRead> {
+        self.errand.as_ref()?.lend()
+    }
+
+    /// Gives a read back with what came of it; with `None` it was not made.
+    pub fn give_back(&self, read: DirectRead, outcome: Option<io::Result<usize>>) {
+        if let Some(errand) = &self.errand {
+            errand.give_back(read, outcome);
+        }
+        if outcome.is_some() {
+            self.note();
+        }
+    }
+
+    fn note(&self) {
         if let Some(warmings) = &self.warmings {
             warmings.fetch_add(1, Ordering::Relaxed);
         }
-        read
     }
 
     fn read(&self) -> std::io::Result<()> {

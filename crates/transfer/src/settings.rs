@@ -116,7 +116,8 @@ pub enum Cold {
     /// It waits for the disk inside the system call.
     #[default]
     Wait,
-    /// It moves what is in memory, and where that is nothing it answers
+    /// It moves what is in memory, by [`Via::Direct`] what somebody has read for it, and where that
+    /// is nothing it answers
     /// [`Progress::NeedsWorker`](crate::Progress::NeedsWorker) and leaves the rest to the caller.
     /// By [`Via::Direct`], which reads from the disk always, it answers that for each read. Where
     /// nobody can tell what is in memory (a sandbox), nothing is taken to be, and where warming

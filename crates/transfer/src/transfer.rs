@@ -13,12 +13,12 @@ use crate::course::{Course, Ends};
 use crate::direction::Direction;
 use crate::ends;
 use crate::engine::Engine;
+use crate::errand::Errand;
 use crate::ladder;
 use crate::report::{Fallback, Report};
 use crate::residency::{Warming, resident};
 use crate::settings::{CachePolicy, Cold};
 use crate::step::{End, Progress, Stop};
-use crate::via::direct::Errand;
 use crate::via::{Via, auto};
 
 pub(crate) struct Transfer {
@@ -282,7 +282,7 @@ impl Transfer {
     }
 
     /// The read past the page cache that the last step would have had to wait for.
-    pub(crate) fn errand(&self) -> Option<Errand> {
+    pub(crate) fn errand(&self) -> Option<Arc<Errand>> {
         match &self.engine {
             Some(Engine::Direct(direct)) => direct.errand(),
             _ => None,

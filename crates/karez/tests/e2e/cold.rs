@@ -72,7 +72,7 @@ fn who_waits_for_a_disk_holds_up_nobody_else() {
     let root = root();
     // Not what the program itself is loaded from.
     let paths = SIZES.map(|size| root.path().join(size.to_string()).display().to_string());
-    for way in with_workers().filter(warms) {
+    for way in with_workers().filter(|way| !way.model.completes()) {
         // Only those who warm read so: what is sent is read with RWF_NOWAIT, or not at all.
         let mut flags = vec!["-e", "inject=pread64:delay_enter=60000000"];
         flags.extend(paths.iter().flat_map(|path| ["-P", path]));
@@ -118,5 +118,40 @@ fn workers_read_what_is_cold_and_nobody_reads_what_is_hot() {
             calls.map(|call| call.thread.clone()).collect()
         };
         assert!(makers("pread64").is_disjoint(&makers("recvfrom")), "{way}: a reactor read");
+    }
+}
+
+/// Past the page cache there is nothing but the disk: workers read it all, or Linux AIO does, with
+/// workers and without.
+#[test]
+fn what_passes_the_cache_by_is_read_by_others_than_the_reactor() {
+    const SIZE: usize = 3 << 20;
+    let root = root();
+    write_cold(&root.path().join("large"), SIZE);
+    for (model, topology) in [
+        (Model::EpollEdge, Topology::Workers),
+        (Model::Select, Topology::Multi),
+        (Model::LinuxAio, Topology::Single),
+        (Model::LinuxAio, Topology::Workers),
+    ] {
+        let way = Way { model, topology, via: Via::Direct };
+        let Some(traced) = Traced::start(way, root.path()) else { return };
+        for _ in 0..2 {
+            assert!(traced.server.get("/large").body == pattern(SIZE), "{way}");
+        }
+        let calls = traced.end().1;
+        let calls = after(&calls, "GET /large");
+        if !calls.iter().any(|call| call.contains("O_DIRECT") && returned(call) > 0) {
+            return println!("skipped: no O_DIRECT in this file system");
+        }
+        let reactors: HashSet<_> =
+            calls.iter().filter(|call| name(call) == "recvfrom").map(|call| &call.thread).collect();
+        let reads = |call: &&Call| name(call) == "pread64" && returned(call) > 0;
+        let by_reactors = |call: &Call| reactors.contains(&call.thread);
+        assert!(!calls.iter().filter(reads).any(by_reactors), "{way}: a reactor read");
+        let read: i64 = calls.iter().filter(reads).map(|call| returned(call)).sum();
+        let begun = calls.iter().filter(|call| call.contains("IOCB_CMD_PREAD")).count();
+        let expected = if model == Model::LinuxAio { (0, true) } else { (2 * SIZE as i64, false) };
+        assert_eq!((read, begun > 0), expected, "{way}");
     }
 }

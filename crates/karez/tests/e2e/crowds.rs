@@ -2,7 +2,6 @@
 //! that are fast.
 
 use karez_reactor::{Model, Topology};
-use karez_transfer::Via;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -19,9 +18,9 @@ use crate::client::Client;
 use crate::files::pattern;
 use crate::patience::PATIENCE;
 use crate::server::{KAREZ, Server};
-use crate::ways::Way;
+use crate::ways::{self, Way};
 
-/// Every model once, and each topology with several of them.
+/// Every model once, and each topology with several of them; others where `KAREZ_WAYS` says so.
 const LAYOUTS: [(Model, Topology); 11] = [
     (Model::EpollEdge, Topology::Single),
     (Model::EpollEdge, Topology::Reuseport),
@@ -42,7 +41,8 @@ const FILES: usize = 16;
 const REQUEST: &str = "GET /0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
 fn layouts() -> impl Iterator<Item = Way> {
-    LAYOUTS.iter().map(|&(model, topology)| Way { model, topology, via: Via::Sendfile })
+    let all = ways::asked_for().is_some();
+    ways::layouts().filter(move |way| all || LAYOUTS.contains(&(way.model, way.topology)))
 }
 
 /// What the file of this number holds.
@@ -89,7 +89,10 @@ fn two_thousand_are_there_and_five_hundred_of_them_busy() {
     }
     let root = site();
     for way in layouts() {
-        let flags = ["--log", "off", "--max-connections", "2500", "--idle-timeout", "1h"];
+        let mut flags = vec!["--log", "off", "--max-connections", "2500", "--idle-timeout", "1h"];
+        if way.model == Model::Blocking && way.topology == Topology::Workers {
+            flags.extend(["--workers", "2500"]); // each holds one
+        }
         let server = Server::start_with(way, root.path(), &flags);
         let mut idle: Vec<_> = (0..IDLE).map(|_| server.connect()).collect();
         // Some rest after an answer, some have never said anything.

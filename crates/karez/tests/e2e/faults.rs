@@ -1,14 +1,17 @@
 //! Faults: calls that fail where they seldom do. Right bytes or a clean end, and the server goes
 //! on. (An `EAGAIN` made up would be no fair test: no edge ever follows it.)
 
-use karez_reactor::Model;
+use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::files::pattern;
+use crate::patience::PATIENCE;
 use crate::strace::{Call, Traced, count, injected, name};
 use crate::ways::{self, Way};
 
@@ -172,5 +175,42 @@ fn what_could_wait_for_a_disk_is_opened_by_a_worker() {
         let workers: Vec<_> = made_by("openat2").difference(&reactors).copied().collect();
         // One of them is the thread that opened the root.
         assert!(workers.len() > 1, "{way}: {workers:?}");
+    }
+}
+
+/// What came on a connection, be it that it was reset.
+fn whatever_came(mut stream: TcpStream) -> Vec<u8> {
+    let mut got = Vec::new();
+    let error = stream.read_to_end(&mut got).err().map(|error| error.kind());
+    assert!(error.is_none_or(|kind| kind == ErrorKind::ConnectionReset), "{error:?}");
+    got
+}
+
+/// The bound of the machine on threads, or of a container: a connection for which there is none is
+/// closed, and everybody else has what they had.
+#[test]
+fn where_no_thread_can_be_had_a_connection_ends_and_no_other() {
+    let root = root();
+    for topology in [Topology::Single, Topology::Workers] {
+        let way = Way { model: Model::Blocking, topology, via: Via::Sendfile };
+        // Counted for each thread: the first of all makes fewer, the one that accepts makes these.
+        let inject = "inject=clone3:error=EAGAIN:when=5..6";
+        let Some(traced) = Traced::start_with(&["-e", inject], way, root.path()) else { return };
+        let mut busy: Vec<_> = (0..4).map(|_| traced.server.connect()).collect();
+        for client in &mut busy {
+            assert_eq!(client.get("/other").status, 200, "{way}");
+            client.send("GET /other HT");
+        }
+        for _ in 0..2 {
+            let stream = TcpStream::connect(traced.server.address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            assert!(whatever_came(stream).is_empty(), "{way}");
+        }
+        assert!(traced.server.get("/other").body == pattern(100), "{way}");
+        for client in &mut busy {
+            client.send("TP/1.1\r\nHost: test\r\n\r\n");
+            assert!(client.response(false).body == pattern(100), "{way}");
+        }
+        assert_eq!(injected(&traced.end().1, "clone3"), 2, "{way}");
     }
 }

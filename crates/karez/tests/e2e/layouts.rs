@@ -100,3 +100,27 @@ fn what_the_kernel_refuses_auto_does_without_and_says_so() {
         assert_eq!(server.said.contains("os error 38"), refused > 0, "{}", server.said);
     }
 }
+
+#[test]
+fn nonblocking_burns_its_core_unless_it_is_to_yield() {
+    if !strace::may_trace() {
+        return;
+    }
+    let root = root();
+    let trace = root.path().join("trace");
+    for flags in [&[] as &[&str], &["--yield"]] {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-e", "trace=sched_yield", "-o"]).arg(&trace);
+        command.args([KAREZ, "serve"]).arg(root.path()).args(["--model", "nonblocking"]);
+        command.args(["--topology", "single", "--listen", "127.0.0.1:0"]).args(flags);
+        let server = Server::spawn(command);
+        assert_eq!(server.get("/small").body, b"small", "{flags:?}");
+        // Asked by one who has nothing to do, too, so that there is something to be seen.
+        let yields = || fs::read_to_string(&trace).unwrap().contains("sched_yield");
+        if flags.is_empty() {
+            assert!(!yields());
+        } else {
+            server.until("it yields", yields);
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
@@ -144,5 +145,11 @@ impl Drop for Server {
         // Gone already, if the test has ended it.
         let _gone = self.child.kill();
         let _gone = self.child.wait();
+        if thread::panicking() {
+            // Why it did not do what it was to do, such as the report of a sanitizer.
+            let mut said = String::new();
+            let _whole = self.stderr.read_to_string(&mut said);
+            println!("it said: {said}");
+        }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Not every product of the three: a via runs in a task's outbox, which no model or topology looks
 //! into, so every layout is met with one via and every via in a few layouts. And HTTP knows nothing
-//! of either, so tests of what is answered meet [some](some()) layouts, each test others.
+//! of either, so tests of what is answered meet [some](some()) layouts, each test others. With
+//! `KAREZ_WAYS=all` in the environment they meet every one, which takes long; with
+//! `KAREZ_WAYS=workers` every one in which no reactor may wait for a disk, and no other.
 
 use karez_reactor::{ALLOWED, Model, Topology};
 use karez_transfer::{Direction, Via};
@@ -41,7 +43,13 @@ pub fn all() -> impl Iterator<Item = Way> {
     });
     let granted =
         GRANTED.iter().map(|&via| Way { model: Model::Uring, topology: Topology::Single, via });
-    layouts().chain(vias.filter(|way| way.via != VIA)).chain(granted)
+    let vias = vias.filter(|way| way.via != VIA).chain(granted);
+    let vias = vias.filter(|way| !only_workers() || way.model != Model::Blocking);
+    let vias = vias.map(|way| match only_workers() {
+        true => Way { topology: Topology::Workers, ..way },
+        false => way,
+    });
+    layouts().chain(vias)
 }
 
 /// Those whose calls a trace can see: the server makes them itself.
@@ -51,20 +59,35 @@ pub fn traced() -> impl Iterator<Item = Way> {
 
 /// One for each model and topology, for tests in which the via makes no difference.
 pub fn layouts() -> impl Iterator<Item = Way> {
-    ALLOWED.iter().map(|&(model, topology)| Way { model, topology, via: VIA })
+    let may_wait = |(model, topology)| model == Model::Blocking || topology == Topology::Single;
+    let met = ALLOWED.iter().filter(move |&&pair| !only_workers() || !may_wait(pair));
+    met.map(|&(model, topology)| Way { model, topology, via: VIA })
 }
 
 /// Two layouts that are always the same and some that depend on the line of the caller, for tests
 /// in which all this should make no difference. All tests together meet all of them.
 #[track_caller]
 pub fn some() -> impl Iterator<Item = Way> {
+    if asked_for().is_some() {
+        return layouts().collect::<Vec<_>>().into_iter();
+    }
     let line = Location::caller().line() as usize;
     let fixed = [LAYOUTS[0], LAYOUTS[1]].map(|(model, topology)| Way { model, topology, via: VIA });
     let others: Vec<_> = layouts().filter(|way| !fixed.contains(way)).collect();
     let stride = others.len() / OTHERS;
     let others: Vec<_> =
         (0..OTHERS).map(|number| others[(line + number * stride) % others.len()]).collect();
-    fixed.into_iter().chain(others)
+    fixed.into_iter().chain(others).collect::<Vec<_>>().into_iter()
+}
+
+/// Which layouts a test is to meet, where somebody says so.
+pub fn asked_for() -> Option<String> {
+    std::env::var("KAREZ_WAYS").ok()
+}
+
+/// Only those in which no reactor may wait for a disk.
+fn only_workers() -> bool {
+    asked_for().is_some_and(|ways| ways == "workers")
 }
 
 impl Way {

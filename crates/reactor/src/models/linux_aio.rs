@@ -10,13 +10,17 @@
 //! reactor, or fewer where less is left, and descriptors that the kernel will not poll in this way
 //! go to an epoll(7) that is polled in their place, as in libev; and a closed descriptor has to be
 //! cancelled by hand.
-//! `IOCB_CMD_PREAD` is not used: it is asynchronous on `O_DIRECT` files only, and the via `direct`
-//! reads those.
+//! `IOCB_CMD_PREAD` is asynchronous on `O_DIRECT` files only, so it reads for the via `direct`, in
+//! every topology, and for no other.
 
-use karez_sys::{AioPolls, Place};
+use karez_sys::{AioPolls, Handle, Place, ReadOver};
+use karez_transfer::{ColdPart, DirectRead};
 use rustix::event::PollFlags;
 use rustix::io::{self, Errno};
+use std::collections::HashMap;
+use std::mem;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::epoll_level::EpollLevel;
@@ -38,12 +42,24 @@ pub struct LinuxAio {
     /// Those that are refused, if any.
     others: Option<EpollLevel>,
     news: Vec<(u64, PollFlags)>,
+    /// Reads in flight: whose, and what for.
+    reads: HashMap<u64, Reading>,
+    next_read: u64,
+}
+
+#[derive(Debug)]
+struct Reading {
+    token: Token,
+    part: ColdPart,
+    /// The read without its memory.
+    read: DirectRead,
 }
 
 impl Demultiplexer for LinuxAio {
     const EDGE: bool = false;
     const FORGETS_CLOSED: bool = false;
     const WATCHES_EVENTFD: bool = true;
+    const READS: bool = true;
 
     fn new() -> io::Result<Self> {
         let mut made = Err(Errno::AGAIN);
@@ -103,12 +119,45 @@ impl Demultiplexer for LinuxAio {
         }
         Ok(())
     }
+
+    fn read(&mut self, token: Token, part: ColdPart) -> Result<(), ColdPart> {
+        let Some(mut read) = part.direct_read() else { return Err(part) };
+        let (file, memory) = (Arc::clone(&read.file) as Handle, mem::take(&mut read.memory));
+        self.next_read += 1;
+        match self.polls.read(self.next_read, file, read.offset, memory, read.range.clone()) {
+            Ok(()) => {
+                self.reads.insert(self.next_read, Reading { token, part, read });
+                Ok(())
+            }
+            Err((_, memory)) => {
+                part.give_back(DirectRead { memory, ..read }, None);
+                Err(part)
+            }
+        }
+    }
+
+    fn read_over(&mut self) -> Option<Token> {
+        loop {
+            let ReadOver { tag, memory, outcome } = self.polls.read_over()?;
+            if let Some(Reading { token, part, read }) = self.reads.remove(&tag) {
+                part.give_back(DirectRead { memory, ..read }, Some(outcome));
+                return Some(token);
+            }
+        }
+    }
 }
 
 impl LinuxAio {
     fn with_capacity(capacity: u32) -> io::Result<Self> {
         let polls = AioPolls::new(capacity)?;
-        Ok(Self { polls, places: ByNumber::new(), others: None, news: Vec::new() })
+        Ok(Self {
+            polls,
+            places: ByNumber::new(),
+            others: None,
+            news: Vec::new(),
+            reads: HashMap::new(),
+            next_read: 0,
+        })
     }
 
     /// Who has those that are refused here, made when there is the first.

@@ -1,6 +1,6 @@
 //! Many connections, too many, and none any more.
 
-use karez_reactor::{Layout, Limits, Model, Topology, Wishes};
+use karez_reactor::{ALLOWED, Layout, Limits, Model, Topology, Wishes};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -9,7 +9,9 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use crate::puppet::{LONG, SHORT, ask, connect, end_of, everywhere, many, serve};
+use crate::puppet::{
+    LONG, SHORT, ask, connect, end_all, end_of, everywhere, layout, many, serve, until_running,
+};
 
 /// Connections that come and go, politely and not; the numbers of their descriptors come again.
 #[test]
@@ -202,4 +204,31 @@ fn the_grace_is_an_end() {
         std::mem::forget(busy);
         assert!(stop.has_begun(), "{name}");
     });
+}
+
+/// One who could go on for ever has a share of each turn: it goes on until another has been heard,
+/// which is never if nobody else has a turn.
+#[test]
+fn one_who_never_waits_leaves_the_others_their_turn() {
+    // The models that complete make no calls of their own, so nobody goes on there without a wait.
+    for &(model, topology) in ALLOWED.iter().filter(|(model, _)| !model.completes()) {
+        serve(layout(model, topology), many(), |address, _, name, _| {
+            // As many as there are reactors, so that each has one.
+            let mut endless: Vec<_> = (0..4).map(|_| connect(address)).collect();
+            for stream in &mut endless {
+                stream.write_all(b"l").unwrap();
+            }
+            until_running(4);
+            let mut others: Vec<_> = (0..8).map(|_| connect(address)).collect();
+            for stream in &mut others {
+                ask(stream, b"ehello", b"hello", name);
+            }
+            end_all();
+            for stream in &mut endless {
+                let mut got = [0; 5];
+                stream.read_exact(&mut got).unwrap();
+                assert_eq!(&got, b"ended", "{name}");
+            }
+        });
+    }
 }

@@ -11,5 +11,7 @@ mod crowds;
 mod jobs;
 mod mail;
 mod puppet;
+#[cfg(karez_realtime)]
+mod realtime;
 mod relay;
 mod wishes;

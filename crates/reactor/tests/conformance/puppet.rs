@@ -30,6 +30,35 @@ pub enum Chore {
     /// The name of the thread that does it, which need not be another.
     Name,
     Panic,
+    /// Again and again, without a wait; whether it has begun already.
+    Endless(bool),
+}
+
+/// How many [`Chore::Endless`] run, and whether they are to end.
+static ENDLESS: (Mutex<(usize, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());
+
+/// Waits until so many go on for ever.
+pub fn until_running(count: usize) {
+    let running = ENDLESS.0.lock().unwrap();
+    drop(ENDLESS.1.wait_while(running, |endless| endless.0 < count).unwrap());
+}
+
+/// Ends them all, and waits for that.
+pub fn end_all() {
+    let mut running = ENDLESS.0.lock().unwrap();
+    running.1 = true;
+    let mut none = ENDLESS.1.wait_while(running, |endless| endless.0 > 0).unwrap();
+    none.1 = false;
+}
+
+/// One round: what is to be said at the end, or nothing.
+fn go_round(begun: bool) -> Vec<u8> {
+    let mut endless = ENDLESS.0.lock().unwrap();
+    endless.0 += usize::from(!begun);
+    let ended = endless.1;
+    endless.0 -= usize::from(ended);
+    ENDLESS.1.notify_all();
+    if ended { b"ended".to_vec() } else { Vec::new() }
 }
 
 /// Where [`Chore::Wait`] waits: how many do, and how many may pass.
@@ -52,12 +81,13 @@ impl Job for Chore {
             }
             Self::Name => thread::current().name().unwrap_or("?").as_bytes().to_vec(),
             Self::Panic => panic!("a job that panics, as this test wants it"),
+            Self::Endless(begun) => go_round(begun),
         }
     }
 
     fn try_run(self) -> Result<Vec<u8>, Self> {
         match self {
-            Self::Name => Ok(self.run()),
+            Self::Name | Self::Endless(_) => Ok(self.run()),
             job => Err(job),
         }
     }
@@ -72,6 +102,7 @@ impl Puppet {
             b'g' => Some(Want::Work(Chore::Wait)),
             b'n' => Some(Want::Work(Chore::Name)),
             b'p' => Some(Want::Work(Chore::Panic)),
+            b'l' => Some(Want::Work(Chore::Endless(false))),
             b'b' => Some(Want::Send { outbox: vec![b'b'; 8 << 20].into(), stall: LONG }),
             b's' => Some(Want::Send { outbox: vec![b's'; 64 << 20].into(), stall: SHORT }),
             b't' => Some(later(false, SHORT)),
@@ -97,6 +128,7 @@ impl Task for Puppet {
     fn hear(&mut self, event: Event<'_, Vec<u8>>, now: Instant) {
         self.want = match event {
             Event::Received(bytes) => Self::obey(bytes[0], &bytes[1..], now),
+            Event::Worked(bytes) if bytes.is_empty() => Some(Want::Work(Chore::Endless(true))),
             Event::Worked(bytes) => Some(say(&bytes)),
             Event::Sent(outbox) => {
                 assert!(outbox.is_empty());

@@ -16,10 +16,11 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use rustix::io::{self, Errno};
 use std::ops::Range;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::aligned::{ALIGNMENT, Aligned};
 use crate::ends;
+use crate::errand::Errand;
 use crate::report::{Calls, Report};
 use crate::step::{Piece, Stop};
 
@@ -30,7 +31,7 @@ pub(crate) const CHUNK: u64 = 512 << 10;
 const LARGEST_ALIGNMENT: usize = 1 << 20;
 
 /// A buffer, and the part of it that has been read and not moved on.
-type Filled = (Aligned, Range<usize>);
+pub(crate) type Filled = (Aligned, Range<usize>);
 
 /// The files without their caches, and what has been read and not moved on.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ pub(crate) struct Direct {
     from: Option<Arc<Opened>>,
     to: Sink,
     filled: Option<Filled>,
-    errand: Option<Errand>,
+    errand: Option<Arc<Errand>>,
 }
 
 /// What is known of the file that is written to.
@@ -74,7 +75,7 @@ impl Direct {
     }
 
     /// The read that the last step would have had to wait for.
-    pub(crate) fn errand(&self) -> Option<Errand> {
+    pub(crate) fn errand(&self) -> Option<Arc<Errand>> {
         self.errand.clone()
     }
 
@@ -86,14 +87,13 @@ impl Direct {
             None => Arc::new(Opened::of(piece.from.fd, OFlags::RDONLY, calls)?),
         };
         self.from = Some(Arc::clone(&from));
-        let errand = self.errand.take().filter(|errand| errand.at == at);
-        if let Some(brought) = errand.as_ref().and_then(Errand::brought) {
+        let errand = self.errand.take().filter(|errand| errand.is_at(at));
+        if let Some(brought) = errand.as_ref().and_then(|errand| errand.brought()) {
             calls.pread64 += 1;
             return Ok(brought?);
         }
         if piece.tells {
-            let new = || Errand { from, at, count: piece.count(), brought: Arc::default() };
-            self.errand = errand.or_else(|| Some(new()));
+            self.errand = errand.or_else(|| Some(Errand::new(from, at, piece.count())));
             return Err(Stop::Worker);
         }
         calls.pread64 += 1;
@@ -129,38 +129,28 @@ impl Direct {
     }
 }
 
-/// A read that waits for the disk, for somebody who may.
-#[derive(Clone, Debug)]
-pub(crate) struct Errand {
-    from: Arc<Opened>,
-    at: u64,
-    count: usize,
-    brought: Arc<Mutex<Option<io::Result<Filled>>>>,
-}
-
-impl Errand {
-    /// Reads. The next step takes what came of it, an error, too.
-    pub(crate) fn run(&self) {
-        let read = self.from.read(self.at, self.count);
-        *self.brought.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
-    }
-
-    /// What it is to read.
-    pub(crate) fn range(&self) -> Range<u64> {
-        self.at..self.at.saturating_add(self.count as u64)
-    }
-
-    fn brought(&self) -> Option<io::Result<Filled>> {
-        self.brought.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
 /// A file once more, for passing by its cache.
 #[derive(Debug)]
-struct Opened {
-    file: OwnedFd,
+pub(crate) struct Opened {
+    pub(crate) file: Arc<OwnedFd>,
     /// Of offsets, lengths and addresses; a power of two.
-    alignment: usize,
+    pub(crate) alignment: usize,
+}
+
+/// Whole blocks around bytes that were asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks {
+    pub(crate) offset: u64,
+    pub(crate) length: usize,
+    /// How many bytes lie before those.
+    lead: usize,
+}
+
+impl Blocks {
+    /// Where in the buffer the `count` bytes lie, of which `read` bytes were read.
+    pub(crate) fn asked_for(self, read: usize, count: usize) -> Range<usize> {
+        self.lead..read.min(self.lead + count).max(self.lead)
+    }
 }
 
 impl Opened {
@@ -174,21 +164,28 @@ impl Opened {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let flags = access | OFlags::DIRECT | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(file) => Ok(Self { file, alignment }),
+            Ok(file) => Ok(Self { file: Arc::new(file), alignment }),
             // No /proc, or a sandbox without it: not this way.
             Err(Errno::NOENT | Errno::ACCESS) => Err(Errno::OPNOTSUPP),
             Err(errno) => Err(errno),
         }
     }
 
+    /// The blocks that have these bytes.
+    pub(crate) fn blocks(&self, at: u64, count: usize) -> Blocks {
+        let before = at % self.alignment as u64;
+        let lead = usize::try_from(before).unwrap_or(0); // it is less than the alignment
+        let length = (lead + count).next_multiple_of(self.alignment);
+        Blocks { offset: at - before, length, lead }
+    }
+
     /// Reads the blocks that have these bytes; where in the buffer they are comes with it.
     fn read(&self, at: u64, count: usize) -> io::Result<Filled> {
-        let lead = usize::try_from(at % self.alignment as u64).map_err(|_| Errno::OVERFLOW)?;
-        let blocks = (lead + count).next_multiple_of(self.alignment);
-        let mut buffer = Aligned::take(blocks, self.alignment);
-        let read = io::pread(&self.file, &mut buffer.bytes_mut()[..blocks], at - lead as u64)?;
-        let end = read.min(lead + count).max(lead);
-        Ok((buffer, lead..end))
+        let blocks = self.blocks(at, count);
+        let mut buffer = Aligned::take(blocks.length, self.alignment);
+        let memory = &mut buffer.bytes_mut()[..blocks.length];
+        let read = io::pread(&self.file, memory, blocks.offset)?;
+        Ok((buffer, blocks.asked_for(read, count)))
     }
 
     /// The part of a buffer that can be written at `at` as it is: from an aligned address to an
@@ -238,7 +235,7 @@ mod tests {
     fn opened(content: &[u8], alignment: usize) -> Opened {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        Opened { file: file.into(), alignment }
+        Opened { file: Arc::new(file.into()), alignment }
     }
 
     #[test]

@@ -1,0 +1,60 @@
+//! That RealtimeSanitizer would tell of a turn that waits, or its silence would mean nothing. Only
+//! under `.ci/sanitize realtime`.
+
+use karez_reactor::{Event, Model, NoJob, NoMail, Peer, Service, Task, Topology, Want};
+use std::env;
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::puppet::{LONG, connect, end_of, layout, many, serve_with};
+
+struct Reads(Want<NoJob>);
+
+impl Task for Reads {
+    type Job = NoJob;
+    type Mail = NoMail;
+
+    fn want(&mut self) -> Want<NoJob> {
+        std::mem::replace(&mut self.0, Want::Close)
+    }
+
+    fn hear(&mut self, _: Event<'_, NoJob>, _: Instant) {
+        // As no task may: it waits for a disk.
+        let _content = fs::read("/etc/hostname");
+    }
+}
+
+struct Readers;
+
+impl Service for Readers {
+    type Task = Reads;
+
+    fn connect(&self, _: Peer, now: Instant) -> Reads {
+        Reads(Want::Receive { until: now + LONG, idle: false })
+    }
+}
+
+#[test]
+#[ignore = "the sanitizer ends its process"]
+fn a_task_that_opens_a_file() {
+    let model = env::var("MODEL").unwrap().parse::<Model>().unwrap();
+    serve_with(layout(model, Topology::Multi), many(), &Readers, |address, _, _| {
+        let mut stream = connect(address);
+        std::io::Write::write_all(&mut stream, b"x").unwrap();
+        end_of(stream);
+    });
+}
+
+#[test]
+fn a_turn_that_waits_is_found_out_on_every_model() {
+    for model in Model::ALL.iter().filter(|model| **model != Model::Blocking) {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "realtime::a_task_that_opens_a_file"]);
+        let output = command.env("MODEL", model.name()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{model}");
+        assert!(said.contains("RealtimeSanitizer"), "{model}: {said}");
+        assert!(said.contains("function `open"), "{model}: {said}");
+    }
+}
