@@ -23,7 +23,7 @@ const NOTES: [&str; 13] = [
     "Timed is the file server of karez serve (via auto), a new one for each run; held is a job of the laboratory's own task.",
     "fast: 1 KiB that is in memory. slow: 4 MiB, of which 64 KiB are taken every 5 ms. blocking: 256 KiB, dropped from the page cache by who asks.",
     "A real file and a real disk block, and no sleep of a chosen length: how long is the disk's affair, and is in the time of who is blocking.",
-    "Closed loops: who waits does not ask. While a server stands still, few wait and none of those who would have come is counted (coordinated omission): look at the rate and at max before p99.",
+    "Closed loops: who waits does not ask. While a server stands still, few wait and none of those who would have come is counted (coordinated omission), nor is what is under way at the end: look at the rate and at max before p99.",
     "All goes over loopback: what the kernel does to receive is billed to the sender, and there is no network to wait for.",
     "Times are as the client sees them; all clients are one thread, so an answer may lie a little before it is read.",
     "A run in which a kind had no answer has a rate, which is 0, and no latency.",
