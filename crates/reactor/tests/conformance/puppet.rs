@@ -209,10 +209,20 @@ pub fn serve_with<S: Service>(
     let stop = Stop::new();
     thread::scope(|scope| {
         let server = scope.spawn(|| bound.run(service, limits, &stop));
+        // A script that panics would wait for the server for ever.
+        let stops = StopsWhenDropped(&stop);
         script(address, &stop, &name);
-        stop.begin();
+        drop(stops);
         server.join().unwrap().unwrap();
     });
+}
+
+struct StopsWhenDropped<'a>(&'a Stop);
+
+impl Drop for StopsWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.begin();
+    }
 }
 
 pub fn many() -> Limits {
@@ -234,13 +244,17 @@ pub fn ask(stream: &mut TcpStream, order: &[u8], answer: &[u8], name: &str) {
 
 /// One read. The signals of model posix-aio go to any thread, and a read with a timeout is not
 /// restarted (signal(7)).
-pub fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
+pub fn try_read(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
     loop {
         match stream.read(buffer) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            read => return read.unwrap(),
+            read => return read,
         }
     }
+}
+
+pub fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
+    try_read(stream, buffer).unwrap()
 }
 
 pub fn end_of(mut stream: TcpStream) -> Vec<u8> {

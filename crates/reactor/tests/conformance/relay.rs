@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::puppet::{LONG, SHORT, connect, end_of, layout, many, serve_with};
+use crate::puppet::{LONG, SHORT, connect, end_of, layout, many, serve_with, try_read};
 
 /// Leads everybody to one place, and tells what came of it.
 struct Leader {
@@ -153,7 +153,7 @@ fn a_reset_of_either_ends_both() {
             set_socket_linger(&first, Some(Duration::ZERO)).unwrap();
             drop(first);
             assert_eq!(outcomes.recv_timeout(LONG).unwrap(), Outcome::Failed, "{name}");
-            let end = other.read(&mut [0]).map_err(|error| error.kind());
+            let end = try_read(&mut other, &mut [0]).map_err(|error| error.kind());
             assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "{name}: {end:?}");
         });
     }
