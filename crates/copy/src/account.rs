@@ -180,6 +180,7 @@ mod tests {
             cache: CachePolicy::Keep,
             zerocopy: Notifications::default(),
             pages_copied: 0,
+            earlier: Vec::new(),
         }
     }
 
