@@ -162,6 +162,13 @@ impl<T: Task> Connection<T> {
     /// Grants wishes until one has to wait, the share is spent, or the task wants no more. With
     /// `pool` a job that may block is handed out instead of run.
     pub(crate) fn advance(&mut self, buffer: &mut [u8], pool: bool, now: Instant) -> Rest<T::Job> {
+        self.task.taken_up();
+        let rest = self.have_share(buffer, pool, now);
+        self.task.put_down();
+        rest
+    }
+
+    fn have_share(&mut self, buffer: &mut [u8], pool: bool, now: Instant) -> Rest<T::Job> {
         let (mut wishes, mut bytes) = (0, 0);
         while wishes < SHARE_WISHES && bytes < SHARE_BYTES {
             match self.grant(buffer, pool, now) {
@@ -217,7 +224,9 @@ impl<T: Task> Connection<T> {
     /// Its job is done.
     pub(crate) fn worked(&mut self, done: <T::Job as Job>::Done, now: Instant) {
         self.wish = Wish::Ask;
+        self.task.taken_up();
         self.task.hear(Event::Worked(done), now);
+        self.task.put_down();
     }
 
     /// The grace is over: the last thing that the task hears.
