@@ -100,10 +100,10 @@ impl Account {
     }
 
     /// A job was done.
-    pub(crate) fn worked(&mut self, spent: Option<Spent>) {
-        if let Some(Spent { calls, cpu, .. }) = spent {
-            self.calls.add(&calls.into());
-            self.cpu += cpu;
+    pub(crate) fn worked(&mut self, spent: Option<Box<Spent>>) {
+        if let Some(spent) = spent {
+            self.calls.add(&spent.calls.into());
+            self.cpu += spent.cpu;
         }
     }
 
@@ -126,7 +126,7 @@ impl Account {
 }
 
 /// What a job has cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Spent {
     /// The thread that works for the connection: what is done there is booked by the account.
     home: ThreadId,
@@ -136,12 +136,13 @@ pub(crate) struct Spent {
 
 impl Spent {
     /// Nothing yet, of a job for a connection that this thread works for.
-    pub(crate) fn nothing() -> Self {
-        Self { home: thread::current().id(), calls: Tally::default(), cpu: Duration::ZERO }
+    pub(crate) fn nothing() -> Box<Self> {
+        let home = thread::current().id();
+        Box::new(Self { home, calls: Tally::default(), cpu: Duration::ZERO })
     }
 
     /// Does a job, on whatever thread this is, and adds what that costs.
-    pub(crate) fn add<T>(spent: &mut Option<Self>, job: impl FnOnce() -> T) -> T {
+    pub(crate) fn add<T>(spent: &mut Option<Box<Self>>, job: impl FnOnce() -> T) -> T {
         let Some(spent) = spent else {
             return job();
         };
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn a_job_is_booked_where_it_was_done() {
         let home = Some(Spent::nothing());
-        let mut at_home = home;
+        let mut at_home = home.clone();
         Spent::add(&mut at_home, work);
         assert_eq!(at_home.unwrap().cpu, Duration::ZERO, "the account has it");
         let mut away = home;

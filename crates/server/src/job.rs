@@ -12,7 +12,7 @@ use crate::site::{Found, Listing, ListingStep, Site, Wanted};
 pub(crate) struct SiteJob {
     pub(crate) task: SiteTask,
     /// What it has cost so far, where that is to be told.
-    pub(crate) spent: Option<Spent>,
+    pub(crate) spent: Option<Box<Spent>>,
 }
 
 pub(crate) enum SiteTask {
@@ -25,7 +25,7 @@ pub(crate) enum SiteTask {
 /// What they found, and what it cost.
 pub(crate) struct Done {
     pub(crate) answer: SiteAnswer,
-    pub(crate) spent: Option<Spent>,
+    pub(crate) spent: Option<Box<Spent>>,
 }
 
 pub(crate) enum SiteAnswer {

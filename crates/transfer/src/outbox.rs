@@ -293,8 +293,9 @@ impl Outbox {
 
     /// Drops a segment that is through; if a ledger is kept, the report of a file goes there.
     fn drop_front(&mut self) {
-        if let (Some(Segment::File(file)), Some(ledger)) =
-            (self.segments.pop_front(), &mut self.ledger)
+        let front = self.segments.pop_front();
+        if let Some(ledger) = &mut self.ledger
+            && let Some(Segment::File(file)) = front
         {
             ledger.reports.push(file.into_report());
         }

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::AsFd as _;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use crate::client::Response;
 use crate::cold::write_cold;
 use crate::files::pattern;
 use crate::patience::Patient;
-use crate::server::Server;
+use crate::server::{KAREZ, Server};
 use crate::server_timing::{self, Metric};
 use crate::strace::{Call, Traced, after, name};
 use crate::ways::{self, Way};
@@ -260,23 +261,36 @@ fn counted(calls: &[Call]) -> BTreeMap<&str, u64> {
 
 fn counts(call: &Call) -> bool {
     match name(call) {
-        // Waiting, what prepares it, and what wakes others.
-        "epoll_pwait" | "epoll_ctl" | "poll" | "ppoll" | "pselect6" | "rt_sigtimedwait"
-        | "io_getevents" | "io_submit" | "sched_yield" | "futex" => false,
-        // Laps of one who does not wait: is somebody at the door, has a waker been woken?
-        "accept4" | "ioctl" => false,
+        // A lap of one who does not wait finds nothing, here and where a waker would be.
         "recvfrom" | "read" => !call.contains("EAGAIN"),
         "setsockopt" => !call.contains("TIMEO"),
-        // Letting go, and what the allocator and the standard library do for themselves.
-        // (In a debug build that is to look at each descriptor before it is closed.)
-        "fcntl" => !call.contains("F_GETFD"),
-        "close" | "munmap" | "brk" | "mprotect" | "mremap" | "getrandom" => false,
         "mmap" => !call.contains("MAP_ANONYMOUS"),
         "madvise" => !call.contains("MADV_DONTNEED"),
+        // In a debug build each descriptor is looked at before it is closed.
+        "fcntl" => !call.contains("F_GETFD"),
         // In topology single nobody else asks what is in memory.
-        _ => !explains(call),
+        name => !WAITING.contains(&name) && !OF_THE_PROGRAM.contains(&name) && !explains(call),
     }
 }
+
+/// Waiting, what prepares it, what wakes others, and looking who is at the door.
+const WAITING: [&str; 12] = [
+    "epoll_pwait",
+    "epoll_ctl",
+    "poll",
+    "ppoll",
+    "pselect6",
+    "rt_sigtimedwait",
+    "io_getevents",
+    "io_submit",
+    "sched_yield",
+    "futex",
+    "accept4",
+    "ioctl",
+];
+
+/// Letting go, and what the allocator and the standard library do for themselves.
+const OF_THE_PROGRAM: [&str; 6] = ["close", "munmap", "brk", "mprotect", "mremap", "getrandom"];
 
 /// Whether the call is one that is made to explain. strace before 6.6 knows no cachestat(2).
 fn explains(call: &Call) -> bool {
@@ -406,6 +420,29 @@ fn lines_of_text_have_the_same_at_their_end() {
             assert_eq!(words[4].1, total.to_string(), "{way}: {line}");
             assert_eq!(words[3].1, format!("{MIB}/{MIB}"), "{way}: {line}");
         }
+    }
+}
+
+#[test]
+fn it_needs_no_log() {
+    let root = root();
+    for way in ways::some().filter(|way| !way.model.completes()) {
+        let server = Server::start_with(way, root.path(), &["--explain", "--log", "off"]);
+        let mut client = server.connect();
+        for _ in 0..3 {
+            let told = told(&client.get("/small"));
+            assert_eq!(calls_of(&told)["recvfrom"], 1, "{way}: each has an account of its own");
+        }
+    }
+}
+
+#[test]
+fn help_man_page_and_completions_know_it() {
+    for words in [&["serve", "--help"][..], &["man", "serve"], &["completions", "bash"]] {
+        let output = Command::new(KAREZ).args(words).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        // roff has its own hyphen.
+        assert!(said.contains("explain"), "{words:?}: {said}");
     }
 }
 
