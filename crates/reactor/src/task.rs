@@ -27,7 +27,8 @@ pub trait Task {
     fn move_in(&mut self, _home: Home<'_, Self::Mail>) {}
 
     /// From now on this thread works for this task, until it is [put down](Self::put_down): it grants
-    /// its wishes and lets it hear. May be said twice. For a task that wants to know what that costs.
+    /// its wishes and lets it hear. May be said twice, and is not said where a deadline or a stop
+    /// ends a wish. For a task that wants to know what it costs.
     fn taken_up(&mut self) {}
 
     /// The thread goes on to others, or waits. Not said by model blocking, whose thread has no others
