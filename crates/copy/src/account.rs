@@ -203,6 +203,7 @@ mod tests {
             cache_refused: Some(Errno::OPNOTSUPP),
             zerocopy: Notifications::default(),
             pages_copied: 0,
+            earlier: Vec::new(),
         }
     }
 

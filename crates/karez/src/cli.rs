@@ -157,6 +157,14 @@ pub(crate) struct Serve {
     )]
     pub(crate) log: LogForm,
 
+    /// Tell what each answer costs: in Server-Timing, which leaves before the body, the via that is
+    /// tried first, the bytes that the page cache has of the body, and system calls and CPU time up
+    /// to the head; in the access log the via that ran, whether the CPU copied, and all system calls
+    /// and CPU microseconds of the answer. Waiting and accepting are nobody's. Clients then learn
+    /// what of a file is in memory
+    #[arg(long, help_heading = "Output")]
+    pub(crate) explain: bool,
+
     /// Do not say where the server listens
     #[arg(long, short, help_heading = "Output")]
     pub(crate) quiet: bool,

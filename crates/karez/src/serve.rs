@@ -42,7 +42,8 @@ pub(crate) fn run(args: &Serve) -> io::Result<()> {
     let access = access_log(args.log)?;
     let logs = [Some(notices.clone()), access.clone().map(|(log, _)| log)];
     let access = access.map(|(log, format)| AccessLog::new(log, format));
-    let service = FileService::open(options(args), access, notices, stop.clone())?;
+    let explain = args.explain.then(|| layout.model());
+    let service = FileService::open(options(args, explain), access, notices, stop.clone())?;
     let bound = Bound::bind(layout, &args.listen)?;
     stop_on_signals(&stop, args.grace)?;
     if !args.quiet {
@@ -60,7 +61,7 @@ fn wishes(args: &Serve) -> Wishes {
     Wishes { model: model.0, topology, threads, workers, pin, yields }
 }
 
-fn options(args: &Serve) -> Options {
+fn options(args: &Serve, explain: Option<Model>) -> Options {
     Options {
         root: args.dir.clone(),
         index: args.index.clone().into_bytes(),
@@ -74,6 +75,7 @@ fn options(args: &Serve) -> Options {
             idle: args.idle_timeout,
             send: args.send_timeout,
         },
+        explain,
     }
 }
 

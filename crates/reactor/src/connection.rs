@@ -167,6 +167,13 @@ impl<T: Task> Connection<T> {
         others: Others,
         now: Instant,
     ) -> Rest<T::Job> {
+        self.task.taken_up();
+        let rest = self.have_share(buffer, others, now);
+        self.task.put_down();
+        rest
+    }
+
+    fn have_share(&mut self, buffer: &mut [u8], others: Others, now: Instant) -> Rest<T::Job> {
         let (mut wishes, mut bytes) = (0, 0);
         while wishes < SHARE_WISHES && bytes < SHARE_BYTES {
             match self.grant(buffer, others, now) {
@@ -229,7 +236,9 @@ impl<T: Task> Connection<T> {
     /// Its job is done.
     pub(crate) fn worked(&mut self, done: <T::Job as Job>::Done, now: Instant) {
         self.wish = Wish::Ask;
+        self.task.taken_up();
         self.task.hear(Event::Worked(done), now);
+        self.task.put_down();
     }
 
     /// The grace is over: the last thing that the task hears.

@@ -112,6 +112,7 @@ impl<T: Task> Dialogue<T> {
         now: Instant,
         tools: &mut Tools<C>,
     ) {
+        self.task.taken_up();
         if let Wish::Relay(carrying) = &mut self.wish {
             if let Err(errno) = carrying.complete(completion, now, tools) {
                 self.end_relay(Event::Failed(errno.into()), now, tools);
@@ -137,6 +138,18 @@ impl<T: Task> Dialogue<T> {
     /// Grants wishes until one has to wait or the task wants no more. With `pool` a job that may
     /// block is handed out instead of run.
     pub(crate) fn advance<C: Completer>(
+        &mut self,
+        pool: bool,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> Rest<T::Job> {
+        self.task.taken_up();
+        let rest = self.go_on(pool, now, tools);
+        self.task.put_down();
+        rest
+    }
+
+    fn go_on<C: Completer>(
         &mut self,
         pool: bool,
         now: Instant,
@@ -189,6 +202,7 @@ impl<T: Task> Dialogue<T> {
     /// Its job is done.
     pub(crate) fn worked(&mut self, done: <T::Job as Job>::Done, now: Instant) {
         self.wish = Wish::Ask;
+        self.task.taken_up();
         self.task.hear(Event::Worked(done), now);
     }
 

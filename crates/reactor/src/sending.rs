@@ -187,11 +187,18 @@ impl Sending {
         }
     }
 
+    /// Begins an operation, and counts it if the outbox keeps a ledger.
+    fn start<C: Completer>(&mut self, operation: Operation, tag: u64, tools: &mut Tools<C>) -> Key {
+        let linked = matches!(operation, Operation::ReadThenSend { .. });
+        self.outbox.count_operations(1 + u64::from(linked));
+        tools.completer.start(tag, operation)
+    }
+
     fn send<C: Completer>(&mut self, rest: Rest, tag: u64, out: &Handle, tools: &mut Tools<C>) {
         let Rest { bytes, from, more, lend } = rest;
         let socket = Arc::clone(out);
         let operation = Operation::Send { socket, bytes, from, more, lend: lend && !self.plain };
-        let key = tools.completer.start(tag, operation);
+        let key = self.start(operation, tag, tools);
         self.flight = Some((key, Flight::Send { from, more }));
     }
 
@@ -213,7 +220,7 @@ impl Sending {
         } else {
             (Operation::Read { file, offset, bytes, from }, Flight::Read { part, from, more })
         };
-        self.flight = Some((tools.completer.start(tag, operation), flight));
+        self.flight = Some((self.start(operation, tag, tools), flight));
     }
 
     fn fill<C: Completer>(
@@ -231,7 +238,7 @@ impl Sending {
             length: u32::try_from(length).unwrap_or(u32::MAX),
             more: false,
         };
-        let key = tools.completer.start(tag, operation);
+        let key = self.start(operation, tag, tools);
         self.flight = Some((key, Flight::Fill { remaining: part.remaining, pipe }));
         Ok(())
     }
@@ -251,7 +258,7 @@ impl Sending {
             length: u32::try_from(held).unwrap_or(u32::MAX),
             more: self.outbox.exceeds(held as u64),
         };
-        let key = tools.completer.start(tag, operation);
+        let key = self.start(operation, tag, tools);
         self.flight = Some((key, Flight::Drain { held, pipe }));
     }
 

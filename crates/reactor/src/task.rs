@@ -26,6 +26,15 @@ pub trait Task {
     /// [mailbox](Home::mailbox) here and gives it to them.
     fn move_in(&mut self, _home: Home<'_, Self::Mail>) {}
 
+    /// From now on this thread works for this task, until it is [put down](Self::put_down): it grants
+    /// its wishes and lets it hear. May be said twice, and is not said where a deadline or a stop
+    /// ends a wish. For a task that wants to know what it costs.
+    fn taken_up(&mut self) {}
+
+    /// The thread goes on to others, or waits. Not said by model blocking, whose thread has no others
+    /// as long as the task lives.
+    fn put_down(&mut self) {}
+
     /// What next? Asked after each event, and once at the start.
     fn want(&mut self) -> Want<Self::Job>;
 

@@ -1,7 +1,8 @@
 //! The access log: one line an exchange, in the form that its reader knows.
 //!
 //! `common` and `combined` are the formats of Apache and nginx; `json` has an object a line.
-//! What a client sent is escaped, so a line is a line whatever was in the request.
+//! What a client sent is escaped, so a line is a line whatever was in the request. With `--explain`
+//! what the answer cost stands at the end of a line, or in further members of the object.
 
 use std::io::Write as _;
 use std::str::FromStr;
@@ -12,7 +13,9 @@ use karez_http::Request;
 use karez_http::Status;
 use karez_reactor::Peer;
 
+use crate::account::Account;
 use crate::clock::Second;
+use crate::explain;
 use crate::iso;
 use crate::log::Log;
 
@@ -58,6 +61,8 @@ pub(crate) struct Entry<'a> {
     /// From the request to the last byte.
     pub(crate) took: Duration,
     pub(crate) now: Second,
+    /// What it cost, where that is told.
+    pub(crate) account: Option<&'a Account>,
 }
 
 impl AccessLog {
@@ -68,10 +73,15 @@ impl AccessLog {
     }
 
     pub(crate) fn write(&self, entry: &Entry<'_>) {
-        self.log.line(|out| match self.format {
-            Format::Common => common(out, entry),
-            Format::Combined => combined(out, entry),
-            Format::Json => json(out, entry),
+        self.log.line(|out| {
+            match self.format {
+                Format::Common => common(out, entry),
+                Format::Combined => combined(out, entry),
+                Format::Json => return json(out, entry),
+            }
+            if let Some(account) = entry.account {
+                explain::push_text(out, account);
+            }
         });
     }
 }
@@ -105,7 +115,7 @@ fn json(out: &mut Vec<u8>, entry: &Entry<'_>) {
     let mut peer = Vec::new();
     push_peer(&mut peer, entry.peer);
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    let line = serde_json::json!({
+    let mut line = serde_json::json!({
         "time": iso::format(entry.now.unix.try_into().unwrap_or(i64::MAX)),
         "peer": text(&peer),
         "request": text(entry.request_line),
@@ -115,6 +125,9 @@ fn json(out: &mut Vec<u8>, entry: &Entry<'_>) {
         "referer": text(entry.field(Field::Referer)),
         "user_agent": text(entry.field(Field::UserAgent)),
     });
+    if let (Some(account), Some(members)) = (entry.account, line.as_object_mut()) {
+        explain::add_members(members, account);
+    }
     let _written = serde_json::to_writer(out, &line);
 }
 
@@ -159,6 +172,7 @@ mod tests {
             bytes: 14,
             took: Duration::from_millis(250),
             now: Second { unix: 784_111_777, http: date::format(784_111_777) },
+            account: None,
         };
         let mut out = Vec::new();
         form(&mut out, &entry);

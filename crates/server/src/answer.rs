@@ -3,6 +3,7 @@
 //! Nothing here sends or reads: a file goes into the outbox as a transfer. The order of decisions
 //! is that of RFC 9110 §13.2: conditions, then ranges, then the whole.
 
+use std::cell::RefCell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
@@ -15,9 +16,13 @@ use karez_http::condition::{self, Outcome};
 use karez_http::multipart::{self, Multipart};
 use karez_http::range::{self, ByteRange, Selection};
 use karez_http::{ALLOW, Method};
-use karez_transfer::{FileToSocket, Outbox, Via};
+use karez_reactor::Model;
+use karez_transfer::{FileToSocket, Outbox, Via, cached_bytes};
+use rustix::fd::AsFd as _;
 
+use crate::account::{Account, Outlook};
 use crate::clock;
+use crate::explain;
 use crate::site::OpenFile;
 
 /// What the connection does behind an answer (RFC 9112 §9.3).
@@ -58,6 +63,8 @@ pub(crate) struct Answering<'a> {
     pub(crate) request: Option<&'a Request>,
     pub(crate) persistence: Persistence,
     pub(crate) via: Via,
+    /// Where it is told what answers cost.
+    pub(crate) account: Option<RefCell<&'a mut Account>>,
 }
 
 impl Answering<'_> {
@@ -93,7 +100,7 @@ impl Answering<'_> {
         if chunked {
             head.field("Transfer-Encoding", b"chunked");
         }
-        head.end();
+        self.end(head, None);
         Answer::of(Status::Ok, out)
     }
 
@@ -109,7 +116,7 @@ impl Answering<'_> {
         let mut out = Vec::with_capacity(256);
         let mut head = self.begin(&mut out, Status::NoContent);
         head.field("Allow", ALLOW.as_bytes());
-        head.end();
+        self.end(head, None);
         Answer::of(Status::NoContent, out)
     }
 
@@ -135,7 +142,7 @@ impl Answering<'_> {
         fields(&mut head);
         head.field("Content-Type", b"text/plain; charset=utf-8");
         head.number("Content-Length", text.len() as u64);
-        head.end();
+        self.end(head, None);
         let mut answer = Answer::of(status, out);
         if self.sends_body() {
             answer.outbox.push_bytes(text.into_bytes());
@@ -163,7 +170,7 @@ impl Answering<'_> {
         let mut head = self.begin(&mut out, Status::Ok);
         head.number("Content-Length", file.size());
         describe(&mut head, file.lines());
-        head.end();
+        self.end(head, Some((file, &[ByteRange { start: 0, length: file.size() }])));
         let mut answer = Answer::of(Status::Ok, out);
         if self.sends_body() {
             answer.outbox.push_file(self.transfer(file, 0, file.size()));
@@ -179,7 +186,7 @@ impl Answering<'_> {
         multipart::content_range(part, file.size(), &mut content_range);
         head.field("Content-Range", &content_range);
         describe(&mut head, file.lines());
-        head.end();
+        self.end(head, Some((file, &[part])));
         let mut answer = Answer::of(Status::PartialContent, out);
         answer.outbox.push_file(self.transfer(file, part.start, part.length));
         answer
@@ -200,7 +207,7 @@ impl Answering<'_> {
         multipart::content_type(&boundary, &mut content_type);
         head.field("Content-Type", &content_type);
         describe(&mut head, file.lines_without_type());
-        head.end();
+        self.end(head, Some((file, ranges)));
         let mut answer = Answer::of(Status::PartialContent, out);
         let (parts, tail) = whole.into_parts();
         for (part_head, range) in parts {
@@ -224,7 +231,7 @@ impl Answering<'_> {
         let mut head = self.begin(&mut out, Status::NotModified);
         head.raw(file.validator_lines());
         head.field("Vary", b"Accept-Encoding");
-        head.end();
+        self.end(head, None);
         Answer::of(Status::NotModified, out)
     }
 
@@ -240,6 +247,30 @@ impl Answering<'_> {
         });
         head.raw(b"X-Content-Type-Options: nosniff\r\n");
         head
+    }
+
+    /// Ends a head. Where it is told what answers cost, that stands in it: with these parts of a
+    /// file behind it, if its body is sent at all.
+    fn end(&self, mut head: Head<'_>, body: Option<(&Arc<OpenFile>, &[ByteRange])>) {
+        if let Some(account) = &self.account {
+            let body = body.filter(|_| self.sends_body());
+            let ahead = |model| body.and_then(|(file, parts)| self.outlook(model, file, parts));
+            explain::tell(&mut head, &mut account.borrow_mut(), ahead);
+        }
+        head.end();
+    }
+
+    /// How these parts of a file are going to leave.
+    fn outlook(&self, model: Model, file: &Arc<OpenFile>, parts: &[ByteRange]) -> Option<Outlook> {
+        let first = parts.first()?;
+        let bytes = parts.iter().map(|part| part.length).sum();
+        let cached = parts
+            .iter()
+            .map(|part| cached_bytes(file.as_fd(), part.start..part.start + part.length).ok());
+        let cached: Option<u64> = cached.sum();
+        let transfer = self.transfer(file, first.start, first.length);
+        let via = model.grants(transfer.intended(cached.unwrap_or(bytes)));
+        (bytes > 0).then_some(Outlook { via, bytes, cached })
     }
 
     fn sends_body(&self) -> bool {

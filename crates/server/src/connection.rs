@@ -11,9 +11,10 @@ use karez_http::{Decoder, Limits, Refusal, Request, Status, response, target};
 use karez_reactor::{Event, NoMail, Obstacle, Peer, Task, Want};
 use karez_transfer::Outbox;
 
+use crate::account::{Account, Spent};
 use crate::answer::{Answer, Answering, Persistence};
 use crate::exchange::Exchange;
-use crate::job::{SiteAnswer, SiteJob};
+use crate::job::{Done, SiteAnswer, SiteJob, SiteTask};
 use crate::plan::Plan;
 use crate::service::Shared;
 use crate::site::{Found, Listing, ListingStep, Wanted};
@@ -28,6 +29,8 @@ pub(crate) struct Connection {
     decoder: Decoder,
     wish: Want<SiteJob>,
     exchange: Option<Exchange>,
+    /// What is told of what answers cost, if it is to be told.
+    account: Option<Box<Account>>,
     /// When the head that has begun must be complete.
     head_due: Option<Instant>,
     /// FIN sent: what still comes is thrown away until then.
@@ -37,12 +40,14 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, peer: Peer, now: Instant) -> Self {
         let until = now + shared.patience.head;
+        let account = shared.explain.map(|model| Box::new(Account::new(model)));
         Self {
             shared,
             peer,
             decoder: Decoder::new(Limits::default()),
             wish: Want::Receive { until, idle: true },
             exchange: None,
+            account,
             head_due: None,
             lingers_until: None,
         }
@@ -53,23 +58,31 @@ impl Task for Connection {
     type Job = SiteJob;
     type Mail = NoMail;
 
+    fn taken_up(&mut self) {
+        if let Some(account) = &mut self.account {
+            account.begin();
+        }
+    }
+
+    fn put_down(&mut self) {
+        if let Some(account) = &mut self.account {
+            account.rest();
+        }
+    }
+
     fn want(&mut self) -> Want<SiteJob> {
         std::mem::replace(&mut self.wish, Want::Close)
     }
 
-    fn hear(&mut self, event: Event<'_, SiteAnswer>, now: Instant) {
+    fn hear(&mut self, event: Event<'_, Done>, now: Instant) {
         // Whatever is not answered by a new wish closes the connection.
         match event {
             Event::Received(bytes) => self.received(bytes, now),
             Event::TimedOut => self.timed_out(now),
             Event::PeerClosed | Event::Failed(_) | Event::Relayed(_) => {}
-            Event::Sent(outbox) => self.sent(&outbox, now),
-            Event::Unsent(outbox, obstacle) => self.unsent(&outbox, &obstacle, now),
-            Event::Worked(SiteAnswer::Found { found, wanted }) => self.found(found, &wanted),
-            Event::Worked(SiteAnswer::Listed { step, listing }) => match step {
-                Ok(step) => self.listed(step, listing, now),
-                Err(error) => self.listing_failed(&error, now),
-            },
+            Event::Sent(outbox) => self.sent(outbox, now),
+            Event::Unsent(outbox, obstacle) => self.unsent(outbox, &obstacle, now),
+            Event::Worked(done) => self.worked(done, now),
             Event::Finished => {
                 self.lingers_until = Some(now + LINGER);
                 self.linger();
@@ -83,6 +96,9 @@ impl Connection {
     fn received(&mut self, bytes: &[u8], now: Instant) {
         if self.lingers_until.is_some() {
             return self.linger();
+        }
+        if let Some(account) = &mut self.account {
+            account.received();
         }
         self.decoder.push(bytes);
         self.next_request(now);
@@ -135,7 +151,7 @@ impl Connection {
         match plan {
             Plan::Find(wanted) => {
                 let site = Arc::clone(&self.shared.site);
-                self.wish = Want::Work(SiteJob::Find { site, wanted });
+                self.work(SiteTask::Find { site, wanted });
             }
             Plan::Options => self.answer(|answering| answering.options()),
             Plan::NotAllowed => self.answer(|answering| answering.not_allowed()),
@@ -147,6 +163,22 @@ impl Connection {
         let Refusal { status, reason, .. } = refusal;
         self.exchange = Some(Exchange::new(Err(refusal), Persistence::Closes, now));
         self.answer(|answering| answering.plain(status, reason));
+    }
+
+    fn work(&mut self, task: SiteTask) {
+        let spent = self.account.is_some().then(Spent::nothing);
+        self.wish = Want::Work(SiteJob { task, spent });
+    }
+
+    fn worked(&mut self, done: Done, now: Instant) {
+        if let Some(account) = &mut self.account {
+            account.worked(done.spent);
+        }
+        match done.answer {
+            SiteAnswer::Found { found, wanted } => self.found(found, &wanted),
+            SiteAnswer::Listed { step: Ok(step), listing } => self.listed(step, listing, now),
+            SiteAnswer::Listed { step: Err(error), .. } => self.listing_failed(&error, now),
+        }
     }
 
     fn found(&mut self, found: Found, wanted: &Wanted) {
@@ -184,21 +216,34 @@ impl Connection {
 
     fn answer(&mut self, give: impl FnOnce(&Answering<'_>) -> Answer) {
         let Some(exchange) = &mut self.exchange else { return };
-        let outbox = exchange.answer(self.shared.via, give);
+        let outbox = exchange.answer(self.shared.via, self.account.as_deref_mut(), give);
         self.send(outbox);
     }
 
-    fn send(&mut self, outbox: Outbox) {
+    fn send(&mut self, mut outbox: Outbox) {
+        if self.account.is_some() {
+            outbox.keep_ledger();
+        }
         self.wish = Want::Send { outbox, stall: self.shared.patience.send };
     }
 
-    fn sent(&mut self, outbox: &Outbox, now: Instant) {
+    fn sent(&mut self, outbox: Outbox, now: Instant) {
+        self.count(outbox);
         let Some(exchange) = &mut self.exchange else { return };
-        exchange.count(outbox);
         if let Some(listing) = exchange.listing.take() {
-            self.wish = Want::Work(SiteJob::List { listing });
+            self.work(SiteTask::List { listing });
         } else {
             self.end_exchange(now);
+        }
+    }
+
+    /// Counts what has become of an outbox.
+    fn count(&mut self, mut outbox: Outbox) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.count(&outbox);
+        }
+        if let Some(account) = &mut self.account {
+            account.sent(&mut outbox);
         }
     }
 
@@ -212,9 +257,9 @@ impl Connection {
         }
     }
 
-    fn unsent(&mut self, outbox: &Outbox, obstacle: &Obstacle, now: Instant) {
+    fn unsent(&mut self, outbox: Outbox, obstacle: &Obstacle, now: Instant) {
+        self.count(outbox);
         let Some(exchange) = &mut self.exchange else { return };
-        exchange.count(outbox);
         let what = exchange.request_line().escape_ascii().to_string();
         match obstacle {
             Obstacle::Truncated { missing } => {
@@ -237,8 +282,9 @@ impl Connection {
     /// Logs the exchange.
     fn close_exchange(&mut self, now: Instant) -> Option<Exchange> {
         let exchange = self.exchange.take()?;
+        let account = self.account.as_mut().map(|account| account.close());
         if let Some(access) = &self.shared.access {
-            exchange.log(access, self.peer, now);
+            exchange.log(access, self.peer, account.as_ref(), now);
         }
         Some(exchange)
     }
@@ -264,7 +310,7 @@ impl Connection {
         let Some(exchange) = &mut self.exchange else { return };
         let http10 = exchange.is_http10();
         match step {
-            ListingStep::Working => self.wish = Want::Work(SiteJob::List { listing }),
+            ListingStep::Working => self.work(SiteTask::List { listing }),
             ListingStep::Chunk(bytes) => {
                 exchange.listing = Some(listing);
                 self.send(Outbox::from(if http10 { bytes } else { chunk(&bytes) }));

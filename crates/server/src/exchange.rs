@@ -1,5 +1,6 @@
 //! An exchange: one request and what has become of its answer.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use karez_http::{Method, Refusal, Request, Status, Version};
@@ -7,6 +8,7 @@ use karez_reactor::Peer;
 use karez_transfer::{Outbox, Via};
 
 use crate::access::{AccessLog, Entry};
+use crate::account::Account;
 use crate::answer::{Answer, Answering, Persistence};
 use crate::clock;
 use crate::site::Listing;
@@ -40,10 +42,11 @@ impl Exchange {
     pub(crate) fn answer(
         &mut self,
         via: Via,
+        account: Option<&mut Account>,
         give: impl FnOnce(&Answering<'_>) -> Answer,
     ) -> Outbox {
-        let request = self.request();
-        let answer = give(&Answering { request, persistence: self.persistence, via });
+        let (request, account) = (self.request(), account.map(RefCell::new));
+        let answer = give(&Answering { request, persistence: self.persistence, via, account });
         self.status = answer.status;
         self.head = answer.head;
         answer.outbox
@@ -74,8 +77,14 @@ impl Exchange {
         self.request().is_some_and(|request| request.version() == Version::Http10)
     }
 
-    /// Writes the line that there is to write of it.
-    pub(crate) fn log(&self, access: &AccessLog, peer: Peer, now: Instant) {
+    /// Writes the line that there is to write of it, with what it cost, if that is known.
+    pub(crate) fn log(
+        &self,
+        access: &AccessLog,
+        peer: Peer,
+        account: Option<&Account>,
+        now: Instant,
+    ) {
         access.write(&Entry {
             peer,
             request_line: self.request_line(),
@@ -84,6 +93,7 @@ impl Exchange {
             bytes: self.moved.saturating_sub(self.head),
             took: now.saturating_duration_since(self.begun),
             now: clock::now(),
+            account,
         });
     }
 }

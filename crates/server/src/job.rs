@@ -5,25 +5,55 @@ use std::sync::Arc;
 
 use karez_reactor::Job;
 
+use crate::account::Spent;
 use crate::site::{Found, Listing, ListingStep, Site, Wanted};
 
 /// What a connection has others do.
-pub(crate) enum SiteJob {
+pub(crate) struct SiteJob {
+    pub(crate) task: SiteTask,
+    /// What it has cost so far, where that is to be told.
+    pub(crate) spent: Option<Box<Spent>>,
+}
+
+pub(crate) enum SiteTask {
     /// Find out what a name means.
     Find { site: Arc<Site>, wanted: Wanted },
     /// Go on with a listing by one bounded step.
     List { listing: Box<Listing> },
 }
 
-/// What they found.
+/// What they found, and what it cost.
+pub(crate) struct Done {
+    pub(crate) answer: SiteAnswer,
+    pub(crate) spent: Option<Box<Spent>>,
+}
+
 pub(crate) enum SiteAnswer {
     Found { found: Found, wanted: Wanted },
     Listed { step: io::Result<ListingStep>, listing: Box<Listing> },
 }
 
 impl Job for SiteJob {
-    type Done = SiteAnswer;
+    type Done = Done;
 
+    fn run(self) -> Done {
+        let Self { task, mut spent } = self;
+        let answer = Spent::add(&mut spent, || task.run());
+        Done { answer, spent }
+    }
+
+    /// A file that is held open, or whose name the kernel has in its caches, needs no other
+    /// thread. A step of a listing reads a directory and asks for each of its entries.
+    fn try_run(self) -> Result<Done, Self> {
+        let Self { task, mut spent } = self;
+        match Spent::add(&mut spent, || task.try_run()) {
+            Ok(answer) => Ok(Done { answer, spent }),
+            Err(task) => Err(Self { task, spent }),
+        }
+    }
+}
+
+impl SiteTask {
     fn run(self) -> SiteAnswer {
         match self {
             Self::Find { site, wanted } => SiteAnswer::Found { found: site.find(&wanted), wanted },
@@ -34,8 +64,6 @@ impl Job for SiteJob {
         }
     }
 
-    /// A file that is held open, or whose name the kernel has in its caches, needs no other
-    /// thread. A step of a listing reads a directory and asks for each of its entries.
     fn try_run(self) -> Result<SiteAnswer, Self> {
         match self {
             Self::Find { site, wanted } => match site.find_cached(&wanted) {

@@ -1,10 +1,12 @@
 //! The file server: HTTP connections as tasks, and the files below one directory.
 
 mod access;
+mod account;
 mod answer;
 mod clock;
 mod connection;
 mod exchange;
+mod explain;
 mod iso;
 mod job;
 mod log;

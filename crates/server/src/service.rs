@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use karez_reactor::{Bound, Limits, Peer, Service, Stop};
+use karez_reactor::{Bound, Limits, Model, Peer, Service, Stop};
 use karez_transfer::Via;
 
 use crate::access::AccessLog;
@@ -30,6 +30,9 @@ pub struct Options {
     pub via: Via,
     /// How long a peer may take.
     pub patience: Patience,
+    /// Whether each answer tells what it costs, in `Server-Timing` and in the access log; and the
+    /// model that it is run on, which says what of that can be known.
+    pub explain: Option<Model>,
 }
 
 /// How long a peer may take.
@@ -53,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) site: Arc<Site>,
     pub(crate) via: Via,
     pub(crate) patience: Patience,
+    pub(crate) explain: Option<Model>,
     pub(crate) access: Option<AccessLog>,
     pub(crate) notices: Log,
     pub(crate) stop: Stop,
@@ -78,8 +82,9 @@ impl FileService {
             cached_files: None,
         };
         let site = Arc::new(Site::open(&options.root, site)?);
-        let Options { via, patience, .. } = options;
-        Ok(Self { shared: Arc::new(Shared { site, via, patience, access, notices, stop }) })
+        let Options { via, patience, explain, .. } = options;
+        let shared = Shared { site, via, patience, explain, access, notices, stop };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Serves until the stop is complete.

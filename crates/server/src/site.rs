@@ -24,12 +24,14 @@ mod resolve;
 mod root;
 mod sibling;
 mod stamps;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use listing::{Format, Listing, ListingStep, View};
 pub(crate) use open_file::OpenFile;
 pub use stamps::{Stamps, UnequalStamp};
+pub(crate) use tally::Tally;
 
 use cache::Cache;
 use resolve::{Node, Refusal};

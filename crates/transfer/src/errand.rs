@@ -37,7 +37,14 @@ enum State {
     Asked,
     /// Somebody reads.
     Lent,
-    Brought(io::Result<Filled>),
+    Brought(Brought),
+}
+
+/// What came of it.
+pub(crate) struct Brought {
+    pub(crate) outcome: io::Result<Filled>,
+    /// By pread(2), and not by who was lent the read.
+    pub(crate) by_call: bool,
 }
 
 impl Errand {
@@ -51,7 +58,7 @@ impl Errand {
         if let Some(mut read) = self.lend() {
             let memory = &mut read.memory[read.range.clone()];
             let outcome = retry_on_intr(|| io::pread(&read.file, &mut *memory, read.offset));
-            self.give_back(read, Some(outcome));
+            self.take_back(read, Some(outcome), true);
         }
     }
 
@@ -69,14 +76,19 @@ impl Errand {
 
     /// The memory is back: with what was read, or, with `None`, as it went.
     pub(crate) fn give_back(&self, read: DirectRead, outcome: Option<io::Result<usize>>) {
+        self.take_back(read, outcome, false);
+    }
+
+    fn take_back(&self, read: DirectRead, outcome: Option<io::Result<usize>>, by_call: bool) {
         let buffer = Aligned::from_parts(read.memory, read.range.start, self.from.alignment);
         let blocks = self.from.blocks(self.at, self.count);
         let filled = outcome.map(|read| Ok((buffer, blocks.asked_for(read?, self.count))));
-        *self.lock() = filled.map_or(State::Asked, State::Brought);
+        let brought = filled.map(|outcome| Brought { outcome, by_call });
+        *self.lock() = brought.map_or(State::Asked, State::Brought);
     }
 
     /// What was read, once.
-    pub(crate) fn brought(&self) -> Option<io::Result<Filled>> {
+    pub(crate) fn brought(&self) -> Option<Brought> {
         let mut state = self.lock();
         match std::mem::replace(&mut *state, State::Asked) {
             State::Brought(brought) => Some(brought),

@@ -14,7 +14,10 @@ use crate::residency::ColdPart;
 use crate::settings::{Cold, Settings};
 use crate::step::{Edit, Progress};
 use crate::transfer::Transfer;
-use crate::via::Via;
+use crate::via::{Via, auto};
+
+/// The largest part of a file that rides along with the memory before it, in bytes.
+const RIDE_ALONG: u64 = 16 << 10;
 
 /// An open file. Shared, so that a cache may lend it to many transfers.
 pub type Source = Arc<dyn AsFd + Send + Sync>;
@@ -99,9 +102,27 @@ impl FileToSocket {
         self.transfer.advance(moved);
     }
 
+    /// Whether it is so short that it leaves with the memory in front of it, in one send.
+    pub(crate) fn rides_along(&self) -> bool {
+        self.remaining() <= RIDE_ALONG && self.is_plain()
+    }
+
+    /// The via that the first step will try, unless one before was refused between such ends,
+    /// behind a head in an [outbox](crate::Outbox) and with so many of its bytes in the page cache.
+    /// [`Report::ran`] says which ran.
+    #[must_use]
+    pub fn intended(&self, cached: u64) -> Via {
+        match self.asked() {
+            _ if self.rides_along() => Via::Copy,
+            Via::Auto if !self.is_plain() => Via::Cow,
+            Via::Auto => auto::intended(self.remaining(), cached),
+            asked => asked,
+        }
+    }
+
     /// At most `most` bytes to come, for a model that moves them by itself, and by `via`.
     pub(crate) fn part(&mut self, most: usize, ran: Via) -> FilePart {
-        self.transfer.report.ran = ran;
+        self.transfer.report.turn_to(ran);
         let course = &self.transfer.course;
         FilePart {
             source: Arc::clone(&self.source),
@@ -121,6 +142,16 @@ impl FileToSocket {
     /// Whether its bytes may be sent as they stand in the file.
     pub(crate) fn is_plain(&self) -> bool {
         self.transfer.course.edits.is_none()
+    }
+
+    /// Whether something was tried or has moved.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.report().calls.total() > 0 || self.report().bytes > 0
+    }
+
+    /// What it did, in the end.
+    pub(crate) fn into_report(self) -> Report {
+        self.transfer.report
     }
 
     /// Whether nothing is left to do, not even to wait for the socket to let go.

@@ -12,14 +12,12 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::file_to_socket::FileToSocket;
+use crate::ledger::Ledger;
 use crate::portion::Portion;
 use crate::residency::ColdPart;
 use crate::scratch;
 use crate::step::Progress;
 use crate::via::Via;
-
-/// The largest part of a file that rides along with the memory before it, in bytes.
-const RIDE_ALONG: u64 = 16 << 10;
 
 /// The most memory in front of it that a file is copied behind.
 const RIDE_BEHIND: usize = 16 << 10;
@@ -29,6 +27,7 @@ const RIDE_BEHIND: usize = 16 << 10;
 pub struct Outbox {
     segments: VecDeque<Segment>,
     moved: u64,
+    ledger: Option<Box<Ledger>>,
 }
 
 #[derive(Debug)]
@@ -64,6 +63,26 @@ impl Outbox {
         self.moved
     }
 
+    /// From now on a [ledger](Ledger) is kept of what is done.
+    pub fn keep_ledger(&mut self) {
+        self.ledger.get_or_insert_default();
+    }
+
+    /// Closes the ledger, if one was kept: what has not left yet is in it as far as it came.
+    pub fn take_ledger(&mut self) -> Option<Ledger> {
+        let mut ledger = *self.ledger.take()?;
+        let files = self.files().filter(|file| file.has_begun()).map(|file| file.report().clone());
+        ledger.reports.extend(files);
+        Some(ledger)
+    }
+
+    /// Counts operations by which a model moves [portions](Self::portion), if a ledger is kept.
+    pub fn count_operations(&mut self, count: u64) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.operations += count;
+        }
+    }
+
     /// Whether everything has left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -85,10 +104,14 @@ impl Outbox {
     /// After [`Progress::NeedsWorker`]: what has to be read from the disk for the next step.
     #[must_use]
     pub fn cold_part(&self) -> Option<ColdPart> {
-        self.segments.iter().find_map(|segment| match segment {
+        let part = self.segments.iter().find_map(|segment| match segment {
             Segment::File(transfer) => Some(transfer.cold_part()),
             Segment::Memory { .. } => None,
-        })
+        });
+        match &self.ledger {
+            Some(ledger) => part.map(|part| part.tell(&ledger.warmth)),
+            None => part,
+        }
     }
 
     /// From now on a step that would wait for a disk says so ([`Progress::NeedsWorker`]).
@@ -131,7 +154,7 @@ impl Outbox {
         let behind = self.segments.len() > segments + 1;
         let file = match self.segments.get_mut(segments) {
             Some(Segment::File(file)) if memory < most => {
-                let small = memory > 0 && file.remaining() <= RIDE_ALONG;
+                let small = memory > 0 && file.rides_along();
                 let ran = if small || !file.is_plain() { Via::Copy } else { via(file.asked()) };
                 (ran != Via::Splice || memory == 0).then(|| file.part(most - memory, ran))
             }
@@ -202,6 +225,9 @@ impl Outbox {
         match self.segments.front_mut() {
             None => Ok(Progress::Done),
             Some(Segment::Memory { bytes, sent }) => {
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.sends += 1;
+                }
                 let moved = send_some(out, &bytes[*sent..], more)?;
                 Ok(self.settle(moved))
             }
@@ -210,7 +236,7 @@ impl Outbox {
                 let progress = transfer.step_before(out, more);
                 self.moved += before - transfer.remaining();
                 if transfer.is_done() {
-                    self.segments.pop_front();
+                    self.drop_front();
                     if more && matches!(progress, Ok(Progress::Done)) {
                         return self.step_front(out);
                     }
@@ -223,9 +249,7 @@ impl Outbox {
     fn small_file_behind_memory(&self) -> bool {
         match (self.segments.front(), self.segments.get(1)) {
             (Some(Segment::Memory { bytes, .. }), Some(Segment::File(transfer))) => {
-                bytes.len() <= RIDE_BEHIND
-                    && transfer.remaining() <= RIDE_ALONG
-                    && transfer.is_plain()
+                bytes.len() <= RIDE_BEHIND && transfer.rides_along()
             }
             _ => false,
         }
@@ -267,10 +291,20 @@ impl Outbox {
             if !front.is_through() {
                 break;
             }
-            self.segments.pop_front();
+            self.drop_front();
         }
         self.moved += moved as u64;
         Progress::Moved(moved as u64)
+    }
+
+    /// Drops a segment that is through; if a ledger is kept, the report of a file goes there.
+    fn drop_front(&mut self) {
+        let front = self.segments.pop_front();
+        if let Some(ledger) = &mut self.ledger
+            && let Some(Segment::File(file)) = front
+        {
+            ledger.reports.push(file.into_report());
+        }
     }
 }
 

@@ -16,6 +16,10 @@ pub struct Report {
     /// The via that moves the bytes now, or moved the last of them. `auto` as long as nothing has
     /// been chosen.
     pub ran: Via,
+    /// The vias that moved bytes before that one, in order, each with the offset that it reached:
+    /// `auto` turns to another where pages are cold, and the rest of what rode along with memory
+    /// leaves by its own via.
+    pub earlier: Vec<(Via, u64)>,
     /// Bytes that reached the other end so far. After an error this is the offset reached.
     pub bytes: u64,
     /// System calls so far, by name.
@@ -50,6 +54,7 @@ impl Report {
             direction,
             asked: via,
             ran: via,
+            earlier: Vec::new(),
             bytes: 0,
             calls: Calls::default(),
             fallbacks: Vec::new(),
@@ -58,6 +63,25 @@ impl Report {
             zerocopy: Notifications::default(),
             pages_copied: 0,
         }
+    }
+
+    /// From now on this via moves the bytes.
+    pub(crate) fn turn_to(&mut self, via: Via) {
+        let before = self.earlier.last().map_or(0, |&(_, reached)| reached);
+        if self.ran != via && self.bytes > before {
+            self.earlier.push((self.ran, self.bytes));
+        }
+        self.ran = via;
+    }
+
+    /// The vias that moved bytes, in order, and how many each.
+    pub fn moved_by(&self) -> impl Iterator<Item = (Via, u64)> {
+        let mut before = 0;
+        let stretches = self.earlier.iter().copied().chain([(self.ran, self.bytes)]);
+        stretches.filter_map(move |(via, reached)| {
+            let bytes = reached - std::mem::replace(&mut before, reached);
+            (bytes > 0).then_some((via, bytes))
+        })
     }
 
     /// Whether the CPU copied the bytes that went by the via that [`ran`](Self::ran).
@@ -175,7 +199,9 @@ calls! {
     mmap: "`mmap(2)`",
     madvise: "`madvise(2)`, for reading a mapping in order",
     open: "`openat(2)` with `O_DIRECT`",
-    statx: "`statx(2)`, for the alignment",
+    openat2: "`openat2(2)`, of whoever looks names up",
+    getdents64: "`getdents64(2)`, of whoever reads directories",
+    statx: "`statx(2)`, for the alignment, or of whoever looks names up",
     fstat: "`fstat(2)`, for the size",
     fstatfs: "`fstatfs(2)`, whether a file with no pages lies on an overlay",
     fadvise64: "`posix_fadvise(2)`",

@@ -8,13 +8,16 @@
 //! (6.11), so some of its pages are asked for a byte (`RWF_NOWAIT`), and those between believed.
 
 use karez_sys::{Mapping, cached_pages, page_size};
-use rustix::fs::fstatfs;
+use rustix::fs::{fstat, fstatfs};
 use rustix::io::{self, Errno, IoSliceMut, ReadWriteFlags, preadv2};
+use rustix::process::geteuid;
+use rustix::time::{ClockId, clock_gettime};
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::errand::{DirectRead, Errand};
 use crate::file_to_socket::Source;
@@ -42,6 +45,15 @@ pub struct ColdPart {
     /// By [`Via::Direct`](crate::Via::Direct) it is read past the page cache.
     errand: Option<Arc<Errand>>,
     warmings: Option<Arc<AtomicU32>>,
+    /// Who wants to know what it cost.
+    told: Option<Arc<Warmth>>,
+}
+
+/// What it cost to warm the parts of an outbox, from whatever threads.
+#[derive(Debug, Default)]
+pub(crate) struct Warmth {
+    reads: AtomicU64,
+    nanoseconds: AtomicU64,
 }
 
 impl ColdPart {
@@ -51,7 +63,12 @@ impl ColdPart {
         let length = transfer.course.remaining.min(WARMED);
         let range =
             errand.as_ref().map_or(start..start.saturating_add(length), |errand| errand.range());
-        Self { source, range, errand, warmings: transfer.warmings() }
+        Self { source, range, errand, warmings: transfer.warmings(), told: None }
+    }
+
+    /// The same, and what it costs is told to this one.
+    pub(crate) fn tell(self, warmth: &Arc<Warmth>) -> Self {
+        Self { told: Some(Arc::clone(warmth)), ..self }
     }
 
     /// Brings it into the page cache, or by [`Via::Direct`](crate::Via::Direct) into a buffer of
@@ -61,15 +78,26 @@ impl ColdPart {
     /// As pread(2); `EIO` above all, which the next step of the transfer would meet, too. By
     /// `direct` only that step tells.
     pub fn warm(&self) -> std::io::Result<()> {
-        let read = match &self.errand {
+        let Some(warmth) = &self.told else {
+            return self.bring(&mut 0);
+        };
+        let (begun, mut reads) = (cpu_time(), 0);
+        let brought = self.bring(&mut reads);
+        warmth.enter(reads, cpu_time().saturating_sub(begun));
+        brought
+    }
+
+    /// Counts what it reads; the transfer counts by itself what an errand brings.
+    fn bring(&self, reads: &mut u64) -> std::io::Result<()> {
+        let brought = match &self.errand {
             Some(errand) => {
                 errand.run();
                 Ok(())
             }
-            None => self.read(),
+            None => self.read(reads),
         };
         self.note();
-        read
+        brought
     }
 
     /// By [`Via::Direct`](crate::Via::Direct) the read that has to be made, for a caller who has a
@@ -96,11 +124,12 @@ impl ColdPart {
         }
     }
 
-    fn read(&self) -> std::io::Result<()> {
+    fn read(&self, reads: &mut u64) -> std::io::Result<()> {
         let mut at = self.range.start;
         let mut buffer = scratch::take(SIP);
         while at < self.range.end {
             let left = usize::try_from(self.range.end - at).unwrap_or(SIP).min(SIP);
+            *reads += 1;
             match io::pread(&*self.source, &mut buffer[..left], at) {
                 Ok(0) => break,
                 Ok(count) => at += count as u64,
@@ -142,6 +171,58 @@ impl Warming {
         let times = self.times.get_or_insert_default();
         times.load(Ordering::Relaxed) < PATIENCE
     }
+}
+
+impl Warmth {
+    fn enter(&self, reads: u64, cpu: Duration) {
+        let nanoseconds = u64::try_from(cpu.as_nanos()).unwrap_or(0);
+        // Whoever reads them has a letter of the one who wrote them.
+        self.reads.fetch_add(reads, Ordering::Relaxed);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
+    }
+}
+
+/// What the calling thread has used.
+fn cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// How many bytes of `range` are in the page cache, to the page. Reads nothing, and says nothing
+/// rather than guess.
+///
+/// # Errors
+/// As cachestat(2), and where there is none (before Linux 6.5) or it knows no pages (an overlay) as
+/// mincore(2); `EPERM` for a file of somebody else's, of which these say nothing or nothing true.
+pub fn cached_bytes(file: BorrowedFd<'_>, range: Range<u64>) -> std::io::Result<u64> {
+    if range.is_empty() {
+        return Ok(0);
+    }
+    let page = page_size() as u64;
+    let pages = range.start / page * page..range.end;
+    let cached = match cached_pages(file, pages.clone()) {
+        Ok(0) if is_on_overlay(file, &mut Calls::default()) => mapped(file, pages)?,
+        Err(Errno::NOSYS | Errno::OPNOTSUPP) => mapped(file, pages)?,
+        told => told?,
+    };
+    Ok((cached * page).min(range.end - range.start))
+}
+
+/// How many pages are in memory, if mincore(2) would say otherwise.
+fn mapped(file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<u64> {
+    let me = geteuid();
+    if !me.is_root() && fstat(file)?.st_uid != me.as_raw() {
+        return Err(Errno::PERM);
+    }
+    let length = usize::try_from(range.end - range.start).map_err(|_| Errno::OVERFLOW)?;
+    Ok(Mapping::of(file, range.start, length)?.resident_pages()? as u64)
 }
 
 /// How many of the `len` bytes from `offset` can be moved without waiting: the largest of the
@@ -248,6 +329,11 @@ mod tests {
         rustix::io::pread(&file, &mut vec![0; 32 * page_size()], 0).unwrap();
         assert_eq!(resident(0, 64 * page), 32 * page);
         assert_eq!(resident(40 * page, 10 * page), 0);
+        let cached = |range| cached_bytes(file.as_fd(), range).unwrap();
+        assert_eq!(cached(0..64 * page), 32 * page);
+        assert_eq!(cached(100..page + 100), page);
+        assert_eq!((cached(40 * page..50 * page), cached(5..5)), (0, 0));
+        assert_eq!(mapped(file.as_fd(), 0..64 * page).unwrap(), 32);
         let sampled = |range| sampled(file.as_fd(), range, &mut Calls::default());
         assert!(sampled(0..32 * page).is_none_or(|pages| pages == 32));
         assert!(sampled(0..64 * page).is_none_or(|pages| pages == 32));

@@ -136,7 +136,7 @@ impl Transfer {
     }
 
     fn run(&mut self, via: Via) {
-        self.report.ran = via;
+        self.report.turn_to(via);
         let mut engine = Engine::of(via);
         if let Engine::Copy(copy) = &mut engine {
             // Only what is in memory: because the caller wants to know what is not, or because
@@ -213,7 +213,7 @@ impl Transfer {
         from: BorrowedFd<'_>,
         buffer: &mut [u8],
     ) -> io::Result<Option<usize>> {
-        self.report.ran = Via::Copy;
+        self.report.turn_to(Via::Copy);
         let at = self.course.from.ok_or(Errno::INVAL)?;
         let mut nowait = self.course.settings.cold == Cold::Tell;
         loop {

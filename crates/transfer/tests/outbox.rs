@@ -7,7 +7,7 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-use karez_transfer::{Direction, FileToSocket, Outbox, Progress, Via};
+use karez_transfer::{Direction, FileToSocket, Outbox, Progress, Report, Via};
 use rustix::net::sockopt;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -258,6 +258,73 @@ fn portions_are_what_steps_would_have_sent() {
             }
             assert!(got == expected, "{most}, {via}: {} bytes", got.len());
             assert!(outbox.is_empty() && outbox.moved() == expected.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn a_ledger_has_what_was_done_and_by_whom() {
+    let bytes = pattern(1 << 20, 5);
+    let file = file_of(&bytes);
+    let mut outbox = Outbox::from(b"head".to_vec());
+    outbox.push_file(FileToSocket::new(file.clone(), 0..1 << 20, Via::Sendfile));
+    outbox.push_bytes(b"between".to_vec());
+    outbox.push_file(FileToSocket::new(file, 0..100, Via::Sendfile));
+    assert!(outbox.take_ledger().is_none(), "nobody asked for one");
+    outbox.keep_ledger();
+    // Read by 128 KiB each.
+    outbox.cold_part().unwrap().warm().unwrap();
+    outbox.count_operations(3);
+    let (near, far) = narrow_pair();
+    let (received, end) = pump(&mut outbox, near, far, 7);
+    assert_eq!((received.len(), end), (4 + (1 << 20) + 7 + 100, Progress::Done));
+    let ledger = outbox.take_ledger().unwrap();
+    assert!(outbox.take_ledger().is_none(), "it is closed");
+    let calls = ledger.calls();
+    assert_eq!(ledger.operations(), 3);
+    let reports = ledger.into_reports();
+    let ran: Vec<_> = reports.iter().flat_map(Report::moved_by).collect();
+    assert_eq!(ran, [(Via::Sendfile, 1 << 20), (Via::Copy, 100)]);
+    let [large, small] = &reports[..] else { panic!("{reports:?}") };
+    assert_eq!(calls.pread64, 8 + small.calls.pread64);
+    assert_eq!(calls.sendfile, large.calls.sendfile);
+    // The head by a call of its own, and what stands between behind nothing of its own.
+    assert_eq!(calls.sendto, 1 + small.calls.sendto);
+}
+
+#[test]
+fn a_ledger_has_what_came_of_a_file_that_did_not_get_through() {
+    let file = file_of(&pattern(1 << 20, 6));
+    let mut outbox = Outbox::new();
+    outbox.push_file(FileToSocket::new(file.clone(), 0..1 << 20, Via::Sendfile));
+    outbox.push_file(FileToSocket::new(file, 0..1 << 20, Via::Copy));
+    outbox.keep_ledger();
+    let (near, _far) = narrow_pair();
+    while outbox.step(near.as_fd()).unwrap() != Progress::NeedsWritable {}
+    let moved = outbox.moved();
+    let reports = outbox.take_ledger().unwrap().into_reports();
+    let [report] = &reports[..] else { panic!("the second has not begun: {reports:?}") };
+    assert!(report.bytes == moved && moved > 0 && report.calls.sendfile > 0, "{report:?}");
+}
+
+#[test]
+fn what_is_intended_is_what_runs_where_nothing_is_refused() {
+    for via in Direction::FileToSocket.vias() {
+        for size in [100, 16 << 10, (16 << 10) + 1, 100_000, 1 << 20] {
+            let transfer = || FileToSocket::new(file_of(&pattern(size, 8)), 0..size as u64, *via);
+            let intended = transfer().intended(size as u64);
+            let mut outbox = Outbox::from(b"head".to_vec());
+            outbox.push_file(transfer());
+            outbox.keep_ledger();
+            let (near, far) = narrow_pair();
+            pump(&mut outbox, near, far, 9);
+            let reports = outbox.take_ledger().unwrap().into_reports();
+            // A UNIX socket lends nothing, and a file system may not know O_DIRECT.
+            let refused = reports[0].fallbacks.first().map(|refused| refused.from);
+            let ran = reports[0].moved_by().next().unwrap().0;
+            assert!([Some(ran), refused].contains(&Some(intended)), "{via}, {size}: {reports:?}");
+            let bytes: u64 = reports[0].moved_by().map(|(_, bytes)| bytes).sum();
+            assert_eq!(bytes, size as u64);
         }
     }
 }

@@ -23,7 +23,7 @@ fn root() -> tempfile::TempDir {
 
 /// Writes a file that is on the disk only. It is a new one each time: a page that is on its way to
 /// somebody, or was a moment ago, stays in memory. Nobody tells before Linux 6.5.
-fn write_cold(path: &Path, size: usize) {
+pub fn write_cold(path: &Path, size: usize) {
     let _none = fs::remove_file(path);
     fs::write(path, pattern(size)).unwrap();
     let file = File::open(path).unwrap();

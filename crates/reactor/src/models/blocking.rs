@@ -184,6 +184,7 @@ impl Conversation<'_> {
         let mut room = None;
         task.move_in(Home { token: Token(0), room: &mut room, waker: None });
         let mut post = room.map(Post::new);
+        task.taken_up();
         loop {
             let event = match task.want() {
                 Want::Receive { until, idle } => {

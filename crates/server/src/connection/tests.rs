@@ -53,6 +53,7 @@ fn bench(root: &tempfile::TempDir, stop: &Stop) -> Bench {
         site: Arc::new(Site::open(root.path(), site).unwrap()),
         via: Via::Sendfile,
         patience: PATIENCE,
+        explain: None,
         access: None,
         notices: Log::start("notices", std::io::sink(), |_| String::new()).unwrap(),
         stop: stop.clone(),
@@ -87,7 +88,7 @@ impl Bench {
         }
     }
 
-    fn hear(&mut self, event: Event<'_, SiteAnswer>) -> Rest {
+    fn hear(&mut self, event: Event<'_, Done>) -> Rest {
         self.task.hear(event, self.now);
         self.run()
     }

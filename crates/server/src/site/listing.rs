@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use super::join;
 use super::resolve::failure;
 use super::root::{Root, file_type, stat_at, stat_fd};
+use super::tally::{self, Call};
 
 mod html;
 mod json;
@@ -106,6 +107,7 @@ impl Listing {
         let mut buffer = [const { MaybeUninit::uninit() }; BUFFER];
         let mut names = RawDir::new(self.dir.as_fd(), &mut buffer);
         let mut batch = Batch::default();
+        tally::count(Call::Getdents64);
         let more = loop {
             match names.next() {
                 Some(Ok(entry)) => {

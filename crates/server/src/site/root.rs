@@ -17,6 +17,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
+use super::tally::{self, Call};
+
 /// Whether a walk may wait for a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effort {
@@ -75,6 +77,7 @@ impl Root {
         let flags = flags | OFlags::CLOEXEC;
         let mut tries = 0;
         loop {
+            tally::count(Call::Openat2);
             match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), beneath) {
                 Err(Errno::AGAIN) if effort == Effort::Cached => return Err(Errno::AGAIN),
                 Err(Errno::AGAIN | Errno::INTR) if tries < RETRIES => tries += 1,
@@ -86,12 +89,14 @@ impl Root {
 
 /// What an entry of an open directory is, not followed if it is a link.
 pub(super) fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Statx, Errno> {
+    tally::count(Call::Statx);
     rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
 }
 
 /// What a descriptor holds.
 pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
     let itself: &CStr = c"";
+    tally::count(Call::Statx);
     rustix::fs::statx(fd, itself, AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
 }
 

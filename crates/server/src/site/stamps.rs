@@ -16,6 +16,8 @@ use rustix::io::{self, Errno};
 use std::fmt;
 use std::sync::Arc;
 
+use super::tally::{self, Call};
+
 /// How much is searched at a time.
 const BLOCK: usize = 1 << 20;
 
@@ -138,6 +140,7 @@ impl Stamps {
 fn read_at(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
+        tally::count(Call::Pread64);
         match io::pread(file, &mut buffer[filled..], offset + filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,

@@ -43,6 +43,12 @@ pub(crate) fn choose(
     preferred.iter().find(allowed).copied().unwrap_or(Via::Copy)
 }
 
+/// What `choose` would choose for a part of a file on its way to a socket, of which so many bytes are
+/// in the page cache, if nothing was refused before.
+pub(crate) fn intended(len: u64, cached: u64) -> Via {
+    if len <= COPY_UP_TO && cached > 0 { Via::Copy } else { Via::Sendfile }
+}
+
 /// Where `via` is refused: the next rung that was not refused before.
 pub(crate) fn next_rung(direction: Direction, via: Via, ends: Ends<'_>, calls: &mut Calls) -> Via {
     let mut rung = via;

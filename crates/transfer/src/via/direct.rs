@@ -89,8 +89,8 @@ impl Direct {
         self.from = Some(Arc::clone(&from));
         let errand = self.errand.take().filter(|errand| errand.is_at(at));
         if let Some(brought) = errand.as_ref().and_then(|errand| errand.brought()) {
-            calls.pread64 += 1;
-            return Ok(brought?);
+            calls.pread64 += u64::from(brought.by_call);
+            return Ok(brought.outcome?);
         }
         if piece.tells {
             self.errand = errand.or_else(|| Some(Errand::new(from, at, piece.count())));
