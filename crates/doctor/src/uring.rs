@@ -2,9 +2,12 @@
 //! (io_uring_register(2), `IORING_REGISTER_PROBE`, Linux 5.6).
 
 use io_uring::{IoUring, Probe, opcode};
+use karez_sys::{Operation, Ring, RingOptions};
 use rustix::io::Errno;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use crate::finding::{Finding, Section, told};
 
@@ -41,6 +44,7 @@ fn findings() -> Vec<Finding> {
     ] {
         findings.push(there_or_not(name, there, since));
     }
+    findings.extend(receiving());
     let mut probe = Probe::new();
     match ring.submitter().register_probe(&mut probe) {
         Err(error) => findings.push(refused("operations", &error)),
@@ -53,10 +57,40 @@ fn findings() -> Vec<Finding> {
     findings
 }
 
+/// What the kernel does not name in its list of operations: tried as model uring does.
+fn receiving() -> [Finding; 2] {
+    let tried = receive_once();
+    let has = |there: fn(Received) -> bool| tried.map(there).unwrap_or_default();
+    [
+        there_or_not("buffers to take from", has(|it| it.into_provided), "5.19"),
+        there_or_not("recv, again and again", has(|it| it.goes_on), "6.0"),
+    ]
+}
+
+/// How something was received.
+#[derive(Clone, Copy)]
+struct Received {
+    into_provided: bool,
+    goes_on: bool,
+}
+
+fn receive_once() -> rustix::io::Result<Received> {
+    let io = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let mut ring = Ring::new(RingOptions::default())?;
+    let (near, mut far) = UnixStream::pair().map_err(io)?;
+    far.write_all(b"x").map_err(io)?;
+    ring.start(0, Operation::Receive(Arc::new(near)));
+    let mut done = Vec::new();
+    while done.is_empty() {
+        ring.wait(None, &mut done)?;
+    }
+    Ok(Received { into_provided: ring.has_provided_buffers(), goes_on: !done[0].last })
+}
+
 /// Those that a file server has use for.
 const OPERATIONS: [(&str, u8, &str); 12] = [
     ("accept", opcode::Accept::CODE, "5.5, again and again 5.19"),
-    ("recv", opcode::Recv::CODE, "5.6, again and again 6.0"),
+    ("recv", opcode::Recv::CODE, "5.6"),
     ("send", opcode::Send::CODE, "5.6"),
     ("send_zc", opcode::SendZc::CODE, "6.0"),
     ("read", opcode::Read::CODE, "5.6"),
@@ -86,4 +120,24 @@ fn there_or_not(name: &str, there: bool, since: &str) -> Finding {
 fn refused(name: &str, error: &io::Error) -> Finding {
     let why = Errno::from_io_error(error).map_or_else(|| error.to_string(), told);
     Finding::refused(name, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Verdict;
+
+    #[test]
+    fn what_is_not_listed_by_the_kernel_is_there_since_its_version() {
+        if let Err(errno) = receive_once() {
+            return assert!(matches!(errno, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP));
+        }
+        let uname = rustix::system::uname();
+        let release = uname.release().to_string_lossy();
+        let mut numbers = release.split(|it: char| !it.is_ascii_digit()).map(str::parse::<u32>);
+        let version = (numbers.next().unwrap().unwrap(), numbers.next().unwrap().unwrap());
+        for (finding, since) in receiving().iter().zip([(5, 19), (6, 0)]) {
+            assert_eq!(finding.verdict == Verdict::Available, version >= since, "{finding:?}");
+        }
+    }
 }

@@ -126,6 +126,20 @@ mod tests {
         assert_eq!(rung(&mut alarms, &mut deadline, start + SECOND * 60), 0);
     }
 
+    /// A request a second for a day: the heap holds one alarm, in the memory that it has.
+    #[test]
+    fn a_deadline_that_moves_with_every_request_needs_no_memory() {
+        let (mut alarms, mut deadline, start) =
+            (Alarms::default(), Deadline::default(), Instant::now());
+        alarms.set(Token(7), &mut deadline, start + SECOND * 60);
+        let capacity = alarms.heap.capacity();
+        for second in 1..86_400 {
+            assert_eq!(rung(&mut alarms, &mut deadline, start + SECOND * second), 0);
+            alarms.set(Token(7), &mut deadline, start + SECOND * (second + 60));
+            assert_eq!((alarms.heap.len(), alarms.heap.capacity()), (1, capacity));
+        }
+    }
+
     #[test]
     fn a_cleared_deadline_is_silent() {
         let (mut alarms, mut deadline, start) =

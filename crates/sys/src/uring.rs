@@ -150,6 +150,12 @@ impl Ring {
         self.flights.len()
     }
 
+    /// Whether receives take buffers from a ring of them (Linux 5.19).
+    #[must_use]
+    pub fn has_provided_buffers(&self) -> bool {
+        self.buffers.is_some()
+    }
+
     /// How many times the completion queue was found full.
     #[must_use]
     pub fn overflows(&self) -> u64 {
