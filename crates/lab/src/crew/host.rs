@@ -85,7 +85,7 @@ fn files(root: PathBuf, stop: Stop) -> Result<FileService> {
         hidden: false,
         stamps: Stamps::default(),
         via: Via::Auto,
-        explain: false,
+        explain: None,
         patience: PATIENCE,
     };
     FileService::open(options, None, log, stop).doing("serve", "files")
