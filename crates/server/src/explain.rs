@@ -182,6 +182,7 @@ mod tests {
             calls: Calls::default(),
             fallbacks: refused.collect(),
             cache: CachePolicy::Keep,
+            cache_refused: None,
             zerocopy: Notifications::default(),
             pages_copied: 0,
         }
