@@ -3,7 +3,7 @@
 
 mod lab;
 
-pub(crate) use lab::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs};
+pub(crate) use lab::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TraceArgs, ViasArgs};
 
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;

@@ -3,15 +3,16 @@
 use karez_lab::claims::{self, Claims};
 use karez_lab::models::{self, Models};
 use karez_lab::selftest::{Plan, SelfTest};
+use karez_lab::trace::{self, Trace};
 use karez_lab::vias::{self, Vias};
-use karez_lab::{Error, Report, Workers};
+use karez_lab::{Cache, Error, Report, Workers};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use crate::cli::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, ViasArgs};
+use crate::cli::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TraceArgs, ViasArgs};
 
 /// The word that makes this program a worker.
 const WORKER: [&str; 2] = ["lab", "worker"];
@@ -23,6 +24,7 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
         Lab::Vias(args) => vias(args),
         Lab::Models(args) => models(args),
         Lab::Claims(args) => claims(args),
+        Lab::Trace(args) => trace(args),
         Lab::Worker => karez_lab::work().map(|()| true),
     }
 }
@@ -96,6 +98,26 @@ fn claims(args: &ClaimsArgs) -> io::Result<bool> {
     let told = told?;
     write(&args.forms, &told)?;
     Ok(true)
+}
+
+fn trace(args: &TraceArgs) -> io::Result<bool> {
+    let plan = trace::Plan {
+        topology: args.topology,
+        transport: args.transport,
+        file: args.file.clone(),
+        bytes: args.size,
+        cache: if args.cold { Cache::Cold } else { Cache::Warm },
+        object: args.probe.clone(),
+        ..trace::Plan::new(workers()?, args.model, args.via, &args.dir)
+    };
+    let told = Trace::run(&plan)?;
+    if args.svg.as_deref() != Some(Path::new("-")) {
+        write(&args.forms, &told)?;
+    }
+    if let Some(path) = &args.svg {
+        save(path, &told.to_svg())?;
+    }
+    Ok(told.totals.contradictions.is_empty())
 }
 
 /// Writes a report in the forms that were asked for, and to the terminal unless one of them goes

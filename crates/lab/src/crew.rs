@@ -5,10 +5,12 @@
 //! orders from its standard input and answers on its standard output, a line of JSON each, and
 //! ends with its input.
 
+mod client;
 mod limits;
 mod order;
 mod receiver;
 mod sender;
+mod server;
 mod watcher;
 mod worker;
 
@@ -33,9 +35,16 @@ pub fn work() -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let (mut sender, mut receiver) = (sender::Sender::default(), receiver::Receiver::default());
     let mut watcher = watcher::Watcher::default();
+    let (mut server, mut client) = (server::Server::default(), client::Client::default());
     for line in io::stdin().lock().lines() {
         let order = serde_json::from_str(&line?).unwrap_or_default();
-        let answer = match obey(&order, &mut sender, &mut receiver, &mut watcher) {
+        let done = match text(&order, "do") {
+            Ok("serve") => server.serve(&order),
+            Ok("call") => client.call(&order),
+            Ok("request") => client.request(&order),
+            _ => obey(&order, &mut sender, &mut receiver, &mut watcher),
+        };
+        let answer = match done {
             Ok(answer) => json!({ "ok": answer }),
             Err(error) => {
                 // Whoever traces this waits for both marks, and it may have come to neither.
@@ -60,6 +69,10 @@ fn obey(
     match text(order, "do")? {
         "pin" => pin(order),
         "rest" => rest(order),
+        "mark" => {
+            probe::mark::end();
+            Ok(Value::Null)
+        }
         "stir" => stir(),
         "network" => {
             network::enter_own(order["with"].as_i64().and_then(|pid| i32::try_from(pid).ok()))?;

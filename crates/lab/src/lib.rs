@@ -70,6 +70,7 @@ mod spread;
 mod stage;
 mod table;
 mod tier;
+pub mod trace;
 mod transport;
 pub mod vias;
 
