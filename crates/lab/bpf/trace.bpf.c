@@ -10,7 +10,7 @@
  * What they do badly: each event costs a microsecond or so, so the times are those of a request
  * that is watched; what does not fit into the ring is lost and only counted.
  *
- * Built by `build` beside it. The form of an event is known to src/trace/event.rs, too.
+ * Built by `build` beside it. The form of an event is known to src/trace/recorder.rs, too.
  */
 #include "pages.h"
 
@@ -101,6 +101,12 @@ INLINE struct event *event(enum kind kind, __u32 process, __u32 thread)
 	return made;
 }
 
+/* Nobody waits for it: BPF_RB_NO_WAKEUP. */
+INLINE void tell(struct event *made)
+{
+	bpf_ringbuf_submit(made, 1);
+}
+
 INLINE struct event *event_of(enum kind kind, struct thread *thread)
 {
 	return thread && is_armed() ? event(kind, thread->process, thread->thread) : 0;
@@ -147,7 +153,7 @@ SEC("tp_btf/sys_exit") int sys_exit(__u64 *context)
 	made->of[1] = context[1];
 	for (int i = 0; i < 6; i++)
 		made->of[2 + i] = thread->of[i];
-	bpf_ringbuf_submit(made, 0);
+	tell(made);
 	return 0;
 }
 
@@ -157,11 +163,11 @@ SEC("tp_btf/sched_switch") int sched_switch(__u64 *context)
 	struct event *left = event_of(LEFT, current_thread());
 	if (left) {
 		left->of[0] = !(context[0] & 1) && (__u32)context[3] != 0;
-		bpf_ringbuf_submit(left, 0);
+		tell(left);
 	}
 	struct event *came = event_of(CAME, thread_of((void *)context[2]));
 	if (came)
-		bpf_ringbuf_submit(came, 0);
+		tell(came);
 	return 0;
 }
 
@@ -206,7 +212,7 @@ SEC("tp_btf/sched_waking") int sched_waking(__u64 *context)
 		made->of[3] = found->interrupt;
 	}
 	made->of[4] = own;
-	bpf_ringbuf_submit(made, 0);
+	tell(made);
 	return 0;
 }
 
@@ -218,7 +224,7 @@ INLINE int fault(__u64 *context, __u64 is_users)
 	made->of[0] = context[0];
 	made->of[1] = context[2];
 	made->of[2] = is_users;
-	bpf_ringbuf_submit(made, 0);
+	tell(made);
 	return 0;
 }
 
@@ -241,7 +247,7 @@ INLINE int pages(enum kind kind, __u64 *context)
 		return 0;
 	made->of[0] = context[1];
 	made->of[1] = context[2];
-	bpf_ringbuf_submit(made, 0);
+	tell(made);
 	return 0;
 }
 
@@ -296,7 +302,7 @@ SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
 	made->of[9] = known.sequence;
 	bpf_probe_read_kernel(made->name, sizeof(made->name),
 			      __builtin_preserve_access_index(&device->name));
-	bpf_ringbuf_submit(made, 0);
+	tell(made);
 	return 0;
 }
 
@@ -311,7 +317,7 @@ SEC("tp_btf/consume_skb") int consume_skb(__u64 *context)
 	if (!made)
 		return 0;
 	packet(made, skb, 0);
-	bpf_ringbuf_submit(made, 0);
+	tell(made);
 	return 0;
 }
 
@@ -324,7 +330,7 @@ SEC("tp_btf/skb_copy_datagram_iovec") int skb_copy_datagram_iovec(__u64 *context
 		return 0;
 	packet(made, (void *)context[0], 0);
 	made->of[8] = bytes;
-	bpf_ringbuf_submit(made, 0);
+	tell(made);
 	return 0;
 }
 
@@ -355,7 +361,7 @@ SEC("tp_btf/block_rq_complete") int block_rq_complete(__u64 *context)
 		made->begun = began->time;
 		made->of[0] = began->what;
 		made->of[1] = done;
-		bpf_ringbuf_submit(made, 0);
+		tell(made);
 	}
 	began->bytes -= done;
 	if (!began->bytes)
@@ -395,7 +401,7 @@ INLINE int completed(__u64 request, __s64 result)
 	made->begun = began->time;
 	made->of[0] = began->what;
 	made->of[1] = result;
-	bpf_ringbuf_submit(made, 0);
+	tell(made);
 	return 0;
 }
 
@@ -418,6 +424,6 @@ SEC("tp_btf/io_uring_queue_async_work") int io_uring_queue_async_work(__u64 *con
 	if (!made)
 		return 0;
 	made->of[0] = READ((struct io_kiocb *)context[0], opcode);
-	bpf_ringbuf_submit(made, 0);
+	tell(made);
 	return 0;
 }

@@ -98,6 +98,8 @@ pub struct Trace {
     pub transport: Transport,
     /// Pages of the file that were in memory before, and all.
     pub pages: (u64, u64),
+    /// How many requests were watched; this is the quickest.
+    pub tries: u32,
     /// Bytes of the head of the answer.
     pub head: u64,
     /// Bytes of its body.

@@ -42,11 +42,7 @@ pub struct TimedCall {
 /// # Errors
 /// `EPERM` where tracing is not permitted or another traces it, `ESRCH` for no such process; `EIO`
 /// before Linux 5.3.
-pub fn calls_in_time(
-    pid: Pid,
-    end: u64,
-    during: impl FnOnce(),
-) -> std::io::Result<Vec<TimedCall>> {
+pub fn calls_in_time(pid: Pid, end: u64, during: impl FnOnce()) -> std::io::Result<Vec<TimedCall>> {
     thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         // What it traces goes on by itself when this thread ends.
@@ -91,8 +87,7 @@ fn follow(end: u64) -> std::io::Result<Vec<TimedCall>> {
             match stop(thread)? {
                 Stop::Entry(number, _) if number == end => break,
                 Stop::Entry(number, arguments) => {
-                    let call =
-                        TimedCall { thread, begun: time, answer: None, number, arguments };
+                    let call = TimedCall { thread, begun: time, answer: None, number, arguments };
                     open.insert(thread.as_raw_nonzero(), call);
                 }
                 Stop::Exit(result) => {

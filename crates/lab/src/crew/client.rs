@@ -7,16 +7,20 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use super::order::text;
-use super::sender::{Spent, now};
+use super::sender::now;
 use crate::error::{Doing as _, Error, Result};
 
 /// What is taken at a time.
 const MOUTHFUL: usize = 256 << 10;
 
+/// The most that is looked at for a head.
+const HEAD: usize = 8 << 10;
+
 #[derive(Default)]
 pub(super) struct Client {
     connection: Option<OwnedFd>,
     buffer: Vec<u8>,
+    head: Vec<u8>,
 }
 
 impl Client {
@@ -33,6 +37,7 @@ impl Client {
         self.connection = Some(connection);
         // Its pages are there before anything is received into them.
         self.buffer = vec![1; MOUTHFUL];
+        self.head = vec![1; 2 * HEAD];
         Ok(json!(port))
     }
 
@@ -42,10 +47,10 @@ impl Client {
         let connection = connection.ok_or_else(|| Error::new("request", "", "nobody called"))?;
         let (method, path) = (text(order, "method")?, text(order, "path")?);
         let request = format!("{method} {path} HTTP/1.1\r\nHost: lab\r\n\r\n");
-        let before = Spent::so_far();
         let begun = now();
         send(connection, request.as_bytes(), SendFlags::NOSIGNAL).doing("send", "a request")?;
-        let (mut taken, mut expected, mut head) = (0, None, Vec::new());
+        let (mut taken, mut expected) = (0, None);
+        self.head.clear();
         while expected.is_none_or(|(head, body)| taken < head + body) {
             let (_, count) = rustix::io::retry_on_intr(|| {
                 recv(connection, &mut self.buffer[..], RecvFlags::empty())
@@ -56,16 +61,13 @@ impl Client {
             }
             taken += count as u64;
             if expected.is_none() {
-                head.extend_from_slice(&self.buffer[..count]);
-                expected = measure(&head, method == "HEAD")?;
+                self.head.extend_from_slice(&self.buffer[..count.min(HEAD)]);
+                expected = measure(&self.head, method == "HEAD")?;
             }
         }
         let ended = now();
         let (head, body) = expected.unwrap_or_default();
-        Ok(json!({
-            "begun": begun, "ended": ended, "head": head, "body": body,
-            "used": before.until_now(),
-        }))
+        Ok(json!({ "begun": begun, "ended": ended, "head": head, "body": body }))
     }
 }
 

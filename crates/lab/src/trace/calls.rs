@@ -3,7 +3,7 @@
 //! What it does badly: a name says nothing of what a descriptor is, so `write` may be to an eventfd;
 //! who wants to know looks at what happened during the call.
 
-use super::event::Call;
+use super::event::{Call, Event, What};
 
 /// Calls that read a file into memory of the caller.
 const READERS: [&str; 5] = ["pread64", "preadv2", "read", "readv", "read_fixed"];
@@ -16,32 +16,110 @@ const RECEIVERS: [&str; 4] = ["recvfrom", "recvmsg", "recv", "read"];
 
 /// Others that answer with a number of bytes.
 const MOVERS: [&str; 11] = [
-    "write", "pwrite64", "pwritev2", "writev", "sendfile", "splice", "vmsplice", "tee", "send_zc",
-    "sendmsg_zc", "write_fixed",
+    "write",
+    "pwrite64",
+    "pwritev2",
+    "writev",
+    "sendfile",
+    "splice",
+    "vmsplice",
+    "tee",
+    "send_zc",
+    "sendmsg_zc",
+    "write_fixed",
 ];
 
 /// Calls that wait for one of many.
 const WAITS: [&str; 10] = [
-    "epoll_pwait", "epoll_wait", "ppoll", "poll", "pselect6", "select", "rt_sigtimedwait",
-    "io_getevents", "io_uring_enter", "futex",
+    "epoll_pwait",
+    "epoll_wait",
+    "ppoll",
+    "poll",
+    "pselect6",
+    "select",
+    "rt_sigtimedwait",
+    "io_getevents",
+    "io_uring_enter",
+    "futex",
 ];
 
 /// Calls whose first argument is no descriptor.
 const WITHOUT_DESCRIPTOR: [&str; 22] = [
-    "mmap", "munmap", "madvise", "mprotect", "brk", "mremap", "mincore", "futex", "ppoll", "poll",
-    "pselect6", "select", "nanosleep", "clock_nanosleep", "clock_gettime", "getrandom", "kill",
-    "tgkill", "sched_yield", "rt_sigreturn", "rt_sigtimedwait", "io_getevents",
+    "mmap",
+    "munmap",
+    "madvise",
+    "mprotect",
+    "brk",
+    "mremap",
+    "mincore",
+    "futex",
+    "ppoll",
+    "poll",
+    "pselect6",
+    "select",
+    "nanosleep",
+    "clock_nanosleep",
+    "clock_gettime",
+    "getrandom",
+    "kill",
+    "tgkill",
+    "sched_yield",
+    "rt_sigreturn",
+    "rt_sigtimedwait",
+    "io_getevents",
 ];
 
 /// The operations of io_uring by their numbers (linux/io_uring.h).
 const OPERATIONS: [&str; 49] = [
-    "nop", "readv", "writev", "fsync", "read_fixed", "write_fixed", "poll_add", "poll_remove",
-    "sync_file_range", "sendmsg", "recvmsg", "timeout", "timeout_remove", "accept", "async_cancel",
-    "link_timeout", "connect", "fallocate", "openat", "close", "files_update", "statx", "read",
-    "write", "fadvise", "madvise", "send", "recv", "openat2", "epoll_ctl", "splice",
-    "provide_buffers", "remove_buffers", "tee", "shutdown", "renameat", "unlinkat", "mkdirat",
-    "symlinkat", "linkat", "msg_ring", "fsetxattr", "setxattr", "fgetxattr", "getxattr", "socket",
-    "uring_cmd", "send_zc", "sendmsg_zc",
+    "nop",
+    "readv",
+    "writev",
+    "fsync",
+    "read_fixed",
+    "write_fixed",
+    "poll_add",
+    "poll_remove",
+    "sync_file_range",
+    "sendmsg",
+    "recvmsg",
+    "timeout",
+    "timeout_remove",
+    "accept",
+    "async_cancel",
+    "link_timeout",
+    "connect",
+    "fallocate",
+    "openat",
+    "close",
+    "files_update",
+    "statx",
+    "read",
+    "write",
+    "fadvise",
+    "madvise",
+    "send",
+    "recv",
+    "openat2",
+    "epoll_ctl",
+    "splice",
+    "provide_buffers",
+    "remove_buffers",
+    "tee",
+    "shutdown",
+    "renameat",
+    "unlinkat",
+    "mkdirat",
+    "symlinkat",
+    "linkat",
+    "msg_ring",
+    "fsetxattr",
+    "setxattr",
+    "fgetxattr",
+    "getxattr",
+    "socket",
+    "uring_cmd",
+    "send_zc",
+    "sendmsg_zc",
 ];
 
 pub(super) fn operation(number: u64) -> &'static str {
@@ -51,6 +129,20 @@ pub(super) fn operation(number: u64) -> &'static str {
 
 pub(super) fn reads_file(name: &str) -> bool {
     READERS.contains(&name)
+}
+
+/// Whether it reads a file for sure, and not a socket or a waker's eventfd: at an offset.
+pub(super) fn reads_at_an_offset(event: &Event) -> bool {
+    match &event.what {
+        What::Calls(call) => call.name.starts_with("pread"),
+        What::Operation { name, .. } => reads_file(name),
+        _ => false,
+    }
+}
+
+/// Whether so many bytes go to a socket: what wakes another thread is at most eight.
+pub(super) fn may_send(name: &str, bytes: u64) -> bool {
+    name == "write" && bytes > 8
 }
 
 pub(super) fn sends(name: &str) -> bool {
@@ -132,6 +224,11 @@ pub(super) fn error(result: i64) -> Option<String> {
         (libc::ENOSYS, "ENOSYS"),
         (libc::EOPNOTSUPP, "EOPNOTSUPP"),
         (libc::ENODATA, "ENODATA"),
+        (libc::ESPIPE, "ESPIPE"),
+        // Of the kernel's own, for a call that a signal interrupted and that is made again.
+        (512, "ERESTARTSYS"),
+        (514, "ERESTARTNOHAND"),
+        (516, "ERESTART_RESTARTBLOCK"),
     ];
     let found = known.into_iter().find(|(errno, _)| *errno == number);
     Some(found.map_or_else(|| format!("errno {number}"), |(_, name)| name.to_owned()))

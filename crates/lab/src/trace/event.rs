@@ -23,8 +23,7 @@ pub enum Lane {
 
 impl Lane {
     /// All, from above to below.
-    pub const ALL: [Self; 5] =
-        [Self::User, Self::Call, Self::Kernel, Self::Device, Self::Receiver];
+    pub const ALL: [Self; 5] = [Self::User, Self::Call, Self::Kernel, Self::Device, Self::Receiver];
 
     /// The name used in reports.
     #[must_use]
@@ -69,12 +68,15 @@ pub enum What {
     Runs,
     /// A system call.
     Calls(Call),
-    /// The thread had no core.
+    /// The thread slept.
     Sleeps {
-        /// It could have gone on, but another was more urgent.
+        /// Who woke it; `None` if it still slept at the end or nobody was seen.
+        woken: Option<Waker>,
+    },
+    /// The thread could go on and had no core.
+    Queues {
+        /// It was sent away from one for another; else it had been woken.
         preempted: bool,
-        /// Who woke it, and when; `None` if it still slept at the end or nobody was seen.
-        woken: Option<(i64, Waker)>,
     },
     /// The CPU copied bytes.
     Copies {
@@ -183,12 +185,23 @@ pub struct Waker {
     pub interrupt: Option<Option<u64>>,
 }
 
+impl Waker {
+    fn to_json(&self) -> Value {
+        let line = self.interrupt.map(|line| line.map_or(json!("timer"), |line| json!(line)));
+        json!({
+            "name": self.name, "thread": self.thread, "softirq": self.softirq, "interrupt": line,
+        })
+    }
+}
+
 impl fmt::Display for Waker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = &self.name;
         match (self.interrupt, self.softirq) {
             (Some(Some(line)), _) => write!(f, "interrupt {line}"),
             (Some(None), _) => f.write_str("the timer"),
+            // Whom it interrupted has nothing to do with it, unless he is of the trace.
+            (None, Some(softirq)) if self.thread.is_none() => write!(f, "softirq {softirq}"),
             (None, Some(softirq)) => write!(f, "{on} in softirq {softirq}"),
             (None, None) => f.write_str(on),
         }
@@ -219,8 +232,8 @@ impl Event {
         match &self.what {
             What::Runs => "run",
             What::Calls(_) => "call",
-            What::Sleeps { preempted: false, .. } => "sleep",
-            What::Sleeps { preempted: true, .. } => "preemption",
+            What::Sleeps { .. } => "sleep",
+            What::Queues { .. } => "queue",
             What::Copies { .. } => "copy",
             What::Faults { .. } => "fault",
             What::LooksUp { .. } => "lookup",
@@ -241,13 +254,8 @@ impl Event {
                 "error": call.result.and_then(calls::error), "flags": calls::flags(call),
                 "arguments": call.arguments,
             }),
-            What::Sleeps { woken, .. } => json!({
-                "woken_us": woken.as_ref().map(|(at, _)| microseconds(*at)),
-                "woken_by": woken.as_ref().map(|(_, waker)| json!({
-                    "name": waker.name, "thread": waker.thread, "softirq": waker.softirq,
-                    "interrupt": waker.interrupt.map(|line| line.map_or(json!("timer"), |line| json!(line))),
-                })),
-            }),
+            What::Sleeps { woken } => json!({ "woken_by": woken.as_ref().map(Waker::to_json) }),
+            What::Queues { preempted } => json!({ "preempted": preempted }),
             What::Copies { from, to, derived, .. } => {
                 json!({ "from": from.name(), "to": to.name(), "derived": derived })
             }

@@ -3,6 +3,7 @@
 use super::event::{Event, Lane, What};
 use super::render::time;
 use super::{Trace, calls};
+use crate::tier::Tier;
 
 /// From nothing to all of a column.
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
@@ -18,30 +19,52 @@ pub(super) fn draw(trace: &Trace, width: usize) -> String {
     let took = trace.took.max(1);
     let mut text = String::new();
     for lane in Lane::ALL {
-        let mut filled = vec![0.0_f64; columns];
-        let mut marked = vec![false; columns];
-        for event in trace.events.iter().filter(|event| event.lane == lane && shows(event)) {
-            cover(&mut filled, &mut marked, event, took);
+        if trace.tier == Tier::T0 && lane > Lane::Kernel {
+            text += &format!("{:<MARGIN$}(not seen)\n", lane.name());
+            continue;
         }
-        let line: String = filled.iter().zip(&marked).map(|(&share, &mark)| shade(share, mark)).collect();
-        text += &format!("{:<MARGIN$}{}\n", lane.name(), line.trim_end());
+        let own = trace.events.iter().filter(|event| event.lane == lane);
+        text += &format!("{:<MARGIN$}{}\n", lane.name(), line(own, columns, took));
+    }
+    for (place, thread) in trace.threads.iter().enumerate() {
+        if trace.servers() > 1 && !thread.receives {
+            let own = trace.events.iter().filter(|event| {
+                event.thread == Some(place) && matches!(event.lane, Lane::User | Lane::Call)
+            });
+            text += &format!("{:<MARGIN$}{}\n", thread.name, line(own, columns, took));
+        }
     }
     let end = format!("{} us", time(took));
     let gap = columns.saturating_sub(end.len() + 1);
     text + &format!("{:<MARGIN$}0{:gap$}{end}\n", "", "")
 }
 
+fn line<'a>(events: impl Iterator<Item = &'a Event>, columns: usize, took: i64) -> String {
+    let (mut filled, mut marked) = (vec![0.0_f64; columns], vec![false; columns]);
+    for event in events.filter(|event| shows(event)) {
+        cover(&mut filled, &mut marked, event, took);
+    }
+    let line: String =
+        filled.iter().zip(&marked).map(|(&share, &mark)| shade(share, mark)).collect();
+    line.trim_end().to_owned()
+}
+
 /// Waiting is no doing.
 fn shows(event: &Event) -> bool {
     match &event.what {
-        What::Sleeps { .. } => false,
-        What::Calls(call) => !(calls::waits(&call.name) && event.begun < 0) && call.result.is_some(),
+        What::Sleeps { .. } | What::Queues { .. } => false,
+        What::Calls(call) => !(calls::waits(&call.name)) && call.result.is_some(),
         What::Packet { bytes, to_server, .. } => !to_server && bytes.payload() > 0,
         _ => true,
     }
 }
 
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a drawing")]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a drawing"
+)]
 fn cover(filled: &mut [f64], marked: &mut [bool], event: &Event, took: i64) {
     let columns = filled.len();
     let scale = columns as f64 / took as f64;

@@ -9,8 +9,8 @@ use aya::maps::{Array, HashMap, MapData, RingBuf};
 use rustix::process::Pid;
 
 use crate::error::{Doing as _, Error, Result};
-use crate::probe::attach::{self, Unavailable, fill};
 use crate::probe::FileId;
+use crate::probe::attach::{self, Unavailable, fill};
 
 /// The programs as they are built in.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/trace.bpf.o");

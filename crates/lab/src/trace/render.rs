@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::fmt;
 
 use super::event::{Event, Lane, What, microseconds};
-use super::steps::{Part as StepPart, Step, steps};
+use super::steps::{Part as StepPart, Step, shown};
 use super::{Trace, calls, lanes, svg};
 use crate::machine::machine;
 use crate::report::{Part, Report, Section};
@@ -51,7 +51,7 @@ impl Trace {
             self.title(),
             self.seen(),
             lanes::draw(self, width),
-            self.table().to_text(),
+            listing(&self.table()),
             self.summary().join("\n"),
             notes.concat()
         )
@@ -60,7 +60,9 @@ impl Trace {
     /// How it was seen.
     pub(super) fn seen(&self) -> String {
         match self.tier {
-            Tier::T0 => "tier T0: the server's system calls by ptrace; what the kernel does is inferred (~)",
+            Tier::T0 => {
+                "tier T0: the server's system calls by ptrace; what the kernel does is inferred (~)"
+            }
             _ => "tier T1: each event by the kernel's tracepoints",
         }
         .to_owned()
@@ -68,11 +70,26 @@ impl Trace {
 
     fn table(&self) -> Table {
         let mut rows = Vec::new();
-        for step in steps(self) {
-            rows.push(self.row(&step));
+        let (steps, left_out) = shown(self);
+        for (place, step) in steps.iter().enumerate() {
+            if let Some((_, count)) = left_out.filter(|(after, _)| *after == place) {
+                let words = format!("... {count} more: --csv has all");
+                rows.push(vec![
+                    String::new(),
+                    String::new(),
+                    words,
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                ]);
+            }
+            rows.push(self.row(step));
             rows.extend(step.parts.iter().map(part_row));
         }
-        Table { heading: vec!["at us", "lane", "event", "bytes", "took us", "user us before"], rows }
+        Table {
+            heading: vec!["at us", "lane", "event", "bytes", "took us", "user us before"],
+            rows,
+        }
     }
 
     fn row(&self, step: &Step) -> Vec<String> {
@@ -84,7 +101,7 @@ impl Trace {
             String::new()
         };
         vec![
-            format!("{:.1}", microseconds(step.begun.max(self.asked))),
+            if step.begun < self.asked { "before".to_owned() } else { time(step.begun) },
             lane.name().to_owned(),
             format!("{who}{}{}", name(step), fold_mark(step)),
             step.bytes.map_or_else(String::new, grouped),
@@ -101,7 +118,8 @@ impl Trace {
     /// The figures, a line each.
     pub(super) fn summary(&self) -> Vec<String> {
         let totals = &self.totals;
-        let by_name = totals.calls.iter().map(|(name, counted)| format!("{name} {}", counted.calls));
+        let by_name =
+            totals.calls.iter().map(|(name, counted)| format!("{name} {}", counted.calls));
         let calls = format!(
             "{} system calls ({}), {} mode switches",
             totals.calls_in_all(),
@@ -152,18 +170,32 @@ impl Trace {
 
     fn sleep(&self) -> String {
         let totals = &self.totals;
-        let wakers = totals.woken.iter().map(|(thread, waker)| {
-            format!("{} by {waker}", self.threads[*thread].name)
-        });
+        let wakers = totals
+            .woken
+            .iter()
+            .map(|(thread, waker)| format!("{} by {waker}", self.threads[*thread].name));
         let mut wakers: Vec<_> = wakers.collect();
         wakers.dedup();
         let shown: Vec<_> = wakers.iter().take(4).cloned().collect();
-        let more = if wakers.len() > 4 { format!(", and {} more", wakers.len() - 4) } else { String::new() };
-        let woken = if wakers.is_empty() { String::new() } else { format!("; woken: {}{more}", shown.join(", ")) };
+        let more = if wakers.len() > 4 {
+            format!(", and {} more", wakers.len() - 4)
+        } else {
+            String::new()
+        };
+        let woken = if wakers.is_empty() {
+            String::new()
+        } else {
+            format!("; woken: {}{more}", shown.join(", "))
+        };
         let slept = if self.tier == Tier::T0 {
             "where it slept cannot be seen".to_owned()
         } else {
-            format!("slept {} times, {} us", totals.sleeps, time(totals.slept))
+            format!(
+                "slept {} times, {} us, and had no core for {} us",
+                totals.sleeps,
+                time(totals.slept),
+                time(totals.queued)
+            )
         };
         format!("{} us from the wake-up to the last byte; {slept}{woken}", time(self.took))
     }
@@ -175,10 +207,13 @@ impl Trace {
             notes.push(format!("no T1: {why}"));
             notes.push(
                 "ptrace stops the server twice a call: times are many times what they would be, and \
-                 the receiver, the kernel and devices are not seen"
+                 the receiver, the kernel, faults and devices are not seen"
                     .to_owned(),
             );
         } else {
+            if self.tries > 1 {
+                notes.push(format!("the quickest of {} requests", self.tries));
+            }
             notes.push(
                 "each event that is told costs about a microsecond: compare the parts, and time with \
                  karez lab vias"
@@ -253,6 +288,7 @@ impl Trace {
             "sleeps": totals.sleeps,
             "slept_us": microseconds(totals.slept),
             "preempted": totals.preempted,
+            "queued_us": microseconds(totals.queued),
             "woken": totals.woken.iter().map(|(thread, waker)| json!({
                 "thread": self.threads[*thread].id, "by": waker.to_string(),
             })).collect::<Vec<_>>(),
@@ -276,6 +312,7 @@ impl Report for Trace {
                 "head": self.head, "body": self.body,
                 "pages_in_memory": self.pages.0, "pages": self.pages.1,
             },
+            "tries": self.tries,
             "took_us": microseconds(self.took),
             "asked_us": microseconds(self.asked),
             "threads": self.threads.iter().map(|thread| json!({
@@ -339,9 +376,33 @@ impl fmt::Display for Trace {
     }
 }
 
+/// The table with words to the left and numbers to the right.
+fn listing(table: &Table) -> String {
+    let heading: Vec<_> = table.heading.iter().map(|&cell| cell.to_owned()).collect();
+    let lines: Vec<_> = std::iter::once(&heading).chain(&table.rows).collect();
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<_> = (0..heading.len()).filter_map(width).collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            let is_word = column == 1 || column == 2;
+            if is_word { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
 /// A call with its answer.
 pub(super) fn name(step: &Step) -> String {
-    if step.answer.is_empty() { step.title.clone() } else { format!("{} {}", step.title, step.answer) }
+    if step.answer.is_empty() {
+        step.title.clone()
+    } else {
+        format!("{} {}", step.title, step.answer)
+    }
 }
 
 /// How many are alike, and that they alternate with others.
@@ -372,7 +433,7 @@ fn detail(event: &Event) -> String {
             let words = [vec![&*call.name], calls::flags(call)].concat();
             words.into_iter().map(str::to_owned).chain(error).collect::<Vec<_>>().join(" ")
         }
-        What::Sleeps { woken: Some((_, waker)), .. } => format!("woken by {waker}"),
+        What::Sleeps { woken: Some(waker) } => format!("woken by {waker}"),
         What::Copies { from, to, .. } => format!("{} to {}", from.name(), to.name()),
         What::Packet { device, .. } => device.clone(),
         What::Operation { name, .. } | What::HandsOver { name } => (*name).to_owned(),

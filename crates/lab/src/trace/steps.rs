@@ -9,7 +9,10 @@ use super::event::{Call, Event, Lane, Memory, What};
 use crate::probe::Provenance;
 
 /// The longest sequence of calls whose repetition is seen.
-const LONGEST: usize = 4;
+const LONGEST: usize = 12;
+
+/// What is shown of more steps than that: so many of the first and of the last.
+const SHOWN: (usize, usize) = (40, 10);
 
 /// How often something has to come to be folded.
 const OFTEN: usize = 3;
@@ -70,6 +73,17 @@ pub(super) enum Flow {
     Other,
 }
 
+/// The steps to show, and how many are left out after how many.
+pub(super) fn shown(trace: &Trace) -> (Vec<Step>, Option<(usize, usize)>) {
+    let mut all = steps(trace);
+    let (first, last) = SHOWN;
+    let Some(out) = all.len().checked_sub(first + last).filter(|&out| out > 0) else {
+        return (all, None);
+    };
+    all.drain(first..first + out);
+    (all, Some((first, out)))
+}
+
 /// The steps of all threads by time, folded.
 pub(super) fn steps(trace: &Trace) -> Vec<Step> {
     let mut all = Vec::new();
@@ -128,12 +142,17 @@ fn step(thread: usize, event: &Event, call: &Call) -> Step {
         title: [vec![&*call.name], flags].concat().join(" "),
         answer,
         bytes: event.bytes(),
-        took: call.result.map(|_| event.ended - event.begun.max(0)),
+        took: call.result.map(|_| since_wake_up(event)),
         ran: 0,
         times: 1,
         of: None,
         parts: Vec::new(),
     }
+}
+
+/// How long it took; of what the wake-up ended, the time since.
+pub(super) fn since_wake_up(event: &Event) -> i64 {
+    if event.ended < 0 { event.took() } else { event.ended - event.begun.max(0) }
 }
 
 /// An answer that is no number of bytes, where it tells something.
@@ -154,15 +173,29 @@ impl Step {
         }
     }
 
+    /// Flags do not matter: the last of many says that no more comes. Nor does whether a lock was
+    /// free.
     fn is_like(&self, other: &Self) -> bool {
-        let ended = |step: &Self| step.took.is_some();
-        self.title == other.title
-            && self.answer == other.answer
-            && ended(self)
-            && ended(other)
+        let ended = self.took.is_some() && other.took.is_some();
+        let same = self.answer == other.answer || self.is_lock();
+        ended && same && self.name() == other.name()
+    }
+
+    fn is_lock(&self) -> bool {
+        self.name() == "futex"
+    }
+
+    fn name(&self) -> &str {
+        self.title.split(' ').next().unwrap_or_default()
     }
 
     fn merge(&mut self, other: Self) {
+        if self.answer != other.answer {
+            self.answer.clear();
+        }
+        if self.title != other.title {
+            self.title = self.name().to_owned();
+        }
         self.ended = other.ended;
         self.bytes = self.bytes.zip(other.bytes).map(|(one, other)| one + other);
         self.took = self.took.zip(other.took).map(|(one, other)| one + other);
@@ -172,21 +205,40 @@ impl Step {
     }
 }
 
+/// What a thread does with locks in one go becomes one: how often is up to chance.
+fn without_locks(steps: Vec<Step>) -> Vec<Step> {
+    let mut few: Vec<Step> = Vec::new();
+    for step in steps {
+        match few.last_mut() {
+            Some(last) if last.is_lock() && last.is_like(&step) => last.merge(step),
+            _ => few.push(step),
+        }
+    }
+    few
+}
+
 /// Sequences that repeat themselves become one.
 fn fold(steps: Vec<Step>) -> Vec<Step> {
+    let steps = without_locks(steps);
     let repeats = |at: usize, length: usize| {
-        let same = (at + length..steps.len())
+        let same = (at.saturating_add(length)..steps.len())
             .take_while(|&place| steps[place].is_like(&steps[place - length]))
             .count();
         1 + same / length
     };
+    // Of the sequences that cover as much the shortest.
+    let best = |at: usize| {
+        let found = (1..=LONGEST).map(|length| (length, repeats(at, length)));
+        let often = found.filter(|&(_, times)| times >= OFTEN);
+        often.rev().max_by_key(|(length, times)| length * times).unwrap_or((1, 1))
+    };
     let mut plan = Vec::new();
     let mut at = 0;
     while at < steps.len() {
-        let lengths = (1..=LONGEST).map(|length| (length, repeats(at, length)));
-        let found = lengths.filter(|&(_, times)| times >= OFTEN);
-        // Of those that cover as much the shortest.
-        let (length, times) = found.rev().max_by_key(|(length, times)| length * times).unwrap_or((1, 1));
+        let (length, times) = best(at);
+        // What repeats itself as often from the next on begins there.
+        let later = length > 1 && repeats(at + 1, length) >= times;
+        let (length, times) = if later { (1, 1) } else { (length, times) };
         plan.push((length, times));
         at += length * times;
     }
@@ -210,23 +262,21 @@ fn fold(steps: Vec<Step>) -> Vec<Step> {
 /// An event as parts of a step.
 fn parts(event: &Event, is_server: bool) -> Vec<Part> {
     let lane = event.lane;
-    let part = |flow, text: String, bytes| Part {
-        lane,
-        flow,
-        text,
-        bytes,
-        times: 1,
-        took: event.took(),
-    };
+    let part =
+        |flow, text: String, bytes| Part { lane, flow, text, bytes, times: 1, took: event.took() };
     match &event.what {
         What::Runs | What::Calls(_) => Vec::new(),
-        What::Sleeps { preempted: true, .. } => {
-            vec![part(Flow::Sleep, "has to leave its core".to_owned(), None)]
+        What::Sleeps { woken } => {
+            let by = woken.as_ref().map(|waker| format!(", woken by {waker}"));
+            let text = format!("sleeps{}", by.unwrap_or_default());
+            // What was before the wake-up is of no interest.
+            let took = if event.begun < 0 { 0 } else { event.took() };
+            vec![Part { took, ..part(Flow::Sleep, text, None) }]
         }
-        What::Sleeps { woken: Some((_, waker)), .. } => {
-            vec![part(Flow::Sleep, format!("sleeps, woken by {waker}"), None)]
+        What::Queues { preempted } => {
+            let text = if *preempted { "has to leave its core" } else { "waits for a core" };
+            vec![part(Flow::Sleep, text.to_owned(), None)]
         }
-        What::Sleeps { .. } => vec![part(Flow::Sleep, "sleeps".to_owned(), None)],
         What::Copies { from, to, bytes, .. } => {
             let flow = match (from, to) {
                 (_, Memory::User) if is_server => Flow::CopyUp,
@@ -234,7 +284,8 @@ fn parts(event: &Event, is_server: bool) -> Vec<Part> {
                 _ => Flow::CopyDown,
             };
             let text = format!("copies {} -> {}", from.name(), to.name());
-            vec![part(flow, text, Some(*bytes))]
+            // Nobody saw how long.
+            vec![Part { took: 0, ..part(flow, text, Some(*bytes)) }]
         }
         What::Faults { in_user_mode, .. } => {
             let mode = if *in_user_mode { "user" } else { "kernel" };
@@ -292,15 +343,22 @@ mod tests {
             let begun = i64::try_from(at).unwrap() * 10;
             let call = Call { name: title.to_string(), arguments: [0; 6], result: Some(1) };
             let what = What::Calls(call.clone());
-            let event =
-                Event { begun, ended: begun + 5, lane: Lane::Call, thread: Some(0), within: None, what };
+            let event = Event {
+                begun,
+                ended: begun + 5,
+                lane: Lane::Call,
+                thread: Some(0),
+                within: None,
+                what,
+            };
             Step { bytes: Some(1), ..step(0, &event, &call) }
         };
         titles.chars().enumerate().map(step).collect()
     }
 
     fn folded(titles: &str) -> String {
-        let parts = fold(sequence(titles)).into_iter().map(|step| format!("{}{}", step.title, step.times));
+        let parts =
+            fold(sequence(titles)).into_iter().map(|step| format!("{}{}", step.title, step.times));
         parts.collect()
     }
 
@@ -310,6 +368,7 @@ mod tests {
         assert_eq!(folded("waaaae"), "w1a4e1");
         assert_eq!(folded("wabababe"), "w1a3b3e1");
         assert_eq!(folded("wababe"), "w1a1b1a1b1e1", "twice is not often");
+        assert_eq!(folded("sasasas"), "s1a3s3", "the first is the head");
         let steps = fold(sequence("abababab"));
         assert_eq!((steps[1].bytes, steps[1].took, steps[1].ended), (Some(4), Some(20), 75));
         assert_eq!((steps[0].of, steps[1].of), (Some((2, 0)), Some((2, 1))));

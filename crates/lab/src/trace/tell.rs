@@ -12,9 +12,8 @@ use super::recorder::{Kind, Raw, Recording};
 use crate::probe::{Provenance, call_name};
 
 /// The softirqs by their numbers (linux/interrupt.h).
-const SOFTIRQS: [&str; 10] = [
-    "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU",
-];
+const SOFTIRQS: [&str; 10] =
+    ["HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU"];
 
 /// What stands for the interrupt of a core's own timer.
 const TIMER: u64 = 0x10000;
@@ -22,7 +21,7 @@ const TIMER: u64 = 0x10000;
 /// Of whom is told, and when he asked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cast {
-    /// The process that serves; its main thread only takes orders.
+    /// The process that serves; its main thread takes orders.
     pub(super) server: u32,
     /// The process that asks, of which the main thread does everything.
     pub(super) client: u32,
@@ -32,6 +31,8 @@ pub(super) struct Cast {
     pub(super) begun: u64,
     /// When it had the last byte.
     pub(super) ended: u64,
+    /// Its threads come to rest in a call that waits.
+    pub(super) rests: bool,
     /// Lookups in the page cache are told, so a read that has none went past it.
     pub(super) tells_lookups: bool,
     /// Reads go past the page cache.
@@ -71,9 +72,13 @@ pub(super) fn tell(cast: &Cast, recording: &Recording) -> Told {
     teller.sorted()
 }
 
-/// Of the server, but not of the thread that takes its orders.
+/// Of the server, but not an order that its main thread waits for.
 fn is_served(cast: &Cast, raw: &Raw) -> bool {
-    raw.process == cast.server && raw.thread != cast.server
+    let is_order = || {
+        let call = call_of(raw);
+        raw.kind == Kind::Call && call.name == "read" && call.arguments[0] == 0
+    };
+    raw.process == cast.server && !(raw.thread == cast.server && is_order())
 }
 
 fn call_of(raw: &Raw) -> Call {
@@ -127,7 +132,12 @@ impl Teller<'_> {
         if let Some(place) = self.told.threads.iter().position(|thread| thread.id == id) {
             return place;
         }
-        let name = self.cast.names.get(&id).map_or(name, |name| name).to_owned();
+        let mut name = self.cast.names.get(&id).map_or(name, |name| name).to_owned();
+        let namesakes = self.told.threads.iter().filter(|thread| thread.name.starts_with(&name));
+        let number = namesakes.count() + 1;
+        if number > 1 {
+            name += &format!(" #{number}");
+        }
         self.told.threads.push(Thread { id, name, receives: id == self.cast.client });
         self.told.threads.len() - 1
     }
@@ -166,7 +176,7 @@ impl Teller<'_> {
             let lane = self.lane(thread, Lane::Call);
             self.push(raw.begun, raw.time, lane, Some(thread), What::Calls(call_of(raw)));
         }
-        for open in &recording.open {
+        for open in recording.open.iter().filter(|_| self.cast.rests) {
             let is_new = open.process == self.cast.server && open.begun > self.told.zero;
             let Some(thread) = self.known(open.thread).filter(|_| is_new) else { continue };
             let (name, arguments) = (call_name(open.number), open.arguments);
@@ -176,19 +186,23 @@ impl Teller<'_> {
         }
     }
 
-    /// For threads that never rest: when they did the last thing that was of use.
+    /// For threads that never rest: when they began to look for the next thing to do, after the
+    /// last bytes had moved.
     fn ends(&self) -> BTreeMap<u32, u64> {
         let mut ends = BTreeMap::new();
-        let calls = self.recording.events.iter().filter(|raw| raw.kind == Kind::Call);
-        for raw in calls.filter(|raw| is_served(self.cast, raw) && raw.time >= self.told.zero) {
-            let call = call_of(raw);
-            let waits = calls::waits(&call.name);
-            let is_of_use = call.result.is_some_and(|result| result > 0 || (result == 0 && !waits));
-            if is_of_use {
-                ends.insert(raw.thread, raw.time);
-            }
+        if self.cast.rests {
+            return ends;
         }
-        ends.retain(|thread, _| !self.recording.open.iter().any(|open| open.thread == *thread));
+        let calls = || self.recording.events.iter().filter(|raw| raw.kind == Kind::Call);
+        let own = || calls().filter(|raw| is_served(self.cast, raw) && raw.time >= self.told.zero);
+        for raw in own().filter(|raw| calls::bytes(&call_of(raw)) > Some(0)) {
+            ends.insert(raw.thread, raw.time);
+        }
+        for (&thread, end) in &mut ends {
+            let mut after = own().filter(|raw| raw.thread == thread && raw.begun > *end);
+            let idle = after.find(|raw| call_of(raw).result < Some(0));
+            *end = idle.map_or(u64::MAX, |raw| raw.begun.saturating_sub(1));
+        }
         ends
     }
 
@@ -206,7 +220,7 @@ impl Teller<'_> {
         }
     }
 
-    /// When who had no core, and who gave it one.
+    /// When who slept, who woke him, and when he had a core again.
     fn sleeps(&mut self) {
         for place in 0..self.told.threads.len() {
             let Thread { id, receives, .. } = self.told.threads[place];
@@ -214,47 +228,68 @@ impl Teller<'_> {
             let own = recording.events.iter().filter(|raw| raw.thread == id);
             let last = self.cast.ended.max(own.clone().last().map_or(0, |raw| raw.time));
             let since = if receives { self.cast.begun } else { 0 };
-            // The server slept before anything was told.
-            let (mut left, mut woken) = ((!receives).then_some((None, false)), None);
+            // The server slept before anything was told, in the call it comes out of.
+            let first = self.told.events.iter().find(|event| event.thread == Some(place));
+            let before = first.map_or(0, |first| first.begun).min(0);
+            let mut left = (!receives).then_some((before, false));
+            let mut woken = None;
             for raw in own.filter(|raw| raw.time >= since) {
+                let time = self.since(raw.time);
                 match raw.kind {
-                    Kind::Left => (left, woken) = (Some((Some(raw.time), raw.of[0] == 0)), None),
+                    Kind::Left => (left, woken) = (Some((time, raw.of[0] == 0)), None),
                     Kind::Woken => {
-                        woken.get_or_insert((self.since(raw.time), self.waker(raw)));
+                        woken.get_or_insert((time, self.waker(raw)));
                     }
                     Kind::Came => {
                         if let Some((from, preempted)) = left.take() {
-                            let what = What::Sleeps { preempted, woken: woken.take() };
-                            self.sleep(place, from, raw.time, what);
+                            self.pause(place, from, time, preempted, woken.take());
                         }
                     }
                     _ => {}
                 }
             }
-            if let Some((Some(from), preempted)) = left
-                && !receives
+            if let (Some((from, preempted)), false) = (left, receives)
+                && self
+                    .recording
+                    .events
+                    .iter()
+                    .any(|raw| raw.thread == id && raw.kind == Kind::Left)
             {
-                self.sleep(place, Some(from), last, What::Sleeps { preempted, woken: None });
+                self.pause(place, from, self.since(last), preempted, None);
             }
         }
     }
 
-    /// `from` is not known of what began before anything was told.
-    fn sleep(&mut self, thread: usize, from: Option<u64>, to: u64, what: What) {
-        let is_its_own = |event: &&Event| {
-            event.thread == Some(thread) && matches!(event.what, What::Calls(_))
-        };
-        let first = self.told.events.iter().find(is_its_own);
-        let begun = from.map(|from| self.since(from));
-        let begun = begun.or_else(|| first.map(|first| first.begun)).unwrap_or(0);
-        let end = self.since(to);
-        if end < 0 || (self.told.threads[thread].receives && to > self.cast.ended) {
+    fn pause(
+        &mut self,
+        thread: usize,
+        from: i64,
+        to: i64,
+        preempted: bool,
+        woken: Option<(i64, Waker)>,
+    ) {
+        let own = self.told.events.iter().filter(|event| event.thread == Some(thread));
+        let calls = own.filter(|event| matches!(event.what, What::Calls(_)));
+        // After its last call nobody looks at it, unless it waits in one.
+        let waits =
+            |event: &Event| matches!(&event.what, What::Calls(call) if call.result.is_none());
+        let last = calls.map(|event| if waits(event) { i64::MAX } else { event.ended }).max();
+        if to < 0 || last.is_none_or(|last| from > last) {
             return;
         }
         let lane = self.lane(thread, Lane::Kernel);
-        let event =
-            Event { begun, ended: end, lane, thread: Some(thread), within: None, what };
-        self.told.events.push(event);
+        let mut push = |begun, ended, what| {
+            let event = Event { begun, ended, lane, thread: Some(thread), within: None, what };
+            self.told.events.push(event);
+        };
+        match woken {
+            Some((at, waker)) if !preempted => {
+                push(from, at, What::Sleeps { woken: Some(waker) });
+                push(at, to, What::Queues { preempted });
+            }
+            _ if preempted => push(from, to, What::Queues { preempted }),
+            _ => push(from, to, What::Sleeps { woken: None }),
+        }
     }
 
     /// The server in user space: what is neither in a call nor asleep.
@@ -292,7 +327,9 @@ impl Teller<'_> {
         for raw in &recording.events {
             let is_device = matches!(raw.kind, Kind::Packet | Kind::Disk);
             let is_someones = raw.thread == 0 || !self.is_in_time(raw);
-            if is_device && (raw.time < self.cast.begun || raw.process == self.cast.client && raw.time > self.cast.ended)
+            if is_device
+                && (raw.time < self.cast.begun
+                    || raw.process == self.cast.client && raw.time > self.cast.ended)
                 || !is_device && is_someones
             {
                 continue;
@@ -302,7 +339,11 @@ impl Teller<'_> {
                 self.told.referred += referred(&raw.of);
             }
             let thread = self.known(raw.thread);
-            let lane = if is_device { lane } else { thread.map_or(lane, |place| self.lane(place, lane)) };
+            if thread.is_none() && !is_device {
+                continue;
+            }
+            let lane =
+                if is_device { lane } else { thread.map_or(lane, |place| self.lane(place, lane)) };
             self.push(raw.begun, raw.time, lane, thread, what);
         }
     }
@@ -324,7 +365,8 @@ impl Teller<'_> {
             Kind::Packet => {
                 let bytes = provenance(of);
                 // A UNIX socket's are taken in by whom they are for.
-                let to_server = if of[8] == 0 { raw.process == self.cast.server } else { of[8] == 2 };
+                let to_server =
+                    if of[8] == 0 { raw.process == self.cast.server } else { of[8] == 2 };
                 let again = of[8] == 1 && again.is_again(of[9], bytes.payload());
                 let device = if of[8] == 0 { "unix".to_owned() } else { raw.name.clone() };
                 (Lane::Device, What::Packet { device, bytes, to_server, again })
@@ -353,9 +395,9 @@ impl Teller<'_> {
             if thread.is_none_or(|thread| thread.receives) {
                 continue;
             }
-            let (from, to) = if calls::sends(name) {
+            let (from, to) = if calls::sends(name) || calls::may_send(name, bytes) {
                 (Memory::User, Memory::Socket)
-            } else if calls::reads_file(name) && self.reads_through_cache(event, name) {
+            } else if calls::reads_file(name) && self.reads_through_cache(event) {
                 (Memory::PageCache, Memory::User)
             } else {
                 continue;
@@ -366,10 +408,9 @@ impl Teller<'_> {
         self.told.events.extend(copies);
     }
 
-    fn reads_through_cache(&self, call: &Event, name: &str) -> bool {
+    fn reads_through_cache(&self, call: &Event) -> bool {
         if !self.cast.tells_lookups {
-            // Who reads from a waker's eventfd or pipe takes no more than eight bytes.
-            return !self.cast.reads_directly && (name != "read" || call.bytes() > Some(8));
+            return !self.cast.reads_directly && calls::reads_at_an_offset(call);
         }
         let during = call.begun..=call.ended;
         let is_lookup = |event: &Event| {
@@ -390,7 +431,9 @@ impl Teller<'_> {
                 by_thread[thread].push(place);
             }
         }
-        let within: Vec<_> = events.iter().map(|event| within(event, &events, &by_thread)).collect();
+        let serves = |thread: usize| !threads[thread].receives;
+        let within: Vec<_> =
+            events.iter().map(|event| within(event, &events, &by_thread, serves)).collect();
         for (event, within) in events.iter_mut().zip(within) {
             event.within = within;
         }
@@ -398,9 +441,14 @@ impl Teller<'_> {
     }
 }
 
-/// The call in which something happened. A disk is asked by whoever, so any call of that time will
-/// do; an operation of io_uring belongs to the call in which it was done.
-fn within(event: &Event, events: &[Event], calls: &[Vec<usize>]) -> Option<usize> {
+/// The call in which something happened. A disk is asked by whoever, so any call of the server's of
+/// that time will do; an operation of io_uring belongs to the call in which it was done.
+fn within(
+    event: &Event,
+    events: &[Event],
+    calls: &[Vec<usize>],
+    serves: impl Fn(usize) -> bool,
+) -> Option<usize> {
     let at = match event.what {
         What::Calls(_) | What::Runs => return None,
         What::Operation { .. } => event.ended,
@@ -413,7 +461,10 @@ fn within(event: &Event, events: &[Event], calls: &[Vec<usize>]) -> Option<usize
     };
     match event.thread {
         Some(thread) => calls.get(thread).and_then(find),
-        None if matches!(event.what, What::Disk { .. }) => calls.iter().find_map(find),
+        None if matches!(event.what, What::Disk { .. }) => {
+            let of_server = calls.iter().enumerate().filter(|(thread, _)| serves(*thread));
+            of_server.filter_map(|(_, of)| find(of)).max_by_key(|&place| events[place].begun)
+        }
         None => None,
     }
 }

@@ -3,10 +3,12 @@
 //! What it does badly: where bytes are copied late is told by where they lie at the receiver, so
 //! that a packet of which only a part was taken counts by its share.
 
+use karez_transfer::Via;
 use std::collections::BTreeMap;
 
 use super::calls;
 use super::event::{Event, Memory, Waker, What};
+use super::steps::since_wake_up;
 use super::tell::Told;
 use crate::cost::Copies;
 use crate::probe::{Disk, Provenance};
@@ -20,6 +22,15 @@ pub struct Counted {
     pub bytes: u64,
     /// Nanoseconds since the wake-up that were spent in it.
     pub took: i64,
+}
+
+/// How copies are known.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way {
+    /// The kernel's tracepoints told.
+    Seen,
+    /// By the system calls; or by the via, where the bytes move without any.
+    Inferred(Option<Via>),
 }
 
 /// What a request comes to.
@@ -48,6 +59,8 @@ pub struct Totals {
     pub slept: i64,
     /// How often it had to leave its core to another meanwhile.
     pub preempted: u64,
+    /// How long it could go on and had no core, in nanoseconds.
+    pub queued: i64,
     /// Who woke the server's threads, in order: a thread by its place, and the waker.
     pub woken: Vec<(usize, Waker)>,
     /// What contradicts itself: a bug of the laboratory's.
@@ -57,9 +70,9 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Of what was told of an answer of so many bytes, the last of which came after `took`
-    /// nanoseconds. Where not `seen` by the kernel's tracepoints, copies are inferred from calls.
-    pub(super) fn of(told: &Told, took: i64, answer: u64, seen: bool) -> Self {
+    /// Of what was told of an answer with so many bytes of head and body, the last of which came
+    /// after `took` nanoseconds.
+    pub(super) fn of(told: &Told, took: i64, answer: (u64, u64), way: Way) -> Self {
         let mut totals = Self::default();
         for event in &told.events {
             match event.thread.map(|place| &told.threads[place]) {
@@ -68,7 +81,10 @@ impl Totals {
             }
         }
         totals.mode_switches = 2 * totals.calls.values().map(|call| call.calls).sum::<u64>();
-        if seen { totals.see(told, answer) } else { totals.infer(answer) }
+        match way {
+            Way::Seen => totals.see(told, answer.0 + answer.1),
+            Way::Inferred(unseen) => totals.infer(answer, unseen),
+        }
         totals
     }
 
@@ -80,7 +96,7 @@ impl Totals {
                 let bytes = event.bytes().unwrap_or(0);
                 counted.calls += 1;
                 counted.bytes += bytes;
-                counted.took += event.ended - event.begun.max(0);
+                counted.took += since_wake_up(event);
                 if calls::is_zerocopy(call) {
                     self.referred += bytes;
                 }
@@ -88,18 +104,17 @@ impl Totals {
             What::Operation { name: "send_zc" | "sendmsg_zc", .. } => {
                 self.referred += event.bytes().unwrap_or(0);
             }
-            What::Sleeps { preempted, woken } => {
+            What::Sleeps { woken } => {
                 let place = event.thread.unwrap_or(0);
-                self.woken.extend(woken.as_ref().map(|(_, waker)| (place, waker.clone())));
-                if event.begun < 0 || event.begun >= took {
-                    return;
-                }
-                if *preempted {
-                    self.preempted += 1;
-                } else {
+                self.woken.extend(woken.as_ref().map(|waker| (place, waker.clone())));
+                if (0..took).contains(&event.begun) && woken.is_some() {
                     self.sleeps += 1;
                     self.slept += event.ended.min(took) - event.begun;
                 }
+            }
+            What::Queues { preempted } if event.begun < took => {
+                self.queued += event.took();
+                self.preempted += u64::from(*preempted);
             }
             What::Copies { from, to, bytes, derived: true } => match (from, to) {
                 (Memory::PageCache, _) => self.copies.file_to_user += bytes,
@@ -139,10 +154,20 @@ impl Totals {
         (self.sent, self.disk) = (Some(sent), Some(disk));
     }
 
-    /// Without tracepoints: loopback and veth copy what was referred to, and the receiver reads.
-    fn infer(&mut self, answer: u64) {
+    /// Without tracepoints: the receiver reads; loopback copies what was referred to. Of operations
+    /// that make no system call it is only known by which via they are made.
+    fn infer(&mut self, (head, body): (u64, u64), unseen: Option<Via>) {
+        if let Some(via) = unseen {
+            self.copies.file_to_user = if via == Via::Splice { 0 } else { body };
+            self.copies.to_socket = match via {
+                Via::Splice => head,
+                Via::Zerocopy => 0,
+                _ => head + body,
+            };
+            self.referred = if via == Via::Zerocopy { head + body } else { 0 };
+        }
         self.copies.late = self.referred;
-        self.copies.received = answer;
+        self.copies.received = head + body;
         self.copies.inferred = true;
     }
 

@@ -3,6 +3,7 @@
 //! What it does badly: that the server sleeps is asked of /proc until it does, and a model that
 //! never sleeps is waited for a moment in vain.
 
+use karez_reactor::Model;
 use karez_sys::{TimedCall, cached_pages, calls_in_time};
 use karez_transfer::Via;
 use rustix::process::Pid;
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 
 use super::recorder::{Kind, Open, Raw, Recorder, Recording};
 use super::tell::{Cast, tell};
-use super::totals::Totals;
+use super::totals::{Totals, Way};
 use super::{Plan, Trace};
 use crate::crew::Worker;
 use crate::error::{Doing as _, Error, Result};
@@ -29,6 +30,11 @@ use crate::transport::Transport;
 /// How long a server is waited for to fall asleep, and how often it is looked at meanwhile.
 const PATIENCE: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_micros(200);
+
+/// How many requests are watched, of which the quickest is shown: on a busy machine most of a time
+/// is others'. Of a large file it is one.
+const TRIES: u32 = 5;
+const LARGE: u64 = 16 << 20;
 
 /// How often a file is tried to be got out of memory.
 const STIRRED: usize = 20;
@@ -131,6 +137,18 @@ impl Scene {
     fn by_tracepoints(&mut self, plan: &Plan, mut recorder: Recorder) -> Result<Trace> {
         let processes = [self.server.pid(), self.client.pid()];
         recorder.aim(processes, self.file.id()?, self.ports)?;
+        let mut quickest = self.once(plan, &mut recorder)?;
+        let tries = if quickest.body > LARGE { 1 } else { TRIES };
+        for _ in 1..tries {
+            let next = self.once(plan, &mut recorder)?;
+            if next.took < quickest.took {
+                quickest = next;
+            }
+        }
+        Ok(Trace { tries, ..quickest })
+    }
+
+    fn once(&mut self, plan: &Plan, recorder: &mut Recorder) -> Result<Trace> {
         let pages = self.warm_up(plan)?;
         recorder.arm()?;
         let answer = self.ask("GET")?;
@@ -176,9 +194,12 @@ impl Scene {
         Cast {
             server: number(self.server.pid()),
             client: number(self.client.pid()),
-            names: names(self.server.pid()).chain([(number(self.client.pid()), "client".to_owned())]).collect(),
+            names: names(self.server.pid())
+                .chain([(number(self.client.pid()), "client".to_owned())])
+                .collect(),
             begun: answer["begun"].as_u64().unwrap_or(0),
             ended: answer["ended"].as_u64().unwrap_or(0),
+            rests: plan.model != Model::Nonblocking,
             tells_lookups: false,
             reads_directly: plan.model.grants(plan.via) == Via::Direct,
         }
@@ -196,6 +217,9 @@ impl Scene {
         let number = |name: &str| answer[name].as_u64().unwrap_or(0);
         let (head, body) = (number("head"), number("body"));
         let since = |time: u64| time.cast_signed() - told.zero.cast_signed();
+        let granted = plan.model.grants(plan.via);
+        let unseen = (plan.model == Model::Uring).then_some(granted);
+        let way = if tier > Tier::T0 { Way::Seen } else { Way::Inferred(unseen) };
         let (took, asked) = (since(cast.ended), since(cast.begun));
         Trace {
             tier,
@@ -203,16 +227,17 @@ impl Scene {
             missing: Vec::new(),
             model: plan.model,
             via: plan.via,
-            granted: plan.model.grants(plan.via),
+            granted,
             topology: plan.topology,
             transport: plan.transport,
             pages: (0, 0),
+            tries: 1,
             head,
             body,
             took,
             asked,
             lost: recording.lost,
-            totals: Totals::of(&told, took, head + body, tier > Tier::T0),
+            totals: Totals::of(&told, took, (head, body), way),
             threads: told.threads,
             events: told.events,
         }
