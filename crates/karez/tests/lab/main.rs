@@ -11,3 +11,4 @@ mod claims;
 mod command;
 mod exact;
 mod models;
+mod trace;

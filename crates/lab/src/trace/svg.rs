@@ -64,8 +64,12 @@ fn head(pen: &mut Pen, trace: &Trace) -> f64 {
         "one GET over {}, topology {}, {cached} % of the file in memory; tier {tier}",
         trace.transport, trace.topology
     );
-    pen.small(10.0, 41.0, Anchor::Start, Shade::Faint, &words);
-    46.0
+    let mut y = 28.0;
+    for line in wrapped(&words, 100) {
+        y += 13.0;
+        pen.small(10.0, y, Anchor::Start, Shade::Faint, &line);
+    }
+    y + 5.0
 }
 
 /// The figures that one remembers.
@@ -73,7 +77,9 @@ fn tiles(pen: &mut Pen, trace: &Trace, top: f64) -> f64 {
     let totals = &trace.totals;
     let about = if totals.copies.inferred { "~" } else { "" };
     let referred = totals.sent.map(|sent| sent.ours + sent.cache + sent.anonymous);
-    let referred = referred.map_or_else(|| "n/a".to_owned(), |bytes| bytes_of(bytes, ""));
+    // What was not copied into the socket.
+    let inferred = (trace.head + trace.body).saturating_sub(totals.copies.to_socket);
+    let referred = bytes_of(referred.unwrap_or(inferred), about);
     let copied = totals.copies.before_receiver();
     let tiles = [
         (totals.calls_in_all().to_string(), "system calls", Shade::Call),

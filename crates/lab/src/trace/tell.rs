@@ -133,7 +133,9 @@ impl Teller<'_> {
             return place;
         }
         let mut name = self.cast.names.get(&id).map_or(name, |name| name).to_owned();
-        let namesakes = self.told.threads.iter().filter(|thread| thread.name.starts_with(&name));
+        let more = format!("{name} #");
+        let is_namesake = |thread: &&Thread| thread.name == name || thread.name.starts_with(&more);
+        let namesakes = self.told.threads.iter().filter(is_namesake);
         let number = namesakes.count() + 1;
         if number > 1 {
             name += &format!(" #{number}");
