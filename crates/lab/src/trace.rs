@@ -19,6 +19,7 @@ mod svg;
 mod tell;
 mod totals;
 mod watch;
+mod words;
 
 pub use event::{Call, Event, Lane, Memory, Waker, What};
 pub use tell::Thread;

@@ -54,8 +54,7 @@ pub fn calls_in_time(pid: Pid, end: u64, during: impl FnOnce()) -> std::io::Resu
         if told.recv().is_ok() {
             during();
         }
-        let outcome = tracer.join().unwrap_or(Err(Errno::CANCELED.into()));
-        outcome
+        tracer.join().unwrap_or(Err(Errno::CANCELED.into()))
     })
 }
 

@@ -174,7 +174,7 @@ impl Recorder {
         }
         recording.events.sort_by_key(|event| event.time);
         let threads: HashMap<_, u32, [u64; 10]> = self.map("THREADS")?;
-        for entry in threads.iter() {
+        for entry in &threads {
             let (_, [numbers, begun, number, is_in_call, arguments @ ..]) =
                 entry.doing("read", "the threads")?;
             let [process, thread] = [numbers, numbers >> 32].map(low);

@@ -265,7 +265,7 @@ fn parts(event: &Event, is_server: bool) -> Vec<Part> {
     let part =
         |flow, text: String, bytes| Part { lane, flow, text, bytes, times: 1, took: event.took() };
     match &event.what {
-        What::Runs | What::Calls(_) => Vec::new(),
+        What::Runs | What::Calls(_) | What::Packet { to_server: true, .. } => Vec::new(),
         What::Sleeps { woken } => {
             let by = woken.as_ref().map(|waker| format!(", woken by {waker}"));
             let text = format!("sleeps{}", by.unwrap_or_default());
@@ -295,7 +295,6 @@ fn parts(event: &Event, is_server: bool) -> Vec<Part> {
             vec![part(Flow::Other, "looks into the page cache".to_owned(), None)]
         }
         What::Maps { .. } => vec![part(Flow::Other, "maps pages around".to_owned(), None)],
-        What::Packet { to_server: true, .. } => Vec::new(),
         What::Packet { device, bytes, again, .. } => packet(device, bytes, *again),
         What::Disk { writes, bytes } => {
             let verb = if *writes { "writes" } else { "reads" };

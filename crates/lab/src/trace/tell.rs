@@ -4,19 +4,15 @@
 //! What it does badly: what an interrupt does for somebody else is told of the thread that it
 //! interrupted, unless it is a wake-up, a packet of the connection or a request to the disk.
 
+mod pauses;
+mod rest;
+
 use std::collections::BTreeMap;
 
 use super::calls;
-use super::event::{Call, Event, Lane, Memory, Waker, What};
+use super::event::{Call, Event, Lane, What};
 use super::recorder::{Kind, Raw, Recording};
-use crate::probe::{Provenance, call_name};
-
-/// The softirqs by their numbers (linux/interrupt.h).
-const SOFTIRQS: [&str; 10] =
-    ["HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU"];
-
-/// What stands for the interrupt of a core's own timer.
-const TIMER: u64 = 0x10000;
+use crate::probe::call_name;
 
 /// Of whom is told, and when he asked.
 #[derive(Clone, Debug, Default)]
@@ -108,8 +104,9 @@ fn zero(cast: &Cast, recording: &Recording) -> u64 {
         return calls().next().map_or(cast.begun, |raw| raw.time);
     };
     // Nobody saw it woken: by ptrace, or because it never slept.
-    let before = calls().filter(|raw| raw.thread == received.thread && raw.time < received.begun);
-    match before.last() {
+    let mut before =
+        calls().filter(|raw| raw.thread == received.thread && raw.time < received.begun);
+    match before.next_back() {
         Some(wait) if calls::waits(&call_of(wait).name) => wait.time,
         _ if received.begun < cast.begun => received.time,
         _ => received.begun,
@@ -208,219 +205,6 @@ impl Teller<'_> {
         ends
     }
 
-    fn waker(&self, raw: &Raw) -> Waker {
-        let softirq = usize::try_from(raw.of[2]).ok().and_then(|number| number.checked_sub(1));
-        let by = u32::try_from(raw.of[1]).unwrap_or(0);
-        let thread = self.known(by);
-        let name = thread.map(|place| self.told.threads[place].name.clone());
-        Waker {
-            name: name.unwrap_or_else(|| raw.name.clone()),
-            thread,
-            softirq: softirq.and_then(|number| SOFTIRQS.get(number).copied()),
-            interrupt: (raw.of[3] > 0)
-                .then(|| Some(raw.of[3]).filter(|&line| line != TIMER).map(|line| line - 1)),
-        }
-    }
-
-    /// When who slept, who woke him, and when he had a core again.
-    fn sleeps(&mut self) {
-        for place in 0..self.told.threads.len() {
-            let Thread { id, receives, .. } = self.told.threads[place];
-            let recording = self.recording;
-            let own = recording.events.iter().filter(|raw| raw.thread == id);
-            let last = self.cast.ended.max(own.clone().last().map_or(0, |raw| raw.time));
-            let since = if receives { self.cast.begun } else { 0 };
-            // The server slept before anything was told, in the call it comes out of.
-            let first = self.told.events.iter().find(|event| event.thread == Some(place));
-            let before = first.map_or(0, |first| first.begun).min(0);
-            let mut left = (!receives).then_some((before, false));
-            let mut woken = None;
-            for raw in own.filter(|raw| raw.time >= since) {
-                let time = self.since(raw.time);
-                match raw.kind {
-                    Kind::Left => (left, woken) = (Some((time, raw.of[0] == 0)), None),
-                    Kind::Woken => {
-                        woken.get_or_insert((time, self.waker(raw)));
-                    }
-                    Kind::Came => {
-                        if let Some((from, preempted)) = left.take() {
-                            self.pause(place, from, time, preempted, woken.take());
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            if let (Some((from, preempted)), false) = (left, receives)
-                && self
-                    .recording
-                    .events
-                    .iter()
-                    .any(|raw| raw.thread == id && raw.kind == Kind::Left)
-            {
-                self.pause(place, from, self.since(last), preempted, None);
-            }
-        }
-    }
-
-    fn pause(
-        &mut self,
-        thread: usize,
-        from: i64,
-        to: i64,
-        preempted: bool,
-        woken: Option<(i64, Waker)>,
-    ) {
-        let own = self.told.events.iter().filter(|event| event.thread == Some(thread));
-        let calls = own.filter(|event| matches!(event.what, What::Calls(_)));
-        // After its last call nobody looks at it, unless it waits in one.
-        let waits =
-            |event: &Event| matches!(&event.what, What::Calls(call) if call.result.is_none());
-        let last = calls.map(|event| if waits(event) { i64::MAX } else { event.ended }).max();
-        if to < 0 || last.is_none_or(|last| from > last) {
-            return;
-        }
-        let lane = self.lane(thread, Lane::Kernel);
-        let mut push = |begun, ended, what| {
-            let event = Event { begun, ended, lane, thread: Some(thread), within: None, what };
-            self.told.events.push(event);
-        };
-        match woken {
-            Some((at, waker)) if !preempted => {
-                push(from, at, What::Sleeps { woken: Some(waker) });
-                push(at, to, What::Queues { preempted });
-            }
-            _ if preempted => push(from, to, What::Queues { preempted }),
-            _ => push(from, to, What::Sleeps { woken: None }),
-        }
-    }
-
-    /// The server in user space: what is neither in a call nor asleep.
-    fn runs(&mut self) {
-        for place in 0..self.told.threads.len() {
-            if self.told.threads[place].receives {
-                continue;
-            }
-            let own = self.told.events.iter().filter(|event| event.thread == Some(place));
-            let mut busy: Vec<_> = own.map(|event| (event.begun, event.ended)).collect();
-            busy.sort_unstable();
-            let mut until = busy.first().map_or(0, |first| first.1);
-            let mut runs = Vec::new();
-            for (begun, ended) in busy {
-                if begun > until {
-                    runs.push((until, begun));
-                }
-                until = until.max(ended);
-            }
-            self.told.events.extend(runs.into_iter().map(|(begun, ended)| Event {
-                begun,
-                ended,
-                lane: Lane::User,
-                thread: Some(place),
-                within: None,
-                what: What::Runs,
-            }));
-        }
-    }
-
-    /// Everything that is told as it is.
-    fn rest(&mut self) {
-        let mut again = Again::default();
-        let recording = self.recording;
-        for raw in &recording.events {
-            let is_device = matches!(raw.kind, Kind::Packet | Kind::Disk);
-            let is_someones = raw.thread == 0 || !self.is_in_time(raw);
-            if is_device
-                && (raw.time < self.cast.begun
-                    || raw.process == self.cast.client && raw.time > self.cast.ended)
-                || !is_device && is_someones
-            {
-                continue;
-            }
-            let Some((lane, what)) = self.what(raw, &mut again) else { continue };
-            if raw.kind == Kind::Taken && raw.process == self.cast.client {
-                self.told.referred += referred(&raw.of);
-            }
-            let thread = self.known(raw.thread);
-            if thread.is_none() && !is_device {
-                continue;
-            }
-            let lane =
-                if is_device { lane } else { thread.map_or(lane, |place| self.lane(place, lane)) };
-            self.push(raw.begun, raw.time, lane, thread, what);
-        }
-    }
-
-    fn what(&self, raw: &Raw, again: &mut Again) -> Option<(Lane, What)> {
-        let of = &raw.of;
-        let pages = of[1].saturating_sub(of[0]);
-        Some(match raw.kind {
-            Kind::Fault => {
-                let (in_user_mode, to_write) = (of[2] != 0, of[1] & 2 != 0);
-                (Lane::Kernel, What::Faults { in_user_mode, to_write })
-            }
-            Kind::Lookup => (Lane::Kernel, What::LooksUp { pages: pages.max(1) }),
-            Kind::Mapped => (Lane::Kernel, What::Maps { pages: pages + 1 }),
-            Kind::Taken => {
-                let (from, to) = (Memory::Socket, Memory::User);
-                (Lane::Kernel, What::Copies { from, to, bytes: of[8], derived: false })
-            }
-            Kind::Packet => {
-                let bytes = provenance(of);
-                // A UNIX socket's are taken in by whom they are for.
-                let to_server =
-                    if of[8] == 0 { raw.process == self.cast.server } else { of[8] == 2 };
-                let again = of[8] == 1 && again.is_again(of[9], bytes.payload());
-                let device = if of[8] == 0 { "unix".to_owned() } else { raw.name.clone() };
-                (Lane::Device, What::Packet { device, bytes, to_server, again })
-            }
-            Kind::Disk => (Lane::Device, What::Disk { writes: of[0] != 0, bytes: of[1] }),
-            Kind::Uring => {
-                let name = calls::operation(of[0]);
-                (Lane::Kernel, What::Operation { name, result: of[1].cast_signed() })
-            }
-            Kind::Handed => (Lane::Kernel, What::HandsOver { name: calls::operation(of[0]) }),
-            Kind::Call | Kind::Left | Kind::Came | Kind::Woken => return None,
-        })
-    }
-
-    /// Copies of the server that no tracepoint shows, by the answers of its calls and operations.
-    fn derived(&mut self) {
-        let mut copies = Vec::new();
-        for event in &self.told.events {
-            let (name, bytes) = match &event.what {
-                What::Calls(call) if !calls::is_zerocopy(call) => (&*call.name, event.bytes()),
-                What::Operation { name, .. } => (*name, event.bytes()),
-                _ => continue,
-            };
-            let thread = event.thread.map(|place| &self.told.threads[place]);
-            let Some(bytes) = bytes.filter(|&bytes| bytes > 0) else { continue };
-            if thread.is_none_or(|thread| thread.receives) {
-                continue;
-            }
-            let (from, to) = if calls::sends(name) || calls::may_send(name, bytes) {
-                (Memory::User, Memory::Socket)
-            } else if calls::reads_file(name) && self.reads_through_cache(event) {
-                (Memory::PageCache, Memory::User)
-            } else {
-                continue;
-            };
-            let what = What::Copies { from, to, bytes, derived: true };
-            copies.push(Event { lane: Lane::Kernel, what, ..event.clone() });
-        }
-        self.told.events.extend(copies);
-    }
-
-    fn reads_through_cache(&self, call: &Event) -> bool {
-        if !self.cast.tells_lookups {
-            return !self.cast.reads_directly && calls::reads_at_an_offset(call);
-        }
-        let during = call.begun..=call.ended;
-        let is_lookup = |event: &Event| {
-            matches!(event.what, What::LooksUp { .. }) && during.contains(&event.begun)
-        };
-        self.told.events.iter().any(is_lookup)
-    }
-
     /// By time, each with the call in which it happened.
     fn sorted(self) -> Told {
         let Told { zero, threads, mut events, referred } = self.told;
@@ -468,66 +252,5 @@ fn within(
             of_server.filter_map(|(_, of)| find(of)).max_by_key(|&place| events[place].begun)
         }
         None => None,
-    }
-}
-
-/// Of the bytes taken out of a packet, the share that lay in pages that are not the kernel's own.
-fn referred(of: &[u64; 10]) -> u64 {
-    let bytes = provenance(of);
-    (bytes.ours + bytes.anonymous) * of[8] / bytes.payload().max(1)
-}
-
-fn provenance(of: &[u64; 10]) -> Provenance {
-    Provenance {
-        packets: of[0],
-        headers: of[1],
-        linear: of[2],
-        ours: of[3],
-        cache: of[4],
-        anonymous: of[5],
-        kernel: of[6],
-        unsorted: of[7],
-    }
-}
-
-/// What TCP has sent once, by sequence numbers since the first.
-#[derive(Default)]
-struct Again {
-    first: Option<u64>,
-    sent: BTreeMap<u64, u64>,
-}
-
-impl Again {
-    /// Whether all of it was sent before.
-    fn is_again(&mut self, sequence: u64, payload: u64) -> bool {
-        let first = *self.first.get_or_insert(sequence);
-        let begin = sequence.wrapping_sub(first) & u64::from(u32::MAX);
-        let end = begin + payload;
-        let before = self.sent.range(..=begin).next_back();
-        if payload == 0 || before.is_some_and(|(_, &until)| until >= end) {
-            return payload > 0;
-        }
-        // Grown at the end of the one before, where it follows it.
-        let from = before.filter(|(_, until)| **until >= begin).map_or(begin, |(from, _)| *from);
-        self.sent.insert(from, end);
-        false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_sent_before_is_known_again() {
-        let mut again = Again::default();
-        let first = u64::from(u32::MAX) - 50;
-        assert!(!again.is_again(first, 100));
-        assert!(!again.is_again((first + 100) & 0xffff_ffff, 100), "around the corner");
-        assert!(again.is_again(first, 200));
-        assert!(!again.is_again((first + 300) & 0xffff_ffff, 10), "behind a hole");
-        assert!(!again.is_again((first + 200) & 0xffff_ffff, 100), "in the hole");
-        assert!(again.is_again((first + 200) & 0xffff_ffff, 50));
-        assert!(!again.is_again(first, 0), "an acknowledgement");
     }
 }

@@ -62,7 +62,7 @@ impl Pen {
     }
 
     /// What another has drawn, on top.
-    pub(super) fn append(&mut self, other: Self) {
+    pub(super) fn append(&mut self, other: &Self) {
         self.0 += &other.0;
     }
 

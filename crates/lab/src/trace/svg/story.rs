@@ -52,8 +52,8 @@ pub(super) fn draw(pen: &mut Pen, trace: &Trace, top: f64) -> f64 {
         let (width, dashes) = if place == 1 { (1.6, "") } else { (0.8, "2 3") };
         ground.line((*edge, begin), (*edge, y), Shade::Line, width, dashes);
     }
-    pen.append(ground);
-    pen.append(rows);
+    pen.append(&ground);
+    pen.append(&rows);
     y
 }
 
