@@ -15,7 +15,6 @@ enum { FRAGS = 17, BIOS = 256 };
 
 /* The bytes of a packet by what their memory is. */
 enum { PACKETS, HEADERS, LINEAR, OURS, CACHE, ANONYMOUS, KERNELS, UNSORTED, GROUP };
-struct bytes { __u64 of[GROUP]; };
 
 /* Whose page it is: OURS, CACHE, ANONYMOUS or KERNELS. */
 INLINE int provenance(unsigned long page)
@@ -59,8 +58,9 @@ INLINE struct headers headers(struct sk_buff *skb)
 	return found;
 }
 
-/* Adds the bytes of a packet to what is known of others. */
-INLINE void sort(struct sk_buff *skb, __u32 header, struct bytes *to)
+/* Adds the bytes of a packet to the counters of a group, which lie in a map or in a ring: on the
+ * stack the verifier would follow the value of each. */
+INLINE void sort(struct sk_buff *skb, __u32 header, __u64 *to)
 {
 	__u32 paged = READ(skb, data_len), linear = READ(skb, len) - paged;
 	unsigned char *head = READ(skb, head);
@@ -69,9 +69,9 @@ INLINE void sort(struct sk_buff *skb, __u32 header, struct bytes *to)
 	__u8 count = READ(shared, nr_frags);
 	if (header > linear)
 		header = linear;
-	to->of[PACKETS] += 1;
-	to->of[HEADERS] += header;
-	to->of[LINEAR] += linear - header;
+	ADD(to[PACKETS], 1);
+	ADD(to[HEADERS], header);
+	ADD(to[LINEAR], linear - header);
 	if (!paged)
 		return;
 	if (bpf_probe_read_kernel(frags, sizeof(frags), __builtin_preserve_access_index(&shared->frags)))
@@ -82,20 +82,20 @@ INLINE void sort(struct sk_buff *skb, __u32 header, struct bytes *to)
 		__u32 length = frags[i].length;
 		paged -= length;
 		if (frags[i].page & 1) { /* memory of a device, not of this machine */
-			to->of[UNSORTED] += length;
+			ADD(to[UNSORTED], length);
 			continue;
 		}
 		int whose = provenance(frags[i].page & ~3UL);
 		if (whose == OURS)
-			to->of[OURS] += length;
+			ADD(to[OURS], length);
 		else if (whose == CACHE)
-			to->of[CACHE] += length;
+			ADD(to[CACHE], length);
 		else if (whose == ANONYMOUS)
-			to->of[ANONYMOUS] += length;
+			ADD(to[ANONYMOUS], length);
 		else
-			to->of[KERNELS] += length;
+			ADD(to[KERNELS], length);
 	}
-	to->of[UNSORTED] += paged;
+	ADD(to[UNSORTED], paged);
 }
 
 /* A read or write with O_DIRECT of a file of ours: its bio belongs to an iomap_dio, which begins

@@ -165,11 +165,9 @@ SEC("tp_btf/mm_filemap_get_pages") int mm_filemap_get_pages(__u64 *context)
 /* Counts the bytes of a packet in one of the groups. */
 INLINE void count(struct sk_buff *skb, int group, __u32 header)
 {
-	struct bytes found = {};
 	struct sums *to = sums();
-	sort(skb, header, &found);
-	for (int i = 0; to && i < GROUP; i++)
-		ADD(to->of[group + i], found.of[i]);
+	if (to)
+		sort(skb, header, &to->of[group]);
 }
 
 /* What is known of a socket in the scope. */

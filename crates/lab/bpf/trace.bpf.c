@@ -276,15 +276,6 @@ INLINE int direction(struct sock *sk)
 	return own == ports->client && other == ports->server ? 2 : 0;
 }
 
-/* A packet and where its bytes lie; it has a place in the event for each group. */
-INLINE void packet(struct event *made, struct sk_buff *skb, __u32 header)
-{
-	struct bytes found = {};
-	sort(skb, header, &found);
-	for (int i = 0; i < GROUP; i++)
-		made->of[i] = found.of[i];
-}
-
 SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
 {
 	struct sk_buff *skb = (void *)context[0];
@@ -297,9 +288,9 @@ SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
 	struct event *made = event(PACKET, thread ? thread->process : 0, thread ? thread->thread : 0);
 	if (!made)
 		return 0;
-	packet(made, skb, known.length);
-	made->of[8] = way;
-	made->of[9] = known.sequence;
+	sort(skb, known.length, made->of);
+	made->of[GROUP] = way;
+	made->of[GROUP + 1] = known.sequence;
 	bpf_probe_read_kernel(made->name, sizeof(made->name),
 			      __builtin_preserve_access_index(&device->name));
 	tell(made);
@@ -316,7 +307,7 @@ SEC("tp_btf/consume_skb") int consume_skb(__u64 *context)
 	struct event *made = event_of(PACKET, current_thread());
 	if (!made)
 		return 0;
-	packet(made, skb, 0);
+	sort(skb, 0, made->of);
 	tell(made);
 	return 0;
 }
@@ -328,8 +319,8 @@ SEC("tp_btf/skb_copy_datagram_iovec") int skb_copy_datagram_iovec(__u64 *context
 	struct event *made = bytes ? event_of(TAKEN, current_thread()) : 0;
 	if (!made)
 		return 0;
-	packet(made, (void *)context[0], 0);
-	made->of[8] = bytes;
+	sort((void *)context[0], 0, made->of);
+	made->of[GROUP] = bytes;
 	tell(made);
 	return 0;
 }

@@ -54,7 +54,10 @@ pub(crate) fn tracepoint(
 ) -> std::result::Result<bool, Unavailable> {
     match try_to_attach(programs, program, name, btf) {
         Err(error) if names_no_type(&*error) => Ok(false),
-        attached => attached.map(|()| true).map_err(|error| unavailable(&*error)),
+        attached => attached.map(|()| true).map_err(|error| match unavailable(&*error) {
+            Unavailable::Refused(why) => Unavailable::Refused(format!("{program}: {why}")),
+            other => other,
+        }),
     }
 }
 
