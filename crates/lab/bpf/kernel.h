@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * The few fields of the kernel's structs that the programs here read, by name alone: where they lie is
- * relocated when the object is loaded (CO-RE). Meant for Linux 6.1 and later, tried on 6.18. A
- * whole vmlinux.h would be a megabyte of them.
+ * relocated when the object is loaded (CO-RE). Meant for Linux 6.1 and later, tried on 6.1, 6.12
+ * and 6.18. A whole vmlinux.h would be a megabyte of them.
  *
  * What it does badly: a field that is renamed is found by nobody until the program is refused.
  */
@@ -45,6 +45,7 @@ static long (*bpf_get_current_comm)(void *to, __u32 size) = (void *)16;
 struct bpf_pidns_info { __u32 pid, tgid; };
 static long (*bpf_get_ns_current_pid_tgid)(__u64 device, __u64 inode, struct bpf_pidns_info *to, __u32 size) = (void *)120;
 static long (*bpf_probe_read_kernel)(void *to, __u32 size, const void *from) = (void *)113;
+static long (*bpf_loop)(__u32 turns, void *each, void *context, __u64 flags) = (void *)181; /* Linux 5.17 */
 static void *(*bpf_ringbuf_reserve)(void *map, __u64 size, __u64 flags) = (void *)131;
 static void (*bpf_ringbuf_submit)(void *record, __u64 flags) = (void *)132;
 
@@ -92,6 +93,12 @@ struct kiocb { struct file *ki_filp; } KERNEL;
 struct bvec_iter { __u32 bi_size; __u32 bi_idx; } KERNEL;
 struct bio { struct bio *bi_next; struct bvec_iter bi_iter; void *bi_io_vec; void *bi_private; } KERNEL;
 struct request { __u32 cmd_flags; struct bio *bio; } KERNEL;
+
+/* Whether the kernel's enum has this value, and which number that is. */
+enum { EXISTS = 0, VALUE = 1 };
+#define ENUM(type, name, what) __builtin_preserve_enum_value(*(enum type *)name, what)
+enum iter_type { ITER_PIPE };
+struct iov_iter { __u8 iter_type; } KERNEL;
 
 struct task_struct { int pid; } KERNEL;
 struct io_kiocb { __u8 opcode; } KERNEL;

@@ -11,7 +11,7 @@
 
 #include "scope.h"
 
-enum { FRAGS = 17, BIOS = 256 };
+enum { FRAGS = 17, BIOS = 1024 };
 
 /* The bytes of a packet by what their memory is. */
 enum { PACKETS, HEADERS, LINEAR, OURS, CACHE, ANONYMOUS, KERNELS, UNSORTED, GROUP };
@@ -108,23 +108,32 @@ INLINE int is_direct(struct bio *bio)
 	return is_our_inode(READ(file, f_inode));
 }
 
+/* A chain of bios: the next, and how many bytes of those before are of our files. */
+struct chain { struct bio *bio; __u64 bytes; };
+
+/* Told for each, for the verifier of Linux 6.1 would go along a loop turn by turn and give up. */
+static long follow(__u32 turn, struct chain *chain)
+{
+	struct bio *bio = chain->bio;
+	__u32 index = READ(bio, bi_iter.bi_idx);
+	unsigned long *pages = (void *)READ(bio, bi_io_vec), page = 0;
+	bpf_probe_read_kernel(&page, sizeof(page), pages + 2 * (index & 0xffff));
+	int whose = provenance(page);
+	/* One that was cut up is a chain, whose links point to the rest. */
+	if (whose == OURS ||
+	    (whose != CACHE && (is_direct(bio) || is_direct(READ(bio, bi_private)))))
+		chain->bytes += READ(bio, bi_iter.bi_size);
+	chain->bio = READ(bio, bi_next);
+	return chain->bio == 0;
+}
+
 /* How many bytes of a request are of our files. */
 INLINE __u64 bytes_of_ours(struct request *request)
 {
-	struct bio *bio = READ(request, bio);
-	__u64 bytes = 0;
-	for (int i = 0; i < BIOS && bio; i++) {
-		__u32 index = READ(bio, bi_iter.bi_idx);
-		unsigned long *pages = (void *)READ(bio, bi_io_vec), page = 0;
-		bpf_probe_read_kernel(&page, sizeof(page), pages + 2 * (index & 0xffff));
-		int whose = provenance(page);
-		/* One that was cut up is a chain, whose links point to the rest. */
-		if (whose == OURS ||
-		    (whose != CACHE && (is_direct(bio) || is_direct(READ(bio, bi_private)))))
-			bytes += READ(bio, bi_iter.bi_size);
-		bio = READ(bio, bi_next);
-	}
-	return bytes;
+	struct chain chain = { READ(request, bio), 0 };
+	if (chain.bio)
+		bpf_loop(BIOS, follow, &chain, 0);
+	return chain.bytes;
 }
 
 /* Whether it reads (0), writes (1), or does something else. */

@@ -270,8 +270,12 @@ SEC("tp_btf/block_rq_requeue") int block_rq_requeue(__u64 *context)
 SEC("fexit/filemap_read") int filemap_read(__u64 *context)
 {
 	__u64 *found = current_process();
+	struct iov_iter *to = (void *)context[1];
 	__s64 copied = context[3];
 	if (copied <= 0)
+		return 0;
+	/* Up to Linux 6.4 sendfile lets it pass pages into a pipe, and copies nothing. */
+	if (ENUM(iter_type, ITER_PIPE, EXISTS) && READ(to, iter_type) == ENUM(iter_type, ITER_PIPE, VALUE))
 		return 0;
 	return COUNT_OWN(found, FUNCTION_BYTES, copied);
 }

@@ -10,7 +10,7 @@ mod limits;
 mod order;
 mod receiver;
 mod sender;
-mod server;
+mod service;
 mod watcher;
 mod worker;
 
@@ -35,11 +35,11 @@ pub fn work() -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let (mut sender, mut receiver) = (sender::Sender::default(), receiver::Receiver::default());
     let mut watcher = watcher::Watcher::default();
-    let (mut server, mut client) = (server::Server::default(), client::Client::default());
+    let (mut server, mut client) = (service::Server::default(), client::Client::default());
     for line in io::stdin().lock().lines() {
         let order = serde_json::from_str(&line?).unwrap_or_default();
         let done = match text(&order, "do") {
-            Ok("serve") => server.serve(&order),
+            Ok("serve-file") => server.serve(&order),
             Ok("call") => client.call(&order),
             Ok("request") => client.request(&order),
             _ => obey(&order, &mut sender, &mut receiver, &mut watcher),
@@ -69,10 +69,7 @@ fn obey(
     match text(order, "do")? {
         "pin" => pin(order),
         "rest" => rest(order),
-        "mark" => {
-            probe::mark::end();
-            Ok(Value::Null)
-        }
+        "mark" => mark(order),
         "stir" => stir(),
         "network" => {
             network::enter_own(order["with"].as_i64().and_then(|pid| i32::try_from(pid).ok()))?;
@@ -132,6 +129,15 @@ fn stir() -> Result<Value> {
     let own = socket.local_addr().doing("ask for", "an address")?;
     socket.send_to(&[0], own).doing("send to", own)?;
     socket.recv(&mut [0]).doing("receive from", own)?;
+    Ok(Value::Null)
+}
+
+/// Passes a mark, for whoever traces this.
+fn mark(order: &Value) -> Result<Value> {
+    match text(order, "what")? {
+        "begin" => probe::mark::begin(),
+        _ => probe::mark::end(),
+    }
     Ok(Value::Null)
 }
 

@@ -48,6 +48,9 @@
 //! [`contradictions`] holds what was counted against what a via promises. [`vias::Vias`] counts and
 //! times every way in separate passes, and leaves out what the self-test does not vouch for.
 //!
+//! [`trace::Trace`] counts nothing: it tells one real request, event by event, from the wake-up of
+//! the server to the last byte at the receiver, and draws it.
+//!
 //! What none of it can see: a copy in user space, a copy by a driver, and DMA to a network, of
 //! which no transport here has any.
 

@@ -29,6 +29,24 @@ fn told(output: &Output) -> Value {
     trace
 }
 
+/// The fields are those of the schema: of the whole, of the request, of the totals, of each event.
+fn expect_fields(trace: &Value) {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../lab/schema/trace.json")).unwrap();
+    let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let properties = &schema["properties"];
+    assert_eq!(names(trace), names(properties));
+    for part in ["request", "totals"] {
+        assert_eq!(names(&trace[part]), names(&properties[part]["properties"]), "{part}");
+    }
+    let kinds = properties["events"]["items"]["oneOf"].as_array().unwrap();
+    for event in trace["events"].as_array().unwrap() {
+        let known = |kind: &&Value| kind["properties"]["event"]["const"] == event["event"];
+        let kind = kinds.iter().find(known).unwrap_or_else(|| panic!("{event}"));
+        assert_eq!(names(event), names(&kind["properties"]), "{event}");
+    }
+}
+
 /// Whether it was seen by tracepoints; what is only told by them is skipped elsewhere.
 fn is_seen(trace: &Value) -> bool {
     let seen = trace["tier"] == "T1";
@@ -58,6 +76,7 @@ fn sum<'a>(events: impl Iterator<Item = &'a Value>) -> u64 {
 
 /// What holds of every trace.
 fn expect_whole(trace: &Value, body: u64) {
+    expect_fields(trace);
     let (request, totals) = (&trace["request"], &trace["totals"]);
     assert_eq!(request["body"], body, "{request}");
     assert_eq!(totals["contradictions"], serde_json::json!([]), "{totals:#}");

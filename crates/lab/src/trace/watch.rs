@@ -86,7 +86,7 @@ impl Scene {
         };
         let (root, name) = file.root_and_name()?;
         let at = server.ask(&json!({
-            "do": "serve", "model": plan.model.name(), "via": plan.via.name(),
+            "do": "serve-file", "model": plan.model.name(), "via": plan.via.name(),
             "topology": plan.topology.name(), "root": root, "at": at,
         }))?;
         let port = client.ask(&json!({ "do": "call", "at": at }))?;
@@ -174,7 +174,7 @@ impl Scene {
             answer = self.ask("GET");
             self.settle();
             // Whatever came of it, this is what ends the tracing.
-            let marked = self.server.ask(&json!({ "do": "mark" }));
+            let marked = self.server.ask(&json!({ "do": "mark", "what": "end" }));
             if let (Ok(_), Err(error)) = (&answer, marked) {
                 answer = Err(error);
             }
