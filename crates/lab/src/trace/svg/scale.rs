@@ -82,7 +82,7 @@ fn together(mut all: Vec<Stretch>) -> Vec<Stretch> {
             Some(last)
                 if last.shade == one.shade
                     && last.is_pale == one.is_pale
-                    && last.what == one.what
+                    && (last.what == one.what || one.to - last.from < CLOSE)
                     && one.from - last.to < CLOSE =>
             {
                 last.to = last.to.max(one.to);

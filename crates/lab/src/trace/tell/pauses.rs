@@ -4,7 +4,7 @@
 //! softirqs and interrupts that have a tracepoint.
 
 use super::{Teller, Thread};
-use crate::trace::event::{Event, Lane, Waker, What};
+use crate::trace::event::{Call, Event, Lane, Waker, What};
 use crate::trace::recorder::{Kind, Raw};
 
 /// The softirqs by their numbers (linux/interrupt.h).
@@ -14,77 +14,94 @@ const SOFTIRQS: [&str; 10] =
 /// What stands for the interrupt of a core's own timer.
 const TIMER: u64 = 0x10000;
 
+/// A time in which a thread had no core.
+struct Pause {
+    from: i64,
+    to: i64,
+    preempted: bool,
+    woken: Option<(i64, Waker)>,
+}
+
+impl Pause {
+    fn since(from: i64, preempted: bool) -> Self {
+        Self { from, to: from, preempted, woken: None }
+    }
+
+    /// From when to when it slept, and from when to when it waited for a core.
+    fn what(self) -> Vec<(i64, i64, What)> {
+        let Self { from, to, preempted, woken } = self;
+        match woken {
+            _ if preempted => vec![(from, to, What::Queues { preempted })],
+            None => vec![(from, to, What::Sleeps { woken: None })],
+            Some((at, waker)) => vec![
+                (from, at, What::Sleeps { woken: Some(waker) }),
+                (at, to, What::Queues { preempted }),
+            ],
+        }
+    }
+}
+
 impl Teller<'_> {
     /// When who slept, who woke him, and when he had a core again.
     pub(super) fn sleeps(&mut self) {
         for place in 0..self.told.threads.len() {
-            let Thread { id, receives, .. } = self.told.threads[place];
-            let recording = self.recording;
-            let own = recording.events.iter().filter(|raw| raw.thread == id);
-            let last = self.cast.ended.max(own.clone().next_back().map_or(0, |raw| raw.time));
-            let since = if receives { self.cast.begun } else { 0 };
-            // The server slept before anything was told, in the call it comes out of.
-            let first = self.told.events.iter().find(|event| event.thread == Some(place));
-            let before = first.map_or(0, |first| first.begun).min(0);
-            let mut left = (!receives).then_some((before, false));
-            let mut woken = None;
-            for raw in own.filter(|raw| raw.time >= since) {
-                let time = self.since(raw.time);
-                match raw.kind {
-                    Kind::Left => (left, woken) = (Some((time, raw.of[0] == 0)), None),
-                    Kind::Woken => {
-                        woken.get_or_insert((time, self.waker(raw)));
-                    }
-                    Kind::Came => {
-                        if let Some((from, preempted)) = left.take() {
-                            self.pause(place, from, time, preempted, woken.take());
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            if let (Some((from, preempted)), false) = (left, receives)
-                && self
-                    .recording
-                    .events
-                    .iter()
-                    .any(|raw| raw.thread == id && raw.kind == Kind::Left)
-            {
-                self.pause(place, from, self.since(last), preempted, None);
+            let pauses = self.pauses(place);
+            let until = self.until(place);
+            let lane = self.lane(place, Lane::Kernel);
+            for pause in pauses.into_iter().filter(|pause| pause.to >= 0 && pause.from <= until) {
+                let events = pause.what().into_iter().map(|(begun, ended, what)| Event {
+                    begun,
+                    ended,
+                    lane,
+                    thread: Some(place),
+                    within: None,
+                    what,
+                });
+                self.told.events.extend(events);
             }
         }
     }
 
-    fn pause(
-        &mut self,
-        thread: usize,
-        from: i64,
-        to: i64,
-        preempted: bool,
-        woken: Option<(i64, Waker)>,
-    ) {
-        let own = self.told.events.iter().filter(|event| event.thread == Some(thread));
-        let calls = own.filter(|event| matches!(event.what, What::Calls(_)));
-        // After its last call nobody looks at it, unless it waits in one.
-        let waits =
-            |event: &Event| matches!(&event.what, What::Calls(call) if call.result.is_none());
-        let last = calls.map(|event| if waits(event) { i64::MAX } else { event.ended }).max();
-        if to < 0 || last.is_none_or(|last| from > last) {
-            return;
-        }
-        let lane = self.lane(thread, Lane::Kernel);
-        let mut push = |begun, ended, what| {
-            let event = Event { begun, ended, lane, thread: Some(thread), within: None, what };
-            self.told.events.push(event);
-        };
-        match woken {
-            Some((at, waker)) if !preempted => {
-                push(from, at, What::Sleeps { woken: Some(waker) });
-                push(at, to, What::Queues { preempted });
+    /// When a thread had no core.
+    fn pauses(&self, place: usize) -> Vec<Pause> {
+        let Thread { id, receives, .. } = self.told.threads[place];
+        let since = if receives { self.cast.begun } else { 0 };
+        let own = || self.recording.events.iter().filter(|raw| raw.thread == id);
+        // The server slept before anything was told, in the call it comes out of.
+        let first = self.told.events.iter().find(|event| event.thread == Some(place));
+        let before = first.map_or(0, |first| first.begun).min(0);
+        let mut pauses = Vec::new();
+        let mut open = (!receives).then(|| Pause::since(before, false));
+        for raw in own().filter(|raw| raw.time >= since) {
+            let to = self.since(raw.time);
+            match raw.kind {
+                Kind::Left => open = Some(Pause::since(to, raw.of[0] == 0)),
+                Kind::Woken => {
+                    if let Some(pause) = &mut open {
+                        pause.woken.get_or_insert((to, self.waker(raw)));
+                    }
+                }
+                Kind::Came => pauses.extend(open.take().map(|pause| Pause { to, ..pause })),
+                _ => {}
             }
-            _ if preempted => push(from, to, What::Queues { preempted }),
-            _ => push(from, to, What::Sleeps { woken: None }),
         }
+        let sleeps_again = !receives && own().any(|raw| raw.kind == Kind::Left);
+        if let Some(pause) = open.filter(|_| sleeps_again) {
+            let last = own().next_back().map_or(0, |raw| raw.time).max(self.cast.ended);
+            pauses.push(Pause { to: self.since(last), woken: None, ..pause });
+        }
+        pauses
+    }
+
+    /// After the last call of a thread nobody looks at it, unless it waits in one.
+    fn until(&self, place: usize) -> i64 {
+        let own = self.told.events.iter().filter(|event| event.thread == Some(place));
+        let ends = own.filter_map(|event| match &event.what {
+            What::Calls(Call { result: None, .. }) => Some(i64::MAX),
+            What::Calls(_) => Some(event.ended),
+            _ => None,
+        });
+        ends.max().unwrap_or(i64::MIN)
     }
 
     /// The server in user space: what is neither in a call nor asleep.

@@ -75,6 +75,10 @@ impl Teller<'_> {
 
     /// Copies of the server that no tracepoint shows, by the answers of its calls and operations.
     pub(super) fn derived(&mut self) {
+        let is_lookup = |event: &&Event| matches!(event.what, What::LooksUp { .. });
+        let lookups = self.told.events.iter().filter(is_lookup).map(|event| event.begun);
+        // They were told in their order.
+        let lookups: Vec<_> = lookups.collect();
         let mut copies = Vec::new();
         for event in &self.told.events {
             let (name, bytes) = match &event.what {
@@ -89,7 +93,7 @@ impl Teller<'_> {
             }
             let (from, to) = if calls::sends(name) || calls::may_send(name, bytes) {
                 (Memory::User, Memory::Socket)
-            } else if calls::reads_file(name) && self.reads_through_cache(event) {
+            } else if calls::reads_file(name) && self.reads_through_cache(event, &lookups) {
                 (Memory::PageCache, Memory::User)
             } else {
                 continue;
@@ -100,15 +104,12 @@ impl Teller<'_> {
         self.told.events.extend(copies);
     }
 
-    fn reads_through_cache(&self, call: &Event) -> bool {
+    fn reads_through_cache(&self, call: &Event, lookups: &[i64]) -> bool {
         if !self.cast.tells_lookups {
             return !self.cast.reads_directly && calls::reads_at_an_offset(call);
         }
-        let during = call.begun..=call.ended;
-        let is_lookup = |event: &Event| {
-            matches!(event.what, What::LooksUp { .. }) && during.contains(&event.begun)
-        };
-        self.told.events.iter().any(is_lookup)
+        let next = lookups.partition_point(|&at| at < call.begun);
+        lookups.get(next).is_some_and(|&at| at <= call.ended)
     }
 }
 
