@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{ClaimsArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TraceArgs, ViasArgs};
 
@@ -108,29 +108,45 @@ fn trace(args: &TraceArgs) -> io::Result<bool> {
         bytes: args.size,
         cache: if args.cold { Cache::Cold } else { Cache::Warm },
         object: args.probe.clone(),
+        width: width().unwrap_or(80),
         ..trace::Plan::new(workers()?, args.model, args.via, &args.dir)
     };
     let told = Trace::run(&plan)?;
-    if args.svg.as_deref() != Some(Path::new("-")) {
-        write(&args.forms, &told)?;
-    }
+    let tell = if is_stdout(&args.svg) { save_all } else { write };
+    tell(&args.forms, &told)?;
     if let Some(path) = &args.svg {
         save(path, &told.to_svg())?;
     }
     Ok(told.totals.contradictions.is_empty())
 }
 
+/// How many columns the terminal has that standard output is, if it is one.
+fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+}
+
 /// Writes a report in the forms that were asked for, and to the terminal unless one of them goes
 /// there.
 fn write(forms: &Forms, told: &dyn Report) -> io::Result<()> {
+    let goes_there = [&forms.json, &forms.csv, &forms.markdown].into_iter().any(is_stdout);
+    if !goes_there {
+        print(&told.to_string())?;
+    }
+    save_all(forms, told)
+}
+
+fn is_stdout(path: &Option<PathBuf>) -> bool {
+    path.as_deref() == Some(Path::new("-"))
+}
+
+/// Writes a report in the forms that were asked for.
+fn save_all(forms: &Forms, told: &dyn Report) -> io::Result<()> {
     let form: [(_, &dyn Fn() -> String); 3] = [
         (&forms.json, &|| format!("{:#}\n", told.to_json())),
         (&forms.csv, &|| told.to_csv()),
         (&forms.markdown, &|| told.to_markdown()),
     ];
-    if !form.iter().any(|(path, _)| path.as_deref() == Some(Path::new("-"))) {
-        print(&told.to_string())?;
-    }
     for (path, text) in form {
         if let Some(path) = path {
             save(path, &text())?;

@@ -57,6 +57,8 @@ pub struct Plan {
     pub cache: Cache,
     /// Watch with this BPF object instead of the one built in.
     pub object: Option<PathBuf>,
+    /// How many columns the terminal has that the text is for.
+    pub width: usize,
 }
 
 impl Plan {
@@ -74,6 +76,7 @@ impl Plan {
             bytes: 1 << 20,
             cache: Cache::Warm,
             object: None,
+            width: 80,
         }
     }
 }
@@ -99,6 +102,8 @@ pub struct Trace {
     pub transport: Transport,
     /// Pages of the file that were in memory before, and all.
     pub pages: (u64, u64),
+    /// How many columns wide its text is for a terminal.
+    pub width: usize,
     /// How many requests were watched; this is the quickest.
     pub tries: u32,
     /// Bytes of the head of the answer.

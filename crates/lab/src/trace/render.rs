@@ -13,8 +13,9 @@ use crate::table::{Table, grouped, size};
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
 const SCHEMA: &str = "karez.lab.trace/1";
 
-/// How wide the lanes are drawn on a terminal of which nobody knows how wide it is.
-const WIDTH: usize = 80;
+/// What the drawing shows.
+const FIGURE: &str = "The lanes to scale; below, each system call and what crosses which boundary \
+                      in it, not to scale.";
 
 impl Trace {
     /// What was asked for, in a line.
@@ -40,15 +41,14 @@ impl Trace {
         svg::draw(self)
     }
 
-    /// The text for a terminal so many columns wide.
-    #[must_use]
-    pub fn to_text(&self, width: usize) -> String {
+    /// The text for a terminal.
+    fn to_text(&self) -> String {
         let notes: Vec<_> = self.notes().iter().map(|note| format!("{note}\n")).collect();
         format!(
             "{}\n{}\n\n{}\n{}\n{}\n\n{}",
             self.title(),
             self.seen(),
-            lanes::draw(self, width),
+            lanes::draw(self, self.width),
             listing(&self.table()),
             self.summary().join("\n"),
             notes.concat()
@@ -223,7 +223,7 @@ impl Report for Trace {
             title: self.title(),
             parts: vec![
                 Part::Words(self.seen()),
-                Part::Figure(self.summary().join("; "), self.to_svg()),
+                Part::Figure(FIGURE.to_owned(), self.to_svg()),
                 Part::Table("Each call and what happened in it".to_owned(), self.table()),
                 Part::Notes(self.notes()),
             ],
@@ -233,7 +233,7 @@ impl Report for Trace {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_text(WIDTH))
+        f.write_str(&self.to_text())
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn draw(trace: &Trace) -> String {
     let what = pen::escaped(&trace.title());
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" id=\"{id}\" viewBox=\"0 0 {WIDTH} {y:.0}\" \
-         role=\"img\" aria-label=\"{what}\" font-family=\"system-ui, -apple-system, 'Segoe UI', \
+         role=\"img\" style=\"display:block;width:100%;max-width:56rem;height:auto\" aria-label=\"{what}\" font-family=\"system-ui, -apple-system, 'Segoe UI', \
          'DejaVu Sans', sans-serif\" font-size=\"11.5\">\n<style>#{id}{{{STYLE}}}\
          @media (prefers-color-scheme:dark){{#{id}{{{DARK}}}}}</style>\n\
          <title>{what}</title>\n<rect width=\"{WIDTH}\" height=\"{y:.0}\" \

@@ -231,6 +231,7 @@ impl Scene {
             topology: plan.topology,
             transport: plan.transport,
             pages: (0, 0),
+            width: plan.width,
             tries: 1,
             head,
             body,

@@ -87,7 +87,7 @@ impl Pen {
     }
 
     pub(super) fn tiny(&mut self, x: f64, y: f64, text: &str) {
-        self.text((x, y), Anchor::Start, Shade::Faint, " font-size=\"9\"", text);
+        self.text((x, y), Anchor::Start, Shade::Faint, " font-size=\"8.6\"", text);
     }
 
     pub(super) fn small(&mut self, x: f64, y: f64, anchor: Anchor, shade: Shade, text: &str) {

@@ -81,6 +81,9 @@ fn called(pen: &mut Pen, trace: &Trace, step: &Step, top: f64) -> f64 {
     if trace.servers() > 1 {
         lines.push(trace.threads[step.thread].name.clone());
     }
+    if step.times > 1 && lines.len() == 1 && lines[0].chars().count() > 12 {
+        lines.push(String::new());
+    }
     let figures = figures(step);
     let height = LINE * f64::from(u8::try_from(lines.len() + 1).unwrap_or(u8::MAX)) + 8.0;
     let shade = shade(step);
@@ -97,8 +100,10 @@ fn called(pen: &mut Pen, trace: &Trace, step: &Step, top: f64) -> f64 {
     }
     pen.small(left + 7.0, y, Anchor::Start, Shade::Ink, &figures);
     if step.times > 1 {
-        let times = format!("× {}", step.times);
-        pen.bold(right - 5.0, top + 16.0, Anchor::End, shade, &times);
+        // Beside a long name there is no room.
+        let is_long = lines[0].chars().count() > 12;
+        let y = if is_long { top + 16.0 + LINE } else { top + 16.0 };
+        pen.bold(right - 5.0, y, Anchor::End, shade, &format!("× {}", step.times));
     }
     crossing(pen, step, top, height, left);
     top + 4.0 + height
