@@ -311,6 +311,23 @@ fn expect_xml(text: &str) {
 }
 
 #[test]
+fn threads_have_other_numbers_in_a_pid_namespace_and_are_told_all_the_same() {
+    let unshare = ["--pid", "--fork", "--mount-proc"];
+    let may = Command::new("unshare").args(unshare).arg("true").output();
+    if !may.is_ok_and(|output| output.status.success()) {
+        println!("skipped: no PID namespace may be made with unshare");
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.args(unshare).args([KAREZ, "lab", "trace", "--via", "sendfile", "--json", "-"]);
+    let trace = told(&command.args(["--dir", env!("CARGO_TARGET_TMPDIR")]).output().unwrap());
+    expect_whole(&trace, MIB);
+    if is_seen(&trace) {
+        assert_eq!(trace["totals"]["woken"][0]["thread"], trace["threads"][0]["id"]);
+    }
+}
+
+#[test]
 fn nobody_sees_the_calls_and_is_told_what_is_missing() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can become nobody");

@@ -278,14 +278,9 @@ fn parts(event: &Event, is_server: bool) -> Vec<Part> {
             vec![part(Flow::Sleep, text.to_owned(), None)]
         }
         What::Copies { from, to, bytes, .. } => {
-            let flow = match (from, to) {
-                (_, Memory::User) if is_server => Flow::CopyUp,
-                (_, Memory::User) => Flow::CopyOut,
-                _ => Flow::CopyDown,
-            };
             let text = format!("copies {} -> {}", from.name(), to.name());
             // Nobody saw how long.
-            vec![Part { took: 0, ..part(flow, text, Some(*bytes)) }]
+            vec![Part { took: 0, ..part(flow(*to, is_server), text, Some(*bytes)) }]
         }
         What::Faults { in_user_mode, .. } => {
             let mode = if *in_user_mode { "user" } else { "kernel" };
@@ -308,6 +303,15 @@ fn parts(event: &Event, is_server: bool) -> Vec<Part> {
         What::HandsOver { name } => {
             vec![part(Flow::Other, format!("io_uring {name}: to a worker"), None)]
         }
+    }
+}
+
+/// Where a copy into this goes in a drawing.
+fn flow(to: Memory, is_server: bool) -> Flow {
+    match to {
+        Memory::User if is_server => Flow::CopyUp,
+        Memory::User => Flow::CopyOut,
+        _ => Flow::CopyDown,
     }
 }
 

@@ -143,6 +143,7 @@ impl Totals {
                 _ => {}
             }
         }
+        self.check("were copied by the receiver", self.copies.received, answer);
         self.check("left the server", sent.payload(), answer);
         self.check("were copied to the socket", sent.copied(), self.copies.to_socket);
         self.copies.to_socket = sent.copied();

@@ -220,6 +220,11 @@ impl Scene {
         let granted = plan.model.grants(plan.via);
         let unseen = (plan.model == Model::Uring).then_some(granted);
         let way = if tier > Tier::T0 { Way::Seen } else { Way::Inferred(unseen) };
+        let mut totals = Totals::of(&told, since(cast.ended), (head, body), way);
+        if recording.lost > 0 {
+            // What is not whole may well contradict itself.
+            totals.contradictions.clear();
+        }
         let (took, asked) = (since(cast.ended), since(cast.begun));
         Trace {
             tier,
@@ -238,7 +243,7 @@ impl Scene {
             took,
             asked,
             lost: recording.lost,
-            totals: Totals::of(&told, took, (head, body), way),
+            totals,
             threads: told.threads,
             events: told.events,
         }

@@ -127,7 +127,10 @@ impl Trace {
             notes.push(format!("not on this kernel: {}", self.missing.join(", ")));
         }
         if self.lost > 0 {
-            notes.push(format!("{} events were lost: the ring was full", grouped(self.lost)));
+            notes.push(format!(
+                "{} events were lost, for the ring was full: the figures are too low",
+                grouped(self.lost)
+            ));
         }
         if self.transport == Transport::Loopback && self.tier > Tier::T0 {
             notes.push(
