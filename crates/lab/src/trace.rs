@@ -104,7 +104,7 @@ pub struct Trace {
     pub pages: (u64, u64),
     /// How many columns wide its text is for a terminal.
     pub width: usize,
-    /// How many requests were watched; this is the quickest.
+    /// How many requests were watched; this is the quickest that does not contradict itself.
     pub tries: u32,
     /// Bytes of the head of the answer.
     pub head: u64,
