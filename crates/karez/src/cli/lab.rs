@@ -40,9 +40,13 @@ pub(crate) enum Lab {
     Claims(ClaimsArgs),
     /// Draw one real request, from the wake-up of the server to the last byte
     ///
-    /// Serves a file and asks for it, once to warm up and once to be watched: system calls with
+    /// Serves a file and asks for it, first to warm up and then to be watched: system calls with
     /// their bytes and times, copies, faults, packets, the disk, where a thread slept and who woke
-    /// it. As root by tracepoints; for others by ptrace, which sees the system calls alone.
+    /// it. As root by tracepoints, the quickest of five; for others by ptrace, which sees the system
+    /// calls alone.
+    #[command(
+        after_help = "Example: sudo karez lab trace --model epoll-edge --via sendfile --svg sendfile.svg"
+    )]
     Trace(Box<TraceArgs>),
     /// Do what a laboratory says on standard input
     #[command(hide = true)]
