@@ -5,7 +5,7 @@ mod lab;
 
 pub(crate) use lab::{
     AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TopologiesArgs,
-    ViasArgs,
+    TraceArgs, ViasArgs,
 };
 
 use clap::builder::PossibleValuesParser;

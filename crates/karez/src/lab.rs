@@ -7,19 +7,20 @@ use karez_lab::compare::Comparison;
 use karez_lab::models::{self, Models};
 use karez_lab::selftest::{Plan, SelfTest};
 use karez_lab::topologies::{self, Topologies};
+use karez_lab::trace::{self, Trace};
 use karez_lab::vias::{self, Vias};
-use karez_lab::{Error, Report, Taking, Workers};
+use karez_lab::{Cache, Error, Report, Taking, Workers};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{
     AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TopologiesArgs,
-    ViasArgs,
+    TraceArgs, ViasArgs,
 };
 use crate::complain;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
         Lab::Claims(args) => claims(args),
         Lab::All(args) => all(args),
         Lab::Compare(args) => compare(args),
+        Lab::Trace(args) => trace(args),
         Lab::Worker => karez_lab::work().map(|()| true),
     }
 }
@@ -174,18 +176,55 @@ fn read(path: &Path) -> io::Result<Value> {
     Ok(report)
 }
 
+fn trace(args: &TraceArgs) -> io::Result<bool> {
+    let plan = trace::Plan {
+        topology: args.topology,
+        transport: args.transport,
+        file: args.file.clone(),
+        bytes: args.size,
+        cache: if args.cold { Cache::Cold } else { Cache::Warm },
+        object: args.probe.clone(),
+        width: width().unwrap_or(80),
+        ..trace::Plan::new(workers()?, args.model, args.via, &args.dir)
+    };
+    let told = Trace::run(&plan)?;
+    let tell = if is_stdout(&args.svg) { save_all } else { write };
+    tell(&args.forms, &told)?;
+    if let Some(path) = &args.svg {
+        save(path, &told.to_svg())?;
+    }
+    Ok(told.totals.contradictions.is_empty())
+}
+
+/// How many columns the terminal has that standard output is, if it is one.
+fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+}
+
 /// Writes a report in the forms that were asked for, and to the terminal unless one of them goes
 /// there.
 fn write(forms: &Forms, told: &dyn Report) -> io::Result<()> {
+    let goes_there =
+        [&forms.json, &forms.csv, &forms.markdown, &forms.html].into_iter().any(is_stdout);
+    if !goes_there {
+        print(&told.to_string())?;
+    }
+    save_all(forms, told)
+}
+
+fn is_stdout(path: &Option<PathBuf>) -> bool {
+    path.as_deref() == Some(Path::new("-"))
+}
+
+/// Writes a report in the forms that were asked for.
+fn save_all(forms: &Forms, told: &dyn Report) -> io::Result<()> {
     let form: [(_, &dyn Fn() -> String); 4] = [
         (&forms.json, &|| format!("{:#}\n", told.to_json())),
         (&forms.csv, &|| told.to_csv()),
         (&forms.markdown, &|| told.to_markdown()),
         (&forms.html, &|| karez_lab::page(&told.sections())),
     ];
-    if !form.iter().any(|(path, _)| path.as_deref() == Some(Path::new("-"))) {
-        print(&told.to_string())?;
-    }
     for (path, text) in form {
         if let Some(path) = path {
             save(path, &text())?;

@@ -3,22 +3,20 @@
  * The counters of the laboratory: BPF programs on BTF tracepoints (tp_btf; Linux 5.8; meant
  * for 6.1 and later).
  *
- * They count what is in the scope that user space wrote into the maps: processes by their number
- * in the PID namespace of who counts (Linux 5.7), sockets by cookie, networks by the inode number of their namespace, files by inode. Bytes on their way
- * out are sorted by where their pages come from: that tells copied bytes from referred ones with
- * no hook on a function. The functions that copy cannot be hooked on a stock kernel.
+ * They count what is in the scope that user space wrote into the maps: processes and files
+ * (scope.h), sockets by cookie, networks by the inode number of their namespace. Bytes on their way
+ * out are sorted by where their pages come from (pages.h).
  *
  * What they do badly: what a program in user space copies is not seen; nor is what a driver copies
- * behind its start_xmit, as loopback does with the pages of MSG_ZEROCOPY. A slab page in a
- * fragment would pass for the page cache of another file.
+ * behind its start_xmit, as loopback does with the pages of MSG_ZEROCOPY.
  *
  * Built by `build` beside it. The order of the counters is known to src/probe/layout.rs, too.
  */
-#include "kernel.h"
+#include "pages.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-enum { SLOTS = 4, CALLS = 512, SUMS = 48, OWN = 8, FRAGS = 17, BIOS = 256, HOLES = 16 };
+enum { CALLS = 512, SUMS = 48, OWN = 8, HOLES = 16 };
 
 /* A process: its slot, and whether it is between its marks. */
 enum { SLOT = 0xff, ARMED = 0x100 };
@@ -26,8 +24,7 @@ enum { SLOT = 0xff, ARMED = 0x100 };
 /* By process. */
 enum { VOLUNTARY, INVOLUNTARY, FAULTS_USER, FAULTS_KERNEL, RECEIVES, RECEIVED, LOOKUPS, FUNCTION_BYTES };
 
-/* Three groups of these, then the disk. */
-enum { PACKETS, HEADERS, LINEAR, OURS, CACHE, ANONYMOUS, KERNELS, UNSORTED, GROUP };
+/* Three groups of bytes, then the disk. */
 enum { WIRE = 0, AGAIN = GROUP, LOCAL = 2 * GROUP, READS = 3 * GROUP, READ_BYTES, WRITES, WRITE_BYTES };
 
 /* A socket: the sequence number behind all that has left, if any has, and what was left out. */
@@ -38,43 +35,14 @@ struct sums { __u64 of[SUMS]; };
 struct own { __u64 of[OWN]; };
 struct call { __u64 calls, bytes, again; };
 struct calls { struct call of[CALLS]; };
-struct file_key { __u64 inode, device; };
-
-#define MAP(name, kind, entries, key_type, value_type) \
-	struct {                                       \
-		UINT(type, kind);                      \
-		UINT(max_entries, entries);            \
-		TYPE(key, key_type);                   \
-		TYPE(value, value_type);               \
-	} name SEC(".maps")
-
-/* The PID namespace in which processes have the numbers of the scope. */
-struct space { __u64 device, inode; };
 
 MAP(MARKS, MAP_ARRAY, 2, __u32, __u64);
-MAP(SPACE, MAP_ARRAY, 1, __u32, struct space);
-MAP(PROCESSES, MAP_HASH, SLOTS, __u32, __u64);
 MAP(SOCKETS, MAP_HASH, 64, __u64, struct socket);
 MAP(NETWORKS, MAP_HASH, 8, __u32, __u64);
-MAP(FILES, MAP_HASH, 64, struct file_key, __u64);
 MAP(THREADS, MAP_HASH, 256, __u32, __u64);
 MAP(SUMS_OF_ALL, MAP_PERCPU_ARRAY, 1, __u32, struct sums);
 MAP(SUMS_OF_OWN, MAP_PERCPU_ARRAY, SLOTS, __u32, struct own);
 MAP(SYSTEM_CALLS, MAP_PERCPU_ARRAY, SLOTS, __u32, struct calls);
-
-#define ADD(place, value) __sync_fetch_and_add(&(place), (value))
-
-/* In a container a process has another number than in the kernel's own eyes. */
-INLINE __u64 *current_process(void)
-{
-	__u32 first = 0;
-	struct bpf_pidns_info numbers = {};
-	struct space *space = bpf_map_lookup_elem(&SPACE, &first);
-	if (!space ||
-	    bpf_get_ns_current_pid_tgid(space->device, space->inode, &numbers, sizeof(numbers)))
-		return 0;
-	return bpf_map_lookup_elem(&PROCESSES, &numbers.tgid);
-}
 
 /* The counters of an armed process. */
 INLINE struct own *own_of(__u64 *found)
@@ -185,22 +153,6 @@ SEC("tp_btf/skb_copy_datagram_iovec") int skb_copy_datagram_iovec(__u64 *context
 	return COUNT_OWN(found, RECEIVED, bytes);
 }
 
-INLINE int is_our_inode(struct inode *inode)
-{
-	struct super_block *super = READ(inode, i_sb);
-	__u32 device = READ(super, s_dev);
-	struct file_key key = { READ(inode, i_ino), device };
-	if (bpf_map_lookup_elem(&FILES, &key))
-		return 1;
-	key.device = 0; /* its stat(2) names a device that the inode does not */
-	return bpf_map_lookup_elem(&FILES, &key) != 0;
-}
-
-INLINE int is_ours(struct address_space *mapping)
-{
-	return is_our_inode(READ(mapping, host));
-}
-
 /* Linux 6.5 and later: whether a read went through the page cache of a file of ours. */
 SEC("tp_btf/mm_filemap_get_pages") int mm_filemap_get_pages(__u64 *context)
 {
@@ -210,89 +162,12 @@ SEC("tp_btf/mm_filemap_get_pages") int mm_filemap_get_pages(__u64 *context)
 	return COUNT_OWN(found, LOOKUPS, 1);
 }
 
-/* Whose page it is: OURS, CACHE, ANONYMOUS or KERNELS. */
-INLINE int provenance(unsigned long page)
+/* Counts the bytes of a packet in one of the groups. */
+INLINE void count(struct sk_buff *skb, int group, __u32 header)
 {
-	unsigned long head = READ((struct page *)page, compound_head);
-	if (head & 1)
-		page = head - 1;
-	unsigned long mapping = (unsigned long)READ((struct folio *)page, mapping);
-	if (!mapping)
-		return KERNELS;
-	if (mapping & 3)
-		return ANONYMOUS;
-	return is_ours((void *)mapping) ? OURS : CACHE;
-}
-
-/* The headers of a packet that leaves: how many bytes, and of TCP the first sequence number. */
-struct headers { __u32 length, sequence; int is_tcp; };
-
-INLINE struct headers headers(struct sk_buff *skb)
-{
-	struct headers found = {};
-	unsigned char *head = READ(skb, head), *data = READ(skb, data);
-	unsigned char *network = head + READ(skb, network_header);
-	__u16 offset = READ(skb, transport_header);
-	unsigned char *transport = head + offset;
-	__u32 before = transport - data;
-	__u8 version = 0, protocol = 0, words = 0;
-	if (offset == 0xffff || before > 512)
-		return found;
-	bpf_probe_read_kernel(&version, 1, network);
-	bpf_probe_read_kernel(&protocol, 1, version >> 4 == 6 ? network + 6 : network + 9);
-	found.length = before + 8;
-	/* TCP says how long its header is; of the rest, UDP is all that the laboratory sends. */
-	if (protocol != 6)
-		return found;
-	bpf_probe_read_kernel(&words, 1, transport + 12);
-	bpf_probe_read_kernel(&found.sequence, 4, transport + 4);
-	found.length = before + (words >> 4) * 4;
-	found.sequence = __builtin_bswap32(found.sequence);
-	found.is_tcp = 1;
-	return found;
-}
-
-/* Sorts the bytes of a packet into one of the groups. */
-INLINE void sort(struct sk_buff *skb, int group, __u32 header)
-{
-	struct sums *sums_of_all = sums();
-	if (!sums_of_all)
-		return;
-	__u64 *to = sums_of_all->of;
-	__u32 paged = READ(skb, data_len), linear = READ(skb, len) - paged;
-	unsigned char *head = READ(skb, head);
-	struct skb_shared_info *shared = (void *)(head + READ(skb, end));
-	struct frag frags[FRAGS];
-	__u8 count = READ(shared, nr_frags);
-	if (header > linear)
-		header = linear;
-	ADD(to[group + PACKETS], 1);
-	ADD(to[group + HEADERS], header);
-	ADD(to[group + LINEAR], linear - header);
-	if (!paged)
-		return;
-	if (bpf_probe_read_kernel(frags, sizeof(frags), __builtin_preserve_access_index(&shared->frags)))
-		count = 0;
-	for (int i = 0; i < FRAGS; i++) {
-		if (i >= count)
-			break;
-		__u32 length = frags[i].length;
-		paged -= length;
-		if (frags[i].page & 1) { /* memory of a device, not of this machine */
-			ADD(to[group + UNSORTED], length);
-			continue;
-		}
-		int whose = provenance(frags[i].page & ~3UL);
-		if (whose == OURS)
-			ADD(to[group + OURS], length);
-		else if (whose == CACHE)
-			ADD(to[group + CACHE], length);
-		else if (whose == ANONYMOUS)
-			ADD(to[group + ANONYMOUS], length);
-		else
-			ADD(to[group + KERNELS], length);
-	}
-	ADD(to[group + UNSORTED], paged);
+	struct sums *to = sums();
+	if (to)
+		sort(skb, header, &to->of[group]);
 }
 
 /* What is known of a socket in the scope. */
@@ -345,9 +220,9 @@ SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
 		return 0;
 	struct headers found = headers(skb);
 	if (socket && goes_again(socket, &found, READ(skb, len) - found.length))
-		sort(skb, AGAIN, found.length);
+		count(skb, AGAIN, found.length);
 	else
-		sort(skb, WIRE, found.length);
+		count(skb, WIRE, found.length);
 	return 0;
 }
 
@@ -357,43 +232,19 @@ SEC("tp_btf/consume_skb") int consume_skb(__u64 *context)
 	struct sk_buff *skb = (void *)context[0];
 	struct sock *sk = READ(skb, sk);
 	if (sk && READ(sk, __sk_common.skc_family) == 1 && in_scope(sk))
-		sort(skb, LOCAL, 0);
+		count(skb, LOCAL, 0);
 	return 0;
-}
-
-/* A read or write with O_DIRECT of a file of ours: its bio belongs to an iomap_dio, which begins
- * with the kiocb. Wherever else that pointer leads, it does not lead to an inode of ours. */
-INLINE int is_direct(struct bio *bio)
-{
-	struct kiocb *request = 0;
-	bpf_probe_read_kernel(&request, sizeof(request), READ(bio, bi_private));
-	struct file *file = READ(request, ki_filp);
-	return is_our_inode(READ(file, f_inode));
 }
 
 /* Counts the part of a request that is of our files; `sign` is -1 to take it back. */
 INLINE int request_of_ours(struct request *request, __s64 sign)
 {
-	__u32 operation = READ(request, cmd_flags) & 0xff;
-	struct bio *bio = READ(request, bio);
-	__u64 bytes = 0;
-	if (operation > 1)
-		return 0;
-	for (int i = 0; i < BIOS && bio; i++) {
-		__u32 index = READ(bio, bi_iter.bi_idx);
-		unsigned long *pages = (void *)READ(bio, bi_io_vec), page = 0;
-		bpf_probe_read_kernel(&page, sizeof(page), pages + 2 * (index & 0xffff));
-		int whose = provenance(page);
-		/* One that was cut up is a chain, whose links point to the rest. */
-		if (whose == OURS ||
-		    (whose != CACHE && (is_direct(bio) || is_direct(READ(bio, bi_private)))))
-			bytes += READ(bio, bi_iter.bi_size);
-		bio = READ(bio, bi_next);
-	}
+	__u32 wanted = operation(request);
+	__u64 bytes = wanted > 1 ? 0 : bytes_of_ours(request);
 	struct sums *to = bytes ? sums() : 0;
 	if (!to)
 		return 0;
-	if (operation == 0) {
+	if (wanted == 0) {
 		ADD(to->of[READS], sign);
 		ADD(to->of[READ_BYTES], sign * bytes);
 	} else {
@@ -419,8 +270,12 @@ SEC("tp_btf/block_rq_requeue") int block_rq_requeue(__u64 *context)
 SEC("fexit/filemap_read") int filemap_read(__u64 *context)
 {
 	__u64 *found = current_process();
+	struct iov_iter *to = (void *)context[1];
 	__s64 copied = context[3];
 	if (copied <= 0)
+		return 0;
+	/* Up to Linux 6.4 sendfile lets it pass pages into a pipe, and copies nothing. */
+	if (ENUM(iter_type, ITER_PIPE, EXISTS) && READ(to, iter_type) == ENUM(iter_type, ITER_PIPE, VALUE))
 		return 0;
 	return COUNT_OWN(found, FUNCTION_BYTES, copied);
 }

@@ -5,6 +5,7 @@
 //! orders from its standard input and answers on its standard output, a line of JSON each, and
 //! ends with its input.
 
+mod client;
 mod cold;
 mod crowd;
 mod errand;
@@ -67,6 +68,7 @@ struct Skills {
     watcher: watcher::Watcher,
     crowd: crowd::Crowd,
     load: load::Load,
+    client: client::Client,
 }
 
 impl Skills {
@@ -98,6 +100,8 @@ impl Skills {
             "release" => self.crowd.release(),
             "approach" => self.load.approach(order),
             "load" => self.load.load(order),
+            "call" => self.client.call(order),
+            "request" => self.client.request(order),
             "leave" => Ok(self.load.leave()),
             other => lay_network(other, order),
         }

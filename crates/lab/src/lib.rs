@@ -51,6 +51,9 @@
 //! [`models::Models`] and [`topologies::Topologies`] are about who waits: a reactor of
 //! `karez-reactor`, and the file server on it, are workers too, with clients on a core of their own.
 //!
+//! [`trace::Trace`] counts nothing: it tells one real request, event by event, from the wake-up of
+//! the server to the last byte at the receiver, and draws it.
+//!
 //! What none of it can see: a copy in user space, a copy by a driver, and DMA to a network, of
 //! which no transport here has any.
 
@@ -79,6 +82,7 @@ mod stage;
 mod table;
 mod tier;
 pub mod topologies;
+pub mod trace;
 mod transport;
 pub mod vias;
 

@@ -1,6 +1,7 @@
 //! Counting on the live kernel: BPF programs on BTF tracepoints, filtered by process, socket and
 //! file.
 
+pub(crate) mod attach;
 mod counters;
 mod counts;
 mod layout;
@@ -8,7 +9,8 @@ pub(crate) mod mark;
 mod names;
 mod scope;
 
-pub use counters::{Counters, Missing, Unavailable};
+pub use attach::Unavailable;
+pub use counters::{Counters, Missing};
 pub use counts::{Counts, Disk, ProcessCounts, Provenance, SystemCall};
 pub use names::call_name;
 pub use scope::{FileId, Scope};

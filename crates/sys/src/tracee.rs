@@ -17,8 +17,9 @@ use crate::last_errno;
 /// A stop at a system call, told from a real SIGTRAP by `PTRACE_O_TRACESYSGOOD`.
 pub(crate) const AT_CALL: i32 = libc::SIGTRAP | 0x80;
 
-/// `PTRACE_SYSCALL_INFO_ENTRY` of linux/ptrace.h.
+/// `PTRACE_SYSCALL_INFO_ENTRY` and `_EXIT` of linux/ptrace.h.
 const ENTRY: u8 = 1;
+const EXIT: u8 = 2;
 
 /// The requests, as linux/ptrace.h numbers them: libc types them by C library.
 pub(crate) const SYSCALL: u32 = 24;
@@ -27,7 +28,7 @@ pub(crate) const SEIZE: u32 = 0x4206;
 pub(crate) const INTERRUPT: u32 = 0x4207;
 const GET_SYSCALL_INFO: u32 = 0x420e;
 
-/// `struct ptrace_syscall_info`, of which the first byte and the number of the call are read.
+/// `struct ptrace_syscall_info`: its first byte says what follows after 24 bytes.
 #[repr(C, align(8))]
 struct Info([u8; 128]);
 
@@ -55,7 +56,7 @@ pub fn calls_of(
     let mut counting = false;
     while let Some(signal) = stopped {
         if signal == AT_CALL
-            && let Some(number) = entered(pid)?
+            && let Stop::Entry(number, _) = stop(pid)?
         {
             if number == end {
                 request(DETACH, pid, null_mut(), null_mut())?;
@@ -93,12 +94,36 @@ pub(crate) fn signal(status: WaitStatus) -> i32 {
 
 /// The number of the call it stands before; `None` behind it.
 pub(crate) fn entered(pid: Pid) -> io::Result<Option<u64>> {
+    Ok(match stop(pid)? {
+        Stop::Entry(number, _) => Some(number),
+        Stop::Exit(_) | Stop::Other => None,
+    })
+}
+
+/// Where a thread stands that has stopped at a system call.
+pub(crate) enum Stop {
+    /// Before the call with this number, and what it is asked.
+    Entry(u64, [u64; 6]),
+    /// Behind it, and what it answers: an error as its number below 0.
+    Exit(i64),
+    /// Elsewhere.
+    Other,
+}
+
+pub(crate) fn stop(pid: Pid) -> io::Result<Stop> {
     let mut info = Info([0; 128]);
     let size = without_provenance_mut(size_of::<Info>());
     request(GET_SYSCALL_INFO, pid, size, (&raw mut info).cast())?;
-    let mut number = [0; 8];
-    number.copy_from_slice(&info.0[24..32]);
-    Ok((info.0[0] == ENTRY).then(|| u64::from_ne_bytes(number)))
+    let word = |place: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&info.0[24 + 8 * place..][..8]);
+        u64::from_ne_bytes(word)
+    };
+    Ok(match info.0[0] {
+        ENTRY => Stop::Entry(word(0), std::array::from_fn(|argument| word(1 + argument))),
+        EXIT => Stop::Exit(word(0).cast_signed()),
+        _ => Stop::Other,
+    })
 }
 
 /// One of the requests above. Of these only `GET_SYSCALL_INFO` writes to memory of ours, at `data`
@@ -111,7 +136,7 @@ pub(crate) fn request(
 ) -> io::Result<()> {
     let pid = pid.as_raw_nonzero().get();
     // SAFETY: of the requests of this file only `GET_SYSCALL_INFO` has the kernel write, and
-    // `entered` gives it an `Info` and its size; all others take numbers.
+    // `stop` gives it an `Info` and its size; all others take numbers.
     let result = unsafe { libc::ptrace(request as _, pid, address, data) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }

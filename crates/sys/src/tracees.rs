@@ -30,8 +30,7 @@ pub fn calls_of_threads(
     end: u64,
     attached: impl FnOnce(),
 ) -> io::Result<BTreeMap<u64, u64>> {
-    let mut tracees = Tracees { all: HashSet::new() };
-    tracees.seize(pid)?;
+    let mut tracees = Tracees::seize(pid)?;
     let mut awaited = tracees.all.clone();
     let (mut attached, mut counting) = (Some(attached), false);
     let mut calls = BTreeMap::new();
@@ -63,29 +62,31 @@ pub fn calls_of_threads(
 }
 
 /// The threads that this one traces.
-struct Tracees {
+pub(crate) struct Tracees {
     all: HashSet<Pid>,
 }
 
 impl Tracees {
     /// Seizes every thread and those that they make, and has each stop once.
-    fn seize(&mut self, pid: Pid) -> io::Result<()> {
+    pub(crate) fn seize(pid: Pid) -> io::Result<Self> {
         let options = (libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE).cast_unsigned();
+        let (mut seized, mut left) = (HashSet::new(), HashSet::new());
         // Until nobody is new: what a thread makes before it is seized is not followed.
         loop {
-            let new: Vec<_> =
-                threads(pid)?.into_iter().filter(|thread| !self.all.contains(thread)).collect();
+            let known = |thread: &Pid| seized.contains(thread) || left.contains(thread);
+            let new: Vec<_> = threads(pid)?.into_iter().filter(|thread| !known(thread)).collect();
             if new.is_empty() {
-                return Ok(());
+                return Ok(Self { all: seized });
             }
             for thread in new {
                 let options = without_provenance_mut(options as usize);
-                let seized = request(SEIZE, thread, null_mut(), options)
+                let outcome = request(SEIZE, thread, null_mut(), options)
                     .and_then(|()| request(INTERRUPT, thread, null_mut(), null_mut()));
-                match seized {
-                    Ok(()) => _ = self.all.insert(thread),
-                    // It has ended meanwhile, or its maker was seized in time.
-                    Err(Errno::SRCH | Errno::PERM) if thread != pid => {}
+                match outcome {
+                    Ok(()) => _ = seized.insert(thread),
+                    // It has ended meanwhile, its maker was seized in time, or it is one of those
+                    // that the kernel makes for io_uring.
+                    Err(Errno::SRCH | Errno::PERM) if thread != pid => _ = left.insert(thread),
                     Err(errno) => return Err(errno),
                 }
             }
@@ -94,7 +95,7 @@ impl Tracees {
 
     /// The next that stops, and the signal for it; no signal for one that has ended. `None` once
     /// there is no main thread any more.
-    fn wait(&mut self, pid: Pid) -> io::Result<Option<(Pid, Option<i32>)>> {
+    pub(crate) fn wait(&mut self, pid: Pid) -> io::Result<Option<(Pid, Option<i32>)>> {
         let options = (libc::__WALL | libc::__WNOTHREAD).cast_unsigned();
         loop {
             match waitpid(None, WaitOptions::from_bits_retain(options)) {
@@ -114,7 +115,7 @@ impl Tracees {
     }
 
     /// Lets one run to its next system call. One that was killed meanwhile tells so by itself.
-    fn go_on(thread: Pid, signal: i32) -> io::Result<()> {
+    pub(crate) fn go_on(thread: Pid, signal: i32) -> io::Result<()> {
         let data = without_provenance_mut(passed_on(signal));
         match request(SYSCALL, thread, null_mut(), data) {
             Err(Errno::SRCH) => Ok(()),
@@ -122,14 +123,14 @@ impl Tracees {
         }
     }
 
-    fn release(&mut self, thread: Pid, signal: i32) {
+    pub(crate) fn release(&mut self, thread: Pid, signal: i32) {
         // One that has ended needs nothing.
         let _gone = request(DETACH, thread, null_mut(), without_provenance_mut(passed_on(signal)));
         self.all.remove(&thread);
     }
 
     /// Only who has stopped can be let go.
-    fn release_all(&mut self, pid: Pid) -> io::Result<()> {
+    pub(crate) fn release_all(&mut self, pid: Pid) -> io::Result<()> {
         for &thread in &self.all {
             let _gone = request(INTERRUPT, thread, null_mut(), null_mut());
         }

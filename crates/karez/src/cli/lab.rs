@@ -59,6 +59,16 @@ pub(crate) enum Lab {
         after_help = "Exit status: 0 if nothing changed, 1 if something did, 2 if the files are no reports that can be compared."
     )]
     Compare(CompareArgs),
+    /// Draw one real request, from the wake-up of the server to the last byte
+    ///
+    /// Serves a file and asks for it, first to warm up and then to be watched: system calls with
+    /// their bytes and times, copies, faults, packets, the disk, where a thread slept and who woke
+    /// it. As root by tracepoints, the quickest of five; for others by ptrace, which sees the system
+    /// calls alone.
+    #[command(
+        after_help = "Example: sudo karez lab trace --model epoll-edge --via sendfile --svg sendfile.svg"
+    )]
+    Trace(Box<TraceArgs>),
     /// Do what a laboratory says on standard input
     #[command(hide = true)]
     Worker,
@@ -253,6 +263,54 @@ pub(crate) struct CompareArgs {
     pub(crate) forms: Forms,
 }
 
+/// The arguments of `karez lab trace`.
+#[derive(Args, Debug)]
+pub(crate) struct TraceArgs {
+    /// The file to ask for [default: one of the laboratory's own]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+
+    /// How the server waits
+    #[arg(long, value_name = "NAME", default_value = "epoll-edge", value_parser = models(), help_heading = "What")]
+    pub(crate) model: Model,
+
+    /// How the file leaves
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = vias(), help_heading = "What")]
+    pub(crate) via: Via,
+
+    /// How the server's threads are laid out
+    #[arg(long, value_name = "NAME", default_value = "single", value_parser = topologies(), help_heading = "What")]
+    pub(crate) topology: Topology,
+
+    /// The transport: unix or lo
+    #[arg(long, value_name = "NAME", default_value = "lo", value_parser = near(), help_heading = "What")]
+    pub(crate) transport: Transport,
+
+    /// The size of the laboratory's own file, such as 65536, 64k or 16m
+    #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = bytes, conflicts_with = "file", help_heading = "What")]
+    pub(crate) size: u64,
+
+    /// Have nothing of that file in memory, so that the disk takes part
+    #[arg(long, conflicts_with = "file", help_heading = "What")]
+    pub(crate) cold: bool,
+
+    /// Where to make that file: on a disk, for memory has no cold files
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp", value_hint = ValueHint::DirPath, help_heading = "What")]
+    pub(crate) dir: PathBuf,
+
+    /// Watch with this BPF object instead of the one built in
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "What")]
+    pub(crate) probe: Option<PathBuf>,
+
+    /// Write the drawing as SVG; - is standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub(crate) svg: Option<PathBuf>,
+
+    /// Where to write it
+    #[command(flatten)]
+    pub(crate) forms: Forms,
+}
+
 /// Where a report of `karez lab` goes.
 #[derive(Args, Debug)]
 pub(crate) struct Forms {
@@ -293,6 +351,12 @@ fn models() -> impl clap::builder::TypedValueParser<Value = Model> {
 fn topologies() -> impl clap::builder::TypedValueParser<Value = Topology> {
     PossibleValuesParser::new(Topology::ALL.iter().map(|topology| topology.name()))
         .try_map(|name| name.parse())
+}
+
+/// Transports that need no network of one's own.
+fn near() -> impl clap::builder::TypedValueParser<Value = Transport> {
+    let names = [Transport::Unix, Transport::Loopback].map(Transport::name);
+    PossibleValuesParser::new(names).map(|name| name.parse().unwrap_or(Transport::Loopback))
 }
 
 /// A number of bytes, with k, m or g for powers of 1024.

@@ -12,3 +12,4 @@ mod command;
 mod exact;
 mod models;
 mod topologies;
+mod trace;

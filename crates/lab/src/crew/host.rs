@@ -51,7 +51,8 @@ pub(super) fn serve(order: &Value) -> Result<Value> {
     let (stop, limits) = (Stop::new(), Limits { connections: CONNECTIONS, grace: Duration::ZERO });
     let run: Box<dyn FnOnce() -> io::Result<()> + Send> = match order["root"].as_str() {
         Some(root) => {
-            let service = files(PathBuf::from(root), stop)?;
+            let via = order["via"].as_str().map_or(Ok(Via::Auto), str::parse);
+            let service = files(PathBuf::from(root), via.doing("read", "a via")?, stop)?;
             Box::new(move || service.run(bound, limits))
         }
         None => {
@@ -74,17 +75,18 @@ fn layout(order: &Value) -> Result<Layout> {
     Layout::choose(&wishes, reactors).doing("lay out", "a server")
 }
 
-/// As `karez serve` does it when nobody says anything.
-fn files(root: PathBuf, stop: Stop) -> Result<FileService> {
+/// As `karez serve` does it when nobody says anything, but for the via, and names that begin with a
+/// dot are served, too.
+fn files(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
     let log = Log::start(NOTICES, io::stderr(), |count| format!("{count} notices were dropped"));
     let log = log.doing("start", "a log")?;
     let options = Options {
         root,
         index: Vec::new(),
         listing: false,
-        hidden: false,
+        hidden: true,
         stamps: Stamps::default(),
-        via: Via::Auto,
+        via,
         explain: None,
         patience: PATIENCE,
     };

@@ -9,12 +9,12 @@
 //! to leave without its events, so whoever counts compares the sum with what was sent.
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
-use aya::programs::{BtfTracePoint, FExit, Program, ProgramError};
-use aya::{Btf, BtfError, Ebpf, EbpfLoader};
-use rustix::io::Errno;
+use aya::programs::{FExit, Program};
+use aya::{Btf, Ebpf};
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::attach::{self, Unavailable, deepest, fill, no_map};
 use super::counts::{Counts, Disk, ProcessCounts, Provenance, SystemCall};
 use super::layout;
 use super::mark;
@@ -44,31 +44,6 @@ const FUNCTION: &str = "filemap_read";
 
 /// A socket of which nothing has left yet, with room for what is known of it.
 const NEW_SOCKET: [u64; 19] = [0; 19];
-
-/// Why nothing can be counted with BPF here.
-#[derive(Debug)]
-pub enum Unavailable {
-    /// The kernel has no description of its types (`/sys/kernel/btf/vmlinux`).
-    NoBtf(String),
-    /// Neither root nor `cap_bpf` and `cap_perfmon`, or a policy of the machine.
-    NotPermitted(String),
-    /// The kernel refused a program for another reason.
-    Refused(String),
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoBtf(why) => write!(f, "this kernel has no BTF: {why}"),
-            Self::NotPermitted(why) => {
-                write!(f, "it needs root, or cap_bpf and cap_perfmon: {why}")
-            }
-            Self::Refused(why) => write!(f, "the kernel refused a program: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for Unavailable {}
 
 /// A counter that this kernel does not have, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,17 +77,12 @@ impl Counters {
     /// # Errors
     /// Why nothing can be counted here.
     pub fn attach_from(object: &[u8], scope: &Scope) -> std::result::Result<Self, Unavailable> {
-        let btf = Btf::from_sys_fs().map_err(|error| Unavailable::NoBtf(deepest(&error)))?;
-        let loaded = EbpfLoader::new().btf(Some(&btf)).load(object);
-        let mut programs = loaded.map_err(|error| unavailable(&error))?;
+        let (btf, mut programs) = attach::load(object)?;
         let mut missing = Vec::new();
         for name in TRACEPOINTS {
-            match attach_tracepoint(&mut programs, name, &btf) {
-                Err(error) if names_no_type(&*error) => {
-                    let why = "this kernel has no such tracepoint".to_owned();
-                    missing.push(Missing { name, is_function: false, why });
-                }
-                attached => attached.map_err(|error| unavailable(&*error))?,
+            if !attach::tracepoint(&mut programs, name, name, &btf)? {
+                let why = "this kernel has no such tracepoint".to_owned();
+                missing.push(Missing { name, is_function: false, why });
             }
         }
         if let Err(error) = attach_function(&mut programs, &btf) {
@@ -146,7 +116,7 @@ impl Counters {
         marks.set(0, mark::begin_number(), 0).doing("set", "a mark")?;
         marks.set(1, mark::end_number(), 0).doing("set", "a mark")?;
         let mut space: Array<_, [u64; 2]> = self.map_mut("SPACE")?;
-        space.set(0, own_pid_space()?, 0).doing("set", "the PID namespace")?;
+        space.set(0, attach::own_pid_space()?, 0).doing("set", "the PID namespace")?;
         let slots = scope.processes.iter().zip(0_u64..);
         let pids = slots.map(|(pid, slot)| (pid.as_raw_nonzero().get().cast_unsigned(), slot));
         fill(&mut self.map_mut("PROCESSES")?, pids)?;
@@ -246,8 +216,7 @@ impl Counters {
         &'a mut self,
         name: &'static str,
     ) -> Result<M> {
-        let map = self.programs.map_mut(name).ok_or_else(|| no_map(name))?;
-        M::try_from(map).doing("open", name)
+        attach::map_mut(&mut self.programs, name)
     }
 }
 
@@ -255,51 +224,6 @@ impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Counters").field("scope", &self.scope).finish_non_exhaustive()
     }
-}
-
-/// Device and inode of the PID namespace in which the processes of a scope have their numbers.
-fn own_pid_space() -> Result<[u64; 2]> {
-    let stat = rustix::fs::stat("/proc/self/ns/pid").doing("stat", "/proc/self/ns/pid")?;
-    Ok([stat.st_dev, stat.st_ino])
-}
-
-fn no_map(name: &'static str) -> Error {
-    Error::new("open", name, "the object has no such map")
-}
-
-/// Whether the kernel describes no tracepoint of this name.
-fn names_no_type(error: &(dyn std::error::Error + 'static)) -> bool {
-    let unknown =
-        |program| matches!(program, &ProgramError::Btf(BtfError::UnknownBtfTypeName { .. }));
-    error.downcast_ref().is_some_and(unknown)
-}
-
-/// Makes a map hold these and nothing else.
-fn fill<K: aya::Pod, V: aya::Pod>(
-    map: &mut HashMap<&mut MapData, K, V>,
-    entries: impl Iterator<Item = (K, V)>,
-) -> Result<()> {
-    let old: Vec<_> = map.keys().filter_map(std::result::Result::ok).collect();
-    for key in old {
-        map.remove(&key).doing("clear", "the scope")?;
-    }
-    for (key, value) in entries {
-        map.insert(key, value, 0).doing("set", "the scope")?;
-    }
-    Ok(())
-}
-
-fn attach_tracepoint(
-    programs: &mut Ebpf,
-    name: &'static str,
-    btf: &Btf,
-) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let program: Option<&mut Program> = programs.program_mut(name);
-    let program: &mut BtfTracePoint =
-        program.ok_or("the object has no such program")?.try_into()?;
-    program.load(name, btf)?;
-    program.attach()?;
-    Ok(())
 }
 
 fn attach_function(
@@ -333,26 +257,4 @@ fn by_number(calls: &[u64]) -> BTreeMap<u64, SystemCall> {
         (number, SystemCall { calls: call[0], bytes: call[1], again: call[2] })
     });
     named.collect()
-}
-
-/// The cause behind all others, without the verifier's log.
-fn deepest(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-fn unavailable(error: &(dyn std::error::Error + 'static)) -> Unavailable {
-    let mut cause = Some(error);
-    while let Some(one) = cause {
-        if let Some(io) = one.downcast_ref::<std::io::Error>()
-            && matches!(Errno::from_io_error(io), Some(Errno::PERM | Errno::ACCESS))
-        {
-            return Unavailable::NotPermitted(io.to_string());
-        }
-        cause = one.source();
-    }
-    Unavailable::Refused(deepest(error))
 }

@@ -15,7 +15,7 @@ names! {
     copy_file_range SYS_copy_file_range, ioctl SYS_ioctl, lseek SYS_lseek, mmap SYS_mmap,
     munmap SYS_munmap, madvise SYS_madvise, mprotect SYS_mprotect, brk SYS_brk,
     mremap SYS_mremap, mincore SYS_mincore, openat SYS_openat, close SYS_close,
-    statx SYS_statx, fstat SYS_fstat, fadvise64 SYS_fadvise64, fdatasync SYS_fdatasync,
+    statx SYS_statx, fstat SYS_fstat, fstatfs SYS_fstatfs, newfstatat SYS_newfstatat, fadvise64 SYS_fadvise64, fdatasync SYS_fdatasync,
     sync_file_range SYS_sync_file_range, futex SYS_futex, ppoll SYS_ppoll,
     pselect6 SYS_pselect6, epoll_ctl SYS_epoll_ctl, epoll_pwait SYS_epoll_pwait,
     accept4 SYS_accept4, connect SYS_connect, shutdown SYS_shutdown,
@@ -25,6 +25,8 @@ names! {
     tgkill SYS_tgkill, rt_sigqueueinfo SYS_rt_sigqueueinfo, io_submit SYS_io_submit,
     getpid SYS_getpid, getuid SYS_getuid, gettid SYS_gettid, clone3 SYS_clone3, exit SYS_exit,
     rt_sigprocmask SYS_rt_sigprocmask, set_robust_list SYS_set_robust_list, rseq SYS_rseq,
+    close_range SYS_close_range, eventfd2 SYS_eventfd2, openat2 SYS_openat2,
+    getdents64 SYS_getdents64, sigaltstack SYS_sigaltstack, prctl SYS_prctl,
     io_getevents SYS_io_getevents, io_cancel SYS_io_cancel, clock_gettime SYS_clock_gettime,
 }
 

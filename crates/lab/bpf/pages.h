@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Where the bytes of packets and of disk requests lie: in the page cache of a file of ours, of
+ * another, in memory of a process, in the kernel's own. That tells copied bytes from referred ones
+ * with no hook on a function; the functions that copy cannot be hooked on a stock kernel.
+ *
+ * What it does badly: a slab page in a fragment would pass for the page cache of another file.
+ */
+#ifndef KAREZ_PAGES_H
+#define KAREZ_PAGES_H
+
+#include "scope.h"
+
+enum { FRAGS = 17, BIOS = 1024 };
+
+/* The bytes of a packet by what their memory is. */
+enum { PACKETS, HEADERS, LINEAR, OURS, CACHE, ANONYMOUS, KERNELS, UNSORTED, GROUP };
+
+/* Whose page it is: OURS, CACHE, ANONYMOUS or KERNELS. */
+INLINE int provenance(unsigned long page)
+{
+	unsigned long head = READ((struct page *)page, compound_head);
+	if (head & 1)
+		page = head - 1;
+	unsigned long mapping = (unsigned long)READ((struct folio *)page, mapping);
+	if (!mapping)
+		return KERNELS;
+	if (mapping & 3)
+		return ANONYMOUS;
+	return is_ours((void *)mapping) ? OURS : CACHE;
+}
+
+/* The headers of a packet that leaves: how many bytes, and of TCP the first sequence number. */
+struct headers { __u32 length, sequence; int is_tcp; };
+
+INLINE struct headers headers(struct sk_buff *skb)
+{
+	struct headers found = {};
+	unsigned char *head = READ(skb, head), *data = READ(skb, data);
+	unsigned char *network = head + READ(skb, network_header);
+	__u16 offset = READ(skb, transport_header);
+	unsigned char *transport = head + offset;
+	__u32 before = transport - data;
+	__u8 version = 0, protocol = 0, words = 0;
+	if (offset == 0xffff || before > 512)
+		return found;
+	bpf_probe_read_kernel(&version, 1, network);
+	bpf_probe_read_kernel(&protocol, 1, version >> 4 == 6 ? network + 6 : network + 9);
+	found.length = before + 8;
+	/* TCP says how long its header is; of the rest, UDP is all that the laboratory sends. */
+	if (protocol != 6)
+		return found;
+	bpf_probe_read_kernel(&words, 1, transport + 12);
+	bpf_probe_read_kernel(&found.sequence, 4, transport + 4);
+	found.length = before + (words >> 4) * 4;
+	found.sequence = __builtin_bswap32(found.sequence);
+	found.is_tcp = 1;
+	return found;
+}
+
+/* Adds the bytes of a packet to the counters of a group, which lie in a map or in a ring: on the
+ * stack the verifier would follow the value of each. */
+INLINE void sort(struct sk_buff *skb, __u32 header, __u64 *to)
+{
+	__u32 paged = READ(skb, data_len), linear = READ(skb, len) - paged;
+	unsigned char *head = READ(skb, head);
+	struct skb_shared_info *shared = (void *)(head + READ(skb, end));
+	struct frag frags[FRAGS];
+	__u8 count = READ(shared, nr_frags);
+	if (header > linear)
+		header = linear;
+	ADD(to[PACKETS], 1);
+	ADD(to[HEADERS], header);
+	ADD(to[LINEAR], linear - header);
+	if (!paged)
+		return;
+	if (bpf_probe_read_kernel(frags, sizeof(frags), __builtin_preserve_access_index(&shared->frags)))
+		count = 0;
+	for (int i = 0; i < FRAGS; i++) {
+		if (i >= count)
+			break;
+		__u32 length = frags[i].length;
+		paged -= length;
+		if (frags[i].page & 1) { /* memory of a device, not of this machine */
+			ADD(to[UNSORTED], length);
+			continue;
+		}
+		int whose = provenance(frags[i].page & ~3UL);
+		if (whose == OURS)
+			ADD(to[OURS], length);
+		else if (whose == CACHE)
+			ADD(to[CACHE], length);
+		else if (whose == ANONYMOUS)
+			ADD(to[ANONYMOUS], length);
+		else
+			ADD(to[KERNELS], length);
+	}
+	ADD(to[UNSORTED], paged);
+}
+
+/* A read or write with O_DIRECT of a file of ours: its bio belongs to an iomap_dio, which begins
+ * with the kiocb. Wherever else that pointer leads, it does not lead to an inode of ours. */
+INLINE int is_direct(struct bio *bio)
+{
+	struct kiocb *request = 0;
+	bpf_probe_read_kernel(&request, sizeof(request), READ(bio, bi_private));
+	struct file *file = READ(request, ki_filp);
+	return is_our_inode(READ(file, f_inode));
+}
+
+/* A chain of bios: the next, and how many bytes of those before are of our files. */
+struct chain { struct bio *bio; __u64 bytes; };
+
+/* Told for each, for the verifier of Linux 6.1 would go along a loop turn by turn and give up. */
+static long follow(__u32 turn, struct chain *chain)
+{
+	struct bio *bio = chain->bio;
+	__u32 index = READ(bio, bi_iter.bi_idx);
+	unsigned long *pages = (void *)READ(bio, bi_io_vec), page = 0;
+	bpf_probe_read_kernel(&page, sizeof(page), pages + 2 * (index & 0xffff));
+	int whose = provenance(page);
+	/* One that was cut up is a chain, whose links point to the rest. */
+	if (whose == OURS ||
+	    (whose != CACHE && (is_direct(bio) || is_direct(READ(bio, bi_private)))))
+		chain->bytes += READ(bio, bi_iter.bi_size);
+	chain->bio = READ(bio, bi_next);
+	return chain->bio == 0;
+}
+
+/* How many bytes of a request are of our files. */
+INLINE __u64 bytes_of_ours(struct request *request)
+{
+	struct chain chain = { READ(request, bio), 0 };
+	if (chain.bio)
+		bpf_loop(BIOS, follow, &chain, 0);
+	return chain.bytes;
+}
+
+/* Whether it reads (0), writes (1), or does something else. */
+INLINE __u32 operation(struct request *request)
+{
+	return READ(request, cmd_flags) & 0xff;
+}
+
+#endif

@@ -1,0 +1,107 @@
+//! The worker that asks a server for a file: one connection, kept for the next request.
+
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use serde_json::{Value, json};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use super::order::text;
+use super::sender::now;
+use crate::error::{Doing as _, Error, Result};
+
+/// What is taken at a time.
+const MOUTHFUL: usize = 256 << 10;
+
+/// The most that is looked at for a head.
+const HEAD: usize = 8 << 10;
+
+#[derive(Default)]
+pub(super) struct Client {
+    connection: Option<OwnedFd>,
+    buffer: Vec<u8>,
+    head: Vec<u8>,
+}
+
+impl Client {
+    /// Connects; the answer is the port that the connection has at this end, 0 if it has none.
+    pub(super) fn call(&mut self, order: &Value) -> Result<Value> {
+        let at = text(order, "at")?;
+        let (connection, port): (OwnedFd, u16) = if let Some(path) = at.strip_prefix("unix:") {
+            (UnixStream::connect(path).doing("connect to", at)?.into(), 0)
+        } else {
+            let stream = TcpStream::connect(at).doing("connect to", at)?;
+            let port = stream.local_addr().doing("ask for", "an address")?.port();
+            (stream.into(), port)
+        };
+        self.connection = Some(connection);
+        // Its pages are there before anything is received into them.
+        self.buffer = vec![1; MOUTHFUL];
+        self.head = vec![1; 2 * HEAD];
+        Ok(json!(port))
+    }
+
+    /// A request, and its answer to the last byte, which is thrown away.
+    pub(super) fn request(&mut self, order: &Value) -> Result<Value> {
+        let connection = self.connection.as_ref();
+        let connection = connection.ok_or_else(|| Error::new("request", "", "nobody called"))?;
+        let (method, path) = (text(order, "method")?, text(order, "path")?);
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: lab\r\n\r\n");
+        let begun = now();
+        send(connection, request.as_bytes(), SendFlags::NOSIGNAL).doing("send", "a request")?;
+        let (mut taken, mut expected) = (0, None);
+        self.head.clear();
+        while expected.is_none_or(|(head, body)| taken < head + body) {
+            let (_, count) = rustix::io::retry_on_intr(|| {
+                recv(connection, &mut self.buffer[..], RecvFlags::empty())
+            })
+            .doing("receive", "an answer")?;
+            if count == 0 {
+                return Err(Error::new("receive", "an answer", "the server has closed"));
+            }
+            taken += count as u64;
+            if expected.is_none() {
+                self.head.extend_from_slice(&self.buffer[..count.min(HEAD)]);
+                expected = measure(&self.head, method == "HEAD")?;
+            }
+        }
+        let ended = now();
+        let (head, body) = expected.unwrap_or_default();
+        Ok(json!({ "begun": begun, "ended": ended, "head": head, "body": body }))
+    }
+}
+
+/// The lengths of head and body of an answer that begins like this; `None` if the head is not whole.
+fn measure(answer: &[u8], without_body: bool) -> Result<Option<(u64, u64)>> {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap_or_default();
+    if !status.contains(" 200") {
+        return Err(Error::new("request", "the file", status));
+    }
+    let mut length = 0;
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().doing("read", "the length of the answer")?;
+        }
+    }
+    Ok(Some((end as u64 + 4, if without_body { 0 } else { length })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_as_long_as_it_says() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nbod";
+        assert_eq!(measure(answer, false).unwrap(), Some((39, 12)));
+        assert_eq!(measure(answer, true).unwrap(), Some((39, 0)));
+        assert_eq!(measure(&answer[..30], false).unwrap(), None);
+        let refused = measure(b"HTTP/1.1 404 Not Found\r\n\r\n", false);
+        assert!(refused.unwrap_err().to_string().contains("404"));
+    }
+}

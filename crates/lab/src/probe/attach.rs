@@ -1,0 +1,138 @@
+//! An object of `bpf/` on its way into the kernel: loaded, relocated, attached where the kernel has
+//! the tracepoint.
+//!
+//! What it does badly: it tells a kernel that has no such tracepoint from one that refuses by the
+//! words of its BTF alone.
+
+use aya::maps::{HashMap, Map, MapData};
+use aya::programs::{BtfTracePoint, Program, ProgramError};
+use aya::{Btf, BtfError, Ebpf, EbpfLoader};
+use rustix::io::Errno;
+use std::fmt;
+
+use crate::error::{Doing as _, Error, Result};
+
+/// Why nothing can be counted with BPF here.
+#[derive(Debug)]
+pub enum Unavailable {
+    /// The kernel has no description of its types (`/sys/kernel/btf/vmlinux`).
+    NoBtf(String),
+    /// Neither root nor `cap_bpf` and `cap_perfmon`, or a policy of the machine.
+    NotPermitted(String),
+    /// The kernel refused a program for another reason.
+    Refused(String),
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBtf(why) => write!(f, "this kernel has no BTF: {why}"),
+            Self::NotPermitted(why) => {
+                write!(f, "it needs root, or cap_bpf and cap_perfmon: {why}")
+            }
+            Self::Refused(why) => write!(f, "the kernel refused a program: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// The types of this kernel, and an object that is relocated to them.
+pub(crate) fn load(object: &[u8]) -> std::result::Result<(Btf, Ebpf), Unavailable> {
+    let btf = Btf::from_sys_fs().map_err(|error| Unavailable::NoBtf(deepest(&error)))?;
+    let loaded = EbpfLoader::new().btf(Some(&btf)).load(object);
+    let programs = loaded.map_err(|error| unavailable(&error))?;
+    Ok((btf, programs))
+}
+
+/// Attaches a program to a tracepoint; `false` where this kernel has no such tracepoint.
+pub(crate) fn tracepoint(
+    programs: &mut Ebpf,
+    program: &'static str,
+    name: &'static str,
+    btf: &Btf,
+) -> std::result::Result<bool, Unavailable> {
+    match try_to_attach(programs, program, name, btf) {
+        Err(error) if names_no_type(&*error) => Ok(false),
+        attached => attached.map(|()| true).map_err(|error| match unavailable(&*error) {
+            Unavailable::Refused(why) => Unavailable::Refused(format!("{program}: {why}")),
+            other => other,
+        }),
+    }
+}
+
+pub(crate) fn map_mut<'a, M: TryFrom<&'a mut Map, Error: fmt::Display>>(
+    programs: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<M> {
+    let map = programs.map_mut(name).ok_or_else(|| no_map(name))?;
+    M::try_from(map).doing("open", name)
+}
+
+/// Device and inode of the PID namespace in which the processes of a scope have their numbers.
+pub(crate) fn own_pid_space() -> Result<[u64; 2]> {
+    let stat = rustix::fs::stat("/proc/self/ns/pid").doing("stat", "/proc/self/ns/pid")?;
+    Ok([stat.st_dev, stat.st_ino])
+}
+
+pub(crate) fn no_map(name: &'static str) -> Error {
+    Error::new("open", name, "the object has no such map")
+}
+
+/// Makes a map hold these and nothing else.
+pub(crate) fn fill<K: aya::Pod, V: aya::Pod>(
+    map: &mut HashMap<&mut MapData, K, V>,
+    entries: impl Iterator<Item = (K, V)>,
+) -> Result<()> {
+    let old: Vec<_> = map.keys().filter_map(std::result::Result::ok).collect();
+    for key in old {
+        map.remove(&key).doing("clear", "the scope")?;
+    }
+    for (key, value) in entries {
+        map.insert(key, value, 0).doing("set", "the scope")?;
+    }
+    Ok(())
+}
+
+/// Whether the kernel describes no tracepoint of this name.
+fn names_no_type(error: &(dyn std::error::Error + 'static)) -> bool {
+    let unknown =
+        |program| matches!(program, &ProgramError::Btf(BtfError::UnknownBtfTypeName { .. }));
+    error.downcast_ref().is_some_and(unknown)
+}
+
+fn try_to_attach(
+    programs: &mut Ebpf,
+    program: &str,
+    name: &str,
+    btf: &Btf,
+) -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let program: Option<&mut Program> = programs.program_mut(program);
+    let program: &mut BtfTracePoint =
+        program.ok_or("the object has no such program")?.try_into()?;
+    program.load(name, btf)?;
+    program.attach()?;
+    Ok(())
+}
+
+/// The cause behind all others, without the verifier's log.
+pub(crate) fn deepest(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> Unavailable {
+    let mut cause = Some(error);
+    while let Some(one) = cause {
+        if let Some(io) = one.downcast_ref::<std::io::Error>()
+            && matches!(Errno::from_io_error(io), Some(Errno::PERM | Errno::ACCESS))
+        {
+            return Unavailable::NotPermitted(io.to_string());
+        }
+        cause = one.source();
+    }
+    Unavailable::Refused(deepest(error))
+}

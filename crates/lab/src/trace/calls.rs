@@ -1,0 +1,260 @@
+//! What the laboratory knows of system calls by their names: which move bytes, and whose.
+//!
+//! What it does badly: a name says nothing of what a descriptor is, so `write` may be to an eventfd;
+//! who wants to know looks at what happened during the call.
+
+use super::event::{Call, Event, What};
+
+/// Calls that read a file into memory of the caller.
+const READERS: [&str; 5] = ["pread64", "preadv2", "read", "readv", "read_fixed"];
+
+/// Calls that copy memory of the caller into a socket.
+const SENDERS: [&str; 3] = ["sendto", "sendmsg", "send"];
+
+/// Calls that take bytes from a socket, and may wait for them.
+const RECEIVERS: [&str; 4] = ["recvfrom", "recvmsg", "recv", "read"];
+
+/// Others that answer with a number of bytes.
+const MOVERS: [&str; 11] = [
+    "write",
+    "pwrite64",
+    "pwritev2",
+    "writev",
+    "sendfile",
+    "splice",
+    "vmsplice",
+    "tee",
+    "send_zc",
+    "sendmsg_zc",
+    "write_fixed",
+];
+
+/// Calls that wait for one of many.
+const WAITS: [&str; 10] = [
+    "epoll_pwait",
+    "epoll_wait",
+    "ppoll",
+    "poll",
+    "pselect6",
+    "select",
+    "rt_sigtimedwait",
+    "io_getevents",
+    "io_uring_enter",
+    "futex",
+];
+
+/// Calls whose first argument is no descriptor.
+const WITHOUT_DESCRIPTOR: [&str; 22] = [
+    "mmap",
+    "munmap",
+    "madvise",
+    "mprotect",
+    "brk",
+    "mremap",
+    "mincore",
+    "futex",
+    "ppoll",
+    "poll",
+    "pselect6",
+    "select",
+    "nanosleep",
+    "clock_nanosleep",
+    "clock_gettime",
+    "getrandom",
+    "kill",
+    "tgkill",
+    "sched_yield",
+    "rt_sigreturn",
+    "rt_sigtimedwait",
+    "io_getevents",
+];
+
+/// The operations of io_uring by their numbers (linux/io_uring.h).
+const OPERATIONS: [&str; 49] = [
+    "nop",
+    "readv",
+    "writev",
+    "fsync",
+    "read_fixed",
+    "write_fixed",
+    "poll_add",
+    "poll_remove",
+    "sync_file_range",
+    "sendmsg",
+    "recvmsg",
+    "timeout",
+    "timeout_remove",
+    "accept",
+    "async_cancel",
+    "link_timeout",
+    "connect",
+    "fallocate",
+    "openat",
+    "close",
+    "files_update",
+    "statx",
+    "read",
+    "write",
+    "fadvise",
+    "madvise",
+    "send",
+    "recv",
+    "openat2",
+    "epoll_ctl",
+    "splice",
+    "provide_buffers",
+    "remove_buffers",
+    "tee",
+    "shutdown",
+    "renameat",
+    "unlinkat",
+    "mkdirat",
+    "symlinkat",
+    "linkat",
+    "msg_ring",
+    "fsetxattr",
+    "setxattr",
+    "fgetxattr",
+    "getxattr",
+    "socket",
+    "uring_cmd",
+    "send_zc",
+    "sendmsg_zc",
+];
+
+pub(super) fn operation(number: u64) -> &'static str {
+    let found = usize::try_from(number).ok().and_then(|number| OPERATIONS.get(number));
+    found.copied().unwrap_or("an operation")
+}
+
+pub(super) fn reads_file(name: &str) -> bool {
+    READERS.contains(&name)
+}
+
+/// Whether it reads a file for sure, and not a socket or a waker's eventfd: at an offset.
+pub(super) fn reads_at_an_offset(event: &Event) -> bool {
+    match &event.what {
+        What::Calls(call) => call.name.starts_with("pread"),
+        What::Operation { name, .. } => reads_file(name),
+        _ => false,
+    }
+}
+
+/// Whether so many bytes go to a socket: what wakes another thread is at most eight.
+pub(super) fn may_send(name: &str, bytes: u64) -> bool {
+    name == "write" && bytes > 8
+}
+
+pub(super) fn sends(name: &str) -> bool {
+    SENDERS.contains(&name)
+}
+
+pub(super) fn receives(name: &str) -> bool {
+    RECEIVERS.contains(&name)
+}
+
+pub(super) fn waits(name: &str) -> bool {
+    WAITS.contains(&name)
+}
+
+/// Whether its answer is a number of bytes.
+pub(super) fn moves(name: &str) -> bool {
+    reads_file(name) || sends(name) || receives(name) || MOVERS.contains(&name)
+}
+
+/// The bytes that a call says it has moved.
+pub(super) fn bytes(call: &Call) -> Option<u64> {
+    let result = call.result.filter(|_| moves(&call.name))?;
+    u64::try_from(result).ok()
+}
+
+/// The descriptor that it is about.
+pub(super) fn descriptor(call: &Call) -> Option<u64> {
+    let has_one = !WITHOUT_DESCRIPTOR.contains(&&*call.name);
+    has_one.then_some(call.arguments[0]).filter(|&number| number < 1 << 20)
+}
+
+/// Whether it lets the socket refer to pages of the caller.
+pub(super) fn is_zerocopy(call: &Call) -> bool {
+    sends(&call.name) && flag_word(call) & libc::MSG_ZEROCOPY.cast_unsigned() != 0
+}
+
+fn flag_word(call: &Call) -> u32 {
+    let word = match &*call.name {
+        "sendto" | "recvfrom" => call.arguments[3],
+        "sendmsg" | "recvmsg" => call.arguments[2],
+        _ => 0,
+    };
+    u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// The flags that tell something.
+pub(super) fn flags(call: &Call) -> Vec<&'static str> {
+    let word = flag_word(call);
+    let known = [
+        (libc::MSG_MORE, "MSG_MORE"),
+        (libc::MSG_ZEROCOPY, "MSG_ZEROCOPY"),
+        (libc::MSG_ERRQUEUE, "MSG_ERRQUEUE"),
+        (libc::MSG_PEEK, "MSG_PEEK"),
+        (libc::MSG_DONTWAIT, "MSG_DONTWAIT"),
+    ];
+    let set = known.into_iter().filter(|(flag, _)| word & flag.cast_unsigned() != 0);
+    set.map(|(_, name)| name).collect()
+}
+
+/// The name of an error, where an answer is one.
+pub(super) fn error(result: i64) -> Option<String> {
+    if !(-4095..0).contains(&result) {
+        return None;
+    }
+    let number = i32::try_from(-result).unwrap_or(0);
+    let known = [
+        (libc::EAGAIN, "EAGAIN"),
+        (libc::EINTR, "EINTR"),
+        (libc::EINVAL, "EINVAL"),
+        (libc::EPERM, "EPERM"),
+        (libc::ENOENT, "ENOENT"),
+        (libc::EBADF, "EBADF"),
+        (libc::EPIPE, "EPIPE"),
+        (libc::ECONNRESET, "ECONNRESET"),
+        (libc::EINPROGRESS, "EINPROGRESS"),
+        (libc::ETIMEDOUT, "ETIMEDOUT"),
+        (libc::ETIME, "ETIME"),
+        (libc::EFAULT, "EFAULT"),
+        (libc::ENOSYS, "ENOSYS"),
+        (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+        (libc::ENODATA, "ENODATA"),
+        (libc::ESPIPE, "ESPIPE"),
+        // Of the kernel's own, for a call that a signal interrupted and that is made again.
+        (512, "ERESTARTSYS"),
+        (514, "ERESTARTNOHAND"),
+        (516, "ERESTART_RESTARTBLOCK"),
+    ];
+    let found = known.into_iter().find(|(errno, _)| *errno == number);
+    Some(found.map_or_else(|| format!("errno {number}"), |(_, name)| name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(name: &str, arguments: [u64; 6], result: i64) -> Call {
+        Call { name: name.to_owned(), arguments, result: Some(result) }
+    }
+
+    #[test]
+    fn calls_are_told_apart_by_what_they_move() {
+        let zerocopy = u64::from(libc::MSG_ZEROCOPY.cast_unsigned());
+        let sent = call("sendto", [9, 0, 4096, zerocopy, 0, 0], 4096);
+        assert!(is_zerocopy(&sent));
+        assert_eq!((bytes(&sent), descriptor(&sent)), (Some(4096), Some(9)));
+        assert_eq!(flags(&sent), ["MSG_ZEROCOPY"]);
+        let refused = call("recvfrom", [9, 0, 65536, 0, 0, 0], -11);
+        assert_eq!(bytes(&refused), None);
+        assert_eq!(error(-11).as_deref(), Some("EAGAIN"));
+        let mapped = call("mmap", [0; 6], 0x7f00_0000_0000);
+        assert_eq!((bytes(&mapped), descriptor(&mapped)), (None, None));
+        assert_eq!(operation(26), "send");
+        assert_eq!(operation(47), "send_zc");
+    }
+}

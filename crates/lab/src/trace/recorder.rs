@@ -1,0 +1,252 @@
+//! The events of one request as the kernel tells them: the object `bpf/trace.bpf.o`, its ring
+//! buffer (Linux 5.8) and what it was told to look at.
+//!
+//! What it does badly: the ring is read only at the end, so a long request may not fit; what was
+//! lost is counted.
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, RingBuf};
+use rustix::process::Pid;
+
+use crate::error::{Doing as _, Error, Result};
+use crate::probe::FileId;
+use crate::probe::attach::{self, Unavailable, fill};
+
+/// The programs as they are built in.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/trace.bpf.o");
+
+/// The tracepoints, each with a program of the same name.
+const TRACEPOINTS: [&str; 22] = [
+    "sys_enter",
+    "sys_exit",
+    "sched_switch",
+    "sched_waking",
+    "softirq_entry",
+    "softirq_exit",
+    "irq_handler_entry",
+    "irq_handler_exit",
+    "local_timer_entry",
+    "local_timer_exit",
+    "page_fault_user",
+    "page_fault_kernel",
+    "mm_filemap_get_pages",
+    "mm_filemap_map_pages",
+    "net_dev_start_xmit",
+    "consume_skb",
+    "skb_copy_datagram_iovec",
+    "block_rq_issue",
+    "block_rq_complete",
+    "io_uring_submit_req",
+    "io_uring_submit_sqe",
+    "io_uring_queue_async_work",
+];
+
+/// Two of which one is for this kernel.
+const COMPLETIONS: [&str; 2] = ["io_uring_complete_by_value", "io_uring_complete_by_entry"];
+
+/// Those of one machine or of one age, whose absence takes nothing away.
+const OF_SOME: [&str; 4] =
+    ["local_timer_entry", "local_timer_exit", "io_uring_submit_req", "io_uring_submit_sqe"];
+
+/// What an event tells, in the order of bpf/trace.bpf.c.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Call,
+    Left,
+    Came,
+    Woken,
+    Fault,
+    Lookup,
+    Mapped,
+    Packet,
+    Taken,
+    Disk,
+    Uring,
+    Handed,
+}
+
+const KINDS: [Kind; 12] = [
+    Kind::Call,
+    Kind::Left,
+    Kind::Came,
+    Kind::Woken,
+    Kind::Fault,
+    Kind::Lookup,
+    Kind::Mapped,
+    Kind::Packet,
+    Kind::Taken,
+    Kind::Disk,
+    Kind::Uring,
+    Kind::Handed,
+];
+
+/// An event as it comes out of the ring: `struct event`.
+#[derive(Clone, Debug)]
+pub(super) struct Raw {
+    pub(super) time: u64,
+    pub(super) begun: u64,
+    pub(super) kind: Kind,
+    pub(super) process: u32,
+    pub(super) thread: u32,
+    pub(super) of: [u64; 10],
+    pub(super) name: String,
+}
+
+/// A system call that somebody still was in at the end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    pub(super) process: u32,
+    pub(super) thread: u32,
+    pub(super) begun: u64,
+    pub(super) number: u64,
+    pub(super) arguments: [u64; 6],
+}
+
+/// What was recorded, by time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recording {
+    pub(super) events: Vec<Raw>,
+    pub(super) open: Vec<Open>,
+    pub(super) lost: u64,
+}
+
+/// The programs at work; they go when this is dropped.
+pub(super) struct Recorder {
+    programs: Ebpf,
+    ring: RingBuf<MapData>,
+    missing: Vec<&'static str>,
+}
+
+impl Recorder {
+    /// Attaches the programs that are built in, or those of another object.
+    pub(super) fn attach(object: Option<&[u8]>) -> std::result::Result<Self, Unavailable> {
+        let (btf, mut programs) = attach::load(object.unwrap_or(OBJECT))?;
+        let mut missing = Vec::new();
+        for name in TRACEPOINTS {
+            if !attach::tracepoint(&mut programs, name, name, &btf)? && !OF_SOME.contains(&name) {
+                missing.push(name);
+            }
+        }
+        let mut completes = |name| {
+            let attached = attach::tracepoint(&mut programs, name, "io_uring_complete", &btf);
+            attached.unwrap_or(false)
+        };
+        if !COMPLETIONS.into_iter().any(&mut completes) {
+            missing.push("io_uring_complete");
+        }
+        let refused = |error: Error| Unavailable::Refused(error.to_string());
+        let ring = programs.take_map("EVENTS").ok_or_else(|| refused(attach::no_map("EVENTS")))?;
+        let ring = RingBuf::try_from(ring).doing("open", "EVENTS").map_err(refused)?;
+        Ok(Self { programs, ring, missing })
+    }
+
+    /// Tracepoints that this kernel does not have.
+    pub(super) fn missing(&self) -> &[&'static str] {
+        &self.missing
+    }
+
+    /// Looks at these processes, this file, and the connection with these ports at its server and
+    /// its client.
+    pub(super) fn aim(&mut self, processes: [Pid; 2], file: FileId, ports: [u16; 2]) -> Result<()> {
+        let mut space: Array<_, [u64; 2]> = self.map("SPACE")?;
+        space.set(0, attach::own_pid_space()?, 0).doing("set", "the PID namespace")?;
+        let pids = processes.map(|pid| (pid.as_raw_nonzero().get().cast_unsigned(), 0_u64));
+        fill(&mut self.map("PROCESSES")?, pids.into_iter())?;
+        let files = [([file.inode, file.device], 0_u64)];
+        fill(&mut self.map("FILES")?, files.into_iter())?;
+        let mut both: Array<_, [u16; 2]> = self.map("PORTS")?;
+        both.set(0, ports, 0).doing("set", "the ports")
+    }
+
+    /// From now on everything is told.
+    pub(super) fn arm(&mut self) -> Result<()> {
+        self.set_state([1, 0])
+    }
+
+    /// What was told since; from now on nothing is.
+    pub(super) fn take(&mut self) -> Result<Recording> {
+        let state: Array<_, [u64; 2]> = self.map("STATE")?;
+        let [_, lost] = state.get(&0, 0).doing("read", "the state")?;
+        self.set_state([0, 0])?;
+        let mut recording = Recording { lost, ..Recording::default() };
+        while let Some(record) = self.ring.next() {
+            recording.events.extend(Raw::of(&record));
+        }
+        recording.events.sort_by_key(|event| event.time);
+        let threads: HashMap<_, u32, [u64; 10]> = self.map("THREADS")?;
+        for entry in &threads {
+            let (_, [numbers, begun, number, is_in_call, arguments @ ..]) =
+                entry.doing("read", "the threads")?;
+            let [process, thread] = [numbers, numbers >> 32].map(low);
+            if is_in_call != 0 {
+                recording.open.push(Open { process, thread, begun, number, arguments });
+            }
+        }
+        Ok(recording)
+    }
+
+    fn set_state(&mut self, value: [u64; 2]) -> Result<()> {
+        let mut state: Array<_, [u64; 2]> = self.map("STATE")?;
+        state.set(0, value, 0).doing("set", "the state")
+    }
+
+    fn map<'a, M: TryFrom<&'a mut aya::maps::Map, Error: std::fmt::Display>>(
+        &'a mut self,
+        name: &'static str,
+    ) -> Result<M> {
+        attach::map_mut(&mut self.programs, name)
+    }
+}
+
+fn low(word: u64) -> u32 {
+    u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+impl Raw {
+    /// `None` for what this program does not know.
+    fn of(record: &[u8]) -> Option<Self> {
+        let word = |place: usize| {
+            let bytes = record.get(8 * place..8 * place + 8)?;
+            Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        let half = |place: usize| {
+            let bytes = record.get(4 * place..4 * place + 4)?;
+            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        let mut of = [0; 10];
+        for (place, one) in of.iter_mut().enumerate() {
+            *one = word(4 + place)?;
+        }
+        let name = record.get(112..128)?.split(|&byte| byte == 0).next()?;
+        Some(Self {
+            time: word(0)?,
+            begun: word(1)?,
+            kind: *KINDS.get(usize::try_from(half(4)?).ok()?)?,
+            process: half(5)?,
+            thread: half(6)?,
+            of,
+            name: String::from_utf8_lossy(name).into_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_the_form_that_the_programs_give_it() {
+        let mut record = Vec::new();
+        record.extend(7_u64.to_ne_bytes());
+        record.extend(5_u64.to_ne_bytes());
+        record.extend([3_u32, 10, 11, 1].iter().flat_map(|half| half.to_ne_bytes()));
+        record.extend((20..30_u64).flat_map(u64::to_ne_bytes));
+        record.extend(b"karez-0\0\0\0\0\0\0\0\0\0");
+        let event = Raw::of(&record).unwrap();
+        assert_eq!((event.time, event.begun, event.kind), (7, 5, Kind::Woken));
+        assert_eq!((event.process, event.thread), (10, 11));
+        assert_eq!(event.of, [20, 21, 22, 23, 24, 25, 26, 27, 28, 29]);
+        assert_eq!(event.name, "karez-0");
+        assert!(Raw::of(&record[..100]).is_none());
+    }
+}

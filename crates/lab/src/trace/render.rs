@@ -1,0 +1,308 @@
+//! A trace as text for a terminal, JSON of a versioned form, CSV, Markdown, and a part of a page.
+
+use serde_json::{Value, json};
+use std::fmt;
+
+use super::event::{Event, Lane, What, microseconds};
+use super::steps::{Part as StepPart, Step, shown};
+use super::{Trace, calls, lanes, svg};
+use crate::machine::machine;
+use crate::report::{Part, Report, Section};
+use crate::table::{Table, grouped, size};
+
+/// The form of the JSON; the number rises when a field changes its meaning or goes.
+const SCHEMA: &str = "karez.lab.trace/1";
+
+/// What the drawing shows.
+const FIGURE: &str = "The lanes to scale; below, each system call and what crosses which boundary \
+                      in it, not to scale.";
+
+impl Trace {
+    /// What was asked for, in a line.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let via = if self.granted == self.via {
+            self.via.to_string()
+        } else {
+            format!("{} (as {})", self.via, self.granted)
+        };
+        format!(
+            "GET of {} over {}: model {}, via {via}, topology {}",
+            size(self.body),
+            self.transport,
+            self.model,
+            self.topology
+        )
+    }
+
+    /// The drawing: an `<svg>` element that can stand alone.
+    #[must_use]
+    pub fn to_svg(&self) -> String {
+        svg::draw(self)
+    }
+
+    /// The text for a terminal.
+    fn to_text(&self) -> String {
+        let notes: Vec<_> = self.notes().iter().map(|note| format!("{note}\n")).collect();
+        format!(
+            "{}\n{}\n\n{}\n{}\n{}\n\n{}",
+            self.title(),
+            self.seen(),
+            lanes::draw(self, self.width),
+            listing(&self.table()),
+            self.summary().join("\n"),
+            notes.concat()
+        )
+    }
+
+    fn table(&self) -> Table {
+        let mut rows = Vec::new();
+        let (steps, left_out) = shown(self);
+        for (place, step) in steps.iter().enumerate() {
+            if let Some((_, count)) = left_out.filter(|(after, _)| *after == place) {
+                let words = format!("... {count} more: --csv has all");
+                rows.push(vec![
+                    String::new(),
+                    String::new(),
+                    words,
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                ]);
+            }
+            rows.push(self.row(step));
+            rows.extend(step.parts.iter().map(part_row));
+        }
+        Table {
+            heading: vec!["at us", "lane", "event", "bytes", "took us", "user us before"],
+            rows,
+        }
+    }
+
+    fn row(&self, step: &Step) -> Vec<String> {
+        let thread = &self.threads[step.thread];
+        let lane = if thread.receives { Lane::Receiver } else { Lane::Call };
+        let who = if self.servers() > 1 && !thread.receives {
+            format!("{}: ", thread.name)
+        } else {
+            String::new()
+        };
+        vec![
+            if step.begun < self.asked { "before".to_owned() } else { time(step.begun) },
+            lane.name().to_owned(),
+            format!("{who}{}{}", name(step), fold_mark(step)),
+            step.bytes.map_or_else(String::new, grouped),
+            step.took.map_or_else(String::new, time),
+            if step.ran > 0 { time(step.ran) } else { String::new() },
+        ]
+    }
+
+    /// How many threads of the server took part.
+    pub(super) fn servers(&self) -> usize {
+        self.threads.iter().filter(|thread| !thread.receives).count()
+    }
+
+    fn event_to_json(&self, event: &Event) -> Value {
+        let mut told = json!({
+            "begun_us": microseconds(event.begun),
+            "took_us": microseconds(event.took()),
+            "lane": event.lane.name(),
+            "thread": event.thread.map(|place| self.threads[place].id),
+            "within": event.within,
+            "event": event.word(),
+            "bytes": event.bytes(),
+        });
+        if let (Value::Object(told), Value::Object(more)) = (&mut told, event.fields()) {
+            told.extend(more);
+        }
+        told
+    }
+
+    fn totals_to_json(&self) -> Value {
+        let totals = &self.totals;
+        let calls = totals.calls.iter().map(|(name, counted)| {
+            let told = json!({
+                "calls": counted.calls, "bytes": counted.bytes, "us": microseconds(counted.took),
+            });
+            (name.clone(), told)
+        });
+        let copies = &totals.copies;
+        json!({
+            "system_calls": totals.calls_in_all(),
+            "by_name": calls.collect::<serde_json::Map<_, _>>(),
+            "mode_switches": totals.mode_switches,
+            "faults_user": totals.faults_user,
+            "faults_kernel": totals.faults_kernel,
+            "copies": {
+                "inferred": copies.inferred, "file_to_user": copies.file_to_user,
+                "to_socket": copies.to_socket, "late": copies.late, "receiver": copies.received,
+            },
+            "sent": totals.sent.map(|sent| json!({
+                "packets": sent.packets, "payload": sent.payload(), "headers": sent.headers,
+                "page_cache": sent.ours, "other_cache": sent.cache, "user_pages": sent.anonymous,
+                "copied": sent.copied(), "unsorted": sent.unsorted,
+            })),
+            "sent_again": totals.retransmitted,
+            "disk": totals.disk.map(|disk| json!({
+                "bytes": disk.read_bytes, "requests": disk.reads, "written": disk.write_bytes,
+            })),
+            "sleeps": totals.sleeps,
+            "slept_us": microseconds(totals.slept),
+            "preempted": totals.preempted,
+            "queued_us": microseconds(totals.queued),
+            "woken": totals.woken.iter().map(|(thread, waker)| json!({
+                "thread": self.threads[*thread].id, "by": waker.to_string(),
+            })).collect::<Vec<_>>(),
+            "contradictions": totals.contradictions,
+        })
+    }
+}
+
+impl Report for Trace {
+    fn to_json(&self) -> Value {
+        json!({
+            "schema": SCHEMA,
+            "machine": machine(),
+            "tier": self.tier.name(),
+            "without_t1": self.without_t1,
+            "missing_tracepoints": self.missing,
+            "lost_events": self.lost,
+            "request": {
+                "model": self.model.name(), "via": self.via.name(), "granted": self.granted.name(),
+                "topology": self.topology.name(), "transport": self.transport.name(),
+                "head": self.head, "body": self.body,
+                "pages_in_memory": self.pages.0, "pages": self.pages.1,
+            },
+            "tries": self.tries,
+            "took_us": microseconds(self.took),
+            "asked_us": microseconds(self.asked),
+            "threads": self.threads.iter().map(|thread| json!({
+                "id": thread.id, "name": thread.name, "receives": thread.receives,
+            })).collect::<Vec<_>>(),
+            "totals": self.totals_to_json(),
+            "notes": self.notes(),
+            "events": self.events.iter().map(|event| self.event_to_json(event)).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Each event, none folded.
+    fn to_csv(&self) -> String {
+        let rows = self.events.iter().map(|event| {
+            let thread = event.thread.map(|place| self.threads[place].id.to_string());
+            vec![
+                format!("{:.3}", microseconds(event.begun)),
+                format!("{:.3}", microseconds(event.took())),
+                event.lane.name().to_owned(),
+                thread.unwrap_or_default(),
+                event.word().to_owned(),
+                detail(event),
+                event.bytes().map_or_else(String::new, |bytes| bytes.to_string()),
+            ]
+        });
+        let heading = vec!["begun_us", "took_us", "lane", "thread", "event", "detail", "bytes"];
+        Table { heading, rows: rows.collect() }.to_csv()
+    }
+
+    fn to_markdown(&self) -> String {
+        let list = |lines: Vec<String>| {
+            lines.iter().map(|line| format!("- {line}\n")).collect::<Vec<_>>().concat()
+        };
+        format!(
+            "{}\n\n{}\n\n{}\n{}\n{}",
+            self.title(),
+            self.seen(),
+            self.table().to_markdown(),
+            list(self.summary()),
+            list(self.notes())
+        )
+    }
+
+    fn section(&self) -> Section {
+        Section {
+            anchor: "trace",
+            title: self.title(),
+            parts: vec![
+                Part::Words(self.seen()),
+                Part::Figure(FIGURE.to_owned(), self.to_svg()),
+                Part::Table("Each call and what happened in it".to_owned(), self.table()),
+                Part::Notes(self.notes()),
+            ],
+        }
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_text())
+    }
+}
+
+/// The table with words to the left and numbers to the right.
+fn listing(table: &Table) -> String {
+    let heading: Vec<_> = table.heading.iter().map(|&cell| cell.to_owned()).collect();
+    let lines: Vec<_> = std::iter::once(&heading).chain(&table.rows).collect();
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<_> = (0..heading.len()).filter_map(width).collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            let is_word = column == 1 || column == 2;
+            if is_word { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// A call with its answer.
+pub(super) fn name(step: &Step) -> String {
+    if step.answer.is_empty() {
+        step.title.clone()
+    } else {
+        format!("{} {}", step.title, step.answer)
+    }
+}
+
+/// How many are alike, and that they alternate with others.
+fn fold_mark(step: &Step) -> String {
+    match step.of {
+        Some((many, place)) => format!(" x {} ({} of {many} in turn)", step.times, place + 1),
+        None if step.times > 1 => format!(" x {}", step.times),
+        None => String::new(),
+    }
+}
+
+fn part_row(part: &StepPart) -> Vec<String> {
+    let times = if part.times > 1 { format!(" x {}", part.times) } else { String::new() };
+    vec![
+        String::new(),
+        part.lane.name().to_owned(),
+        format!("  {}{times}", part.text),
+        part.bytes.map_or_else(String::new, grouped),
+        if part.took > 0 { time(part.took) } else { String::new() },
+        String::new(),
+    ]
+}
+
+fn detail(event: &Event) -> String {
+    match &event.what {
+        What::Calls(call) => {
+            let error = call.result.and_then(calls::error);
+            let words = [vec![&*call.name], calls::flags(call)].concat();
+            words.into_iter().map(str::to_owned).chain(error).collect::<Vec<_>>().join(" ")
+        }
+        What::Sleeps { woken: Some(waker) } => format!("woken by {waker}"),
+        What::Copies { from, to, .. } => format!("{} to {}", from.name(), to.name()),
+        What::Packet { device, .. } => device.clone(),
+        What::Operation { name, .. } | What::HandsOver { name } => (*name).to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// Nanoseconds, in microseconds.
+pub(super) fn time(nanoseconds: i64) -> String {
+    format!("{:.1}", microseconds(nanoseconds))
+}

@@ -1,0 +1,379 @@
+//! A trace as steps: each system call with what happened in it, and what repeats itself folded.
+//!
+//! What it does badly: in what is folded, bytes and times are sums; one by one they are only in the
+//! JSON.
+
+use super::Trace;
+use super::calls;
+use super::event::{Call, Event, Lane, Memory, What};
+use crate::probe::Provenance;
+
+/// The longest sequence of calls whose repetition is seen.
+const LONGEST: usize = 12;
+
+/// What is shown of more steps than that: so many of the first and of the last.
+const SHOWN: (usize, usize) = (40, 10);
+
+/// How often something has to come to be folded.
+const OFTEN: usize = 3;
+
+/// A system call, or as many alike as came one after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    /// Whose, by its place among the threads.
+    pub(super) thread: usize,
+    /// When the first began and the last ended.
+    pub(super) begun: i64,
+    pub(super) ended: i64,
+    /// The call and its flags.
+    pub(super) title: String,
+    /// What it answered, if that is no number of bytes; of the last.
+    pub(super) answer: String,
+    /// How many bytes.
+    pub(super) bytes: Option<u64>,
+    /// How long, since the wake-up; `None` if it still was in it at the end.
+    pub(super) took: Option<i64>,
+    /// How long the thread ran in user space before.
+    pub(super) ran: i64,
+    /// How many are alike.
+    pub(super) times: u64,
+    /// How many steps repeat themselves with it, if any do, and which of them it is.
+    pub(super) of: Option<(usize, usize)>,
+    /// What happened in it.
+    pub(super) parts: Vec<Part>,
+}
+
+/// Something that happened in a step, as often as it came.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) lane: Lane,
+    pub(super) flow: Flow,
+    pub(super) text: String,
+    pub(super) bytes: Option<u64>,
+    pub(super) times: u64,
+    pub(super) took: i64,
+}
+
+/// What a part is, for a drawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// The CPU copies up into user space, or down out of it.
+    CopyUp,
+    CopyDown,
+    /// Copied into the receiver.
+    CopyOut,
+    /// Bytes leave that were copied before.
+    Leave,
+    /// Bytes leave that nobody has copied.
+    Refer,
+    /// A disk fetches or writes.
+    Disk,
+    Fault,
+    Sleep,
+    Other,
+}
+
+/// The steps to show, and how many are left out after how many.
+pub(super) fn shown(trace: &Trace) -> (Vec<Step>, Option<(usize, usize)>) {
+    let mut all = steps(trace);
+    let (first, last) = SHOWN;
+    let Some(out) = all.len().checked_sub(first + last).filter(|&out| out > 0) else {
+        return (all, None);
+    };
+    all.drain(first..first + out);
+    (all, Some((first, out)))
+}
+
+/// The steps of all threads by time, folded.
+pub(super) fn steps(trace: &Trace) -> Vec<Step> {
+    let mut all = Vec::new();
+    for thread in 0..trace.threads.len() {
+        all.extend(fold(unfolded(trace, thread)));
+    }
+    all.sort_by_key(|step| step.begun);
+    all
+}
+
+fn unfolded(trace: &Trace, thread: usize) -> Vec<Step> {
+    let events = || trace.events.iter().enumerate();
+    let own = events().filter(|(_, event)| event.thread == Some(thread));
+    let calls = own.filter_map(|(place, event)| match &event.what {
+        What::Calls(call) => Some((place, step(thread, event, call))),
+        _ => None,
+    });
+    let (places, mut steps): (Vec<_>, Vec<_>) = calls.unzip();
+    let is_server = !trace.threads[thread].receives;
+    let is_first = trace.threads.iter().position(|one| !one.receives) == Some(thread);
+    for (_, event) in events() {
+        let is_own = event.thread == Some(thread);
+        let inside = event.within.and_then(|place| places.binary_search(&place).ok());
+        // What happens in no call of anyone's goes with what the server does meanwhile.
+        let is_loose = event.within.is_none() && (is_own || (event.thread.is_none() && is_first));
+        let place = match inside {
+            Some(place) => place,
+            None if is_loose && matches!(event.what, What::Runs) => {
+                let next = steps.partition_point(|step| step.begun < event.ended);
+                if let Some(step) = steps.get_mut(next) {
+                    step.ran += event.took();
+                }
+                continue;
+            }
+            None if is_loose && !matches!(event.what, What::Calls(_)) => {
+                steps.partition_point(|step| step.begun <= event.begun).saturating_sub(1)
+            }
+            None => continue,
+        };
+        let (Some(step), parts) = (steps.get_mut(place), parts(event, is_server)) else { continue };
+        parts.into_iter().for_each(|part| step.add(part));
+    }
+    steps
+}
+
+fn step(thread: usize, event: &Event, call: &Call) -> Step {
+    let flags = calls::flags(call);
+    let answer = match call.result {
+        None => "waits again".to_owned(),
+        Some(result) => calls::error(result).unwrap_or_else(|| answer(call, result)),
+    };
+    Step {
+        thread,
+        begun: event.begun,
+        ended: event.ended,
+        title: [vec![&*call.name], flags].concat().join(" "),
+        answer,
+        bytes: event.bytes(),
+        took: call.result.map(|_| since_wake_up(event)),
+        ran: 0,
+        times: 1,
+        of: None,
+        parts: Vec::new(),
+    }
+}
+
+/// How long it took; of what the wake-up ended, the time since.
+pub(super) fn since_wake_up(event: &Event) -> i64 {
+    if event.ended < 0 { event.took() } else { event.ended - event.begun.max(0) }
+}
+
+/// An answer that is no number of bytes, where it tells something.
+fn answer(call: &Call, result: i64) -> String {
+    if calls::waits(&call.name) { format!("= {result}") } else { String::new() }
+}
+
+impl Step {
+    fn add(&mut self, part: Part) {
+        let same = |one: &&mut Part| one.lane == part.lane && one.text == part.text;
+        match self.parts.iter_mut().find(same) {
+            Some(one) => {
+                one.bytes = one.bytes.zip(part.bytes).map(|(one, other)| one + other);
+                one.times += part.times;
+                one.took += part.took;
+            }
+            None => self.parts.push(part),
+        }
+    }
+
+    /// Flags do not matter: the last of many says that no more comes. Nor does whether a lock was
+    /// free.
+    fn is_like(&self, other: &Self) -> bool {
+        let ended = self.took.is_some() && other.took.is_some();
+        let same = self.answer == other.answer || self.is_lock();
+        ended && same && self.name() == other.name()
+    }
+
+    fn is_lock(&self) -> bool {
+        self.name() == "futex"
+    }
+
+    fn name(&self) -> &str {
+        self.title.split(' ').next().unwrap_or_default()
+    }
+
+    fn merge(&mut self, other: Self) {
+        if self.answer != other.answer {
+            self.answer.clear();
+        }
+        if self.title != other.title {
+            self.title = self.name().to_owned();
+        }
+        self.ended = other.ended;
+        self.bytes = self.bytes.zip(other.bytes).map(|(one, other)| one + other);
+        self.took = self.took.zip(other.took).map(|(one, other)| one + other);
+        self.ran += other.ran;
+        self.times += other.times;
+        other.parts.into_iter().for_each(|part| self.add(part));
+    }
+}
+
+/// What a thread does with locks in one go becomes one: how often is up to chance.
+fn without_locks(steps: Vec<Step>) -> Vec<Step> {
+    let mut few: Vec<Step> = Vec::new();
+    for step in steps {
+        match few.last_mut() {
+            Some(last) if last.is_lock() && last.is_like(&step) => last.merge(step),
+            _ => few.push(step),
+        }
+    }
+    few
+}
+
+/// Sequences that repeat themselves become one.
+fn fold(steps: Vec<Step>) -> Vec<Step> {
+    let steps = without_locks(steps);
+    let repeats = |at: usize, length: usize| {
+        let same = (at.saturating_add(length)..steps.len())
+            .take_while(|&place| steps[place].is_like(&steps[place - length]))
+            .count();
+        1 + same / length
+    };
+    // Of the sequences that cover as much the shortest.
+    let best = |at: usize| {
+        let found = (1..=LONGEST).map(|length| (length, repeats(at, length)));
+        let often = found.filter(|&(_, times)| times >= OFTEN);
+        often.rev().max_by_key(|(length, times)| length * times).unwrap_or((1, 1))
+    };
+    let mut plan = Vec::new();
+    let mut at = 0;
+    while at < steps.len() {
+        let (length, times) = best(at);
+        // What repeats itself as often from the next on begins there.
+        let later = length > 1 && repeats(at + 1, length) >= times;
+        let (length, times) = if later { (1, 1) } else { (length, times) };
+        plan.push((length, times));
+        at += length * times;
+    }
+    let mut rest = steps.into_iter();
+    let mut folded = Vec::new();
+    for (length, times) in plan {
+        let mut first: Vec<_> = rest.by_ref().take(length).collect();
+        for _ in 1..times {
+            first.iter_mut().zip(rest.by_ref()).for_each(|(one, other)| one.merge(other));
+        }
+        let many = first.len();
+        let numbered = first.into_iter().enumerate().map(|(place, step)| Step {
+            of: (times > 1 && many > 1).then_some((many, place)),
+            ..step
+        });
+        folded.extend(numbered);
+    }
+    folded
+}
+
+/// An event as parts of a step.
+fn parts(event: &Event, is_server: bool) -> Vec<Part> {
+    let lane = event.lane;
+    let part =
+        |flow, text: String, bytes| Part { lane, flow, text, bytes, times: 1, took: event.took() };
+    match &event.what {
+        What::Runs | What::Calls(_) | What::Packet { to_server: true, .. } => Vec::new(),
+        What::Sleeps { woken } => {
+            let by = woken.as_ref().map(|waker| format!(", woken by {waker}"));
+            let text = format!("sleeps{}", by.unwrap_or_default());
+            // What was before the wake-up is of no interest.
+            let took = if event.begun < 0 { 0 } else { event.took() };
+            vec![Part { took, ..part(Flow::Sleep, text, None) }]
+        }
+        What::Queues { preempted } => {
+            let text = if *preempted { "has to leave its core" } else { "waits for a core" };
+            vec![part(Flow::Sleep, text.to_owned(), None)]
+        }
+        What::Copies { from, to, bytes, .. } => {
+            let text = format!("copies {} -> {}", from.name(), to.name());
+            // Nobody saw how long.
+            vec![Part { took: 0, ..part(flow(*to, is_server), text, Some(*bytes)) }]
+        }
+        What::Faults { in_user_mode, .. } => {
+            let mode = if *in_user_mode { "user" } else { "kernel" };
+            vec![part(Flow::Fault, format!("page fault in {mode} mode"), None)]
+        }
+        What::LooksUp { .. } => {
+            vec![part(Flow::Other, "looks into the page cache".to_owned(), None)]
+        }
+        What::Maps { .. } => vec![part(Flow::Other, "maps pages around".to_owned(), None)],
+        What::Packet { device, bytes, again, .. } => packet(device, bytes, *again),
+        What::Disk { writes, bytes } => {
+            let verb = if *writes { "writes" } else { "reads" };
+            vec![part(Flow::Disk, format!("disk {verb} (DMA)"), Some(*bytes))]
+        }
+        What::Operation { name, result } => {
+            let answer = calls::error(*result).map(|error| format!(" {error}"));
+            let text = format!("io_uring {name}{}", answer.unwrap_or_default());
+            vec![part(Flow::Other, text, event.bytes())]
+        }
+        What::HandsOver { name } => {
+            vec![part(Flow::Other, format!("io_uring {name}: to a worker"), None)]
+        }
+    }
+}
+
+/// Where a copy into this goes in a drawing.
+fn flow(to: Memory, is_server: bool) -> Flow {
+    match to {
+        Memory::User if is_server => Flow::CopyUp,
+        Memory::User => Flow::CopyOut,
+        _ => Flow::CopyDown,
+    }
+}
+
+/// A packet by where its bytes lie.
+fn packet(device: &str, bytes: &Provenance, again: bool) -> Vec<Part> {
+    let again = if again { ", once more" } else { "" };
+    let groups = [
+        (Flow::Refer, "page cache, by reference", bytes.ours),
+        (Flow::Refer, "pages of another file", bytes.cache),
+        (Flow::Refer, "user pages, by reference", bytes.anonymous),
+        (Flow::Leave, "pages copied into", bytes.copied()),
+        (Flow::Other, "bytes of unknown origin", bytes.unsorted),
+    ];
+    let there = groups.into_iter().filter(|(_, _, bytes)| *bytes > 0);
+    let parts = there.map(|(flow, what, bytes)| Part {
+        lane: Lane::Device,
+        flow,
+        text: format!("{device}: {what}{again}"),
+        bytes: Some(bytes),
+        times: 1,
+        took: 0,
+    });
+    parts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(titles: &str) -> Vec<Step> {
+        let step = |(at, title): (usize, char)| {
+            let begun = i64::try_from(at).unwrap() * 10;
+            let call = Call { name: title.to_string(), arguments: [0; 6], result: Some(1) };
+            let what = What::Calls(call.clone());
+            let event = Event {
+                begun,
+                ended: begun + 5,
+                lane: Lane::Call,
+                thread: Some(0),
+                within: None,
+                what,
+            };
+            Step { bytes: Some(1), ..step(0, &event, &call) }
+        };
+        titles.chars().enumerate().map(step).collect()
+    }
+
+    fn folded(titles: &str) -> String {
+        let parts =
+            fold(sequence(titles)).into_iter().map(|step| format!("{}{}", step.title, step.times));
+        parts.collect()
+    }
+
+    #[test]
+    fn what_repeats_itself_is_folded_and_nothing_is_lost() {
+        assert_eq!(folded("abcd"), "a1b1c1d1");
+        assert_eq!(folded("waaaae"), "w1a4e1");
+        assert_eq!(folded("wabababe"), "w1a3b3e1");
+        assert_eq!(folded("wababe"), "w1a1b1a1b1e1", "twice is not often");
+        assert_eq!(folded("sasasas"), "s1a3s3", "the first is the head");
+        let steps = fold(sequence("abababab"));
+        assert_eq!((steps[1].bytes, steps[1].took, steps[1].ended), (Some(4), Some(20), 75));
+        assert_eq!((steps[0].of, steps[1].of), (Some((2, 0)), Some((2, 1))));
+    }
+}

@@ -1,0 +1,149 @@
+//! What a trace comes to in sentences, and what has to be known to read it.
+
+use super::Trace;
+use super::render::time;
+use crate::table::grouped;
+use crate::tier::Tier;
+use crate::transport::Transport;
+
+impl Trace {
+    /// How it was seen.
+    pub(super) fn seen(&self) -> String {
+        match self.tier {
+            Tier::T0 => {
+                "tier T0: the server's system calls by ptrace; what the kernel does is inferred (~)"
+            }
+            _ => "tier T1: each event by the kernel's tracepoints",
+        }
+        .to_owned()
+    }
+
+    /// The figures, a line each.
+    pub(super) fn summary(&self) -> Vec<String> {
+        let totals = &self.totals;
+        let by_name =
+            totals.calls.iter().map(|(name, counted)| format!("{name} {}", counted.calls));
+        let calls = format!(
+            "{} system calls ({}), {} mode switches",
+            totals.calls_in_all(),
+            by_name.collect::<Vec<_>>().join(", "),
+            grouped(totals.mode_switches)
+        );
+        let copies = &totals.copies;
+        let about = if copies.inferred { "~" } else { "" };
+        let copies = format!(
+            "copied by the CPU: file -> user {about}{}, user -> socket {about}{}, late {about}{}, \
+             by the receiver {about}{}",
+            grouped(copies.file_to_user),
+            grouped(copies.to_socket),
+            grouped(copies.late),
+            grouped(copies.received)
+        );
+        let mut lines = vec![calls, copies];
+        if let Some(sent) = &totals.sent {
+            let referred = sent.ours + sent.cache + sent.anonymous;
+            lines.push(format!(
+                "left in {} packets: {} bytes by reference, {} copied before, {} of headers; {} sent again",
+                grouped(sent.packets),
+                grouped(referred),
+                grouped(sent.copied()),
+                grouped(sent.headers),
+                grouped(totals.retransmitted)
+            ));
+        }
+        lines.extend(self.faults_and_disk());
+        lines.push(self.sleep());
+        lines
+    }
+
+    fn faults_and_disk(&self) -> Option<String> {
+        let totals = &self.totals;
+        let (user, kernel) = totals.faults_user.zip(totals.faults_kernel)?;
+        let disk = totals.disk?;
+        let (cached, pages) = self.pages;
+        Some(format!(
+            "page faults: {user} in user mode, {kernel} in kernel mode; disk: {} bytes in {} requests \
+             ({} of {} pages were in memory)",
+            grouped(disk.read_bytes),
+            disk.reads,
+            grouped(cached),
+            grouped(pages)
+        ))
+    }
+
+    fn sleep(&self) -> String {
+        let totals = &self.totals;
+        let wakers = totals
+            .woken
+            .iter()
+            .map(|(thread, waker)| format!("{} by {waker}", self.threads[*thread].name));
+        let mut wakers: Vec<_> = wakers.collect();
+        wakers.dedup();
+        let shown: Vec<_> = wakers.iter().take(4).cloned().collect();
+        let more = if wakers.len() > 4 {
+            format!(", and {} more", wakers.len() - 4)
+        } else {
+            String::new()
+        };
+        let woken = if wakers.is_empty() {
+            String::new()
+        } else {
+            format!("; woken: {}{more}", shown.join(", "))
+        };
+        let slept = if self.tier == Tier::T0 {
+            "where it slept cannot be seen".to_owned()
+        } else {
+            format!(
+                "slept {} times, {} us, and had no core for {} us",
+                totals.sleeps,
+                time(totals.slept),
+                time(totals.queued)
+            )
+        };
+        format!("{} us from the wake-up to the last byte; {slept}{woken}", time(self.took))
+    }
+
+    /// What has to be known to read it.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(why) = &self.without_t1 {
+            notes.push(format!("no T1: {why}"));
+            notes.push(
+                "ptrace stops the server twice a call: times are many times what they would be, and \
+                 the receiver, the kernel, faults and devices are not seen"
+                    .to_owned(),
+            );
+        } else {
+            if self.tries > 1 {
+                notes.push(format!("the quickest of {} requests", self.tries));
+            }
+            notes.push(
+                "each event that is told costs about a microsecond: compare the parts, and time with \
+                 karez lab vias"
+                    .to_owned(),
+            );
+        }
+        if !self.missing.is_empty() {
+            notes.push(format!("not on this kernel: {}", self.missing.join(", ")));
+        }
+        if self.lost > 0 {
+            notes.push(format!(
+                "{} events were lost, for the ring was full: the figures are too low",
+                grouped(self.lost)
+            ));
+        }
+        if self.transport == Transport::Loopback && self.tier > Tier::T0 {
+            notes.push(
+                "no device of loopback fetches from memory; what is received is done on the time of who \
+                 sends"
+                    .to_owned(),
+            );
+        }
+        if self.totals.copies.late > 0 {
+            notes.push("loopback copies late what MSG_ZEROCOPY referred to".to_owned());
+        }
+        let bugs = &self.totals.contradictions;
+        notes.extend(bugs.iter().map(|found| format!("contradiction: {found}")));
+        notes
+    }
+}
