@@ -11,7 +11,7 @@
 //! up to 48 KiB; what has been begun is not over until the kernel says so, so a closed connection
 //! keeps its descriptor until the next turn; and a multishot accept takes no address along, which
 //! costs a getpeername(2) a connection. Names are opened and looked at by system calls (in a job),
-//! not in the ring: threads of the kernel do every `statx` there, at 2 to 8 times the CPU
+//! not in the ring: threads of the kernel do every `statx` there, at 2 to 13 times the CPU
 //! (`sys/examples/names_in_ring.rs`).
 
 use karez_sys::{Completion, Key, Operation, Ring, RingOptions};

@@ -1,5 +1,6 @@
 //! Who is there, so that somebody outside can shut a socket down and wake its thread.
 
+use rustix::io::ioctl_fionread;
 use rustix::net::{Shutdown, shutdown};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -49,12 +50,16 @@ impl Register {
     }
 
     /// Ends the connection that has been idle longest and waits, at most so long, until somebody
-    /// has left.
+    /// has left. One whose request has come is not idle, only not heard yet; and if it came a
+    /// moment ago it is answered, for what is shut is the receiving side.
     pub(super) fn make_room(&self, pause: Duration) {
         let state = self.lock();
-        let idle = state.present.values().filter(|present| present.idle_since.is_some());
-        if let Some(oldest) = idle.min_by_key(|present| present.idle_since) {
-            hang_up(&oldest.socket);
+        let present = state.present.values();
+        let mut idle: Vec<_> =
+            present.filter_map(|one| Some((one.idle_since?, &one.socket))).collect();
+        idle.sort_unstable_by_key(|&(since, _)| since);
+        if let Some((_, oldest)) = idle.iter().find(|(_, socket)| !has_unread(socket)) {
+            let _gone = shutdown(oldest, Shutdown::Read);
         }
         let _left = self.left.wait_timeout(state, pause);
     }
@@ -85,6 +90,10 @@ impl Register {
             hang_up(&present.socket);
         }
     }
+}
+
+fn has_unread(socket: &OwnedFd) -> bool {
+    ioctl_fionread(socket).is_ok_and(|count| count > 0)
 }
 
 fn hang_up(socket: &OwnedFd) {
