@@ -9,7 +9,7 @@ use karez_lab::selftest::{Plan, SelfTest};
 use karez_lab::topologies::{self, Topologies};
 use karez_lab::trace::{self, Trace};
 use karez_lab::vias::{self, Vias};
-use karez_lab::{Cache, Error, Report, Taking, Workers};
+use karez_lab::{Cache, Error, Report, SCHEMAS, Taking, Workers};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -38,6 +38,7 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
         Lab::All(args) => all(args),
         Lab::Compare(args) => compare(args),
         Lab::Trace(args) => trace(args),
+        Lab::Schema { name } => schema(name.as_deref()).map(|()| true),
         Lab::Worker => karez_lab::work().map(|()| true),
     }
 }
@@ -200,6 +201,14 @@ fn trace(args: &TraceArgs) -> io::Result<bool> {
 fn width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+}
+
+/// Prints the schema of this name, or the names.
+fn schema(name: Option<&str>) -> io::Result<()> {
+    match SCHEMAS.iter().find(|(known, _)| Some(*known) == name) {
+        Some((_, schema)) => print(schema),
+        None => SCHEMAS.iter().try_for_each(|(known, _)| print(&format!("{known}\n"))),
+    }
 }
 
 /// Writes a report in the forms that were asked for, and to the terminal unless one of them goes

@@ -3,6 +3,8 @@
 //! What it does badly: an experiment heats the machine for the next, and their order is fixed, so
 //! that each can be held against the same one of another day.
 
+use karez_reactor::{Model, Topology};
+use karez_transfer::Via;
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,11 +14,13 @@ use crate::claims::{self, Claims};
 use crate::compare::long_table;
 use crate::crew::Workers;
 use crate::error::Result;
+use crate::ground::Cache;
 use crate::machine::machine;
 use crate::models::{self, Models};
 use crate::report::{Part, Report, Section};
 use crate::selftest::{self, SelfTest};
 use crate::topologies::{self, Topologies};
+use crate::trace::{self, Trace};
 use crate::vias::{self, Vias};
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
@@ -46,7 +50,7 @@ pub struct Progress<'a> {
 
 /// What came of it.
 pub struct All {
-    /// A report an experiment, in their order.
+    /// What each experiment came to, in their order; of some there are several.
     pub reports: Vec<Box<dyn Report>>,
     /// Experiments that could not be made, and why.
     pub skipped: Vec<(String, String)>,
@@ -56,8 +60,8 @@ pub struct All {
     pub sound: bool,
 }
 
-/// A report, and whether nothing was found that should not be.
-type Made = Result<(Box<dyn Report>, bool)>;
+/// Reports, and whether nothing was found that should not be.
+type Made = Result<(Vec<Box<dyn Report>>, bool)>;
 
 type Make = fn(&Plan, &mut dyn FnMut(&str)) -> Made;
 
@@ -74,6 +78,7 @@ const EXPERIMENTS: &[Experiment] = &[
     Experiment { name: "vias", weight: 25, make: vias },
     Experiment { name: "models", weight: 100, make: models },
     Experiment { name: "topologies", weight: 90, make: topologies },
+    Experiment { name: "trace", weight: 5, make: traces },
 ];
 
 impl Plan {
@@ -96,8 +101,8 @@ impl All {
         for &Experiment { name, weight, make } in EXPERIMENTS {
             let done = behind * 1000 / whole;
             match make(plan, &mut |step| before(Progress { experiment: name, step, done })) {
-                Ok((report, sound)) => {
-                    all.reports.push(report);
+                Ok((reports, sound)) => {
+                    all.reports.extend(reports);
                     all.sound &= sound;
                 }
                 Err(error) => all.skipped.push((name.to_owned(), error.to_string())),
@@ -116,7 +121,7 @@ fn selftest(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
     }
     let told = SelfTest::run(&own, |letter, name| before(&format!("{letter}. {name}")))?;
     let passed = told.passed();
-    Ok((Box::new(told), passed))
+    Ok((vec![Box::new(told)], passed))
 }
 
 fn claims(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
@@ -124,7 +129,7 @@ fn claims(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
     if plan.quick {
         own = own.quick();
     }
-    Ok((Box::new(Claims::run(&own, before)?), true))
+    Ok((vec![Box::new(Claims::run(&own, before)?)], true))
 }
 
 fn vias(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
@@ -134,7 +139,7 @@ fn vias(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
     }
     let told = Vias::run(&own, before)?;
     let sound = told.rows.iter().all(|row| row.contradictions.is_empty());
-    Ok((Box::new(told), sound))
+    Ok((vec![Box::new(told)], sound))
 }
 
 fn models(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
@@ -142,7 +147,7 @@ fn models(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
     if plan.quick {
         own = own.quick();
     }
-    Ok((Box::new(Models::run(&own, before)?), true))
+    Ok((vec![Box::new(Models::run(&own, before)?)], true))
 }
 
 fn topologies(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
@@ -150,7 +155,40 @@ fn topologies(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
     if plan.quick {
         own = own.quick();
     }
-    Ok((Box::new(Topologies::run(&own, before)?), true))
+    Ok((vec![Box::new(Topologies::run(&own, before)?)], true))
+}
+
+/// The pictures of the textbooks: a way by copies, by a mapping, by reference, with the disk and a
+/// worker, and one that completes.
+const TRACED: [(Model, Topology, Via, Cache); 7] = [
+    (Model::EpollEdge, Topology::Single, Via::Copy, Cache::Warm),
+    (Model::EpollEdge, Topology::Single, Via::Mmap, Cache::Warm),
+    (Model::EpollEdge, Topology::Single, Via::Sendfile, Cache::Warm),
+    (Model::EpollEdge, Topology::Single, Via::Splice, Cache::Warm),
+    (Model::EpollEdge, Topology::Single, Via::Zerocopy, Cache::Warm),
+    (Model::EpollEdge, Topology::Workers, Via::Sendfile, Cache::Cold),
+    (Model::Uring, Topology::Single, Via::Copy, Cache::Warm),
+];
+
+/// What this kernel refuses is left out: the other experiments have named it.
+fn traces(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
+    let (mut reports, mut sound, mut refused): (Vec<Box<dyn Report>>, _, _) =
+        (Vec::new(), true, None);
+    for (model, topology, via, cache) in TRACED {
+        before(&format!("{via} on {model} × {topology}, {cache}"));
+        let own = trace::Plan::new(plan.workers.clone(), model, via, &plan.directory);
+        match Trace::run(&trace::Plan { topology, cache, ..own }) {
+            Ok(told) => {
+                sound &= told.totals.contradictions.is_empty();
+                reports.push(Box::new(told));
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if reports.is_empty() => Err(error),
+        _ => Ok((reports, sound)),
+    }
 }
 
 impl Report for All {
@@ -184,7 +222,11 @@ impl Report for All {
         let mut sections: Vec<_> = self.reports.iter().map(|report| report.section()).collect();
         if !self.skipped.is_empty() {
             let parts = vec![Part::Notes(crate::report::skipped(&self.skipped))];
-            sections.push(Section { anchor: "skipped", title: "Not tried".to_owned(), parts });
+            sections.push(Section {
+                anchor: "skipped".to_owned(),
+                title: "Not tried".to_owned(),
+                parts,
+            });
         }
         sections
     }
@@ -196,7 +238,7 @@ impl Report for All {
             parts.push(Part::Heading(section.title));
             parts.extend(section.parts);
         }
-        Section { anchor: "all", title: "What Linux I/O costs".to_owned(), parts }
+        Section { anchor: "all".to_owned(), title: "What Linux I/O costs".to_owned(), parts }
     }
 }
 
@@ -209,6 +251,6 @@ impl fmt::Display for All {
         for line in crate::report::skipped(&self.skipped) {
             writeln!(f, "{line}")?;
         }
-        writeln!(f, "{} experiments in {:.0} s", self.reports.len(), self.time.as_secs_f64())
+        writeln!(f, "{} reports in {:.0} s", self.reports.len(), self.time.as_secs_f64())
     }
 }

@@ -219,14 +219,17 @@ mod tests {
             Part::Notes(vec![evil.to_owned()]),
             Part::Entries(vec![entry]),
         ];
-        let told = page(&[Section { anchor: "x", title: evil.to_owned(), parts }]);
+        let told = page(&[Section { anchor: "x".to_owned(), title: evil.to_owned(), parts }]);
         assert!(!told.contains("<script"), "{told}");
         assert_eq!(told.matches("&lt;script&gt;").count(), 12, "{told}");
     }
 
     #[test]
     fn a_page_needs_nothing_from_elsewhere() {
-        let section = |anchor| Section { anchor, title: anchor.to_owned(), parts: Vec::new() };
+        let section = |anchor: &str| {
+            let title = anchor.to_owned();
+            Section { anchor: anchor.to_owned(), title, parts: Vec::new() }
+        };
         let told = page(&[section("one"), section("two")]);
         assert!(told.contains("<a href=\"#one\">") && told.contains("<section id=\"two\">"));
         for outside in ["http://", "https://", "src=", "@import", "url("] {

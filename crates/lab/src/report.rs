@@ -33,7 +33,7 @@ pub trait Report: fmt::Display {
 #[derive(Clone, Debug)]
 pub struct Section {
     /// A word to link to it by.
-    pub anchor: &'static str,
+    pub anchor: String,
     /// The heading.
     pub title: String,
     /// What stands below it, in order.

@@ -4,7 +4,7 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Subcommand, ValueHint};
 use karez_lab::claims::Claim;
-use karez_lab::{Cache, Transport};
+use karez_lab::{Cache, SCHEMAS, Transport};
 use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -47,7 +47,7 @@ pub(crate) enum Lab {
     Claims(ClaimsArgs),
     /// Make every experiment, and one report of them
     ///
-    /// The self-test, the claims, the vias, the models, the topologies: what each prints, in one report or on one
+    /// The self-test, the claims, the vias, the models, the topologies, some traces: what each prints, in one report or on one
     /// page. Takes some minutes.
     #[command(after_help = "Example: sudo karez lab all --html io.html --json io.json")]
     All(AllArgs),
@@ -69,6 +69,14 @@ pub(crate) enum Lab {
         after_help = "Example: sudo karez lab trace --model epoll-edge --via sendfile --svg sendfile.svg"
     )]
     Trace(Box<TraceArgs>),
+    /// Print what stands in the JSON of a report
+    ///
+    /// JSON Schema (draft 2020-12) of the reports that --json writes.
+    Schema {
+        /// The report [default: list them]
+        #[arg(value_parser = PossibleValuesParser::new(SCHEMAS.iter().map(|(name, _)| *name)))]
+        name: Option<String>,
+    },
     /// Do what a laboratory says on standard input
     #[command(hide = true)]
     Worker,

@@ -11,5 +11,6 @@ mod claims;
 mod command;
 mod exact;
 mod models;
+mod page;
 mod topologies;
 mod trace;

@@ -65,7 +65,11 @@ impl Report for Claims {
         let entries = self.findings.iter().map(Finding::entry).collect();
         let words = format!("{}\n{}", self.tiers, self.verdicts());
         let parts = vec![Part::Words(words), Part::Entries(entries)];
-        Section { anchor: "claims", title: "What is told of Linux I/O".to_owned(), parts }
+        Section {
+            anchor: "claims".to_owned(),
+            title: "What is told of Linux I/O".to_owned(),
+            parts,
+        }
     }
 }
 

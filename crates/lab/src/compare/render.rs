@@ -159,7 +159,7 @@ impl Report for Comparison {
             parts.push(Part::Table("Apart, but it may be chance".to_owned(), doubtful));
         }
         parts.push(Part::Notes(self.notes()));
-        Section { anchor: "compare", title: "What changed".to_owned(), parts }
+        Section { anchor: "compare".to_owned(), title: "What changed".to_owned(), parts }
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn section(models: &Models) -> Section {
     let mut notes = models.notes();
     notes.extend(skipped(&models.skipped));
     parts.push(Part::Notes(notes));
-    Section { anchor: "models", title: "Ways to wait".to_owned(), parts }
+    Section { anchor: "models".to_owned(), title: "Ways to wait".to_owned(), parts }
 }
 
 /// CPU by the number of descriptors, a line a model; nothing where only one number was tried.

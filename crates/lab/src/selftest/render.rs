@@ -55,7 +55,11 @@ impl Report for SelfTest {
     fn section(&self) -> Section {
         let parts =
             vec![Part::Words(self.tiers.to_string()), Part::Table(self.summary(), self.table())];
-        Section { anchor: "selftest", title: "The counters count themselves".to_owned(), parts }
+        Section {
+            anchor: "selftest".to_owned(),
+            title: "The counters count themselves".to_owned(),
+            parts,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn section(topologies: &Topologies) -> Section {
     let mut notes = topologies.notes();
     notes.extend(skipped(&topologies.skipped));
     parts.push(Part::Notes(notes));
-    Section { anchor: "topologies", title: "Layouts of threads".to_owned(), parts }
+    Section { anchor: "topologies".to_owned(), title: "Layouts of threads".to_owned(), parts }
 }
 
 /// Who has no such figure has no bar.

@@ -219,7 +219,7 @@ impl Report for Trace {
 
     fn section(&self) -> Section {
         Section {
-            anchor: "trace",
+            anchor: self.anchor(),
             title: self.title(),
             parts: vec![
                 Part::Words(self.seen()),
@@ -228,6 +228,14 @@ impl Report for Trace {
                 Part::Notes(self.notes()),
             ],
         }
+    }
+}
+
+impl Trace {
+    /// What tells it from others on a page.
+    fn anchor(&self) -> String {
+        let warmth = if self.pages.0 == self.pages.1 { "" } else { "-cold" };
+        format!("trace-{}-{}-{}{warmth}", self.model, self.topology, self.via)
     }
 }
 

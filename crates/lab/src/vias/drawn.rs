@@ -34,7 +34,7 @@ pub(super) fn section(vias: &Vias) -> Section {
     notes.extend(skipped(&vias.skipped));
     parts.push(Part::Notes(notes));
     let title = "Ways to move a file into a socket".to_owned();
-    Section { anchor: "vias", title, parts }
+    Section { anchor: "vias".to_owned(), title, parts }
 }
 
 fn copies(rows: &[Row]) -> Part {
