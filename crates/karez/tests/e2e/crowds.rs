@@ -20,30 +20,10 @@ use crate::patience::PATIENCE;
 use crate::server::{KAREZ, Server};
 use crate::ways::{self, Way};
 
-/// Every model once, and each topology with several of them; others where `KAREZ_WAYS` says so.
-const LAYOUTS: [(Model, Topology); 11] = [
-    (Model::EpollEdge, Topology::Single),
-    (Model::EpollEdge, Topology::Reuseport),
-    (Model::EpollLevel, Topology::Multi),
-    (Model::Poll, Topology::Workers),
-    (Model::Select, Topology::Single),
-    (Model::Signal, Topology::Multi),
-    (Model::LinuxAio, Topology::Reuseport),
-    (Model::Uring, Topology::Multi),
-    (Model::PosixAio, Topology::Single),
-    (Model::Nonblocking, Topology::Workers),
-    (Model::Blocking, Topology::Single),
-];
-
 /// Files of different lengths, so that nobody takes another's answer for its own.
 const FILES: usize = 16;
 
 const REQUEST: &str = "GET /0 HTTP/1.1\r\nHost: test\r\n\r\n";
-
-fn layouts() -> impl Iterator<Item = Way> {
-    let all = ways::asked_for().is_some();
-    ways::layouts().filter(move |way| all || LAYOUTS.contains(&(way.model, way.topology)))
-}
 
 /// What the file of this number holds.
 fn content(number: usize) -> Vec<u8> {
@@ -88,7 +68,7 @@ fn two_thousand_are_there_and_five_hundred_of_them_busy() {
         return;
     }
     let root = site();
-    for way in layouts() {
+    for way in ways::layouts() {
         let mut flags = vec!["--log", "off", "--max-connections", "2500", "--idle-timeout", "1h"];
         if way.model == Model::Blocking && way.topology == Topology::Workers {
             flags.extend(["--workers", "2500"]); // each holds one
@@ -138,7 +118,7 @@ fn who_comes_gets_nothing_that_was_meant_for_who_went() {
     const STEPS: usize = 2500;
     let root = site();
     fs::write(root.path().join("large"), pattern(8 << 20)).unwrap();
-    for (way, seed) in layouts().zip(1..) {
+    for (way, seed) in ways::layouts().zip(1..) {
         let what = format!("{way}, seed {seed}");
         let flags = ["--log", "off", "--max-connections", "1000"];
         let server = Server::start_with(way, root.path(), &flags);
@@ -194,7 +174,7 @@ fn more_than_are_allowed_queue_at_the_door_and_all_are_answered() {
     const ALLOWED: &str = "16";
     const MANY: usize = 200;
     let root = site();
-    for way in layouts() {
+    for way in ways::layouts() {
         let flags = ["--log", "off", "--max-connections", ALLOWED];
         let server = Server::start_with(way, root.path(), &flags);
         let mut first = server.connect();
@@ -259,7 +239,7 @@ fn a_full_backlog_is_emptied_and_who_waited_before_it_is_answered() {
         return;
     }
     let root = site();
-    for way in layouts() {
+    for way in ways::layouts() {
         println!("serving by {way}");
         let path = root.path().join(format!("socket-{}-{}", way.model, way.topology));
         let server = Server::spawn(serve_with_low_lid(way, root.path(), &path));
@@ -324,7 +304,7 @@ fn one_slow_reader_gets_all_while_two_hundred_fast_ones_are_served() {
     let root = site();
     let slow_content = pattern(PART * PARTS);
     fs::write(root.path().join("large"), &slow_content).unwrap();
-    for way in layouts() {
+    for way in ways::layouts() {
         let server = Server::start(way, root.path());
         let mut slow = server.connect();
         slow.narrow();
