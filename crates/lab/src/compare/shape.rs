@@ -12,9 +12,9 @@ pub(super) struct Shape {
     pub(super) schema: &'static str,
     /// What it is called.
     pub(super) experiment: &'static str,
-    /// The field that holds its rows.
-    rows: &'static str,
-    /// The fields that tell a row from others.
+    /// The field that holds its rows; `None` where the report is one row.
+    rows: Option<&'static str>,
+    /// The fields that tell a row from others, or where they are in it (RFC 6901).
     identity: &'static [&'static str],
     /// Figures that are the same each time: a name, and where it is in a row (RFC 6901).
     pub(super) counted: &'static [(&'static str, &'static str)],
@@ -27,7 +27,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape {
         schema: "karez.lab.selftest/1",
         experiment: "selftest",
-        rows: "checks",
+        rows: Some("checks"),
         identity: &["check"],
         counted: &[("verdict", "/verdict")],
         timed: &[],
@@ -35,7 +35,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape {
         schema: "karez.lab.claims/1",
         experiment: "claims",
-        rows: "claims",
+        rows: Some("claims"),
         identity: &["number", "claim"],
         counted: &[("verdict", "/verdict")],
         timed: &[],
@@ -43,7 +43,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape {
         schema: "karez.lab.vias/1",
         experiment: "vias",
-        rows: "rows",
+        rows: Some("rows"),
         identity: &["via", "transport", "bytes", "cache"],
         counted: &[
             ("the via that ran", "/ran"),
@@ -59,7 +59,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape {
         schema: "karez.lab.models/1",
         experiment: "models",
-        rows: "rows",
+        rows: Some("rows"),
         identity: &["model", "descriptors", "active"],
         counted: &[("system calls", "/calls")],
         timed: &[("us/wake-up", "/us_per_wake_up"), ("CPU us/wake-up", "/cpu_us_per_wake_up")],
@@ -68,7 +68,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape {
         schema: "karez.lab.models/1",
         experiment: "requests",
-        rows: "requests",
+        rows: Some("requests"),
         identity: &["model", "connections", "active"],
         counted: &[],
         timed: &[("us/request", "/us_per_request"), ("CPU us/request", "/cpu_us_per_request")],
@@ -76,7 +76,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape {
         schema: "karez.lab.topologies/1",
         experiment: "held",
-        rows: "held",
+        rows: Some("held"),
         identity: &["model", "topology"],
         counted: &[("answered while a job is held", "/answered_while_held")],
         timed: &[],
@@ -84,7 +84,7 @@ pub(super) const SHAPES: &[Shape] = &[
     Shape {
         schema: "karez.lab.topologies/1",
         experiment: "topologies",
-        rows: "rows",
+        rows: Some("rows"),
         identity: &["model", "topology", "clients"],
         counted: &[],
         timed: &[
@@ -93,6 +93,26 @@ pub(super) const SHAPES: &[Shape] = &[
             ("blocking/s", "/blocking_per_second"),
             ("CPU us/answer", "/cpu_us_per_answer"),
         ],
+    },
+    // How many calls a request takes depends on how soon the receiver reads.
+    Shape {
+        schema: "karez.lab.trace/1",
+        experiment: "trace",
+        rows: None,
+        identity: &[
+            "/request/via",
+            "/request/model",
+            "/request/topology",
+            "/request/transport",
+            "/request/pages_in_memory",
+        ],
+        counted: &[
+            ("the via that ran", "/request/granted"),
+            ("bytes copied from the file to the user", "/totals/copies/file_to_user"),
+            ("bytes copied late", "/totals/copies/late"),
+            ("bytes sent in pages of the file", "/totals/sent/page_cache"),
+        ],
+        timed: &[],
     },
 ];
 
@@ -132,16 +152,25 @@ impl Shape {
 
     /// Its rows in a report; none in a report of another form.
     pub(super) fn rows_of<'a>(&self, report: &'a Value) -> impl Iterator<Item = &'a Value> {
-        let is_it = report["schema"] == self.schema;
-        report[self.rows].as_array().filter(|_| is_it).into_iter().flatten()
+        let rows = match self.rows {
+            Some(field) => report[field].as_array().map_or(&[][..], Vec::as_slice),
+            None => std::slice::from_ref(report),
+        };
+        rows.iter().filter(|_| report["schema"] == self.schema)
     }
 
     /// What tells a row from others, in words.
     pub(super) fn name_of(&self, row: &Value) -> String {
-        let words = self.identity.iter().filter_map(|&field| match &row[field] {
+        let value = |field: &str| {
+            if field.starts_with('/') { row.pointer(field) } else { row.get(field) }
+        };
+        let words = self.identity.iter().filter_map(|&field| match value(field)? {
             Value::String(word) => Some(word.clone()),
             Value::Number(number) if field == "number" => Some(format!("{number}.")),
-            Value::Number(number) => Some(format!("{number} {field}")),
+            Value::Number(number) => {
+                let name = field.rsplit('/').next().unwrap_or(field);
+                Some(format!("{number} {}", name.replace('_', " ")))
+            }
             Value::Object(each) => {
                 let each: Vec<_> =
                     each.iter().map(|(name, count)| format!("{count} {name}")).collect();
