@@ -220,7 +220,7 @@ impl Report for Trace {
     fn section(&self) -> Section {
         Section {
             anchor: self.anchor(),
-            title: self.title(),
+            title: self.heading(),
             parts: vec![
                 Part::Words(self.seen()),
                 Part::Figure(FIGURE.to_owned(), self.to_svg()),
@@ -234,8 +234,18 @@ impl Report for Trace {
 impl Trace {
     /// What tells it from others on a page.
     fn anchor(&self) -> String {
-        let warmth = if self.pages.0 == self.pages.1 { "" } else { "-cold" };
+        let warmth = if self.is_warm() { "" } else { "-cold" };
         format!("trace-{}-{}-{}{warmth}", self.model, self.topology, self.via)
+    }
+
+    fn heading(&self) -> String {
+        let warmth = if self.is_warm() { "" } else { ", cold" };
+        let Self { model, topology, via, .. } = self;
+        format!("{} by {via} on {model} × {topology}{warmth}", size(self.body))
+    }
+
+    fn is_warm(&self) -> bool {
+        self.pages.0 == self.pages.1
     }
 }
 
