@@ -13,6 +13,11 @@ impl Table {
     /// Columns as wide as what is in them; the first to the left, numbers to the right.
     #[must_use]
     pub fn to_text(&self) -> String {
+        self.aligned(|column| column == 0)
+    }
+
+    /// The same with these columns to the left.
+    pub(crate) fn aligned(&self, is_left: impl Fn(usize) -> bool) -> String {
         let heading: Vec<_> = self.heading.iter().map(|&cell| cell.to_owned()).collect();
         let lines: Vec<_> = std::iter::once(&heading).chain(&self.rows).collect();
         let width = |column: usize| {
@@ -22,7 +27,7 @@ impl Table {
         let mut text = String::new();
         for line in lines {
             let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-                if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+                if is_left(column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
             });
             text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
             text.push('\n');

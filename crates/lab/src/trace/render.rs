@@ -49,7 +49,7 @@ impl Trace {
             self.title(),
             self.seen(),
             lanes::draw(self, self.width),
-            listing(&self.table()),
+            self.table().aligned(|column| column == 1 || column == 2),
             self.summary().join("\n"),
             notes.concat()
         )
@@ -253,26 +253,6 @@ impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_text())
     }
-}
-
-/// The table with words to the left and numbers to the right.
-fn listing(table: &Table) -> String {
-    let heading: Vec<_> = table.heading.iter().map(|&cell| cell.to_owned()).collect();
-    let lines: Vec<_> = std::iter::once(&heading).chain(&table.rows).collect();
-    let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    let widths: Vec<_> = (0..heading.len()).filter_map(width).collect();
-    let mut text = String::new();
-    for line in lines {
-        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            let is_word = column == 1 || column == 2;
-            if is_word { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
 }
 
 /// A call with its answer.
