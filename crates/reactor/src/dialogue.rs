@@ -9,6 +9,7 @@ use karez_transfer::Outbox;
 use rustix::io::{self, Errno, ioctl_fionread};
 use rustix::net::{Shutdown, shutdown};
 use std::collections::VecDeque;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ use crate::sending::{Sending, Stand};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 use crate::tools::Tools;
 
+mod names;
+
 /// The most bytes that are kept for a task that does not wish for them.
 const EARLY: usize = 16 << 10;
 
@@ -32,7 +35,7 @@ pub(crate) struct Dialogue<T: Task> {
     /// The same socket, where each direction needs its own number.
     out: Handle,
     task: T,
-    wish: Wish,
+    wish: Wish<T::Job>,
     mail: Unheard<T::Mail>,
     receive: Option<Key>,
     early: VecDeque<Vec<u8>>,
@@ -44,7 +47,7 @@ pub(crate) struct Dialogue<T: Task> {
     pub(crate) dismissed: bool,
 }
 
-enum Wish {
+enum Wish<J> {
     /// The task has to be asked.
     Ask,
     Receive {
@@ -53,6 +56,10 @@ enum Wish {
     },
     Send(Box<Sending>),
     Relay(Box<Carrying>),
+    /// The kernel looks up a name for this job.
+    LookUp(Box<J>, Key),
+    /// It has, and that was not all.
+    Found(Option<Box<J>>),
     /// Others work for it.
     Work,
 }
@@ -128,6 +135,9 @@ impl<T: Task> Dialogue<T> {
             }
             return self.received(received, now, tools);
         }
+        if let Outcome::LookedUp(found) = completion.outcome {
+            return self.looked_up(found, now);
+        }
         if let Wish::Send(sending) = &mut self.wish
             && let Err(obstacle) = sending.complete(completion, now, tools)
         {
@@ -159,13 +169,22 @@ impl<T: Task> Dialogue<T> {
         loop {
             match &mut self.wish {
                 Wish::Work => return Rest::StillWorking,
+                Wish::LookUp(..) => return Rest::Waiting { until: None, idle: false, still },
+                Wish::Found(job) => {
+                    if let Some(job) = job.take()
+                        && let Some(job) = self.look_up_or_run(*job, pool, now, tools)
+                    {
+                        return Rest::Working(job);
+                    }
+                }
                 Wish::Ask => match self.task.want() {
                     Want::Close => return Rest::Closed,
-                    Want::Work(job) if pool => match job.try_run() {
+                    Want::Work(job) if pool || C::LOOKS_UP => match job.try_run() {
                         Ok(done) => self.task.hear(Event::Worked(done), now),
                         Err(job) => {
-                            self.wish = Wish::Work;
-                            return Rest::Working(job);
+                            if let Some(job) = self.look_up_or_run(job, pool, now, tools) {
+                                return Rest::Working(job);
+                            }
                         }
                     },
                     want => self.take_up(want, now, tools),
@@ -223,7 +242,7 @@ impl<T: Task> Dialogue<T> {
     /// The deadline has passed.
     pub(crate) fn time_out<C: Completer>(&mut self, now: Instant, tools: &mut Tools<C>) {
         match &mut self.wish {
-            Wish::Ask | Wish::Work => {} // a job has no deadline
+            Wish::Ask | Wish::LookUp(..) | Wish::Found(_) | Wish::Work => {} // a job has no deadline
             Wish::Receive { .. } => {
                 self.wish = Wish::Ask;
                 self.task.hear(Event::TimedOut, now);
@@ -238,11 +257,11 @@ impl<T: Task> Dialogue<T> {
         if let Some(key) = self.receive.take() {
             tools.completer.abort(key);
         }
-        if let Wish::Send(sending) = &mut self.wish {
-            sending.abort(tools);
-        }
-        if let Wish::Relay(carrying) = &mut self.wish {
-            carrying.abort(tools);
+        match &mut self.wish {
+            Wish::Send(sending) => sending.abort(tools),
+            Wish::Relay(carrying) => carrying.abort(tools),
+            Wish::LookUp(_, key) => tools.completer.abort(*key),
+            Wish::Ask | Wish::Receive { .. } | Wish::Found(_) | Wish::Work => {}
         }
     }
 
@@ -397,7 +416,7 @@ impl<T: Task> Dialogue<T> {
     }
 
     fn take_outbox(&mut self) -> Option<Outbox> {
-        match std::mem::replace(&mut self.wish, Wish::Ask) {
+        match mem::replace(&mut self.wish, Wish::Ask) {
             Wish::Send(sending) => Some(sending.outbox),
             wish => {
                 self.wish = wish;

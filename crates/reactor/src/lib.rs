@@ -135,6 +135,7 @@ pub use admission::Limits;
 pub use any_demultiplexer::AnyDemultiplexer;
 pub use bound::Bound;
 pub use demultiplexer::{Demultiplexer, Interest, Ready, Token};
+pub use karez_sys::{Handle, Lookup, Opened};
 pub use layout::{Choice, Layout, Refusal, Wishes};
 pub use listener::{Address, Listener};
 pub use mailroom::{Home, Mailbox, NoMail};

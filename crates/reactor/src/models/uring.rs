@@ -30,6 +30,7 @@ impl Completer for Uring {
     const SERIALISES: bool = false;
     const ACCEPTS_WAIT: bool = true;
     const HIDES: bool = false;
+    const LOOKS_UP: bool = true;
 
     fn grants(via: Via) -> Via {
         match via {
