@@ -6,7 +6,7 @@
 //! read and send. Not there: waiting and what prepares it (the model's wait, interest in a
 //! descriptor, deadlines, a receive that brought nothing), which many connections share, wake-ups
 //! of other threads, letting go (`close`, `munmap`), memory and seeds of the program, and what
-//! explaining makes itself.
+//! explaining makes itself. A name that a ring looks up is two operations, or one if that fails.
 //! clock_gettime(2) with `CLOCK_THREAD_CPUTIME_ID`, Linux 2.6.12; cachestat(2), Linux 6.5.
 //!
 //! What it does badly: that clock costs a system call, some six an answer. On a model that

@@ -1,4 +1,5 @@
-//! The jobs of a connection: what may wait for a disk.
+//! The jobs of a connection: what may wait for a disk. A name may be looked up by a ring; a listing
+//! always needs a thread, in topology single the only one.
 
 use std::io;
 use std::sync::Arc;

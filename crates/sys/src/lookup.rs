@@ -39,7 +39,7 @@ pub struct Opened {
     /// It, open.
     pub fd: OwnedFd,
     /// What statx(2) says of it: `STATX_BASIC_STATS`.
-    pub meta: Statx,
+    pub meta: Box<Statx>,
 }
 
 impl Lookup {
@@ -87,7 +87,7 @@ impl Lookup {
             Some(fd) => counted(result).map(|_| {
                 // SAFETY: the kernel has filled it, or it would have said why not.
                 let meta = unsafe { self.meta.assume_init() };
-                Some(Opened { fd, meta })
+                Some(Opened { fd, meta: Box::new(meta) })
             }),
         };
         if self.cancelled {

@@ -4,7 +4,8 @@
 //! Only regular files and directories exist here; a FIFO, socket or device is as good as missing.
 //!
 //! What it does badly: it is a cold path of two system calls that may wait for a disk, which is
-//! why the cache stands before it and why callers may run it on a worker thread.
+//! why the cache stands before it, why callers may run it on a worker thread, and why a ring may
+//! make both calls and only have their results judged here.
 
 use std::io;
 use std::sync::Arc;

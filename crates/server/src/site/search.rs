@@ -124,7 +124,7 @@ impl Site {
                 search.pending = Some(Box::new(Pending { clock, tries: tries + 1 }));
                 return Err(search);
             }
-            opened => opened.map(|Opened { fd, meta }| (fd, meta)),
+            opened => opened.map(|Opened { fd, meta }| (fd, *meta)),
         };
         let aim = search.aim();
         let node = opened

@@ -25,6 +25,7 @@ pub(super) fn in_both_ways(site: &Site, wanted: Wanted) -> Found {
 }
 
 /// What there is, every name being as good as cold.
+#[allow(clippy::print_stdout, reason = "a test says what it skips")]
 fn by_ring(site: &Site, wanted: Wanted) -> Option<Found> {
     let few = RingOptions { submissions: 4, completions: 8, buffers: 0, ..RingOptions::default() };
     let Ok(mut ring) = Ring::new(few) else {
@@ -116,7 +117,7 @@ fn what_was_found_so_far_is_not_looked_for_again() {
     let name = |search: &mut Search| site.lookup(search).map(|lookup| lookup.name().to_owned());
     assert_eq!(name(&mut search).as_deref(), Some(c"file"));
     let fd = fs::File::open(ground.path("file")).unwrap().into();
-    let meta = root::stat_fd(rustix::fd::AsFd::as_fd(&fd)).unwrap();
+    let meta = Box::new(root::stat_fd(rustix::fd::AsFd::as_fd(&fd)).unwrap());
     match site.looked_up(search, Ok(karez_sys::Opened { fd, meta })) {
         Ok((found, _)) => assert_eq!(found.file().coding(), Some(Coding::Gzip)),
         Err(mut search) => assert_eq!(name(&mut search).as_deref(), Some(c"file.gz")),
