@@ -18,7 +18,6 @@ use crate::alarms::Deadline;
 use crate::carrying::{Carrying, Side};
 use crate::completer::Completer;
 use crate::mailroom::{Home, Parcel, Unheard};
-use crate::order::run_here;
 use crate::sending::{Sending, Stand};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 use crate::tools::Tools;
@@ -59,7 +58,7 @@ enum Wish<J> {
     /// The kernel looks up a name for this job.
     LookUp(Box<J>, Key),
     /// It has, and that was not all.
-    Found(Option<Box<J>>),
+    Found(Box<J>),
     /// Others work for it.
     Work,
 }
@@ -170,23 +169,18 @@ impl<T: Task> Dialogue<T> {
             match &mut self.wish {
                 Wish::Work => return Rest::StillWorking,
                 Wish::LookUp(..) => return Rest::Waiting { until: None, idle: false, still },
-                Wish::Found(job) => {
-                    if let Some(job) = job.take()
-                        && let Some(job) = self.look_up_or_run(*job, pool, now, tools)
-                    {
+                Wish::Found(_) => {
+                    if let Some(job) = self.look_further(pool, now, tools) {
                         return Rest::Working(job);
                     }
                 }
                 Wish::Ask => match self.task.want() {
                     Want::Close => return Rest::Closed,
-                    Want::Work(job) if pool || C::LOOKS_UP => match job.try_run() {
-                        Ok(done) => self.task.hear(Event::Worked(done), now),
-                        Err(job) => {
-                            if let Some(job) = self.look_up_or_run(job, pool, now, tools) {
-                                return Rest::Working(job);
-                            }
+                    Want::Work(job) => {
+                        if let Some(job) = self.work(job, pool, now, tools) {
+                            return Rest::Working(job);
                         }
-                    },
+                    }
                     want => self.take_up(want, now, tools),
                 },
                 Wish::Receive { until, idle } => {
@@ -282,14 +276,13 @@ impl<T: Task> Dialogue<T> {
                 self.allow(stall, tools);
                 self.wish = Wish::Send(Box::new(Sending::new(outbox, stall, now)));
             }
-            Want::Work(job) => self.task.hear(Event::Worked(run_here(job)), now),
+            Want::Work(_) | Want::Close => {} // granted by the caller
             Want::Finish => {
                 // A peer that is gone already needs no FIN.
                 let _gone = shutdown((*self.out).as_fd(), Shutdown::Write);
                 self.task.hear(Event::Finished, now);
             }
             Want::Relay { upstream, stall } => self.begin_relay(upstream, stall, now, tools),
-            Want::Close => {}
         }
     }
 

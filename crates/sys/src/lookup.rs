@@ -14,7 +14,7 @@
 use io_uring::opcode;
 use io_uring::squeue::Entry;
 use io_uring::types::{Fd, OpenHow};
-use rustix::fs::{OFlags, ResolveFlags, Statx};
+use rustix::fs::{AtFlags, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::{self, Errno};
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -43,11 +43,12 @@ pub struct Opened {
 }
 
 impl Lookup {
-    /// Of this name, beneath or from this directory as `resolve` says. Nothing is created.
+    /// Of this name, beneath or from this directory as `resolve` says. Closed by exec(2); what
+    /// `O_CREAT` makes has no permissions.
     #[must_use]
     pub fn new(directory: Handle, name: CString, flags: OFlags, resolve: ResolveFlags) -> Self {
-        let flags = flags.difference(OFlags::CREATE | OFlags::TMPFILE) | OFlags::CLOEXEC;
-        let how = OpenHow::new().flags(flags.bits().into()).resolve(resolve.bits());
+        let flags = (flags | OFlags::CLOEXEC).bits().into();
+        let how = OpenHow::new().flags(flags).resolve(resolve.bits());
         let (opened, meta, cancelled) = (None, MaybeUninit::uninit(), false);
         Self { directory, name, how, opened, meta, cancelled }
     }
@@ -60,12 +61,11 @@ impl Lookup {
 
     /// What the kernel is to do next. It refers to memory of `self`, which has to stay where it is.
     pub(crate) fn entry(&mut self) -> Entry {
-        const { assert!(size_of::<Statx>() == size_of::<libc::statx>()) }
         if let Some(opened) = &self.opened {
             let opened = Fd(opened.as_raw_fd());
             return opcode::Statx::new(opened, c"".as_ptr(), self.meta.as_mut_ptr().cast())
-                .flags(libc::AT_EMPTY_PATH)
-                .mask(libc::STATX_BASIC_STATS)
+                .flags(AtFlags::EMPTY_PATH.bits().cast_signed())
+                .mask(StatxFlags::BASIC_STATS.bits())
                 .build();
         }
         let directory = Fd((*self.directory).as_fd().as_raw_fd());
@@ -99,6 +99,9 @@ impl Lookup {
         known.transpose()
     }
 }
+
+/// `struct statx`, on every architecture.
+const _: () = assert!(size_of::<Statx>() == 256);
 
 fn opened(result: i32) -> io::Result<OwnedFd> {
     counted(result)?;

@@ -16,16 +16,63 @@ use crate::task::{Event, Job, Task};
 use crate::tools::Tools;
 
 impl<T: Task> Dialogue<T> {
-    /// Has the kernel look up the next name of a job that might block. If it names none, it is done
-    /// here or, with `pool`, returned to be handed out.
-    pub(super) fn look_up_or_run<C: Completer>(
+    /// Has a job done that the task wants: here if that takes no waiting, else when its names have
+    /// been looked up. If that is not it, it is done here nevertheless or, with `pool`, returned to
+    /// be handed out.
+    pub(super) fn work<C: Completer>(
+        &mut self,
+        job: T::Job,
+        pool: bool,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> Option<T::Job> {
+        if !pool && !C::LOOKS_UP {
+            self.task.hear(Event::Worked(run_here(job)), now);
+            return None;
+        }
+        match job.try_run() {
+            Ok(done) => {
+                self.task.hear(Event::Worked(done), now);
+                None
+            }
+            Err(job) => self.look_up_or_run(job, pool, now, tools),
+        }
+    }
+
+    /// The same with a job that has learned what one of its names is.
+    pub(super) fn look_further<C: Completer>(
+        &mut self,
+        pool: bool,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> Option<T::Job> {
+        match mem::replace(&mut self.wish, Wish::Ask) {
+            Wish::Found(job) => self.look_up_or_run(*job, pool, now, tools),
+            wish => {
+                self.wish = wish;
+                None
+            }
+        }
+    }
+
+    /// Takes what a name led to.
+    pub(super) fn looked_up(&mut self, found: io::Result<Opened>, now: Instant) {
+        match mem::replace(&mut self.wish, Wish::Ask) {
+            Wish::LookUp(job, _) => match job.found(found) {
+                Ok(done) => self.task.hear(Event::Worked(done), now),
+                Err(job) => self.wish = Wish::Found(Box::new(job)),
+            },
+            wish => self.wish = wish,
+        }
+    }
+
+    fn look_up_or_run<C: Completer>(
         &mut self,
         mut job: T::Job,
         pool: bool,
         now: Instant,
         tools: &mut Tools<C>,
     ) -> Option<T::Job> {
-        self.wish = Wish::Ask;
         if C::LOOKS_UP
             && let Some(lookup) = job.lookup()
         {
@@ -39,16 +86,5 @@ impl<T: Task> Dialogue<T> {
         }
         self.task.hear(Event::Worked(run_here(job)), now);
         None
-    }
-
-    /// Takes what a name led to.
-    pub(super) fn looked_up(&mut self, found: io::Result<Opened>, now: Instant) {
-        match mem::replace(&mut self.wish, Wish::Ask) {
-            Wish::LookUp(job, _) => match job.found(found) {
-                Ok(done) => self.task.hear(Event::Worked(done), now),
-                Err(job) => self.wish = Wish::Found(Some(Box::new(job))),
-            },
-            wish => self.wish = wish,
-        }
     }
 }
