@@ -26,6 +26,9 @@ pub(crate) trait Completer: Sized {
     /// connection is idle.
     const HIDES: bool;
 
+    /// Names are looked up without a thread of ours that waits.
+    const LOOKS_UP: bool;
+
     /// By which via a file is moved where this one was asked for.
     fn grants(via: Via) -> Via;
 

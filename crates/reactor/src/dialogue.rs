@@ -9,6 +9,7 @@ use karez_transfer::Outbox;
 use rustix::io::{self, Errno, ioctl_fionread};
 use rustix::net::{Shutdown, shutdown};
 use std::collections::VecDeque;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +18,11 @@ use crate::alarms::Deadline;
 use crate::carrying::{Carrying, Side};
 use crate::completer::Completer;
 use crate::mailroom::{Home, Parcel, Unheard};
-use crate::order::run_here;
 use crate::sending::{Sending, Stand};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 use crate::tools::Tools;
+
+mod names;
 
 /// The most bytes that are kept for a task that does not wish for them.
 const EARLY: usize = 16 << 10;
@@ -32,7 +34,7 @@ pub(crate) struct Dialogue<T: Task> {
     /// The same socket, where each direction needs its own number.
     out: Handle,
     task: T,
-    wish: Wish,
+    wish: Wish<T::Job>,
     mail: Unheard<T::Mail>,
     receive: Option<Key>,
     early: VecDeque<Vec<u8>>,
@@ -44,7 +46,7 @@ pub(crate) struct Dialogue<T: Task> {
     pub(crate) dismissed: bool,
 }
 
-enum Wish {
+enum Wish<J> {
     /// The task has to be asked.
     Ask,
     Receive {
@@ -53,6 +55,10 @@ enum Wish {
     },
     Send(Box<Sending>),
     Relay(Box<Carrying>),
+    /// The kernel looks up a name for this job.
+    LookUp(Box<J>, Key),
+    /// It has, and that was not all.
+    Found(Box<J>),
     /// Others work for it.
     Work,
 }
@@ -128,6 +134,9 @@ impl<T: Task> Dialogue<T> {
             }
             return self.received(received, now, tools);
         }
+        if let Outcome::LookedUp(found) = completion.outcome {
+            return self.looked_up(found, now);
+        }
         if let Wish::Send(sending) = &mut self.wish
             && let Err(obstacle) = sending.complete(completion, now, tools)
         {
@@ -159,15 +168,19 @@ impl<T: Task> Dialogue<T> {
         loop {
             match &mut self.wish {
                 Wish::Work => return Rest::StillWorking,
+                Wish::LookUp(..) => return Rest::Waiting { until: None, idle: false, still },
+                Wish::Found(_) => {
+                    if let Some(job) = self.look_further(pool, now, tools) {
+                        return Rest::Working(job);
+                    }
+                }
                 Wish::Ask => match self.task.want() {
                     Want::Close => return Rest::Closed,
-                    Want::Work(job) if pool => match job.try_run() {
-                        Ok(done) => self.task.hear(Event::Worked(done), now),
-                        Err(job) => {
-                            self.wish = Wish::Work;
+                    Want::Work(job) => {
+                        if let Some(job) = self.work(job, pool, now, tools) {
                             return Rest::Working(job);
                         }
-                    },
+                    }
                     want => self.take_up(want, now, tools),
                 },
                 Wish::Receive { until, idle } => {
@@ -223,7 +236,7 @@ impl<T: Task> Dialogue<T> {
     /// The deadline has passed.
     pub(crate) fn time_out<C: Completer>(&mut self, now: Instant, tools: &mut Tools<C>) {
         match &mut self.wish {
-            Wish::Ask | Wish::Work => {} // a job has no deadline
+            Wish::Ask | Wish::LookUp(..) | Wish::Found(_) | Wish::Work => {} // a job has no deadline
             Wish::Receive { .. } => {
                 self.wish = Wish::Ask;
                 self.task.hear(Event::TimedOut, now);
@@ -238,11 +251,11 @@ impl<T: Task> Dialogue<T> {
         if let Some(key) = self.receive.take() {
             tools.completer.abort(key);
         }
-        if let Wish::Send(sending) = &mut self.wish {
-            sending.abort(tools);
-        }
-        if let Wish::Relay(carrying) = &mut self.wish {
-            carrying.abort(tools);
+        match &mut self.wish {
+            Wish::Send(sending) => sending.abort(tools),
+            Wish::Relay(carrying) => carrying.abort(tools),
+            Wish::LookUp(_, key) => tools.completer.abort(*key),
+            Wish::Ask | Wish::Receive { .. } | Wish::Found(_) | Wish::Work => {}
         }
     }
 
@@ -263,14 +276,13 @@ impl<T: Task> Dialogue<T> {
                 self.allow(stall, tools);
                 self.wish = Wish::Send(Box::new(Sending::new(outbox, stall, now)));
             }
-            Want::Work(job) => self.task.hear(Event::Worked(run_here(job)), now),
+            Want::Work(_) | Want::Close => {} // granted by the caller
             Want::Finish => {
                 // A peer that is gone already needs no FIN.
                 let _gone = shutdown((*self.out).as_fd(), Shutdown::Write);
                 self.task.hear(Event::Finished, now);
             }
             Want::Relay { upstream, stall } => self.begin_relay(upstream, stall, now, tools),
-            Want::Close => {}
         }
     }
 
@@ -397,7 +409,7 @@ impl<T: Task> Dialogue<T> {
     }
 
     fn take_outbox(&mut self) -> Option<Outbox> {
-        match std::mem::replace(&mut self.wish, Wish::Ask) {
+        match mem::replace(&mut self.wish, Wish::Ask) {
             Wish::Send(sending) => Some(sending.outbox),
             wish => {
                 self.wish = wish;

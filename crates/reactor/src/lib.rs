@@ -89,6 +89,12 @@
 //! until both have ended: by splice(2) on readiness models and on `blocking`, through buffers on
 //! those that complete. `examples/proxy.rs` is a TCP proxy.
 //!
+//! # Names that wait for a disk
+//!
+//! A job that [could not be done at once](Job::try_run) may name what it has to have
+//! [looked up](Job::lookup) before it can go on. io_uring opens that and says what it is while
+//! others have their turn, with a pool or without; elsewhere the job is [run](Job::run).
+//!
 //! # Without tasks
 //!
 //! A [`Demultiplexer`] alone tells which descriptors are ready: [`EpollEdge`],
@@ -135,6 +141,7 @@ pub use admission::Limits;
 pub use any_demultiplexer::AnyDemultiplexer;
 pub use bound::Bound;
 pub use demultiplexer::{Demultiplexer, Interest, Ready, Token};
+pub use karez_sys::{Handle, Lookup, Opened};
 pub use layout::{Choice, Layout, Refusal, Wishes};
 pub use listener::{Address, Listener};
 pub use mailroom::{Home, Mailbox, NoMail};

@@ -5,6 +5,7 @@
 //! kernel goes by value (an outbox, a job) and comes back with the event, so nothing is freed or
 //! reused while the kernel still looks at it.
 
+use karez_sys::{Lookup, Opened};
 use karez_transfer::Outbox;
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +17,8 @@ use crate::mailroom::{Home, NoMail};
 /// What lives on one connection.
 pub trait Task {
     /// What may block: it runs where the topology says (in topology single on the reactor's own
-    /// thread, so that all wait for it), never inside [`Task::hear`].
+    /// thread, so that all wait for it, but for the names that io_uring [looks up](Job::lookup)),
+    /// never inside [`Task::hear`].
     type Job: Job;
 
     /// What other tasks may tell it: [`NoMail`] for one that nobody talks to.
@@ -51,12 +53,32 @@ pub trait Job: Send + 'static {
     fn run(self) -> Self::Done;
 
     /// Does it if that takes no waiting, and else gives itself back. Asked on the reactor's own
-    /// thread, where there is a pool that would do it otherwise: a job that is usually short saves
-    /// two switches of threads.
+    /// thread, where there is a pool that would do it otherwise, or a ring that could look up what
+    /// it needs: a job that is usually short saves two switches of threads.
     ///
     /// # Errors
     /// The job itself: it might block.
     fn try_run(self) -> Result<Self::Done, Self>
+    where
+        Self: Sized,
+    {
+        Err(self)
+    }
+
+    /// When it has given itself back: the name that it has to have opened before it can go on, if
+    /// that is all that it would wait for. A model that looks names up while others have their turn
+    /// (io_uring) does so and says what it [found](Self::found); on every other nobody asks.
+    fn lookup(&mut self) -> Option<Lookup> {
+        None
+    }
+
+    /// Goes on with what a name led to. Whoever looked may not know how (`EINVAL`, `EOPNOTSUPP`), or
+    /// have been cut short (`ECANCELED`).
+    ///
+    /// # Errors
+    /// The job itself: there is another [name](Self::lookup) to be looked up, or it has to be
+    /// [run](Self::run).
+    fn found(self, _found: rustix::io::Result<Opened>) -> Result<Self::Done, Self>
     where
         Self: Sized,
     {

@@ -8,7 +8,8 @@ use crate::models::Model;
 /// How reactors and threads are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topology {
-    /// One reactor in one thread does everything: while it waits for a disk, all wait. For
+    /// One reactor in one thread does everything: while it waits for a disk, all wait, but on
+    /// [`Model::Uring`], where the kernel waits for names and files, only for other jobs. For
     /// [`Model::Blocking`]: one acceptor, and a thread per connection.
     Single,
     /// One reactor, and a pool of threads for jobs that may block. For [`Model::Blocking`]: a

@@ -6,15 +6,16 @@
 //! read and send. Not there: waiting and what prepares it (the model's wait, interest in a
 //! descriptor, deadlines, a receive that brought nothing), which many connections share, wake-ups
 //! of other threads, letting go (`close`, `munmap`), memory and seeds of the program, and what
-//! explaining makes itself.
+//! explaining makes itself. A name that a ring looks up is two operations, or one if that fails.
 //! clock_gettime(2) with `CLOCK_THREAD_CPUTIME_ID`, Linux 2.6.12; cachestat(2), Linux 6.5.
 //!
 //! What it does badly: that clock costs a system call, some six an answer. On a model that
 //! completes the kernel, or a thread of glibc's, does the moving, of which it knows the number of
 //! operations only.
 
-use karez_reactor::Model;
+use karez_reactor::{Model, Opened};
 use karez_transfer::{Calls, Outbox, Report, Via};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::thread::{self, ThreadId};
@@ -27,7 +28,7 @@ use crate::site::Tally;
 pub(crate) struct Account {
     pub(crate) model: Model,
     pub(crate) calls: Calls,
-    /// On a model that completes: operations that read and send.
+    /// On a model that completes: operations that look up, read and send.
     pub(crate) operations: u64,
     pub(crate) cpu: Duration,
     /// A report for each file in the answer that has begun to leave.
@@ -103,6 +104,7 @@ impl Account {
     pub(crate) fn worked(&mut self, spent: Option<Box<Spent>>) {
         if let Some(spent) = spent {
             self.calls.add(&spent.calls.into());
+            self.operations += spent.operations;
             self.cpu += spent.cpu;
         }
     }
@@ -131,6 +133,8 @@ pub(crate) struct Spent {
     /// The thread that works for the connection: what is done there is booked by the account.
     home: ThreadId,
     calls: Tally,
+    /// What a ring did for it.
+    operations: u64,
     cpu: Duration,
 }
 
@@ -138,7 +142,13 @@ impl Spent {
     /// Nothing yet, of a job for a connection that this thread works for.
     pub(crate) fn nothing() -> Box<Self> {
         let home = thread::current().id();
-        Box::new(Self { home, calls: Tally::default(), cpu: Duration::ZERO })
+        let calls = Tally::default();
+        Box::new(Self { home, calls, operations: 0, cpu: Duration::ZERO })
+    }
+
+    /// A ring has looked a name up: an openat2(2), and a statx(2) of what that had opened.
+    pub(crate) fn looked_up(&mut self, opened: &Result<Opened, Errno>) {
+        self.operations += if opened.is_ok() { 2 } else { 1 };
     }
 
     /// Does a job, on whatever thread this is, and adds what that costs.

@@ -151,7 +151,8 @@ impl Connection {
         match plan {
             Plan::Find(wanted) => {
                 let site = Arc::clone(&self.shared.site);
-                self.work(SiteTask::Find { site, wanted });
+                let search = site.search(wanted);
+                self.work(SiteTask::Find { site, search });
             }
             Plan::Options => self.answer(|answering| answering.options()),
             Plan::NotAllowed => self.answer(|answering| answering.not_allowed()),

@@ -1,12 +1,14 @@
-//! The jobs of a connection: what may wait for a disk.
+//! The jobs of a connection: what may wait for a disk. A name may be looked up by a ring; a listing
+//! always needs a thread, in topology single the only one.
 
 use std::io;
 use std::sync::Arc;
 
-use karez_reactor::Job;
+use karez_reactor::{Job, Lookup, Opened};
+use rustix::io::Errno;
 
 use crate::account::Spent;
-use crate::site::{Found, Listing, ListingStep, Site, Wanted};
+use crate::site::{Found, Listing, ListingStep, Search, Site, Wanted};
 
 /// What a connection has others do.
 pub(crate) struct SiteJob {
@@ -17,7 +19,7 @@ pub(crate) struct SiteJob {
 
 pub(crate) enum SiteTask {
     /// Find out what a name means.
-    Find { site: Arc<Site>, wanted: Wanted },
+    Find { site: Arc<Site>, search: Search },
     /// Go on with a listing by one bounded step.
     List { listing: Box<Listing> },
 }
@@ -51,12 +53,31 @@ impl Job for SiteJob {
             Err(task) => Err(Self { task, spent }),
         }
     }
+
+    /// The kernel's caches not having a name, a ring may wait for it instead of a thread.
+    fn lookup(&mut self) -> Option<Lookup> {
+        match &mut self.task {
+            SiteTask::Find { site, search } => site.lookup(search),
+            SiteTask::List { .. } => None,
+        }
+    }
+
+    fn found(self, opened: Result<Opened, Errno>) -> Result<Done, Self> {
+        let Self { task, mut spent } = self;
+        if let Some(spent) = &mut spent {
+            spent.looked_up(&opened);
+        }
+        match Spent::add(&mut spent, || task.found(opened)) {
+            Ok(answer) => Ok(Done { answer, spent }),
+            Err(task) => Err(Self { task, spent }),
+        }
+    }
 }
 
 impl SiteTask {
     fn run(self) -> SiteAnswer {
         match self {
-            Self::Find { site, wanted } => SiteAnswer::Found { found: site.find(&wanted), wanted },
+            Self::Find { site, search } => site.find(search).into(),
             Self::List { mut listing } => {
                 let step = listing.step();
                 SiteAnswer::Listed { step, listing }
@@ -66,11 +87,27 @@ impl SiteTask {
 
     fn try_run(self) -> Result<SiteAnswer, Self> {
         match self {
-            Self::Find { site, wanted } => match site.find_cached(&wanted) {
-                Some(found) => Ok(SiteAnswer::Found { found, wanted }),
-                None => Err(Self::Find { site, wanted }),
+            Self::Find { site, search } => match site.find_cached(search) {
+                Ok(answer) => Ok(answer.into()),
+                Err(search) => Err(Self::Find { site, search }),
             },
             Self::List { .. } => Err(self),
         }
+    }
+
+    fn found(self, opened: Result<Opened, Errno>) -> Result<SiteAnswer, Self> {
+        match self {
+            Self::Find { site, search } => match site.looked_up(search, opened) {
+                Ok(answer) => Ok(answer.into()),
+                Err(search) => Err(Self::Find { site, search }),
+            },
+            Self::List { .. } => Err(self),
+        }
+    }
+}
+
+impl From<(Found, Wanted)> for SiteAnswer {
+    fn from((found, wanted): (Found, Wanted)) -> Self {
+        Self::Found { found, wanted }
     }
 }

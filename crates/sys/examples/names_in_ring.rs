@@ -1,9 +1,9 @@
 //! What it costs to look at a name and to open it: by a system call, and by io_uring, one at a time
 //! and 32 at once. `cargo run --release -p karez-sys --example names_in_ring`
 //!
-//! Why names are not looked up in the ring: the kernel has worker threads do every statx(2) there
-//! (`REQ_F_FORCE_ASYNC` in io_uring/statx.c), in its caches or not, and a request for a small file
-//! needs one of these and nothing else.
+//! Why names are not looked up in the ring unless they would wait for a disk: the kernel has worker
+//! threads do every statx(2) there (`REQ_F_FORCE_ASYNC` in io_uring/statx.c), in its caches or not,
+//! and a request for a small file needs one of these and nothing else.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it measures and says what it found")]
 
 use io_uring::types::{Fd, OpenHow};

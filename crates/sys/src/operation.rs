@@ -11,6 +11,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use crate::lookup::{Lookup, Opened};
 use crate::provided_buffers::Lent;
 
 /// A descriptor that stays open as long as an operation needs it.
@@ -76,6 +77,8 @@ pub enum Operation {
         /// More follows at once.
         more: bool,
     },
+    /// To open a name, and to say what it found. Only a ring does.
+    LookUp(Box<Lookup>),
 }
 
 /// The name of an operation that has begun.
@@ -129,6 +132,8 @@ pub enum Outcome {
     },
     /// How many bytes went.
     Spliced(io::Result<usize>),
+    /// A name is open; `EINVAL` from a kernel that cannot do it so.
+    LookedUp(io::Result<Opened>),
 }
 
 /// Bytes from a socket.

@@ -251,6 +251,7 @@ fn completion(flight: &mut Flight, key: Key, result: io::Result<usize>) -> Compl
             Outcome::ReadThenSent { bytes: mem::take(bytes), read: result, sent: result }
         }
         Operation::Splice { .. } => Outcome::Spliced(result),
+        Operation::LookUp(_) => Outcome::LookedUp(Err(result.err().unwrap_or(Errno::OPNOTSUPP))),
     };
     Completion { tag: flight.tag, key, last: true, outcome }
 }

@@ -138,6 +138,9 @@ impl Ring {
     /// Asks for an end of an operation. It still says how it ended, and may have been done.
     pub fn cancel(&mut self, key: Key) {
         let Some(flight) = self.flights.get_mut(key) else { return };
+        if let Operation::LookUp(lookup) = &mut flight.operation {
+            lookup.cancel();
+        }
         if let Operation::ReadThenSend { .. } = flight.operation {
             self.push(Entries::one(opcode::AsyncCancel::new(key.0 | SECOND).build(), NOBODY));
         }
@@ -287,6 +290,13 @@ impl Ring {
                 let (read, sent) = (counted(read), counted(sent));
                 Outcome::ReadThenSent { bytes: mem::take(bytes), read, sent }
             }
+            Operation::LookUp(lookup) => match lookup.settle(result) {
+                Some(found) => Outcome::LookedUp(found),
+                None => {
+                    self.begin(key); // it is open; now what it is
+                    return None;
+                }
+            },
         };
         if !more {
             self.flights.remove(key);

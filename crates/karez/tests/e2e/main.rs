@@ -34,6 +34,7 @@ mod image;
 mod layouts;
 mod listing;
 mod logs;
+mod lookups;
 mod names;
 mod patience;
 mod precompressed;

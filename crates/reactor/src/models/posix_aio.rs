@@ -31,6 +31,7 @@ impl Completer for PosixAio {
     const ACCEPTS_WAIT: bool = false;
     // A thread has read, and has not told glibc so far.
     const HIDES: bool = true;
+    const LOOKS_UP: bool = false;
 
     fn grants(_: Via) -> Via {
         Via::Copy

@@ -3,16 +3,15 @@
 //!
 //! Linux 5.11 at least; multishot accept and provided buffers since 5.19, multishot receive since
 //! 6.0, deferred task work since 6.1. A small file is read and sent by two linked entries; by
-//! `splice` pages go through a pipe; by `zerocopy` (`SEND_ZC`, 6.0) the socket refers to the
-//! buffer that the file was read into. There is no sendfile here, so every other via is `copy`.
+//! `splice` pages go through a pipe; by `zerocopy` (`SEND_ZC`, 6.0) the socket refers to the buffer
+//! that the file was read into. Names that a job would wait for are opened in the ring, too, but no
+//! others: threads of the kernel do every `statx` there (`sys/examples/names_in_ring.rs`).
 //!
-//! What it does badly: it is refused in many containers (`EPERM`); a splice is done by a thread of
-//! the kernel, which a slow reader holds as long as it reads; a send that waits holds its buffer,
-//! up to 48 KiB; what has been begun is not over until the kernel says so, so a closed connection
-//! keeps its descriptor until the next turn; and a multishot accept takes no address along, which
-//! costs a getpeername(2) a connection. Names are opened and looked at by system calls (in a job),
-//! not in the ring: threads of the kernel do every `statx` there, at 2 to 13 times the CPU
-//! (`sys/examples/names_in_ring.rs`).
+//! What it does badly: it is refused in many containers (`EPERM`); it has no sendfile, so other vias
+//! are `copy`; a splice holds a thread of the kernel as long as a slow reader reads, and a name that
+//! hangs one of a few (four a CPU); a send that waits holds its buffer, up to 48 KiB; a closed
+//! connection keeps its descriptor until the next turn; and a multishot accept takes no address
+//! along, which costs a getpeername(2) a connection.
 
 use karez_sys::{Completion, Key, Operation, Ring, RingOptions};
 use karez_transfer::Via;
@@ -30,6 +29,7 @@ impl Completer for Uring {
     const SERIALISES: bool = false;
     const ACCEPTS_WAIT: bool = true;
     const HIDES: bool = false;
+    const LOOKS_UP: bool = true;
 
     fn grants(via: Via) -> Via {
         match via {

@@ -10,6 +10,7 @@
 mod crowds;
 mod jobs;
 mod mail;
+mod names;
 mod puppet;
 #[cfg(karez_realtime)]
 mod realtime;

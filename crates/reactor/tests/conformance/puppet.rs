@@ -1,10 +1,11 @@
 //! A task that does what it is told, a server of them in every layout, and their clients.
 
 use karez_reactor::{
-    ALLOWED, Address, Bound, Event, Job, Layout, Limits, Model, NoMail, Obstacle, Peer, Service,
-    Stop, Task, Topology, Want, Wishes,
+    ALLOWED, Address, Bound, Event, Job, Layout, Limits, Lookup, Model, NoMail, Obstacle, Opened,
+    Peer, Service, Stop, Task, Topology, Want, Wishes,
 };
 use karez_transfer::Outbox;
+use rustix::io::Errno;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
@@ -12,6 +13,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::names::Sizes;
 
 pub const LONG: Duration = Duration::from_secs(60);
 pub const SHORT: Duration = Duration::from_millis(50);
@@ -32,6 +35,8 @@ pub enum Chore {
     Panic,
     /// Again and again, without a wait; whether it has begun already.
     Endless(bool),
+    /// The size of each of these files, and the thread that opened them.
+    Sizes(Sizes),
 }
 
 /// How many [`Chore::Endless`] run, and whether they are to end.
@@ -82,12 +87,27 @@ impl Job for Chore {
             Self::Name => thread::current().name().unwrap_or("?").as_bytes().to_vec(),
             Self::Panic => panic!("a job that panics, as this test wants it"),
             Self::Endless(begun) => go_round(begun),
+            Self::Sizes(sizes) => sizes.run(),
         }
     }
 
     fn try_run(self) -> Result<Vec<u8>, Self> {
         match self {
             Self::Name | Self::Endless(_) => Ok(self.run()),
+            job => Err(job),
+        }
+    }
+
+    fn lookup(&mut self) -> Option<Lookup> {
+        match self {
+            Self::Sizes(sizes) => sizes.lookup(),
+            _ => None,
+        }
+    }
+
+    fn found(self, found: Result<Opened, Errno>) -> Result<Vec<u8>, Self> {
+        match self {
+            Self::Sizes(sizes) => sizes.found(found).map_err(Self::Sizes),
             job => Err(job),
         }
     }
@@ -103,6 +123,7 @@ impl Puppet {
             b'n' => Some(Want::Work(Chore::Name)),
             b'p' => Some(Want::Work(Chore::Panic)),
             b'l' => Some(Want::Work(Chore::Endless(false))),
+            b'o' => Some(Want::Work(Chore::Sizes(Sizes::of(rest)))),
             b'b' => Some(Want::Send { outbox: vec![b'b'; 8 << 20].into(), stall: LONG }),
             b's' => Some(Want::Send { outbox: vec![b's'; 64 << 20].into(), stall: SHORT }),
             b't' => Some(later(false, SHORT)),

@@ -4,13 +4,13 @@
 //! Only regular files and directories exist here; a FIFO, socket or device is as good as missing.
 //!
 //! What it does badly: it is a cold path of two system calls that may wait for a disk, which is
-//! why the cache stands before it and why callers may run it on a worker thread.
+//! why the cache stands before it, why callers may run it on a worker thread, and why a ring may
+//! make both calls and only have their results judged here.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use karez_http::encoding::Coding;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Statx};
 use rustix::io::Errno;
@@ -18,7 +18,8 @@ use rustix::io::Errno;
 use super::Site;
 use super::clock::Clock;
 use super::open_file::OpenFile;
-use super::root::{Effort, file_type, stat_fd};
+use super::root::{Effort, Purpose, file_type, stat_fd};
+use super::search::Aim;
 
 /// What a path leads to.
 pub(super) enum Node {
@@ -40,47 +41,58 @@ pub(super) enum Refusal {
 }
 
 impl Site {
-    /// The node at `path`, from the cache if that still holds the truth. With a `coding`, `path`
-    /// is that of the precompressed file.
+    /// The node that is aimed at, from the cache if that still holds the truth.
     pub(super) fn reach(
         &self,
-        path: &[u8],
-        coding: Option<Coding>,
+        aim: &Aim<'_>,
         effort: Effort,
         now: Instant,
     ) -> Result<Node, Refusal> {
-        if let Some(file) = self.cache.find(&self.root, path, coding, now) {
+        if aim.purpose == Purpose::Read
+            && let Some(file) = self.cache.find(&self.root, aim.path, aim.coding, now)
+        {
             return Ok(Node::File(file));
         }
         // Read before the file's stamps are, so that a file can only seem younger than it is.
         let clock = Clock::read(self.grain);
-        let (fd, meta) = self.open_node(path, effort)?;
+        let opened = self.open_node(aim, effort)?;
+        self.meet(aim, opened, &clock, effort, now)
+    }
+
+    /// The node that is aimed at, now that it is open and said what it is; `clock` was read before.
+    pub(super) fn meet(
+        &self,
+        aim: &Aim<'_>,
+        (fd, meta): (OwnedFd, Statx),
+        clock: &Clock,
+        effort: Effort,
+        now: Instant,
+    ) -> Result<Node, Refusal> {
         Ok(match file_type(&meta) {
-            FileType::RegularFile
-                if effort == Effort::Cached && !self.options.stamps.is_empty() =>
-            {
-                return Err(Refusal::WouldWait); // to be searched
-            }
-            FileType::RegularFile => {
+            FileType::Directory => Node::Directory(fd),
+            FileType::RegularFile if aim.purpose == Purpose::Read => {
+                if effort == Effort::Cached && !self.options.stamps.is_empty() {
+                    return Err(Refusal::WouldWait); // to be searched
+                }
                 let edits = self.options.stamps.places(fd.as_fd(), meta.stx_size);
-                let edits = edits.map_err(|errno| Refusal::new("stamp", path, errno))?;
+                let edits = edits.map_err(|errno| Refusal::new("stamp", aim.path, errno))?;
                 let stamped = edits.map(|edits| (edits, self.options.stamps.tag()));
-                let file = Arc::new(OpenFile::new(fd, &meta, path, coding, stamped, &clock));
+                let file = OpenFile::new(fd, &meta, aim.path, aim.coding, stamped, clock);
+                let file = Arc::new(file);
                 if !file.is_young() {
-                    self.cache.keep(path, &file, now);
+                    self.cache.keep(aim.path, &file, now);
                 }
                 Node::File(file)
             }
-            FileType::Directory => Node::Directory(fd),
             _ => Node::Other,
         })
     }
 
-    fn open_node(&self, path: &[u8], effort: Effort) -> Result<(OwnedFd, Statx), Refusal> {
-        let refuse = |operation, errno| Refusal::new(operation, path, errno);
-        let fd = match self.root.read(path, effort) {
-            // The cache holds descriptors it can do without; a request cannot.
-            Err(Errno::MFILE | Errno::NFILE) if self.cache.shed() => self.root.read(path, effort),
+    fn open_node(&self, aim: &Aim<'_>, effort: Effort) -> Result<(OwnedFd, Statx), Refusal> {
+        let refuse = |operation, errno| Refusal::new(operation, aim.path, errno);
+        let open = || self.root.open(aim.path, aim.purpose, effort);
+        let fd = match open() {
+            Err(errno) if self.makes_room(errno) => open(),
             result => result,
         };
         let fd = fd.map_err(|errno| match (effort, errno) {
@@ -89,6 +101,12 @@ impl Site {
         })?;
         let meta = stat_fd(fd.as_fd()).map_err(|errno| refuse("statx", errno))?;
         Ok((fd, meta))
+    }
+
+    /// Whether there was no descriptor and there is one now. The cache holds some that it can do
+    /// without; a request cannot.
+    pub(super) fn makes_room(&self, errno: Errno) -> bool {
+        matches!(errno, Errno::MFILE | Errno::NFILE) && self.cache.shed()
     }
 }
 

@@ -29,13 +29,39 @@ pub(super) enum Effort {
     Cached,
 }
 
+/// What a name is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be read, if it is a file or a directory; never waits for a FIFO's writer.
+    Read,
+    /// To see what it is: enough for statx, not for reading.
+    Look,
+}
+
+impl Purpose {
+    pub(super) fn flags(self) -> OFlags {
+        match self {
+            Self::Read => OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
+            Self::Look => OFlags::PATH | OFlags::CLOEXEC,
+        }
+    }
+}
+
+impl Effort {
+    pub(super) fn resolves(self) -> ResolveFlags {
+        let mut beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        beneath.set(ResolveFlags::CACHED, self == Self::Cached);
+        beneath
+    }
+}
+
 /// The directory that is served.
 pub(super) struct Root {
     fd: OwnedFd,
 }
 
 impl Root {
-    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+    pub(super) fn at(dir: &Path) -> io::Result<Self> {
         let failed = |operation: &str, errno: Errno| {
             let error = io::Error::from(errno);
             io::Error::new(error.kind(), format!("{operation} {dir:?}: {error}"))
@@ -48,14 +74,28 @@ impl Root {
         Ok(root)
     }
 
-    /// Opens a file or a directory for reading; never waits for a FIFO's writer.
-    pub(super) fn read(&self, path: &[u8], effort: Effort) -> Result<OwnedFd, Errno> {
-        self.walk(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, effort)
-    }
-
     /// Finds what a name stands for without opening it: enough for statx, not for reading.
     pub(super) fn look(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
-        self.walk(path, OFlags::PATH, Effort::Whole)
+        self.open(path, Purpose::Look, Effort::Whole)
+    }
+
+    /// Opens what a name stands for.
+    pub(super) fn open(
+        &self,
+        path: &[u8],
+        purpose: Purpose,
+        effort: Effort,
+    ) -> Result<OwnedFd, Errno> {
+        let (flags, beneath) = (purpose.flags(), effort.resolves());
+        let mut tries = 0;
+        loop {
+            tally::count(Call::Openat2);
+            match rustix::fs::openat2(&self.fd, name_of(path), flags, Mode::empty(), beneath) {
+                Err(Errno::AGAIN) if effort == Effort::Cached => return Err(Errno::AGAIN),
+                Err(errno) if may_try_again(errno, tries) => tries += 1,
+                result => return result,
+            }
+        }
     }
 
     /// What the name means now, its last component not followed. This walk is *not* confined to
@@ -63,28 +103,22 @@ impl Root {
     pub(super) fn stat(&self, path: &[u8]) -> Result<Statx, Errno> {
         stat_at(self.fd.as_fd(), path)
     }
+}
 
-    /// Whether the name is that of a directory beneath the root, readable or not.
-    pub(super) fn is_directory(&self, path: &[u8]) -> bool {
-        let meta = self.look(path).and_then(|fd| stat_fd(fd.as_fd()));
-        meta.is_ok_and(|meta| file_type(&meta) == FileType::Directory)
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
+}
 
-    fn walk(&self, path: &[u8], flags: OFlags, effort: Effort) -> Result<OwnedFd, Errno> {
-        let path = if path.is_empty() { b"." } else { path };
-        let mut beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        beneath.set(ResolveFlags::CACHED, effort == Effort::Cached);
-        let flags = flags | OFlags::CLOEXEC;
-        let mut tries = 0;
-        loop {
-            tally::count(Call::Openat2);
-            match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), beneath) {
-                Err(Errno::AGAIN) if effort == Effort::Cached => return Err(Errno::AGAIN),
-                Err(Errno::AGAIN | Errno::INTR) if tries < RETRIES => tries += 1,
-                result => return result,
-            }
-        }
-    }
+/// How a path from the root is written for the kernel.
+pub(super) fn name_of(path: &[u8]) -> &[u8] {
+    if path.is_empty() { b"." } else { path }
+}
+
+/// Whether a walk that ended so after so many is worth another.
+pub(super) fn may_try_again(errno: Errno, tries: u32) -> bool {
+    matches!(errno, Errno::AGAIN | Errno::INTR) && tries < RETRIES
 }
 
 /// What an entry of an open directory is, not followed if it is a link.

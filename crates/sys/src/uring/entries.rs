@@ -72,6 +72,7 @@ impl Entries {
                     .flags(libc::SPLICE_F_MOVE | more)
                     .build()
             }
+            Operation::LookUp(lookup) => lookup.entry(),
         };
         Self::one(entry, key.0)
     }

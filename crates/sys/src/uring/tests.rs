@@ -1,8 +1,13 @@
 use super::*;
+use crate::lookup::{Lookup, Opened};
 use crate::operation::Handle;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 fn ring(options: RingOptions) -> Option<Ring> {
@@ -275,4 +280,99 @@ fn a_peer_that_resets_is_an_error_of_the_receive() {
         let Outcome::Received(Err(Errno::CONNRESET)) = done.outcome else { panic!("{done:?}") };
         assert!(done.last && ring.in_flight() == 0);
     }
+}
+
+/// Looks a name up beneath a directory; the key of that.
+fn look_up(ring: &mut Ring, directory: &Path, name: &CStr, flags: OFlags) -> Key {
+    let directory: Handle = Arc::new(std::fs::File::open(directory).unwrap());
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let lookup = Lookup::new(directory, name.to_owned(), flags, beneath);
+    ring.start(1, Operation::LookUp(Box::new(lookup)))
+}
+
+fn looked_up(ring: &mut Ring) -> io::Result<Opened> {
+    let Completion { tag: 1, last: true, outcome: Outcome::LookedUp(found), .. } =
+        wait_for(ring, 1).remove(0)
+    else {
+        panic!()
+    };
+    found
+}
+
+#[test]
+fn a_name_is_opened_beneath_its_directory_and_said_what_it_is() {
+    let Some(mut ring) = ring(RingOptions::default()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    std::fs::create_dir_all(root.join("a")).unwrap();
+    std::fs::write(root.join("a/file"), b"under the desert").unwrap();
+    std::fs::write(directory.path().join("secret"), b"secret").unwrap();
+    for (target, link) in [("../secret", "out"), ("/proc/self/root", "magic"), ("a/file", "in")] {
+        std::os::unix::fs::symlink(target, root.join(link)).unwrap();
+    }
+    let mut find = |name| {
+        look_up(&mut ring, &root, name, OFlags::RDONLY);
+        looked_up(&mut ring)
+    };
+    for name in [c"a/file", c"in"] {
+        let Opened { fd, meta } = find(name).unwrap();
+        assert_eq!((meta.stx_size, meta.stx_mode & 0o170_000), (16, 0o100_000));
+        assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        let mut content = String::new();
+        std::fs::File::from(fd).read_to_string(&mut content).unwrap();
+        assert_eq!(content, "under the desert");
+    }
+    let meta = find(c"a").unwrap().meta;
+    assert_eq!(meta.stx_ino, std::fs::metadata(root.join("a")).unwrap().ino());
+    for (name, errno) in [
+        (c"nonesuch", Errno::NOENT),
+        (c"a/file/b", Errno::NOTDIR),
+        (c"out", Errno::XDEV),
+        (c"../secret", Errno::XDEV),
+        (c"magic", Errno::XDEV),
+    ] {
+        assert_eq!(find(name).unwrap_err(), errno, "{name:?}");
+    }
+    assert_eq!(ring.in_flight(), 0);
+}
+
+/// A FIFO that nobody writes to is a name that hangs, unless the kernel tries it first with
+/// O_NONBLOCK, which it does not with O_TRUNC.
+const HANGS: OFlags = OFlags::RDONLY.union(OFlags::TRUNC);
+
+#[test]
+fn a_name_that_hangs_holds_up_nothing_else_and_can_be_cancelled() {
+    let Some(mut ring) = ring(RingOptions::default()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    rustix::fs::mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
+    std::fs::write(directory.path().join("file"), b"x").unwrap();
+    let hangs = look_up(&mut ring, directory.path(), c"fifo", HANGS);
+    look_up(&mut ring, directory.path(), c"file", OFlags::RDONLY);
+    assert_eq!(looked_up(&mut ring).unwrap().meta.stx_size, 1);
+    assert_eq!(ring.in_flight(), 1);
+    ring.cancel(hangs);
+    assert_eq!(looked_up(&mut ring).unwrap_err(), Errno::CANCELED);
+
+    // One that is cancelled when it is open already, unknown to us: nobody has it.
+    let late = look_up(&mut ring, directory.path(), c"fifo", HANGS);
+    ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+    let mut writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    ring.cancel(late);
+    assert_eq!(looked_up(&mut ring).unwrap_err(), Errno::CANCELED);
+    assert_eq!(ring.in_flight(), 0);
+    let error = writer.write_all(b"x").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "somebody still holds it");
+}
+
+#[test]
+fn a_kernel_without_the_operation_says_einval() {
+    let Some(mut ring) = ring(RingOptions::default()) else { return };
+    // What no kernel knows how to resolve stands for a kernel that does not know the operation.
+    let directory: Handle = Arc::new(std::fs::File::open("/").unwrap());
+    let unknown = ResolveFlags::from_bits_retain(1 << 40);
+    let lookup = Lookup::new(directory, c"etc".to_owned(), OFlags::RDONLY, unknown);
+    ring.start(1, Operation::LookUp(Box::new(lookup)));
+    assert_eq!(looked_up(&mut ring).unwrap_err(), Errno::INVAL);
+    assert_eq!(ring.in_flight(), 0);
 }

@@ -18,7 +18,8 @@ fn listing(site: &Site, url: &str, query: &str) -> Listing {
     let path = url.trim_end_matches('/').as_bytes().to_vec();
     let view = View::default().changed_by(query.as_bytes());
     let codings = karez_http::Codings::default();
-    match site.find(&Wanted { path, directory: true, codings, view }) {
+    let wanted = Wanted { path, directory: true, codings, view };
+    match site.find(site.search(wanted)).0 {
         Found::Directory(listing) => *listing,
         other => panic!("not a listing but {}", other.name()),
     }

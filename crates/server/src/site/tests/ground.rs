@@ -12,6 +12,7 @@ use karez_http::{Decoder, Limits};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
 
 use super::super::{Found, OpenFile, Site, SiteOptions, View, Wanted};
+use super::ring::in_both_ways;
 
 /// The served directory is `site` in a temporary one, so that there is something outside of it.
 pub(in super::super) struct Ground {
@@ -85,7 +86,7 @@ impl Site {
     pub(in super::super) fn ask_for(&self, url: &[u8], codings: Codings) -> Found {
         let directory = url.is_empty() || url.ends_with(b"/");
         let path = url.strip_suffix(b"/").unwrap_or(url).to_vec();
-        self.find(&Wanted { path, directory, codings, view: View::default() })
+        in_both_ways(self, Wanted { path, directory, codings, view: View::default() })
     }
 
     pub(in super::super) fn file(&self, url: &str) -> Arc<OpenFile> {

@@ -1,0 +1,221 @@
+//! A search: which name is looked at next for a request, and what it means. It opens nothing, so
+//! whoever can look at a name carries it on: a thread that may wait, one that may not, or a ring
+//! (openat2(2) and statx(2) by io_uring) that is told a name and says what it found.
+//!
+//! What it does badly: one name after another, though a ring could look at several; and on a network
+//! file system, the name being in the kernel's caches, the open itself may wait for the server,
+//! which nobody is told beforehand.
+
+use std::ffi::CString;
+use std::sync::Arc;
+use std::time::Instant;
+
+use karez_http::encoding::Coding;
+use karez_reactor::{Handle, Lookup, Opened};
+use rustix::io::Errno;
+
+use super::clock::Clock;
+use super::listing::Listing;
+use super::resolve::{Node, Refusal};
+use super::root::{Effort, Purpose, may_try_again, name_of};
+use super::sibling::{Choice, Siblings};
+use super::{Found, Site, Wanted, join};
+
+/// What a request wants, and how far that has been looked for.
+pub(crate) struct Search {
+    wanted: Wanted,
+    stage: Stage,
+    /// What a ring is looking up.
+    pending: Option<Box<Pending>>,
+    /// Somebody who may wait has to go on: it is not for a ring.
+    by_calls: bool,
+}
+
+/// What is looked at now.
+enum Stage {
+    /// The index of the directory.
+    Index(Vec<u8>),
+    Directory,
+    File,
+    /// The file, which may not be read: a directory that may not be read has a slash to add.
+    Unreadable,
+    Siblings(Box<Siblings>),
+}
+
+struct Pending {
+    /// Read before the file's stamps are.
+    clock: Clock,
+    tries: u32,
+}
+
+/// A name to be looked at.
+pub(super) struct Aim<'a> {
+    pub(super) path: &'a [u8],
+    /// `path` is that of a file with this coding.
+    pub(super) coding: Option<Coding>,
+    pub(super) purpose: Purpose,
+}
+
+impl Site {
+    /// A search that has not begun.
+    pub(crate) fn search(&self, wanted: Wanted) -> Search {
+        let stage = if !wanted.directory && !wanted.path.is_empty() {
+            Stage::File
+        } else if self.options.index.is_empty() {
+            Stage::Directory
+        } else {
+            Stage::Index(join(&wanted.path, &self.options.index))
+        };
+        Search { wanted, stage, pending: None, by_calls: false }
+    }
+
+    /// What there is; it may wait for a disk.
+    pub(crate) fn find(&self, mut search: Search) -> (Found, Wanted) {
+        // Nobody said that it must not wait, so that is not what it stops at.
+        let found = self.go_on(&mut search, Effort::Whole).unwrap_or(Found::Busy);
+        (found, search.wanted)
+    }
+
+    /// What there is, if that can be told without waiting for a disk: from files held open and
+    /// what the kernel has in its caches (`RESOLVE_CACHED`, Linux 5.12). On a network file system
+    /// the statx(2) by which a held file is confirmed may wait all the same.
+    ///
+    /// # Errors
+    /// The search, as far as it came.
+    pub(crate) fn find_cached(&self, mut search: Search) -> Result<(Found, Wanted), Search> {
+        match self.go_on(&mut search, Effort::Cached) {
+            Some(found) => Ok((found, search.wanted)),
+            None => Err(search),
+        }
+    }
+
+    /// The name that a ring is to look up so that the search can go on, if a ring can help.
+    pub(crate) fn lookup(&self, search: &mut Search) -> Option<Lookup> {
+        // A file with stamps is searched as it is opened, and that reads it.
+        if search.by_calls || !self.options.stamps.is_empty() {
+            return None;
+        }
+        let aim = search.aim();
+        let (name, purpose) = (CString::new(name_of(aim.path)).ok()?, aim.purpose);
+        let tries = search.pending.take().map_or(0, |pending| pending.tries);
+        search.pending = Some(Box::new(Pending { clock: Clock::read(self.grain), tries }));
+        let root = Arc::clone(&self.root) as Handle;
+        Some(Lookup::new(root, name, purpose.flags(), Effort::Whole.resolves()))
+    }
+
+    /// Goes on with what a ring found, without waiting for a disk.
+    ///
+    /// # Errors
+    /// The search: there is another name to be looked up, or a ring cannot help.
+    pub(crate) fn looked_up(
+        &self,
+        mut search: Search,
+        opened: Result<Opened, Errno>,
+    ) -> Result<(Found, Wanted), Search> {
+        let Some(pending) = search.pending.take() else { return Err(search) };
+        let Pending { clock, tries } = *pending;
+        let opened = match opened {
+            // It knows no such operation, or was cut short by something other than the file.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::CANCELED) => {
+                search.by_calls = true;
+                return Err(search);
+            }
+            Err(errno) if may_try_again(errno, tries) || (tries == 0 && self.makes_room(errno)) => {
+                search.pending = Some(Box::new(Pending { clock, tries: tries + 1 }));
+                return Err(search);
+            }
+            opened => opened.map(|Opened { fd, meta }| (fd, *meta)),
+        };
+        let aim = search.aim();
+        let node = opened
+            .map_err(|errno| Refusal::new("look up", aim.path, errno))
+            .and_then(|opened| self.meet(&aim, opened, &clock, Effort::Whole, Instant::now()));
+        match self.take(&mut search, node) {
+            Some(found) => Ok((found, search.wanted)),
+            None => self.find_cached(search),
+        }
+    }
+
+    /// Looks at one name after another; nothing if it came to one for which it would wait.
+    fn go_on(&self, search: &mut Search, effort: Effort) -> Option<Found> {
+        let now = Instant::now();
+        self.cache.sweep(now);
+        if !self.options.hidden && has_hidden_segment(&search.wanted.path) {
+            return Some(Found::Missing);
+        }
+        loop {
+            let node = match self.reach(&search.aim(), effort, now) {
+                Err(Refusal::WouldWait) => return None,
+                node => node,
+            };
+            if let Some(found) = self.take(search, node) {
+                return Some(found);
+            }
+        }
+    }
+
+    /// Takes what the name is that was looked at. What there is, or nothing if there is another name
+    /// to be looked at.
+    fn take(&self, search: &mut Search, node: Result<Node, Refusal>) -> Option<Found> {
+        let Search { wanted, stage, .. } = search;
+        match (std::mem::replace(stage, Stage::Directory), node) {
+            (Stage::Index(path), Ok(Node::File(file))) => {
+                let choice = Siblings::of(&path, file, wanted.codings);
+                search.choose(choice)
+            }
+            // An index that is not a file is no index.
+            (Stage::Index(_), Ok(_) | Err(Refusal::Missing)) => None,
+            (Stage::Directory, Ok(Node::Directory(_))) if !self.options.listing => {
+                Some(Found::ListingForbidden)
+            }
+            (Stage::Directory, Ok(Node::Directory(fd))) => {
+                let (root, path) = (Arc::clone(&self.root), wanted.path.clone());
+                let listing = Listing::new(root, fd, path, self.options.hidden, wanted.view);
+                Some(Found::Directory(Box::new(listing)))
+            }
+            (Stage::File, Ok(Node::File(file))) => {
+                let choice = Siblings::of(&wanted.path, file, wanted.codings);
+                search.choose(choice)
+            }
+            (Stage::File | Stage::Unreadable, Ok(Node::Directory(_))) => Some(Found::MissingSlash),
+            (Stage::File, Err(Refusal::Denied)) => {
+                *stage = Stage::Unreadable;
+                None
+            }
+            (Stage::Directory | Stage::File, Ok(_)) => Some(Found::Missing),
+            (Stage::Unreadable, _) => Some(Found::Denied),
+            (Stage::Siblings(siblings), node) => search.choose(siblings.judge(node)),
+            (_, Err(refusal)) => Some(refusal.into()),
+        }
+    }
+}
+
+impl Search {
+    /// What is looked at now.
+    fn aim(&self) -> Aim<'_> {
+        let (path, coding) = match &self.stage {
+            Stage::Index(path) => (&path[..], None),
+            Stage::Siblings(siblings) => siblings.current(),
+            Stage::Directory | Stage::File | Stage::Unreadable => (&self.wanted.path[..], None),
+        };
+        let purpose = match self.stage {
+            Stage::Unreadable => Purpose::Look,
+            _ => Purpose::Read,
+        };
+        Aim { path, coding, purpose }
+    }
+
+    fn choose(&mut self, choice: Choice) -> Option<Found> {
+        match choice {
+            Choice::Made(file) => Some(Found::File { file }),
+            Choice::Between(siblings) => {
+                self.stage = Stage::Siblings(siblings);
+                None
+            }
+        }
+    }
+}
+
+pub(super) fn has_hidden_segment(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/').any(|segment| segment.starts_with(b"."))
+}
