@@ -1,8 +1,9 @@
 //! `karez lab compare`: what changed between two reports, beyond the noise.
 //!
 //! What was counted changed if it is not the same. What was timed drifts with the machine: the
-//! median of the ratios of all rows is told by itself and taken out. Then a figure changed if the
-//! two ranges have nothing in common, and if so many runs make that unlikely to happen by itself:
+//! median of the ratios of all rows is told by itself and taken out. A figure changed if the two
+//! ranges have nothing in common, neither as they were measured nor without that drift (a row that
+//! stands still while others drift is not told), and if so many runs make that unlikely by itself:
 //! of n and m runs from one distribution, all of one lie above all of the other in 2 of C(n + m, n)
 //! cases, and that times the number of figures compared has to stay below 5 % (the rank-sum test at
 //! its most extreme, with Bonferroni's correction).

@@ -70,6 +70,9 @@ pub(crate) fn escape(text: &str) -> String {
             '>' => escaped += "&gt;",
             '"' => escaped += "&quot;",
             '\'' => escaped += "&#39;",
+            '\n' | '\t' => escaped.push(character),
+            // XML 1.0 has no other control characters, however they are written.
+            control if control.is_control() => escaped.push('\u{fffd}'),
             other => escaped.push(other),
         }
     }

@@ -47,14 +47,15 @@ pub(crate) enum Lab {
     Claims(ClaimsArgs),
     /// Make every experiment, and one report of them
     ///
-    /// The self-test, the claims, the vias, the models, the topologies, some traces: what each prints, in one report or on one
-    /// page. Takes some minutes.
+    /// The self-test, the claims, the vias, the models, the topologies, some traces: what each
+    /// prints, in one report or on one page. Takes some minutes.
     #[command(after_help = "Example: sudo karez lab all --html io.html --json io.json")]
     All(AllArgs),
     /// Say what changed between two reports, beyond the noise
     ///
     /// Takes what --json of an experiment has written. What was counted changed if it is not the
-    /// same; what was timed if the ranges are apart and the runs are enough to rule out chance.
+    /// same; what was timed if the ranges are apart, also without what all rows have in common, and the
+    /// runs are enough to rule out chance.
     #[command(
         after_help = "Exit status: 0 if nothing changed, 1 if something did, 2 if the files are no reports that can be compared."
     )]

@@ -13,6 +13,7 @@ mod story;
 
 use super::Trace;
 use super::event::microseconds;
+use crate::page::escape;
 use crate::table::{grouped, size};
 use crate::tier::Tier;
 use pen::{Anchor, Pen, Shade, wrapped};
@@ -35,7 +36,7 @@ pub(super) fn draw(trace: &Trace) -> String {
     y = foot(&mut pen, trace, y + 16.0);
     // Two drawings on a page are not told apart by more than this.
     let id = format!("karez-trace-{:x}-{:x}", trace.took, trace.asked.unsigned_abs());
-    let what = pen::escaped(&trace.title());
+    let what = escape(&trace.title());
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" id=\"{id}\" viewBox=\"0 0 {WIDTH} {y:.0}\" \
          role=\"img\" style=\"display:block;width:100%;max-width:56rem;height:auto\" aria-label=\"{what}\" font-family=\"system-ui, -apple-system, 'Segoe UI', \

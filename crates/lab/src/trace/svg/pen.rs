@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::page::escape;
+
 /// A colour, by what it stands for. Those of Okabe and Ito are told apart by most eyes and on both
 /// grounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,7 @@ impl Pen {
             "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{}\" fill=\"{}\"{more}>{}</text>",
             anchor.name(),
             shade.colour(),
-            escaped(text)
+            escape(text)
         );
     }
 
@@ -118,7 +120,7 @@ impl Pen {
         let title = if what.is_empty() {
             String::new()
         } else {
-            format!("<title>{}</title>", escaped(what))
+            format!("<title>{}</title>", escape(what))
         };
         let opacity =
             if opacity < 1.0 { format!(" fill-opacity=\"{opacity}\"") } else { String::new() };
@@ -186,30 +188,13 @@ pub(super) fn wrapped(text: &str, most: usize) -> Vec<String> {
     lines
 }
 
-/// A text as XML has it.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            // XML 1.0 has no control characters, however they are written.
-            letter if letter.is_control() => escaped.push('\u{fffd}'),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn texts_are_escaped_and_broken_between_words() {
-        assert_eq!(escaped("a<b> & \"c\"\u{1}"), "a&lt;b&gt; &amp; &quot;c&quot;\u{fffd}");
+        assert_eq!(escape("a<b> & \"c\"\u{1}"), "a&lt;b&gt; &amp; &quot;c&quot;\u{fffd}");
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
         assert_eq!(wrapped("incomprehensible", 4), ["incomprehensible"]);
     }
