@@ -45,6 +45,33 @@ fn assert_sent(response: &Response, name: &str, coding: Option<&str>, what: &str
     assert_eq!(String::from_utf8_lossy(&response.body), format!("this is {name}"), "{what}");
 }
 
+/// A file that is compressed by definition carries its coding, and no second one (SVG 1.1 §1.2).
+#[test]
+fn svgz_is_sent_with_its_coding() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["x.svgz", "x.svgz.br", "x.svg.gz", "x.tgz"] {
+        write_dated(&root.path().join(name), format!("this is {name}"), OLD);
+    }
+    for way in ways::some() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        for accepted in ["gzip", "br", "identity", ""] {
+            let response = ask(&mut client, "/x.svgz", accepted);
+            assert_sent(&response, "x.svgz", Some("gzip"), accepted);
+            assert_eq!(response.field("content-type"), Some("image/svg+xml"), "{way}");
+        }
+        let head = client.request("HEAD", "/x.svgz", "");
+        assert_eq!(head.field("content-encoding"), Some("gzip"), "{way}");
+        let part = client.request("GET", "/x.svgz", "Range: bytes=0-3\r\n");
+        assert_eq!((part.status, part.field("content-encoding")), (206, Some("gzip")), "{way}");
+        for itself in ["/x.svg.gz", "/x.tgz"] {
+            let response = client.get(itself);
+            assert_eq!(response.field("content-encoding"), None, "{way}, {itself}");
+            assert_eq!(response.field("content-type"), Some("application/gzip"), "{way}");
+        }
+    }
+}
+
 #[test]
 fn the_client_chooses_by_weight_and_the_server_among_equals() {
     let root = root();

@@ -1,17 +1,28 @@
-//! The media type of a file by the extension of its name (table of the `mime_guess` crate).
+//! The media type of a file by the extension of its name: [`corrected`] first, then the table of the
+//! `mime_guess` crate.
+//!
+//! The corrections are the extensions that table lacks or has with a type that is not the one
+//! registered with IANA or used by browsers, package managers and players today.
 //!
 //! `charset=utf-8` is added to text and to JavaScript, whose bytes do not say what they are.
 //! It is left out where the bytes do: JSON is UTF-8 and its type has no such parameter (RFC 8259
 //! §8.1, §11); XML, SVG among it, carries a byte order mark or an encoding declaration, is UTF-8
 //! without them, and would have them overruled by the parameter (RFC 7303 §3).
 //!
-//! What it does badly: it believes the name. A text in Latin-1 is labelled UTF-8.
+//! # Limitations
+//!
+//! The name decides, never the content: a text in Latin-1 is labelled UTF-8, and TypeScript has the
+//! extension of MPEG transport streams, which browsers have to be able to play.
 
 use std::borrow::Cow;
 
+use karez_http::encoding::Coding;
+
 /// The value of `Content-Type` for a file of this name.
 pub(super) fn content_type(name: &[u8]) -> Cow<'static, str> {
-    let known = extension(name).and_then(|e| mime_guess::from_ext(e).first_raw());
+    let known = extension(name).and_then(|extension| {
+        corrected(extension).or_else(|| mime_guess::from_ext(extension).first_raw())
+    });
     let Some(media_type) = known else {
         return Cow::Borrowed(UNKNOWN);
     };
@@ -29,6 +40,87 @@ pub(super) fn content_type(name: &[u8]) -> Cow<'static, str> {
     }
 }
 
+/// Returns the coding that files of this name have by definition: an `.svgz` is an SVG image under
+/// gzip, and a browser shows it only if `Content-Encoding` says so (SVG 1.1 §1.2).
+pub(super) fn own_coding(name: &[u8]) -> Option<Coding> {
+    extension(name).filter(|it| it.eq_ignore_ascii_case("svgz")).map(|_| Coding::Gzip)
+}
+
+/// Returns the type for an extension that the general table has not, or not as it is used today.
+fn corrected(extension: &str) -> Option<&'static str> {
+    Some(match extension.to_ascii_lowercase().as_str() {
+        // Scripts and what belongs to them (RFC 9239; WHATWG MIME Sniffing; ECMA-426 for maps).
+        "mjs" | "cjs" | "jsx" => "text/javascript",
+        "map" => "application/json",
+        "wgsl" => "text/wgsl",
+        "ipynb" => "application/x-ipynb+json",
+        "jsonl" | "ndjson" => "application/x-ndjson",
+
+        // Audio and video.
+        "ts" | "m2t" | "m2ts" | "mts" => "video/mp2t",
+        "m4s" => "video/iso.segment",
+        "m3u8" => "application/vnd.apple.mpegurl",
+        "m4a" | "m4b" => "audio/mp4",
+        "mid" | "midi" => "audio/midi",
+        "ttml" => "application/ttml+xml",
+
+        // Fonts (RFC 8081) and images.
+        "woff" => "font/woff",
+        "otf" => "font/otf",
+        "ico" => "image/vnd.microsoft.icon",
+        "psd" => "image/vnd.adobe.photoshop",
+        "exr" => "image/aces",
+        "dds" => "image/vnd.ms-dds",
+        "ktx2" => "image/ktx2",
+        "jxr" => "image/jxr",
+        "fits" => "image/fits",
+
+        // Archives and packages.
+        "tgz" => "application/gzip",
+        "tzst" | "zst" => "application/zstd",
+        "txz" => "application/x-xz",
+        "tbz2" => "application/x-bzip2",
+        "lz4" => "application/x-lz4",
+        "deb" | "udeb" | "ddeb" => "application/vnd.debian.binary-package",
+        "rpm" | "srpm" => "application/x-rpm",
+        "cab" => "application/vnd.ms-cab-compressed",
+        "whl" | "nupkg" => "application/zip",
+        "crate" => "application/gzip",
+        "gem" => "application/x-tar",
+        "appx" => "application/appx",
+        "msix" => "application/msix",
+
+        // Data, models and tables. No type is registered for weights: they are bytes.
+        "parquet" => "application/vnd.apache.parquet",
+        "arrow" => "application/vnd.apache.arrow.file",
+        "arrows" => "application/vnd.apache.arrow.stream",
+        "gguf" | "ggml" | "safetensors" | "onnx" | "pt" | "pth" | "ckpt" | "npy" | "h5" => UNKNOWN,
+        "npz" => "application/zip",
+        "sqlite" | "sqlite3" => "application/vnd.sqlite3",
+        "pbf" => "application/vnd.google.protobuf",
+        "mvt" => "application/vnd.mapbox-vector-tile",
+        "cbor" => "application/cbor",
+        "glb" => "model/gltf-binary",
+        "usdz" => "model/vnd.usdz+zip",
+        "3mf" => "model/3mf",
+        "step" | "stp" => "model/step",
+        "mtl" => "model/mtl",
+
+        // Certificates and signatures.
+        "cer" => "application/pkix-cert",
+        "age" => "application/vnd.age",
+        "minisig" => "text/plain",
+
+        // Text that people read in the browser.
+        "toml" => "application/toml",
+        "yaml" | "yml" => "application/yaml",
+        "java" | "go" | "kt" | "kts" | "swift" | "zig" | "rb" | "scala" | "jl" | "ps1" | "tsx"
+        | "vue" | "svelte" | "patch" | "diff" | "lock" | "nix" | "cmake" | "gradle" | "proto"
+        | "tf" | "sha1" | "sha256" | "sha512" | "md5" | "b2sum" | "nfo" => "text/plain",
+        _ => return None,
+    })
+}
+
 fn extension(path: &[u8]) -> Option<&str> {
     let name = path.rsplit(|&byte| byte == b'/').next()?;
     let dot = name.iter().rposition(|&byte| byte == b'.')?;
@@ -43,7 +135,7 @@ const UNKNOWN: &str = "application/octet-stream";
 
 #[cfg(test)]
 mod tests {
-    use super::content_type;
+    use super::*;
 
     #[test]
     fn types_by_name() {
@@ -52,7 +144,7 @@ mod tests {
             ("a.b/INDEX.HTM", "text/html; charset=utf-8"),
             ("x.css", "text/css; charset=utf-8"),
             ("x.js", "text/javascript; charset=utf-8"),
-            ("x.mjs", "application/javascript; charset=utf-8"),
+            ("x.mjs", "text/javascript; charset=utf-8"),
             ("x.md", "text/markdown; charset=utf-8"),
             ("x.json", "application/json"),
             ("x.svg", "image/svg+xml"),
@@ -69,5 +161,91 @@ mod tests {
             assert_eq!(content_type(name.as_bytes()), expected, "{name}");
         }
         assert_eq!(content_type(b"x.\xff"), "application/octet-stream");
+    }
+
+    /// What sites, mirrors, players and model hubs serve most.
+    #[test]
+    fn the_types_that_users_meet() {
+        for (extensions, expected) in [
+            ("html htm", "text/html; charset=utf-8"),
+            ("xhtml", "application/xhtml+xml"),
+            ("js mjs cjs jsx MJS", "text/javascript; charset=utf-8"),
+            ("css", "text/css; charset=utf-8"),
+            ("json map", "application/json"),
+            ("jsonl ndjson", "application/x-ndjson"),
+            ("webmanifest", "application/manifest+json"),
+            ("wasm", "application/wasm"),
+            ("wgsl", "text/wgsl; charset=utf-8"),
+            ("atom", "application/atom+xml"),
+            ("rss", "application/rss+xml"),
+            ("png", "image/png"),
+            ("jpg jpeg", "image/jpeg"),
+            ("gif", "image/gif"),
+            ("webp", "image/webp"),
+            ("avif", "image/avif"),
+            ("jxl", "image/jxl"),
+            ("heic", "image/heic"),
+            ("svg svgz", "image/svg+xml"),
+            ("ico", "image/vnd.microsoft.icon"),
+            ("woff", "font/woff"),
+            ("woff2", "font/woff2"),
+            ("ttf", "font/ttf"),
+            ("otf", "font/otf"),
+            ("mp4", "video/mp4"),
+            ("webm", "video/webm"),
+            ("mkv", "video/x-matroska"),
+            ("mov", "video/quicktime"),
+            ("ts m2ts mts TS", "video/mp2t"),
+            ("m4s", "video/iso.segment"),
+            ("m3u8", "application/vnd.apple.mpegurl"),
+            ("mpd", "application/dash+xml"),
+            ("vtt", "text/vtt; charset=utf-8"),
+            ("mp3", "audio/mpeg"),
+            ("m4a", "audio/mp4"),
+            ("ogg opus", "audio/ogg"),
+            ("flac", "audio/flac"),
+            ("wav", "audio/wav"),
+            ("pdf", "application/pdf"),
+            ("epub", "application/epub+zip"),
+            ("zip whl npz", "application/zip"),
+            ("gz tgz crate", "application/gzip"),
+            ("tar", "application/x-tar"),
+            ("xz", "application/x-xz"),
+            ("bz2", "application/x-bzip2"),
+            ("zst", "application/zstd"),
+            ("7z", "application/x-7z-compressed"),
+            ("deb", "application/vnd.debian.binary-package"),
+            ("rpm", "application/x-rpm"),
+            ("apk", "application/vnd.android.package-archive"),
+            ("jar", "application/java-archive"),
+            ("iso img dmg msi exe bin", "application/octet-stream"),
+            ("gguf safetensors onnx npy", "application/octet-stream"),
+            ("parquet", "application/vnd.apache.parquet"),
+            ("arrow", "application/vnd.apache.arrow.file"),
+            ("ipynb", "application/x-ipynb+json"),
+            ("csv", "text/csv; charset=utf-8"),
+            ("md", "text/markdown; charset=utf-8"),
+            ("toml", "application/toml"),
+            ("yaml yml", "application/yaml"),
+            ("txt log conf py c h go lock patch sha256", "text/plain; charset=utf-8"),
+            ("asc sig", "application/pgp-signature"),
+        ] {
+            for extension in extensions.split(' ') {
+                assert_eq!(
+                    content_type(format!("x.{extension}").as_bytes()),
+                    expected,
+                    "{extension}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_svgz_is_compressed_by_definition() {
+        assert_eq!(own_coding(b"a/x.svgz"), Some(Coding::Gzip));
+        assert_eq!(own_coding(b"x.SVGZ"), Some(Coding::Gzip));
+        for name in ["x.svg", "x.svg.gz", "x.tgz", "svgz", ".svgz"] {
+            assert_eq!(own_coding(name.as_bytes()), None, "{name}");
+        }
     }
 }

@@ -105,7 +105,7 @@ impl OpenFile {
         let mut lines = Vec::with_capacity(192);
         line(&mut lines, CONTENT_TYPE, media::content_type(name).as_bytes());
         let type_end = lines.len();
-        if let Some(coding) = coding {
+        if let Some(coding) = coding.or_else(|| media::own_coding(name)) {
             line(&mut lines, "Content-Encoding", coding.token().as_bytes());
         }
         let coding_end = lines.len();

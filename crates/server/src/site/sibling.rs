@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use karez_http::encoding::{Coding, Codings};
 
+use super::media;
 use super::open_file::OpenFile;
 use super::resolve::{Node, Refusal};
 
@@ -35,8 +36,9 @@ impl Siblings {
     /// Those of the file at `path` among `codings`.
     pub(super) fn of(path: &[u8], original: Arc<OpenFile>, codings: Codings) -> Choice {
         match codings.iter().next() {
-            // What is compressed beside a stamped one has no stamps.
-            Some(coding) if original.edits().is_none() => {
+            // What is compressed beside a stamped one has no stamps, and a file that is compressed by
+            // definition needs no second coding.
+            Some(coding) if original.edits().is_none() && media::own_coding(path).is_none() => {
                 let (stem, path) = (path.len(), [path, coding.suffix().as_bytes()].concat());
                 Choice::Between(Box::new(Self { original, codings, coding, path, stem }))
             }
