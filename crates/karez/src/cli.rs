@@ -104,7 +104,7 @@ pub(crate) struct Serve {
     #[arg(long, help_heading = "Files")]
     pub(crate) no_listing: bool,
 
-    /// Serve names that begin with a dot, too
+    /// Serve names that begin with a dot, too; /.well-known/ is served in any case (RFC 8615)
     #[arg(long, help_heading = "Files")]
     pub(crate) hidden: bool,
 

@@ -201,6 +201,29 @@ fn dot_files_are_there_for_who_asks_for_them_to_be() {
     }
 }
 
+/// RFC 8615: certificates, security contacts and app links are looked for there.
+#[test]
+fn well_known_names_are_served_without_a_flag() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join(".well-known/acme-challenge")).unwrap();
+    fs::create_dir_all(root.path().join("sub/.well-known")).unwrap();
+    for name in [".well-known/acme-challenge/t", ".well-known/.secret", "sub/.well-known/t"] {
+        fs::write(root.path().join(name), name).unwrap();
+    }
+    for way in ways::some() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        let token = client.get("/.well-known/acme-challenge/t");
+        assert_eq!(token.body, b".well-known/acme-challenge/t", "{way}");
+        assert_eq!(client.request("HEAD", "/%2Ewell-known/", "").status, 200, "{way}");
+        let listed = String::from_utf8(client.get("/?format=json").body).unwrap();
+        assert!(listed.contains("\"./.well-known/\""), "{way}: {listed}");
+        for hidden in ["/.well-known/.secret", "/sub/.well-known/t", "/.well-known%2F../.git"] {
+            assert_ne!(client.get(hidden).status, 200, "{way}, {hidden}");
+        }
+    }
+}
+
 #[test]
 fn an_index_stands_for_its_directory() {
     let root = tempfile::tempdir().unwrap();

@@ -216,6 +216,14 @@ impl Search {
     }
 }
 
+/// Returns whether a name of the path begins with a dot, other than `.well-known` at the top: that is
+/// where clients look for what concerns the whole site (RFC 8615 §3).
 pub(super) fn has_hidden_segment(path: &[u8]) -> bool {
+    let path = match path.strip_prefix(WELL_KNOWN) {
+        Some(rest) if rest.is_empty() || rest.starts_with(b"/") => rest,
+        _ => path,
+    };
     path.split(|&byte| byte == b'/').any(|segment| segment.starts_with(b"."))
 }
+
+const WELL_KNOWN: &[u8] = b".well-known";

@@ -110,6 +110,21 @@ fn dot_files_exist_only_if_hidden_ones_are_served() {
 }
 
 #[test]
+fn well_known_is_served_at_the_top_alone() {
+    let ground = Ground::new();
+    for path in [".well-known/acme/token", ".well-known/.x", ".well-known-not", "a/.well-known/f"] {
+        ground.file(path, "");
+    }
+    let site = ground.site();
+    assert_eq!(site.ask(b".well-known/acme/token").name(), "File");
+    assert_eq!(site.ask(b".well-known/").name(), "Directory");
+    assert_eq!(site.ask(b".well-known").name(), "MissingSlash");
+    for path in [".well-known/.x", ".well-known-not", "a/.well-known/f", "a/.well-known/"] {
+        assert_eq!(site.ask(path.as_bytes()).name(), "Missing", "{path}");
+    }
+}
+
+#[test]
 fn links_work_unless_they_leave_the_root() {
     let ground = Ground::new();
     fs::write(ground.root().join("../secret"), "secret").unwrap();
