@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::fs;
+use std::net::Shutdown;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use crate::client::Response;
 use crate::files::write_dated;
 use crate::names::{ODD, write_named};
 use crate::server::Server;
+use crate::strace::{Traced, injected};
 use crate::ways::{self, Way};
 
 /// The references of all rows but the way up, in their order.
@@ -87,6 +89,46 @@ fn what_cannot_be_had_is_not_listed() {
         assert_eq!(all, ["sub/", ".dot", "f", "in"], "{way}");
         let empty = references(&server.get("/sub/down/?sort=nonsense").body);
         assert_eq!(empty, ["down/", ".dot", "f", "up"], "{way}");
+    }
+}
+
+/// Serves a directory of three files, of which a statx(2) of `b` ends as `fault` says, and returns
+/// the answer to a request for its listing: the bytes behind the head.
+fn listed_under(fault: &str, way: Way, root: &Path) -> Option<Vec<u8>> {
+    let inject = format!("inject=statx:{fault}");
+    let traced = Traced::start_with(&["-P", "b", "-e", &inject], way, root)?;
+    let mut client = traced.server.connect();
+    assert_eq!(client.begin("/?format=json").status, 200, "{way}, {fault}");
+    client.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    let body = client.rest();
+    assert!(injected(&traced.end().1, "statx") > 0, "{way}, {fault}");
+    Some(body)
+}
+
+#[test]
+fn an_entry_that_cannot_be_examined_ends_the_listing_early() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(root.path().join(name), name).unwrap();
+    }
+    let is_whole = |body: &[u8]| body.ends_with(b"\r\n0\r\n\r\n");
+    let has = |body: &[u8], name: &str| {
+        String::from_utf8_lossy(body).contains(&format!("\"name\":\"{name}\""))
+    };
+    for way in ways::some() {
+        for errno in ["EIO", "EUCLEAN", "ENOMEM", "EMFILE", "ESTALE", "ETIMEDOUT"] {
+            let fault = format!("error={errno}");
+            let Some(body) = listed_under(&fault, way, root.path()) else { return };
+            assert!(!is_whole(&body), "{way}, {errno}: {}", body.escape_ascii());
+        }
+        for errno in ["ENOENT", "EACCES", "ELOOP", "EXDEV"] {
+            let Some(body) = listed_under(&format!("error={errno}"), way, root.path()) else {
+                return;
+            };
+            assert!(is_whole(&body) && !has(&body, "b") && has(&body, "c"), "{way}, {errno}");
+        }
+        let Some(body) = listed_under("error=EINTR:when=1..3", way, root.path()) else { return };
+        assert!(is_whole(&body) && has(&body, "b"), "{way}, EINTR");
     }
 }
 

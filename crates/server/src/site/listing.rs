@@ -3,7 +3,9 @@
 //! rendered. No step sorts, holds or writes the whole page, so a loop may run them one by one.
 //!
 //! Only what a request could get is listed: files and directories, links to them that stay beneath
-//! the root; neither dot files, unless they are served, nor what vanishes meanwhile.
+//! the root; neither dot files, unless they are served, nor what vanishes meanwhile. An error that
+//! leaves open whether an entry exists (EIO, EUCLEAN, ENOMEM …) ends the page before its end, so that
+//! a mirror does not delete by an incomplete list.
 //!
 //! What it does badly: the first row waits for the last name, at about 32 bytes an entry and its
 //! name. One statx(2) an entry, three system calls for a link. A directory that changes while it
@@ -22,6 +24,7 @@ use rustix::io::Errno;
 use super::join;
 use super::resolve::failure;
 use super::root::{Root, file_type, stat_at, stat_fd};
+use super::search::has_hidden_segment;
 use super::tally::{self, Call};
 
 mod html;
@@ -131,7 +134,7 @@ impl Listing {
 
     /// The entry as it goes into a run, if it is to be listed.
     fn admit<'a>(&self, name: &'a [u8], claimed: FileType) -> io::Result<Option<Entry<'a>>> {
-        if matches!(name, b"." | b"..") || (!self.hidden && name.starts_with(b".")) {
+        if matches!(name, b"." | b"..") || !self.is_served(name) {
             return Ok(None);
         }
         let kind = match claimed {
@@ -158,12 +161,15 @@ impl Listing {
         };
         match meta {
             Ok(meta) => Ok(describe(name, &meta)),
-            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
-                Err(failure("list", &join(&self.path, name), errno))
-            }
-            // It cannot be had, whatever the reason, so it is not offered.
-            Err(_) => Ok(None),
+            Err(errno) if is_unavailable(errno) => Ok(None),
+            // Whether the entry exists is unknown, and a page without it would say that it does not.
+            Err(errno) => Err(failure("list", &join(&self.path, name), errno)),
         }
+    }
+
+    /// Returns whether a request for this entry is answered at all.
+    fn is_served(&self, name: &[u8]) -> bool {
+        self.hidden || !name.starts_with(b".") || !has_hidden_segment(&join(&self.path, name))
     }
 
     fn render(&mut self) -> io::Result<ListingStep> {
@@ -212,6 +218,21 @@ impl Listing {
         }
         Ok(true)
     }
+}
+
+/// Returns whether this error is a definite answer: a request for the entry gets a 404 or a 403. The
+/// entry has been removed, a link dangles (through a missing name, a file or a name that is too long
+/// for the file system), loops or leaves the root, or a directory on its way may not be searched.
+fn is_unavailable(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NOENT
+            | Errno::ACCESS
+            | Errno::LOOP
+            | Errno::XDEV
+            | Errno::NOTDIR
+            | Errno::NAMETOOLONG
+    )
 }
 
 fn describe<'a>(name: &'a [u8], meta: &Statx) -> Option<Entry<'a>> {

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::tally::{self, Call};
 
@@ -123,15 +123,19 @@ pub(super) fn may_try_again(errno: Errno, tries: u32) -> bool {
 
 /// What an entry of an open directory is, not followed if it is a link.
 pub(super) fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Statx, Errno> {
-    tally::count(Call::Statx);
-    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
+    retry_on_intr(|| {
+        tally::count(Call::Statx);
+        rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
+    })
 }
 
 /// What a descriptor holds.
 pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
     let itself: &CStr = c"";
-    tally::count(Call::Statx);
-    rustix::fs::statx(fd, itself, AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+    retry_on_intr(|| {
+        tally::count(Call::Statx);
+        rustix::fs::statx(fd, itself, AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+    })
 }
 
 pub(super) fn file_type(meta: &Statx) -> FileType {

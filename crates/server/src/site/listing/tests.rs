@@ -164,6 +164,26 @@ fn only_what_could_be_served() {
 }
 
 #[test]
+fn links_that_cannot_be_followed_are_left_out() {
+    let ground = Ground::new();
+    ground.file("a", "").link("through-a-file", "a/b").link("too-long", "x".repeat(256));
+    assert_eq!(names(&ground.site(), "", "format=json"), ["a"]);
+}
+
+#[test]
+fn well_known_is_listed_at_the_top_alone() {
+    let ground = Ground::new();
+    ground
+        .file(".well-known/security.txt", "")
+        .file(".well-known/.x", "")
+        .file("d/.well-known", "");
+    let site = ground.site();
+    assert_eq!(names(&site, "", "format=json"), [".well-known", "d"]);
+    assert_eq!(names(&site, ".well-known", "format=json"), ["security.txt"]);
+    assert_eq!(names(&site, "d", "format=json"), [""; 0]);
+}
+
+#[test]
 fn what_an_entry_says() {
     let ground = Ground::new();
     ground.file("d/b.txt", &"x".repeat(1536)).directory("d/c");
