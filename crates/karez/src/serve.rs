@@ -86,10 +86,9 @@ fn access_log(form: LogForm) -> io::Result<Option<(Log, Format)>> {
         LogForm::Json => Format::Json,
         LogForm::Off => return Ok(None),
     };
-    let lost = |count| format!("karez: {count} lines were dropped, their reader is too slow");
     // Not `Stdout`, whose lock and line buffer are in the way of a thread that writes batches.
     let stdout = std::fs::File::from(rustix::io::dup(io::stdout())?);
-    Ok(Some((Log::start("karez-log", stdout, lost)?, format)))
+    Ok(Some((Log::start("karez-log", stdout, move |count| format.dropped(count))?, format)))
 }
 
 /// The first signal begins a stop, the second ends everything, and so does a grace that is over

@@ -14,7 +14,7 @@ use karez_http::Status;
 use karez_reactor::Peer;
 
 use crate::account::Account;
-use crate::clock::Second;
+use crate::clock::{self, Second};
 use crate::explain;
 use crate::iso;
 use crate::log::Log;
@@ -39,6 +39,25 @@ impl FromStr for Format {
             "combined" => Ok(Self::Combined),
             "json" => Ok(Self::Json),
             _ => Err(()),
+        }
+    }
+}
+
+impl Format {
+    /// Returns the line that stands for `count` lines that were dropped because the reader of the log
+    /// is too slow; an object where every line is one.
+    #[must_use]
+    pub fn dropped(self, count: u64) -> String {
+        match self {
+            Self::Common | Self::Combined => {
+                format!("karez: {count} lines were dropped, their reader is too slow")
+            }
+            Self::Json => serde_json::json!({
+                "time": iso::format(clock::now().unix.try_into().unwrap_or(i64::MAX)),
+                "dropped": count,
+                "reason": "the reader of the log is too slow",
+            })
+            .to_string(),
         }
     }
 }

@@ -41,19 +41,19 @@ struct State {
 }
 
 impl Log {
-    /// Starts the thread `name` that writes to `stream`. How many lines were dropped is said in
-    /// the words of `lost`, a line of its own in the same stream.
+    /// Starts the thread `name` that writes to `stream`. `lost` makes the line, of the same stream,
+    /// that says how many lines were dropped.
     ///
     /// # Errors
     /// If no thread can be made.
     pub fn start(
         name: &str,
         stream: impl Write + Send + 'static,
-        lost: fn(u64) -> String,
+        lost: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let log = Self { shared: Arc::clone(&shared) };
-        let write = move || shared.write_to(stream, lost);
+        let write = move || shared.write_to(stream, &lost);
         thread::Builder::new().name(name.to_owned()).spawn(write)?;
         Ok(log)
     }
@@ -91,7 +91,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_to(&self, mut stream: impl Write, lost: fn(u64) -> String) {
+    fn write_to(&self, mut stream: impl Write, lost: &dyn Fn(u64) -> String) {
         let mut batch = Vec::new();
         loop {
             self.next_batch(&mut batch, lost);
@@ -109,7 +109,7 @@ impl Shared {
     }
 
     /// Waits for lines, gathers a little, and takes them all.
-    fn next_batch(&self, batch: &mut Vec<u8>, lost: fn(u64) -> String) {
+    fn next_batch(&self, batch: &mut Vec<u8>, lost: &dyn Fn(u64) -> String) {
         let nothing = |state: &mut State| state.buffer.is_empty();
         drop(self.lines.wait_while(self.lock(), nothing));
         thread::sleep(GATHER);

@@ -167,27 +167,39 @@ fn a_line_is_a_line_whatever_came() {
 /// Enough that neither the pipe nor the buffer holds all lines.
 const REQUESTS: usize = 1200;
 
+/// How many lines this line of a log says were dropped; `None` for the line of a request.
+fn dropped(line: &str, format: &str) -> Option<usize> {
+    if format == "json" {
+        let entry: serde_json::Value = serde_json::from_str(line).expect("every line is an object");
+        return entry.get("dropped").map(|count| count.as_u64().unwrap().try_into().unwrap());
+    }
+    let lost = line.strip_prefix("karez: ")?;
+    Some(lost.split(' ').next().unwrap().parse().unwrap())
+}
+
 #[test]
 fn a_stalled_reader_costs_lines_and_no_answers() {
     let root = root();
     let target = format!("/small?{}", "x".repeat(4000));
     for way in ways::some() {
-        let mut server = Server::start_with(way, root.path(), &["--log", "common"]);
-        let mut client = server.connect();
-        for _ in 0..REQUESTS {
-            assert_eq!(client.get(&target).status, 200, "{way}");
-        }
-        let (mut told, mut dropped) = (0, 0);
-        for line in lines(&mut server) {
-            match line.strip_prefix("karez: ") {
-                Some(lost) => dropped += lost.split(' ').next().unwrap().parse::<usize>().unwrap(),
-                None => told += 1,
+        for format in ["common", "combined", "json"] {
+            let mut server = Server::start_with(way, root.path(), &["--log", format]);
+            let mut client = server.connect();
+            for _ in 0..REQUESTS {
+                assert_eq!(client.get(&target).status, 200, "{way}");
             }
-            if told + dropped == REQUESTS {
-                break;
+            let (mut told, mut lost) = (0, 0);
+            for line in lines(&mut server) {
+                match dropped(&line, format) {
+                    Some(count) => lost += count,
+                    None => told += 1,
+                }
+                if told + lost == REQUESTS {
+                    break;
+                }
             }
+            assert!(told > 0 && lost > 0, "{way}, {format}: {told} told, {lost} dropped");
         }
-        assert!(told > 0 && dropped > 0, "{way}: {told} told, {dropped} dropped");
     }
 }
 
