@@ -4,7 +4,7 @@
 //! stays in its buffer for the next operation.
 
 use karez_sys::{Completion, Handle, Key, Operation, Outcome};
-use karez_transfer::{FilePart, Outbox, Portion, Via};
+use karez_transfer::{Chunk, FileRange, FileToSocket, Gather, Gathered, Outbox, Via};
 use rustix::io::{self, Errno};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +32,8 @@ pub(crate) struct Sending {
     flight: Option<(Key, Flight)>,
     /// What the socket has not taken.
     rest: Option<Rest>,
+    /// What is being gathered, with nothing in flight for it.
+    gathering: Option<(Gather, bool)>,
     /// What was spliced in and not out.
     pipe: Option<(Pipe, usize)>,
     /// Lending and splicing were refused.
@@ -48,11 +50,28 @@ struct Rest {
 
 /// What an operation in flight has to be remembered by.
 enum Flight {
-    Send { from: usize, more: bool },
-    Read { part: FilePart, from: usize, more: bool },
-    ReadThenSend { part: FilePart, from: usize, more: bool },
-    Fill { remaining: u64, pipe: Pipe },
-    Drain { held: usize, pipe: Pipe },
+    Send {
+        from: usize,
+        more: bool,
+        lend: bool,
+    },
+    /// A range of a file into what is being gathered.
+    Read {
+        gather: Gather,
+        lend: bool,
+    },
+    ReadThenSend {
+        gather: Gather,
+        more: bool,
+    },
+    Fill {
+        remaining: u64,
+        pipe: Pipe,
+    },
+    Drain {
+        held: usize,
+        pipe: Pipe,
+    },
 }
 
 /// How far it has come.
@@ -68,7 +87,17 @@ pub(crate) enum Stand {
 impl Sending {
     pub(crate) fn new(outbox: Outbox, stall: Duration, since: Instant) -> Self {
         let (overdue, plain) = (false, false);
-        Self { outbox, stall, since, overdue, flight: None, rest: None, pipe: None, plain }
+        Self {
+            outbox,
+            stall,
+            since,
+            overdue,
+            flight: None,
+            rest: None,
+            gathering: None,
+            pipe: None,
+            plain,
+        }
     }
 
     /// When to look whether it stands still; not again after that.
@@ -111,30 +140,87 @@ impl Sending {
             self.send(rest, tag, out, tools);
             return Stand::Flying;
         }
+        if let Some((gather, lend)) = self.gathering.take() {
+            return self.gather(gather, lend, tag, out, tools).unwrap_or_else(Stand::Unsent);
+        }
         if let Some((pipe, held)) = self.pipe.take() {
             self.drain(pipe, held, tag, out, tools);
             return Stand::Flying;
         }
+        self.next(tag, out, tools).unwrap_or_else(Stand::Unsent)
+    }
+
+    /// Begins what the outbox has to send next.
+    fn next<C: Completer>(
+        &mut self,
+        tag: u64,
+        out: &Handle,
+        tools: &mut Tools<C>,
+    ) -> Result<Stand, Obstacle> {
         let plain = self.plain;
-        let grants = |via| if plain { Via::Copy } else { C::grants(via) };
-        let mut bytes = tools.buffers.pop().unwrap_or_default();
-        let portion = self.outbox.portion(&mut bytes, MOST, grants);
-        let Some(Portion { file, more }) = portion else {
-            tools.give_back(bytes);
-            return Stand::Sent;
-        };
-        match file {
-            None => self.send(Rest { bytes, from: 0, more, lend: false }, tag, out, tools),
-            Some(part) if part.via == Via::Splice => {
-                tools.give_back(bytes);
-                if let Err(errno) = self.fill(&part, tag, tools) {
+        match self.outbox.next_chunk(|file| granted::<C>(plain, file) != Via::Splice) {
+            Chunk::Empty => return Ok(Stand::Sent),
+            Chunk::Memory { more } => {
+                let memory = self.outbox.memory();
+                let more = more || memory.len() > MOST;
+                let memory = &memory[..memory.len().min(MOST)];
+                let mut bytes = tools.buffers.pop().unwrap_or_default();
+                bytes.clear();
+                bytes.extend_from_slice(memory);
+                self.send(Rest { bytes, from: 0, more, lend: false }, tag, out, tools);
+            }
+            Chunk::File { .. } => {
+                if let Err(errno) = self.fill(tag, tools) {
                     // No pipe to be had.
-                    return self.go_plain(errno, tag, out, tools);
+                    return Ok(self.go_plain(errno, tag, out, tools));
                 }
             }
-            Some(part) => self.read(part, bytes, more, tag, out, tools),
+            Chunk::Gather => {
+                let buffer = tools.buffers.pop().unwrap_or_default();
+                let gather = self.outbox.gather(buffer, MOST);
+                return self.gather(gather, false, tag, out, tools);
+            }
         }
-        Stand::Flying
+        Ok(Stand::Flying)
+    }
+
+    /// Begins the next read of a gather, or sends it when it is complete.
+    fn gather<C: Completer>(
+        &mut self,
+        mut gather: Gather,
+        lend: bool,
+        tag: u64,
+        out: &Handle,
+        tools: &mut Tools<C>,
+    ) -> Result<Stand, Obstacle> {
+        let plain = self.plain;
+        if let Some(range) = self.outbox.gather_next(&mut gather, |file| granted::<C>(plain, file))
+        {
+            let lend = lend || range.via == Via::Zerocopy;
+            self.read(range, gather, lend, tag, out, tools);
+            return Ok(Stand::Flying);
+        }
+        if let Some(rest) = self.gathered(gather, lend, tools)? {
+            self.send(rest, tag, out, tools);
+            return Ok(Stand::Flying);
+        }
+        self.next(tag, out, tools)
+    }
+
+    /// Ends a gather: the bytes to be sent, unless there are none or the outbox made a record of them.
+    fn gathered<C: Completer>(
+        &mut self,
+        mut gather: Gather,
+        lend: bool,
+        tools: &mut Tools<C>,
+    ) -> Result<Option<Rest>, Obstacle> {
+        let more = self.outbox.seal(&mut gather).map_err(Obstacle::Failed)?;
+        if self.outbox.is_sealed() || gather.bytes().is_empty() {
+            self.outbox.release();
+            tools.give_back(gather.into_buffer());
+            return Ok(None);
+        }
+        Ok(Some(Rest { bytes: gather.into_bytes(), from: 0, more, lend }))
     }
 
     /// Takes what came of the operation in flight.
@@ -148,28 +234,34 @@ impl Sending {
             return Ok(()); // of a wish that is over
         };
         match (flight, completion.outcome) {
-            (Flight::Send { from, more }, Outcome::Sent { bytes, sent }) => {
-                self.sent(Rest { bytes, from, more, lend: false }, sent, now, tools)
+            (Flight::Send { from, more, lend }, Outcome::Sent { bytes, sent }) => {
+                self.sent(Rest { bytes, from, more, lend }, sent, now, tools)
             }
-            (Flight::Read { part, from, more }, Outcome::Read { mut bytes, read }) => {
-                let Some(count) = self.read_some(&part, from, read)? else { return Ok(()) };
-                bytes.truncate(from + count);
-                part.edit(&mut bytes[from..]);
-                let (more, lend) = (more || count < part.length, part.via == Via::Zerocopy);
-                self.rest = Some(Rest { bytes, from: 0, more, lend });
+            (Flight::Read { mut gather, lend }, Outcome::Read { bytes, read }) => {
+                gather.give_back(bytes);
+                if self.take_read(&mut gather, read)? {
+                    self.gathering = Some((gather, lend));
+                } else {
+                    self.drop_gather(gather, tools);
+                }
                 Ok(())
             }
             (
-                Flight::ReadThenSend { part, from, more },
-                Outcome::ReadThenSent { mut bytes, read, sent },
+                Flight::ReadThenSend { mut gather, more },
+                Outcome::ReadThenSent { bytes, read, sent },
             ) => {
-                let Some(count) = self.read_some(&part, from, read)? else { return Ok(()) };
-                if count < part.length {
-                    bytes.truncate(from + count);
-                    self.rest = Some(Rest { bytes, from: 0, more: true, lend: false });
+                let asked = gather.asked_length();
+                gather.give_back(bytes);
+                if !self.take_read(&mut gather, read)? {
+                    self.drop_gather(gather, tools);
                     return Ok(());
                 }
-                self.sent(Rest { bytes, from: 0, more, lend: false }, sent, now, tools)
+                if read.is_ok_and(|count| count < asked) {
+                    self.rest = self.gathered(gather, false, tools)?;
+                    return Ok(());
+                }
+                let rest = Rest { bytes: gather.into_bytes(), from: 0, more, lend: false };
+                self.sent(rest, sent, now, tools)
             }
             (Flight::Fill { remaining, pipe }, Outcome::Spliced(moved)) => {
                 match moved {
@@ -196,40 +288,58 @@ impl Sending {
 
     fn send<C: Completer>(&mut self, rest: Rest, tag: u64, out: &Handle, tools: &mut Tools<C>) {
         let Rest { bytes, from, more, lend } = rest;
-        let socket = Arc::clone(out);
-        let operation = Operation::Send { socket, bytes, from, more, lend: lend && !self.plain };
+        let lend = lend && !self.plain;
+        let operation = Operation::Send { socket: Arc::clone(out), bytes, from, more, lend };
         let key = self.start(operation, tag, tools);
-        self.flight = Some((key, Flight::Send { from, more }));
+        self.flight = Some((key, Flight::Send { from, more, lend }));
     }
 
     fn read<C: Completer>(
         &mut self,
-        part: FilePart,
-        bytes: Vec<u8>,
-        more: bool,
+        range: FileRange,
+        mut gather: Gather,
+        lend: bool,
         tag: u64,
         out: &Handle,
         tools: &mut Tools<C>,
     ) {
-        let (from, offset) = (bytes.len() - part.length, part.offset);
-        let file: Handle = Arc::clone(&part.source);
-        let (operation, flight) = if C::LINKS && part.is_plain() && part.via == Via::Copy {
+        let (last, more) = self.outbox.is_last(&gather);
+        let links = C::LINKS && last && range.is_plain() && range.via == Via::Copy;
+        let (file, offset): (Handle, _) = (range.source, range.offset);
+        let (bytes, from) = gather.lend();
+        let (operation, flight) = if links && !self.outbox.is_sealed() {
             let socket = Arc::clone(out);
             let operation = Operation::ReadThenSend { file, offset, socket, bytes, from, more };
-            (operation, Flight::ReadThenSend { part, from, more })
+            (operation, Flight::ReadThenSend { gather, more })
         } else {
-            (Operation::Read { file, offset, bytes, from }, Flight::Read { part, from, more })
+            (Operation::Read { file, offset, bytes, from }, Flight::Read { gather, lend })
         };
         self.flight = Some((self.start(operation, tag, tools), flight));
     }
 
-    fn fill<C: Completer>(
+    /// Takes the result of a read into a gather. False if it has to be tried again.
+    fn take_read(
         &mut self,
-        part: &FilePart,
-        tag: u64,
-        tools: &mut Tools<C>,
-    ) -> io::Result<()> {
+        gather: &mut Gather,
+        read: io::Result<usize>,
+    ) -> Result<bool, Obstacle> {
+        match read {
+            Ok(count) => match self.outbox.gathered(gather, Some(count)) {
+                Gathered::Next | Gathered::Cold => Ok(true),
+                Gathered::Truncated { missing } => Err(Obstacle::Truncated { missing }),
+            },
+            Err(errno) => self.failed(errno).map(|()| false),
+        }
+    }
+
+    fn drop_gather<C: Completer>(&mut self, gather: Gather, tools: &mut Tools<C>) {
+        self.outbox.release();
+        tools.give_back(gather.into_buffer());
+    }
+
+    fn fill<C: Completer>(&mut self, tag: u64, tools: &mut Tools<C>) -> io::Result<()> {
         let pipe = tools.pipes.take()?;
+        let part = self.outbox.file().ok_or(Errno::INVAL)?.range_to_splice();
         let length = part.remaining.min(MOST_SPLICED).min(pipe.capacity);
         let operation = Operation::Splice {
             from: Arc::clone(&part.source),
@@ -256,7 +366,7 @@ impl Sending {
             offset: None,
             to: Arc::clone(out),
             length: u32::try_from(held).unwrap_or(u32::MAX),
-            more: self.outbox.exceeds(held as u64),
+            more: self.outbox.queued() > held as u64,
         };
         let key = self.start(operation, tag, tools);
         self.flight = Some((key, Flight::Drain { held, pipe }));
@@ -274,21 +384,6 @@ impl Sending {
         }
         self.plain = true;
         self.advance(tag, out, tools)
-    }
-
-    /// How many bytes of a part were read, `None` if it has to be tried again.
-    fn read_some(
-        &self,
-        part: &FilePart,
-        from: usize,
-        read: io::Result<usize>,
-    ) -> Result<Option<usize>, Obstacle> {
-        match read {
-            // What stands in front of it goes out, and then it is asked again.
-            Ok(0) if from == 0 => Err(Obstacle::Truncated { missing: part.remaining }),
-            Ok(count) => Ok(Some(count)),
-            Err(errno) => self.failed(errno).map(|()| None),
-        }
     }
 
     fn sent<C: Completer>(
@@ -312,6 +407,7 @@ impl Sending {
         if rest.from < rest.bytes.len() {
             self.rest = Some(rest);
         } else {
+            self.outbox.release();
             tools.give_back(rest.bytes);
         }
         Ok(())
@@ -344,7 +440,7 @@ impl Sending {
     }
 
     fn moved(&mut self, count: usize, now: Instant) {
-        self.outbox.advance(count);
+        self.outbox.complete(count);
         if count > 0 {
             self.since = now;
             self.overdue = false;
@@ -359,6 +455,11 @@ impl Sending {
             errno => Err(Obstacle::Failed(errno.into())),
         }
     }
+}
+
+/// By which via a completion model moves this file.
+fn granted<C: Completer>(plain: bool, file: &FileToSocket) -> Via {
+    if plain || !file.is_plain() { Via::Copy } else { C::grants(file.asked()) }
 }
 
 fn refuses_splice(errno: Errno) -> bool {

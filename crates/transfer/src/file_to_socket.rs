@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use crate::course::{Course, Ends};
 use crate::direction::Direction;
-use crate::portion::FilePart;
+use crate::file_range::FileRange;
 use crate::report::Report;
 use crate::residency::ColdPart;
 use crate::settings::{Cold, Settings};
 use crate::step::{Edit, Progress};
 use crate::transfer::Transfer;
+use crate::via::copy;
 use crate::via::{Via, auto};
 
 /// The largest part of a file that rides along with the memory before it, in bytes.
@@ -91,11 +92,15 @@ impl FileToSocket {
         self.transfer.set_cold(Cold::Wait);
     }
 
-    /// Reads the bytes to come into `buffer`, for an outbox that sends them along with others.
-    /// What it then sent, it counts by [`advance`](Self::advance). `None` if that would wait for
-    /// the disk, and it is to tell.
-    pub(crate) fn read_behind(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.transfer.read_behind((*self.source).as_fd(), buffer)
+    /// Reads the bytes that begin `ahead` bytes in front of the cursor into `buffer`, for an outbox
+    /// that sends them along with other pieces and counts by [`advance`](Self::advance) what has left.
+    /// `None` if that would wait for the disk, and the transfer reports such.
+    pub(crate) fn read_ahead(
+        &mut self,
+        ahead: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        self.transfer.read_ahead((*self.source).as_fd(), ahead, buffer)
     }
 
     pub(crate) fn advance(&mut self, moved: u64) {
@@ -103,7 +108,8 @@ impl FileToSocket {
     }
 
     /// Whether it is so short that it leaves with the memory in front of it, in one send.
-    pub(crate) fn rides_along(&self) -> bool {
+    #[must_use]
+    pub fn rides_along(&self) -> bool {
         self.remaining() <= RIDE_ALONG && self.is_plain()
     }
 
@@ -120,27 +126,44 @@ impl FileToSocket {
         }
     }
 
-    /// At most `most` bytes to come, for a model that moves them by itself, and by `via`.
-    pub(crate) fn part(&mut self, most: usize, ran: Via) -> FilePart {
-        self.transfer.report.turn_to(ran);
+    /// Returns at most `most` bytes that begin `ahead` bytes in front of the cursor, for a backend that
+    /// moves them itself, and by `via`.
+    pub(crate) fn range(&mut self, ahead: u64, most: usize, via: Via) -> FileRange {
+        self.transfer.report.turn_to(via);
         let course = &self.transfer.course;
-        FilePart {
+        let remaining = course.remaining.saturating_sub(ahead);
+        FileRange {
             source: Arc::clone(&self.source),
-            offset: course.from.unwrap_or(0),
-            length: usize::try_from(course.remaining).unwrap_or(most).min(most),
-            remaining: course.remaining,
-            via: ran,
+            offset: course.from.unwrap_or(0) + ahead,
+            length: usize::try_from(remaining).unwrap_or(most).min(most),
+            remaining,
+            via,
             edits: course.edits.clone(),
         }
     }
 
+    /// Returns all bytes to come, for a backend that splices them itself.
+    pub fn range_to_splice(&mut self) -> FileRange {
+        self.range(0, usize::MAX, Via::Splice)
+    }
+
+    /// Makes the edits that fall into `bytes`, which were read from `ahead` bytes in front of the
+    /// cursor.
+    pub(crate) fn edit(&self, ahead: u64, bytes: &mut [u8]) {
+        let course = &self.transfer.course;
+        let edits = course.edits.as_deref().unwrap_or_default();
+        copy::apply(edits, course.from.unwrap_or(0) + ahead, bytes);
+    }
+
     /// The via that was asked for.
-    pub(crate) fn asked(&self) -> Via {
+    #[must_use]
+    pub fn asked(&self) -> Via {
         self.transfer.report.asked
     }
 
     /// Whether its bytes may be sent as they stand in the file.
-    pub(crate) fn is_plain(&self) -> bool {
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
         self.transfer.course.edits.is_none()
     }
 

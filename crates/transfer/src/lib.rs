@@ -308,16 +308,17 @@ mod direction;
 mod ends;
 mod engine;
 mod errand;
+mod file_range;
 mod file_to_file;
 mod file_to_socket;
 mod ladder;
 mod ledger;
 mod outbox;
 mod pipe;
-mod portion;
 mod report;
 mod residency;
 mod scratch;
+mod seal;
 mod settings;
 mod socket_to_file;
 mod socket_to_socket;
@@ -330,13 +331,16 @@ mod window;
 
 pub use direction::Direction;
 pub use errand::DirectRead;
+pub use file_range::FileRange;
 pub use file_to_file::FileToFile;
 pub use file_to_socket::{FileToSocket, Source};
 pub use ledger::Ledger;
-pub use outbox::Outbox;
-pub use portion::{FilePart, Portion};
+pub use outbox::{
+    Chunk, FileId, Gather, Gathered, Mark, OnShort, Outbox, OutboxEvent, Tag, UnitEvent,
+};
 pub use report::{Calls, Copied, Fallback, Notifications, Report};
 pub use residency::{ColdPart, cached_bytes};
+pub use seal::{RecordKind, Seal, SealError, SealRoom};
 pub use settings::{CachePolicy, Cold, Settings, UnknownCachePolicy};
 pub use socket_to_file::SocketToFile;
 pub use socket_to_socket::SocketToSocket;

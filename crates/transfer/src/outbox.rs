@@ -1,43 +1,109 @@
 //! The outbox: memory and parts of files, in the order in which they are to leave.
 //!
+//! A task appends; a backend pulls. [`Outbox::next_chunk`] decides what leaves next, whichever backend
+//! asks: memory as it stands, a file by its own transfer, or several pieces [gathered](Gather) into
+//! one buffer. The backend moves that and reports how much has left by [`Outbox::complete`].
+//!
 //! Memory that is followed by something leaves with `MSG_MORE` (send(2)), so a response head and
 //! the file behind it share segments on the wire without the two extra calls of `TCP_CORK`.
-//! A small file rides along: it is read behind the head and both leave in one `send`, because
+//! A small file is inlined: it is read behind the head and both leave in one `send`, because
 //! below some KiB copying costs less than passing pages.
+//!
+//! Multiplexed protocols append [units](Outbox::push_unit), such as the DATA frames of HTTP/2: a few
+//! bytes of memory and a slice of an open file, under the tag of a stream. Runs of units leave by one
+//! send. A unit whose pages are not in memory is taken back together with the later ones of its tag,
+//! so that other streams go on.
+//!
+//! # Limitations
+//!
+//! Units are always read and sent; none leaves by sendfile(2). A unit of which the first byte has left
+//! has to be completed, so if its pages have been evicted meanwhile, the others wait.
 
-use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
 use std::collections::VecDeque;
-use std::io;
-use std::os::fd::BorrowedFd;
 
 use crate::file_to_socket::FileToSocket;
 use crate::ledger::Ledger;
-use crate::portion::Portion;
 use crate::residency::ColdPart;
-use crate::scratch;
-use crate::step::Progress;
+use crate::seal::{RecordKind, Seal, SealRoom};
 use crate::via::Via;
 
-/// The most memory in front of it that a file is copied behind.
-const RIDE_BEHIND: usize = 16 << 10;
+mod gather;
+mod segment;
+mod step;
+mod unit;
 
-/// What a task has ready to go.
-#[derive(Debug, Default)]
+pub use gather::{Gather, Gathered};
+pub use unit::{FileId, OnShort, Tag, UnitEvent};
+
+use segment::Segment;
+use unit::Files;
+
+/// The most memory in front of it that a small file is inlined behind, in bytes.
+const INLINE_BEHIND: usize = 16 << 10;
+
+/// The low-water mark: with fewer bytes queued, a task is asked to append more.
+const LOW_WATER: u64 = 64 << 10;
+
+/// Queues what a task has ready to leave.
+#[derive(Default)]
 pub struct Outbox {
     segments: VecDeque<Segment>,
-    moved: u64,
+    /// Bytes of the segments that have not left, plaintext.
+    queued: u64,
+    /// Bytes that have left, plaintext.
+    sent: u64,
+    files: Files,
+    events: VecDeque<OutboxEvent>,
+    /// Marks that have been passed by a record which has not left yet.
+    passed: Vec<Mark>,
+    sealing: Option<Box<Sealing>>,
     ledger: Option<Box<Ledger>>,
 }
 
-#[derive(Debug)]
-enum Segment {
-    Memory { bytes: Vec<u8>, sent: usize },
-    File(Box<FileToSocket>),
+/// What leaves next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// Memory as it stands ([`Outbox::memory`]). `more`: something follows behind it.
+    Memory {
+        /// Something follows behind it, so it may leave with `MSG_MORE`.
+        more: bool,
+    },
+    /// The rest of a file, moved by its own transfer ([`Outbox::file`]).
+    File {
+        /// Something follows behind the file.
+        more: bool,
+    },
+    /// Pieces to be read into one buffer and sent by one call ([`Outbox::gather`]).
+    Gather,
+    /// Nothing: everything has left.
+    Empty,
+}
+
+/// A place in what leaves, chosen by the task: see [`Outbox::push_mark`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(pub u64);
+
+/// What an outbox has to tell its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutboxEvent {
+    /// Everything before this mark has been handed to the kernel.
+    Sent(Mark),
+    /// Something happened to the units of a tag.
+    Unit(Tag, UnitEvent),
+}
+
+/// A seal, and the record that has not left.
+struct Sealing {
+    seal: Box<dyn Seal>,
+    record: Vec<u8>,
+    /// How many bytes of the record have left.
+    sent: usize,
+    /// How many bytes of plaintext the record holds.
+    plain: u64,
 }
 
 impl Outbox {
-    /// Nothing to send.
+    /// Returns an outbox with nothing to send.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -45,24 +111,214 @@ impl Outbox {
 
     /// Appends memory.
     pub fn push_bytes(&mut self, bytes: Vec<u8>) {
+        self.push_record(RecordKind::DATA, bytes);
+    }
+
+    /// Appends memory that leaves in records of its own kind where there is a seal.
+    pub fn push_record(&mut self, kind: RecordKind, bytes: Vec<u8>) {
         if !bytes.is_empty() {
-            self.segments.push_back(Segment::Memory { bytes, sent: 0 });
+            self.push(Segment::Memory { bytes, sent: 0, kind });
+        }
+    }
+
+    /// Appends bytes that are never sealed: a record that was sealed elsewhere, or one of a handshake.
+    pub fn push_raw(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.push(Segment::Raw { bytes, sent: 0 });
         }
     }
 
     /// Appends a part of a file.
     pub fn push_file(&mut self, transfer: FileToSocket) {
         if transfer.remaining() > 0 {
-            self.segments.push_back(Segment::File(Box::new(transfer)));
+            self.push(Segment::File(Box::new(transfer)));
         }
     }
 
-    /// Bytes that have left so far.
-    #[must_use]
-    pub fn moved(&self) -> u64 {
-        self.moved
+    /// Appends a seal: everything that is appended after it leaves in its records.
+    pub fn push_seal(&mut self, seal: Box<dyn Seal>) {
+        self.push(Segment::Seal(seal));
     }
 
+    /// Appends a mark: [`OutboxEvent::Sent`] tells when everything before it has been handed to the
+    /// kernel.
+    pub fn push_mark(&mut self, mark: Mark) {
+        self.segments.push_back(Segment::Mark(mark));
+        self.pass_marks();
+    }
+
+    fn push(&mut self, segment: Segment) {
+        self.queued += segment.remaining();
+        self.segments.push_back(segment);
+    }
+
+    /// Returns how many bytes may be appended before the outbox is above its low-water mark.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        LOW_WATER.saturating_sub(self.queued)
+    }
+
+    /// Returns how many bytes have left so far, without what a seal adds.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.sent
+    }
+
+    /// Returns how many bytes have not left, without what a seal adds.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    /// Returns whether everything has left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.record().is_none()
+    }
+
+    /// Returns what there is to tell the task, in order.
+    pub fn next_event(&mut self) -> Option<OutboxEvent> {
+        self.events.pop_front()
+    }
+
+    /// Returns what leaves next. Of a file, `reads` says whether the backend reads it into a buffer
+    /// and sends that, instead of having its transfer move it.
+    pub fn next_chunk(&mut self, reads: impl Fn(&FileToSocket) -> bool) -> Chunk {
+        if self.record().is_some() {
+            return Chunk::Memory { more: !self.segments.is_empty() };
+        }
+        self.install_seals();
+        let sealed = self.sealing.is_some();
+        let inlines = self.inlines_small_file();
+        let more = self.segments.len() > 1;
+        match self.segments.front() {
+            None => Chunk::Empty,
+            Some(Segment::Raw { .. }) => Chunk::Memory { more },
+            Some(Segment::Memory { .. }) if sealed || inlines => Chunk::Gather,
+            Some(Segment::Memory { .. }) => match self.segments.get(1) {
+                Some(Segment::Unit(_)) => Chunk::Gather,
+                Some(Segment::File(file)) if reads(file) => Chunk::Gather,
+                _ => Chunk::Memory { more },
+            },
+            Some(Segment::File(file)) if sealed || reads(file) => Chunk::Gather,
+            Some(Segment::File(_)) => Chunk::File { more },
+            // Marks and seals in front have been passed.
+            Some(Segment::Unit(_) | Segment::Mark(_) | Segment::Seal(_)) => Chunk::Gather,
+        }
+    }
+
+    /// Returns the memory of a [`Chunk::Memory`].
+    #[must_use]
+    pub fn memory(&self) -> &[u8] {
+        if let Some(sealing) = self.record() {
+            return &sealing.record[sealing.sent..];
+        }
+        match self.segments.front() {
+            Some(Segment::Memory { bytes, sent, .. } | Segment::Raw { bytes, sent }) => {
+                &bytes[*sent..]
+            }
+            _ => &[],
+        }
+    }
+
+    /// Returns the transfer of a [`Chunk::File`].
+    pub fn file(&mut self) -> Option<&mut FileToSocket> {
+        match self.segments.front_mut() {
+            Some(Segment::File(transfer)) => Some(transfer),
+            _ => None,
+        }
+    }
+
+    /// Counts bytes of the last chunk that have left, in order.
+    pub fn complete(&mut self, sent: usize) {
+        if let Some(sealing) = self.sealing.as_mut().filter(|sealing| !sealing.record.is_empty()) {
+            sealing.sent += sent;
+            if sealing.sent >= sealing.record.len() {
+                let plain = std::mem::take(&mut sealing.plain);
+                sealing.record.clear();
+                sealing.sent = 0;
+                self.count_sent(plain);
+                self.deliver_passed();
+            }
+            return;
+        }
+        self.settle(sent as u64);
+        self.count_sent(sent as u64);
+    }
+
+    fn count_sent(&mut self, plain: u64) {
+        self.sent += plain;
+        self.queued = self.queued.saturating_sub(plain);
+    }
+
+    /// Counts bytes off the segments in front, and drops those that are complete.
+    fn settle(&mut self, mut bytes: u64) {
+        while let Some(front) = self.segments.front_mut() {
+            bytes -= front.advance(bytes, &mut self.files);
+            if !front.is_complete() {
+                break;
+            }
+            self.drop_front();
+        }
+        self.pass_marks();
+    }
+
+    /// Drops the segment in front; if statistics are kept, the report of a file goes there.
+    fn drop_front(&mut self) {
+        match (self.segments.pop_front(), &mut self.ledger) {
+            (Some(Segment::File(file)), Some(ledger)) => ledger.reports.push(file.into_report()),
+            (Some(Segment::Mark(mark)), _) => self.passed.push(mark),
+            _ => {}
+        }
+    }
+
+    /// Takes marks off the front.
+    fn pass_marks(&mut self) {
+        while let Some(Segment::Mark(_)) = self.segments.front() {
+            self.drop_front();
+        }
+        self.deliver_passed();
+    }
+
+    /// Reports the marks that have been passed, unless they are behind a record that has not left.
+    fn deliver_passed(&mut self) {
+        if self.record().is_none() {
+            self.events.extend(self.passed.drain(..).map(OutboxEvent::Sent));
+        }
+    }
+
+    /// Takes seals off the front: what is behind them is sealed.
+    fn install_seals(&mut self) {
+        while let Some(Segment::Seal(_)) = self.segments.front() {
+            if let Some(Segment::Seal(seal)) = self.segments.pop_front() {
+                let (record, sent, plain) = (Vec::new(), 0, 0);
+                self.sealing = Some(Box::new(Sealing { seal, record, sent, plain }));
+            }
+            self.pass_marks();
+        }
+    }
+
+    /// Returns the sealing whose record has not left.
+    fn record(&self) -> Option<&Sealing> {
+        self.sealing.as_deref().filter(|sealing| !sealing.record.is_empty())
+    }
+
+    fn seal_room(&self) -> SealRoom {
+        self.sealing.as_ref().map_or(SealRoom { prefix: 0, tag: 0 }, |sealing| sealing.seal.room())
+    }
+
+    fn inlines_small_file(&self) -> bool {
+        match (self.segments.front(), self.segments.get(1)) {
+            (Some(Segment::Memory { bytes, .. }), Some(Segment::File(transfer))) => {
+                bytes.len() <= INLINE_BEHIND && transfer.rides_along()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Statistics, and what is to be done where pages are not in memory.
+impl Outbox {
     /// From now on a [ledger](Ledger) is kept of what is done.
     pub fn keep_ledger(&mut self) {
         self.ledger.get_or_insert_default();
@@ -71,279 +327,80 @@ impl Outbox {
     /// Closes the ledger, if one was kept: what has not left yet is in it as far as it came.
     pub fn take_ledger(&mut self) -> Option<Ledger> {
         let mut ledger = *self.ledger.take()?;
-        let files = self.files().filter(|file| file.has_begun()).map(|file| file.report().clone());
-        ledger.reports.extend(files);
+        let files = self.transfers().filter(|file| file.has_begun());
+        ledger.reports.extend(files.map(|file| file.report().clone()));
         Some(ledger)
     }
 
-    /// Counts operations by which a model moves [portions](Self::portion), if a ledger is kept.
+    /// Counts operations by which a backend moves chunks itself, if a ledger is kept.
     pub fn count_operations(&mut self, count: u64) {
         if let Some(ledger) = &mut self.ledger {
             ledger.operations += count;
         }
     }
 
-    /// Whether everything has left.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.segments.is_empty()
-    }
-
-    /// Moves a bounded amount into `out`: one piece of memory or one share of a file.
-    ///
-    /// # Errors
-    /// As [`FileToSocket::step`]. The outbox stands where it stood.
-    pub fn step(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
-        let progress = self.step_front(out)?;
-        if matches!(progress, Progress::Moved(_)) && self.segments.is_empty() {
-            return Ok(Progress::Done);
+    fn count_send(&mut self) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.sends += 1;
         }
-        Ok(progress)
     }
 
-    /// After [`Progress::NeedsWorker`]: what has to be read from the disk for the next step.
+    /// After [`Progress::NeedsWorker`](crate::Progress::NeedsWorker): what has to be read from the
+    /// disk for the next step.
     #[must_use]
     pub fn cold_part(&self) -> Option<ColdPart> {
-        let part = self.segments.iter().find_map(|segment| match segment {
-            Segment::File(transfer) => Some(transfer.cold_part()),
-            Segment::Memory { .. } => None,
-        });
+        let part = match self.segments.iter().find(|segment| segment.is_of_file())? {
+            Segment::File(transfer) => transfer.cold_part(),
+            Segment::Unit(unit) => self.files.get(unit.file)?.cold_part(),
+            _ => return None,
+        };
+        Some(self.measured(part))
+    }
+
+    /// The same part; what it costs to read is entered in the ledger, if one is kept.
+    fn measured(&self, part: ColdPart) -> ColdPart {
         match &self.ledger {
-            Some(ledger) => part.map(|part| part.tell(&ledger.warmth)),
+            Some(ledger) => part.tell(&ledger.warmth),
             None => part,
         }
     }
 
-    /// From now on a step that would wait for a disk says so ([`Progress::NeedsWorker`]).
+    /// From now on a step that would wait for a disk says so
+    /// ([`Progress::NeedsWorker`](crate::Progress::NeedsWorker)).
     pub fn tell_cold(&mut self) {
-        self.files().for_each(FileToSocket::tell_cold);
+        self.transfers().for_each(FileToSocket::tell_cold);
     }
 
-    /// The same, but only for what passes the page cache by ([`Via::Direct`]): for a model that can
+    /// The same, but only for what bypasses the page cache ([`Via::Direct`]): for a model that can
     /// read that by itself, and nothing else.
     pub fn tell_direct(&mut self) {
-        self.files().filter(|file| file.asked() == Via::Direct).for_each(FileToSocket::tell_cold);
+        let direct = |file: &&mut FileToSocket| file.asked() == Via::Direct;
+        self.transfers().filter(direct).for_each(FileToSocket::tell_cold);
     }
 
     /// From now on steps wait for the disk again: for a caller that may wait, or whose
     /// [warming](ColdPart::warm) is in vain.
     pub fn wait_for_disk(&mut self) {
-        self.files().for_each(FileToSocket::wait_for_disk);
+        self.transfers().for_each(FileToSocket::wait_for_disk);
     }
 
-    fn files(&mut self) -> impl Iterator<Item = &mut FileToSocket> {
-        self.segments.iter_mut().filter_map(|segment| match segment {
+    fn transfers(&mut self) -> impl Iterator<Item = &mut FileToSocket> {
+        let queued = self.segments.iter_mut().filter_map(|segment| match segment {
             Segment::File(transfer) => Some(&mut **transfer),
-            Segment::Memory { .. } => None,
-        })
-    }
-
-    /// The next bytes, for a model that hands them to the kernel by itself. Memory is copied to
-    /// the front of `buffer`, and behind it there is room for the part of a file that is to be
-    /// read; at most `most` bytes in all. `via` says by which via the model grants the one that
-    /// was asked for; a file that is to be spliced is a portion of its own, and has no room.
-    ///
-    /// `None` when all has left, by [`advance`](Self::advance).
-    pub fn portion(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        most: usize,
-        via: impl Fn(Via) -> Via,
-    ) -> Option<Portion> {
-        let (memory, segments) = self.memory_in_front(most);
-        let behind = self.segments.len() > segments + 1;
-        let file = match self.segments.get_mut(segments) {
-            Some(Segment::File(file)) if memory < most => {
-                let small = memory > 0 && file.rides_along();
-                let ran = if small || !file.is_plain() { Via::Copy } else { via(file.asked()) };
-                (ran != Via::Splice || memory == 0).then(|| file.part(most - memory, ran))
-            }
             _ => None,
-        };
-        if memory == 0 && file.is_none() {
-            return None;
-        }
-        let room = file.as_ref().filter(|file| file.via != Via::Splice).map_or(0, |it| it.length);
-        buffer.resize(memory + room, 0);
-        self.copy_memory(&mut buffer[..memory]);
-        let more = match &file {
-            Some(file) => behind || (file.length as u64) < file.remaining,
-            None => self.segments.len() > segments,
-        };
-        Some(Portion { file, more })
-    }
-
-    /// Whether there are more than so many bytes to go.
-    #[must_use]
-    pub fn exceeds(&self, mut count: u64) -> bool {
-        self.segments.iter().any(|segment| {
-            let here = match segment {
-                Segment::Memory { bytes, sent } => (bytes.len() - sent) as u64,
-                Segment::File(transfer) => transfer.remaining(),
-            };
-            let beyond = here > count;
-            count = count.saturating_sub(here);
-            beyond
-        })
-    }
-
-    /// Counts bytes of portions that left.
-    pub fn advance(&mut self, moved: usize) {
-        self.settle(Some(moved));
-    }
-
-    /// How many bytes of memory stand in front, at most `most`, and how many segments that are
-    /// through with them.
-    fn memory_in_front(&self, most: usize) -> (usize, usize) {
-        let (mut memory, mut segments) = (0, 0);
-        for segment in &self.segments {
-            let Segment::Memory { bytes, sent } = segment else { break };
-            memory += bytes.len() - sent;
-            if memory > most {
-                return (most, segments);
-            }
-            segments += 1;
-        }
-        (memory, segments)
-    }
-
-    fn copy_memory(&self, mut buffer: &mut [u8]) {
-        for segment in &self.segments {
-            let Segment::Memory { bytes, sent } = segment else { break };
-            let count = buffer.len().min(bytes.len() - sent);
-            let (here, rest) = buffer.split_at_mut(count);
-            here.copy_from_slice(&bytes[*sent..*sent + count]);
-            buffer = rest;
-        }
-    }
-
-    fn step_front(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
-        let more = self.segments.len() > 1;
-        if self.small_file_behind_memory() {
-            return self.send_together(out);
-        }
-        match self.segments.front_mut() {
-            None => Ok(Progress::Done),
-            Some(Segment::Memory { bytes, sent }) => {
-                if let Some(ledger) = &mut self.ledger {
-                    ledger.sends += 1;
-                }
-                let moved = send_some(out, &bytes[*sent..], more)?;
-                Ok(self.settle(moved))
-            }
-            Some(Segment::File(transfer)) => {
-                let before = transfer.remaining();
-                let progress = transfer.step_before(out, more);
-                self.moved += before - transfer.remaining();
-                if transfer.is_done() {
-                    self.drop_front();
-                    if more && matches!(progress, Ok(Progress::Done)) {
-                        return self.step_front(out);
-                    }
-                }
-                progress
-            }
-        }
-    }
-
-    fn small_file_behind_memory(&self) -> bool {
-        match (self.segments.front(), self.segments.get(1)) {
-            (Some(Segment::Memory { bytes, .. }), Some(Segment::File(transfer))) => {
-                bytes.len() <= RIDE_BEHIND && transfer.rides_along()
-            }
-            _ => false,
-        }
-    }
-
-    /// Sends the memory in front and the small file behind it in one call.
-    fn send_together(&mut self, out: BorrowedFd<'_>) -> io::Result<Progress> {
-        let more = self.segments.len() > 2;
-        let mut segments = self.segments.iter_mut();
-        let (Some(Segment::Memory { bytes, sent }), Some(Segment::File(transfer))) =
-            (segments.next(), segments.next())
-        else {
-            return Ok(Progress::Done);
-        };
-        let head = &bytes[*sent..];
-        let room = head.len() + usize::try_from(transfer.remaining()).unwrap_or(0);
-        let sent = scratch::with(room, |buffer| {
-            buffer[..head.len()].copy_from_slice(head);
-            let Some(read) = transfer.read_behind(&mut buffer[head.len()..room])? else {
-                return Ok(None);
-            };
-            let short = (read as u64) < transfer.remaining();
-            send_some(out, &buffer[..head.len() + read], more || short).map(Some)
         });
-        match sent? {
-            None => Ok(Progress::NeedsWorker),
-            Some(moved) => Ok(self.settle(moved)),
-        }
-    }
-
-    /// Counts bytes that left off the segments in front, and drops those that are through.
-    fn settle(&mut self, moved: Option<usize>) -> Progress {
-        let Some(moved) = moved else {
-            return Progress::NeedsWritable;
-        };
-        let mut left = moved;
-        while let Some(front) = self.segments.front_mut() {
-            left -= front.advance(left);
-            if !front.is_through() {
-                break;
-            }
-            self.drop_front();
-        }
-        self.moved += moved as u64;
-        Progress::Moved(moved as u64)
-    }
-
-    /// Drops a segment that is through; if a ledger is kept, the report of a file goes there.
-    fn drop_front(&mut self) {
-        let front = self.segments.pop_front();
-        if let Some(ledger) = &mut self.ledger
-            && let Some(Segment::File(file)) = front
-        {
-            ledger.reports.push(file.into_report());
-        }
+        queued.chain(self.files.iter_mut())
     }
 }
 
-impl Segment {
-    /// Counts off as many of `moved` bytes as belong to this segment, and says how many.
-    fn advance(&mut self, moved: usize) -> usize {
-        match self {
-            Self::Memory { bytes, sent } => {
-                let mine = moved.min(bytes.len() - *sent);
-                *sent += mine;
-                mine
-            }
-            Self::File(transfer) => {
-                let mine = transfer.remaining().min(moved as u64);
-                transfer.advance(mine);
-                usize::try_from(mine).unwrap_or(moved)
-            }
-        }
-    }
-
-    fn is_through(&self) -> bool {
-        match self {
-            Self::Memory { bytes, sent } => *sent == bytes.len(),
-            Self::File(transfer) => transfer.remaining() == 0,
-        }
-    }
-}
-
-/// One `send`; `None` when the socket takes nothing now.
-fn send_some(out: BorrowedFd<'_>, bytes: &[u8], more: bool) -> io::Result<Option<usize>> {
-    let mut flags = SendFlags::NOSIGNAL;
-    flags.set(SendFlags::MORE, more);
-    loop {
-        match send(out, bytes, flags) {
-            Ok(sent) => return Ok(Some(sent)),
-            Err(Errno::AGAIN) => return Ok(None),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox")
+            .field("segments", &self.segments)
+            .field("queued", &self.queued)
+            .field("sent", &self.sent)
+            .field("sealed", &self.sealing.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -206,23 +206,21 @@ impl Transfer {
         Ok(())
     }
 
-    /// Reads the bytes to come into `buffer`, and leaves it to the caller to send them. `None` if
-    /// that would wait for the disk, and it is to tell.
-    pub(crate) fn read_behind(
+    /// Reads bytes that begin `ahead` bytes in front of the cursor into `buffer`, and leaves it to the
+    /// caller to send them. `None` if that would wait for the disk, and it is to tell.
+    pub(crate) fn read_ahead(
         &mut self,
         from: BorrowedFd<'_>,
+        ahead: u64,
         buffer: &mut [u8],
     ) -> io::Result<Option<usize>> {
         self.report.turn_to(Via::Copy);
-        let at = self.course.from.ok_or(Errno::INVAL)?;
+        let at = self.course.from.ok_or(Errno::INVAL)? + ahead;
         let mut nowait = self.course.settings.cold == Cold::Tell;
         loop {
             let calls = &mut self.report.calls;
             let cold = match ends::read_file(from, at, buffer, (nowait, false), calls) {
-                Ok(read) => {
-                    calls.sendto += 1;
-                    return Ok(Some(read));
-                }
+                Ok(read) => return Ok(Some(read)),
                 Err(Errno::INTR) => false, // a file system over a network or in user space
                 Err(Errno::AGAIN) if nowait => true,
                 Err(errno) if nowait && ladder::refuses_via(errno) => {
