@@ -1,12 +1,12 @@
-//! A room in which everybody hears what the others say, line by line:
-//! `chat --model epoll-level 127.0.0.1:7777`, and then `nc 127.0.0.1 7777` from here and there.
+//! A chat room: each line of a guest goes to all other guests.
+//! `chat --model epoll-level 127.0.0.1:7777`, and then `nc 127.0.0.1 7777` in two terminals.
 //!
-//! What it does badly: whoever does not keep up misses lines, and who says nothing for an hour has
-//! to leave.
+//! # Limitations
+//!
+//! A guest that does not keep up misses lines, and one that is silent for an hour is disconnected.
 
-use karez_reactor::{Event, Home, Mailbox, NoJob, Peer, Service, Task, Want};
+use karez_reactor::{Event, Io, Mailbox, NoJob, Peer, Service, Task};
 use std::collections::HashMap;
-use std::mem;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,49 +49,41 @@ impl Service for Room {
         room.have_come += 1;
         let number = room.have_come;
         drop(room);
-        let greeting = format!("you are guest {number}\n").into_bytes();
-        Guest { room: self.clone(), number, said: Vec::new(), want: say(greeting) }
+        Guest { room: self.clone(), number, said: Vec::new() }
     }
 }
 
-/// One who is there.
+/// One connection.
 pub struct Guest {
     room: Room,
     number: u64,
     /// A line that is not complete.
     said: Vec<u8>,
-    want: Want<NoJob>,
-}
-
-fn say(bytes: Vec<u8>) -> Want<NoJob> {
-    Want::Send { outbox: bytes.into(), stall: STALL }
 }
 
 impl Task for Guest {
     type Job = NoJob;
-    type Mail = Line;
+    type Message = Line;
 
-    fn move_in(&mut self, home: Home<'_, Line>) {
-        match home.mailbox() {
-            Ok(mailbox) => drop(self.room.lock().present.insert(self.number, mailbox)),
-            Err(_) => self.want = Want::Close, // nobody could tell it anything
-        }
-    }
-
-    fn want(&mut self) -> Want<NoJob> {
-        mem::replace(&mut self.want, Want::Close)
-    }
-
-    fn hear(&mut self, event: Event<'_, NoJob, Line>, now: Instant) {
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, NoJob>) {
         match event {
-            Event::Received(bytes) => self.listen(bytes),
-            Event::Mail(line) => return self.want = say(line.to_vec()),
-            Event::Sent(_) => {}
-            _ => return, // gone, or too slow, or silent for too long
+            Event::Opened(context) => match context.mailbox() {
+                Ok(mailbox) => {
+                    self.room.lock().present.insert(self.number, mailbox);
+                    let greeting = format!("you are guest {}\n", self.number);
+                    io.outbox().push_bytes(greeting.into_bytes());
+                    io.send_timeout(STALL);
+                }
+                Err(_) => return io.close(),
+            },
+            Event::Received(bytes, _) => self.listen(bytes),
+            Event::Message(line) => io.outbox().push_bytes(line.to_vec()),
+            _ => return io.close(), // gone, too slow, or silent for too long
         }
-        if self.said.len() <= LONGEST_LINE {
-            self.want = Want::Receive { until: now + SILENCE, idle: true };
+        if self.said.len() > LONGEST_LINE {
+            return io.close();
         }
+        io.receive(io.now() + SILENCE, true, None);
     }
 }
 

@@ -1,41 +1,41 @@
-//! Says back what it hears, on any model: `echo --model select 127.0.0.1:7777`.
+//! Sends back what it receives, on any model: `echo --model select 127.0.0.1:7777`.
 
-use karez_reactor::{Event, NoJob, NoMail, Peer, Service, Task, Want};
+use karez_reactor::{Event, Io, Mark, NoJob, Peer, Service, Task};
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 mod command_line;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What lives on a connection, and what it wants next.
-pub struct Echo(Want<NoJob>);
+/// The protocol of one connection.
+pub struct Echo;
 
 impl Task for Echo {
     type Job = NoJob;
-    type Mail = NoMail;
+    type Message = Infallible;
 
-    fn want(&mut self) -> Want<NoJob> {
-        std::mem::replace(&mut self.0, Want::Close)
-    }
-
-    fn hear(&mut self, event: Event<'_, NoJob>, now: Instant) {
-        self.0 = match event {
-            Event::Received(bytes) => Want::Send { outbox: bytes.to_vec().into(), stall: PATIENCE },
-            Event::Sent(_) => Want::Receive { until: now + PATIENCE, idle: true },
-            _ => Want::Close,
-        };
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, NoJob>) {
+        match event {
+            Event::Opened(_) | Event::Sent(_) => io.receive(io.now() + IDLE_TIMEOUT, true, None),
+            Event::Received(bytes, _) => {
+                io.outbox().push_bytes(bytes.to_vec());
+                io.notify_sent(Mark(0));
+            }
+            _ => io.close(),
+        }
     }
 }
 
-/// Makes one for each connection.
+/// Makes the task of each connection.
 pub struct Echoes;
 
 impl Service for Echoes {
     type Task = Echo;
 
-    fn connect(&self, _: Peer, now: Instant) -> Echo {
-        Echo(Want::Receive { until: now + PATIENCE, idle: true })
+    fn connect(&self, _: Peer, _: Instant) -> Echo {
+        Echo
     }
 }
 

@@ -1,25 +1,27 @@
-//! Passes on what comes, to another server and back, by splice where the model can:
+//! Passes on what it receives to another server and back, by splice where the model can:
 //! `proxy --model epoll-edge 127.0.0.1:7777 127.0.0.1:80`.
 //!
-//! What it does badly: it connects in a job, which in topology single holds up everybody.
+//! # Limitations
+//!
+//! It connects in a job, which in topology single blocks all connections.
 
-use karez_reactor::{Event, Job, NoMail, Peer, Service, Task, Want};
+use karez_reactor::{Event, Io, Job, JobId, Peer, Service, Task};
+use std::convert::Infallible;
 use std::io;
-use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 mod command_line;
 
-const PATIENCE: Duration = Duration::from_secs(10);
-const STALL: Duration = Duration::from_secs(300);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Where everybody is led.
+/// Proxies every connection to this address.
 pub struct Proxy(pub SocketAddr);
 
-/// One who is led there, and what is next.
-pub struct Client(Want<Connect>);
+/// One connection.
+pub struct Client(SocketAddr);
 
 /// Connects to the upstream.
 pub struct Connect(SocketAddr);
@@ -28,7 +30,7 @@ impl Job for Connect {
     type Done = io::Result<TcpStream>;
 
     fn run(self) -> io::Result<TcpStream> {
-        TcpStream::connect_timeout(&self.0, PATIENCE)
+        TcpStream::connect_timeout(&self.0, CONNECT_TIMEOUT)
     }
 }
 
@@ -36,21 +38,22 @@ impl Service for Proxy {
     type Task = Client;
 
     fn connect(&self, _: Peer, _: Instant) -> Client {
-        Client(Want::Work(Connect(self.0)))
+        Client(self.0)
     }
 }
 
 impl Task for Client {
     type Job = Connect;
-    type Mail = NoMail;
+    type Message = Infallible;
 
-    fn want(&mut self) -> Want<Connect> {
-        mem::replace(&mut self.0, Want::Close)
-    }
-
-    fn hear(&mut self, event: Event<'_, io::Result<TcpStream>>, _: Instant) {
-        if let Event::Worked(Ok(upstream)) = event {
-            self.0 = Want::Relay { upstream: upstream.into(), stall: STALL };
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, Connect>) {
+        match event {
+            Event::Opened(_) => {
+                let _one_job = io.run(JobId(0), Connect(self.0));
+            }
+            Event::JobDone(_, Ok(Ok(upstream))) => io.relay(upstream.into(), STALL_TIMEOUT),
+            Event::Closing(_) => {}
+            _ => io.close(),
         }
     }
 }

@@ -22,12 +22,12 @@ pub(crate) struct Admission {
     limits: Limits,
     live: AtomicUsize,
     /// Somebody waits at the door of a reactor that has nobody idle.
-    room_wanted: AtomicBool,
+    eviction_wanted: AtomicBool,
 }
 
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, live: AtomicUsize::new(0), room_wanted: AtomicBool::new(false) }
+        Self { limits, live: AtomicUsize::new(0), eviction_wanted: AtomicBool::new(false) }
     }
 
     /// Counts one more, if there is room.
@@ -50,20 +50,21 @@ impl Admission {
     }
 
     /// Notes that another reactor should close an idle connection, or no longer needs to.
-    pub(crate) fn want_room(&self, wanted: bool) {
-        self.room_wanted.store(wanted, Ordering::Relaxed);
+    pub(crate) fn set_eviction_wanted(&self, wanted: bool) {
+        self.eviction_wanted.store(wanted, Ordering::Relaxed);
     }
 
     /// Whether it falls to the caller, who can make room or has made it, to say so.
-    pub(crate) fn shall_make_room(&self) -> bool {
-        self.room_wanted.load(Ordering::Relaxed) && self.room_wanted.swap(false, Ordering::Relaxed)
+    pub(crate) fn take_eviction_request(&self) -> bool {
+        self.eviction_wanted.load(Ordering::Relaxed)
+            && self.eviction_wanted.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn grace(&self) -> Duration {
         self.limits.grace
     }
 
-    pub(crate) fn pause(&self) -> Duration {
+    pub(crate) fn backoff(&self) -> Duration {
         PAUSE
     }
 }

@@ -1,7 +1,7 @@
 //! Ways to *wait* for I/O on Linux behind one contract.
 //!
-//! A [`Task`] lives on a connection and never does I/O: it says what it [wants](Want) and hears
-//! [what came of it](Event). A [`Model`] grants wishes; a [`Topology`] lays out threads. The same
+//! A [`Task`] is a protocol without I/O: it [handles](Task::handle) events and says through [`Io`]
+//! what it wants. A [`Model`] waits and makes the calls; a [`Topology`] lays out threads. The same
 //! task runs on every model.
 //!
 //! # Writing a task
@@ -10,36 +10,28 @@
 //! `examples/echo.rs`.
 //!
 //! ```
-//! use karez_reactor::{Bound, Event, Layout, Limits, NoJob, Peer, Service, Stop, Task, Want};
-//! use karez_reactor::{NoMail, Wishes};
-//! use karez_transfer::Outbox;
+//! use karez_reactor::{Bound, Event, Io, Layout, Limits, Mark, NoJob, Peer, Service, Stop, Task};
+//! use karez_reactor::Wishes;
+//! use std::convert::Infallible;
 //! use std::time::{Duration, Instant};
 //!
-//! struct Echo {
-//!     want: Option<Want<NoJob>>,
-//! }
-//!
-//! fn receive(now: Instant) -> Want<NoJob> {
-//!     Want::Receive { until: now + Duration::from_secs(60), idle: true }
-//! }
+//! struct Echo;
 //!
 //! impl Task for Echo {
 //!     type Job = NoJob;
-//!     type Mail = NoMail;
+//!     type Message = Infallible;
 //!
-//!     fn want(&mut self) -> Want<NoJob> {
-//!         self.want.take().unwrap_or(Want::Close)
-//!     }
-//!
-//!     fn hear(&mut self, event: Event<'_, NoJob>, now: Instant) {
-//!         self.want = match event {
-//!             Event::Received(bytes) => Some(Want::Send {
-//!                 outbox: Outbox::from(bytes.to_vec()),
-//!                 stall: Duration::from_secs(10),
-//!             }),
-//!             Event::Sent(_) => Some(receive(now)),
-//!             _ => None, // the peer closed, or something failed: close
-//!         };
+//!     fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, NoJob>) {
+//!         match event {
+//!             Event::Opened(_) | Event::Sent(_) => {
+//!                 io.receive(io.now() + Duration::from_secs(60), true, None);
+//!             }
+//!             Event::Received(bytes, _) => {
+//!                 io.outbox().push_bytes(bytes.to_vec());
+//!                 io.notify_sent(Mark(0));
+//!             }
+//!             _ => io.close(), // the peer closed, or something failed
+//!         }
 //!     }
 //! }
 //!
@@ -48,8 +40,8 @@
 //! impl Service for EchoService {
 //!     type Task = Echo;
 //!
-//!     fn connect(&self, _: Peer, now: Instant) -> Echo {
-//!         Echo { want: Some(receive(now)) }
+//!     fn connect(&self, _: Peer, _: Instant) -> Echo {
+//!         Echo
 //!     }
 //! }
 //!
@@ -64,7 +56,7 @@
 //! # let Some(Address::Tcp(address)) = address else { unreachable!() };
 //! std::thread::scope(|scope| {
 //!     let server = scope.spawn(|| bound.run(&EchoService, limits, &stop));
-//!     // … until somebody has had enough:
+//!     // … until the server is to end:
 //! #   let mut peer = std::net::TcpStream::connect(address)?;
 //! #   peer.write_all(b"water")?;
 //! #   let mut back = [0; 5];
@@ -77,23 +69,23 @@
 //! # }
 //! ```
 //!
-//! # Tasks that talk to each other
+//! # Messages between tasks
 //!
-//! A task whose `type Mail` is not [`NoMail`] takes its [`Mailbox`] when it [moves
-//! in](Task::move_in) and gives it to whom it likes. What is sent there, from whatever thread, it
-//! hears as [`Event::Mail`] while it wants to receive. `examples/chat.rs` is a room of such tasks.
+//! A task with a [message type](Task::Message) obtains a [`Mailbox`] from the context of
+//! [`Event::Opened`]; any thread that holds a clone can send to it, and the task handles
+//! [`Event::Message`]. `examples/chat.rs` is a chat room.
 //!
-//! # Two sockets led together
+//! # Relaying
 //!
-//! [`Want::Relay`] hands over a second socket, connected, and what one side sends goes to the other
-//! until both have ended: by splice(2) on readiness models and on `blocking`, through buffers on
-//! those that complete. `examples/proxy.rs` is a TCP proxy.
+//! [`Io::relay`] hands over a second, connected socket, and what one side sends goes to the other until
+//! both have ended: by splice(2) on readiness models and on `blocking`, through buffers on completion
+//! models. `examples/proxy.rs` is a TCP proxy.
 //!
 //! # Names that wait for a disk
 //!
-//! A job that [could not be done at once](Job::try_run) may name what it has to have
-//! [looked up](Job::lookup) before it can go on. io_uring opens that and says what it is while
-//! others have their turn, with a pool or without; elsewhere the job is [run](Job::run).
+//! A job that [might block](Job::try_run) may name the file that it has to have
+//! [opened](Job::open_request) before it can go on. io_uring opens that asynchronously, with a pool or
+//! without; elsewhere the job is [run](Job::run) by the pool.
 //!
 //! # Without tasks
 //!
@@ -104,47 +96,34 @@
 #![cfg_attr(karez_realtime, feature(sanitize))]
 
 mod admission;
-mod alarms;
-mod any_demultiplexer;
-mod bound;
-mod by_number;
-mod carrying;
-mod completer;
-mod connection;
-mod connections;
-mod demultiplexer;
-mod dialogue;
+mod any_selector;
+mod blocking;
+mod completion;
+mod config;
+mod driver;
 mod error;
-mod heirs;
-mod inbox;
-mod layout;
+mod fd_table;
+mod io;
 mod listener;
-mod mailroom;
 mod models;
-mod order;
-mod outgoing;
 mod pin;
-mod pipes;
-mod pool;
-mod proactor;
-mod reactor;
-mod relaying;
-mod sending;
-mod stop;
+mod readiness;
+mod selector;
+mod server;
+mod shutdown;
+mod slab;
+mod sync;
 mod task;
-mod tools;
+mod timers;
 mod topology;
-mod tray;
-mod waker;
 
 pub use admission::Limits;
-pub use any_demultiplexer::AnyDemultiplexer;
-pub use bound::Bound;
-pub use demultiplexer::{Demultiplexer, Interest, Ready, Token};
+pub use any_selector::AnyDemultiplexer;
+pub use config::{Choice, Layout, Refusal, Wishes};
+pub use io::{Io, SocketOption};
 pub use karez_sys::{Handle, Lookup, Opened};
-pub use layout::{Choice, Layout, Refusal, Wishes};
+pub use karez_transfer::{Mark, Tag, UnitEvent};
 pub use listener::{Address, Listener};
-pub use mailroom::{Home, Mailbox, NoMail};
 pub use models::epoll_edge::EpollEdge;
 pub use models::epoll_level::EpollLevel;
 pub use models::linux_aio::LinuxAio;
@@ -153,6 +132,12 @@ pub use models::poll::Poll;
 pub use models::select::Select;
 pub use models::signal::Signal;
 pub use models::{Model, UnknownModel};
-pub use stop::Stop;
-pub use task::{Event, Job, NoJob, Obstacle, Peer, Service, Task, Want};
+pub use selector::{Demultiplexer, Interest, Ready, Token};
+pub use server::Bound;
+pub use shutdown::Stop;
+pub use sync::mailbox::{Context, Mailbox};
+pub use task::{
+    Event, Job, JobId, JobPanicked, NoJob, Peer, Reason, RecordType, RelayEnd, SendError, Service,
+    Task,
+};
 pub use topology::{ALLOWED, Topology, UnknownTopology};

@@ -5,11 +5,10 @@ use std::{fmt, io, thread};
 
 use karez_transfer::Via;
 
-use crate::completer::Completer as _;
-use crate::demultiplexer::Demultiplexer as _;
+use crate::driver::Completer as _;
 use crate::error::named;
+use crate::selector::Demultiplexer as _;
 
-pub(crate) mod blocking;
 mod epoll;
 pub(crate) mod epoll_edge;
 pub(crate) mod epoll_level;

@@ -1,60 +1,186 @@
-//! The task contract: what lives on I/O never does I/O.
+//! The task contract: a protocol without I/O.
 //!
-//! A [`Task`] says what it [wants](Want) and is told what [came of it](Event). How the wish is
-//! granted is the model's business, so a task runs unchanged on every model. What goes into the
-//! kernel goes by value (an outbox, a job) and comes back with the event, so nothing is freed or
-//! reused while the kernel still looks at it.
+//! A [`Task`] lives on one connection. It is told what happened by [`Task::handle`] and says through
+//! [`Io`] what it wants: to receive, to have jobs run, to be woken by a timer. What it has to send, it
+//! appends to the connection's [outbox](Io::outbox). How that is done is the business of the backend,
+//! so a task runs unchanged on every model. Sending, receiving and jobs go on side by side.
+//!
+//! # Limitations
+//!
+//! On model blocking a connection is simplex as long as nothing is armed while it sends; then poll(2)
+//! is asked before each call for the rest of that connection. Jobs run inline there.
 
 use karez_sys::{Lookup, Opened};
-use karez_transfer::Outbox;
+use karez_transfer::{Mark, Tag, UnitEvent};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::mailroom::{Home, NoMail};
+use crate::io::Io;
+use crate::sync::mailbox::Context;
 
-/// What lives on one connection.
-pub trait Task {
-    /// What may block: it runs where the topology says (in topology single on the reactor's own
-    /// thread, so that all wait for it, but for the names that io_uring [looks up](Job::lookup)),
-    /// never inside [`Task::hear`].
+/// A protocol on one connection.
+pub trait Task: Sized {
+    /// What may block: it runs where the topology says (in topology single on the event loop's own
+    /// thread, so that all connections wait for it, except for the names that io_uring
+    /// [opens](Job::open_request)), never inside [`Task::handle`].
     type Job: Job;
 
-    /// What other tasks may tell it: [`NoMail`] for one that nobody talks to.
-    type Mail: Send + 'static;
+    /// What other threads may send to this task by its [mailbox](Context::mailbox):
+    /// [`Infallible`](std::convert::Infallible) for a task without one.
+    type Message: Send + 'static;
 
-    /// Called once, before the first wish. A task that others may talk to takes its
-    /// [mailbox](Home::mailbox) here and gives it to them.
-    fn move_in(&mut self, _home: Home<'_, Self::Mail>) {}
+    /// Handles one event. What the task wants next, it says through `io`; a connection for which
+    /// nothing is armed, queued or running is closed.
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, Self::Job>);
 
-    /// From now on this thread works for this task, until it is [put down](Self::put_down): it grants
-    /// its wishes and lets it hear. May be said twice, and is not said where a deadline or a stop
-    /// ends a wish. For a task that wants to know what it costs.
-    fn taken_up(&mut self) {}
+    /// The outbox is below its low-water mark and the socket takes more: appends, or does nothing.
+    fn fill(&mut self, _io: &mut Io<'_, Self::Job>) {}
 
-    /// The thread goes on to others, or waits. Not said by model blocking, whose thread has no others
-    /// as long as the task lives.
-    fn put_down(&mut self) {}
+    /// The thread begins to work for this task. May be called twice in a row. For a task that measures
+    /// what it costs.
+    fn on_resume(&mut self) {}
 
-    /// What next? Asked after each event, and once at the start.
-    fn want(&mut self) -> Want<Self::Job>;
-
-    /// What came of the last wish. `now` is the model's clock, read once a turn.
-    fn hear(&mut self, event: Event<'_, <Self::Job as Job>::Done, Self::Mail>, now: Instant);
+    /// The thread goes on to other connections, or waits. Not called by model blocking, whose thread
+    /// has no other connection as long as the task lives.
+    fn on_yield(&mut self) {}
 }
+
+/// What happened on a connection.
+#[non_exhaustive]
+pub enum Event<'a, T: Task> {
+    /// The connection is open: the first event.
+    Opened(Context<'a, T::Message>),
+    /// At least one byte from the peer, as [`Io::receive`] allowed. Receiving is not armed any more.
+    Received(&'a mut [u8], RecordType),
+    /// The peer will send nothing more; it may still read. Receiving is not armed any more.
+    PeerClosed,
+    /// The deadline of [`Io::receive`] has passed. Receiving is not armed any more.
+    ReceiveTimedOut,
+    /// The time of [`Io::set_timer`] has come.
+    Timer,
+    /// Everything before this mark has been handed to the kernel.
+    Sent(Mark),
+    /// Sending ended early. The outbox has been emptied; [`Outbox::moved`](karez_transfer::Outbox)
+    /// says how many bytes have left.
+    SendFailed(SendError),
+    /// Something happened to the units of a stream.
+    Unit(Tag, UnitEvent),
+    /// A job is done.
+    JobDone(JobId, Result<<T::Job as Job>::Done, JobPanicked>),
+    /// A [`SocketOption`](crate::SocketOption) has been set, or not.
+    Configured(io::Result<()>),
+    /// The relay is over.
+    Relayed(RelayEnd),
+    /// Another thread sent a message.
+    Message(T::Message),
+    /// The connection will be closed: one chance to append a farewell. Where only an idle connection
+    /// is to go, that is at once; in a shutdown a busy one goes on to its end, but should not begin
+    /// anything new.
+    Closing(Reason),
+    /// Receiving failed: the connection is broken.
+    Failed(io::Error),
+}
+
+impl<T: Task> fmt::Debug for Event<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened(_) => f.write_str("Opened"),
+            Self::Received(bytes, kind) => write!(f, "Received({} bytes, {kind:?})", bytes.len()),
+            Self::PeerClosed => f.write_str("PeerClosed"),
+            Self::ReceiveTimedOut => f.write_str("ReceiveTimedOut"),
+            Self::Timer => f.write_str("Timer"),
+            Self::Sent(mark) => write!(f, "Sent({mark:?})"),
+            Self::SendFailed(error) => write!(f, "SendFailed({error:?})"),
+            Self::Unit(tag, event) => write!(f, "Unit({tag:?}, {event:?})"),
+            Self::JobDone(id, Ok(_)) => write!(f, "JobDone({id:?}, Ok(_))"),
+            Self::JobDone(id, Err(JobPanicked)) => write!(f, "JobDone({id:?}, Err(JobPanicked))"),
+            Self::Configured(result) => write!(f, "Configured({result:?})"),
+            Self::Relayed(end) => write!(f, "Relayed({end:?})"),
+            Self::Message(_) => f.write_str("Message"),
+            Self::Closing(reason) => write!(f, "Closing({reason:?})"),
+            Self::Failed(error) => write!(f, "Failed({error:?})"),
+        }
+    }
+}
+
+/// The type of what was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordType {
+    /// Bytes of the stream.
+    Data,
+    /// A record of TLS with another content type, delivered by the kernel (RFC 8446 §5.1).
+    Control(u8),
+}
+
+/// Why sending ended early.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The file in front ended `missing` bytes before the range that was promised.
+    Truncated {
+        /// Bytes promised that do not exist.
+        missing: u64,
+    },
+    /// The peer took nothing for the time allowed ([`Io::send_timeout`]).
+    TimedOut,
+    /// The grace period of a shutdown is over. Nothing that the task wants now is done.
+    ShutDown,
+    /// The kernel refused.
+    Failed(io::Error),
+}
+
+/// How a relay ended, and how many bytes it passed on.
+#[derive(Debug)]
+pub struct RelayEnd {
+    /// Bytes from the client to the upstream.
+    pub to_upstream: u64,
+    /// Bytes from the upstream to the client.
+    pub to_client: u64,
+    /// Why it ended before both sides did, if so.
+    pub error: Option<io::Error>,
+}
+
+/// Why a connection will be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It has been idle longest, and another one needs its place.
+    Evicted,
+    /// The server shuts down.
+    Shutdown,
+}
+
+/// Names a job of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// A job panicked on its worker thread, which goes on with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobPanicked;
+
+impl fmt::Display for JobPanicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the job panicked")
+    }
+}
+
+impl std::error::Error for JobPanicked {}
 
 /// Work that may block or compute for long.
 pub trait Job: Send + 'static {
-    /// What it yields.
+    /// The result.
     type Done: Send + 'static;
 
-    /// Does it, on whatever thread this is.
+    /// Runs it, on whatever thread this is.
     fn run(self) -> Self::Done;
 
-    /// Does it if that takes no waiting, and else gives itself back. Asked on the reactor's own
-    /// thread, where there is a pool that would do it otherwise, or a ring that could look up what
-    /// it needs: a job that is usually short saves two switches of threads.
+    /// Runs it if that does not block, and else returns it. Asked on the event loop's own thread,
+    /// where there is a pool or a ring that would do it otherwise: a job that is usually short saves
+    /// two switches of threads.
     ///
     /// # Errors
     /// The job itself: it might block.
@@ -65,20 +191,20 @@ pub trait Job: Send + 'static {
         Err(self)
     }
 
-    /// When it has given itself back: the name that it has to have opened before it can go on, if
-    /// that is all that it would wait for. A model that looks names up while others have their turn
-    /// (io_uring) does so and says what it [found](Self::found); on every other nobody asks.
-    fn lookup(&mut self) -> Option<Lookup> {
+    /// After [`try_run`](Self::try_run) returned it: the name that has to be opened before it can go
+    /// on, if that is all that it would wait for. A model that opens names asynchronously (io_uring)
+    /// does so and calls [`opened`](Self::opened); on every other this is not called.
+    fn open_request(&mut self) -> Option<Lookup> {
         None
     }
 
-    /// Goes on with what a name led to. Whoever looked may not know how (`EINVAL`, `EOPNOTSUPP`), or
-    /// have been cut short (`ECANCELED`).
+    /// Goes on with the file that was opened. The kernel may not know the operation (`EINVAL`,
+    /// `EOPNOTSUPP`), or have cancelled it (`ECANCELED`).
     ///
     /// # Errors
-    /// The job itself: there is another [name](Self::lookup) to be looked up, or it has to be
+    /// The job itself: there is another [name](Self::open_request) to be opened, or it has to be
     /// [run](Self::run).
-    fn found(self, _found: rustix::io::Result<Opened>) -> Result<Self::Done, Self>
+    fn opened(self, _opened: rustix::io::Result<Opened>) -> Result<Self::Done, Self>
     where
         Self: Sized,
     {
@@ -102,96 +228,16 @@ impl Job for NoJob {
     }
 }
 
-/// A wish. Exactly one is open at a time.
-#[derive(Debug)]
-pub enum Want<J> {
-    /// Bytes from the peer, or [mail](Event::Mail) if that comes first. The model lends the
-    /// buffer, so a task that waits holds none.
-    Receive {
-        /// When to give up and report [`Event::TimedOut`].
-        until: Instant,
-        /// Between two conversations: the connection may be closed without a word, to make room
-        /// for another or because the server stops.
-        idle: bool,
-    },
-    /// Sends all of the outbox.
-    Send {
-        /// What to send. It comes back with the event.
-        outbox: Outbox,
-        /// Give up when for so long not a byte could be handed to the kernel.
-        stall: Duration,
-    },
-    /// Runs a job.
-    Work(J),
-    /// Sends a FIN behind what was sent and goes on receiving (shutdown(2), `SHUT_WR`). Closing
-    /// at once while the peer still sends would reset the connection and could take the last
-    /// answer with it (RFC 9112 §9.6).
-    Finish,
-    /// Passes on what the peer sends to another socket and what that sends to the peer, each end
-    /// of it too, until both have ended. If that comes to an early end, what was on its way is lost,
-    /// and all that is left to do is to close.
-    Relay {
-        /// The other socket, connected. It is closed at the end.
-        upstream: OwnedFd,
-        /// Give up and report [`Event::TimedOut`] when for so long nothing came through.
-        stall: Duration,
-    },
-    /// Closes the connection and drops the task.
-    Close,
-}
-
-/// What came of a wish.
-#[derive(Debug)]
-pub enum Event<'a, D, M = NoMail> {
-    /// Bytes from the peer; at least one.
-    Received(&'a [u8]),
-    /// Another task tells something. What the peer sends meanwhile is there for the next
-    /// [`Want::Receive`].
-    Mail(M),
-    /// The peer will send nothing more (it may still read).
-    PeerClosed,
-    /// [`Want::Receive`] came to its time, or nothing moves in a [`Want::Relay`].
-    TimedOut,
-    /// Receiving or relaying failed.
-    Failed(io::Error),
-    /// All of the outbox is in the kernel's hands. The outbox is empty.
-    Sent(Outbox),
-    /// Sending ended early. The outbox says how many bytes went out.
-    Unsent(Outbox, Obstacle),
-    /// The job is done.
-    Worked(D),
-    /// The FIN is on its way.
-    Finished,
-    /// Both sides have ended: how many bytes came from the peer, and how many from the upstream.
-    Relayed([u64; 2]),
-}
-
-/// Why sending ended early.
-#[derive(Debug)]
-pub enum Obstacle {
-    /// The file in front ended `missing` bytes before the range that was promised.
-    Truncated {
-        /// Bytes promised that do not exist.
-        missing: u64,
-    },
-    /// The peer took nothing for the time allowed.
-    TimedOut,
-    /// The grace of a stop was over. The task is not asked for another wish.
-    Stopped,
-    /// The kernel refused.
-    Failed(io::Error),
-}
-
 /// Makes a task for each connection.
 pub trait Service: Sync {
     /// The tasks it makes.
     type Task: Task;
 
-    /// A connection has come.
+    /// Makes the task of a connection that has been accepted.
     fn connect(&self, peer: Peer, now: Instant) -> Self::Task;
 }
 
-/// Who is at the other end.
+/// The peer of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP peer.

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use karez_reactor::{
-    ALLOWED, Address, Bound, Demultiplexer as _, Event, Interest, Layout, Limits, Model, NoJob,
-    NoMail, Peer, Service, Signal, Stop, Task, Token, Want, Wishes,
+    ALLOWED, Address, Bound, Demultiplexer as _, Event, Interest, Io, Layout, Limits, Model, NoJob,
+    Peer, Service, Signal, Stop, Task, Token, Wishes,
 };
-use karez_transfer::Outbox;
+use karez_transfer::Mark;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
@@ -18,24 +19,21 @@ use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
 
-struct Echo(Option<Want<NoJob>>);
+struct Echo;
 
 impl Task for Echo {
     type Job = NoJob;
-    type Mail = NoMail;
+    type Message = Infallible;
 
-    fn want(&mut self) -> Want<NoJob> {
-        self.0.take().unwrap_or(Want::Close)
-    }
-
-    fn hear(&mut self, event: Event<'_, NoJob>, now: Instant) {
-        self.0 = match event {
-            Event::Received(bytes) => {
-                Some(Want::Send { outbox: Outbox::from(bytes.to_vec()), stall: LONG })
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, NoJob>) {
+        match event {
+            Event::Opened(_) | Event::Sent(_) => io.receive(io.now() + LONG, true, None),
+            Event::Received(bytes, _) => {
+                io.outbox().push_bytes(bytes.to_vec());
+                io.notify_sent(Mark(0));
             }
-            Event::Sent(_) => Some(Want::Receive { until: now + LONG, idle: true }),
-            _ => None,
-        };
+            _ => io.close(),
+        }
     }
 }
 
@@ -44,8 +42,8 @@ struct Echoes;
 impl Service for Echoes {
     type Task = Echo;
 
-    fn connect(&self, _: Peer, now: Instant) -> Echo {
-        Echo(Some(Want::Receive { until: now + LONG, idle: true }))
+    fn connect(&self, _: Peer, _: Instant) -> Echo {
+        Echo
     }
 }
 

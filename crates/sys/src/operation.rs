@@ -7,7 +7,7 @@
 
 use rustix::io;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub enum Operation {
     Readable(Handle),
     /// Bytes from this socket, as they come.
     Receive(Handle),
+    /// At most so many bytes from this socket, once; what does not fit stays in the kernel.
+    ReceiveAtMost(Handle, usize),
     /// The bytes behind the first `from` of `bytes` into a socket.
     Send {
         /// Where to.
@@ -148,6 +150,15 @@ impl Deref for Received {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
+        match self {
+            Self::Lent(lent) => lent,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for Received {
+    fn deref_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Lent(lent) => lent,
             Self::Owned(bytes) => bytes,

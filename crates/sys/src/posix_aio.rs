@@ -83,6 +83,9 @@ impl PosixAio {
         if let Operation::Receive(_) = operation {
             own = vec![0; BUFFER];
         }
+        if let Operation::ReceiveAtMost(_, most) = operation {
+            own = vec![0; most];
+        }
         let call = Call::of(&mut operation, &mut own);
         let key = self.flights.insert(Flight { tag, operation, own, call: None, told: false });
         let Some(flight) = self.flights.get_mut(key) else { return key };
@@ -112,7 +115,9 @@ impl PosixAio {
     pub fn abort(&mut self, key: Key) {
         self.cancel(key);
         if let Some(Flight { operation, .. }) = self.flights.get_mut(key)
-            && let Operation::Receive(socket) | Operation::Send { socket, .. } = operation
+            && let Operation::Receive(socket)
+            | Operation::ReceiveAtMost(socket, _)
+            | Operation::Send { socket, .. } = operation
         {
             // Not connected any more: then the thread knows already.
             let _gone = shutdown((**socket).as_fd(), Shutdown::Both);
@@ -240,11 +245,13 @@ fn completion(flight: &mut Flight, key: Key, result: io::Result<usize>) -> Compl
     let outcome = match &mut flight.operation {
         Operation::Accept(_) => Outcome::Accepted(Err(result.err().unwrap_or(Errno::CANCELED))),
         Operation::Readable(_) => Outcome::Readable,
-        Operation::Receive(_) => Outcome::Received(result.map(|count| {
-            let mut own = mem::take(&mut flight.own);
-            own.truncate(count);
-            Received::Owned(own)
-        })),
+        Operation::Receive(_) | Operation::ReceiveAtMost(..) => {
+            Outcome::Received(result.map(|count| {
+                let mut own = mem::take(&mut flight.own);
+                own.truncate(count);
+                Received::Owned(own)
+            }))
+        }
         Operation::Send { bytes, .. } => Outcome::Sent { bytes: mem::take(bytes), sent: result },
         Operation::Read { bytes, .. } => Outcome::Read { bytes: mem::take(bytes), read: result },
         Operation::ReadThenSend { bytes, .. } => {

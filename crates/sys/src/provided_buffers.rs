@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt;
 use std::mem::size_of;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::ptr::{NonNull, null_mut};
 use std::rc::Rc;
 use std::slice;
@@ -116,6 +116,14 @@ impl Deref for Lent {
         // `length`. The kernel wrote it before it said so and writes it no more until it is
         // provided again, which only `drop` does.
         unsafe { slice::from_raw_parts(self.pool.address(self.number), self.length) }
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `deref`, and no other `Lent` has the same buffer: the kernel gives each
+        // number out once until it is provided again.
+        unsafe { slice::from_raw_parts_mut(self.pool.address(self.number), self.length) }
     }
 }
 

@@ -224,6 +224,9 @@ impl Ring {
         if let (Operation::Receive(_), None) = (&flight.operation, &self.buffers) {
             flight.own = vec![0; self.buffer_size as usize];
         }
+        if let Operation::ReceiveAtMost(_, most) = flight.operation {
+            flight.own = vec![0; most];
+        }
         let entries = Entries::of(flight, self.can, self.buffers.is_some(), key);
         flight.due = entries.count();
         self.push(entries);
@@ -256,7 +259,7 @@ impl Ring {
         let tag = flight.tag;
         let outcome = match &mut flight.operation {
             Operation::Accept(_) => Outcome::Accepted(accepted(result)),
-            Operation::Receive(_) => {
+            Operation::Receive(_) | Operation::ReceiveAtMost(..) => {
                 let own = mem::take(&mut flight.own);
                 Outcome::Received(received(result, flags, own, self.buffers.as_ref()))
             }

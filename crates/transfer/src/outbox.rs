@@ -58,6 +58,17 @@ pub struct Outbox {
     passed: Vec<Mark>,
     sealing: Option<Box<Sealing>>,
     ledger: Option<Box<Ledger>>,
+    reports: Reports,
+}
+
+/// Which files say that their pages are not in memory instead of waiting for a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reports {
+    #[default]
+    Nothing,
+    /// Those that bypass the page cache.
+    Direct,
+    All,
 }
 
 /// What leaves next.
@@ -129,8 +140,9 @@ impl Outbox {
     }
 
     /// Appends a part of a file.
-    pub fn push_file(&mut self, transfer: FileToSocket) {
+    pub fn push_file(&mut self, mut transfer: FileToSocket) {
         if transfer.remaining() > 0 {
+            self.apply_reports(&mut transfer);
             self.push(Segment::File(Box::new(transfer)));
         }
     }
@@ -176,6 +188,24 @@ impl Outbox {
         self.segments.is_empty() && self.record().is_none()
     }
 
+    /// Drops everything that has not left, and what there was to tell of it.
+    pub fn clear(&mut self) {
+        if let Some(mut ledger) = self.ledger.take() {
+            let begun = self.transfers().filter(|file| file.has_begun());
+            ledger.reports.extend(begun.map(|file| file.report().clone()));
+            self.ledger = Some(ledger);
+        }
+        self.segments.clear();
+        self.files = Files::default();
+        self.events.clear();
+        self.passed.clear();
+        if let Some(sealing) = &mut self.sealing {
+            (sealing.sent, sealing.plain) = (0, 0);
+            sealing.record.clear();
+        }
+        self.queued = 0;
+    }
+
     /// Returns what there is to tell the task, in order.
     pub fn next_event(&mut self) -> Option<OutboxEvent> {
         self.events.pop_front()
@@ -184,13 +214,14 @@ impl Outbox {
     /// Returns what leaves next. Of a file, `reads` says whether the backend reads it into a buffer
     /// and sends that, instead of having its transfer move it.
     pub fn next_chunk(&mut self, reads: impl Fn(&FileToSocket) -> bool) -> Chunk {
-        if self.record().is_some() {
-            return Chunk::Memory { more: !self.segments.is_empty() };
+        if let Some(sealing) = self.record() {
+            return Chunk::Memory { more: self.queued > sealing.plain };
         }
         self.install_seals();
         let sealed = self.sealing.is_some();
         let inlines = self.inlines_small_file();
-        let more = self.segments.len() > 1;
+        // Marks and seals have no bytes, and nothing may wait for them (`MSG_MORE`).
+        let more = self.segments.front().is_some_and(|front| self.queued > front.remaining());
         match self.segments.front() {
             None => Chunk::Empty,
             Some(Segment::Raw { .. }) => Chunk::Memory { more },
@@ -366,20 +397,30 @@ impl Outbox {
     }
 
     /// From now on a step that would wait for a disk says so
-    /// ([`Progress::NeedsWorker`](crate::Progress::NeedsWorker)).
+    /// ([`Progress::NeedsWorker`](crate::Progress::NeedsWorker)), also for files appended later.
     pub fn tell_cold(&mut self) {
+        self.reports = Reports::All;
         self.transfers().for_each(FileToSocket::tell_cold);
     }
 
     /// The same, but only for what bypasses the page cache ([`Via::Direct`]): for a model that can
     /// read that by itself, and nothing else.
     pub fn tell_direct(&mut self) {
+        self.reports = Reports::Direct;
         let direct = |file: &&mut FileToSocket| file.asked() == Via::Direct;
         self.transfers().filter(direct).for_each(FileToSocket::tell_cold);
     }
 
-    /// From now on steps wait for the disk again: for a caller that may wait, or whose
-    /// [warming](ColdPart::warm) is in vain.
+    fn apply_reports(&self, transfer: &mut FileToSocket) {
+        match self.reports {
+            Reports::All => transfer.tell_cold(),
+            Reports::Direct if transfer.asked() == Via::Direct => transfer.tell_cold(),
+            Reports::Direct | Reports::Nothing => {}
+        }
+    }
+
+    /// From now on steps of the files that are in it wait for the disk again: for a caller that may
+    /// wait, or whose [warming](ColdPart::warm) is in vain.
     pub fn wait_for_disk(&mut self) {
         self.transfers().for_each(FileToSocket::wait_for_disk);
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::demultiplexer::{Ready, Token};
+use crate::selector::{Ready, Token};
 
 /// Reports fetched by one call. More would only make the first connections wait for the last.
 const BATCH: usize = 256;

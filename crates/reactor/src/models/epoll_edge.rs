@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::epoll::Epoll;
-use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
+use crate::selector::{Demultiplexer, Interest, Ready, Token};
 
 /// Both directions and the peer's end, each once.
 const EVERYTHING: EventFlags =

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use super::epoll::Epoll;
-use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
+use crate::selector::{Demultiplexer, Interest, Ready, Token};
 
 /// Level-triggered epoll.
 #[derive(Debug)]

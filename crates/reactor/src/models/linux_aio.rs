@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use super::epoll_level::EpollLevel;
 use super::poll::report;
-use crate::by_number::{ByNumber, number};
-use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
+use crate::fd_table::{ByNumber, number};
+use crate::selector::{Demultiplexer, Interest, Ready, Token};
 
 /// Descriptors polled by one reactor; the next where so much room is not left.
 const CAPACITIES: [u32; 4] = [3072, 1024, 256, 64];

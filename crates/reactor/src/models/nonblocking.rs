@@ -11,8 +11,8 @@ use rustix::io::{self, Errno};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::by_number::{ByNumber, number};
-use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
+use crate::fd_table::{ByNumber, number};
+use crate::selector::{Demultiplexer, Interest, Ready, Token};
 
 /// Asking everybody, again and again.
 #[derive(Debug)]

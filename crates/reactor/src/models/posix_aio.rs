@@ -19,7 +19,7 @@ use rustix::net::sockopt;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::completer::Completer;
+use crate::driver::Completer;
 
 /// glibc's threads.
 #[derive(Debug)]

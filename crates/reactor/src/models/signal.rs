@@ -14,8 +14,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::poll::report;
-use crate::by_number::{ByNumber, number};
-use crate::demultiplexer::{Demultiplexer, Interest, Ready, Token};
+use crate::fd_table::{ByNumber, number};
+use crate::selector::{Demultiplexer, Interest, Ready, Token};
 
 /// Signals thrown away in a row after an overflow, at most: more could come as fast as they go.
 const STALE: usize = 1 << 16;

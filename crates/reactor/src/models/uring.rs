@@ -18,7 +18,7 @@ use karez_transfer::Via;
 use rustix::io;
 use std::time::Duration;
 
-use crate::completer::Completer;
+use crate::driver::Completer;
 
 /// io_uring.
 #[derive(Debug)]

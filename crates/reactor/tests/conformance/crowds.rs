@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use crate::puppet::{
+use crate::scripted_task::{
     LONG, SHORT, ask, connect, end_all, end_of, everywhere, layout, many, serve, until_running,
 };
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use crate::puppet::{GATE, ask, connect, end_of, everywhere, many, read_some};
+use crate::scripted_task::{GATE, ask, connect, end_of, everywhere, many, read_some};
 
 /// Runs `script` where jobs that may block go to a pool.
 fn with_a_pool(script: impl Fn(SocketAddr, &Stop, &str)) {

@@ -1,15 +1,15 @@
 //! Tasks that tell each other something, across reactors and threads.
 
-use karez_reactor::{ALLOWED, Event, Home, Mailbox, NoJob, Peer, Service, Task, Want};
+use karez_reactor::{ALLOWED, Event, Io, Mailbox, NoJob, Peer, Service, Task};
+use karez_transfer::Mark;
 use std::io::{Read as _, Write as _};
-use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use crate::puppet::{LONG, connect, end_of, layout, many, serve_with};
+use crate::scripted_task::{LONG, connect, end_of, layout, many, serve_with};
 
 /// Who sits in the ring, in the order of coming.
 #[derive(Clone)]
@@ -31,65 +31,58 @@ struct Seat {
     ring: Ring,
     number: usize,
     said: Vec<u8>,
-    want: Want<NoJob>,
 }
 
 impl Service for Ring {
     type Task = Seat;
 
     fn connect(&self, _: Peer, _: Instant) -> Seat {
-        Seat { ring: self.clone(), number: 0, said: Vec::new(), want: Want::Close }
+        Seat { ring: self.clone(), number: 0, said: Vec::new() }
     }
 }
 
-fn say(bytes: Vec<u8>) -> Want<NoJob> {
-    Want::Send { outbox: bytes.into(), stall: LONG }
+fn say(bytes: Vec<u8>, io: &mut Io<'_, NoJob>) {
+    io.send_timeout(LONG);
+    io.outbox().push_bytes(bytes);
+    io.notify_sent(Mark(0));
 }
 
 impl Task for Seat {
     type Job = NoJob;
-    type Mail = Token;
+    type Message = Token;
 
-    fn move_in(&mut self, home: Home<'_, Token>) {
-        let mailbox = home.mailbox().unwrap();
-        let mut seats = self.ring.seats.lock().unwrap();
-        self.number = seats.len();
-        seats.push(mailbox);
-        self.want = say(vec![u8::try_from(self.number).unwrap()]);
-    }
-
-    fn want(&mut self) -> Want<NoJob> {
-        mem::replace(&mut self.want, Want::Close)
-    }
-
-    fn hear(&mut self, event: Event<'_, NoJob, Token>, now: Instant) {
-        let listen = Want::Receive { until: now + LONG, idle: true };
-        self.want = match event {
-            Event::Received(bytes) => self.received(bytes).unwrap_or(listen),
-            Event::Mail(Token { hops: 0, word }) => say(word.to_be_bytes().to_vec()),
-            Event::Mail(token) => {
-                self.pass_on(Token { hops: token.hops - 1, ..token });
-                listen
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, NoJob>) {
+        match event {
+            Event::Opened(context) => {
+                let mailbox = context.mailbox().unwrap();
+                let mut seats = self.ring.seats.lock().unwrap();
+                self.number = seats.len();
+                seats.push(mailbox);
+                say(vec![u8::try_from(self.number).unwrap()], io);
             }
-            Event::Sent(_) => listen,
-            _ => Want::Close,
-        };
+            Event::Received(bytes, _) => self.received(bytes, io),
+            Event::Message(Token { hops: 0, word }) => say(word.to_be_bytes().to_vec(), io),
+            Event::Message(token) => self.pass_on(Token { hops: token.hops - 1, ..token }),
+            Event::Sent(_) => io.receive(io.now() + LONG, true, None),
+            Event::Closing(_) => {}
+            _ => io.close(),
+        }
     }
 }
 
 impl Seat {
     /// `h h w w` is a token; with hops of `0xffff` an order to send more than a socket holds.
-    fn received(&mut self, bytes: &[u8]) -> Option<Want<NoJob>> {
+    fn received(&mut self, bytes: &[u8], io: &mut Io<'_, NoJob>) {
         self.said.extend_from_slice(bytes);
         let whole = self.said.len() / 4 * 4;
         for token in self.said.drain(..whole).collect::<Vec<_>>().chunks(4) {
             let hops = u16::from_be_bytes([token[0], token[1]]);
             if hops == u16::MAX {
-                return Some(say(vec![0xff; MUCH]));
+                return say(vec![0xff; MUCH], io);
             }
             self.pass_on(Token { hops, word: u16::from_be_bytes([token[2], token[3]]) });
         }
-        None
+        io.receive(io.now() + LONG, true, None);
     }
 
     fn pass_on(&self, token: Token) {

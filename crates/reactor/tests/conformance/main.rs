@@ -7,12 +7,12 @@
 )]
 #![allow(unreachable_pub, reason = "nothing of a test is reachable from outside")]
 
+mod basics;
 mod crowds;
 mod jobs;
 mod mail;
 mod names;
-mod puppet;
 #[cfg(karez_realtime)]
 mod realtime;
 mod relay;
-mod wishes;
+mod scripted_task;

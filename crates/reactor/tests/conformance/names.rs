@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use crate::puppet::{SHORT, ask, connect, end_of, everywhere, layout, many, read_some, serve};
+use crate::scripted_task::{
+    SHORT, ask, connect, end_of, everywhere, layout, many, read_some, serve,
+};
 
 /// A job that needs one name after the other.
 pub struct Sizes {
@@ -50,7 +52,7 @@ impl Sizes {
         format!("{}run by {by}", self.said).into_bytes()
     }
 
-    pub fn lookup(&mut self) -> Option<Lookup> {
+    pub fn open_request(&mut self) -> Option<Lookup> {
         let name = CString::new(&**self.names.last()?).unwrap();
         let root: Handle = Arc::new(File::open("/").unwrap());
         // The kernel first tries with O_NONBLOCK, by which a FIFO opens, but not with O_TRUNC.
@@ -59,7 +61,7 @@ impl Sizes {
         (!self.refused).then(|| Lookup::new(root, name, flags, self.how))
     }
 
-    pub fn found(mut self, found: Result<Opened, Errno>) -> Result<Vec<u8>, Self> {
+    pub fn opened(mut self, found: Result<Opened, Errno>) -> Result<Vec<u8>, Self> {
         match found {
             Err(Errno::INVAL) => {
                 self.refused = true;

@@ -1,27 +1,28 @@
 //! That RealtimeSanitizer would tell of a turn that waits, or its silence would mean nothing. Only
 //! under `.ci/sanitize realtime`.
 
-use karez_reactor::{Event, Model, NoJob, NoMail, Peer, Service, Task, Topology, Want};
+use karez_reactor::{Event, Io, Model, NoJob, Peer, Service, Task, Topology};
+use std::convert::Infallible;
 use std::env;
 use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::puppet::{LONG, connect, end_of, layout, many, serve_with};
+use crate::scripted_task::{LONG, connect, end_of, layout, many, serve_with};
 
-struct Reads(Want<NoJob>);
+struct Reads;
 
 impl Task for Reads {
     type Job = NoJob;
-    type Mail = NoMail;
+    type Message = Infallible;
 
-    fn want(&mut self) -> Want<NoJob> {
-        std::mem::replace(&mut self.0, Want::Close)
-    }
-
-    fn hear(&mut self, _: Event<'_, NoJob>, _: Instant) {
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, NoJob>) {
+        if let Event::Opened(_) = event {
+            return io.receive(io.now() + LONG, false, None);
+        }
         // As no task may: it waits for a disk.
         let _content = fs::read("/etc/hostname");
+        io.close();
     }
 }
 
@@ -30,8 +31,8 @@ struct Readers;
 impl Service for Readers {
     type Task = Reads;
 
-    fn connect(&self, _: Peer, now: Instant) -> Reads {
-        Reads(Want::Receive { until: now + LONG, idle: false })
+    fn connect(&self, _: Peer, _: Instant) -> Reads {
+        Reads
     }
 }
 

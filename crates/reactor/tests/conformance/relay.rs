@@ -1,16 +1,16 @@
 //! Two sockets that are led together.
 
-use karez_reactor::{ALLOWED, Event, Limits, NoJob, NoMail, Peer, Service, Task, Want};
+use karez_reactor::{ALLOWED, Event, Io, Limits, NoJob, Peer, Service, Task};
 use rustix::net::sockopt::set_socket_linger;
+use std::convert::Infallible;
 use std::io::{ErrorKind, Read, Write as _};
-use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::puppet::{LONG, SHORT, connect, end_of, layout, many, serve_with, try_read};
+use crate::scripted_task::{LONG, SHORT, connect, end_of, layout, many, serve_with, try_read};
 
 /// Leads everybody to one place, and tells what came of it.
 struct Leader {
@@ -27,7 +27,8 @@ enum Outcome {
 }
 
 struct Led {
-    want: Want<NoJob>,
+    upstream: Option<TcpStream>,
+    stall: Duration,
     outcomes: Sender<Outcome>,
 }
 
@@ -35,25 +36,27 @@ impl Service for Leader {
     type Task = Led;
 
     fn connect(&self, _: Peer, _: Instant) -> Led {
-        let upstream = TcpStream::connect(self.upstream).unwrap().into();
+        let upstream = Some(TcpStream::connect(self.upstream).unwrap());
         let outcomes = self.outcomes.lock().unwrap().clone();
-        Led { want: Want::Relay { upstream, stall: self.stall }, outcomes }
+        Led { upstream, stall: self.stall, outcomes }
     }
 }
 
 impl Task for Led {
     type Job = NoJob;
-    type Mail = NoMail;
+    type Message = Infallible;
 
-    fn want(&mut self) -> Want<NoJob> {
-        mem::replace(&mut self.want, Want::Close)
-    }
-
-    fn hear(&mut self, event: Event<'_, NoJob>, _: Instant) {
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, NoJob>) {
         let outcome = match event {
-            Event::Relayed(moved) => Outcome::Relayed(moved),
-            Event::TimedOut => Outcome::TimedOut,
-            Event::Failed(_) => Outcome::Failed,
+            Event::Opened(_) => {
+                return io.relay(self.upstream.take().unwrap().into(), self.stall);
+            }
+            Event::Relayed(end) => match end.error {
+                None => Outcome::Relayed([end.to_upstream, end.to_client]),
+                Some(error) if error.kind() == ErrorKind::TimedOut => Outcome::TimedOut,
+                Some(_) => Outcome::Failed,
+            },
+            Event::Closing(_) => return,
             _ => panic!("{event:?}"),
         };
         self.outcomes.send(outcome).unwrap();

@@ -48,7 +48,9 @@ impl Call {
     /// The call that makes an operation, if there is one. Its buffer is the operation's or `own`.
     pub(super) fn of(operation: &mut Operation, own: &mut [u8]) -> Option<Self> {
         match operation {
-            Operation::Receive(socket) => Some(Self::new(socket, 0, own, false)),
+            Operation::Receive(socket) | Operation::ReceiveAtMost(socket, _) => {
+                Some(Self::new(socket, 0, own, false))
+            }
             Operation::Send { socket, bytes, from, .. } => {
                 let meant = bytes.get_mut(*from..).unwrap_or_default();
                 Some(Self::new(socket, 0, meant, true))

@@ -52,7 +52,7 @@ impl Entries {
                 let receive = opcode::Recv::new(fd(socket), std::ptr::null_mut(), 0);
                 receive.buf_group(GROUP).build().flags(Flags::BUFFER_SELECT)
             }
-            Operation::Receive(socket) => {
+            Operation::Receive(socket) | Operation::ReceiveAtMost(socket, _) => {
                 opcode::Recv::new(fd(socket), own.as_mut_ptr(), length(own)).build()
             }
             Operation::Send { socket, bytes, from, more, lend } => {

@@ -356,7 +356,7 @@ impl Outbox {
         sealing.seal.seal(gather.kind.unwrap_or(RecordKind::DATA), &mut record)?;
         (sealing.record, sealing.sent, sealing.plain) = (record, 0, plain);
         self.settle(plain);
-        Ok(!self.segments.is_empty())
+        Ok(self.queued > plain)
     }
 
     /// Returns whether the range that was asked for is the last of its gather, and whether something

@@ -76,7 +76,8 @@ pub(super) struct Files {
 
 impl Outbox {
     /// Opens a file of which [units](Self::push_unit) take their slices, one behind the other.
-    pub fn open_file(&mut self, transfer: FileToSocket) -> FileId {
+    pub fn open_file(&mut self, mut transfer: FileToSocket) -> FileId {
+        self.apply_reports(&mut transfer);
         self.files.insert(transfer)
     }
 

@@ -1,0 +1,8 @@
+//! A thread per connection, whose calls block.
+
+mod connection;
+pub(crate) mod event_loop;
+mod messages;
+mod pool;
+mod registry;
+mod relay;

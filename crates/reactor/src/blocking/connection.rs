@@ -1,0 +1,367 @@
+//! One connection on model blocking: a socket, a task, and the thread that serves them.
+//!
+//! As long as nothing is armed while the task sends, each call blocks, with `SO_RCVTIMEO` and
+//! `SO_SNDTIMEO` (socket(7)) as its deadline. A task that wants more than one thing at a time makes the
+//! connection duplex for good: the socket does not block any more, and poll(2) waits for either
+//! direction.
+//!
+//! # Limitations
+//!
+//! Jobs and page-ins run inline, so a stream that waits for a disk holds up the others of its
+//! connection, and a timer fires late where a call or a job takes longer.
+
+use karez_transfer::{Outbox, OutboxEvent, Progress};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::messages::Messages;
+use super::registry::Guard;
+use super::relay;
+use crate::io::{Close, Io, Requests, Wants};
+use crate::selector::Token;
+use crate::sync::mailbox::Context;
+use crate::task::{Event, Job, JobId, Reason, RecordType, SendError, Task};
+
+/// The receive buffer of a thread. Smaller than an event loop's, for there is one per connection.
+const BUFFER: usize = 16 << 10;
+
+/// One connection and its thread.
+pub(super) struct BlockingConnection<'a, T: Task> {
+    socket: &'a OwnedFd,
+    guard: &'a Guard<'a>,
+    task: T,
+    outbox: Outbox,
+    wants: Wants,
+    requests: Requests<T::Job>,
+    done: VecDeque<(JobId, <T::Job as Job>::Done)>,
+    messages: Option<Messages<T::Message>>,
+    buffer: Vec<u8>,
+    /// Since when nothing has been sent.
+    since: Instant,
+    /// Calls do not block any more.
+    duplex: bool,
+    /// `SO_RCVTIMEO` and `SO_SNDTIMEO` as they are set.
+    receive_timeout: Option<Duration>,
+    send_timeout: Option<Duration>,
+}
+
+impl<'a, T: Task> BlockingConnection<'a, T> {
+    pub(super) fn new(socket: &'a OwnedFd, guard: &'a Guard<'a>, task: T) -> Self {
+        Self {
+            socket,
+            guard,
+            task,
+            outbox: Outbox::new(),
+            wants: Wants::new(),
+            requests: Requests::new(),
+            done: VecDeque::new(),
+            messages: None,
+            buffer: vec![0; BUFFER],
+            since: Instant::now(),
+            duplex: false,
+            receive_timeout: None,
+            send_timeout: None,
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub(super) fn run(mut self) {
+        self.task.on_resume();
+        let mut queue = None;
+        let context = Context { token: Token(0), queue: &mut queue, waker: None };
+        self.handle(Event::Opened(context));
+        self.messages = queue.map(Messages::new);
+        self.follow_requests();
+        while self.step() {}
+        if self.wants.close == Some(Close::Reset) {
+            // If it fails, the peer sees a regular end.
+            let _failed = sockopt::set_socket_linger(self.socket, Some(Duration::ZERO));
+        }
+    }
+
+    /// Does one thing that the task wants; false at the end.
+    fn step(&mut self) -> bool {
+        if self.wants.close.is_some() {
+            return false;
+        }
+        if let Some((id, done)) = self.done.pop_front() {
+            return self.deliver(Event::JobDone(id, Ok(done)));
+        }
+        if let Some(event) = self.outbox.next_event() {
+            return self.deliver(outbox_event(event));
+        }
+        // Backpressure: a task that answers messages to a slow peer does not get more of them.
+        if self.outbox.room() > 0
+            && let Some(message) = self.messages.as_mut().and_then(Messages::next)
+        {
+            return self.deliver(Event::Message(message));
+        }
+        if self.fire_timer() {
+            return true;
+        }
+        let armed = self.wants.receive.is_some() || self.wants.timer.is_some();
+        if !self.outbox.is_empty() {
+            return if armed || self.duplex { self.step_duplex() } else { self.step_send() };
+        }
+        if std::mem::take(&mut self.wants.shutdown_write) {
+            // A peer that is gone already needs no FIN.
+            let _gone = shutdown(self.socket, Shutdown::Write);
+            return true;
+        }
+        if !armed {
+            return false; // the task wants nothing any more
+        }
+        self.step_receive()
+    }
+
+    /// Lets the task handle an event, and takes over what it wants then.
+    fn handle(&mut self, event: Event<'_, T>) {
+        let (now, was_empty) = (Instant::now(), self.outbox.is_empty());
+        let mut io = Io::new(now, &mut self.outbox, &mut self.requests, 0);
+        self.task.handle(event, &mut io);
+        self.wants.take(&mut self.requests);
+        if was_empty {
+            self.since = now;
+        }
+    }
+
+    fn deliver(&mut self, event: Event<'_, T>) -> bool {
+        self.handle(event);
+        self.follow_requests();
+        true
+    }
+
+    /// Does what the task has asked for beyond what the connection remembers.
+    fn follow_requests(&mut self) {
+        while let Some(option) = self.requests.options.pop_front() {
+            let result = option.set(self.socket);
+            self.handle(Event::Configured(result));
+        }
+        while let Some((id, job)) = self.requests.jobs.pop_front() {
+            self.done.push_back((id, job.run()));
+        }
+        if let Some((upstream, stall)) = self.requests.relay.take() {
+            let end = relay::relay(self.socket, upstream, stall);
+            self.duplex = false;
+            self.handle(Event::Relayed(end));
+        }
+    }
+
+    fn fire_timer(&mut self) -> bool {
+        if self.wants.timer.is_none_or(|at| at > Instant::now()) {
+            return false;
+        }
+        self.wants.timer = None;
+        self.deliver(Event::Timer)
+    }
+
+    fn receive_timed_out(&mut self) -> bool {
+        if self.wants.receive.is_none_or(|receive| receive.deadline > Instant::now()) {
+            return false;
+        }
+        self.wants.receive = None;
+        self.deliver(Event::ReceiveTimedOut)
+    }
+
+    fn send_failed(&mut self, error: SendError) -> bool {
+        self.outbox.clear();
+        self.deliver(Event::SendFailed(error))
+    }
+
+    /// Sends by calls that block.
+    fn step_send(&mut self) -> bool {
+        let stall = self.wants.send_timeout;
+        if self.send_timeout != Some(stall) {
+            let set = sockopt::set_socket_timeout(self.socket, sockopt::Timeout::Send, Some(stall));
+            if let Err(errno) = set {
+                return self.send_failed(SendError::Failed(errno.into()));
+            }
+            self.send_timeout = Some(stall);
+        }
+        match self.outbox.step(self.socket.as_fd()) {
+            Ok(Progress::Moved(_)) => self.fill(),
+            Ok(Progress::Done) => true,
+            Ok(Progress::NeedsRelease) if has_error(self.socket, stall) => true,
+            Ok(Progress::Truncated { missing }) => {
+                self.send_failed(SendError::Truncated { missing })
+            }
+            Ok(_) => self.send_failed(SendError::TimedOut),
+            Err(error) => self.send_failed(SendError::Failed(error)),
+        }
+    }
+
+    fn fill(&mut self) -> bool {
+        if self.outbox.room() > 0 {
+            let now = Instant::now();
+            let mut io = Io::new(now, &mut self.outbox, &mut self.requests, 0);
+            self.task.fill(&mut io);
+            self.wants.take(&mut self.requests);
+            self.follow_requests();
+        }
+        true
+    }
+
+    /// Sends what the socket takes, and receives what there is.
+    fn step_duplex(&mut self) -> bool {
+        if let Err(errno) = self.make_duplex() {
+            return self.send_failed(SendError::Failed(errno.into()));
+        }
+        let interest = match self.outbox.step(self.socket.as_fd()) {
+            Ok(Progress::Moved(_)) => {
+                self.since = Instant::now();
+                return self.fill();
+            }
+            Ok(Progress::Done) => return true,
+            Ok(Progress::Truncated { missing }) => {
+                return self.send_failed(SendError::Truncated { missing });
+            }
+            Ok(Progress::NeedsRelease) => PollFlags::empty(),
+            Ok(_) => PollFlags::OUT,
+            Err(error) => return self.send_failed(SendError::Failed(error)),
+        };
+        let stall = self.since + self.wants.send_timeout;
+        let deadline = self.wants.deadline().into_iter().chain([stall]).min();
+        match self.wait(interest, deadline) {
+            Ok(ready) if ready.intersects(PollFlags::IN | PollFlags::HUP) => {
+                if self.wants.receive.is_some() { self.receive() } else { true }
+            }
+            Ok(_) if self.receive_timed_out() => true,
+            Ok(ready) if ready.is_empty() && stall <= Instant::now() => {
+                self.send_failed(SendError::TimedOut)
+            }
+            Ok(_) => true,
+            Err(errno) => self.deliver(Event::Failed(errno.into())),
+        }
+    }
+
+    fn make_duplex(&mut self) -> rustix::io::Result<()> {
+        if !self.duplex {
+            ioctl_fionbio(self.socket, true)?;
+            self.duplex = true;
+        }
+        Ok(())
+    }
+
+    /// Receives, or waits for the timer or a message.
+    fn step_receive(&mut self) -> bool {
+        let idle = self.wants.receive.is_some_and(|receive| receive.idle);
+        if !self.guard.set_idle(idle) {
+            self.handle(Event::Closing(Reason::Shutdown));
+            if !self.outbox.is_empty() {
+                let _best_effort = self.outbox.step(self.socket.as_fd());
+            }
+            return false;
+        }
+        let simple = self.messages.is_none() && self.wants.timer.is_none() && !self.duplex;
+        let more = if simple { self.receive_blocking() } else { self.receive_polling() };
+        self.guard.set_idle(false);
+        more
+    }
+
+    fn receive_blocking(&mut self) -> bool {
+        let Some(receive) = self.wants.receive else { return true };
+        let left = receive.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return self.receive_timed_out();
+        }
+        if let Err(errno) = self.set_receive_timeout(left) {
+            self.wants.receive = None;
+            return self.deliver(Event::Failed(errno.into()));
+        }
+        self.receive()
+    }
+
+    fn receive_polling(&mut self) -> bool {
+        let interest =
+            if self.wants.receive.is_some() { PollFlags::IN } else { PollFlags::empty() };
+        match self.wait(interest, self.wants.deadline()) {
+            Ok(ready) if ready.is_empty() => {
+                self.receive_timed_out();
+                true
+            }
+            Ok(_) if self.wants.receive.is_some() => self.receive(),
+            // The peer is gone, and the task waits for its timer alone.
+            Ok(_) => self.deliver(Event::PeerClosed),
+            Err(errno) => {
+                self.wants.receive = None;
+                self.deliver(Event::Failed(errno.into()))
+            }
+        }
+    }
+
+    /// Receives once. A receive that would block, or that a signal interrupts, stays armed.
+    fn receive(&mut self) -> bool {
+        let at_most = self.wants.receive.and_then(|receive| receive.at_most);
+        let room = at_most.map_or(BUFFER, |most| most.get().min(BUFFER));
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let event = match recv(self.socket, &mut buffer[..room], RecvFlags::empty()) {
+            Ok((0, _)) => Some(Event::PeerClosed),
+            Ok((count, _)) => Some(Event::Received(&mut buffer[..count], RecordType::Data)),
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(errno) => Some(Event::Failed(errno.into())),
+        };
+        if let Some(event) = event {
+            self.wants.receive = None;
+            self.guard.set_idle(false);
+            self.handle(event);
+        }
+        self.buffer = buffer;
+        self.follow_requests();
+        true
+    }
+
+    /// Sets `SO_RCVTIMEO`, unless what is set is about right: it is the same for every request.
+    fn set_receive_timeout(&mut self, left: Duration) -> rustix::io::Result<()> {
+        let lax = left + left / 8 + Duration::from_millis(1);
+        if self.receive_timeout.is_none_or(|set| set < left || set > lax) {
+            sockopt::set_socket_timeout(self.socket, sockopt::Timeout::Recv, Some(lax))?;
+            self.receive_timeout = Some(lax);
+        }
+        Ok(())
+    }
+
+    /// Waits for the socket, or a message, until the deadline. Empty: none of the socket's flags is
+    /// set, be it that the time is up.
+    fn wait(
+        &self,
+        interest: PollFlags,
+        deadline: Option<Instant>,
+    ) -> rustix::io::Result<PollFlags> {
+        let mut interest = interest;
+        interest.set(PollFlags::IN, self.wants.receive.is_some());
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = vec![PollFd::new(self.socket, interest)];
+        if let Some(messages) = &self.messages {
+            fds.push(PollFd::new(messages.waker(), PollFlags::IN));
+        }
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if let Some(messages) = &self.messages
+            && fds.get(1).is_some_and(|fd| !fd.revents().is_empty())
+        {
+            messages.waker().drain();
+        }
+        Ok(fds[0].revents())
+    }
+}
+
+fn outbox_event<T: Task>(event: OutboxEvent) -> Event<'static, T> {
+    match event {
+        OutboxEvent::Sent(mark) => Event::Sent(mark),
+        OutboxEvent::Unit(tag, event) => Event::Unit(tag, event),
+    }
+}
+
+/// Waits until the error queue of a socket has something; false if nothing came for so long.
+fn has_error(socket: &OwnedFd, stall: Duration) -> bool {
+    let timeout = Timespec::try_from(stall).ok();
+    // Errors are reported unasked.
+    poll(&mut [PollFd::new(socket, PollFlags::empty())], timeout.as_ref()) != Ok(0)
+}

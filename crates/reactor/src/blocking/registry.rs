@@ -1,0 +1,121 @@
+//! Who is there, so that somebody outside can shut a socket down and wake its thread.
+
+use rustix::io::ioctl_fionread;
+use rustix::net::{Shutdown, shutdown};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// All connections that have a thread.
+#[derive(Default)]
+pub(super) struct Registry {
+    state: Mutex<State>,
+    left: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    next: u64,
+    entries: HashMap<u64, Entry>,
+}
+
+struct Entry {
+    socket: Arc<OwnedFd>,
+    idle_since: Option<Instant>,
+}
+
+/// One connection's entry, for as long as its thread runs.
+pub(super) struct Guard<'a> {
+    registry: &'a Registry,
+    number: u64,
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
+    pub(super) fn enter(&self, socket: Arc<OwnedFd>) -> Guard<'_> {
+        let mut state = self.lock();
+        let number = state.next;
+        state.next += 1;
+        state.entries.insert(number, Entry { socket, idle_since: None });
+        Guard { registry: self, number }
+    }
+
+    /// Ends the connection that has been idle longest and waits, at most so long, until somebody
+    /// has left. One whose request has come is not idle, only not heard yet; and if it came a
+    /// moment ago it is answered, for what is shut is the receiving side.
+    pub(super) fn evict_idle(&self, pause: Duration) {
+        let state = self.lock();
+        let entries = state.entries.values();
+        let mut idle: Vec<_> =
+            entries.filter_map(|one| Some((one.idle_since?, &one.socket))).collect();
+        idle.sort_unstable_by_key(|&(since, _)| since);
+        if let Some((_, oldest)) = idle.iter().find(|(_, socket)| !has_unread(socket)) {
+            let _gone = shutdown(oldest, Shutdown::Read);
+        }
+        let _left = self.left.wait_timeout(state, pause);
+    }
+
+    /// Waits, at most so long, until somebody has left; not at all once the stop has begun.
+    pub(super) fn wait_for_exit(&self, pause: Duration) {
+        let state = self.lock();
+        if !state.stopping {
+            let _left = self.left.wait_timeout(state, pause);
+        }
+    }
+
+    /// Ends what is idle, now and whenever one becomes so.
+    pub(super) fn close_idle(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        for entry in state.entries.values().filter(|entry| entry.idle_since.is_some()) {
+            hang_up(&entry.socket);
+        }
+    }
+
+    /// Waits until all have left, at most for `grace`, then ends the rest.
+    pub(super) fn drain(&self, grace: Duration) {
+        let crowded = |state: &mut State| !state.entries.is_empty();
+        let waited = self.left.wait_timeout_while(self.lock(), grace, crowded);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        for entry in state.entries.values() {
+            hang_up(&entry.socket);
+        }
+    }
+}
+
+fn has_unread(socket: &OwnedFd) -> bool {
+    ioctl_fionread(socket).is_ok_and(|count| count > 0)
+}
+
+fn hang_up(socket: &OwnedFd) {
+    // Not connected any more: then its thread knows already.
+    let _gone = shutdown(socket, Shutdown::Both);
+}
+
+impl Guard<'_> {
+    /// Says whether the connection is idle from now on; false if it has to end instead.
+    pub(super) fn set_idle(&self, idle: bool) -> bool {
+        let mut state = self.registry.lock();
+        let stopping = state.stopping;
+        if let Some(entry) = state.entries.get_mut(&self.number) {
+            entry.idle_since = idle.then(Instant::now);
+        }
+        !(stopping && idle)
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.registry.lock().entries.remove(&self.number);
+        self.registry.left.notify_all();
+    }
+}

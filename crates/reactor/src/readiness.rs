@@ -1,0 +1,12 @@
+//! Connections on a readiness model: the selector reports which sockets can be read or written, and the
+//! event loop makes the calls.
+
+mod accept;
+mod connection;
+pub(crate) mod event_loop;
+mod relay;
+mod send;
+mod upstream;
+mod wakeup;
+
+pub(crate) use relay::{Relay, Step};

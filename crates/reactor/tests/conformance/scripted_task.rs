@@ -1,0 +1,297 @@
+//! A task that does what the client's first byte says, a server of such tasks in every layout, and
+//! their clients.
+
+use karez_reactor::{
+    ALLOWED, Address, Bound, Event, Io, Job, JobId, Layout, Limits, Lookup, Model, Opened, Peer,
+    SendError, Service, Stop, Task, Topology, Wishes,
+};
+use karez_transfer::Mark;
+use rustix::io::Errno;
+use std::convert::Infallible;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::names::Sizes;
+
+pub const LONG: Duration = Duration::from_secs(60);
+pub const SHORT: Duration = Duration::from_millis(50);
+
+/// Does what the first byte of a message says, and sends the result.
+pub struct ScriptedTask {
+    gave_up: Sender<u64>,
+}
+
+/// Jobs that can be told from an echo.
+pub enum Chore {
+    Double(Vec<u8>),
+    /// Waits until the gate is opened.
+    Wait,
+    /// The name of the thread that does it, which need not be another.
+    Name,
+    Panic,
+    /// Again and again, without a wait; whether it has begun already.
+    Endless(bool),
+    /// The size of each of these files, and the thread that opened them.
+    Sizes(Sizes),
+}
+
+/// How many [`Chore::Endless`] run, and whether they are to end.
+static ENDLESS: (Mutex<(usize, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());
+
+/// Waits until so many go on for ever.
+pub fn until_running(count: usize) {
+    let running = ENDLESS.0.lock().unwrap();
+    drop(ENDLESS.1.wait_while(running, |endless| endless.0 < count).unwrap());
+}
+
+/// Ends them all, and waits for that.
+pub fn end_all() {
+    let mut running = ENDLESS.0.lock().unwrap();
+    running.1 = true;
+    let mut none = ENDLESS.1.wait_while(running, |endless| endless.0 > 0).unwrap();
+    none.1 = false;
+}
+
+/// One round: what is to be said at the end, or nothing.
+fn go_round(begun: bool) -> Vec<u8> {
+    let mut endless = ENDLESS.0.lock().unwrap();
+    endless.0 += usize::from(!begun);
+    let ended = endless.1;
+    endless.0 -= usize::from(ended);
+    ENDLESS.1.notify_all();
+    if ended { b"ended".to_vec() } else { Vec::new() }
+}
+
+/// Where [`Chore::Wait`] waits: how many do, and how many may pass.
+pub static GATE: (Mutex<(usize, usize)>, Condvar) = (Mutex::new((0, 0)), Condvar::new());
+
+impl Job for Chore {
+    type Done = Vec<u8>;
+
+    fn run(self) -> Vec<u8> {
+        match self {
+            Self::Double(bytes) => bytes.repeat(2),
+            Self::Wait => {
+                let mut gate = GATE.0.lock().unwrap();
+                gate.0 += 1;
+                GATE.1.notify_all();
+                let mut gate = GATE.1.wait_while(gate, |gate| gate.1 == 0).unwrap();
+                *gate = (gate.0 - 1, gate.1 - 1);
+                GATE.1.notify_all();
+                b"through".to_vec()
+            }
+            Self::Name => thread::current().name().unwrap_or("?").as_bytes().to_vec(),
+            Self::Panic => panic!("a job that panics, as this test wants it"),
+            Self::Endless(begun) => go_round(begun),
+            Self::Sizes(sizes) => sizes.run(),
+        }
+    }
+
+    fn try_run(self) -> Result<Vec<u8>, Self> {
+        match self {
+            Self::Name | Self::Endless(_) => Ok(self.run()),
+            job => Err(job),
+        }
+    }
+
+    fn open_request(&mut self) -> Option<Lookup> {
+        match self {
+            Self::Sizes(sizes) => sizes.open_request(),
+            _ => None,
+        }
+    }
+
+    fn opened(self, opened: Result<Opened, Errno>) -> Result<Vec<u8>, Self> {
+        match self {
+            Self::Sizes(sizes) => sizes.opened(opened).map_err(Self::Sizes),
+            job => Err(job),
+        }
+    }
+}
+
+impl ScriptedTask {
+    fn obey(order: u8, rest: &[u8], io: &mut Io<'_, Chore>) {
+        let long = io.now() + LONG;
+        match order {
+            b'e' => say(rest.to_vec(), io),
+            b'd' => run(Chore::Double(rest.to_vec()), io),
+            b'g' => run(Chore::Wait, io),
+            b'n' => run(Chore::Name, io),
+            b'p' => run(Chore::Panic, io),
+            b'l' => run(Chore::Endless(false), io),
+            b'o' => run(Chore::Sizes(Sizes::of(rest)), io),
+            b'b' => say(vec![b'b'; 8 << 20], io),
+            b's' => {
+                say(vec![b's'; 64 << 20], io);
+                io.send_timeout(SHORT);
+            }
+            b't' => io.receive(io.now() + SHORT, false, None),
+            b'w' => io.receive(long, false, None),
+            b'f' => {
+                io.shutdown_write();
+                io.receive(long, false, None);
+            }
+            _ => io.close(),
+        }
+    }
+}
+
+fn run(chore: Chore, io: &mut Io<'_, Chore>) {
+    assert!(io.run(JobId(7), chore).is_ok());
+}
+
+/// Sends this, and goes on when it has left.
+pub fn say(bytes: Vec<u8>, io: &mut Io<'_, Chore>) {
+    io.send_timeout(LONG);
+    io.outbox().push_bytes(bytes);
+    io.notify_sent(Mark(1));
+}
+
+impl Task for ScriptedTask {
+    type Job = Chore;
+    type Message = Infallible;
+
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, Chore>) {
+        match event {
+            Event::Opened(_) => io.receive(io.now() + LONG, true, None),
+            Event::Received(bytes, _) => Self::obey(bytes[0], &bytes[1..], io),
+            Event::JobDone(id, Ok(bytes)) => {
+                assert_eq!(id, JobId(7));
+                if bytes.is_empty() { run(Chore::Endless(true), io) } else { say(bytes, io) }
+            }
+            Event::Sent(mark) => {
+                assert_eq!(mark, Mark(1));
+                assert!(io.outbox().is_empty());
+                io.receive(io.now() + LONG, true, None);
+            }
+            Event::ReceiveTimedOut => say(b"too late".to_vec(), io),
+            Event::SendFailed(error) => {
+                assert!(!matches!(error, SendError::Truncated { .. }));
+                let _nobody_waits = self.gave_up.send(io.outbox().moved());
+                io.close();
+            }
+            Event::Closing(_) => {}
+            _ => io.close(),
+        }
+    }
+}
+
+/// Tells how much went of what could not be sent whole.
+pub struct ScriptedService(pub Mutex<Sender<u64>>);
+
+impl Service for ScriptedService {
+    type Task = ScriptedTask;
+
+    fn connect(&self, _: Peer, _: Instant) -> ScriptedTask {
+        ScriptedTask { gave_up: self.0.lock().unwrap().clone() }
+    }
+}
+
+/// Of two reactors, where there can be several.
+pub fn layout(model: Model, topology: Topology) -> Layout {
+    let two = NonZeroUsize::new(2).unwrap();
+    // Several that ask all the time leave too little of a small machine for those who ask them.
+    let yields = model == Model::Nonblocking;
+    let (model, topology) = (Some(model), Some(topology));
+    Layout::choose(&Wishes { model, topology, yields, ..Wishes::default() }, two).unwrap()
+}
+
+/// Runs `script` against a server in every layout, and the server to its end.
+pub fn everywhere(limits: Limits, script: impl Fn(SocketAddr, &Stop, &str)) {
+    everywhere_hearing(limits, |address, stop, name, _| script(address, stop, name));
+}
+
+/// The same, and hears of what could not be sent whole.
+pub fn everywhere_hearing(
+    limits: Limits,
+    script: impl Fn(SocketAddr, &Stop, &str, &Receiver<u64>),
+) {
+    for &(model, topology) in ALLOWED {
+        serve(layout(model, topology), limits, &script);
+    }
+}
+
+/// Runs `script` against a server of this layout, and the server to its end.
+pub fn serve(
+    layout: Layout,
+    limits: Limits,
+    script: impl Fn(SocketAddr, &Stop, &str, &Receiver<u64>),
+) {
+    let (sender, given_up) = mpsc::channel();
+    let service = ScriptedService(Mutex::new(sender));
+    serve_with(layout, limits, &service, |address, stop, name| {
+        script(address, stop, name, &given_up);
+    });
+}
+
+/// The same with another service.
+pub fn serve_with<S: Service>(
+    layout: Layout,
+    limits: Limits,
+    service: &S,
+    script: impl Fn(SocketAddr, &Stop, &str),
+) {
+    let name = format!("{} × {}", layout.model(), layout.topology());
+    let bound = Bound::bind(layout, &["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let Some(&Address::Tcp(address)) = bound.addresses().next() else { panic!("{name}") };
+    let stop = Stop::new();
+    thread::scope(|scope| {
+        let server = scope.spawn(|| bound.run(service, limits, &stop));
+        // A script that panics would wait for the server for ever.
+        let stops = StopsWhenDropped(&stop);
+        script(address, &stop, &name);
+        drop(stops);
+        server.join().unwrap().unwrap();
+    });
+}
+
+struct StopsWhenDropped<'a>(&'a Stop);
+
+impl Drop for StopsWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.begin();
+    }
+}
+
+pub fn many() -> Limits {
+    Limits { connections: 1000, grace: LONG }
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream
+}
+
+pub fn ask(stream: &mut TcpStream, order: &[u8], answer: &[u8], name: &str) {
+    stream.write_all(order).unwrap();
+    let mut got = vec![0; answer.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(got, answer, "{name}");
+}
+
+/// One read. The signals of model posix-aio go to any thread, and a read with a timeout is not
+/// restarted (signal(7)).
+pub fn try_read(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+pub fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
+    try_read(stream, buffer).unwrap()
+}
+
+pub fn end_of(mut stream: TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    rest
+}
