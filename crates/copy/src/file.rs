@@ -14,6 +14,7 @@ use crate::extents::Extents;
 use crate::links::identity;
 use crate::name::Name;
 use crate::options::Options;
+use crate::refusals::Refusals;
 use crate::run::Run;
 use crate::unplaced::{Placed, Unplaced};
 
@@ -87,9 +88,10 @@ impl File<'_> {
         let copy = Arc::clone(unplaced.file());
         let file = copy.as_fd();
         if run.options.archive {
-            attributes::keep((source.as_fd(), stat, *from), (file, *to), account)?;
+            let from = (source.as_fd(), stat, *from);
+            attributes::keep(from, (file, *to), &mut Refusals::new(run, account));
         } else if let Some(old) = old {
-            attributes::inherit(&old, file, *to)?;
+            attributes::inherit(&old, file, *to, &mut Refusals::new(run, account));
         }
         run.go_on()?;
         let placed = unplaced.place(*to, run.options.keep_existing)?;

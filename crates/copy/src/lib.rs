@@ -25,6 +25,9 @@
 //! - A file that is replaced is a *new* file under the old name: other hard links to the old one
 //!   keep the old content. Its permissions, its ACL and its owner are those of the old one, as
 //!   far as that is permitted. So the directory has to be writable, and the file need not be.
+//! - A refused attribute never loses the file: it is in [`Account::unkept`], and
+//!   [`Account::is_complete`] is false where `cp -a` would end with exit code 1 (owner as root, mode,
+//!   times, ACL; without privilege not for the owner, and never for other extended attributes).
 //! - A file is as long as it was when it was opened: what is appended meanwhile is left out. A file
 //!   that was cut off meanwhile is an error, and is not placed. One that has less to read than it
 //!   says, as in /sys, ends where it ends; one that says it is empty, as in /proc, is read to its
@@ -46,6 +49,7 @@ mod links;
 mod name;
 mod observer;
 mod options;
+mod refusals;
 mod run;
 mod target;
 mod tree;

@@ -13,7 +13,8 @@ pub struct Options {
     /// Directories, with all that is in them.
     pub recursive: bool,
     /// Keeps mode, times, extended attributes (and with them ACLs), hard links within what is
-    /// copied and, where it is permitted, ownership; implies [`recursive`](Self::recursive).
+    /// copied and, where it is permitted, ownership; implies [`recursive`](Self::recursive). What
+    /// the destination refuses is reported ([`Account::unkept`](crate::Account::unkept)) and left out.
     pub archive: bool,
     /// Leaves alone what is there already.
     pub keep_existing: bool,

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Copy) -> ExitCode {
         let number = i32::try_from(signal).unwrap_or(SIGTERM);
         let _still_here = signal_hook::low_level::emulate_default_handler(number);
     }
-    if account.failed > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    if account.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
 fn options(args: &Copy) -> Options {

@@ -40,10 +40,22 @@ impl Image {
         Self::mount(directory, &format!("-t {kind} -o {options} {kind}"))
     }
 
+    /// A directory seen through bindfs(1), which takes these options: a FUSE that refuses things.
+    pub fn bound(options: &[&str]) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("image")).unwrap();
+        Self::mounted_by(directory, &format!("bindfs {} \"$1\" \"$2\"", options.join(" ")))
+    }
+
     fn mount(directory: tempfile::TempDir, what: &str) -> Option<Self> {
+        Self::mounted_by(directory, &format!("mount {what} \"$2\""))
+    }
+
+    /// Runs a command of the shell that mounts `$1` at `$2`.
+    fn mounted_by(directory: tempfile::TempDir, command: &str) -> Option<Self> {
         let point = directory.path().join("mounted");
         std::fs::create_dir(&point).unwrap();
-        let script = format!("mount {what} \"$2\" && echo mounted && exec cat");
+        let script = format!("{command} && echo mounted && exec cat");
         let mut holder = Command::new("unshare");
         holder.args(["--mount", "sh", "-c", &script, "sh"]);
         holder.arg(directory.path().join("image")).arg(&point);
@@ -58,7 +70,7 @@ impl Image {
         let mut said = String::new();
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
         if said != "mounted\n" {
-            println!("skipped: mount {what}: {:?}", holder.wait_with_output().unwrap());
+            println!("skipped: {command}: {:?}", holder.wait_with_output().unwrap());
             return None;
         }
         let root = PathBuf::from(format!("/proc/{}/root", holder.id()));
