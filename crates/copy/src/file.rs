@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use crate::account::Account;
 use crate::attributes::{self, PERMISSIONS};
 use crate::error::Error;
-use crate::extents::Extents;
+use crate::extents::extents;
 use crate::links::identity;
 use crate::name::Name;
 use crate::options::Options;
@@ -111,7 +111,7 @@ impl File<'_> {
             settings.via = Via::Copy;
             return self.copy_extent(0..FAR, sink, &mut settings, account).map(drop);
         }
-        let mut extents = Extents::of(source.as_fd(), size);
+        let mut extents = extents(source.as_fd(), size);
         let mut end = 0;
         while let Some(extent) = extents.next(&mut account.calls).map_err(from.failed("lseek"))? {
             self.pass_hole(end..extent.start, account);
@@ -156,6 +156,8 @@ impl File<'_> {
         }
         let end = start + report.bytes;
         match outcome {
+            // Of a page that is cut off while it is mapped the rest is zeros.
+            Ok(true) if report.ran == Via::Mmap => self.still_has(extent.end).map(|()| extent.end),
             Ok(true) => Ok(extent.end),
             Ok(false) if extent.end == FAR => Ok(end),
             // It has less to read than it says (sysfs(5)), unless it was cut off.

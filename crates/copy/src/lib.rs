@@ -32,6 +32,8 @@
 //!   that was cut off meanwhile is an error, and is not placed. One that has less to read than it
 //!   says, as in /sys, ends where it ends; one that says it is empty, as in /proc, is read to its
 //!   end, by [`Via::Copy`](karez_transfer::Via::Copy).
+//! - A file that is written to meanwhile is copied as cp(1) could have copied it: each of its bytes
+//!   as it was at some moment of the copy. A hole that is punched meanwhile ends nothing.
 //! - Symbolic links in a tree are copied as links, and one that stands where a file is to be
 //!   placed is replaced, not followed. FIFOs, sockets and devices are made anew.
 //! - Nothing is synchronised: whole after the end of the program is not whole after the loss of

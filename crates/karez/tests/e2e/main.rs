@@ -17,6 +17,7 @@ mod completions;
 mod conditions;
 mod copy;
 mod copy_attributes;
+mod copy_holes;
 mod copy_interrupted;
 mod copy_ladder;
 mod copy_names;
