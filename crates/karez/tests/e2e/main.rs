@@ -19,6 +19,7 @@ mod copy;
 mod copy_attributes;
 mod copy_holes;
 mod copy_interrupted;
+mod copy_interruptions;
 mod copy_ladder;
 mod copy_names;
 mod copy_reflink;
