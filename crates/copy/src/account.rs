@@ -16,6 +16,8 @@ pub struct Account {
     pub hard_links: u64,
     /// FIFOs, sockets and devices.
     pub specials: u64,
+    /// Files and directories that are on the disk for certain (with `sync`).
+    pub synced: u64,
     /// What was there already and was to be left alone.
     pub skipped: u64,
     /// What could not be copied.
@@ -182,6 +184,7 @@ impl Account {
         self.symlinks += other.symlinks;
         self.hard_links += other.hard_links;
         self.specials += other.specials;
+        self.synced += other.synced;
         self.skipped += other.skipped;
         self.failed += other.failed;
         self.bytes += other.bytes;

@@ -47,6 +47,9 @@ impl Directory {
         if let Some(directory) = Arc::into_inner(self) {
             let outcome = directory.finish(run, account);
             run.settle(outcome, account);
+            if run.options.sync {
+                run.sync_directory(directory, account);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use crate::name::Name;
 use crate::options::Options;
 use crate::refusals::Refusals;
 use crate::run::Run;
+use crate::sync::sync;
 use crate::unplaced::{Placed, Unplaced};
 
 /// Where a file ends that does not say.
@@ -79,6 +80,7 @@ impl File<'_> {
         account: &mut Account,
     ) -> Result<Option<Arc<OwnedFd>>, Error> {
         let Self { source, stat, from, to, run } = self;
+        let replaces = old.is_some();
         let old = old.filter(|old| FileType::from_raw_mode(old.st_mode).is_file());
         // Until it has its owner and its mode it is nobody else's business.
         let changes = run.options.archive || old.is_some();
@@ -94,9 +96,16 @@ impl File<'_> {
             attributes::inherit(&old, file, *to, &mut Refusals::new(run, account));
         }
         run.go_on()?;
+        if replaces && run.options.sync {
+            sync(&copy, &to.path())?;
+            account.synced += 1;
+        }
         let placed = unplaced.place(*to, run.options.keep_existing)?;
         count(placed, &mut account.files, &mut account.skipped);
         run.observer.placed();
+        if placed == Placed::Here && run.options.sync && !replaces {
+            run.sync_file(&copy, *to, account);
+        }
         Ok((placed == Placed::Here).then_some(copy))
     }
 

@@ -36,8 +36,8 @@
 //!   as it was at some moment of the copy. A hole that is punched meanwhile ends nothing.
 //! - Symbolic links in a tree are copied as links, and one that stands where a file is to be
 //!   placed is replaced, not followed. FIFOs, sockets and devices are made anew.
-//! - Nothing is synchronised: whole after the end of the program is not whole after the loss of
-//!   power (sync(1)).
+//! - Whole after the end of the program is not whole after the loss of power, unless
+//!   [`Options::sync`] is set.
 
 mod account;
 mod attributes;
@@ -53,6 +53,7 @@ mod observer;
 mod options;
 mod refusals;
 mod run;
+mod sync;
 mod target;
 mod tree;
 mod unplaced;

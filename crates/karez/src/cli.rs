@@ -220,14 +220,20 @@ pub(crate) struct Copy {
     pub(crate) recursive: bool,
 
     /// Keep mode, times, extended attributes, ACLs, hard links among what is copied and, where it
-    /// is permitted, ownership; includes --recursive. A refused attribute is reported, and the file
-    /// is copied without it
+    /// is permitted, ownership; includes --recursive and reports each refused attribute, without
+    /// which the file is copied
     #[arg(long, short, help_heading = "What")]
     pub(crate) archive: bool,
 
     /// Leave alone what is there already
     #[arg(long, short, help_heading = "What")]
     pub(crate) no_clobber: bool,
+
+    /// Exit only when all is on the disk: bytes, attributes and names (fsync of each file, then of
+    /// its directory, many at once). Costs the time of the disk: a flush for every few new files,
+    /// and for each file that replaces another
+    #[arg(long, help_heading = "What")]
+    pub(crate) sync: bool,
 
     /// How to move bytes; auto shares them where the file system can, and goes down the ladder
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = copy_vias(), help_heading = "Ways")]

@@ -47,6 +47,7 @@ impl Copied<'_> {
             "symlinks": account.symlinks,
             "hard_links": account.hard_links,
             "specials": account.specials,
+            "synced": account.synced,
             "skipped": account.skipped,
             "failed": account.failed,
             "bytes": account.bytes,

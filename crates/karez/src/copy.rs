@@ -63,6 +63,7 @@ fn options(args: &Copy) -> Options {
         recursive: args.recursive,
         archive: args.archive,
         keep_existing: args.no_clobber,
+        sync: args.sync,
         jobs: args.jobs.unwrap_or(cores.min(most)),
     }
 }

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 pub struct Image {
     holder: Child,
     pub path: PathBuf,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Image {
@@ -75,7 +75,28 @@ impl Image {
         }
         let root = PathBuf::from(format!("/proc/{}/root", holder.id()));
         let path = root.join(point.strip_prefix("/").unwrap());
-        Some(Self { holder, path, _directory: directory })
+        Some(Self { holder, path, directory })
+    }
+
+    /// What is on the disk at this moment, mounted with these options: the file system as it would
+    /// be found after a loss of power. Models a disk whose writes are complete when it says so.
+    pub fn after_power_cut(&self, options: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut copy = Command::new("cp");
+        copy.arg("--sparse=always").arg(self.directory.path().join("image"));
+        assert!(copy.arg(directory.path()).status().unwrap().success());
+        Self::mount(directory, &format!("-o loop{options} \"$1\"")).unwrap()
+    }
+
+    /// How often its block device was told to flush its cache, by sysfs(5); `None` in memory.
+    pub fn flushes(&self) -> Option<u64> {
+        let mounts = std::fs::read_to_string(format!("/proc/{}/mounts", self.holder.id())).ok()?;
+        let point = self.directory.path().join("mounted");
+        let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let mount = lines.find(|words| Path::new(words[1]) == point)?;
+        let name = mount[0].strip_prefix("/dev/")?;
+        let stat = std::fs::read_to_string(format!("/sys/block/{name}/stat")).ok()?;
+        stat.split_whitespace().nth(15)?.parse().ok()
     }
 
     /// A name in it.

@@ -24,6 +24,7 @@ mod copy_ladder;
 mod copy_names;
 mod copy_reflink;
 mod copy_refused;
+mod copy_sync;
 mod copy_tree;
 mod crowds;
 mod deadlines;
