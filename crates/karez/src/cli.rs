@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// is whole, and keeps its holes. Says which way moved the bytes: where the file system can,
     /// both files share them and nothing is copied.
     #[command(
-        after_help = "Examples:\n  karez copy disk.img backup.img\n  karez copy -a --json src/ /mnt/backup\n\nExit status: 0 if all was copied, 1 if something was not, 2 if the command makes no sense."
+        after_help = "Examples:\n  karez copy disk.img backup.img\n  karez copy -a --json src/ /mnt/backup\n\nExit status: 0 if all was copied, 1 if a file was not, or an attribute that -a keeps and cp(1) would fail for (owner as root, mode, times, ACL), 2 if the command makes no sense."
     )]
     Copy(Box<Copy>),
     /// Say what this machine offers, and why not what it refuses
@@ -220,13 +220,20 @@ pub(crate) struct Copy {
     pub(crate) recursive: bool,
 
     /// Keep mode, times, extended attributes, ACLs, hard links among what is copied and, where it
-    /// is permitted, ownership; includes --recursive
+    /// is permitted, ownership; includes --recursive and reports each refused attribute, without
+    /// which the file is copied
     #[arg(long, short, help_heading = "What")]
     pub(crate) archive: bool,
 
     /// Leave alone what is there already
     #[arg(long, short, help_heading = "What")]
     pub(crate) no_clobber: bool,
+
+    /// Exit only when all is on the disk: bytes, attributes and names (fsync of each file, then of
+    /// its directory, many at once). Costs the time of the disk: a flush for every few new files,
+    /// and for each file that replaces another
+    #[arg(long, help_heading = "What")]
+    pub(crate) sync: bool,
 
     /// How to move bytes; auto shares them where the file system can, and goes down the ladder
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = copy_vias(), help_heading = "Ways")]

@@ -95,7 +95,9 @@ impl Outgoing {
         self.waits_for = Wait::Room;
         match self.outbox.step(out) {
             Ok(Progress::Moved(bytes)) => {
-                self.since = now;
+                if bytes > 0 {
+                    self.since = now;
+                }
                 Step::Moved(bytes)
             }
             // An outbox has no source that could be waited for.

@@ -310,6 +310,7 @@ mod engine;
 mod errand;
 mod file_to_file;
 mod file_to_socket;
+mod interrupted;
 mod ladder;
 mod ledger;
 mod outbox;

@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::file_to_socket::FileToSocket;
+use crate::interrupted::retry;
 use crate::ledger::Ledger;
 use crate::portion::Portion;
 use crate::residency::ColdPart;
@@ -268,8 +269,14 @@ impl Outbox {
         let room = head.len() + usize::try_from(transfer.remaining()).unwrap_or(0);
         let sent = scratch::with(room, |buffer| {
             buffer[..head.len()].copy_from_slice(head);
-            let Some(read) = transfer.read_behind(&mut buffer[head.len()..room])? else {
-                return Ok(None);
+            let read = match transfer.read_behind(&mut buffer[head.len()..room]) {
+                Ok(Some(read)) => read,
+                Ok(None) => return Ok(None),
+                // Nothing left, and the caller has a look at the signal.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    return Ok(Some(Some(0)));
+                }
+                Err(error) => return Err(error),
             };
             let short = (read as u64) < transfer.remaining();
             send_some(out, &buffer[..head.len() + read], more || short).map(Some)
@@ -333,17 +340,15 @@ impl Segment {
     }
 }
 
-/// One `send`; `None` when the socket takes nothing now.
+/// One `send`; `None` when the socket takes nothing now, 0 when signals interrupt it every time.
 fn send_some(out: BorrowedFd<'_>, bytes: &[u8], more: bool) -> io::Result<Option<usize>> {
     let mut flags = SendFlags::NOSIGNAL;
     flags.set(SendFlags::MORE, more);
-    loop {
-        match send(out, bytes, flags) {
-            Ok(sent) => return Ok(Some(sent)),
-            Err(Errno::AGAIN) => return Ok(None),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+    match retry(|| send(out, bytes, flags)) {
+        Ok(sent) => Ok(Some(sent)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(Errno::INTR) => Ok(Some(0)),
+        Err(errno) => Err(errno.into()),
     }
 }
 
