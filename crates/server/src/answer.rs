@@ -104,10 +104,15 @@ impl Answering<'_> {
         Answer::of(Status::Ok, out)
     }
 
-    /// To the same name with a slash behind it.
+    /// Redirects to the same name with a slash behind it.
+    ///
+    /// 308 keeps the method and tells robots which of the two names to keep, but caches may store it
+    /// for as long as they like (RFC 9110 §15.4.9), and the directory may become a file: so they
+    /// have to ask again each time.
     pub(crate) fn redirect(&self, location: &[u8]) -> Answer {
         self.with_text(Status::PermanentRedirect, "it is a directory", |head| {
             head.field("Location", location);
+            head.field("Cache-Control", b"no-cache");
         })
     }
 
