@@ -13,7 +13,7 @@ use clap::builder::TypedValueParser as _;
 use clap::builder::styling::{AnsiColor, Effects, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use karez_reactor::{Address, Model, Topology};
-use karez_server::Stamps;
+use karez_server::{FileEtag, Stamps};
 use karez_transfer::{CachePolicy, Direction, Via};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -112,6 +112,10 @@ pub(crate) struct Serve {
     /// they are, and what is compressed is not looked into. May be given several times
     #[arg(long, value_name = "FROM=TO", value_parser = stamp, help_heading = "Files")]
     pub(crate) stamp: Vec<(Vec<u8>, Vec<u8>)>,
+
+    /// How a file is told from its other versions
+    #[arg(long, value_name = "FORM", default_value = "local", value_enum, help_heading = "Files")]
+    pub(crate) etag: EtagForm,
 
     /// How to wait for I/O; auto takes the first of epoll-edge, poll, select and blocking that the
     /// kernel grants and that suits the rest. With uring and posix-aio files leave by copy, with uring
@@ -265,6 +269,28 @@ pub(crate) enum LogForm {
     Json,
     /// No access log
     Off,
+}
+
+/// The form of entity tags.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum EtagForm {
+    /// By time of modification, size, time of change and inode: no two contents on this host share an
+    /// ETag, and If-Modified-Since is answered by 304 only for a file whose inode has not changed
+    /// since it was modified (so not for one whose time was set, as cp -p, rsync -t and tar do)
+    Local,
+    /// By time of modification and size, so that replicas of a tree agree. Two contents of equal time
+    /// and size share an ETag then: a client may keep the old one, or join parts of both. A file of
+    /// time 0 or 1 has no ETag
+    Shared,
+}
+
+impl From<EtagForm> for FileEtag {
+    fn from(form: EtagForm) -> Self {
+        match form {
+            EtagForm::Local => Self::Local,
+            EtagForm::Shared => Self::Shared,
+        }
+    }
 }
 
 /// A parser that knows names and what they stand for, so that help and completions list them.

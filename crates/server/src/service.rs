@@ -11,7 +11,7 @@ use karez_transfer::Via;
 use crate::access::AccessLog;
 use crate::connection::Connection;
 use crate::log::Log;
-use crate::site::{Site, SiteOptions, Stamps};
+use crate::site::{FileEtag, Site, SiteOptions, Stamps};
 
 /// What a file server is told.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Options {
     pub hidden: bool,
     /// What is replaced in files as they leave.
     pub stamps: Stamps,
+    /// How files are told from their other versions.
+    pub etag: FileEtag,
     /// How files leave.
     pub via: Via,
     /// How long a peer may take.
@@ -79,6 +81,7 @@ impl FileService {
             listing: options.listing,
             hidden: options.hidden,
             stamps: options.stamps,
+            etag: options.etag,
             cached_files: None,
         };
         let site = Arc::new(Site::open(&options.root, site)?);

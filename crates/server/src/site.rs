@@ -30,6 +30,7 @@ mod tally;
 mod tests;
 
 pub(crate) use listing::{Format, Listing, ListingStep, View};
+pub use open_file::FileEtag;
 pub(crate) use open_file::OpenFile;
 pub(crate) use search::Search;
 pub use stamps::{Stamps, UnequalStamp};
@@ -50,6 +51,8 @@ pub(crate) struct SiteOptions {
     pub(crate) hidden: bool,
     /// What is replaced in files as they leave.
     pub(crate) stamps: Stamps,
+    /// How files are told from their other versions.
+    pub(crate) etag: FileEtag,
     /// How many files are kept open between requests; `None` for what the descriptor limit allows.
     pub(crate) cached_files: Option<usize>,
 }

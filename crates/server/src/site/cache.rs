@@ -5,7 +5,8 @@
 //!   a hit adds nothing to that, it only confirms that the name still means this file.
 //! - The descriptor pins the inode, so its number cannot be reused: equal device and inode are the
 //!   same file. Size, mtime, ctime and mode equal too: no write, chmod or rename touched it.
-//! - A file too young for its stamps to show one more write is never put in (`clock.rs`).
+//! - A file too young for its stamps to show one more write (a racy one) is never put in
+//!   (`clock.rs`).
 //!
 //! What it does badly: a link as last component never hits, as the statx does not follow it. A
 //! deleted file keeps its disk space until a sweep, which happens only when a request comes by.

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::Site;
 use super::clock::Clock;
-use super::open_file::OpenFile;
+use super::open_file::{Description, OpenFile};
 use super::root::{Effort, Purpose, file_type, stat_fd};
 use super::search::Aim;
 
@@ -77,9 +77,10 @@ impl Site {
                 let edits = self.options.stamps.places(fd.as_fd(), meta.stx_size);
                 let edits = edits.map_err(|errno| Refusal::new("stamp", aim.path, errno))?;
                 let stamped = edits.map(|edits| (edits, self.options.stamps.tag()));
-                let file = OpenFile::new(fd, &meta, aim.path, aim.coding, stamped, clock);
-                let file = Arc::new(file);
-                if !file.is_young() {
+                let Aim { path, coding, .. } = *aim;
+                let description = Description { path, coding, stamped, etag: self.options.etag };
+                let file = Arc::new(OpenFile::new(fd, &meta, description, clock));
+                if !file.is_racy() {
                     self.cache.keep(aim.path, &file, now);
                 }
                 Node::File(file)
