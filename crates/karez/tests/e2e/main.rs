@@ -50,4 +50,5 @@ mod stamping;
 mod stopping;
 mod strace;
 mod traces;
+mod validators;
 mod ways;
