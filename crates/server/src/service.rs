@@ -16,7 +16,8 @@ use crate::site::{FileEtag, Site, SiteOptions, Stamps};
 /// What a file server is told.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directory that is served.
+    /// The directory that is served. Its name is looked up anew for each request, so it may be a
+    /// symbolic link that is swapped, and the directory may be replaced, or missing for a while.
     pub root: PathBuf,
     /// The name of the file that stands for its directory; empty for none.
     pub index: Vec<u8>,
@@ -83,6 +84,7 @@ impl FileService {
             stamps: options.stamps,
             etag: options.etag,
             cached_files: None,
+            notices: Some(notices.clone()),
         };
         let site = Arc::new(Site::open(&options.root, site)?);
         let Options { via, patience, explain, .. } = options;
@@ -114,10 +116,7 @@ impl Service for Connections {
 impl Shared {
     /// Tells the operator.
     pub(crate) fn notice(&self, text: &str) {
-        self.notices.line(|line| {
-            line.extend_from_slice(b"karez: ");
-            line.extend_from_slice(text.as_bytes());
-        });
+        self.notices.notice(text);
     }
 }
 

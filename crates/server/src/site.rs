@@ -15,8 +15,11 @@ use std::time::Duration;
 
 use karez_http::encoding::Codings;
 
+use crate::log::Log;
+
 mod cache;
 mod clock;
+mod document_root;
 mod listing;
 mod media;
 mod open_file;
@@ -37,8 +40,8 @@ pub use stamps::{Stamps, UnequalStamp};
 pub(crate) use tally::Tally;
 
 use cache::Cache;
+use document_root::DocumentRoot;
 use resolve::Refusal;
-use root::Root;
 
 /// What a site serves.
 #[derive(Debug, Clone, Default)]
@@ -55,11 +58,13 @@ pub(crate) struct SiteOptions {
     pub(crate) etag: FileEtag,
     /// How many files are kept open between requests; `None` for what the descriptor limit allows.
     pub(crate) cached_files: Option<usize>,
+    /// Where the operator is told that the directory is gone.
+    pub(crate) notices: Option<Log>,
 }
 
 /// The files beneath one directory.
 pub(crate) struct Site {
-    root: Arc<Root>,
+    root: Arc<DocumentRoot>,
     cache: Cache,
     grain: Duration,
     options: SiteOptions,
@@ -102,7 +107,7 @@ impl Site {
     pub(crate) fn open(dir: &Path, options: SiteOptions) -> io::Result<Self> {
         let capacity = options.cached_files.unwrap_or_else(cache::default_capacity);
         Ok(Self {
-            root: Arc::new(Root::at(dir)?),
+            root: Arc::new(DocumentRoot::open(dir, options.notices.clone())?),
             cache: Cache::new(capacity),
             grain: clock::grain(),
             options,

@@ -44,6 +44,7 @@ mod race;
 mod ranges;
 mod real;
 mod refused;
+mod roots;
 mod server;
 mod server_timing;
 mod stamping;

@@ -1,6 +1,7 @@
 //! Validators of files whose contents look alike (RFC 9110 §8.8): a client that knows one version
 //! is never told that it has another, nor given a part of it to join.
 
+use std::any::Any;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -258,11 +259,11 @@ fn a_file_of_the_future_is_told_as_of_now() {
 
 /// Directories on several file systems: those of the machine, one without fine time stamps, one
 /// with stamps of two seconds.
-fn file_systems() -> Vec<(&'static str, PathBuf, Box<dyn Drop>)> {
+fn file_systems() -> Vec<(&'static str, PathBuf, Box<dyn Any>)> {
     let local = |name, directory: tempfile::TempDir| {
-        (name, directory.path().to_owned(), Box::new(directory) as Box<dyn Drop>)
+        (name, directory.path().to_owned(), Box::new(directory) as Box<dyn Any>)
     };
-    let image = |name, image: Image| (name, image.path.clone(), Box::new(image) as Box<dyn Drop>);
+    let image = |name, image: Image| (name, image.path.clone(), Box::new(image) as Box<dyn Any>);
     let own = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let mut all = vec![local("temporary", tempfile::tempdir().unwrap()), local("own", own)];
     all.extend(Image::in_memory("ramfs", "mode=755").map(|it| image("ramfs", it)));

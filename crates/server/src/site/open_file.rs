@@ -13,6 +13,7 @@
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Statx, StatxTimestamp};
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use karez_http::condition::is_over;
@@ -49,6 +50,7 @@ pub(crate) struct OpenFile {
     /// See [`Validators`].
     changed: u64,
     racy: bool,
+    absolute: Option<CString>,
     lines: Box<[u8]>,
     type_end: usize,
     coding_end: usize,
@@ -63,6 +65,10 @@ pub(super) struct Description<'a> {
     /// What is replaced in it, and the tag that makes another entity of it.
     pub(super) stamped: Option<(Arc<[Edit]>, &'a str)>,
     pub(super) etag: FileEtag,
+    /// Its absolute path, unless that is too long.
+    pub(super) absolute: Option<CString>,
+    /// No date before this second tells anything of it.
+    pub(super) since: u64,
 }
 
 impl OpenFile {
@@ -122,7 +128,7 @@ impl OpenFile {
         description: Description<'_>,
         clock: &Clock,
     ) -> Self {
-        let Description { path, coding, stamped, etag: form } = description;
+        let Description { path, coding, stamped, etag: form, absolute, since } = description;
         let identity = Identity::of(meta);
         let racy = clock.finds_racy(meta);
         let suffix = coding.map(Coding::suffix);
@@ -130,7 +136,11 @@ impl OpenFile {
         let etag = if racy { None } else { identity.etag(form, tag.or(suffix)) };
         // What is replaced depends on this run of the server, which no date tells.
         let date = if edits.is_none() { ModificationDate::of(&identity, clock) } else { None };
-        let changed = if racy { u64::MAX } else { identity.last_second(form) };
+        let changed = match form {
+            _ if racy => u64::MAX,
+            FileEtag::Local => identity.last_second(form).max(since),
+            FileEtag::Shared => identity.last_second(form),
+        };
 
         // The type is that of what comes out of the coding: of `a.css` for `a.css.br`.
         let name = suffix.and_then(|s| path.strip_suffix(s.as_bytes())).unwrap_or(path);
@@ -161,6 +171,7 @@ impl OpenFile {
             },
             changed,
             racy,
+            absolute,
             lines: lines.into_boxed_slice(),
             type_end,
             coding_end,
@@ -175,6 +186,11 @@ impl OpenFile {
 
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The path by which root and name are confirmed at once.
+    pub(super) fn absolute(&self) -> Option<&CStr> {
+        self.absolute.as_deref()
     }
 
     /// Where the lines end. A date that another version may still get is not told: whoever kept it

@@ -16,6 +16,7 @@ use std::path::Path;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use super::tally::{self, Call};
 
@@ -55,9 +56,33 @@ impl Effort {
     }
 }
 
-/// The directory that is served.
+/// A directory that is served.
 pub(super) struct Root {
     fd: OwnedFd,
+    identity: RootIdentity,
+    generation: u64,
+    since: u64,
+}
+
+/// What tells a directory from another that has its name. An open descriptor pins the numbers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RootIdentity {
+    device: (u32, u32),
+    inode: u64,
+    /// What is mounted beneath depends on where it is mounted itself.
+    mount: u64,
+}
+
+impl RootIdentity {
+    pub(super) fn of(meta: &Statx) -> Self {
+        // Before Linux 5.8 it is not filled in.
+        let has_mount = StatxFlags::from_bits_retain(meta.stx_mask).contains(StatxFlags::MNT_ID);
+        Self {
+            device: (meta.stx_dev_major, meta.stx_dev_minor),
+            inode: meta.stx_ino,
+            mount: if has_mount { meta.stx_mnt_id } else { 0 },
+        }
+    }
 }
 
 impl Root {
@@ -68,10 +93,36 @@ impl Root {
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| failed("open", e))?;
-        let root = Self { fd };
+        let root = Self::new(fd).map_err(|e| failed("statx", e))?;
         // A kernel or a sandbox without openat2 is better found out now than at every request.
         root.look(b"").map_err(|e| failed("openat2", e))?;
         Ok(root)
+    }
+
+    /// A directory that was opened, for the first time.
+    pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
+        tally::count(Call::Statx);
+        let which = StatxFlags::INO | StatxFlags::MNT_ID;
+        let meta = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, which)?;
+        Ok(Self { fd, identity: RootIdentity::of(&meta), generation: 0, since: 0 })
+    }
+
+    /// The same, which took another's place in this second and has so many before it.
+    pub(super) fn after(self, generation: u64, second: u64) -> Self {
+        Self { generation, since: second, ..self }
+    }
+
+    pub(super) fn identity(&self) -> &RootIdentity {
+        &self.identity
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The second in which its names took the places of another's; 0 for the first.
+    pub(super) fn since(&self) -> u64 {
+        self.since
     }
 
     /// Finds what a name stands for without opening it: enough for statx, not for reading.
@@ -122,7 +173,7 @@ pub(super) fn may_try_again(errno: Errno, tries: u32) -> bool {
 }
 
 /// What an entry of an open directory is, not followed if it is a link.
-pub(super) fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Statx, Errno> {
+pub(super) fn stat_at(dir: BorrowedFd<'_>, name: impl Arg) -> Result<Statx, Errno> {
     tally::count(Call::Statx);
     rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
 }

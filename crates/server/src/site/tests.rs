@@ -13,6 +13,7 @@ mod coding;
 mod freshness;
 pub(super) mod ground;
 mod ring;
+mod roots;
 mod scarcity;
 mod validators;
 

@@ -71,10 +71,33 @@ impl Ground {
             ..SiteOptions::default()
         };
         change(&mut options);
-        let mut site = Site::open(&self.root(), options).unwrap();
-        site.grain = Duration::ZERO;
-        site
+        site_at(&self.root(), options)
     }
+
+    /// A site at the symbolic link `current` beside the ground.
+    pub(in super::super) fn site_at_link(&self) -> Site {
+        let index = b"index.html".to_vec();
+        let options =
+            SiteOptions { index, listing: true, cached_files: Some(64), ..SiteOptions::default() };
+        site_at(&self.current(), options)
+    }
+
+    pub(in super::super) fn current(&self) -> PathBuf {
+        self.outer.path().join("current")
+    }
+
+    /// Leads the link to a directory of the ground, in one step.
+    pub(in super::super) fn swap(&self, name: &str) {
+        let new = self.outer.path().join("new");
+        symlink(Path::new("site").join(name), &new).unwrap();
+        fs::rename(new, self.current()).unwrap();
+    }
+}
+
+fn site_at(root: &Path, options: SiteOptions) -> Site {
+    let mut site = Site::open(root, options).unwrap();
+    site.grain = Duration::ZERO;
+    site
 }
 
 impl Site {
