@@ -11,6 +11,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::client::{Client, Response};
 use crate::files::{pattern, write_dated};
@@ -178,7 +179,9 @@ impl Bind {
         fs::write(path("root/fast"), pattern(100)).unwrap();
         // In a mount namespace that goes with the program.
         let mut command = Command::new("unshare");
-        command.args(["--mount", "bindfs", "-f"]).args([path("below"), path("root/slow")]);
+        // Every name is asked for again each time, as of a file system that others change.
+        command.args(["--mount", "bindfs", "-f", "-o", "entry_timeout=0"]);
+        command.args([path("below"), path("root/slow")]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut program = match command.spawn() {
             Ok(program) => program,
@@ -240,5 +243,36 @@ fn a_name_that_hangs_holds_up_nobody_else() {
         }
         bind.signal(Signal::CONT);
         assert!(held.response(false).body == pattern(1000), "{way}");
+    }
+}
+
+#[test]
+fn a_root_that_hangs_holds_up_no_event_loop() {
+    let layouts = [(Model::Uring, Topology::Single), (Model::EpollEdge, Topology::Workers)];
+    for (model, topology) in layouts {
+        let way = Way { model, topology, via: Via::Auto };
+        let Some(bind) = Bind::mount() else { return };
+        let root = bind.root.join("slow/site");
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("old"), "old").unwrap();
+        fs::create_dir(bind.root.join("slow/next")).unwrap();
+        fs::write(bind.root.join("slow/next/new"), "new").unwrap();
+        let server = Server::start(way, &root);
+        assert_eq!(server.get("/old").body, b"old", "{way}");
+        assert_eq!(server.get("/none").status, 404, "{way}");
+        bind.signal(Signal::STOP);
+        let mut held = server.connect();
+        held.send("GET /new HTTP/1.1\r\nHost: test\r\n\r\n");
+        for _ in 0..20 {
+            assert_eq!(server.connect().request("OPTIONS", "*", "").status, 204, "{way}");
+        }
+        assert!(held.hears_nothing(Duration::ZERO), "{way}");
+        bind.signal(Signal::CONT);
+        assert_eq!(held.response(false).status, 404, "{way}");
+        fs::rename(&root, bind.root.join("slow/before")).unwrap();
+        assert_eq!(held.get("/old").status, 404, "{way}");
+        fs::rename(bind.root.join("slow/next"), &root).unwrap();
+        assert_eq!(held.get("/new").body, b"new", "{way}");
+        assert_eq!(held.get("/old").status, 404, "{way}");
     }
 }

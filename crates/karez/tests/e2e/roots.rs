@@ -252,6 +252,15 @@ fn an_answer_on_its_way_ends_with_the_tree_that_it_began_with() {
     }
 }
 
+/// Ends the other threads also when this one panics.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn swaps_under_load_are_never_answered_from_the_tree_before() {
     const SWAPS: usize = 200;
@@ -279,13 +288,13 @@ fn swaps_under_load_are_never_answered_from_the_tree_before() {
                     }
                 });
             }
+            let _stop = StopAtEnd(&stop);
             let mut client = server.connect();
             for turn in 0..SWAPS {
                 let release = ["2", "1"][turn % 2];
                 deployment.swap(release);
                 ask(&mut client, turn / 2 % QUESTIONS, release, &format!("{way}, swap {turn}"));
             }
-            stop.store(true, Ordering::Relaxed);
         });
         println!("{way}: {} answers during {SWAPS} swaps", asked.into_inner());
     }

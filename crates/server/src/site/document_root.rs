@@ -19,7 +19,9 @@ use std::path::{Path, absolute};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
+use karez_reactor::{Handle, Lookup};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
 
 use crate::clock;
@@ -93,13 +95,45 @@ impl DocumentRoot {
         found
     }
 
+    /// The lookup by which a ring finds it out, if it can.
+    pub(super) fn lookup(&self) -> Option<Lookup> {
+        // From whatever directory, if the path is absolute.
+        let directory = self.held() as Handle;
+        self.path
+            .as_bytes()
+            .starts_with(b"/")
+            .then(|| Lookup::new(directory, self.path.clone(), OPEN, ResolveFlags::empty()))
+    }
+
+    /// Takes what a ring has opened as [`current`](Self::current) takes what it opens.
+    pub(super) fn opened(
+        &self,
+        opened: Result<OwnedFd, Errno>,
+    ) -> Result<(Arc<Root>, bool), RootError> {
+        let found = opened.and_then(Root::new).map(|root| self.replace(root));
+        let found = found.map_err(|errno| RootError { operation: "look up", errno });
+        match &found {
+            Ok(_) => self.tell_found(),
+            Err(error) => self.tell_missing(error),
+        }
+        found
+    }
+
+    fn held(&self) -> Arc<Root> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn find(&self, effort: Effort) -> Result<(Arc<Root>, bool), RootError> {
-        let held = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let failed = |errno| RootError { operation: "openat2", errno };
+        let held = self.held();
+        if effort == Effort::Cached && held.is_remote() {
+            // No statx(2) can be told not to wait.
+            return self.reopen(effort).map(|root| self.replace(root)).map_err(failed);
+        }
         let meta = self.stat().map_err(|errno| RootError { operation: "statx", errno })?;
         if *held.identity() == RootIdentity::of(&meta) {
             return Ok((held, false));
         }
-        let failed = |errno| RootError { operation: "openat2", errno };
         let root = self.reopen(effort).map_err(failed)?;
         Ok(self.replace(root))
     }
@@ -118,14 +152,12 @@ impl DocumentRoot {
         (root, true)
     }
 
-    /// What the path means. Only what never changes of an inode is asked for, so that no server of a
-    /// network file system is.
     fn stat(&self) -> Result<Statx, Errno> {
         let mut tries = 0;
         loop {
             tally::count(Call::Statx);
-            let which = StatxFlags::INO | StatxFlags::MNT_ID;
-            match rustix::fs::statx(CWD, &*self.path, AtFlags::STATX_DONT_SYNC, which) {
+            let (flags, asked) = (AtFlags::STATX_DONT_SYNC, RootIdentity::ASKED);
+            match rustix::fs::statx(CWD, &*self.path, flags, asked) {
                 Err(Errno::INTR) if may_try_again(Errno::INTR, tries) => tries += 1,
                 result => return result,
             }
@@ -133,7 +165,6 @@ impl DocumentRoot {
     }
 
     fn reopen(&self, effort: Effort) -> Result<Root, Errno> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = match effort {
             Effort::Whole => ResolveFlags::empty(),
             Effort::Cached => ResolveFlags::CACHED,
@@ -141,7 +172,7 @@ impl DocumentRoot {
         let mut tries = 0;
         loop {
             tally::count(Call::Openat2);
-            match rustix::fs::openat2(CWD, &*self.path, flags, Mode::empty(), resolve) {
+            match rustix::fs::openat2(CWD, &*self.path, OPEN, Mode::empty(), resolve) {
                 Ok(fd) => return Root::new(fd),
                 Err(Errno::INTR) if may_try_again(Errno::INTR, tries) => tries += 1,
                 Err(errno) => return Err(errno),
@@ -183,5 +214,7 @@ impl DocumentRoot {
     }
 }
 
+/// How a root is opened: enough to walk from.
+const OPEN: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// The longest path, with the NUL behind it.
 const PATH_MAX: usize = 4096;

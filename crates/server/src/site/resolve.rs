@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::Site;
 use super::clock::Clock;
+use super::document_root::RootError;
 use super::open_file::{Description, OpenFile};
 use super::root::{Effort, Purpose, Root, file_type, stat_fd};
 use super::search::{Aim, Search};
@@ -83,18 +84,31 @@ impl Site {
             Err(error) if self.makes_room(error.errno) => current(),
             result => result,
         };
-        let (root, replaced) = current.map_err(|error| match (effort, error.errno) {
+        let found = current.map_err(|error| match (effort, error.errno) {
             (Effort::Cached, Errno::AGAIN | Errno::INVAL) => Refusal::WouldWait,
-            (_, errno) => {
-                Refusal::new(error.operation, self.root.name().as_os_str().as_bytes(), errno)
-            }
+            _ => self.root_refused(&error),
         })?;
+        Ok(self.begin_in(found, search))
+    }
+
+    /// Has a search look its names up in a root that was found out, which may have just taken
+    /// another's place.
+    pub(super) fn begin_in(
+        &self,
+        (root, replaced): (Arc<Root>, bool),
+        search: &mut Search,
+    ) -> Arc<Root> {
         if replaced {
-            // Names of the tree before: none of them would be found, and their disk space is wanted.
+            // Files of the tree before: no name leads to them, and their disk space is wanted.
             self.cache.shed();
         }
         search.root = Some(Arc::clone(&root));
-        Ok(root)
+        root
+    }
+
+    pub(super) fn root_refused(&self, error: &RootError) -> Refusal {
+        let name = self.root.name().as_os_str().as_bytes();
+        Refusal::new(error.operation, name, error.errno)
     }
 
     /// The node that is aimed at, now that it is open and said what it is; `clock` was read before.

@@ -62,6 +62,7 @@ pub(super) struct Root {
     identity: RootIdentity,
     generation: u64,
     since: u64,
+    remote: bool,
 }
 
 /// What tells a directory from another that has its name. An open descriptor pins the numbers.
@@ -74,6 +75,8 @@ pub(super) struct RootIdentity {
 }
 
 impl RootIdentity {
+    pub(super) const ASKED: StatxFlags = StatxFlags::INO.union(StatxFlags::MNT_ID);
+
     pub(super) fn of(meta: &Statx) -> Self {
         // Before Linux 5.8 it is not filled in.
         let has_mount = StatxFlags::from_bits_retain(meta.stx_mask).contains(StatxFlags::MNT_ID);
@@ -93,23 +96,26 @@ impl Root {
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| failed("open", e))?;
-        let root = Self::new(fd).map_err(|e| failed("statx", e))?;
+        let root = Self::new(fd).map_err(|e| failed("statx", e))?.after(0, 0);
         // A kernel or a sandbox without openat2 is better found out now than at every request.
         root.look(b"").map_err(|e| failed("openat2", e))?;
         Ok(root)
     }
 
-    /// A directory that was opened, for the first time.
+    /// A directory that was opened. Only what never changes of its inode is asked for, so that no
+    /// server of a network file system is.
     pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
         tally::count(Call::Statx);
-        let which = StatxFlags::INO | StatxFlags::MNT_ID;
-        let meta = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, which)?;
-        Ok(Self { fd, identity: RootIdentity::of(&meta), generation: 0, since: 0 })
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let meta = rustix::fs::statx(&fd, c"", flags, RootIdentity::ASKED)?;
+        let identity = RootIdentity::of(&meta);
+        Ok(Self { fd, identity, generation: 0, since: 0, remote: false })
     }
 
     /// The same, which took another's place in this second and has so many before it.
     pub(super) fn after(self, generation: u64, second: u64) -> Self {
-        Self { generation, since: second, ..self }
+        let remote = is_remote(self.fd.as_fd());
+        Self { generation, since: second, remote, ..self }
     }
 
     pub(super) fn identity(&self) -> &RootIdentity {
@@ -123,6 +129,12 @@ impl Root {
     /// The second in which its names took the places of another's; 0 for the first.
     pub(super) fn since(&self) -> u64 {
         self.since
+    }
+
+    /// Whether a walk to it may wait for a program or another host, whatever the kernel has in its
+    /// caches.
+    pub(super) fn is_remote(&self) -> bool {
+        self.remote
     }
 
     /// Finds what a name stands for without opening it: enough for statx, not for reading.
@@ -185,9 +197,32 @@ pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
     rustix::fs::statx(fd, itself, AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
 }
 
+/// Whether a file system asks somewhere else whether a name is still good (statfs(2)).
+fn is_remote(fd: BorrowedFd<'_>) -> bool {
+    let Ok(found) = rustix::fs::fstatfs(fd) else { return true };
+    // The type's width depends on the architecture, and so may its sign.
+    let found = i64::try_from(found.f_type).unwrap_or(0) & 0xffff_ffff;
+    REMOTE.contains(&found)
+}
+
 pub(super) fn file_type(meta: &Statx) -> FileType {
     FileType::from_raw_mode(meta.stx_mode.into())
 }
 
 /// A rename anywhere in the system can send a ".." walk back; so many in a row mean a busy host.
 const RETRIES: u32 = 16;
+
+/// FUSE, NFS, SMB (three), 9P, Ceph, AFS, Coda, Lustre, VirtualBox's shared folders.
+const REMOTE: [i64; 11] = [
+    0x6573_5546,
+    0x6969,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x517b,
+    0x0102_1997,
+    0x00c3_6400,
+    0x5346_414f,
+    0x7375_7245,
+    0x0bd0_0bd0,
+    0x786f_4256,
+];

@@ -12,6 +12,8 @@ use std::time::Instant;
 
 use karez_http::encoding::Coding;
 use karez_reactor::{Handle, Lookup, Opened};
+use rustix::fd::OwnedFd;
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::clock::Clock;
@@ -50,6 +52,8 @@ struct Pending {
     /// Read before the file's stamps are.
     clock: Clock,
     tries: u32,
+    /// It is not a name that is looked up, but the root.
+    root: bool,
 }
 
 /// A name to be looked at.
@@ -104,12 +108,20 @@ impl Site {
         if search.by_calls || !self.options.stamps.is_empty() {
             return None;
         }
-        // A root that was replaced by one on a cold disk is left to a thread, once.
-        let root = self.find_root(search, Effort::Cached).ok()? as Handle;
+        let tries = search.pending.take().map_or(0, |pending| pending.tries);
+        let clock = Clock::read(self.grain);
+        let root = match self.find_root(search, Effort::Cached) {
+            Ok(root) => root as Handle,
+            Err(Refusal::WouldWait) => {
+                let lookup = self.root.lookup()?;
+                search.pending = Some(Box::new(Pending { clock, tries, root: true }));
+                return Some(lookup);
+            }
+            Err(_) => return None,
+        };
         let aim = search.aim();
         let (name, purpose) = (CString::new(name_of(aim.path)).ok()?, aim.purpose);
-        let tries = search.pending.take().map_or(0, |pending| pending.tries);
-        search.pending = Some(Box::new(Pending { clock: Clock::read(self.grain), tries }));
+        search.pending = Some(Box::new(Pending { clock, tries, root: false }));
         Some(Lookup::new(root, name, purpose.flags(), Effort::Whole.resolves()))
     }
 
@@ -122,10 +134,8 @@ impl Site {
         mut search: Search,
         opened: Result<Opened, Errno>,
     ) -> Result<(Found, Wanted), Search> {
-        let (Some(pending), Some(root)) = (search.pending.take(), search.root.clone()) else {
-            return Err(search);
-        };
-        let Pending { clock, tries } = *pending;
+        let Some(pending) = search.pending.take() else { return Err(search) };
+        let Pending { clock, tries, root: of_root } = *pending;
         let opened = match opened {
             // It knows no such operation, or was cut short by something other than the file.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::CANCELED) => {
@@ -133,20 +143,54 @@ impl Site {
                 return Err(search);
             }
             Err(errno) if may_try_again(errno, tries) || (tries == 0 && self.makes_room(errno)) => {
-                search.pending = Some(Box::new(Pending { clock, tries: tries + 1 }));
+                search.pending = Some(Box::new(Pending { clock, tries: tries + 1, root: of_root }));
                 return Err(search);
             }
             opened => opened.map(|Opened { fd, meta }| (fd, *meta)),
         };
-        let aim = search.aim();
-        let node =
-            opened.map_err(|errno| Refusal::new("look up", aim.path, errno)).and_then(|opened| {
-                self.meet(&root, &aim, opened, &clock, Effort::Whole, Instant::now())
-            });
-        match self.take(&mut search, node) {
+        let found = match search.root.clone() {
+            Some(root) if !of_root => self.name_opened(&mut search, &root, opened, &clock),
+            _ => self.root_opened(&mut search, opened.map(|(fd, _)| fd)),
+        };
+        match found {
             Some(found) => Ok((found, search.wanted)),
             None => self.find_cached(search),
         }
+    }
+
+    fn name_opened(
+        &self,
+        search: &mut Search,
+        root: &Root,
+        opened: Result<(OwnedFd, Statx), Errno>,
+        clock: &Clock,
+    ) -> Option<Found> {
+        let aim = search.aim();
+        let node = opened
+            .map_err(|errno| Refusal::new("look up", aim.path, errno))
+            .and_then(|it| self.meet(root, &aim, it, clock, Effort::Whole, Instant::now()));
+        self.take(search, node)
+    }
+
+    fn root_opened(&self, search: &mut Search, opened: Result<OwnedFd, Errno>) -> Option<Found> {
+        match self.root.opened(opened) {
+            Ok(found) => {
+                self.begin_in(found, search);
+                self.start_over_if_mixed(search);
+                None
+            }
+            Err(error) => Some(self.root_refused(&error).into()),
+        }
+    }
+
+    /// Looks for the file itself again where a search came from that of one tree to the siblings in
+    /// another, as its root was found out only now.
+    fn start_over_if_mixed(&self, search: &mut Search) -> bool {
+        let mixed = search.is_of_two_roots();
+        if mixed {
+            search.stage = self.first_stage(&search.wanted);
+        }
+        mixed
     }
 
     /// Looks at one name after another; nothing if it came to one for which it would wait.
@@ -159,8 +203,7 @@ impl Site {
         loop {
             let began = search.root.is_some();
             let node = self.reach(search, effort, now);
-            if !began && search.is_of_two_roots() {
-                search.stage = self.first_stage(&search.wanted);
+            if !began && self.start_over_if_mixed(search) {
                 continue;
             }
             let node = match node {
