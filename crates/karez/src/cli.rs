@@ -87,7 +87,9 @@ pub(crate) enum Command {
 /// The arguments of `karez serve`.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// The directory to serve
+    /// The directory to serve. Its name is looked up anew for each request, so it may be a symbolic
+    /// link that is swapped, or a directory that is replaced, while the server runs; files are
+    /// confined to the directory that it leads to. Without one the answer is 404
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
 
@@ -113,7 +115,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FROM=TO", value_parser = stamp, help_heading = "Files")]
     pub(crate) stamp: Vec<(Vec<u8>, Vec<u8>)>,
 
-    /// How a file is told from its other versions
+    /// What the ETag of a file is made of
     #[arg(long, value_name = "FORM", default_value = "local", value_enum, help_heading = "Files")]
     pub(crate) etag: EtagForm,
 
@@ -274,13 +276,13 @@ pub(crate) enum LogForm {
 /// The form of entity tags.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum EtagForm {
-    /// By time of modification, size, time of change and inode: no two contents on this host share an
-    /// ETag, and If-Modified-Since is answered by 304 only for a file whose inode has not changed
-    /// since it was modified (so not for one whose time was set, as cp -p, rsync -t and tar do)
+    /// By modification time, size, change time and inode: no two contents on this host share an
+    /// ETag. A date matches only if it is Last-Modified itself and the inode has not changed since
+    /// (so not for a file whose time was set, as cp -p, rsync -t and tar do)
     Local,
-    /// By time of modification and size, so that replicas of a tree agree. Two contents of equal time
-    /// and size share an ETag then: a client may keep the old one, or join parts of both. A file of
-    /// time 0 or 1 has no ETag
+    /// By modification time and size, so that replicas of a tree agree. Two contents of equal time and
+    /// size share an ETag then: a client may keep the old one, or join parts of both. A file of time
+    /// 0 or 1 has no ETag
     Shared,
 }
 

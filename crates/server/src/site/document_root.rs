@@ -8,9 +8,10 @@
 //! its own absolute path is looked at, which proves root and name by one call.
 //!
 //! # Limitations
-//! The walk along the configured path follows links and is not confined: who may exchange one of
-//! its components chooses what is served. What lies on that path is not pinned by the descriptor,
-//! so after a swap, or where memory is short, that statx may wait for a disk.
+//! The walk along the configured path follows links and is not confined: write access to a directory
+//! on it decides what is served. Its components are not pinned by the descriptor, so right after a
+//! swap, or where memory is short, that statx may wait for a disk. On a remote file system, where
+//! it might wait for long, the check takes three calls (openat2, statx, close).
 
 use std::ffi::{CString, OsStr};
 use std::io;

@@ -28,8 +28,8 @@ use super::media;
 /// How files are told from their other versions, in `ETag` and by dates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FileEtag {
-    /// By modification time and size, change time and inode: no two contents on this host share a
-    /// tag, whoever sets modification times. A date counts if the inode has not changed since.
+    /// By modification time, size, change time and inode: no two contents on this host share a tag,
+    /// even where modification times are set. A date counts if the inode has not changed since.
     #[default]
     Local,
     /// By modification time and size alone, on which replicas of a tree agree; so do two contents
@@ -193,8 +193,8 @@ impl OpenFile {
         self.absolute.as_deref()
     }
 
-    /// Where the lines end. A date that another version may still get is not told: whoever kept it
-    /// would take the one for the other.
+    /// Where the lines end. A date that another version may still get is left out, as a client that
+    /// keeps it would take one version for the other.
     fn end(&self, now: u64) -> usize {
         let told = self.date.as_ref().is_some_and(|date| date.is_told(now));
         if told { self.lines.len() } else { self.date_start }

@@ -200,7 +200,7 @@ pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
 /// Whether a file system asks somewhere else whether a name is still good (statfs(2)).
 fn is_remote(fd: BorrowedFd<'_>) -> bool {
     let Ok(found) = rustix::fs::fstatfs(fd) else { return true };
-    // The type's width depends on the architecture, and so may its sign.
+    #[allow(clippy::useless_conversion, reason = "the width depends on the architecture")]
     let found = i64::try_from(found.f_type).unwrap_or(0) & 0xffff_ffff;
     REMOTE.contains(&found)
 }

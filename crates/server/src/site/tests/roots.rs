@@ -165,9 +165,9 @@ fn no_date_from_before_a_swap_tells_anything_of_the_new_tree() {
 #[test]
 fn a_path_that_is_too_long_with_its_root_is_confirmed_as_well() {
     let name = "x".repeat(250);
-    let deep = vec![&*name; 8].join("/");
+    let deep = [&*name; 8].join("/");
     let ground = Ground::new();
-    let long = vec![&*name; 9].join("/");
+    let long = [&*name; 9].join("/");
     for release in ["1", "2"] {
         // Made from within, for the same reason.
         ground.directory(&format!("{release}/{long}"));
