@@ -69,6 +69,7 @@ fn options(args: &Serve, explain: Option<Model>) -> Options {
         hidden: args.hidden,
         // The command line has looked at each.
         stamps: Stamps::new(&args.stamp).unwrap_or_default(),
+        etag: args.etag.into(),
         via: args.via,
         patience: Patience {
             head: args.header_timeout,
