@@ -91,11 +91,12 @@ impl Outgoing {
         self.waits_for = Wait::Room;
     }
 
-    pub(crate) fn step(&mut self, out: BorrowedFd<'_>, now: Instant) -> Step {
+    pub(crate) fn step(&mut self, out: BorrowedFd<'_>) -> Step {
         self.waits_for = Wait::Room;
         match self.outbox.step(out) {
             Ok(Progress::Moved(bytes)) => {
-                self.since = now;
+                // Not the time of the turn, in whose middle the process may have been stopped.
+                self.since = Instant::now();
                 Step::Moved(bytes)
             }
             // An outbox has no source that could be waited for.
