@@ -49,5 +49,7 @@ mod server_timing;
 mod stamping;
 mod stopping;
 mod strace;
+mod suspended;
 mod traces;
+mod wakeups;
 mod ways;
