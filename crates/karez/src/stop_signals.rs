@@ -9,11 +9,12 @@
 
 use karez_reactor::Stop;
 use karez_sys::BlockedSignals;
+use rustix::io::Errno;
 use rustix::process::Signal;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{process, thread};
 
 use crate::complain;
@@ -23,6 +24,9 @@ const STUCK: Duration = Duration::from_secs(1);
 
 /// The pause after a wait that failed.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many waits may fail before that is said.
+const COMPLAINT: u32 = 20;
 
 /// As a shell reports a process that SIGTERM has ended.
 const TERMINATED: i32 = 128 + 15;
@@ -80,15 +84,17 @@ fn obey(signals: BlockedSignals, stop: &StopAtEnd, serving: &AtomicBool, grace: 
 
 /// Whether a signal came within this time. An error is no reason to stop waiting.
 fn came(signals: BlockedSignals, time: Option<Duration>) -> bool {
-    let begun = std::time::Instant::now();
-    let mut complained = false;
+    let begun = Instant::now();
+    let mut failed = 0;
     loop {
         let left = time.map(|time| time.saturating_sub(begun.elapsed()));
         match signals.wait(left) {
-            Ok(came) => return came,
-            Err(rustix::io::Errno::INTR) => {}
+            Ok(true) => return true,
+            Ok(false) if time.is_some_and(|time| time <= begun.elapsed()) => return false,
+            Ok(false) | Err(Errno::INTR) => thread::sleep(PAUSE.min(left.unwrap_or(PAUSE))),
             Err(errno) => {
-                if !std::mem::replace(&mut complained, true) {
+                failed += 1;
+                if failed == COMPLAINT {
                     complain::about(&format!("rt_sigtimedwait: {}", io::Error::from(errno)));
                 }
                 thread::sleep(PAUSE);

@@ -157,18 +157,26 @@ fn a_client_that_did_nothing_during_a_stop_is_timed_out() {
     let mut stopped: Vec<_> = ways
         .map(|way| {
             let server = Server::start_with(way, root.path(), FLAGS);
+            let alone = sockets(&server);
             let clients = clients(&server);
             stop(&server);
-            (way, server, clients)
+            (way, server, alone, clients)
         })
         .collect();
     thread::sleep(DEADLINE + DEADLINE / 4);
-    for (way, server, ([first, second, begun], download)) in &mut stopped {
+    for (way, server, alone, ([first, second, begun], download)) in &mut stopped {
         server.signal(Signal::CONT);
         assert_eq!(first.rest(), b"", "{way}");
         assert_eq!(second.rest(), b"", "{way}");
+        begun.half_close(); // for the server waits for it after its last words
         assert_eq!(begun.response(false).status, 408, "{way}");
+        server.until(&format!("{way}: the download is given up"), || sockets(server) == *alone);
         // What the kernel had, or less where the connection is reset.
         assert!(download.drain() < LARGE, "{way}");
     }
+}
+
+/// How many sockets the server has.
+fn sockets(server: &Server) -> usize {
+    server.descriptors().values().filter(|what| what.starts_with("socket:")).count()
 }

@@ -41,9 +41,11 @@ fn a_wake_up_whose_write_fails_is_not_lost() {
     let root = root();
     // Of each thread: its first writes succeed, for one of them says where the server listens.
     let inject = "inject=write,writev:error=EIO:when=3..8";
-    for way in
-        ways::layouts().filter(|way| way.topology.has_workers() && way.model != Model::Blocking)
-    {
+    // Not posix-aio, which sends by such writes, too.
+    let pooled = |way: &Way| {
+        way.topology.has_workers() && ![Model::Blocking, Model::PosixAio].contains(&way.model)
+    };
+    for way in ways::layouts().filter(pooled) {
         let Some(traced) = Traced::start_with(&["-e", inject], way, root.path()) else { return };
         // A listing is a job of another thread, whose end is told by a write.
         let mut clients: Vec<_> = (0..4).map(|_| traced.server.connect()).collect();
@@ -67,7 +69,7 @@ fn one_signal_stops_a_server_whose_calls_for_signals_fail() {
     {
         let way = Way { model, topology, via: Via::Sendfile };
         for errno in ["EIO", "ENOMEM", "EAGAIN"] {
-            let faults = ["recvfrom", "rt_sigtimedwait", "poll", "ppoll"]
+            let faults = ["recvfrom", "rt_sigtimedwait"]
                 .map(|call| format!("inject={call}:error={errno}:when=1..3"));
             let faults: Vec<_> = faults.iter().flat_map(|fault| ["-e", fault]).collect();
             let Some(traced) = Traced::start_with(&faults, way, root.path()) else { return };

@@ -4,7 +4,7 @@ use super::*;
 use crate::admission::Limits;
 use crate::listener::{Address, Listener};
 use crate::models::uring::Uring;
-use crate::reactor::tests::{STALL, Service1, Wait, rest};
+use crate::reactor::tests::{OneShot, STALL, Wait, rest};
 use crate::waker::Waker;
 use karez_sys::Key;
 use karez_transfer::Via;
@@ -69,7 +69,7 @@ fn serve(mut before: impl FnMut(&mut TcpStream, Option<Duration>) -> Wait) -> Op
     let completer =
         Scripted { before: Box::new(move |timeout| before(&mut other, timeout)), ..scripted };
     let stop = Stop::new();
-    let service = Service1 { stop: stop.clone(), sends: false };
+    let service = OneShot { stop: stop.clone(), sends: false };
     let admission = Admission::new(Limits { connections: 10, grace: Duration::from_secs(60) });
     let inbox = Arc::new(Inbox::new(Arc::new(Waker::eventfd().unwrap())));
     stop.rouses(inbox.shared_waker());

@@ -45,12 +45,12 @@ impl Task for Once {
 }
 
 /// Makes such a task.
-pub(crate) struct Service1 {
+pub(crate) struct OneShot {
     pub(crate) stop: Stop,
     pub(crate) sends: bool,
 }
 
-impl Service for Service1 {
+impl Service for OneShot {
     type Task = Once;
 
     fn connect(&self, _: Peer, now: Instant) -> Once {
@@ -130,7 +130,7 @@ fn serve(
         ..Scripted::new().unwrap()
     };
     let stop = Stop::new();
-    let service = Service1 { stop: stop.clone(), sends };
+    let service = OneShot { stop: stop.clone(), sends };
     let admission = Admission::new(Limits { connections: 10, grace: Duration::from_secs(60) });
     let inbox = Arc::new(Inbox::new(Arc::new(Waker::eventfd().unwrap())));
     stop.rouses(inbox.shared_waker());
@@ -149,7 +149,7 @@ fn serve(
 
 /// What came in time, while the selector was blind until the deadline had passed.
 #[test]
-fn a_receive_is_tried_before_it_times_out() {
+fn the_socket_is_looked_at_before_a_receive_times_out() {
     let mut blind = 0;
     let stream = serve(
         false,
@@ -178,7 +178,7 @@ fn a_receive_that_nothing_came_for_times_out() {
 
 /// The peer has read while the selector was blind, so there is room again.
 #[test]
-fn a_send_is_tried_before_it_times_out() {
+fn the_socket_is_looked_at_before_a_send_times_out() {
     let mut came = 0;
     let stream = serve(
         true,
