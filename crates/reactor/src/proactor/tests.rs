@@ -57,6 +57,7 @@ impl Completer for Scripted<'_> {
 }
 
 /// Serves one connection, that sends a byte when `before` says so, to the end of its task.
+#[allow(clippy::print_stdout, reason = "a test says what it skips")]
 fn serve(mut before: impl FnMut(&mut TcpStream, Option<Duration>) -> Wait) -> Option<TcpStream> {
     let Ok(scripted) = Scripted::new() else {
         println!("skipped: no io_uring");
