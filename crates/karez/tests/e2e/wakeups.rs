@@ -140,16 +140,15 @@ fn expect_service_or_error(mut command: Command, what: &str) {
         assert!(count > 0, "{what}: {said}");
         said += std::str::from_utf8(&part[..count]).unwrap();
     }
-    if let Some(address) = said.split("http://").nth(1).and_then(|rest| rest.split('/').next()) {
-        if serves(address) {
-            let path = format!("/proc/{0}/task/{0}/children", child.id());
-            for served in fs::read_to_string(path).unwrap().split_whitespace() {
-                let pid = rustix::process::Pid::from_raw(served.parse().unwrap()).unwrap();
-                kill_process(pid, Signal::KILL).unwrap();
-            }
-            child.wait().unwrap();
-            return;
+    let address = said.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+    if address.is_some_and(serves) {
+        let path = format!("/proc/{0}/task/{0}/children", child.id());
+        for served in fs::read_to_string(path).unwrap().split_whitespace() {
+            let pid = rustix::process::Pid::from_raw(served.parse().unwrap()).unwrap();
+            kill_process(pid, Signal::KILL).unwrap();
         }
+        child.wait().unwrap();
+        return;
     }
     stderr.read_to_string(&mut said).unwrap();
     let status = child.wait().unwrap();
