@@ -8,7 +8,7 @@ use std::thread;
 use crate::admission::{Admission, Limits};
 use crate::completer::Completer;
 use crate::demultiplexer::Demultiplexer;
-use crate::error::named;
+use crate::error::{named, no_thread};
 use crate::inbox::Inbox;
 use crate::layout::Layout;
 use crate::listener::{Address, Listener};
@@ -149,7 +149,8 @@ impl Bound {
                 let parts = Parts { service, admission, stop, listeners, heirs, inbox, pool };
                 let core = core.zip(cores);
                 let run = move || run_one(core, run, parts);
-                threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
+                let thread = thread::Builder::new().name(name.clone()).spawn_scoped(scope, run);
+                threads.push(thread.map_err(no_thread(name))?);
             }
             let outcomes = threads.into_iter().map(|thread| {
                 thread

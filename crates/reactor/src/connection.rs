@@ -4,14 +4,16 @@
 //! share of the turn. A wish is tried first and waited for on `EAGAIN` only: most wishes are
 //! granted without asking the demultiplexer at all.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use crate::alarms::Deadline;
-use crate::demultiplexer::{Interest, Ready};
+use crate::demultiplexer::{Interest, Ready, Token};
 use crate::mailroom::{Home, Parcel, Unheard};
+use crate::models::poll::report;
 use crate::order::{Errand, run_here};
 use crate::outgoing::{Others, Outgoing, Step};
 use crate::relaying::{self, Relaying};
@@ -81,6 +83,18 @@ enum Grant<J> {
     Close,
 }
 
+/// What a selector would report of a socket now: poll(2), without a wait. Not by trying, for a send
+/// takes what little room there is, where a selector says that there is none.
+fn look_at(socket: BorrowedFd<'_>) -> Ready {
+    let all = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP;
+    let mut fds = [PollFd::from_borrowed_fd(socket, all)];
+    let token = Token(0); // for the one who asks
+    match poll(&mut fds, Some(&Timespec::default())) {
+        Ok(_) => report(token, fds[0].revents()),
+        Err(_) => Ready::anything(token),
+    }
+}
+
 impl<T: Task> Connection<T> {
     pub(crate) fn new(socket: OwnedFd, task: T) -> Self {
         Self {
@@ -117,6 +131,22 @@ impl<T: Task> Connection<T> {
         self.readable |= report.readable;
         self.writable |= report.writable || self.waits_for_release();
         self.hang_up |= report.hang_up;
+    }
+
+    /// Looks at its own sockets and remembers what they say; false where another thread has to do
+    /// something first.
+    pub(crate) fn look(&mut self) -> bool {
+        match &mut self.wish {
+            Wish::Work => return false,
+            Wish::Send(outgoing) if outgoing.waits_for_warmth() => return false,
+            Wish::Relay(relaying) => {
+                let found = look_at(relaying.upstream());
+                relaying.note_upstream(found);
+            }
+            Wish::Ask | Wish::Receive { .. } | Wish::Send(_) => {}
+        }
+        self.note(look_at(self.socket.as_fd()));
+        true
     }
 
     /// Whether the peer has sent what was not received yet.
@@ -337,7 +367,7 @@ impl<T: Task> Connection<T> {
         if !self.writable || outgoing.waits_for_warmth() {
             return Grant::Wait;
         }
-        match outgoing.step(self.socket.as_fd(), now) {
+        match outgoing.step(self.socket.as_fd()) {
             Step::Moved(bytes) => Grant::Went(bytes),
             Step::Wait => {
                 self.writable = false;
@@ -353,7 +383,7 @@ impl<T: Task> Connection<T> {
         let Wish::Relay(relaying) = &mut self.wish else {
             return Grant::Wait;
         };
-        let event = match relaying.step(self.socket.as_fd(), now) {
+        let event = match relaying.step(self.socket.as_fd()) {
             relaying::Step::Moved(bytes) => return Grant::Went(bytes),
             relaying::Step::Wait => return Grant::Wait,
             relaying::Step::Relayed => Event::Relayed(relaying.moved()),

@@ -18,6 +18,7 @@ use crate::alarms::Deadline;
 use crate::carrying::{Carrying, Side};
 use crate::completer::Completer;
 use crate::mailroom::{Home, Parcel, Unheard};
+use crate::outlet::Outlet;
 use crate::sending::{Sending, Stand};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 use crate::tools::Tools;
@@ -32,7 +33,7 @@ pub(crate) struct Dialogue<T: Task> {
     tag: u64,
     socket: Handle,
     /// The same socket, where each direction needs its own number.
-    out: Handle,
+    out: Outlet,
     task: T,
     wish: Wish<T::Job>,
     mail: Unheard<T::Mail>,
@@ -40,8 +41,6 @@ pub(crate) struct Dialogue<T: Task> {
     early: VecDeque<Vec<u8>>,
     early_bytes: usize,
     end: Option<End>,
-    /// What the model has been told about sends that stand still.
-    allowed: Option<Duration>,
     /// It makes room, and others wait for that.
     pub(crate) dismissed: bool,
 }
@@ -87,7 +86,7 @@ impl<T: Task> Dialogue<T> {
             deadline: Deadline::default(),
             tag: 0,
             socket,
-            out,
+            out: Outlet::new(out),
             task,
             wish: Wish::Ask,
             mail: Unheard::new(),
@@ -95,7 +94,6 @@ impl<T: Task> Dialogue<T> {
             early: VecDeque::new(),
             early_bytes: 0,
             end: None,
-            allowed: None,
             dismissed: false,
         }
     }
@@ -181,7 +179,7 @@ impl<T: Task> Dialogue<T> {
                             return Rest::Working(job);
                         }
                     }
-                    want => self.take_up(want, now, tools),
+                    want => self.take_up::<C>(want, now),
                 },
                 Wish::Receive { until, idle } => {
                     let (until, idle) = (Some(*until), *idle);
@@ -190,7 +188,7 @@ impl<T: Task> Dialogue<T> {
                         return Rest::Waiting { until, idle, still };
                     }
                 }
-                Wish::Send(sending) => match sending.advance(self.tag, &self.out, tools) {
+                Wish::Send(sending) => match sending.advance(self.tag, &mut self.out, tools) {
                     Stand::Flying => {
                         let until = sending.until();
                         return Rest::Waiting { until, idle: false, still: false };
@@ -269,39 +267,30 @@ impl<T: Task> Dialogue<T> {
         self.unsent(Obstacle::Stopped, now);
     }
 
-    fn take_up<C: Completer>(&mut self, want: Want<T::Job>, now: Instant, tools: &mut Tools<C>) {
+    fn take_up<C: Completer>(&mut self, want: Want<T::Job>, now: Instant) {
         match want {
             Want::Receive { until, idle } => self.wish = Wish::Receive { until, idle },
             Want::Send { outbox, stall } => {
-                self.allow(stall, tools);
                 self.wish = Wish::Send(Box::new(Sending::new(outbox, stall, now)));
             }
             Want::Work(_) | Want::Close => {} // granted by the caller
             Want::Finish => {
-                // A peer that is gone already needs no FIN.
-                let _gone = shutdown((*self.out).as_fd(), Shutdown::Write);
+                self.out.finish();
                 self.task.hear(Event::Finished, now);
             }
-            Want::Relay { upstream, stall } => self.begin_relay(upstream, stall, now, tools),
+            Want::Relay { upstream, stall } => self.begin_relay::<C>(upstream, stall, now),
         }
     }
 
-    fn begin_relay<C: Completer>(
-        &mut self,
-        upstream: OwnedFd,
-        stall: Duration,
-        now: Instant,
-        tools: &mut Tools<C>,
-    ) {
+    fn begin_relay<C: Completer>(&mut self, upstream: OwnedFd, stall: Duration, now: Instant) {
         if let Some(End::Failed(errno)) = self.end {
             return self.task.hear(Event::Failed(errno.into()), now);
         }
-        let client = Side { source: Arc::clone(&self.socket), sink: Arc::clone(&self.out) };
-        match Carrying::new(client, upstream, stall, now, tools) {
+        let client = Side { source: Arc::clone(&self.socket), sink: self.out.clone() };
+        match Carrying::new::<C>(client, upstream, stall, now) {
             Ok(mut carrying) => {
                 let early = self.early.drain(..).flatten().collect();
                 self.early_bytes = 0;
-                self.allowed = Some(stall);
                 carrying.begin_with(early, self.end.is_some(), self.receive.take());
                 self.wish = Wish::Relay(Box::new(carrying));
             }
@@ -320,13 +309,6 @@ impl<T: Task> Dialogue<T> {
         }
         self.wish = Wish::Ask;
         self.task.hear(event, now);
-    }
-
-    fn allow<C: Completer>(&mut self, stall: Duration, tools: &mut Tools<C>) {
-        if self.allowed != Some(stall) {
-            tools.completer.allow((*self.out).as_fd(), stall);
-            self.allowed = Some(stall);
-        }
     }
 
     fn received<C: Completer>(

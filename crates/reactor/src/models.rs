@@ -7,7 +7,7 @@ use karez_transfer::Via;
 
 use crate::completer::Completer as _;
 use crate::demultiplexer::Demultiplexer as _;
-use crate::error::named;
+use crate::error::{named, no_thread};
 
 pub(crate) mod blocking;
 mod epoll;
@@ -187,7 +187,8 @@ impl std::error::Error for UnknownModel {}
 /// Probes in a thread of its own.
 fn apart(probe: fn() -> io::Result<()>) -> io::Result<()> {
     thread::scope(|scope| {
-        let thread = thread::Builder::new().spawn_scoped(scope, probe)?;
+        let thread = thread::Builder::new().name("karez-probe".to_owned());
+        let thread = thread.spawn_scoped(scope, probe).map_err(no_thread("karez-probe"))?;
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
     })
 }

@@ -91,12 +91,13 @@ impl Outgoing {
         self.waits_for = Wait::Room;
     }
 
-    pub(crate) fn step(&mut self, out: BorrowedFd<'_>, now: Instant) -> Step {
+    pub(crate) fn step(&mut self, out: BorrowedFd<'_>) -> Step {
         self.waits_for = Wait::Room;
         match self.outbox.step(out) {
             Ok(Progress::Moved(bytes)) => {
                 if bytes > 0 {
-                    self.since = now;
+                    // Not the time of the turn, in whose middle the process may have been stopped.
+                    self.since = Instant::now();
                 }
                 Step::Moved(bytes)
             }

@@ -2,8 +2,9 @@
 //! counterpart of the [Reactor](crate::reactor), which is told when it may try; this one is told
 //! what has been done.
 //!
-//! A turn waits once, takes what came of each operation, begins what follows from it, lets
-//! newcomers in, and rings the alarms that are due. A connection that is closed is forgotten at
+//! A turn waits once, takes what came of each operation, begins what follows from it, and lets
+//! newcomers in. Then come the deadlines that have passed, after one more look at what is complete:
+//! a wait may have been interrupted, or be long over when this thread runs again. A connection that is closed is forgotten at
 //! once; its descriptor goes with the last operation that holds it.
 
 use karez_sys::{Completion, Handle, Operation, Outcome};
@@ -26,6 +27,7 @@ use crate::reactor::{DoneOf, JobOf, MailOf, Parts};
 use crate::stop::Stop;
 use crate::task::Service;
 use crate::tools::Tools;
+use crate::transient::tolerate;
 
 mod door;
 mod post;
@@ -37,6 +39,10 @@ const WAKE: u64 = u64::MAX;
 
 /// Listeners count down from here; no connection's token is as high.
 const LISTENER: u64 = u64::MAX - 1;
+
+/// Before a deadline counts: calls that fetch what is complete, of which each may bring a part only
+/// (io_uring does 20 pieces of deferred work at a time).
+const LOOKS: usize = 64;
 
 /// After the grace: how long to wait for operations to say how far they came.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -53,6 +59,8 @@ pub(crate) struct Proactor<'a, S: Service, C> {
     door: Door<DoneOf<S>>,
     connections: Connections<Dialogue<S::Task>>,
     alarms: Alarms,
+    /// Whose deadlines have passed in this turn.
+    overdue: Vec<Token>,
     /// After the stop has begun: when the grace ends.
     end: Option<Instant>,
     letters: Vec<Letter<DoneOf<S>>>,
@@ -76,6 +84,7 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
             door: Door::new(listeners, heirs),
             connections: Connections::new(),
             alarms: Alarms::default(),
+            overdue: Vec::new(),
             end: None,
             letters: Vec::new(),
             now: Instant::now(),
@@ -88,11 +97,25 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
         self.watch_waker();
         self.accept();
         while !self.is_over() {
-            self.tools.completer.wait(self.timeout(), &mut done).map_err(named("wait"))?;
+            self.wait(self.timeout(), &mut done)?;
             self.turn(&mut done, &mut later);
+            if self.find_overdue() {
+                for _ in 0..LOOKS {
+                    self.wait(Some(Duration::ZERO), &mut done)?;
+                    if done.is_empty() {
+                        break;
+                    }
+                    self.take(&mut done, &mut later);
+                }
+                self.time_out_overdue();
+            }
         }
         self.bid_farewell();
         Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
+        tolerate(self.tools.completer.wait(timeout, done)).map_err(named("wait"))
     }
 
     /// All that follows from what was done. Nothing in it blocks, which `.ci/sanitize realtime` has
@@ -100,6 +123,12 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
     #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
     fn turn(&mut self, done: &mut Vec<Completion>, later: &mut Vec<Completion>) {
         self.now = Instant::now();
+        self.take(done, later);
+        self.admit_all();
+        self.accept();
+    }
+
+    fn take(&mut self, done: &mut Vec<Completion>, later: &mut Vec<Completion>) {
         for completion in done.drain(..) {
             // These may cost somebody the place, who may have been heard in this turn.
             if completion.tag == WAKE || matches!(completion.outcome, Outcome::Accepted(_)) {
@@ -111,9 +140,6 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
         for completion in later.drain(..) {
             self.note(completion);
         }
-        self.admit_all();
-        self.ring_alarms();
-        self.accept();
     }
 
     fn is_over(&self) -> bool {
@@ -189,17 +215,38 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
         self.alarms.sweep(live, |token| connections.contains(token));
     }
 
-    fn ring_alarms(&mut self) {
+    /// Collects the connections whose deadlines have passed; false if there are none.
+    fn find_overdue(&mut self) -> bool {
         while let Some(alarm) = self.alarms.pop(self.now) {
-            let token = alarm.1;
-            let Some(connection) = self.connections.get_mut(token) else {
+            let Some(connection) = self.connections.get_mut(alarm.1) else {
                 continue;
             };
             if self.alarms.ring(alarm, &mut connection.deadline, self.now) {
+                self.overdue.push(alarm.1);
+            }
+        }
+        !self.overdue.is_empty()
+    }
+
+    /// Ends the wishes whose deadlines have passed, after what has been completed before. One that
+    /// rings late is extended first: the kernel, or a thread, could not go on either.
+    #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
+    fn time_out_overdue(&mut self) {
+        let mut overdue = std::mem::take(&mut self.overdue);
+        for token in overdue.drain(..) {
+            let Some(connection) = self.connections.get_mut(token) else {
+                continue;
+            };
+            let deadline = &mut connection.deadline;
+            if deadline.has_passed(self.now) && !self.alarms.extend(token, deadline, self.now) {
+                deadline.clear();
                 connection.time_out(self.now, &mut self.tools);
                 self.advance(token);
             }
         }
+        self.overdue = overdue;
+        self.admit_all();
+        self.accept();
     }
 
     fn watch_waker(&mut self) {
@@ -229,3 +276,7 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

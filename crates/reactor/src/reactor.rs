@@ -1,8 +1,8 @@
 //! The Reactor: one thread, one demultiplexer, its listeners and its connections.
 //!
-//! A turn waits once, notes what is ready, accepts, lets each ready connection have its share,
-//! and rings the alarms that are due. Nothing in it blocks but the wait, unless a task's job does
-//! and there is no pool that it could go to (topology single).
+//! A turn waits once, notes what is ready, accepts, and lets each ready connection have its share.
+//! Then come the deadlines that have passed, [after one more look](overdue). Nothing in it blocks but
+//! the wait, unless a task's job does and there is no pool that it could go to (topology single).
 //!
 //! On edges a connection is registered once. On levels its interest has to follow its wish: what
 //! changed in a turn is told to the demultiplexer once, before the next wait.
@@ -27,8 +27,10 @@ use crate::outgoing::Others;
 use crate::pool::Pool;
 use crate::stop::Stop;
 use crate::task::{Job, Service, Task};
+use crate::transient::tolerate;
 
 mod door;
+mod overdue;
 mod post;
 mod upstream;
 
@@ -81,6 +83,8 @@ pub(crate) struct Reactor<'a, S: Service, D> {
     /// Whose interest may not be what the demultiplexer was told.
     changed: Vec<Token>,
     alarms: Alarms,
+    /// Whose deadlines have passed in this turn.
+    overdue: Vec<Token>,
     /// After the stop has begun: when the grace ends.
     end: Option<Instant>,
     letters: Vec<Letter<DoneOf<S>>>,
@@ -112,6 +116,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             queue: VecDeque::new(),
             changed: Vec::new(),
             alarms: Alarms::default(),
+            overdue: Vec::new(),
             end: None,
             letters: Vec::new(),
             buffer: vec![0; BUFFER],
@@ -124,13 +129,21 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         let mut ready = Vec::new();
         while !self.is_over() {
             let timeout = self.prepare()?;
-            self.demultiplexer.wait(timeout, &mut ready).map_err(named("wait"))?;
+            self.wait(timeout, &mut ready)?;
             self.turn(&mut ready);
+            if self.find_overdue() {
+                self.wait(Some(Duration::ZERO), &mut ready)?;
+                self.time_out_overdue(&mut ready);
+            }
         }
         for connection in self.connections.iter_mut() {
             connection.abandon(self.now);
         }
         Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        tolerate(self.demultiplexer.wait(timeout, ready)).map_err(named("wait"))
     }
 
     /// Tells the demultiplexer what has changed, and says how long it may wait.
@@ -160,7 +173,6 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
                 self.advance(token);
             }
         }
-        self.ring_alarms();
     }
 
     fn is_over(&self) -> bool {
@@ -282,20 +294,6 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         self.alarms.sweep(live, |token| connections.contains(token));
     }
 
-    fn ring_alarms(&mut self) {
-        while let Some(alarm) = self.alarms.pop(self.now) {
-            let token = alarm.1;
-            let Some(connection) = self.connections.get_mut(token) else {
-                continue;
-            };
-            if self.alarms.ring(alarm, &mut connection.deadline, self.now) {
-                connection.time_out(self.now);
-                self.follow_relay(token);
-                self.enqueue(token);
-            }
-        }
-    }
-
     /// Tells the demultiplexer what each connection that rests is to be watched for.
     fn follow_wishes(&mut self) {
         for token in std::mem::take(&mut self.changed) {
@@ -314,3 +312,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+pub(crate) mod tests;

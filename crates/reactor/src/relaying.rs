@@ -99,7 +99,7 @@ impl Relaying {
     }
 
     /// Goes on by a share each way.
-    pub(crate) fn step(&mut self, client: BorrowedFd<'_>, now: Instant) -> Step {
+    pub(crate) fn step(&mut self, client: BorrowedFd<'_>) -> Step {
         let upstream = self.upstream.as_fd();
         let forth = self.forth.step(client, upstream);
         let moved = forth.and_then(|forth| Ok(forth + self.back.step(upstream, client)?));
@@ -108,7 +108,7 @@ impl Relaying {
             _ if self.forth.is_over() && self.back.is_over() => Step::Relayed,
             Ok(0) if self.forth.rests() && self.back.rests() => Step::Wait,
             Ok(moved) => {
-                self.since = now;
+                self.since = Instant::now();
                 Step::Moved(moved)
             }
         }
@@ -179,7 +179,7 @@ mod tests {
         server.shutdown(std::net::Shutdown::Write).unwrap();
         let everything = Ready::anything(crate::demultiplexer::Token(0));
         loop {
-            match relaying.step(near.as_fd(), Instant::now()) {
+            match relaying.step(near.as_fd()) {
                 Step::Relayed => break,
                 Step::Failed(error) => panic!("{error}"),
                 Step::Moved(_) | Step::Wait => {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::completer::Completer;
+use crate::outlet::Outlet;
 use crate::pipes::Pipe;
 use crate::task::Obstacle;
 use crate::tools::Tools;
@@ -34,6 +35,8 @@ pub(crate) struct Sending {
     rest: Option<Rest>,
     /// What was spliced in and not out.
     pipe: Option<(Pipe, usize)>,
+    /// The socket took less than there was, so that room is waited for first.
+    full: bool,
     /// Lending and splicing were refused.
     plain: bool,
 }
@@ -48,11 +51,30 @@ struct Rest {
 
 /// What an operation in flight has to be remembered by.
 enum Flight {
-    Send { from: usize, more: bool },
-    Read { part: FilePart, from: usize, more: bool },
-    ReadThenSend { part: FilePart, from: usize, more: bool },
-    Fill { remaining: u64, pipe: Pipe },
-    Drain { held: usize, pipe: Pipe },
+    Send {
+        from: usize,
+        more: bool,
+    },
+    Read {
+        part: FilePart,
+        from: usize,
+        more: bool,
+    },
+    ReadThenSend {
+        part: FilePart,
+        from: usize,
+        more: bool,
+    },
+    Fill {
+        remaining: u64,
+        pipe: Pipe,
+    },
+    Drain {
+        held: usize,
+        pipe: Pipe,
+    },
+    /// Nothing but the wait for room.
+    Room,
 }
 
 /// How far it has come.
@@ -67,8 +89,8 @@ pub(crate) enum Stand {
 
 impl Sending {
     pub(crate) fn new(outbox: Outbox, stall: Duration, since: Instant) -> Self {
-        let (overdue, plain) = (false, false);
-        Self { outbox, stall, since, overdue, flight: None, rest: None, pipe: None, plain }
+        let (overdue, full, plain) = (false, false, false);
+        Self { outbox, stall, since, overdue, flight: None, rest: None, pipe: None, full, plain }
     }
 
     /// When to look whether it stands still; not again after that.
@@ -100,13 +122,18 @@ impl Sending {
     pub(crate) fn advance<C: Completer>(
         &mut self,
         tag: u64,
-        out: &Handle,
+        out: &mut Outlet,
         tools: &mut Tools<C>,
     ) -> Stand {
         if self.flight.is_some() {
             return Stand::Flying;
         }
         self.overdue = false;
+        if std::mem::take(&mut self.full) {
+            let key = tools.completer.start(tag, Operation::Writable(out.handle()));
+            self.flight = Some((key, Flight::Room));
+            return Stand::Flying;
+        }
         if let Some(rest) = self.rest.take() {
             self.send(rest, tag, out, tools);
             return Stand::Flying;
@@ -183,6 +210,7 @@ impl Sending {
             (Flight::Drain { held, pipe }, Outcome::Spliced(moved)) => {
                 self.drained(pipe, held, moved, now, tools)
             }
+            (Flight::Room, Outcome::Writable(Err(errno))) => self.failed(errno),
             _ => Ok(()), // no completer mixes them up
         }
     }
@@ -194,9 +222,12 @@ impl Sending {
         tools.completer.start(tag, operation)
     }
 
-    fn send<C: Completer>(&mut self, rest: Rest, tag: u64, out: &Handle, tools: &mut Tools<C>) {
+    fn send<C: Completer>(&mut self, rest: Rest, tag: u64, out: &mut Outlet, tools: &mut Tools<C>) {
+        if C::SENDS_BLOCK {
+            out.limit();
+        }
         let Rest { bytes, from, more, lend } = rest;
-        let socket = Arc::clone(out);
+        let socket = out.handle();
         let operation = Operation::Send { socket, bytes, from, more, lend: lend && !self.plain };
         let key = self.start(operation, tag, tools);
         self.flight = Some((key, Flight::Send { from, more }));
@@ -208,13 +239,13 @@ impl Sending {
         bytes: Vec<u8>,
         more: bool,
         tag: u64,
-        out: &Handle,
+        out: &mut Outlet,
         tools: &mut Tools<C>,
     ) {
         let (from, offset) = (bytes.len() - part.length, part.offset);
         let file: Handle = Arc::clone(&part.source);
         let (operation, flight) = if C::LINKS && part.is_plain() && part.via == Via::Copy {
-            let socket = Arc::clone(out);
+            let socket = out.handle();
             let operation = Operation::ReadThenSend { file, offset, socket, bytes, from, more };
             (operation, Flight::ReadThenSend { part, from, more })
         } else {
@@ -248,13 +279,15 @@ impl Sending {
         pipe: Pipe,
         held: usize,
         tag: u64,
-        out: &Handle,
+        out: &mut Outlet,
         tools: &mut Tools<C>,
     ) {
+        // A thread of the kernel makes a blocking call.
+        out.limit();
         let operation = Operation::Splice {
             from: Arc::clone(&pipe.read) as Handle,
             offset: None,
-            to: Arc::clone(out),
+            to: out.handle(),
             length: u32::try_from(held).unwrap_or(u32::MAX),
             more: self.outbox.exceeds(held as u64),
         };
@@ -266,7 +299,7 @@ impl Sending {
         &mut self,
         errno: Errno,
         tag: u64,
-        out: &Handle,
+        out: &mut Outlet,
         tools: &mut Tools<C>,
     ) -> Stand {
         if self.plain {
@@ -310,6 +343,7 @@ impl Sending {
             Err(errno) => self.failed(errno)?,
         }
         if rest.from < rest.bytes.len() {
+            self.full = C::SENDS_BLOCK;
             self.rest = Some(rest);
         } else {
             tools.give_back(rest.bytes);
@@ -330,14 +364,14 @@ impl Sending {
                 self.moved(count, now);
                 match held.saturating_sub(count) {
                     0 => tools.pipes.give_back(pipe),
-                    left => self.pipe = Some((pipe, left)),
+                    left => (self.pipe, self.full) = (Some((pipe, left)), true),
                 }
             }
             // The file still has what is in the pipe.
             Err(errno) if refuses_splice(errno) => self.plain = true,
             Err(errno) => {
                 self.failed(errno)?;
-                self.pipe = Some((pipe, held));
+                (self.pipe, self.full) = (Some((pipe, held)), errno == Errno::AGAIN);
             }
         }
         Ok(())

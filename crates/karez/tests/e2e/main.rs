@@ -54,6 +54,8 @@ mod server_timing;
 mod stamping;
 mod stopping;
 mod strace;
+mod suspended;
 mod traces;
 mod validators;
+mod wakeups;
 mod ways;

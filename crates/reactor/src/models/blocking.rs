@@ -1,7 +1,10 @@
 //! A thread per connection, or a bounded pool of threads that each hold one connection at a time,
 //! and calls that block until they are through.
 //!
-//! Since always; deadlines by `SO_RCVTIMEO` and `SO_SNDTIMEO` (socket(7), Linux 2.3.41).
+//! Since always; deadlines of receives by `SO_RCVTIMEO` (socket(7), Linux 2.3.41), an eighth too late
+//! at most, so that it has not to be set for each. A send that finds no room waits in poll(2), for
+//! `SO_SNDTIMEO` is no deadline of a call that moves much. A
+//! deadline counts when one more look that began behind it has found nothing.
 //!
 //! What it does badly: every connection, idle or not, costs a stack, a kernel thread and two
 //! switches a wait, so thousands of idle ones weigh as much as thousands of busy ones; a thread
@@ -9,7 +12,7 @@
 //! deadline over several calls has to be set anew for each.
 
 use karez_transfer::{Outbox, Progress};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, SocketFlags, recv, shutdown, sockopt};
 use std::io;
@@ -20,9 +23,10 @@ use std::time::{Duration, Instant};
 
 use crate::admission::{Admission, Limits};
 use crate::demultiplexer::Token;
-use crate::error::named;
+use crate::error::{named, no_thread};
 use crate::listener::{Listener, peer_gave_up};
 use crate::mailroom::Home;
+use crate::send_limit;
 use crate::stop::Stop;
 use crate::task::{Event, Job, Obstacle, Peer, Service, Task, Want};
 use crate::waker::Waker;
@@ -31,6 +35,7 @@ mod hands;
 mod post;
 mod register;
 mod relay;
+mod wait;
 
 use hands::Hands;
 use post::Post;
@@ -67,9 +72,9 @@ pub(crate) fn run<S: Service>(
             let spawned = thread::Builder::new()
                 .name("karez-accept".to_owned())
                 .spawn_scoped(scope, move || acceptor.run(scope));
-            outcome = outcome.and(spawned.map(drop));
+            outcome = outcome.and(spawned.map(drop).map_err(no_thread("karez-accept")));
         }
-        if outcome.is_ok() {
+        while outcome.is_ok() && !stop.has_begun() {
             sleeper.sleep();
         }
         register.stop();
@@ -164,7 +169,7 @@ fn converse<S: Service>(
     let socket = Arc::new(socket);
     let place = register.enter(Arc::clone(&socket));
     let task = service.connect(peer, Instant::now());
-    Conversation { socket: &socket, place: &place, receive: None, send: None }.hold(task);
+    Conversation { socket: &socket, place: &place, receive: None, limited: false }.hold(task);
     // Before the place goes, for that tells who waits for room.
     admission.leave();
 }
@@ -173,9 +178,10 @@ fn converse<S: Service>(
 struct Conversation<'a> {
     socket: &'a OwnedFd,
     place: &'a Place<'a>,
-    /// `SO_RCVTIMEO` and `SO_SNDTIMEO` as they stand.
+    /// `SO_RCVTIMEO` as it stands.
     receive: Option<Duration>,
-    send: Option<Duration>,
+    /// Sends that find no room are over in a moment.
+    limited: bool,
 }
 
 impl Conversation<'_> {
@@ -228,15 +234,17 @@ impl Conversation<'_> {
     fn receive<'b, D, M>(&mut self, buffer: &'b mut [u8], until: Instant) -> Event<'b, D, M> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
+            let mut flags = RecvFlags::empty();
             if left.is_zero() {
-                return Event::TimedOut;
-            }
-            if let Err(errno) = self.allow_receiving(left) {
+                // What came in time may not have been looked at: this process was stopped.
+                flags = RecvFlags::DONTWAIT;
+            } else if let Err(errno) = self.allow_receiving(left) {
                 return Event::Failed(errno.into());
             }
-            match recv(self.socket, &mut *buffer, RecvFlags::empty()) {
+            match recv(self.socket, &mut *buffer, flags) {
                 Ok((0, _)) => return Event::PeerClosed,
                 Ok((count, _)) => return Event::Received(&buffer[..count]),
+                Err(Errno::AGAIN) if left.is_zero() => return Event::TimedOut,
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(errno) => return Event::Failed(errno.into()),
             }
@@ -254,35 +262,43 @@ impl Conversation<'_> {
     }
 
     fn send<'b, D, M>(&mut self, mut outbox: Outbox, stall: Duration) -> Event<'b, D, M> {
-        if self.send != Some(stall) {
-            let set = sockopt::set_socket_timeout(self.socket, sockopt::Timeout::Send, Some(stall));
-            if let Err(errno) = set {
-                return Event::Unsent(outbox, Obstacle::Failed(errno.into()));
-            }
-            self.send = Some(stall);
+        let limited = if self.limited { Ok(()) } else { send_limit::limit(self.socket.as_fd()) };
+        self.limited = limited.is_ok();
+        match limited.map_err(|errno| Obstacle::Failed(errno.into())) {
+            Ok(()) => match self.send_all(&mut outbox, stall) {
+                Ok(()) => Event::Sent(outbox),
+                Err(obstacle) => Event::Unsent(outbox, obstacle),
+            },
+            Err(obstacle) => Event::Unsent(outbox, obstacle),
         }
-        let obstacle = loop {
-            match outbox.step(self.socket.as_fd()) {
-                Ok(Progress::Moved(_)) => {}
-                Ok(Progress::Done) => return Event::Sent(outbox),
-                Ok(Progress::NeedsRelease) if has_error(self.socket, stall) => {}
-                Ok(
-                    Progress::NeedsWritable
-                    | Progress::NeedsRelease
-                    | Progress::NeedsReadable
-                    | Progress::NeedsWorker,
-                ) => break Obstacle::TimedOut,
-                Ok(Progress::Truncated { missing }) => break Obstacle::Truncated { missing },
-                Err(error) => break Obstacle::Failed(error),
-            }
-        };
-        Event::Unsent(outbox, obstacle)
     }
-}
 
-/// Waits until the error queue of a socket has something; false if nothing came for so long.
-fn has_error(socket: &OwnedFd, stall: Duration) -> bool {
-    let timeout = Timespec::try_from(stall).ok();
-    // Errors are reported unasked.
-    poll(&mut [PollFd::new(socket, PollFlags::empty())], timeout.as_ref()) != Ok(0)
+    fn send_all(&self, outbox: &mut Outbox, stall: Duration) -> Result<(), Obstacle> {
+        let mut until = Instant::now() + stall;
+        loop {
+            let waits_for = match outbox.step(self.socket.as_fd()) {
+                Ok(Progress::Moved(_)) => {
+                    until = Instant::now() + stall;
+                    continue;
+                }
+                Ok(Progress::Done) => return Ok(()),
+                // That the socket has let go is told on its error queue, which is reported unasked.
+                Ok(Progress::NeedsRelease) => PollFlags::empty(),
+                Ok(Progress::NeedsWritable | Progress::NeedsReadable | Progress::NeedsWorker) => {
+                    PollFlags::OUT
+                }
+                Ok(Progress::Truncated { missing }) => {
+                    return Err(Obstacle::Truncated { missing });
+                }
+                Err(error) => return Err(Obstacle::Failed(error)),
+            };
+            // That there is some room, but not enough for poll to say so, is no reason to go on.
+            let mut fds = [PollFd::new(self.socket, waits_for)];
+            match wait::until_ready(&mut fds, until) {
+                Ok(true) => {}
+                Ok(false) => return Err(Obstacle::TimedOut),
+                Err(errno) => return Err(Obstacle::Failed(errno.into())),
+            }
+        }
+    }
 }

@@ -28,7 +28,7 @@ impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
         }
     }
 
-    fn read_letters(&mut self) {
+    pub(super) fn read_letters(&mut self) {
         let mut letters = std::mem::take(&mut self.letters);
         self.inbox.take(&mut letters);
         for letter in letters.drain(..) {
@@ -53,7 +53,7 @@ impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
         self.letters = letters;
     }
 
-    fn read_mail(&mut self) {
+    pub(super) fn read_mail(&mut self) {
         let Some(mailroom) = &self.mailroom else {
             return;
         };

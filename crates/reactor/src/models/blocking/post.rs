@@ -3,12 +3,12 @@
 //! What it does badly: the thread waits in poll(2) for both, so each receive costs one call more,
 //! and each such connection one descriptor more.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::wait;
 use crate::mailroom::{Mailroom, Unheard};
 
 /// The mail of the one task of this thread.
@@ -32,19 +32,14 @@ impl<M> Post<M> {
             if let Some(parcel) = self.unheard.pop_front() {
                 return Ok(Some(parcel.open()));
             }
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = Timespec::try_from(left).ok();
             let mut fds =
                 [PollFd::new(self.room.waker(), PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
-            match poll(&mut fds, timeout.as_ref()) {
-                Ok(_) if !fds[0].revents().is_empty() => {
-                    self.room.waker().rearm();
-                    self.unheard.extend(self.room.take().into_iter().map(|(_, parcel)| parcel));
-                }
-                Ok(_) => return Ok(None),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
+            wait::until_ready(&mut fds, until)?;
+            if fds[0].revents().is_empty() {
+                return Ok(None);
             }
+            self.room.waker().rearm();
+            self.unheard.extend(self.room.take().into_iter().map(|(_, parcel)| parcel));
         }
     }
 }
