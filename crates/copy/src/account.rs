@@ -16,6 +16,8 @@ pub struct Account {
     pub hard_links: u64,
     /// FIFOs, sockets and devices.
     pub specials: u64,
+    /// Files and directories that are on the disk for certain (with `sync`).
+    pub synced: u64,
     /// What was there already and was to be left alone.
     pub skipped: u64,
     /// What could not be copied.
@@ -38,7 +40,7 @@ pub struct Account {
     pub caches: Vec<CachePolicy>,
     /// Where [`CachePolicy::Uncached`] was refused, and [`CachePolicy::Drop`] ran instead.
     pub cache_refused: Option<Uncached>,
-    /// What `archive` could not keep.
+    /// What of attributes could not be kept. The files are in place all the same.
     pub unkept: Vec<Unkept>,
     /// The system calls that moved the bytes and found the holes.
     pub calls: Calls,
@@ -79,16 +81,27 @@ pub struct Uncached {
 
 /// Attributes that the file system, or lack of privilege, did not let keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unkept {
-    /// `owner`, or the name of an extended attribute.
+    /// `owner`, `group`, `mode`, `times`, `extended attributes` (their list), or the name of an
+    /// extended attribute.
     pub what: String,
     /// The errno of the first refusal.
     pub errno: Errno,
     /// Of how many files.
     pub times: u64,
+    /// Whether cp(1) would end with exit code 1 for it: see [`Account::is_complete`].
+    pub fails: bool,
 }
 
 impl Account {
+    /// Whether nothing failed, and no attribute was refused but those that cp(1) does without: the
+    /// owner where privilege is missing, and extended attributes that are no ACL.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed == 0 && !self.unkept.iter().any(|unkept| unkept.fails)
+    }
+
     /// Enters one extent.
     pub(crate) fn enter(&mut self, report: &Report) {
         self.calls.add(&report.calls);
@@ -154,10 +167,13 @@ impl Account {
         }
     }
 
-    pub(crate) fn enter_unkept(&mut self, what: String, errno: Errno, times: u64) {
-        match self.unkept.iter_mut().find(|old| old.what == what) {
-            Some(old) => old.times += times,
-            None => self.unkept.push(Unkept { what, errno, times }),
+    pub(crate) fn enter_unkept(&mut self, new: Unkept) {
+        match self.unkept.iter_mut().find(|old| old.what == new.what) {
+            Some(old) => {
+                old.times += new.times;
+                old.fails |= new.fails;
+            }
+            None => self.unkept.push(new),
         }
     }
 
@@ -168,6 +184,7 @@ impl Account {
         self.symlinks += other.symlinks;
         self.hard_links += other.hard_links;
         self.specials += other.specials;
+        self.synced += other.synced;
         self.skipped += other.skipped;
         self.failed += other.failed;
         self.bytes += other.bytes;
@@ -180,9 +197,7 @@ impl Account {
         other.fallbacks.into_iter().for_each(|refused| self.enter_refusal(refused));
         other.caches.into_iter().for_each(|cache| self.enter_cache(cache));
         other.cache_refused.into_iter().for_each(|refused| self.enter_uncached(refused));
-        for Unkept { what, errno, times } in other.unkept {
-            self.enter_unkept(what, errno, times);
-        }
+        other.unkept.into_iter().for_each(|unkept| self.enter_unkept(unkept));
     }
 }
 
@@ -233,8 +248,15 @@ mod tests {
         assert_eq!(account.fallbacks.len(), 3);
 
         let mut both = account.clone();
-        both.enter_unkept("owner".to_owned(), Errno::PERM, 1);
+        let unkept = |what: &str, fails| {
+            let what = what.to_owned();
+            Unkept { what, errno: Errno::PERM, times: 1, fails }
+        };
+        both.enter_unkept(unkept("owner", false));
+        assert!(both.is_complete());
+        both.enter_unkept(unkept("mode", true));
         both.absorb(both.clone());
+        assert!(!both.is_complete());
         assert_eq!(both.vias[0], went(Via::CopyRange, 2, 60));
         assert_eq!((both.fallbacks[2].times, both.fallbacks[2].after), (2, 70));
         assert_eq!((both.unkept[0].times, both.calls.sendfile), (2, 8));

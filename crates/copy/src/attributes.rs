@@ -4,27 +4,52 @@
 //! set-user-ID bit and capabilities, an ACL is an extended attribute that changes the mode, and
 //! every one of them but the last changes a time.
 //!
-//! What it does badly: the time of birth and of the last change of the inode cannot be set, the
-//! flags of chattr(1) and project numbers are not asked for, and symbolic links and special files
-//! keep no extended attributes.
+//! The bytes come first: a refused attribute, whatever its errno, is reported and leaves the file
+//! in place with the other attributes. [`Unkept::fails`](crate::Unkept::fails) follows the exit
+//! code of GNU cp 9 with `-a`:
+//!
+//! | attribute | errno | cp -a | here |
+//! |---|---|---|---|
+//! | owner, without privilege | `EPERM`, `EINVAL` | 0, silent; the group is tried | 0, reported; the same |
+//! | owner | any other, or as root | 1 | 1; the group is tried |
+//! | group, after the owner | any | 0, silent | 0, reported |
+//! | mode (also of a new directory without `archive`) | any | 1 | 1 |
+//! | times | any | 1 | 1 |
+//! | ACL, read or set | any but `EOPNOTSUPP` of a source without ACLs | 1 | 1 |
+//! | ACL of the default of its directory, not removed | any | 1 | 1 |
+//! | other extended attributes, listed, read or set | any | 0, silent | 0, reported |
+//! | owner, mode or ACL of a file that is replaced without `archive` | any | never set | 0, reported |
+//!
+//! A refusal never leaves more rights than the original gave: without its owner a file has no
+//! set-user-ID bit, without its ACL its group has none of the rights that were the mask, and until
+//! its mode is set it is its owner's alone.
+//!
+//! # Limitations
+//!
+//! The time of birth and of the last change of the inode cannot be set, the flags of chattr(1) and
+//! project numbers are not asked for, and symbolic links and special files keep no extended
+//! attributes.
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod,
-    fchown, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr, futimens, lgetxattr,
-    utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat,
+    chownat, fchmod, fchown, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr,
+    fstat, futimens, lgetxattr, openat, utimensat,
 };
 use rustix::io::{self, Errno};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use crate::account::Account;
 use crate::error::Error;
 use crate::name::Name;
+use crate::refusals::Refusals;
 
 /// `XATTR_LIST_MAX` and `XATTR_SIZE_MAX` of linux/limits.h.
 const LARGEST: usize = 64 << 10;
 
 const ACCESS_ACL: &CStr = c"system.posix_acl_access";
+
+/// As a list of attributes has it.
+const ONLY_ACL: &[u8] = b"system.posix_acl_access\0";
 
 /// The bits that chmod(2) sets.
 pub(crate) const ALL: u32 = 0o7777;
@@ -39,64 +64,109 @@ pub(crate) const PERMISSIONS: u32 = 0o777;
 pub(crate) fn keep(
     from: (BorrowedFd<'_>, &Stat, Name<'_>),
     to: (BorrowedFd<'_>, Name<'_>),
-    account: &mut Account,
-) -> Result<(), Error> {
+    refusals: &mut Refusals<'_>,
+) {
     let ((source, stat, from), (sink, to)) = (from, to);
     let mut mode = stat.st_mode & ALL;
-    let owned = fchown(sink, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
-    if !is_kept("owner", owned, account).map_err(to.failed("fchown"))? {
+    if !keep_owner(stat, "fchown", to, refusals, |uid, gid| fchown(sink, uid, gid)) {
         mode &= PERMISSIONS;
     }
-    let acl = keep_xattrs((source, from), (sink, to), account)?;
-    if !acl {
+    if !keep_xattrs((source, from), (sink, to), refusals) {
         // The group's bits were the mask of a list that is not there.
         mode &= !GROUP;
     }
-    fchmod(sink, Mode::from_raw_mode(mode)).map_err(to.failed("fchmod"))?;
-    futimens(sink, &times(stat)).map_err(to.failed("utimensat"))
+    if let Err(errno) = fchmod(sink, Mode::from_raw_mode(mode)) {
+        refusals.enter("mode", to.failed("fchmod")(errno), errno);
+    }
+    if let Err(errno) = futimens(sink, &times(stat)) {
+        refusals.enter("times", to.failed("utimensat")(errno), errno);
+    }
 }
 
-/// The same, as far as they have it, for what is not opened: a symbolic link or a special file.
-pub(crate) fn keep_by_name(stat: &Stat, to: Name<'_>, account: &mut Account) -> Result<(), Error> {
-    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
+/// The same, as far as they have it, for a symbolic link or a special file, which is not opened.
+/// For now it is called `made`.
+pub(crate) fn keep_by_name(stat: &Stat, made: Name<'_>, to: Name<'_>, refusals: &mut Refusals<'_>) {
+    let (directory, name, flags) = (made.directory, made.name, AtFlags::SYMLINK_NOFOLLOW);
     let mut mode = stat.st_mode & ALL;
-    let owned = chownat(to.directory, to.name, Some(uid), Some(gid), flags);
-    if !is_kept("owner", owned, account).map_err(to.failed("fchownat"))? {
+    let chown = |uid, gid| chownat(directory, name, uid, gid, flags);
+    if !keep_owner(stat, "fchownat", to, refusals, chown) {
         mode &= PERMISSIONS;
     }
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink() {
-        let mode = Mode::from_raw_mode(mode);
-        chmodat(to.directory, to.name, mode, AtFlags::empty()).map_err(to.failed("fchmodat"))?;
+    if !FileType::from_raw_mode(stat.st_mode).is_symlink()
+        && let Err(errno) = chmodat(directory, name, Mode::from_raw_mode(mode), AtFlags::empty())
+    {
+        refusals.enter("mode", to.failed("fchmodat")(errno), errno);
     }
-    utimensat(to.directory, to.name, &times(stat), flags).map_err(to.failed("utimensat"))
+    if let Err(errno) = utimensat(directory, name, &times(stat), flags) {
+        refusals.enter("times", to.failed("utimensat")(errno), errno);
+    }
 }
 
-/// Gives `file` the owner, the permissions and the ACL of the file `to` that it replaces. An owner
-/// that may not be given away is the new one.
-pub(crate) fn inherit(old: &Stat, file: BorrowedFd<'_>, to: Name<'_>) -> Result<(), Error> {
+/// Gives `file` the owner, the permissions and the ACL of the file `to` that it replaces. A
+/// refusal of a value that it has already is none.
+pub(crate) fn inherit(old: &Stat, file: BorrowedFd<'_>, to: Name<'_>, refusals: &mut Refusals<'_>) {
     let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
-    match fchown(file, Some(uid), Some(gid)) {
-        Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
-        Err(errno) => return Err(to.failed("fchown")(errno)),
+    let mut asked = PERMISSIONS;
+    if let Err(errno) = fchown(file, Some(uid), Some(gid)) {
+        let _owner_is_reported = fchown(file, None, Some(gid));
+        if !fstat(file).is_ok_and(|new| (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid)) {
+            refusals.enter_quietly("owner", errno);
+        }
     }
-    let mode = if inherit_acl(file, to) { PERMISSIONS } else { PERMISSIONS & !GROUP };
-    fchmod(file, Mode::from_raw_mode(old.st_mode & mode)).map_err(to.failed("fchmod"))
+    if let Err(errno) = inherit_acl(file, to) {
+        refusals.enter_quietly(&ACCESS_ACL.to_string_lossy(), errno);
+        asked &= !GROUP;
+    }
+    let mode = old.st_mode & asked;
+    if let Err(errno) = fchmod(file, Mode::from_raw_mode(mode))
+        && !fstat(file).is_ok_and(|new| new.st_mode & ALL == mode)
+    {
+        refusals.enter_quietly("mode", errno);
+    }
 }
 
-/// False if there is one that could not be given.
-fn inherit_acl(file: BorrowedFd<'_>, to: Name<'_>) -> bool {
+/// True if the file has its owner. A refused owner leaves its group to be tried.
+fn keep_owner(
+    stat: &Stat,
+    call: &'static str,
+    to: Name<'_>,
+    refusals: &mut Refusals<'_>,
+    chown: impl Fn(Option<Uid>, Option<Gid>) -> io::Result<()>,
+) -> bool {
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    let Err(errno) = chown(Some(uid), Some(gid)) else {
+        return true;
+    };
+    refusals.enter_owner(to.failed(call)(errno), errno);
+    if let Err(errno) = chown(None, Some(gid)) {
+        refusals.enter_quietly("group", errno);
+    }
+    false
+}
+
+/// The error says that there is an ACL that `file` could not be given, or has and should not have.
+fn inherit_acl(file: BorrowedFd<'_>, to: Name<'_>) -> io::Result<()> {
+    let mut value = vec![0; LARGEST];
+    match old_acl(to, &mut value) {
+        Ok(length) => fsetxattr(file, ACCESS_ACL, &value[..length], XattrFlags::empty()),
+        // Then it shall have none from the default of its directory either.
+        Err(errno) if is_absent(errno) => remove_acl(file),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Reads the ACL of the file that is called `to`.
+fn old_acl(to: Name<'_>, value: &mut [u8]) -> io::Result<usize> {
     // There is no fgetxattr(2) of what was not opened, and opening needs a right to read.
     let directory = format!("/proc/self/fd/{}/", to.directory.as_raw_fd());
     let path = [directory.as_bytes(), to.name.to_bytes()].concat();
-    let mut value = vec![0; LARGEST];
-    match lgetxattr(path, ACCESS_ACL, &mut value[..]) {
-        Ok(length) => fsetxattr(file, ACCESS_ACL, &value[..length], XattrFlags::empty()).is_ok(),
-        Err(_) => {
-            // Then it shall have none from the default of its directory either.
-            let _none = fremovexattr(file, ACCESS_ACL);
-            true
+    match lgetxattr(path, ACCESS_ACL, &mut *value) {
+        // No /proc.
+        Err(Errno::NOENT) => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            fgetxattr(openat(to.directory, to.name, flags, Mode::empty())?, ACCESS_ACL, value)
         }
+        read => read,
     }
 }
 
@@ -104,26 +174,34 @@ fn inherit_acl(file: BorrowedFd<'_>, to: Name<'_>) -> bool {
 fn keep_xattrs(
     (source, from): (BorrowedFd<'_>, Name<'_>),
     (sink, to): (BorrowedFd<'_>, Name<'_>),
-    account: &mut Account,
-) -> Result<bool, Error> {
-    let list = names(source).map_err(from.failed("flistxattr"))?;
-    let (mut protected, mut has_acl) = (true, false);
+    refusals: &mut Refusals<'_>,
+) -> bool {
+    let (list, is_listed) = match names(source) {
+        Ok(list) => (list, true),
+        Err(errno) => {
+            refusals.enter_quietly("extended attributes", errno);
+            (ONLY_ACL.to_vec(), false) // which protects it, so it is asked for by its name
+        }
+    };
+    let mut acl = Ok(None);
     for name in list.split_inclusive(|&byte| byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-        has_acl |= name == ACCESS_ACL;
-        let set = keep_xattr(source, sink, name);
-        let kept = is_kept(&name.to_string_lossy(), set, account);
-        let kept = kept.map_err(to.failed("fsetxattr"))?;
-        protected &= kept || name != ACCESS_ACL;
-    }
-    if !has_acl {
-        // One that it got from the default of its directory.
-        match fremovexattr(sink, ACCESS_ACL) {
-            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(to.failed("fremovexattr")(errno)),
+        let kept = keep_xattr((source, from), (sink, to), name);
+        if name == ACCESS_ACL {
+            acl = kept;
+        } else if let Err((_, errno)) = kept {
+            refusals.enter_quietly(&name.to_string_lossy(), errno);
         }
     }
-    Ok(protected)
+    let remove =
+        || remove_acl(sink).map_err(|errno| (to.failed("fremovexattr")(errno), errno)).map(Some);
+    let acl = match acl {
+        Ok(None) => remove(),
+        Err((_, errno)) if !is_listed && is_absent(errno) => remove(),
+        acl => acl,
+    };
+    acl.map_err(|(error, errno)| refusals.enter(&ACCESS_ACL.to_string_lossy(), error, errno))
+        .is_ok()
 }
 
 fn names(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
@@ -139,26 +217,41 @@ fn names(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     }
 }
 
-fn keep_xattr(source: BorrowedFd<'_>, sink: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+/// Copies one attribute; `None` if it is gone since it was listed. The error names the file and
+/// the call that failed.
+fn keep_xattr(
+    (source, from): (BorrowedFd<'_>, Name<'_>),
+    (sink, to): (BorrowedFd<'_>, Name<'_>),
+    name: &CStr,
+) -> Result<Option<()>, (Error, Errno)> {
     let mut value = vec![0; LARGEST];
-    match fgetxattr(source, name, &mut value[..]) {
-        Ok(length) => fsetxattr(sink, name, &value[..length], XattrFlags::empty()),
-        // Removed since it was listed.
-        Err(Errno::NODATA) => Ok(()),
-        Err(errno) => Err(errno),
+    let length = match fgetxattr(source, name, &mut value[..]) {
+        Ok(length) => length,
+        Err(Errno::NODATA) => return Ok(None),
+        Err(errno) => return Err((from.failed("fgetxattr")(errno), errno)),
+    };
+    match fsetxattr(sink, name, &value[..length], XattrFlags::empty()) {
+        Ok(()) => Ok(Some(())),
+        Err(errno) => Err((to.failed("fsetxattr")(errno), errno)),
     }
 }
 
-/// A refusal for want of privilege or of such a thing is entered and no error.
-fn is_kept(what: &str, outcome: io::Result<()>, account: &mut Account) -> Result<bool, Errno> {
-    match outcome {
-        Ok(()) => Ok(true),
-        Err(errno @ (Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::INVAL)) => {
-            account.enter_unkept(what.to_owned(), errno, 1);
-            Ok(false)
-        }
-        Err(errno) => Err(errno),
+/// Removes the ACL that a file got from the default of its directory. The error says that it has
+/// one still, or may have.
+fn remove_acl(file: BorrowedFd<'_>) -> io::Result<()> {
+    match fremovexattr(file, ACCESS_ACL) {
+        Err(errno) if !is_absent(errno) => match fgetxattr(file, ACCESS_ACL, &mut [0; 0][..]) {
+            Err(there) if is_absent(there) => Ok(()),
+            _ => Err(errno),
+        },
+        _ => Ok(()),
     }
+}
+
+/// Whether the errno says that there is no such attribute: the file has none, or the file system
+/// keeps none.
+fn is_absent(errno: Errno) -> bool {
+    matches!(errno, Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS)
 }
 
 /// When it was last read and written.

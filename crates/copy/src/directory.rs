@@ -10,6 +10,7 @@ use crate::account::Account;
 use crate::attributes::{self, ALL};
 use crate::error::Error;
 use crate::name::Name;
+use crate::refusals::Refusals;
 use crate::run::Run;
 
 /// The same directory on both sides.
@@ -46,6 +47,9 @@ impl Directory {
         if let Some(directory) = Arc::into_inner(self) {
             let outcome = directory.finish(run, account);
             run.settle(outcome, account);
+            if run.options.sync {
+                run.sync_directory(directory, account);
+            }
         }
     }
 
@@ -55,7 +59,9 @@ impl Directory {
         };
         if run.options.archive {
             let (from, to) = (self.source(c""), self.sink(c""));
-            return attributes::keep((self.from(), original, from), (self.to.as_fd(), to), account);
+            let (from, to) = ((self.from(), original, from), (self.to.as_fd(), to));
+            attributes::keep(from, to, &mut Refusals::new(run, account));
+            return Ok(());
         }
         // It was made with all rights for us, which the original may not have given.
         let added = 0o700 & !original.st_mode;
@@ -63,7 +69,10 @@ impl Directory {
             let path = &self.to_path;
             let mode = fstat(&self.to).map_err(Error::of("fstat", path))?.st_mode & ALL;
             let mode = Mode::from_raw_mode(mode & !added);
-            fchmod(&self.to, mode).map_err(Error::of("fchmod", path))?;
+            if let Err(errno) = fchmod(&self.to, mode) {
+                let error = Error::of("fchmod", path)(errno);
+                Refusals::new(run, account).enter("mode", error, errno);
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::attributes::{self, PERMISSIONS};
 use crate::error::Error;
 use crate::links::identity;
 use crate::name::Name;
+use crate::refusals::Refusals;
 use crate::run::Run;
 use crate::unplaced::{Placed, Temporary};
 
@@ -42,7 +43,7 @@ pub(crate) fn copy(
     };
     if run.options.archive {
         let made = Name { name: temporary.name(), ..to };
-        attributes::keep_by_name(&stat, made, account)?;
+        attributes::keep_by_name(&stat, made, to, &mut Refusals::new(run, account));
     }
     match (temporary.rename(to, run.options.keep_existing)?, kind) {
         (Placed::Taken, _) => account.skipped += 1,

@@ -41,6 +41,13 @@ pub enum Error {
         /// Its length now.
         is: u64,
     },
+    /// A file was copied without this attribute.
+    Unkept {
+        /// As [`Unkept::what`](crate::Unkept::what) has it.
+        what: String,
+        /// The call that failed.
+        source: Box<Self>,
+    },
     /// It makes no sense, or would do harm.
     Refused {
         /// What it is about.
@@ -76,6 +83,7 @@ impl fmt::Display for Error {
             Self::CutOff { path, was, is } => {
                 write!(f, "{path:?} was cut off while it was copied, from {was} bytes to {is}")
             }
+            Self::Unkept { what, source } => write!(f, "{source}; copied without its {what}"),
             Self::Refused { path, why } => write!(f, "{path:?} {why}"),
             Self::Stopped => f.write_str("stopped"),
         }
@@ -87,6 +95,7 @@ impl std::error::Error for Error {
         match self {
             Self::Call { errno, .. } => Some(errno),
             Self::Moving { error, .. } => Some(error),
+            Self::Unkept { source, .. } => source.source(),
             _ => None,
         }
     }

@@ -3,9 +3,15 @@
 //! Linux 3.1; the file system decides how exact it is, and one that keeps no count of holes says
 //! that all is data. Cost: one call for a file without holes.
 //!
-//! What it does badly: it is a walk over a file that may change meanwhile; it moves the position
-//! of the descriptor; and space that was allocated and never written to (fallocate(2)) is a hole,
-//! so the copy has less space than the original had.
+//! Every answer is one moment's: a hole may be punched, or filled, between two calls. So an extent
+//! of data that turns out to be empty is looked for again, and the end of the data is only where
+//! `SEEK_DATA` says so (`ENXIO`). Data taken for a hole is lost; a hole taken for data costs room.
+//!
+//! # Limitations
+//!
+//! It moves the position of the descriptor; data that is written behind the walk, or into a hole
+//! that it has passed, is left out; and space that was allocated and never written to (fallocate(2))
+//! is a hole, so the copy has less space than the original had.
 
 use karez_transfer::Calls;
 use rustix::fs::{SeekFrom, seek};
@@ -13,55 +19,71 @@ use rustix::io::{self, Errno};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-/// The extents of data of a file, in order.
-pub(crate) struct Extents<'a> {
-    file: BorrowedFd<'a>,
+/// So often an extent is looked for where another process punches what was found.
+const LOOKS: u32 = 8;
+
+/// After that so many bytes are data: reading them is right whatever they are.
+const UNSEEN: u64 = 64 << 10;
+
+/// The extents of data of a file, in order. `S` makes the system call.
+pub(crate) struct Extents<S> {
+    seek: S,
     at: u64,
     size: u64,
+    /// The file system knows holes: it has answered once.
+    answers: bool,
 }
 
-impl<'a> Extents<'a> {
-    /// Those of the first `size` bytes.
-    pub(crate) fn of(file: BorrowedFd<'a>, size: u64) -> Self {
-        Self { file, at: 0, size }
-    }
+/// Those of the first `size` bytes of a file.
+pub(crate) fn extents(
+    file: BorrowedFd<'_>,
+    size: u64,
+) -> Extents<impl FnMut(SeekFrom) -> io::Result<u64>> {
+    Extents { seek: move |to| seek(file, to), at: 0, size, answers: false }
+}
 
+impl<S: FnMut(SeekFrom) -> io::Result<u64>> Extents<S> {
     /// The next one. What lies between two of them, or behind the last, is a hole.
     pub(crate) fn next(&mut self, calls: &mut Calls) -> io::Result<Option<Range<u64>>> {
-        if self.at >= self.size {
-            return Ok(None);
-        }
-        // Most files have no hole, so the end of the data is asked for first.
-        let mut end = self.seek(SeekFrom::Hole(self.at), calls)?;
-        if end == Some(self.at) {
-            match self.seek(SeekFrom::Data(self.at), calls)? {
-                Some(start) if start < self.size => self.at = start,
-                _ => {
-                    self.at = self.size;
-                    return Ok(None);
-                }
+        for _ in 0..LOOKS {
+            if self.at >= self.size {
+                return Ok(None);
             }
-            end = self.seek(SeekFrom::Hole(self.at), calls)?;
+            // Most files have no hole, so the end of the data is asked for first. No end: the file
+            // ends before `at`, and the read there will find out.
+            let end = self.seek(SeekFrom::Hole(self.at), calls)?.unwrap_or(self.size);
+            if end > self.at {
+                return Ok(Some(self.up_to(end)));
+            }
+            let start = self.seek(SeekFrom::Data(self.at), calls)?.unwrap_or(self.size);
+            self.at = start.clamp(self.at, self.size);
         }
-        // No end: the file ends before `at`, and whoever reads there will find out.
-        let end = end.unwrap_or(self.size).min(self.size);
-        let extent = self.at..end;
-        self.at = end;
-        Ok((!extent.is_empty()).then_some(extent))
+        Ok((self.at < self.size).then(|| self.up_to(self.at.saturating_add(UNSEEN))))
+    }
+
+    fn up_to(&mut self, end: u64) -> Range<u64> {
+        let extent = self.at..end.min(self.size);
+        self.at = extent.end;
+        extent
     }
 
     /// `None` where there is nothing of the kind.
-    fn seek(&self, to: SeekFrom, calls: &mut Calls) -> io::Result<Option<u64>> {
+    fn seek(&mut self, to: SeekFrom, calls: &mut Calls) -> io::Result<Option<u64>> {
         calls.lseek += 1;
-        match seek(self.file, to) {
-            Ok(at) => Ok(Some(at)),
-            Err(Errno::NXIO) => Ok(None),
-            // A file system that does not know: all of it is data.
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) => match to {
-                SeekFrom::Data(at) => Ok(Some(at)),
-                _ => Ok(Some(self.size)),
-            },
-            Err(errno) => Err(errno),
+        let answer = (self.seek)(to);
+        match answer {
+            // A file system that does not know: all of it is data. It would have said so at once.
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) if !self.answers => {
+                Ok(Some(self.size))
+            }
+            Err(Errno::NXIO) => {
+                self.answers = true;
+                Ok(None)
+            }
+            answer => {
+                self.answers |= answer.is_ok();
+                answer.map(Some)
+            }
         }
     }
 }
@@ -73,36 +95,100 @@ mod tests {
     use std::os::fd::AsFd as _;
     use std::os::unix::fs::FileExt as _;
 
-    fn extents(file: &std::fs::File, size: u64) -> Vec<Range<u64>> {
-        let (mut extents, mut calls) = (Extents::of(file.as_fd(), size), Calls::default());
+    fn all(file: &std::fs::File, size: u64) -> Vec<Range<u64>> {
+        let (mut extents, mut calls) = (extents(file.as_fd(), size), Calls::default());
         std::iter::from_fn(|| extents.next(&mut calls).unwrap()).collect()
+    }
+
+    /// What is found in 1000 bytes where lseek(2) gives these answers, and whether all were asked
+    /// for.
+    fn told(answers: &[(SeekFrom, Result<u64, Errno>)]) -> Vec<io::Result<Range<u64>>> {
+        let mut answers = answers.iter();
+        let seek = |to| {
+            let (asked, answer) = answers.next().expect("a call too many");
+            assert_eq!(to, *asked);
+            *answer
+        };
+        let (mut extents, mut calls) =
+            (Extents { seek, at: 0, size: 1000, answers: false }, Calls::default());
+        let mut found = Vec::new();
+        while let Some(extent) = extents.next(&mut calls).transpose() {
+            found.push(extent.clone());
+            if extent.is_err() {
+                break;
+            }
+        }
+        assert_eq!(answers.next(), None, "a call too few");
+        found
+    }
+
+    #[test]
+    fn a_hole_punched_between_two_calls_is_not_the_end() {
+        use SeekFrom::{Data, Hole};
+        let found = told(&[
+            (Hole(0), Ok(0)),
+            (Data(0), Ok(100)),
+            (Hole(100), Ok(100)), // punched
+            (Data(100), Ok(200)),
+            (Hole(200), Ok(300)),
+            (Hole(300), Ok(300)),
+            (Data(300), Ok(300)), // filled
+            (Hole(300), Ok(400)),
+            (Hole(400), Ok(400)),
+            (Data(400), Err(Errno::NXIO)),
+        ]);
+        assert_eq!(found, [Ok(200..300), Ok(300..400)]);
+    }
+
+    #[test]
+    fn where_each_extent_is_punched_the_bytes_are_data() {
+        use SeekFrom::{Data, Hole};
+        let mut answers = [(Hole(0), Ok(0)), (Data(0), Ok(0))].repeat(LOOKS as usize);
+        assert_eq!(told(&answers), [Ok(0..1000)]);
+        answers.truncate(answers.len() - 1);
+        answers.push((Data(0), Err(Errno::NXIO)));
+        assert_eq!(told(&answers), []);
+    }
+
+    #[test]
+    fn an_errno_after_an_answer_is_an_error() {
+        use SeekFrom::{Data, Hole};
+        for errno in [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS, Errno::SPIPE] {
+            assert_eq!(told(&[(Hole(0), Err(errno))]), [Ok(0..1000)], "it knows no holes");
+            assert_eq!(told(&[(Hole(0), Ok(0)), (Data(0), Err(errno))]), [Err(errno)]);
+            let answers = [(Hole(0), Ok(10)), (Hole(10), Err(errno))];
+            assert_eq!(told(&answers), [Ok(0..10), Err(errno)]);
+            let beyond = [(Hole(0), Ok(0)), (Data(0), Ok(5)), (Hole(5), Err(errno))];
+            assert_eq!(told(&beyond), [Err(errno)]);
+        }
+        assert_eq!(told(&[(Hole(0), Err(Errno::IO))]), [Err(Errno::IO)]);
     }
 
     #[test]
     fn a_file_of_data_is_one_extent_and_one_call() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[1; 10_000], 0).unwrap();
-        let (mut found, mut calls) = (Extents::of(file.as_fd(), 10_000), Calls::default());
+        let (mut found, mut calls) = (extents(file.as_fd(), 10_000), Calls::default());
         assert_eq!(found.next(&mut calls), Ok(Some(0..10_000)));
         assert_eq!(found.next(&mut calls), Ok(None));
         assert_eq!(calls.total(), 1);
-        let asked = extents(&file, 100);
+        let asked = all(&file, 100);
         assert_eq!((asked.len(), &asked[0]), (1, &(0..100)), "no more than was asked for");
     }
 
     #[test]
     fn a_file_of_nothing_has_none() {
         let file = tempfile::tempfile().unwrap();
-        assert_eq!(extents(&file, 0), []);
+        assert_eq!(all(&file, 0), []);
         file.set_len(1 << 33).unwrap();
-        assert_eq!(extents(&file, 1 << 33), []);
+        assert_eq!(all(&file, 1 << 33), []);
     }
 
     #[test]
     fn one_that_was_cut_off_is_not_waited_for() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[1; 4096], 0).unwrap();
-        assert_eq!(extents(&file, 1 << 20), [0..4096, 4096..1 << 20]);
+        assert_eq!(all(&file, 1 << 20), [0..4096, 4096..1 << 20]);
     }
 
     proptest! {
@@ -125,7 +211,7 @@ mod tests {
             }
             file.set_len(size).unwrap();
             let mut end = 0;
-            for extent in extents(&file, size) {
+            for extent in all(&file, size) {
                 prop_assert!(extent.start >= end && extent.end > extent.start);
                 let hole = usize::try_from(end).unwrap()..usize::try_from(extent.start).unwrap();
                 prop_assert!(content[hole].iter().all(|&byte| byte == 0));

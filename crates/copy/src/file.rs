@@ -10,11 +10,13 @@ use std::sync::{Arc, PoisonError};
 use crate::account::Account;
 use crate::attributes::{self, PERMISSIONS};
 use crate::error::Error;
-use crate::extents::Extents;
+use crate::extents::extents;
 use crate::links::identity;
 use crate::name::Name;
 use crate::options::Options;
+use crate::refusals::Refusals;
 use crate::run::Run;
+use crate::sync::sync;
 use crate::unplaced::{Placed, Unplaced};
 
 /// Where a file ends that does not say.
@@ -78,6 +80,7 @@ impl File<'_> {
         account: &mut Account,
     ) -> Result<Option<Arc<OwnedFd>>, Error> {
         let Self { source, stat, from, to, run } = self;
+        let replaces = old.is_some();
         let old = old.filter(|old| FileType::from_raw_mode(old.st_mode).is_file());
         // Until it has its owner and its mode it is nobody else's business.
         let changes = run.options.archive || old.is_some();
@@ -87,14 +90,22 @@ impl File<'_> {
         let copy = Arc::clone(unplaced.file());
         let file = copy.as_fd();
         if run.options.archive {
-            attributes::keep((source.as_fd(), stat, *from), (file, *to), account)?;
+            let from = (source.as_fd(), stat, *from);
+            attributes::keep(from, (file, *to), &mut Refusals::new(run, account));
         } else if let Some(old) = old {
-            attributes::inherit(&old, file, *to)?;
+            attributes::inherit(&old, file, *to, &mut Refusals::new(run, account));
         }
         run.go_on()?;
+        if replaces && run.options.sync {
+            sync(&copy, &to.path())?;
+            account.synced += 1;
+        }
         let placed = unplaced.place(*to, run.options.keep_existing)?;
         count(placed, &mut account.files, &mut account.skipped);
         run.observer.placed();
+        if placed == Placed::Here && run.options.sync && !replaces {
+            run.sync_file(&copy, *to, account);
+        }
         Ok((placed == Placed::Here).then_some(copy))
     }
 
@@ -109,7 +120,7 @@ impl File<'_> {
             settings.via = Via::Copy;
             return self.copy_extent(0..FAR, sink, &mut settings, account).map(drop);
         }
-        let mut extents = Extents::of(source.as_fd(), size);
+        let mut extents = extents(source.as_fd(), size);
         let mut end = 0;
         while let Some(extent) = extents.next(&mut account.calls).map_err(from.failed("lseek"))? {
             self.pass_hole(end..extent.start, account);
@@ -154,6 +165,8 @@ impl File<'_> {
         }
         let end = start + report.bytes;
         match outcome {
+            // Of a page that is cut off while it is mapped the rest is zeros.
+            Ok(true) if report.ran == Via::Mmap => self.still_has(extent.end).map(|()| extent.end),
             Ok(true) => Ok(extent.end),
             Ok(false) if extent.end == FAR => Ok(end),
             // It has less to read than it says (sysfs(5)), unless it was cut off.

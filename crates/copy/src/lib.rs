@@ -25,14 +25,19 @@
 //! - A file that is replaced is a *new* file under the old name: other hard links to the old one
 //!   keep the old content. Its permissions, its ACL and its owner are those of the old one, as
 //!   far as that is permitted. So the directory has to be writable, and the file need not be.
+//! - A refused attribute never loses the file: it is in [`Account::unkept`], and
+//!   [`Account::is_complete`] is false where `cp -a` would end with exit code 1 (owner as root, mode,
+//!   times, ACL; without privilege not for the owner, and never for other extended attributes).
 //! - A file is as long as it was when it was opened: what is appended meanwhile is left out. A file
 //!   that was cut off meanwhile is an error, and is not placed. One that has less to read than it
 //!   says, as in /sys, ends where it ends; one that says it is empty, as in /proc, is read to its
 //!   end, by [`Via::Copy`](karez_transfer::Via::Copy).
+//! - A file that is written to meanwhile is copied as cp(1) could have copied it: each of its bytes
+//!   as it was at some moment of the copy. A hole that is punched meanwhile ends nothing.
 //! - Symbolic links in a tree are copied as links, and one that stands where a file is to be
 //!   placed is replaced, not followed. FIFOs, sockets and devices are made anew.
-//! - Nothing is synchronised: whole after the end of the program is not whole after the loss of
-//!   power (sync(1)).
+//! - Whole after the end of the program is not whole after the loss of power, unless
+//!   [`Options::sync`] is set.
 
 mod account;
 mod attributes;
@@ -46,7 +51,9 @@ mod links;
 mod name;
 mod observer;
 mod options;
+mod refusals;
 mod run;
+mod sync;
 mod target;
 mod tree;
 mod unplaced;

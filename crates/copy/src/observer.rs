@@ -22,6 +22,12 @@ pub trait Observer: Sync {
         let _unused = error;
     }
 
+    /// An attribute was refused for which cp(1) would end with exit code 1
+    /// ([`Unkept::fails`](crate::Unkept::fails)). The file is copied all the same.
+    fn unkept(&self, error: &Error) {
+        let _unused = error;
+    }
+
     /// Whether to stop where it is: files that are not whole go without a trace.
     fn stops(&self) -> bool {
         false

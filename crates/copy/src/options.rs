@@ -13,10 +13,16 @@ pub struct Options {
     /// Directories, with all that is in them.
     pub recursive: bool,
     /// Keeps mode, times, extended attributes (and with them ACLs), hard links within what is
-    /// copied and, where it is permitted, ownership; implies [`recursive`](Self::recursive).
+    /// copied and, where it is permitted, ownership; implies [`recursive`](Self::recursive). What
+    /// the destination refuses is reported ([`Account::unkept`](crate::Account::unkept)) and left out.
     pub archive: bool,
     /// Leaves alone what is there already.
     pub keep_existing: bool,
+    /// Returns when all of it is on the disk: bytes, attributes and names, by fsync(2) of each file,
+    /// then of its directory, many at once. It costs the time of the disk: without it a copy is
+    /// done at the speed of memory; with it the disk has written everything, and flushes its cache
+    /// for every few new files, and for each file that replaces another.
+    pub sync: bool,
     /// How many files are copied at once.
     pub jobs: NonZeroUsize,
 }
@@ -29,6 +35,7 @@ impl Default for Options {
             recursive: false,
             archive: false,
             keep_existing: false,
+            sync: false,
             jobs: NonZeroUsize::MIN,
         }
     }

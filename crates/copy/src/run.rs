@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::links::Links;
 use crate::observer::Observer;
 use crate::options::Options;
+use crate::sync::Batch;
 use crate::target::{self, Found};
 use crate::tree;
 
@@ -18,6 +19,7 @@ pub(crate) struct Run<'a> {
     pub(crate) options: &'a Options,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) links: Mutex<Links>,
+    pub(crate) batch: Mutex<Batch>,
 }
 
 impl Run<'_> {
@@ -50,20 +52,24 @@ pub fn copy(
     if sources.len() == 1 && !options.enters_directories() {
         options.jobs = NonZeroUsize::MIN; // there will be one
     }
-    let run = Run { options: &options, observer, links: Mutex::default() };
-    with_crew(&run, |crew| {
+    let run = Run { options: &options, observer, links: Mutex::default(), batch: Mutex::default() };
+    let mut account = with_crew(&run, |crew| {
         for source in sources {
             let outcome = copy_one(source, target, sources.len() > 1, crew);
             crew.settle(outcome);
         }
-    })
+    });
+    run.sync_rest(&mut account);
+    account
 }
 
 fn copy_one(source: &Path, target: &Path, several: bool, crew: &mut Crew<'_>) -> Result<(), Error> {
     crew.run.go_on()?;
     match target::find(source, target, several, crew.run.options)? {
         Found::Entry { parents, from, to, kind } => {
-            crew.entry(&Arc::new(parents), from, to, kind);
+            let parents = Arc::new(parents);
+            crew.entry(&parents, from, to, kind);
+            crew.leave(parents);
             Ok(())
         }
         Found::Tree(root) => tree::walk(root, crew),

@@ -39,6 +39,9 @@ impl Level {
 pub(crate) fn walk(root: Directory, crew: &mut Crew<'_>) -> Result<(), Error> {
     let top = fstat(&root.to).map_err(Error::of("fstat", &root.to_path))?;
     crew.account.directories += 1;
+    if root.is_new && crew.run.options.sync {
+        crew.run.sync_parent(&root, &mut crew.account);
+    }
     let mut levels = vec![Level::of(root)?];
     while let Some(level) = levels.last_mut() {
         let stopped = crew.run.observer.stops();

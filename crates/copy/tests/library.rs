@@ -1,14 +1,21 @@
 //! The library without the command line: what observers hear, and copies of any shape.
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it skips"
+)]
 
 use karez_copy::{Error, Observer, Options, Silent, copy};
 use karez_transfer::{CachePolicy, Direction, Via};
 use proptest::prelude::*;
+use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt as _;
+use std::slice;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counts what it hears, and stops when it has heard of so many bytes.
 #[derive(Default)]
@@ -121,4 +128,64 @@ proptest! {
         prop_assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
         prop_assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
     }
+}
+
+/// Extents of a file that is changed while it is copied, and those of them that are changed.
+const EXTENTS: (u64, u64) = (400, 100);
+
+/// An extent with a hole as large behind it.
+const STRIDE: u64 = 8192;
+
+/// Punches and rewrites the first extents until all copies are made.
+fn change(file: &File, is_over: &AtomicBool) {
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    while !is_over.load(Ordering::Relaxed) {
+        for at in (0..EXTENTS.1).map(|number| number * STRIDE) {
+            fallocate(file, punch, at, STRIDE / 2).unwrap();
+            file.write_all_at(&[7; 4096], at).unwrap();
+        }
+    }
+}
+
+/// The extents that are never changed are in every copy, and what is changed is either old or new.
+#[test]
+fn no_data_is_lost_behind_a_hole_that_is_punched_meanwhile() {
+    // In memory, if possible: a disk makes few changes while a file is copied.
+    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let (from, to) = (root.path().join("from"), root.path().join("to"));
+    let file = File::create(&from).unwrap();
+    for at in (0..EXTENTS.0).map(|number| number * STRIDE) {
+        file.write_all_at(&[7; 4096], at).unwrap();
+    }
+    file.set_len(EXTENTS.0 * STRIDE).unwrap();
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    if let Err(error) = fallocate(&file, punch, 0, STRIDE / 2) {
+        println!("skipped: fallocate: {error}");
+        return;
+    }
+    let is_over = AtomicBool::new(false);
+    let lost = std::thread::scope(|scope| {
+        scope.spawn(|| change(&file, &is_over));
+        let vias = [Via::Auto, Via::Sendfile, Via::Splice, Via::Mmap, Via::Copy];
+        let lost = (0..300).filter(|&round| {
+            let options = Options { via: vias[round % vias.len()], ..Options::default() };
+            let account = copy(slice::from_ref(&from), &to, &options, &Silent);
+            account.failed > 0 || !is_whole(&fs::read(&to).unwrap())
+        });
+        let lost = lost.count();
+        is_over.store(true, Ordering::Relaxed);
+        lost
+    });
+    assert_eq!(lost, 0, "of 300");
+}
+
+fn is_whole(copied: &[u8]) -> bool {
+    let (extents, changed) = (EXTENTS.0 as usize, EXTENTS.1 as usize);
+    copied.len() == extents * STRIDE as usize
+        && copied.chunks(STRIDE as usize).enumerate().all(|(number, extent)| {
+            let (data, hole) = extent.split_at(4096);
+            let old = data.iter().all(|&byte| byte == 7);
+            let punched = number < changed && data.iter().all(|&byte| byte == 0 || byte == 7);
+            hole.iter().all(|&byte| byte == 0) && (old || punched)
+        })
 }

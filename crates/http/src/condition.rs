@@ -21,43 +21,104 @@ pub enum Outcome {
     PreconditionFailed,
 }
 
-/// Evaluates the preconditions of a GET or HEAD (RFC 9110 §13.2.2); `last_modified` in seconds
-/// since 1970. For any other method they are ignored (§13.2.1).
-pub fn evaluate(request: &Request, etag: &EntityTag, last_modified: u64) -> Outcome {
+/// The validators of the representation that a request selects (RFC 9110 §8.8).
+#[derive(Clone, Copy, Debug)]
+pub struct Validators<'a> {
+    /// The entity tag; none where no tag could tell this content from the next.
+    pub etag: Option<&'a EntityTag>,
+    /// The modification date, in seconds since 1970; none where there is no credible one.
+    pub modified: Option<u64>,
+    /// The latest second in which the content may have changed, not before `modified`;
+    /// `u64::MAX` where it may still change without its date.
+    pub changed: u64,
+    /// How dates are compared.
+    pub dates: Dates,
+    /// The present second.
+    pub now: u64,
+}
+
+/// How the date of a condition is compared with the modification date.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dates {
+    /// `If-Modified-Since` matches the very date alone, as a tag would: a date between two versions
+    /// says nothing where an older file may take the place of a newer one (RFC 9110 §13.1.3
+    /// knows such servers).
+    #[default]
+    Exact,
+    /// `If-Modified-Since` matches any date that is not earlier.
+    NotLater,
+}
+
+impl Validators<'_> {
+    /// Whether this date stands for this content and no other (RFC 9110 §8.8.2.2).
+    fn is_exactly(&self, date: u64) -> bool {
+        self.modified == Some(date) && self.is_unchanged_since(date)
+    }
+
+    /// Whether there is no later change, nor can there be one that shows the same date.
+    fn is_unchanged_since(&self, date: u64) -> bool {
+        self.changed <= date && is_over(self.changed, self.now)
+    }
+
+    /// Whether a client with content of this date has this content.
+    fn is_known_since(&self, date: u64) -> bool {
+        match self.dates {
+            Dates::Exact => self.is_exactly(date),
+            Dates::NotLater => self.modified.is_some() && self.is_unchanged_since(date),
+        }
+    }
+}
+
+/// Whether a file that was modified in this second shows it from now on, whatever is written: the
+/// second ended at least a second ago, which leaves room for clocks that tick coarsely.
+pub fn is_over(second: u64, now: u64) -> bool {
+    second.saturating_add(1) < now
+}
+
+/// Evaluates the preconditions of a GET or HEAD (RFC 9110 §13.2.2). For any other method they are
+/// ignored (§13.2.1), and so is a date where the representation has none (§13.1.3, §13.1.4).
+pub fn evaluate(request: &Request, validators: &Validators<'_>) -> Outcome {
     if !matches!(request.method(), Method::Get | Method::Head) {
         return Outcome::Proceed;
     }
+    let is_it = |compare: fn(&EntityTag, &[u8]) -> bool| {
+        move |tag: &[u8]| validators.etag.is_some_and(|own| compare(own, tag))
+    };
     let held = if request.value(Field::IfMatch).is_some() {
-        any_tag(request, Field::IfMatch, |tag| etag.is_strongly(tag))
+        any_tag(request, Field::IfMatch, is_it(EntityTag::is_strongly))
     } else {
-        date_of(request, Field::IfUnmodifiedSince).is_none_or(|date| last_modified <= date)
+        date_of(request, Field::IfUnmodifiedSince)
+            .is_none_or(|date| validators.modified.is_none() || validators.is_unchanged_since(date))
     };
     if !held {
         return Outcome::PreconditionFailed;
     }
     let known = if request.value(Field::IfNoneMatch).is_some() {
-        any_tag(request, Field::IfNoneMatch, |tag| etag.is_weakly(tag))
+        any_tag(request, Field::IfNoneMatch, is_it(EntityTag::is_weakly))
     } else {
-        date_of(request, Field::IfModifiedSince).is_some_and(|date| last_modified <= date)
+        date_of(request, Field::IfModifiedSince).is_some_and(|date| validators.is_known_since(date))
     };
     if known { Outcome::NotModified } else { Outcome::Proceed }
 }
 
 /// Whether a Range may be honoured (RFC 9110 §13.1.5): there is no If-Range, or it still holds.
 ///
-/// A date is a strong validator only if the file was not modified in the second that the answer
-/// is made in, `now` (§8.8.2.2).
-pub fn if_range(request: &Request, etag: &EntityTag, last_modified: u64, now: u64) -> bool {
+/// A client that resumes by If-Unmodified-Since joins two parts as well, so its date is held to
+/// the same standard; a Range may always be ignored (§14.2).
+pub fn if_range(request: &Request, validators: &Validators<'_>) -> bool {
     if request.value(Field::IfRange).is_none() {
-        return true;
+        let alone = request.value(Field::IfMatch).is_none();
+        let date = date_of(request, Field::IfUnmodifiedSince).filter(|_| alone);
+        return validators.dates == Dates::NotLater
+            || date.is_none_or(|date| validators.is_exactly(date));
     }
     let Some(value) = single(request, Field::IfRange) else {
         return false;
     };
     if value.starts_with(b"\"") || value.starts_with(b"W/") {
-        return etag.is_strongly(value);
+        return validators.etag.is_some_and(|own| own.is_strongly(value));
     }
-    last_modified < now && date::parse(value) == Some(last_modified)
+    date::parse(value).is_some_and(|date| validators.is_exactly(date))
 }
 
 /// Whether a field is `*` or one of its tags, over all lines, is the one.

@@ -1,42 +1,55 @@
-//! Entity tags: made from what `stat` says, compared as RFC 9110 §8.8.3 wants it.
+//! Entity tags: made from what statx(2) says, compared as RFC 9110 §8.8.3 wants it.
 //!
-//! `"<seconds><nanoseconds>-<size>"` in hexadecimal. Strong means byte for byte, but a file that is
-//! written twice within one tick of the clock keeps its time: such a young one is for the caller
-//! to call weak. Each content coding has its own tag (§8.8.3.3), hence the suffix.
+//! Two forms, in hexadecimal: `"<modified>-<size>"` is the same for every copy of a file that keeps
+//! its time; `"<modified>-<size>-<changed>-<inode>"` is that of one inode between two changes, as
+//! nothing but the kernel's clock sets the change time. Each content coding has its own tag
+//! (§8.8.3.3), hence the suffix.
+//!
+//! # Limitations
+//! A tag is as good as the clock behind it: within one tick of it two versions look alike, and
+//! such a file has to go without a tag, which is for the caller to see.
 
-/// The tag of one representation; it lives on the stack (RFC 9110 §8.8.3).
+/// A point in time, as a file system keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Since 1970; negative before.
+    pub seconds: i64,
+    /// Below 1,000,000,000.
+    pub nanoseconds: u32,
+}
+
+/// The tag of one representation, a strong one; it lives on the stack (RFC 9110 §8.8.3).
 #[derive(Clone, Copy)]
 pub struct EntityTag {
     text: [u8; CAPACITY],
     length: u8,
-    weak: bool,
 }
 
 impl EntityTag {
-    /// The tag of a file of `size` bytes, modified at the given time, under a content coding
-    /// whose `suffix` is at most eight letters or digits (the rest is left out).
-    pub fn new(
+    /// Returns the tag that all copies of a file share which are of `size` bytes and were modified
+    /// at this time, under a content coding whose `suffix` is at most eight letters or digits (the
+    /// rest is left out).
+    pub fn shared(size: u64, modified: Timestamp, suffix: Option<&str>) -> Self {
+        let mut tag = Self::begin(size, modified);
+        tag.end(suffix);
+        tag
+    }
+
+    /// Returns the tag of one file on this host, which also tells when its `inode` (a number that
+    /// stands for it) was last changed.
+    pub fn local(
         size: u64,
-        seconds: i64,
-        nanoseconds: u32,
-        weak: bool,
+        modified: Timestamp,
+        changed: Timestamp,
+        inode: u64,
         suffix: Option<&str>,
     ) -> Self {
-        let mut tag = Self { text: [0; CAPACITY], length: 0, weak };
-        if weak {
-            tag.push(b'W');
-            tag.push(b'/');
-        }
-        tag.push(b'"');
-        tag.hexadecimal(seconds.cast_unsigned(), 1);
-        tag.hexadecimal(u64::from(nanoseconds), 8);
+        let mut tag = Self::begin(size, modified);
         tag.push(b'-');
-        tag.hexadecimal(size, 1);
-        if let Some(suffix) = suffix {
-            tag.push(b'-');
-            suffix.bytes().filter(u8::is_ascii_alphanumeric).take(8).for_each(|b| tag.push(b));
-        }
-        tag.push(b'"');
+        tag.time(changed);
+        tag.push(b'-');
+        tag.hexadecimal(inode, 1);
+        tag.end(suffix);
         tag
     }
 
@@ -50,19 +63,36 @@ impl EntityTag {
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// Whether it is a weak one.
-    pub fn is_weak(&self) -> bool {
-        self.weak
-    }
-
     /// Strong comparison with one tag as it was received (RFC 9110 §8.8.3.2).
     pub fn is_strongly(&self, received: &[u8]) -> bool {
-        !self.weak && self.as_bytes() == received
+        self.as_bytes() == received
     }
 
     /// Weak comparison with one tag as it was received (RFC 9110 §8.8.3.2).
     pub fn is_weakly(&self, received: &[u8]) -> bool {
-        opaque(self.as_bytes()) == opaque(received)
+        self.as_bytes() == opaque(received)
+    }
+
+    fn begin(size: u64, modified: Timestamp) -> Self {
+        let mut tag = Self { text: [0; CAPACITY], length: 0 };
+        tag.push(b'"');
+        tag.time(modified);
+        tag.push(b'-');
+        tag.hexadecimal(size, 1);
+        tag
+    }
+
+    fn end(&mut self, suffix: Option<&str>) {
+        if let Some(suffix) = suffix {
+            self.push(b'-');
+            suffix.bytes().filter(u8::is_ascii_alphanumeric).take(8).for_each(|b| self.push(b));
+        }
+        self.push(b'"');
+    }
+
+    fn time(&mut self, time: Timestamp) {
+        self.hexadecimal(time.seconds.cast_unsigned(), 1);
+        self.hexadecimal(u64::from(time.nanoseconds), 8);
     }
 
     fn push(&mut self, byte: u8) {
@@ -128,39 +158,45 @@ fn opaque(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-/// `W/`, two quotes, time, `-`, size, `-`, suffix.
-const CAPACITY: usize = 2 + 2 + 24 + 1 + 16 + 1 + 8;
+/// Two quotes, time, size, time, inode and suffix, with `-` between them.
+const CAPACITY: usize = 2 + 24 + 1 + 16 + 1 + 24 + 1 + 16 + 1 + 8;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {
-    use super::{EntityTag, tags};
+    use super::{EntityTag, Timestamp, tags};
+
+    fn time(seconds: i64, nanoseconds: u32) -> Timestamp {
+        Timestamp { seconds, nanoseconds }
+    }
 
     #[test]
     fn texts() {
-        let plain = EntityTag::new(0x1234, 0x6500_0000, 0xff, false, None);
+        let plain = EntityTag::shared(0x1234, time(0x6500_0000, 0xff), None);
         assert_eq!(plain.as_str(), "\"65000000000000ff-1234\"");
-        let coded = EntityTag::new(0, 0, 0, true, Some("zst"));
-        assert_eq!(coded.as_str(), "W/\"000000000-0-zst\"");
-        let longest = EntityTag::new(u64::MAX, -1, u32::MAX, true, Some("12345678\"\r\n9"));
-        assert_eq!(longest.as_str(), "W/\"ffffffffffffffffffffffff-ffffffffffffffff-12345678\"");
+        let coded = EntityTag::shared(0, time(0, 0), Some("zst"));
+        assert_eq!(coded.as_str(), "\"000000000-0-zst\"");
+        let local = EntityTag::local(0x1234, time(1, 2), time(3, 4), 0xabc, Some("br"));
+        assert_eq!(local.as_str(), "\"100000002-1234-300000004-abc-br\"");
+        let never = time(-1, u32::MAX);
+        let longest = EntityTag::local(u64::MAX, never, never, u64::MAX, Some("12345678\"\r\n9"));
+        let (time, number) = ("f".repeat(24), "f".repeat(16));
+        assert_eq!(longest.as_str(), format!("\"{time}-{number}-{time}-{number}-12345678\""));
     }
 
     #[test]
     fn comparisons() {
-        // RFC 9110 §8.8.3.2, as a table: ours, theirs, strong, weak.
-        let strong = EntityTag::new(1, 1, 0, false, None);
-        let weak = EntityTag::new(1, 1, 0, true, None);
-        let (one, weak_one) = (strong.as_bytes(), weak.as_bytes());
-        for (ours, theirs, strongly, weakly) in [
-            (weak, weak_one, false, true),
-            (weak, one, false, true),
-            (strong, weak_one, false, true),
-            (strong, one, true, true),
-            (strong, b"\"2\"".as_slice(), false, false),
+        // RFC 9110 §8.8.3.2, as far as ours are strong: theirs, strong, weak.
+        let tag = EntityTag::shared(1, time(1, 0), None);
+        let weak = format!("W/{}", tag.as_str());
+        for (theirs, strongly, weakly) in [
+            (tag.as_bytes(), true, true),
+            (weak.as_bytes(), false, true),
+            (b"\"2\"".as_slice(), false, false),
+            (b"W/\"2\"", false, false),
         ] {
-            assert_eq!(ours.is_strongly(theirs), strongly, "{ours:?}");
-            assert_eq!(ours.is_weakly(theirs), weakly, "{ours:?}");
+            assert_eq!(tag.is_strongly(theirs), strongly, "{}", theirs.escape_ascii());
+            assert_eq!(tag.is_weakly(theirs), weakly, "{}", theirs.escape_ascii());
         }
     }
 

@@ -59,9 +59,10 @@ mod section;
 mod status;
 pub mod target;
 
+pub use condition::{Dates, Validators};
 pub use decoder::Decoder;
 pub use encoding::{Coding, Codings};
-pub use etag::EntityTag;
+pub use etag::{EntityTag, Timestamp};
 pub use field::Field;
 pub use head::Version;
 pub use limits::{LARGEST_HEAD, Limits};

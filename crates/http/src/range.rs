@@ -47,7 +47,13 @@ pub enum Selection {
 }
 
 /// Reads the `value` of a Range field for a file of `size` bytes (RFC 9110 §14.2).
+///
+/// An empty file has no ranges, so the field is ignored: a 416 would turn a complete download of
+/// nothing into an error, for a client that resumes (`bytes=0-`) or reads a tail (`bytes=-1`).
 pub fn select(value: &[u8], size: u64) -> Selection {
+    if size == 0 {
+        return Selection::Whole;
+    }
     let Some(specs) = bytes_unit(value) else {
         return Selection::Whole;
     };

@@ -104,6 +104,30 @@ pub fn encode_path(path: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Returns a relative reference (RFC 3986 §4.2) to the directory `path`, for a request for `path`
+/// without its slash: `/a/b` leads to `b/`, with the `query` as it came.
+///
+/// It holds behind a proxy that strips a prefix of the path, or that has another scheme or
+/// authority. No name can make more of it than a name: neither a scheme (`:` is encoded), nor an
+/// authority or another directory (`/` and `\` are), nor a query or fragment.
+///
+/// ```
+/// let location = karez_http::target::directory_reference(b"a/x:y", Some(b"q=1"));
+/// assert_eq!(location, b"x%3Ay/?q=1");
+/// ```
+pub fn directory_reference(path: &[u8], query: Option<&[u8]>) -> Vec<u8> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    // Without a name a slash alone would lead to the root of the authority.
+    let mut out = if name.is_empty() { b".".to_vec() } else { Vec::new() };
+    encode_path(name, &mut out);
+    out.push(b'/');
+    if let Some(query) = query {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+    out
+}
+
 impl std::fmt::Display for BadTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

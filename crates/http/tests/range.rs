@@ -77,9 +77,10 @@ fn what_is_malformed_is_ignored() {
 }
 
 #[test]
-fn an_empty_file_has_no_ranges() {
-    for value in ["bytes=0-0", "bytes=0-", "bytes=-1", "bytes=0-,-1"] {
-        assert_eq!(select(value.as_bytes(), 0), Selection::Unsatisfiable, "{value}");
+fn a_range_of_an_empty_file_is_ignored() {
+    for value in ["bytes=0-0", "bytes=0-", "bytes=5-9", "bytes=-1", "bytes=-0", "bytes=0-,-1", "x"]
+    {
+        assert_eq!(select(value.as_bytes(), 0), Selection::Whole, "{value}");
     }
 }
 
@@ -134,6 +135,7 @@ fn model(specs: &[(Option<u64>, Option<u64>)], size: u64) -> Selection {
     runs.sort_by_key(|(place, _)| *place);
     let mut parts: Vec<_> = runs.into_iter().map(|(_, run)| run).collect();
     match parts.len() {
+        _ if size == 0 => Selection::Whole,
         0 => Selection::Unsatisfiable,
         1 => Selection::One(parts.remove(0)),
         2..=MOST_PARTS => Selection::Many(parts),

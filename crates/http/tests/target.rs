@@ -1,7 +1,7 @@
 //! Targets to paths, and back.
 
 use karez_http::BadTarget::{Authority, Climb, Control, Escape, Form, Fragment, Separator};
-use karez_http::target::{encode_path, parse};
+use karez_http::target::{directory_reference, encode_path, parse};
 use proptest::prelude::*;
 
 #[test]
@@ -151,5 +151,26 @@ proptest! {
     #[test]
     fn anything(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
         let _ = parse(&bytes);
+    }
+}
+
+#[test]
+fn a_reference_to_a_directory_is_one_encoded_name() {
+    for (path, query, expected) in [
+        (&b"d"[..], None, "d/"),
+        (b"a/b/d", None, "d/"),
+        (b"a/d", Some(&b"sort=size&x=%20?//"[..]), "d/?sort=size&x=%20?//"),
+        (b"d", Some(b""), "d/?"),
+        (b"a/javascript:x", None, "javascript%3Ax/"),
+        (b"evil:80", None, "evil%3A80/"),
+        (b"\\evil", None, "%5Cevil/"),
+        (b"?#%2e", None, "%3F%23%252e/"),
+        (b" \t\r\n", None, "%20%09%0D%0A/"),
+        (b"\xff\xfe", None, "%FF%FE/"),
+        (b"...", None, ".../"),
+        (b"", None, "./"),
+    ] {
+        let reference = directory_reference(path, query);
+        assert_eq!(String::from_utf8_lossy(&reference), expected, "{}", path.escape_ascii());
     }
 }

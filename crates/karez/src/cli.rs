@@ -13,7 +13,7 @@ use clap::builder::TypedValueParser as _;
 use clap::builder::styling::{AnsiColor, Effects, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use karez_reactor::{Address, Model, Topology};
-use karez_server::Stamps;
+use karez_server::{FileEtag, Stamps};
 use karez_transfer::{CachePolicy, Direction, Via};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// is whole, and keeps its holes. Says which way moved the bytes: where the file system can,
     /// both files share them and nothing is copied.
     #[command(
-        after_help = "Examples:\n  karez copy disk.img backup.img\n  karez copy -a --json src/ /mnt/backup\n\nExit status: 0 if all was copied, 1 if something was not, 2 if the command makes no sense."
+        after_help = "Examples:\n  karez copy disk.img backup.img\n  karez copy -a --json src/ /mnt/backup\n\nExit status: 0 if all was copied, 1 if a file was not, or an attribute that -a keeps and cp(1) would fail for (owner as root, mode, times, ACL), 2 if the command makes no sense."
     )]
     Copy(Box<Copy>),
     /// Say what this machine offers, and why not what it refuses
@@ -87,7 +87,9 @@ pub(crate) enum Command {
 /// The arguments of `karez serve`.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// The directory to serve
+    /// The directory to serve. Its name is looked up anew for each request, so it may be a symbolic
+    /// link that is swapped, or a directory that is replaced, while the server runs; files are
+    /// confined to the directory that it leads to. Without one the answer is 404
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
 
@@ -112,6 +114,10 @@ pub(crate) struct Serve {
     /// they are, and what is compressed is not looked into. May be given several times
     #[arg(long, value_name = "FROM=TO", value_parser = stamp, help_heading = "Files")]
     pub(crate) stamp: Vec<(Vec<u8>, Vec<u8>)>,
+
+    /// What the ETag of a file is made of
+    #[arg(long, value_name = "FORM", default_value = "local", value_enum, help_heading = "Files")]
+    pub(crate) etag: EtagForm,
 
     /// How to wait for I/O; auto takes the first of epoll-edge, poll, select and blocking that the
     /// kernel grants and that suits the rest. With uring and posix-aio files leave by copy, with uring
@@ -220,13 +226,20 @@ pub(crate) struct Copy {
     pub(crate) recursive: bool,
 
     /// Keep mode, times, extended attributes, ACLs, hard links among what is copied and, where it
-    /// is permitted, ownership; includes --recursive
+    /// is permitted, ownership; includes --recursive and reports each refused attribute, without
+    /// which the file is copied
     #[arg(long, short, help_heading = "What")]
     pub(crate) archive: bool,
 
     /// Leave alone what is there already
     #[arg(long, short, help_heading = "What")]
     pub(crate) no_clobber: bool,
+
+    /// Exit only when all is on the disk: bytes, attributes and names (fsync of each file, then of
+    /// its directory, many at once). Costs the time of the disk: a flush for every few new files,
+    /// and for each file that replaces another
+    #[arg(long, help_heading = "What")]
+    pub(crate) sync: bool,
 
     /// How to move bytes; auto shares them where the file system can, and goes down the ladder
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = copy_vias(), help_heading = "Ways")]
@@ -265,6 +278,28 @@ pub(crate) enum LogForm {
     Json,
     /// No access log
     Off,
+}
+
+/// The form of entity tags.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum EtagForm {
+    /// By modification time, size, change time and inode: no two contents on this host share an
+    /// ETag. A date matches only if it is Last-Modified itself and the inode has not changed since
+    /// (so not for a file whose time was set, as cp -p, rsync -t and tar do)
+    Local,
+    /// By modification time and size, so that replicas of a tree agree. Two contents of equal time and
+    /// size share an ETag then: a client may keep the old one, or join parts of both. A file of time
+    /// 0 or 1 has no ETag
+    Shared,
+}
+
+impl From<EtagForm> for FileEtag {
+    fn from(form: EtagForm) -> Self {
+        match form {
+            EtagForm::Local => Self::Local,
+            EtagForm::Shared => Self::Shared,
+        }
+    }
 }
 
 /// A parser that knows names and what they stand for, so that help and completions list them.

@@ -24,7 +24,13 @@ impl Copied<'_> {
     pub(crate) fn json(&self) -> Value {
         let Self { account, options, .. } = self;
         let unkept = account.unkept.iter().map(|unkept| {
-            json!({ "what": unkept.what, "error": words(unkept.errno), "times": unkept.times })
+            json!({
+                "what": unkept.what,
+                "errno": unkept.errno.raw_os_error(),
+                "error": words(unkept.errno),
+                "times": unkept.times,
+                "fails": unkept.fails,
+            })
         });
         let cache_refused = account.cache_refused.map(|refused| {
             json!({
@@ -41,6 +47,7 @@ impl Copied<'_> {
             "symlinks": account.symlinks,
             "hard_links": account.hard_links,
             "specials": account.specials,
+            "synced": account.synced,
             "skipped": account.skipped,
             "failed": account.failed,
             "bytes": account.bytes,

@@ -4,11 +4,12 @@ use karez_copy::{Options, copy};
 use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::cli::Copy;
@@ -29,7 +30,8 @@ pub(crate) fn run(args: &Copy) -> ExitCode {
         ));
     }
     descriptors::raise_limit();
-    let signal = match first_signal() {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let signal = match first_signal(&is_over) {
         Ok(signal) => signal,
         Err(error) => return failed(&error),
     };
@@ -37,6 +39,8 @@ pub(crate) fn run(args: &Copy) -> ExitCode {
     let options = options(args);
     let account = copy(&args.sources, &args.target, &options, &progress);
     let (time, failures) = progress.end();
+    // A signal that comes now ends the program at once: a reader of the report may be stuck.
+    is_over.store(true, Ordering::Relaxed);
     let signal = signal.load(Ordering::Relaxed);
     let copied = Copied { account: &account, options, time, failures, signal };
     if let Err(error) = say(args, &copied) {
@@ -47,7 +51,7 @@ pub(crate) fn run(args: &Copy) -> ExitCode {
         let number = i32::try_from(signal).unwrap_or(SIGTERM);
         let _still_here = signal_hook::low_level::emulate_default_handler(number);
     }
-    if account.failed > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    if account.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
 fn options(args: &Copy) -> Options {
@@ -59,19 +63,22 @@ fn options(args: &Copy) -> Options {
         recursive: args.recursive,
         archive: args.archive,
         keep_existing: args.no_clobber,
+        sync: args.sync,
         jobs: args.jobs.unwrap_or(cores.min(most)),
     }
 }
 
 /// Where the number of a signal that asks for the end will be. Threads look there between two
-/// pieces, so that what is not whole goes with its name.
-fn first_signal() -> io::Result<Arc<AtomicUsize>> {
+/// pieces, so that what is not whole goes with its name. Once it `is_over`, the signal acts as if
+/// it had not been caught.
+fn first_signal(is_over: &Arc<AtomicBool>) -> io::Result<Arc<AtomicUsize>> {
     let signal = Arc::new(AtomicUsize::new(0));
     let ignored = ignored_signals();
     // What is ignored from the start is to stay so: nohup(1), or `&` in a script.
     let heeded = |number: &i32| ignored >> (number - 1) & 1 == 0;
     for number in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(heeded) {
         let value = usize::try_from(number).unwrap_or(usize::MAX);
+        signal_hook::flag::register_conditional_default(number, Arc::clone(is_over))?;
         signal_hook::flag::register_usize(number, Arc::clone(&signal), value)?;
     }
     // Who heeds it gets `EFBIG` (setrlimit(2)), an error of one file like any other.
@@ -93,7 +100,10 @@ fn say(args: &Copy, copied: &Copied<'_>) -> io::Result<()> {
         (false, true) => return Ok(()),
         (false, false) => copied.to_string(),
     };
-    match io::stdout().write_all(said.as_bytes()) {
+    // Interrupted writes go on, unless the copy ended by a signal.
+    let gives_up = || copied.signal != 0;
+    match complain::write_all(io::stdout().as_fd(), said.as_bytes(), gives_up) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         // Whoever read it has had enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome,

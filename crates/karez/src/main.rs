@@ -13,6 +13,7 @@ mod generate;
 mod lab;
 mod progress;
 mod serve;
+mod stop_signals;
 mod style;
 
 fn main() -> ExitCode {

@@ -69,6 +69,10 @@ impl Observer for Progress {
         failures.push(error.to_string());
     }
 
+    fn unkept(&self, error: &Error) {
+        self.failed(error);
+    }
+
     fn stops(&self) -> bool {
         self.signal.load(Ordering::Relaxed) != 0
     }

@@ -3,26 +3,24 @@
 use karez_reactor::{Address, Bound, Choice, Layout, Limits, Model, Stop, Topology, Wishes};
 use karez_server::{AccessLog, FileService, Format, Log, Options, Patience, Stamps};
 use karez_transfer::Via;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::time::Duration;
-use std::{process, thread};
+use std::thread;
 
 use crate::cli::{LogForm, Serve};
 use crate::complain;
 use crate::descriptors;
+use crate::stop_signals::{StopSignals, no_thread};
 use crate::style;
 
 /// A thread per connection is for hundreds, not for what the descriptors would allow.
 const BLOCKING_CONNECTIONS: usize = 1024;
 
-/// After the grace, how long a thread stuck in a disk may hold up the end.
-const STUCK: Duration = Duration::from_secs(1);
-
 /// Serves until a signal comes.
 pub(crate) fn run(args: &Serve) -> io::Result<()> {
+    let stop = Stop::new();
+    // Before any other thread is made.
+    let signals = StopSignals::watch(&stop, args.grace)?;
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let choice = Layout::probe(&wishes(args), cores)
         .unwrap_or_else(|refusal| complain::and_exit_for_usage(&refusal));
@@ -35,8 +33,7 @@ pub(crate) fn run(args: &Serve) -> io::Result<()> {
         grace: args.grace,
     };
 
-    let stop = Stop::new();
-    let notices = Log::start("karez-notices", io::stderr(), |count| {
+    let notices = log("karez-notices", io::stderr(), |count| {
         format!("karez: {count} notices were dropped, their reader is too slow")
     })?;
     let access = access_log(args.log)?;
@@ -45,7 +42,7 @@ pub(crate) fn run(args: &Serve) -> io::Result<()> {
     let explain = args.explain.then(|| layout.model());
     let service = FileService::open(options(args, explain), access, notices, stop.clone())?;
     let bound = Bound::bind(layout, &args.listen)?;
-    stop_on_signals(&stop, args.grace)?;
+    signals.begin_serving();
     if !args.quiet {
         announce(args, &choice, bound.addresses());
     }
@@ -69,6 +66,7 @@ fn options(args: &Serve, explain: Option<Model>) -> Options {
         hidden: args.hidden,
         // The command line has looked at each.
         stamps: Stamps::new(&args.stamp).unwrap_or_default(),
+        etag: args.etag.into(),
         via: args.via,
         patience: Patience {
             head: args.header_timeout,
@@ -88,28 +86,16 @@ fn access_log(form: LogForm) -> io::Result<Option<(Log, Format)>> {
     };
     // Not `Stdout`, whose lock and line buffer are in the way of a thread that writes batches.
     let stdout = std::fs::File::from(rustix::io::dup(io::stdout())?);
-    Ok(Some((Log::start("karez-log", stdout, move |count| format.dropped(count))?, format)))
+    Ok(Some((log("karez-log", stdout, move |count| format.dropped(count))?, format)))
 }
 
-/// The first signal begins a stop, the second ends everything, and so does a grace that is over
-/// while some thread still waits for a disk. A socket in the file system is removed by nobody
-/// then; the next server finds that nobody answers there and takes its place.
-fn stop_on_signals(stop: &Stop, grace: Duration) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let stop = stop.clone();
-    thread::Builder::new().name("karez-signals".to_owned()).spawn(move || {
-        let mut signals = signals.forever();
-        signals.next();
-        stop.begin();
-        let end = thread::Builder::new().name("karez-end".to_owned()).spawn(move || {
-            thread::sleep(grace + STUCK);
-            process::exit(0);
-        });
-        drop(end);
-        signals.next();
-        process::exit(0);
-    })?;
-    Ok(())
+/// A log whose thread that cannot be made is named.
+fn log(
+    name: &str,
+    to: impl Write + Send + 'static,
+    lost: impl Fn(u64) -> String + Send + 'static,
+) -> io::Result<Log> {
+    Log::start(name, to, lost).map_err(no_thread(name))
 }
 
 /// Connections for which there are descriptors, with a quarter left for files.

@@ -6,3 +6,4 @@ mod messages;
 mod pool;
 mod registry;
 mod relay;
+mod wait;

@@ -3,12 +3,12 @@
 //! 1. What is begun owns its buffer and holds its descriptors until its last completion, even if
 //!    whoever began it is gone by then.
 //! 2. Everything that is begun says how it ended, be it that it was cancelled.
-//! 3. Sockets block: an operation waits in the kernel, or in a thread, and not by `EAGAIN`.
+//! 3. Sockets block: an operation waits in the kernel, or in a thread, and not by `EAGAIN`; but where
+//!    [sends block](Completer::SENDS_BLOCK), and a splice, ends by it after a moment.
 
 use karez_sys::{Completion, Key, Operation};
 use karez_transfer::Via;
 use rustix::io;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// A completion model.
@@ -25,6 +25,10 @@ pub(crate) trait Completer: Sized {
     /// What a receive has taken may be seen nowhere for a while, so that nobody can tell whether a
     /// connection is idle.
     const HIDES: bool;
+
+    /// A send is a blocking call in a thread and cannot be cancelled, so it has to be limited and
+    /// room waited for by [`Operation::Writable`].
+    const SENDS_BLOCK: bool;
 
     /// Names are looked up without a thread of ours that waits.
     const LOOKS_UP: bool;
@@ -50,14 +54,10 @@ pub(crate) trait Completer: Sized {
         self.cancel(key);
     }
 
-    /// Before the first send of an answer: how long a send may stand still. Only for models whose
-    /// sends cannot be cancelled.
-    fn allow(&mut self, _out: BorrowedFd<'_>, _stall: Duration) {}
-
     /// Waits until something is complete, the time is up, or a signal comes, and appends what came
     /// to `done`.
     ///
     /// # Errors
-    /// Only what cannot be mended by trying again.
+    /// Of these the transient ones (`ENOMEM`, `EBUSY`, `EAGAIN`) may be gone at the next call.
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()>;
 }

@@ -11,3 +11,9 @@ pub(crate) fn named(what: impl Display) -> impl Fn(Errno) -> io::Error {
         io::Error::new(error.kind(), format!("{what}: {error}"))
     }
 }
+
+/// Names the thread that could not be made, and the call: glibc makes one by clone3(2), and older
+/// ones by clone(2).
+pub(crate) fn no_thread(name: impl Display) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("clone3, for thread {name}: {error}"))
+}

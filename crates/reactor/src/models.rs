@@ -6,7 +6,7 @@ use std::{fmt, io, thread};
 use karez_transfer::Via;
 
 use crate::driver::Completer as _;
-use crate::error::named;
+use crate::error::{named, no_thread};
 use crate::selector::Demultiplexer as _;
 
 mod epoll;
@@ -186,7 +186,8 @@ impl std::error::Error for UnknownModel {}
 /// Probes in a thread of its own.
 fn apart(probe: fn() -> io::Result<()>) -> io::Result<()> {
     thread::scope(|scope| {
-        let thread = thread::Builder::new().spawn_scoped(scope, probe)?;
+        let thread = thread::Builder::new().name("karez-probe".to_owned());
+        let thread = thread.spawn_scoped(scope, probe).map_err(no_thread("karez-probe"))?;
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
     })
 }

@@ -4,6 +4,7 @@
 mod accept;
 mod connection;
 pub(crate) mod event_loop;
+mod overdue;
 mod relay;
 mod send;
 mod upstream;

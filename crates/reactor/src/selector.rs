@@ -91,7 +91,8 @@ pub trait Demultiplexer: Sized {
     /// Appends what is ready to `ready`. `None` waits without end.
     ///
     /// # Errors
-    /// Only what cannot be mended by trying again; `EINTR` is an empty answer.
+    /// `EINTR` is an empty answer. After `ENOMEM`, `EAGAIN` and the like nothing is lost and the next
+    /// call may succeed; others cannot be mended by trying again.
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()>;
 
     /// Begins to read what is to leave by [`Via::Direct`](karez_transfer::Via::Direct).

@@ -10,7 +10,7 @@ use crate::blocking;
 use crate::completion::event_loop::Proactor;
 use crate::config::Layout;
 use crate::driver::Completer;
-use crate::error::named;
+use crate::error::{named, no_thread};
 use crate::listener::{Address, Listener};
 use crate::models::Model;
 use crate::models::epoll_edge::EpollEdge;
@@ -149,7 +149,8 @@ impl Bound {
                 let parts = Parts { service, admission, stop, listeners, balancer, inbox, pool };
                 let core = core.zip(cores);
                 let run = move || run_one(core, run, parts);
-                threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
+                let thread = thread::Builder::new().name(name.clone()).spawn_scoped(scope, run);
+                threads.push(thread.map_err(no_thread(name))?);
             }
             let outcomes = threads.into_iter().map(|thread| {
                 thread

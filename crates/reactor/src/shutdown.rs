@@ -24,8 +24,9 @@ impl Stop {
         Self::default()
     }
 
-    /// Stops accepting, closes what is idle, and gives the rest its grace. Returns at once; more
-    /// calls change nothing.
+    /// Stops accepting, closes what is idle, and gives the rest its grace. Returns at once, unless
+    /// the kernel refuses to wake a reactor and to make the thread that would retry it; more calls
+    /// change nothing.
     pub fn begin(&self) {
         self.shared.begun.store(true, Ordering::SeqCst);
         self.wake_all();

@@ -3,6 +3,14 @@
 //! A connection's deadline moves with every request, but almost always later. So the heap holds
 //! one alarm a connection that may ring too early; when it rings, it is set anew for the deadline
 //! of that moment. Moving a deadline costs a store, no allocation and no system call.
+//!
+//! A deadline that has passed is not acted upon at once: while this process was stopped (SIGSTOP, a
+//! suspended machine) or starved of CPU, the kernel went on, and so did the peers. The event loop
+//! first looks at what has come. Where that takes another thread, which did not run either, the
+//! deadline is [extended](TimerHeap::extend) once by as much as it rang late.
+//!
+//! # Limitations
+//! Time during which the process did not run is seen only where it ends behind a deadline.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,11 +18,22 @@ use std::time::{Duration, Instant};
 
 use crate::selector::Token;
 
+/// A deadline that rings later than this was missed because this thread did not run.
+const LATE: Duration = Duration::from_millis(100);
+
 /// One connection's part of it.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {
     due: Option<Instant>,
     alarm: Option<Instant>,
+    extension: Option<Extension>,
+}
+
+/// A deadline that rang too late, and the one in its place.
+#[derive(Clone, Copy, Debug)]
+struct Extension {
+    from: Instant,
+    to: Instant,
 }
 
 /// All timers of a reactor.
@@ -26,6 +45,7 @@ pub(crate) struct TimerHeap {
 impl TimerHeap {
     /// Moves a deadline.
     pub(crate) fn set(&mut self, token: Token, deadline: &mut Deadline, due: Instant) {
+        let due = deadline.extended(due);
         deadline.due = Some(due);
         if deadline.alarm.is_none_or(|alarm| alarm > due) {
             deadline.alarm = Some(due);
@@ -56,7 +76,8 @@ impl TimerHeap {
         }
     }
 
-    /// Whether the deadline has passed; if it has moved, the alarm is set anew.
+    /// Returns whether the deadline has passed, which it [remembers](Deadline::has_passed) until it is
+    /// set anew or cleared; if it has moved, the alarm is set anew.
     pub(crate) fn fire(
         &mut self,
         (at, token): (Instant, Token),
@@ -68,10 +89,7 @@ impl TimerHeap {
         }
         deadline.alarm = None;
         match deadline.due {
-            Some(due) if due <= now => {
-                deadline.due = None;
-                true
-            }
+            Some(due) if due <= now => true,
             Some(due) => {
                 self.set(token, deadline, due);
                 false
@@ -79,9 +97,34 @@ impl TimerHeap {
             None => false,
         }
     }
+
+    /// Extends a deadline that rang late by as much as it did, once; false if it did not, or has
+    /// been extended before. For what another thread has to do, which was stopped or starved, too.
+    pub(crate) fn extend(&mut self, token: Token, deadline: &mut Deadline, now: Instant) -> bool {
+        let Some(due) = deadline.due else { return false };
+        let late = now.saturating_duration_since(due);
+        if late < LATE || deadline.extension.is_some_and(|extension| extension.to == due) {
+            return false;
+        }
+        deadline.extension = Some(Extension { from: due, to: now + late });
+        self.set(token, deadline, due);
+        true
+    }
 }
 
 impl Deadline {
+    /// Returns whether it has passed by `now`.
+    pub(crate) fn has_passed(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    fn extended(&self, due: Instant) -> Instant {
+        match self.extension {
+            Some(Extension { from, to }) if from == due => to,
+            _ => due,
+        }
+    }
+
     /// Nothing is due until it is set again.
     pub(crate) fn clear(&mut self) {
         self.due = None;
@@ -147,5 +190,38 @@ mod tests {
         timers.set(Token(7), &mut deadline, start + SECOND);
         deadline.clear();
         assert_eq!(fired(&mut timers, &mut deadline, start + SECOND * 2), 0);
+    }
+
+    #[test]
+    fn a_deadline_that_rings_late_is_extended_once_by_as_much() {
+        let (mut timers, mut deadline, start) =
+            (TimerHeap::default(), Deadline::default(), Instant::now());
+        let (due, late) = (start + SECOND, start + SECOND * 4);
+        timers.set(Token(7), &mut deadline, due);
+        assert_eq!(fired(&mut timers, &mut deadline, late), 1);
+        assert!(deadline.has_passed(late));
+        assert!(timers.extend(Token(7), &mut deadline, late));
+        assert!(!deadline.has_passed(late));
+        // An event in between asks for the same deadline again, and gets the extended one.
+        deadline.clear();
+        timers.set(Token(7), &mut deadline, due);
+        assert_eq!(timers.next(late), Some(SECOND * 3));
+        assert_eq!(fired(&mut timers, &mut deadline, start + SECOND * 60), 1);
+        assert!(!timers.extend(Token(7), &mut deadline, start + SECOND * 60), "once");
+        // Another deadline may be late again.
+        timers.set(Token(7), &mut deadline, start + SECOND * 70);
+        assert_eq!(fired(&mut timers, &mut deadline, start + SECOND * 80), 1);
+        assert!(timers.extend(Token(7), &mut deadline, start + SECOND * 80));
+    }
+
+    #[test]
+    fn a_deadline_that_rings_in_time_is_not_extended() {
+        let (mut timers, mut deadline, start) =
+            (TimerHeap::default(), Deadline::default(), Instant::now());
+        timers.set(Token(7), &mut deadline, start + SECOND);
+        let now = start + SECOND + Duration::from_millis(20);
+        assert_eq!(fired(&mut timers, &mut deadline, now), 1);
+        assert!(!timers.extend(Token(7), &mut deadline, now));
+        assert!(deadline.has_passed(now));
     }
 }

@@ -11,6 +11,7 @@ use karez_http::Field;
 use karez_http::Head;
 use karez_http::Request;
 use karez_http::Status;
+use karez_http::Validators;
 use karez_http::Version;
 use karez_http::condition::{self, Outcome};
 use karez_http::multipart::{self, Multipart};
@@ -73,14 +74,15 @@ impl Answering<'_> {
         let Some(request) = self.request else {
             return self.plain(Status::InternalServerError, "");
         };
-        match condition::evaluate(request, file.etag(), file.last_modified()) {
+        let validators = file.validators(clock::now().unix);
+        match condition::evaluate(request, &validators) {
             Outcome::PreconditionFailed => {
                 return self.plain(Status::PreconditionFailed, "the file is not the one you know");
             }
             Outcome::NotModified => return self.not_modified(file),
             Outcome::Proceed => {}
         }
-        match self.selection(request, file) {
+        match selection(request, file, &validators) {
             Selection::Whole => self.whole(file),
             Selection::One(range) => self.part(file, range),
             Selection::Many(ranges) => {
@@ -104,10 +106,15 @@ impl Answering<'_> {
         Answer::of(Status::Ok, out)
     }
 
-    /// To the same name with a slash behind it.
+    /// Redirects to the same name with a slash behind it.
+    ///
+    /// 308 keeps the method and tells robots which of the two names to keep, but caches may store it
+    /// for as long as they like (RFC 9110 §15.4.9), and the directory may become a file: so they
+    /// have to ask again each time.
     pub(crate) fn redirect(&self, location: &[u8]) -> Answer {
         self.with_text(Status::PermanentRedirect, "it is a directory", |head| {
             head.field("Location", location);
+            head.field("Cache-Control", b"no-cache");
         })
     }
 
@@ -150,26 +157,11 @@ impl Answering<'_> {
         answer
     }
 
-    fn selection(&self, request: &Request, file: &OpenFile) -> Selection {
-        match request.value(Field::Range) {
-            // Ranges are defined for GET alone (RFC 9110 §14.2).
-            Some(value) if request.method() == Method::Get => {
-                let now = clock::now().unix;
-                if condition::if_range(request, file.etag(), file.last_modified(), now) {
-                    range::select(value, file.size())
-                } else {
-                    Selection::Whole
-                }
-            }
-            _ => Selection::Whole,
-        }
-    }
-
     fn whole(&self, file: &Arc<OpenFile>) -> Answer {
         let mut out = Vec::with_capacity(512);
         let mut head = self.begin(&mut out, Status::Ok);
         head.number("Content-Length", file.size());
-        describe(&mut head, file.lines());
+        describe(&mut head, file.lines(clock::now().unix));
         self.end(head, Some((file, &[ByteRange { start: 0, length: file.size() }])));
         let mut answer = Answer::of(Status::Ok, out);
         if self.sends_body() {
@@ -185,7 +177,7 @@ impl Answering<'_> {
         let mut content_range = Vec::with_capacity(64);
         multipart::content_range(part, file.size(), &mut content_range);
         head.field("Content-Range", &content_range);
-        describe(&mut head, file.lines());
+        describe(&mut head, file.lines(clock::now().unix));
         self.end(head, Some((file, &[part])));
         let mut answer = Answer::of(Status::PartialContent, out);
         answer.outbox.push_file(self.transfer(file, part.start, part.length));
@@ -206,7 +198,7 @@ impl Answering<'_> {
         let mut content_type = Vec::with_capacity(80);
         multipart::content_type(&boundary, &mut content_type);
         head.field("Content-Type", &content_type);
-        describe(&mut head, file.lines_without_type());
+        describe(&mut head, file.lines_without_type(clock::now().unix));
         self.end(head, Some((file, ranges)));
         let mut answer = Answer::of(Status::PartialContent, out);
         let (parts, tail) = whole.into_parts();
@@ -229,7 +221,7 @@ impl Answering<'_> {
     fn not_modified(&self, file: &OpenFile) -> Answer {
         let mut out = Vec::with_capacity(512);
         let mut head = self.begin(&mut out, Status::NotModified);
-        head.raw(file.validator_lines());
+        head.raw(file.validator_lines(clock::now().unix));
         head.field("Vary", b"Accept-Encoding");
         self.end(head, None);
         Answer::of(Status::NotModified, out)
@@ -289,6 +281,18 @@ impl Answering<'_> {
 impl Answer {
     fn of(status: Status, head: Vec<u8>) -> Self {
         Self { status, head: head.len() as u64, outbox: Outbox::from(head) }
+    }
+}
+
+fn selection(request: &Request, file: &OpenFile, validators: &Validators<'_>) -> Selection {
+    match request.value(Field::Range) {
+        // Ranges are defined for GET alone (RFC 9110 §14.2).
+        Some(value)
+            if request.method() == Method::Get && condition::if_range(request, validators) =>
+        {
+            range::select(value, file.size())
+        }
+        _ => Selection::Whole,
     }
 }
 

@@ -203,15 +203,12 @@ impl Connection {
     }
 
     fn redirect(&mut self, wanted: &Wanted) {
-        let mut location = b"/".to_vec();
-        target::encode_path(&wanted.path, &mut location);
-        location.push(b'/');
-        if let Some(request) = self.exchange.as_ref().and_then(Exchange::request)
-            && let Ok(target::Target { query: Some(query), .. }) = target::parse(request.target())
-        {
-            location.push(b'?');
-            location.extend_from_slice(&request.target()[query]);
-        }
+        let request = self.exchange.as_ref().and_then(Exchange::request);
+        let query = request.and_then(|request| {
+            let query = target::parse(request.target()).ok()?.query?;
+            request.target().get(query)
+        });
+        let location = target::directory_reference(&wanted.path, query);
         self.answer(|answering| answering.redirect(&location));
     }
 

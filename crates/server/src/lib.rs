@@ -17,4 +17,4 @@ mod site;
 pub use access::{AccessLog, Format};
 pub use log::Log;
 pub use service::{FileService, Options, Patience};
-pub use site::{Stamps, UnequalStamp};
+pub use site::{FileEtag, Stamps, UnequalStamp};

@@ -77,6 +77,14 @@ impl Log {
         }
     }
 
+    /// Adds a line for the operator.
+    pub(crate) fn notice(&self, text: &str) {
+        self.line(|line| {
+            line.extend_from_slice(b"karez: ");
+            line.extend_from_slice(text.as_bytes());
+        });
+    }
+
     /// Waits until all lines are written, but not for a reader that has stalled.
     pub fn flush(&self) {
         let busy = |state: &mut State| !state.closed && (state.writing || !state.buffer.is_empty());

@@ -11,12 +11,13 @@ use karez_transfer::Via;
 use crate::access::AccessLog;
 use crate::connection::Connection;
 use crate::log::Log;
-use crate::site::{Site, SiteOptions, Stamps};
+use crate::site::{FileEtag, Site, SiteOptions, Stamps};
 
 /// What a file server is told.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directory that is served.
+    /// The directory that is served. Its name is looked up anew for each request, so it may be a
+    /// symbolic link that is swapped, and the directory may be replaced, or missing for a while.
     pub root: PathBuf,
     /// The name of the file that stands for its directory; empty for none.
     pub index: Vec<u8>,
@@ -26,6 +27,8 @@ pub struct Options {
     pub hidden: bool,
     /// What is replaced in files as they leave.
     pub stamps: Stamps,
+    /// How files are told from their other versions.
+    pub etag: FileEtag,
     /// How files leave.
     pub via: Via,
     /// How long a peer may take.
@@ -79,7 +82,9 @@ impl FileService {
             listing: options.listing,
             hidden: options.hidden,
             stamps: options.stamps,
+            etag: options.etag,
             cached_files: None,
+            notices: Some(notices.clone()),
         };
         let site = Arc::new(Site::open(&options.root, site)?);
         let Options { via, patience, explain, .. } = options;
@@ -111,10 +116,7 @@ impl Service for Connections {
 impl Shared {
     /// Tells the operator.
     pub(crate) fn notice(&self, text: &str) {
-        self.notices.line(|line| {
-            line.extend_from_slice(b"karez: ");
-            line.extend_from_slice(text.as_bytes());
-        });
+        self.notices.notice(text);
     }
 }
 

@@ -15,8 +15,11 @@ use std::time::Duration;
 
 use karez_http::encoding::Codings;
 
+use crate::log::Log;
+
 mod cache;
 mod clock;
+mod document_root;
 mod listing;
 mod media;
 mod open_file;
@@ -30,14 +33,15 @@ mod tally;
 mod tests;
 
 pub(crate) use listing::{Format, Listing, ListingStep, View};
+pub use open_file::FileEtag;
 pub(crate) use open_file::OpenFile;
 pub(crate) use search::Search;
 pub use stamps::{Stamps, UnequalStamp};
 pub(crate) use tally::Tally;
 
 use cache::Cache;
+use document_root::DocumentRoot;
 use resolve::Refusal;
-use root::Root;
 
 /// What a site serves.
 #[derive(Debug, Clone, Default)]
@@ -50,13 +54,17 @@ pub(crate) struct SiteOptions {
     pub(crate) hidden: bool,
     /// What is replaced in files as they leave.
     pub(crate) stamps: Stamps,
+    /// How files are told from their other versions.
+    pub(crate) etag: FileEtag,
     /// How many files are kept open between requests; `None` for what the descriptor limit allows.
     pub(crate) cached_files: Option<usize>,
+    /// Where the operator is told that the directory is gone.
+    pub(crate) notices: Option<Log>,
 }
 
 /// The files beneath one directory.
 pub(crate) struct Site {
-    root: Arc<Root>,
+    root: Arc<DocumentRoot>,
     cache: Cache,
     grain: Duration,
     options: SiteOptions,
@@ -99,7 +107,7 @@ impl Site {
     pub(crate) fn open(dir: &Path, options: SiteOptions) -> io::Result<Self> {
         let capacity = options.cached_files.unwrap_or_else(cache::default_capacity);
         Ok(Self {
-            root: Arc::new(Root::at(dir)?),
+            root: Arc::new(DocumentRoot::open(dir, options.notices.clone())?),
             cache: Cache::new(capacity),
             grain: clock::grain(),
             options,

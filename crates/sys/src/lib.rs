@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+mod blocked_signals;
 mod cache;
 mod clone;
 mod link;
@@ -46,6 +47,7 @@ mod uring;
 mod usage;
 mod zerocopy;
 
+pub use blocked_signals::BlockedSignals;
 pub use cache::{cached_pages, write_out};
 pub use clone::clone_range;
 pub use link::set_scatter_gather;

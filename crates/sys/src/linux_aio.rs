@@ -249,19 +249,20 @@ impl AioPolls {
     /// a signal comes, and appends whose news it is and what.
     ///
     /// # Errors
-    /// Only what cannot be mended by trying again.
+    /// `ENOMEM` and the like may be gone at the next call, before which nothing is lost.
     pub fn wait(
         &mut self,
         timeout: Option<Duration>,
         news: &mut Vec<(u64, PollFlags)>,
     ) -> io::Result<()> {
         let staged = std::mem::take(&mut self.staged);
-        let begun = match self.begin(&staged) {
-            Ok(count) => count,
-            Err(Errno::AGAIN) => 0,
+        let begun = self.begin(&staged);
+        // Those that were not begun are, before the next wait.
+        self.staged.extend_from_slice(&staged[begun.unwrap_or(0)..]);
+        match begun {
+            Ok(_) | Err(Errno::AGAIN) => {}
             Err(errno) => return Err(errno),
-        };
-        self.staged.extend_from_slice(&staged[begun..]);
+        }
         // No room for some: there is when events have been fetched.
         let timeout = if self.staged.is_empty() { timeout } else { Some(Duration::ZERO) };
         let count = self.fetch(timeout)?;

@@ -23,6 +23,8 @@ pub enum Operation {
     Accept(Handle),
     /// To say when reading this descriptor would not block.
     Readable(Handle),
+    /// To say when writing to this socket would not block.
+    Writable(Handle),
     /// Bytes from this socket, as they come.
     Receive(Handle),
     /// At most so many bytes from this socket, once; what does not fit stays in the kernel.
@@ -107,6 +109,8 @@ pub enum Outcome {
     Accepted(io::Result<OwnedFd>),
     /// It is readable, or broken.
     Readable,
+    /// It is writable, or broken; `ECANCELED` where that was not waited for.
+    Writable(io::Result<()>),
     /// Bytes that came; none when there will be no more.
     Received(io::Result<Received>),
     /// How many were sent.

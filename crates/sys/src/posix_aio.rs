@@ -3,7 +3,7 @@
 //!
 //! An operation is a thread of glibc's that makes a blocking call, and a signal when it is done.
 //! The handler writes the operation's number into a pipe, so that one thread can wait for any of
-//! them with poll(2). Accepting and waiting for readability are no operations here: poll does both.
+//! them with poll(2). Accepting and waiting for readiness are no operations here: poll does both.
 //!
 //! What it does badly: each operation that waits holds a thread, and there is a limit to them
 //! (16,384 here); requests for one descriptor number wait for each other, so whoever reads and
@@ -97,7 +97,9 @@ impl PosixAio {
                     self.settle(key, Err(errno));
                 }
             }
-            (None, Operation::Accept(_) | Operation::Readable(_)) => self.watched.push(key),
+            (None, Operation::Accept(_) | Operation::Readable(_) | Operation::Writable(_)) => {
+                self.watched.push(key);
+            }
             (None, _) => self.settle(key, Err(Errno::OPNOTSUPP)),
         }
         key
@@ -168,10 +170,14 @@ impl PosixAio {
 
     /// Whether there are notices, and which of the watched have something.
     fn poll(&self, timeout: Duration) -> io::Result<(bool, Vec<Key>)> {
-        let handles: Vec<_> =
-            self.watched.iter().filter_map(|&key| Some((key, self.handle(key)?))).collect();
+        let watched = |&key| Some((key, self.watched_for(key)?));
+        let handles: Vec<_> = self.watched.iter().filter_map(watched).collect();
         let mut fds = vec![PollFd::new(self.notices.pipe(), PollFlags::IN)];
-        fds.extend(handles.iter().map(|(_, handle)| PollFd::new(&**handle, PollFlags::IN)));
+        fds.extend(
+            handles
+                .iter()
+                .map(|&(_, (handle, flags))| PollFd::from_borrowed_fd((**handle).as_fd(), flags)),
+        );
         let timeout = rustix::event::Timespec::try_from(timeout).ok();
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
@@ -183,14 +189,17 @@ impl PosixAio {
         Ok((found(&fds[0]), readable.map(|((key, _), _)| *key).collect()))
     }
 
-    fn handle(&self, key: Key) -> Option<&Handle> {
+    fn watched_for(&self, key: Key) -> Option<(&Handle, PollFlags)> {
         match &self.flights.get(key)?.operation {
-            Operation::Accept(handle) | Operation::Readable(handle) => Some(handle),
+            Operation::Accept(handle) | Operation::Readable(handle) => {
+                Some((handle, PollFlags::IN))
+            }
+            Operation::Writable(handle) => Some((handle, PollFlags::OUT)),
             _ => None,
         }
     }
 
-    /// Something watched is readable.
+    /// Something watched is ready.
     fn serve(&mut self, key: Key) {
         let Some(flight) = self.flights.get_mut(key) else { return };
         let tag = flight.tag;
@@ -245,6 +254,7 @@ fn completion(flight: &mut Flight, key: Key, result: io::Result<usize>) -> Compl
     let outcome = match &mut flight.operation {
         Operation::Accept(_) => Outcome::Accepted(Err(result.err().unwrap_or(Errno::CANCELED))),
         Operation::Readable(_) => Outcome::Readable,
+        Operation::Writable(_) => Outcome::Writable(result.map(drop)),
         Operation::Receive(_) | Operation::ReceiveAtMost(..) => {
             Outcome::Received(result.map(|count| {
                 let mut own = mem::take(&mut flight.own);

@@ -169,7 +169,8 @@ impl Ring {
     /// signal comes. Appends what came to `done`.
     ///
     /// # Errors
-    /// Only what cannot be mended by trying again.
+    /// With nothing complete: `EBUSY`, `EAGAIN`, `ENOMEM` where the kernel lacks something now, so
+    /// that the caller may wait a little and call again; others cannot be mended so.
     pub fn wait(
         &mut self,
         timeout: Option<Duration>,
@@ -178,10 +179,14 @@ impl Ring {
         let before = done.len();
         loop {
             let busy = !self.waiting.is_empty() || done.len() > before;
-            self.enter(if busy { Some(Duration::ZERO) } else { timeout })?;
+            let entered = self.enter(if busy { Some(Duration::ZERO) } else { timeout });
             self.fetch(done);
-            if self.waiting.is_empty() {
-                return Ok(());
+            match entered {
+                Err(errno) if done.len() == before => return Err(errno),
+                // What was complete all the same makes room. If it stays so, the next call says it.
+                Err(_) => return Ok(()),
+                Ok(()) if self.waiting.is_empty() => return Ok(()),
+                Ok(()) => {}
             }
             self.refill();
         }
@@ -195,8 +200,9 @@ impl Ring {
         }
         // Deferred work is done by a call that waits for something only, if for no time at all.
         match self.ring.submitter().submit_with_args(1, &args).map_err(errno) {
-            // BUSY: completions have to be fetched first. AGAIN: no memory for a request now.
-            Ok(_) | Err(Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN) => Ok(()),
+            // BUSY: completions have to be fetched first. AGAIN: no memory for a request now. What
+            // was not taken stays in the queue.
+            Ok(_) | Err(Errno::TIME | Errno::INTR) => Ok(()),
             Err(errno) => Err(errno),
         }
     }
@@ -264,6 +270,7 @@ impl Ring {
                 Outcome::Received(received(result, flags, own, self.buffers.as_ref()))
             }
             Operation::Readable(_) => Outcome::Readable,
+            Operation::Writable(_) => Outcome::Writable(counted(result).map(drop)),
             Operation::Splice { .. } => Outcome::Spliced(counted(result)),
             Operation::Read { bytes, .. } => {
                 Outcome::Read { bytes: mem::take(bytes), read: counted(result) }
@@ -375,8 +382,11 @@ impl Drop for Ring {
         let (rounds, pause) = FAREWELL;
         let mut done = Vec::new();
         for _ in 0..rounds {
-            if self.flights.len() == 0 || self.wait(Some(pause), &mut done).is_err() {
+            if self.flights.len() == 0 {
                 break;
+            }
+            if self.wait(Some(pause), &mut done).is_err() {
+                std::thread::sleep(pause); // it may be gone by the next round
             }
             done.clear();
         }

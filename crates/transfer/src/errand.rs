@@ -5,13 +5,14 @@
 //! with the errand, and last with the transfer. A reader that never comes back has taken it along,
 //! and then the transfer waits for ever: whoever lends gives back.
 
-use rustix::io::{self, retry_on_intr};
+use rustix::io;
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::aligned::Aligned;
+use crate::interrupted::retry;
 use crate::via::direct::{Filled, Opened};
 
 /// A read that is to be made.
@@ -57,7 +58,7 @@ impl Errand {
     pub(crate) fn run(&self) {
         if let Some(mut read) = self.lend() {
             let memory = &mut read.memory[read.range.clone()];
-            let outcome = retry_on_intr(|| io::pread(&read.file, &mut *memory, read.offset));
+            let outcome = retry(|| io::pread(&read.file, &mut *memory, read.offset));
             self.take_back(read, Some(outcome), true);
         }
     }

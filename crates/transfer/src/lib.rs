@@ -311,6 +311,7 @@ mod errand;
 mod file_range;
 mod file_to_file;
 mod file_to_socket;
+mod interrupted;
 mod ladder;
 mod ledger;
 mod outbox;

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::errand::{DirectRead, Errand};
 use crate::file_to_socket::Source;
+use crate::interrupted::retry;
 use crate::report::Calls;
 use crate::scratch;
 use crate::transfer::Transfer;
@@ -130,10 +131,9 @@ impl ColdPart {
         while at < self.range.end {
             let left = usize::try_from(self.range.end - at).unwrap_or(SIP).min(SIP);
             *reads += 1;
-            match io::pread(&*self.source, &mut buffer[..left], at) {
+            match retry(|| io::pread(&*self.source, &mut buffer[..left], at)) {
                 Ok(0) => break,
                 Ok(count) => at += count as u64,
-                Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }

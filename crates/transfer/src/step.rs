@@ -107,7 +107,8 @@ impl From<Errno> for Stop {
 /// How far one step came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// So many bytes left; there may be more to go.
+    /// So many bytes left; there may be more to go. It is 0 if signals interrupted every call of
+    /// the step (`EINTR`): step again, unless the signal asks for something else.
     Moved(u64),
     /// The source has nothing now: step again when it is readable.
     ///

@@ -14,6 +14,7 @@ use crate::direction::Direction;
 use crate::ends;
 use crate::engine::Engine;
 use crate::errand::Errand;
+use crate::interrupted::ATTEMPTS;
 use crate::ladder;
 use crate::report::{Fallback, Report};
 use crate::residency::{Warming, resident};
@@ -50,6 +51,7 @@ impl Transfer {
     /// Moves at most a share from one end to the other. `more`: something follows behind it.
     pub(crate) fn step(&mut self, ends: Ends<'_>, more: bool) -> io::Result<Progress> {
         let before = self.report.bytes;
+        let mut interrupted = 0;
         while self.course.remaining > 0 && !self.done {
             let chunk = self.chunk(ends);
             match self.attempt(ends, chunk, more) {
@@ -62,7 +64,12 @@ impl Transfer {
                         break;
                     }
                 }
-                Err(Stop::Refused(Errno::INTR)) => {}
+                Err(Stop::Refused(Errno::INTR)) => {
+                    interrupted += 1;
+                    if interrupted == ATTEMPTS {
+                        return Ok(Progress::Moved(self.report.bytes - before));
+                    }
+                }
                 Err(Stop::Refused(errno)) => self.step_down(errno, ends)?,
                 Err(Stop::Worker) if self.is_on_trial() => self.run(Via::Sendfile),
                 Err(Stop::Worker) if self.report.bytes == before && self.warming_is_vain() => {
@@ -217,11 +224,16 @@ impl Transfer {
         self.report.turn_to(Via::Copy);
         let at = self.course.from.ok_or(Errno::INVAL)? + ahead;
         let mut nowait = self.course.settings.cold == Cold::Tell;
+        let mut interrupted = 0;
         loop {
             let calls = &mut self.report.calls;
             let cold = match ends::read_file(from, at, buffer, (nowait, false), calls) {
                 Ok(read) => return Ok(Some(read)),
-                Err(Errno::INTR) => false, // a file system over a network or in user space
+                // A file system over a network or in user space.
+                Err(Errno::INTR) if interrupted < ATTEMPTS => {
+                    interrupted += 1;
+                    false
+                }
                 Err(Errno::AGAIN) if nowait => true,
                 Err(errno) if nowait && ladder::refuses_via(errno) => {
                     nowait = false;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::patience::{PATIENCE, is_readable};
 
-/// How often a tag is asked for; it becomes strong within milliseconds.
+/// How often a tag or a date is asked for; there is one within milliseconds, or two seconds.
 const MOST_ASKED: u32 = 1_000_000;
 
 /// One connection.
@@ -132,17 +132,26 @@ impl Client {
         sockopt::set_socket_recv_buffer_size(self.stream.get_ref(), 256 << 10).unwrap();
     }
 
-    /// Asks until the file's time stamps are old enough to tell its versions apart, and gives
-    /// the strong tag that it has from then on.
+    /// Asks until the file's time stamps are old enough to tell its versions apart, and gives the
+    /// tag that it has from then on.
     pub fn settled_tag(&mut self, target: &str) -> String {
         for _ in 0..MOST_ASKED {
-            let response = self.request("HEAD", target, "");
-            let tag = response.field("etag").expect("a tag");
-            if tag.starts_with('"') {
+            if let Some(tag) = self.request("HEAD", target, "").field("etag") {
+                assert!(tag.starts_with('"'), "a weak tag would match the next version: {tag}");
                 return tag.to_owned();
             }
         }
-        panic!("{target} stays weak");
+        panic!("{target} has no tag");
+    }
+
+    /// Asks until the file's modification date is over, so that no later version can have it.
+    pub fn settled_date(&mut self, target: &str) -> String {
+        for _ in 0..MOST_ASKED {
+            if let Some(date) = self.request("HEAD", target, "").field("last-modified") {
+                return date.to_owned();
+            }
+        }
+        panic!("{target} has no date");
     }
 
     /// How many bytes still come until the end of the connection, be it a reset.

@@ -57,6 +57,7 @@ fn help_man_page_and_completions_know_every_flag() {
         "--recursive",
         "--archive",
         "--no-clobber",
+        "--sync",
         "--via",
         "--cache",
         "--jobs",

@@ -147,6 +147,34 @@ fn a_client_that_is_slow_but_steady_gets_all() {
     }
 }
 
+/// One that is read from no more, on the same server as one that has twice the time for its head,
+/// and begins later: which of them ends first is in the log. The timeout of a send that is counted
+/// anew for each piece of one call would come second.
+#[test]
+fn the_send_timeout_lasts_as_long_as_was_asked() {
+    let root = tempfile::tempdir().unwrap();
+    File::create(root.path().join("large")).unwrap().set_len(LARGE as u64).unwrap();
+    let flags = ["--send-timeout", "2s", "--header-timeout", "3s", "--idle-timeout", "1h"];
+    // All at once, for each takes its time.
+    let mut racing: Vec<_> = ways::all()
+        .map(|way| {
+            let server = Server::start_with(way, root.path(), &flags);
+            let mut deaf = server.connect();
+            assert_eq!(deaf.begin("/large").status, 200, "{way}");
+            let mut slow = server.connect();
+            slow.send("GET /slow HTTP/1.1\r\nHost:");
+            (way, server, deaf, slow)
+        })
+        .collect();
+    for (way, server, _deaf, slow) in &mut racing {
+        expect_408(slow, *way);
+        let log = BufReader::new(server.stdout.as_mut().map(Patient).unwrap());
+        let lines: Vec<_> = log.lines().take(2).map(Result::unwrap).collect();
+        assert!(lines[0].contains("\"GET /large HTTP/1.1\" 200 "), "{way}: {lines:?}");
+        assert!(lines[1].contains(" 408 "), "{way}: {lines:?}");
+    }
+}
+
 fn serve_steady(way: Way, root: &Path) -> Server {
     let flags = ["--log", "json", "--header-timeout", "100ms", "--send-timeout", "1s"];
     Server::start_with(way, root, &flags)

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 pub struct Image {
     holder: Child,
     pub path: PathBuf,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Image {
@@ -40,10 +40,22 @@ impl Image {
         Self::mount(directory, &format!("-t {kind} -o {options} {kind}"))
     }
 
+    /// A directory seen through bindfs(1), which takes these options: a FUSE that refuses things.
+    pub fn bound(options: &[&str]) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("image")).unwrap();
+        Self::mounted_by(directory, &format!("bindfs {} \"$1\" \"$2\"", options.join(" ")))
+    }
+
     fn mount(directory: tempfile::TempDir, what: &str) -> Option<Self> {
+        Self::mounted_by(directory, &format!("mount {what} \"$2\""))
+    }
+
+    /// Runs a command of the shell that mounts `$1` at `$2`.
+    fn mounted_by(directory: tempfile::TempDir, command: &str) -> Option<Self> {
         let point = directory.path().join("mounted");
         std::fs::create_dir(&point).unwrap();
-        let script = format!("mount {what} \"$2\" && echo mounted && exec cat");
+        let script = format!("{command} && echo mounted && exec cat");
         let mut holder = Command::new("unshare");
         holder.args(["--mount", "sh", "-c", &script, "sh"]);
         holder.arg(directory.path().join("image")).arg(&point);
@@ -58,12 +70,33 @@ impl Image {
         let mut said = String::new();
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
         if said != "mounted\n" {
-            println!("skipped: mount {what}: {:?}", holder.wait_with_output().unwrap());
+            println!("skipped: {command}: {:?}", holder.wait_with_output().unwrap());
             return None;
         }
         let root = PathBuf::from(format!("/proc/{}/root", holder.id()));
         let path = root.join(point.strip_prefix("/").unwrap());
-        Some(Self { holder, path, _directory: directory })
+        Some(Self { holder, path, directory })
+    }
+
+    /// What is on the disk at this moment, mounted with these options: the file system as it would
+    /// be found after a loss of power. Models a disk whose writes are complete when it says so.
+    pub fn after_power_cut(&self, options: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut copy = Command::new("cp");
+        copy.arg("--sparse=always").arg(self.directory.path().join("image"));
+        assert!(copy.arg(directory.path()).status().unwrap().success());
+        Self::mount(directory, &format!("-o loop{options} \"$1\"")).unwrap()
+    }
+
+    /// How often its block device was told to flush its cache, by sysfs(5); `None` in memory.
+    pub fn flushes(&self) -> Option<u64> {
+        let mounts = std::fs::read_to_string(format!("/proc/{}/mounts", self.holder.id())).ok()?;
+        let point = self.directory.path().join("mounted");
+        let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let mount = lines.find(|words| Path::new(words[1]) == point)?;
+        let name = mount[0].strip_prefix("/dev/")?;
+        let stat = std::fs::read_to_string(format!("/sys/block/{name}/stat")).ok()?;
+        stat.split_whitespace().nth(15)?.parse().ok()
     }
 
     /// A name in it.

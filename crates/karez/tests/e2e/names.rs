@@ -153,28 +153,65 @@ fn paths_are_resolved_before_they_are_opened() {
     }
 }
 
+/// What a client asks for that was at `target` and is sent to `reference` (RFC 3986 §5.2.2, for a
+/// reference that is a path of its own directory; dot segments are left to the server).
+fn resolved(target: &str, reference: &str) -> String {
+    let first = reference.split(['/', '?', '#']).next().unwrap();
+    assert!(!first.is_empty() && !first.contains([':', '\\']), "more than a path: {reference}");
+    let path = target.split('?').next().unwrap();
+    format!("{}{reference}", &path[..=path.rfind('/').unwrap()])
+}
+
 #[test]
 fn a_directory_is_asked_for_with_a_slash() {
     let ground = ground();
     let root = ground.path().join("root");
-    fs::create_dir(root.join("a b?\"<é")).unwrap();
+    for name in ["a b?\"<é", "x:y", "http:", "\\evil", "d/evil.com", "d/deep/er"] {
+        fs::create_dir_all(root.join(name)).unwrap();
+    }
     let cases = [
-        ("/d", "/d/"),
-        ("/d?sort=size&x=%20?", "/d/?sort=size&x=%20?"),
-        ("/d?", "/d/?"),
-        ("//d", "/d/"),
-        ("/d/../d", "/d/"),
-        ("http://test/d?q", "/d/?q"),
-        ("/a%20b%3F%22%3c%C3%a9", "/a%20b%3F%22%3C%C3%A9/"),
+        ("/d", "d/"),
+        ("/d?sort=size&x=%20?", "d/?sort=size&x=%20?"),
+        ("/d?//evil/", "d/?//evil/"),
+        ("/d?", "d/?"),
+        ("/d/deep", "deep/"),
+        ("/d/deep/er?q", "er/?q"),
+        ("//d", "d/"),
+        ("//d//evil.com", "evil.com/"),
+        ("/d/../d", "d/"),
+        ("/d/%2e%2e/d", "d/"),
+        ("/./d/./deep", "deep/"),
+        ("http://test/d?q", "d/?q"),
+        ("http://test//d/deep", "deep/"),
+        ("/a%20b%3F%22%3c%C3%a9", "a%20b%3F%22%3C%C3%A9/"),
+        ("/x:y", "x%3Ay/"),
+        ("/http:", "http%3A/"),
+        ("/%5cevil", "%5Cevil/"),
     ];
     for way in ways::some() {
         let server = Server::start(way, &root);
         let mut client = server.connect();
         for (target, location) in cases {
-            let response = client.get(target);
-            assert_eq!(response.status, 308, "{way}, {target}");
-            assert_eq!(response.field("location"), Some(location), "{way}, {target}");
-            assert_eq!(client.get(location).status, 200, "{way}, {location}");
+            for method in ["GET", "HEAD"] {
+                let response = client.request(method, target, "");
+                assert_eq!(response.status, 308, "{way}, {target}");
+                assert_eq!(response.field("location"), Some(location), "{way}, {target}");
+                // It may be a file tomorrow.
+                assert_eq!(response.field("cache-control"), Some("no-cache"), "{way}, {target}");
+                assert_eq!(response.field("last-modified"), None, "{way}, {target}");
+            }
+            let next = resolved(target, location);
+            assert_eq!(client.get(&next).status, 200, "{way}, {next}");
+            // Behind a proxy that strips a prefix.
+            let next = resolved(&format!("/prefix{target}"), location);
+            if let Some(inside) = next.strip_prefix("/prefix") {
+                assert_eq!(client.get(inside).status, 200, "{way}, {inside}");
+            }
+            let mut old = server.connect();
+            old.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
+            let response = old.response(false);
+            let answer = (response.status, response.field("location"));
+            assert_eq!(answer, (308, Some(location)), "{way}, HTTP/1.0, {target}");
         }
     }
 }

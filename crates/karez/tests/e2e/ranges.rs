@@ -180,18 +180,37 @@ fn a_range_behind_the_end_is_refused() {
     for way in ways::some() {
         let server = Server::start(way, root.path());
         let mut client = server.connect();
-        for (target, range, size) in [
-            ("/f", "10000-", 10_000),
-            ("/f", "10000-10000", 10_000),
-            ("/f", "-0", 10_000),
-            ("/f", "20000-30000,99999999999999999999-", 10_000),
-            ("/empty", "0-", 0),
-            ("/empty", "-5", 0),
-        ] {
-            let response = ask(&mut client, target, &format!("bytes={range}"));
-            assert_eq!(response.status, 416, "{way}, {target} {range}");
-            let unsatisfied = format!("bytes */{size}");
-            assert_eq!(response.field("content-range"), Some(&*unsatisfied), "{way}, {range}");
+        for range in ["10000-", "10000-10000", "-0", "20000-30000,99999999999999999999-"] {
+            let response = ask(&mut client, "/f", &format!("bytes={range}"));
+            assert_eq!(response.status, 416, "{way}, {range}");
+            assert_eq!(response.field("content-range"), Some("bytes */10000"), "{way}, {range}");
+        }
+    }
+}
+
+#[test]
+fn a_range_of_an_empty_file_is_answered_with_the_empty_file() {
+    let root = root();
+    for way in ways::all() {
+        let server = Server::start(way, root.path());
+        let mut client = server.connect();
+        for range in ["-1", "-5", "0-", "0-0", "5-", "0-99", "0-0,-1", "0-,5-", "-0", "9-1"] {
+            for condition in ["", "If-Range: \"other\"\r\n"] {
+                let fields = format!("Range: bytes={range}\r\n{condition}");
+                for method in ["GET", "HEAD"] {
+                    // On one connection: a byte too many would be taken for the next answer.
+                    let response = client.request(method, "/empty", &fields);
+                    let what = format!("{way}, {method} {range}, {condition:?}");
+                    assert_whole(&response, b"", &what);
+                    assert_eq!(response.field("content-length"), Some("0"), "{what}");
+                    assert_eq!(response.field("accept-ranges"), Some("bytes"), "{what}");
+                }
+            }
+            let mut old = server.connect();
+            old.send(format!("GET /empty HTTP/1.0\r\nRange: bytes={range}\r\n\r\n"));
+            let response = old.response(false);
+            assert_whole(&response, b"", &format!("{way}, HTTP/1.0, {range}"));
+            assert!(old.is_closed(), "{way}, {range}");
         }
     }
 }
@@ -200,7 +219,8 @@ fn a_range_behind_the_end_is_refused() {
 fn if_range_decides_whether_a_range_counts() {
     let (root, content) = (root(), pattern(SIZE));
     for way in ways::some() {
-        let server = Server::start(way, root.path());
+        // The date is old and the file is not, so it counts for who says that it does.
+        let server = Server::start_with(way, root.path(), &["--log", "off", "--etag", "shared"]);
         let mut client = server.connect();
         let tag = client.settled_tag("/f");
         for (condition, holds) in [

@@ -5,7 +5,6 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::client::Client;
 use crate::files::{pattern, write_dated};
 use crate::server::{KAREZ, Server};
 use crate::strace::{Traced, after, name};
@@ -42,10 +41,6 @@ fn root() -> (tempfile::TempDir, Vec<u8>, Vec<u8>) {
     write("other.txt", b"nothing to see");
     write("other.txt.gz", b"as if it were compressed");
     (root, plain, stamped)
-}
-
-fn etag(client: &mut Client, target: &str) -> String {
-    client.get(target).field("etag").unwrap().to_owned()
 }
 
 #[test]
@@ -102,7 +97,7 @@ fn a_stamped_file_is_another_entity() {
     ]
     .map(|server| {
         let mut client = server.connect();
-        (etag(&mut client, "/large"), etag(&mut client, "/other.txt"))
+        (client.settled_tag("/large"), client.settled_tag("/other.txt"))
     });
     let [plain, stamped, otherwise] = &tags;
     assert!(plain.0 != stamped.0 && stamped.0 != otherwise.0 && plain.0 != otherwise.0, "{tags:?}");
@@ -113,6 +108,18 @@ fn a_stamped_file_is_another_entity() {
     let mut conditional =
         |tag: &str| client.request("GET", "/large", &format!("If-None-Match: {tag}\r\n")).status;
     assert_eq!((conditional(&stamped.0), conditional(&plain.0)), (304, 200));
+    // No date tells by which stamps it came.
+    let flags = FLAGS.into_iter().chain(["--etag", "shared"]).collect::<Vec<_>>();
+    for (flags, dated) in [(&flags[..], false), (&["--etag", "shared"], true)] {
+        let server = Server::start_with(way, root.path(), flags);
+        let mut client = server.connect();
+        client.settled_tag("/large");
+        let date = "If-Modified-Since: Wed, 01 Jan 2020 00:00:00 GMT\r\n";
+        let response = client.request("GET", "/large", date);
+        assert_eq!(response.status, if dated { 304 } else { 200 }, "{flags:?}");
+        assert_eq!(response.field("last-modified").is_some(), dated, "{flags:?}");
+        assert!(client.request("HEAD", "/other.txt", "").field("last-modified").is_some());
+    }
 }
 
 #[test]

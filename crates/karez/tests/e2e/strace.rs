@@ -49,6 +49,11 @@ impl Traced {
             // The call that passes a signal on to its thread may have been made to fail as well.
             kill_process(child, Signal::TERM).unwrap();
         }
+        self.ended()
+    }
+
+    /// What a server that has ended by itself said on standard error, and its calls.
+    pub fn ended(self) -> (String, Vec<Call>) {
         let (status, said) = self.server.wait();
         assert!(status.success(), "{said}");
         let trace = fs::read_to_string(self.directory.path().join("trace")).unwrap();

@@ -5,7 +5,7 @@
 //! What it does badly: it serves until the worker ends.
 
 use karez_reactor::{Address, Bound, Layout, Limits, Stop, Wishes};
-use karez_server::{FileService, Log, Options, Patience, Stamps};
+use karez_server::{FileEtag, FileService, Log, Options, Patience, Stamps};
 use karez_sys::{process_usage, thread_usage};
 use karez_transfer::Via;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -86,6 +86,7 @@ fn files(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
         listing: false,
         hidden: true,
         stamps: Stamps::default(),
+        etag: FileEtag::default(),
         via,
         explain: None,
         patience: PATIENCE,

@@ -1,9 +1,9 @@
 //! One connection on model blocking: a socket, a task, and the thread that serves them.
 //!
-//! As long as nothing is armed while the task sends, each call blocks, with `SO_RCVTIMEO` and
-//! `SO_SNDTIMEO` (socket(7)) as its deadline. A task that wants more than one thing at a time makes the
-//! connection duplex for good: the socket does not block any more, and poll(2) waits for either
-//! direction.
+//! As long as nothing is armed while the task sends, each call blocks: a receive with `SO_RCVTIMEO`
+//! (socket(7)) as its deadline, a send [for a moment](send_limit), and then poll(2) waits for room. A
+//! task that wants more than one thing at a time makes the connection duplex for good: the socket does
+//! not block any more, and poll(2) waits for either direction.
 //!
 //! # Limitations
 //!
@@ -11,7 +11,7 @@
 //! connection, and a timer fires late where a call or a job takes longer.
 
 use karez_transfer::{Outbox, OutboxEvent, Progress};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
 use std::collections::VecDeque;
@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 
 use super::messages::Messages;
 use super::registry::Guard;
-use super::relay;
+use super::{relay, wait};
 use crate::io::{Close, Io, Requests, Wants};
 use crate::selector::Token;
+use crate::send_limit;
 use crate::sync::mailbox::Context;
 use crate::task::{Event, Job, JobId, Reason, RecordType, SendError, Task};
 
@@ -44,9 +45,10 @@ pub(super) struct BlockingConnection<'a, T: Task> {
     since: Instant,
     /// Calls do not block any more.
     duplex: bool,
-    /// `SO_RCVTIMEO` and `SO_SNDTIMEO` as they are set.
+    /// `SO_RCVTIMEO` as it is set.
     receive_timeout: Option<Duration>,
-    send_timeout: Option<Duration>,
+    /// Sends that find no room are over in a moment.
+    limited: bool,
 }
 
 impl<'a, T: Task> BlockingConnection<'a, T> {
@@ -64,7 +66,7 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
             since: Instant::now(),
             duplex: false,
             receive_timeout: None,
-            send_timeout: None,
+            limited: false,
         }
     }
 
@@ -159,8 +161,13 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
         self.deliver(Event::Timer)
     }
 
+    /// Returns whether the deadline of the receive has passed.
+    fn is_late(&self) -> bool {
+        self.wants.receive.is_some_and(|receive| receive.deadline <= Instant::now())
+    }
+
     fn receive_timed_out(&mut self) -> bool {
-        if self.wants.receive.is_none_or(|receive| receive.deadline > Instant::now()) {
+        if !self.is_late() {
             return false;
         }
         self.wants.receive = None;
@@ -172,26 +179,45 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
         self.deliver(Event::SendFailed(error))
     }
 
-    /// Sends by calls that block.
+    /// Sends by a call that blocks for a moment, and waits for room if that was not enough.
     fn step_send(&mut self) -> bool {
-        let stall = self.wants.send_timeout;
-        if self.send_timeout != Some(stall) {
-            let set = sockopt::set_socket_timeout(self.socket, sockopt::Timeout::Send, Some(stall));
-            if let Err(errno) = set {
+        if !self.limited {
+            if let Err(errno) = send_limit::limit(self.socket.as_fd()) {
                 return self.send_failed(SendError::Failed(errno.into()));
             }
-            self.send_timeout = Some(stall);
+            self.limited = true;
         }
-        match self.outbox.step(self.socket.as_fd()) {
-            Ok(Progress::Moved(_)) => self.fill(),
-            Ok(Progress::Done) => true,
-            Ok(Progress::NeedsRelease) if has_error(self.socket, stall) => true,
+        let waits_for = match self.step_outbox() {
+            Ok(moved) => return moved,
+            Err(flags) => flags,
+        };
+        // That there is some room, but not enough for poll to say so, is no reason to go on.
+        let mut fds = [PollFd::new(self.socket, waits_for)];
+        match wait::until_ready(&mut fds, self.since + self.wants.send_timeout) {
+            Ok(true) => true,
+            Ok(false) => self.send_failed(SendError::TimedOut),
+            Err(errno) => self.send_failed(SendError::Failed(errno.into())),
+        }
+    }
+
+    /// Makes one step of the outbox; the error is what has to be waited for.
+    fn step_outbox(&mut self) -> Result<bool, PollFlags> {
+        Ok(match self.outbox.step(self.socket.as_fd()) {
+            Ok(Progress::Moved(bytes)) => {
+                if bytes > 0 {
+                    self.since = Instant::now();
+                }
+                self.fill()
+            }
+            Ok(Progress::Done) => self.fill(),
             Ok(Progress::Truncated { missing }) => {
                 self.send_failed(SendError::Truncated { missing })
             }
-            Ok(_) => self.send_failed(SendError::TimedOut),
+            // That the socket has let go is told on its error queue, which is reported unasked.
+            Ok(Progress::NeedsRelease) => return Err(PollFlags::empty()),
+            Ok(_) => return Err(PollFlags::OUT),
             Err(error) => self.send_failed(SendError::Failed(error)),
-        }
+        })
     }
 
     fn fill(&mut self) -> bool {
@@ -210,24 +236,15 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
         if let Err(errno) = self.make_duplex() {
             return self.send_failed(SendError::Failed(errno.into()));
         }
-        let interest = match self.outbox.step(self.socket.as_fd()) {
-            Ok(Progress::Moved(_)) => {
-                self.since = Instant::now();
-                return self.fill();
-            }
-            Ok(Progress::Done) => return true,
-            Ok(Progress::Truncated { missing }) => {
-                return self.send_failed(SendError::Truncated { missing });
-            }
-            Ok(Progress::NeedsRelease) => PollFlags::empty(),
-            Ok(_) => PollFlags::OUT,
-            Err(error) => return self.send_failed(SendError::Failed(error)),
+        let interest = match self.step_outbox() {
+            Ok(moved) => return moved,
+            Err(flags) => flags,
         };
         let stall = self.since + self.wants.send_timeout;
         let deadline = self.wants.deadline().into_iter().chain([stall]).min();
         match self.wait(interest, deadline) {
             Ok(ready) if ready.intersects(PollFlags::IN | PollFlags::HUP) => {
-                if self.wants.receive.is_some() { self.receive() } else { true }
+                if self.wants.receive.is_some() { self.receive(RecvFlags::DONTWAIT) } else { true }
             }
             Ok(_) if self.receive_timed_out() => true,
             Ok(ready) if ready.is_empty() && stall <= Instant::now() => {
@@ -266,13 +283,14 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
         let Some(receive) = self.wants.receive else { return true };
         let left = receive.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return self.receive_timed_out();
+            // What came in time may not have been looked at: this process was stopped.
+            return self.receive(RecvFlags::DONTWAIT);
         }
         if let Err(errno) = self.set_receive_timeout(left) {
             self.wants.receive = None;
             return self.deliver(Event::Failed(errno.into()));
         }
-        self.receive()
+        self.receive(RecvFlags::empty())
     }
 
     fn receive_polling(&mut self) -> bool {
@@ -283,7 +301,7 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
                 self.receive_timed_out();
                 true
             }
-            Ok(_) if self.wants.receive.is_some() => self.receive(),
+            Ok(_) if self.wants.receive.is_some() => self.receive(RecvFlags::DONTWAIT),
             // The peer is gone, and the task waits for its timer alone.
             Ok(_) => self.deliver(Event::PeerClosed),
             Err(errno) => {
@@ -293,14 +311,18 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
         }
     }
 
-    /// Receives once. A receive that would block, or that a signal interrupts, stays armed.
-    fn receive(&mut self) -> bool {
+    /// Receives once. A receive that would block, or that a signal interrupts, stays armed until its
+    /// deadline.
+    fn receive(&mut self, flags: RecvFlags) -> bool {
         let at_most = self.wants.receive.and_then(|receive| receive.at_most);
         let room = at_most.map_or(BUFFER, |most| most.get().min(BUFFER));
         let mut buffer = std::mem::take(&mut self.buffer);
-        let event = match recv(self.socket, &mut buffer[..room], RecvFlags::empty()) {
+        let event = match recv(self.socket, &mut buffer[..room], flags) {
             Ok((0, _)) => Some(Event::PeerClosed),
             Ok((count, _)) => Some(Event::Received(&mut buffer[..count], RecordType::Data)),
+            Err(Errno::AGAIN) if flags == RecvFlags::DONTWAIT && self.is_late() => {
+                Some(Event::ReceiveTimedOut)
+            }
             Err(Errno::AGAIN | Errno::INTR) => None,
             Err(errno) => Some(Event::Failed(errno.into())),
         };
@@ -333,16 +355,12 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
     ) -> rustix::io::Result<PollFlags> {
         let mut interest = interest;
         interest.set(PollFlags::IN, self.wants.receive.is_some());
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let until = deadline.unwrap_or_else(|| Instant::now() + self.wants.send_timeout);
         let mut fds = vec![PollFd::new(self.socket, interest)];
         if let Some(messages) = &self.messages {
             fds.push(PollFd::new(messages.waker(), PollFlags::IN));
         }
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
+        wait::until_ready(&mut fds, until)?;
         if let Some(messages) = &self.messages
             && fds.get(1).is_some_and(|fd| !fd.revents().is_empty())
         {
@@ -357,11 +375,4 @@ fn outbox_event<T: Task>(event: OutboxEvent) -> Event<'static, T> {
         OutboxEvent::Sent(mark) => Event::Sent(mark),
         OutboxEvent::Unit(tag, event) => Event::Unit(tag, event),
     }
-}
-
-/// Waits until the error queue of a socket has something; false if nothing came for so long.
-fn has_error(socket: &OwnedFd, stall: Duration) -> bool {
-    let timeout = Timespec::try_from(stall).ok();
-    // Errors are reported unasked.
-    poll(&mut [PollFd::new(socket, PollFlags::empty())], timeout.as_ref()) != Ok(0)
 }

@@ -1,7 +1,10 @@
 //! A thread per connection, or a bounded pool of threads that each hold one connection at a time,
 //! and calls that block until they are through.
 //!
-//! Since always; deadlines by `SO_RCVTIMEO` and `SO_SNDTIMEO` (socket(7), Linux 2.3.41).
+//! Since always; deadlines of receives by `SO_RCVTIMEO` (socket(7), Linux 2.3.41), an eighth too late
+//! at most, so that it has not to be set for each. A send that finds no room waits in poll(2), for
+//! `SO_SNDTIMEO` is no deadline of a call that moves much. A deadline counts when one more look that
+//! began behind it has found nothing.
 //!
 //! What it does badly: every connection, idle or not, costs a stack, a kernel thread and two
 //! switches a wait, so thousands of idle ones weigh as much as thousands of busy ones; a thread
@@ -20,7 +23,7 @@ use super::connection::BlockingConnection;
 use super::pool::ThreadPool;
 use super::registry::Registry;
 use crate::admission::{Admission, Limits};
-use crate::error::named;
+use crate::error::{named, no_thread};
 use crate::listener::{Listener, peer_gave_up};
 use crate::shutdown::Stop;
 use crate::sync::waker::Waker;
@@ -54,9 +57,9 @@ pub(crate) fn run<S: Service>(
             let spawned = thread::Builder::new()
                 .name("karez-accept".to_owned())
                 .spawn_scoped(scope, move || acceptor.run(scope));
-            outcome = outcome.and(spawned.map(drop));
+            outcome = outcome.and(spawned.map(drop).map_err(no_thread("karez-accept")));
         }
-        if outcome.is_ok() {
+        while outcome.is_ok() && !stop.has_begun() {
             sleeper.sleep();
         }
         registry.close_idle();

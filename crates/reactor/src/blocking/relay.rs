@@ -3,12 +3,13 @@
 //! What it does badly: what moves is asked for by a call more each time, where a thread for each
 //! way could simply wait in splice(2).
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, ioctl_fionbio};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::ioctl_fionbio;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use super::wait;
 use crate::readiness::{Relay, Step};
 use crate::selector::{Interest, Ready, Token};
 use crate::task::RelayEnd;
@@ -38,7 +39,7 @@ pub(super) fn relay(client: &OwnedFd, upstream: OwnedFd, stall: Duration) -> Rel
 /// False if nothing moved for too long.
 fn drive(client: &OwnedFd, relay: &mut Relay) -> io::Result<bool> {
     loop {
-        match relay.step(client.as_fd(), Instant::now()) {
+        match relay.step(client.as_fd()) {
             Step::Moved(_) => {}
             Step::Done => return Ok(true),
             Step::Failed(error) => return Err(error),
@@ -54,11 +55,9 @@ fn drive(client: &OwnedFd, relay: &mut Relay) -> io::Result<bool> {
 /// False if the time is up. One that is not waited for is left out, or its hang-up would be told
 /// all the time; but the client's, before it has heard all, is the end: the server stops.
 fn wait(client: &OwnedFd, relay: &mut Relay) -> io::Result<bool> {
-    let left = relay.deadline().saturating_duration_since(Instant::now());
-    let timeout = Timespec::try_from(left).ok();
     let hears = relay.expects_upstream();
     let (wanted, wanted_upstream) = (relay.wanted(), relay.wanted_upstream());
-    let mut fds = Vec::with_capacity(2);
+    let (mut fds, until) = (Vec::with_capacity(2), relay.deadline());
     if hears || wanted != Interest::NONE {
         fds.push(PollFd::new(client, flags(wanted)));
     }
@@ -66,10 +65,8 @@ fn wait(client: &OwnedFd, relay: &mut Relay) -> io::Result<bool> {
     if wanted_upstream != Interest::NONE {
         fds.push(PollFd::from_borrowed_fd(relay.upstream(), flags(wanted_upstream)));
     }
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(0) => return Ok(false),
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(errno) => return Err(errno.into()),
+    if !wait::until_ready(&mut fds, until)? {
+        return Ok(false);
     }
     let told: Vec<_> = fds.iter().map(PollFd::revents).collect();
     let (of_client, of_upstream) = told.split_at(client_is_in);

@@ -19,6 +19,7 @@ use super::relay::{Relay, Side};
 use super::send::{Send, SendContext, Sent};
 use crate::driver::Completer;
 use crate::io::{Close, Io, Receive, Requests, Wants};
+use crate::outlet::Outlet;
 use crate::sync::mailbox::{Context, Envelope};
 use crate::sync::offload::{Offload, run_inline};
 use crate::task::{Event, Job, JobId, JobPanicked, Reason, RecordType, RelayEnd, SendError, Task};
@@ -39,7 +40,7 @@ pub(crate) struct CompletionConnection<T: Task> {
     tag: u64,
     socket: Handle,
     /// The same socket, where each direction needs its own number.
-    out: Handle,
+    out: Outlet,
     task: T,
     outbox: Outbox,
     wants: Wants,
@@ -54,8 +55,6 @@ pub(crate) struct CompletionConnection<T: Task> {
     read_ahead: VecDeque<Vec<u8>>,
     buffered: usize,
     end: Option<End>,
-    /// The send timeout that the driver has been given.
-    timeout_set: Option<Duration>,
 }
 
 /// The result of a job.
@@ -105,7 +104,7 @@ impl<T: Task> CompletionConnection<T> {
             evicting: false,
             tag: 0,
             socket,
-            out,
+            out: Outlet::new(out),
             task,
             outbox: Outbox::new(),
             wants: Wants::new(),
@@ -118,7 +117,6 @@ impl<T: Task> CompletionConnection<T> {
             read_ahead: VecDeque::new(),
             buffered: 0,
             end: None,
-            timeout_set: None,
         }
     }
 
@@ -180,7 +178,7 @@ impl<T: Task> CompletionConnection<T> {
             outbox: &mut self.outbox,
             backend: cx.backend,
             tag: self.tag,
-            out: &self.out,
+            out: &mut self.out,
             now: cx.now,
         };
         if let Err(error) = self.send.complete(completion, &mut send) {
@@ -255,7 +253,6 @@ impl<T: Task> CompletionConnection<T> {
             return false;
         }
         if !self.outbox.is_empty() && !self.send.is_in_flight() {
-            self.set_send_timeout(cx.backend);
             match self.start_send(cx) {
                 Sent::InFlight | Sent::Nothing => {}
                 Sent::Failed(error) => {
@@ -266,8 +263,7 @@ impl<T: Task> CompletionConnection<T> {
         }
         if self.wants.shutdown_write && self.outbox.is_empty() && !self.send.is_in_flight() {
             self.wants.shutdown_write = false;
-            // A peer that is gone already needs no FIN.
-            let _gone = shutdown((*self.out).as_fd(), Shutdown::Write);
+            self.out.finish();
         }
         match self.wants.receive {
             Some(receive) => {
@@ -285,7 +281,7 @@ impl<T: Task> CompletionConnection<T> {
             outbox: &mut self.outbox,
             backend: cx.backend,
             tag: self.tag,
-            out: &self.out,
+            out: &mut self.out,
             now: cx.now,
         })
     }
@@ -314,7 +310,7 @@ impl<T: Task> CompletionConnection<T> {
     /// Does what the task has asked for beyond what the connection remembers.
     fn follow_requests<C: Completer>(&mut self, cx: &mut TurnContext<'_, C, T::Job>) {
         while let Some(option) = cx.requests.options.pop_front() {
-            let result = option.set((*self.out).as_fd());
+            let result = option.set((*self.out.handle()).as_fd());
             self.handle(Event::Configured(result), cx);
         }
         while let Some((id, job)) = cx.requests.jobs.pop_front() {
@@ -444,12 +440,11 @@ impl<T: Task> CompletionConnection<T> {
         if let Some(End::Failed(errno)) = self.end {
             return self.handle(Event::Relayed(failed(errno)), cx);
         }
-        let client = Side { source: Arc::clone(&self.socket), sink: Arc::clone(&self.out) };
-        match Relay::new(client, upstream, stall, cx.now, cx.backend) {
+        let client = Side { source: Arc::clone(&self.socket), sink: self.out.clone() };
+        match Relay::new::<C>(client, upstream, stall, cx.now) {
             Ok(mut relay) => {
                 let early = self.read_ahead.drain(..).flatten().collect();
                 self.buffered = 0;
-                self.timeout_set = Some(stall);
                 relay.begin_with(early, self.end.is_some(), self.receive.take());
                 self.relay = Some(Box::new(relay));
             }
@@ -466,15 +461,6 @@ impl<T: Task> CompletionConnection<T> {
         relay.abort(cx.backend);
         let [to_upstream, to_client] = relay.moved();
         self.deliver(Event::Relayed(RelayEnd { to_upstream, to_client, error }), cx);
-    }
-
-    /// Gives the send timeout to a driver whose sends cannot be cancelled.
-    fn set_send_timeout<C: Completer>(&mut self, backend: &mut Backend<C>) {
-        let stall = self.wants.send_timeout;
-        if self.timeout_set != Some(stall) {
-            backend.driver.allow((*self.out).as_fd(), stall);
-            self.timeout_set = Some(stall);
-        }
     }
 
     fn received<C: Completer>(
@@ -553,8 +539,9 @@ impl<T: Task> CompletionConnection<T> {
     fn close(&mut self, close: Close) {
         if close == Close::Reset {
             // If it fails, the peer sees a regular end.
+            let socket = self.out.handle();
             let _failed =
-                rustix::net::sockopt::set_socket_linger((*self.out).as_fd(), Some(Duration::ZERO));
+                rustix::net::sockopt::set_socket_linger((*socket).as_fd(), Some(Duration::ZERO));
         }
     }
 }

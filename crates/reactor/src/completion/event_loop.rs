@@ -2,9 +2,10 @@
 //! counterpart of the [Reactor](crate::readiness::event_loop), which is told when it may try; this one is told
 //! what has been done.
 //!
-//! A turn waits once, takes what came of each operation, begins what follows from it, lets
-//! newcomers in, and rings the alarms that are due. A connection that is closed is forgotten at
-//! once; its descriptor goes with the last operation that holds it.
+//! A turn waits once, takes what came of each operation, begins what follows from it, and lets
+//! newcomers in. Then come the deadlines that have passed, after one more look at what is complete:
+//! a wait may have been interrupted, or be long over when this thread runs again. A connection that is
+//! closed is forgotten at once; its descriptor goes with the last operation that holds it.
 
 use karez_sys::{Completion, Handle, Operation, Outcome};
 use std::collections::VecDeque;
@@ -29,12 +30,17 @@ use crate::sync::offload::{Offload, PoolTask};
 use crate::sync::pool::Pool;
 use crate::task::Service;
 use crate::timers::TimerHeap;
+use crate::transient::tolerate;
 
 /// What is called so says that the waker has been woken.
 const WAKE: u64 = u64::MAX;
 
 /// Listeners count down from here; no connection's token is as high.
 pub(super) const LISTENER: u64 = u64::MAX - 1;
+
+/// Before a deadline counts: calls that fetch what is complete, of which each may bring a part only
+/// (io_uring does 20 pieces of deferred work at a time).
+const LOOKS: usize = 64;
 
 /// After the grace: how long to wait for operations to say how far they came.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -51,6 +57,8 @@ pub(crate) struct Proactor<'a, S: Service, C> {
     pub(super) acceptor: Acceptor<DoneOf<S>>,
     pub(super) connections: ConnectionSlab<CompletionConnection<S::Task>>,
     pub(super) timers: TimerHeap,
+    /// Connections whose deadlines have passed in this turn.
+    overdue: Vec<Token>,
     /// After the stop has begun: when the grace ends.
     pub(super) end: Option<Instant>,
     pub(super) notifications: Vec<Notification<DoneOf<S>>>,
@@ -78,6 +86,7 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
             acceptor: Acceptor::new(listeners, balancer),
             connections: ConnectionSlab::new(),
             timers: TimerHeap::default(),
+            overdue: Vec::new(),
             end: None,
             notifications: Vec::new(),
             queue: VecDeque::new(),
@@ -93,11 +102,25 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
         self.watch_waker();
         self.accept();
         while !self.is_over() {
-            self.backend.driver.wait(self.timeout(), &mut done).map_err(named("wait"))?;
+            self.wait(self.timeout(), &mut done)?;
             self.turn(&mut done, &mut later);
+            if self.find_overdue() {
+                for _ in 0..LOOKS {
+                    self.wait(Some(Duration::ZERO), &mut done)?;
+                    if done.is_empty() {
+                        break;
+                    }
+                    self.take(&mut done, &mut later);
+                }
+                self.time_out_overdue();
+            }
         }
         self.abort_all();
         Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
+        tolerate(self.backend.driver.wait(timeout, done)).map_err(named("wait"))
     }
 
     /// All that follows from what was done. Nothing in it blocks, which `.ci/sanitize realtime` has
@@ -105,6 +128,20 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
     #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
     fn turn(&mut self, done: &mut Vec<Completion>, later: &mut Vec<Completion>) {
         self.now = Instant::now();
+        self.take(done, later);
+        for _ in 0..self.queue.len() {
+            if let Some(token) = self.queue.pop_front() {
+                if let Some(connection) = self.connections.get_mut(token) {
+                    connection.queued = false;
+                }
+                self.advance(token);
+            }
+        }
+        self.admit_all();
+        self.accept();
+    }
+
+    fn take(&mut self, done: &mut Vec<Completion>, later: &mut Vec<Completion>) {
         for completion in done.drain(..) {
             // These may cost somebody the place, who may have been heard in this turn.
             if completion.tag == WAKE || matches!(completion.outcome, Outcome::Accepted(_)) {
@@ -116,17 +153,6 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
         for completion in later.drain(..) {
             self.note(completion);
         }
-        for _ in 0..self.queue.len() {
-            if let Some(token) = self.queue.pop_front() {
-                if let Some(connection) = self.connections.get_mut(token) {
-                    connection.queued = false;
-                }
-                self.advance(token);
-            }
-        }
-        self.admit_all();
-        self.fire_timers();
-        self.accept();
     }
 
     fn is_over(&self) -> bool {
@@ -226,17 +252,38 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
         self.timers.compact(live, |token| connections.contains(token));
     }
 
-    fn fire_timers(&mut self) {
+    /// Collects the connections whose deadlines have passed; false if there are none.
+    fn find_overdue(&mut self) -> bool {
         while let Some(timer) = self.timers.pop(self.now) {
-            let token = timer.1;
-            let Some(connection) = self.connections.get_mut(token) else {
+            let Some(connection) = self.connections.get_mut(timer.1) else {
                 continue;
             };
             if self.timers.fire(timer, &mut connection.deadline, self.now) {
+                self.overdue.push(timer.1);
+            }
+        }
+        !self.overdue.is_empty()
+    }
+
+    /// Times out what has not come or left by its deadline, after what has been completed before. One
+    /// that fires late is extended first: the kernel, or a thread, could not go on either.
+    #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
+    fn time_out_overdue(&mut self) {
+        let mut overdue = std::mem::take(&mut self.overdue);
+        for token in overdue.drain(..) {
+            let Some(connection) = self.connections.get_mut(token) else {
+                continue;
+            };
+            let deadline = &mut connection.deadline;
+            if deadline.has_passed(self.now) && !self.timers.extend(token, deadline, self.now) {
+                deadline.clear();
                 self.with_connection(token, |connection, cx| connection.time_out(cx));
                 self.advance(token);
             }
         }
+        self.overdue = overdue;
+        self.admit_all();
+        self.accept();
     }
 
     pub(super) fn watch_waker(&mut self) {
@@ -265,3 +312,8 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+#[path = "tests.rs"]
+mod tests;

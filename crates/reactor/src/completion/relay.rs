@@ -7,7 +7,6 @@
 
 use karez_sys::{Completion, Handle, Key, Operation, Outcome, Received};
 use rustix::io::{self, Errno, fcntl_dupfd_cloexec, ioctl_fionbio};
-use rustix::net::{Shutdown, shutdown};
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::context::Backend;
 use crate::driver::Completer;
+use crate::outlet::Outlet;
 
 /// The most bytes that wait for a sink; then nothing more is received.
 const MOST: usize = 64 << 10;
@@ -23,7 +23,7 @@ const MOST: usize = 64 << 10;
 #[derive(Clone)]
 pub(crate) struct Side {
     pub(crate) source: Handle,
-    pub(crate) sink: Handle,
+    pub(crate) sink: Outlet,
 }
 
 pub(crate) struct Relay {
@@ -40,6 +40,8 @@ pub(crate) struct Relay {
 struct Pump {
     receive: Option<Key>,
     send: Option<Key>,
+    /// The sink took less than there was, so that room is waited for first.
+    full: bool,
     waiting: Vec<u8>,
     /// The source has said all.
     ended: bool,
@@ -56,17 +58,13 @@ impl Relay {
         upstream: OwnedFd,
         stall: Duration,
         now: Instant,
-        backend: &mut Backend<C>,
     ) -> io::Result<Self> {
         ioctl_fionbio(&upstream, false)?;
         // Its own number for each direction, where the model needs that.
         let sink = C::SERIALISES.then(|| fcntl_dupfd_cloexec(&upstream, 0)).transpose()?;
         let source: Handle = Arc::new(upstream);
         let sink = sink.map_or_else(|| Arc::clone(&source), |sink| Arc::new(sink) as Handle);
-        for out in [&client.sink, &sink] {
-            backend.driver.allow((**out).as_fd(), stall);
-        }
-        let upstream = Side { source, sink };
+        let upstream = Side { source, sink: Outlet::new(sink) };
         let (to_upstream, to_client) = (Pump::default(), Pump::default());
         Ok(Self { client, upstream, to_upstream, to_client, stall, since: now })
     }
@@ -90,8 +88,8 @@ impl Relay {
 
     /// Begins what can be begun; true when both ways are over.
     pub(crate) fn advance<C: Completer>(&mut self, tag: u64, backend: &mut Backend<C>) -> bool {
-        self.to_upstream.advance(tag, &self.client.source, &self.upstream.sink, backend);
-        self.to_client.advance(tag, &self.upstream.source, &self.client.sink, backend);
+        self.to_upstream.advance(tag, &self.client.source, &mut self.upstream.sink, backend);
+        self.to_client.advance(tag, &self.upstream.source, &mut self.client.sink, backend);
         self.to_upstream.over && self.to_client.over
     }
 
@@ -113,15 +111,22 @@ impl Relay {
                 if last {
                     pump.receive = None;
                 }
-                self.since = now;
+                if received.is_ok() {
+                    self.since = now;
+                }
                 return pump.received(received, backend);
             }
-            if pump.send == Some(key)
-                && let Outcome::Sent { bytes, sent } = outcome
-            {
+            if pump.send == Some(key) {
                 pump.send = None;
-                self.since = now;
-                return pump.sent(bytes, sent, backend);
+                return match outcome {
+                    Outcome::Sent { bytes, sent } => {
+                        if sent.is_ok_and(|count| count > 0) {
+                            self.since = now;
+                        }
+                        pump.sent(bytes, sent, backend)
+                    }
+                    _ => Ok(()), // there is room
+                };
             }
         }
         Ok(())
@@ -142,20 +147,25 @@ impl Pump {
         &mut self,
         tag: u64,
         source: &Handle,
-        sink: &Handle,
+        sink: &mut Outlet,
         backend: &mut Backend<C>,
     ) {
+        if self.send.is_none() && mem::take(&mut self.full) {
+            self.send = Some(backend.driver.start(tag, Operation::Writable(sink.handle())));
+        }
         if self.send.is_none() && !self.waiting.is_empty() {
+            if C::SENDS_BLOCK {
+                sink.limit();
+            }
             let bytes = mem::replace(&mut self.waiting, backend.buffers.pop().unwrap_or_default());
             self.waiting.clear();
-            let socket = Arc::clone(sink);
+            let socket = sink.handle();
             let send = Operation::Send { socket, bytes, from: 0, more: false, lend: false };
             self.send = Some(backend.driver.start(tag, send));
         }
         if self.ended {
             if self.send.is_none() && !mem::replace(&mut self.over, true) {
-                // Whoever is gone already needs no FIN.
-                let _gone = shutdown((**sink).as_fd(), Shutdown::Write);
+                sink.finish();
             }
         } else if self.receive.is_none() && self.waiting.len() < MOST {
             let receive = Operation::Receive(Arc::clone(source));
@@ -198,6 +208,7 @@ impl Pump {
         };
         self.moved += count as u64;
         if count < bytes.len() {
+            self.full = C::SENDS_BLOCK;
             bytes.drain(..count);
             bytes.append(&mut self.waiting);
             mem::swap(&mut bytes, &mut self.waiting);

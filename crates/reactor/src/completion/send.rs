@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::context::Backend;
 use super::pipes::Pipe;
 use crate::driver::Completer;
+use crate::outlet::Outlet;
 use crate::task::SendError;
 
 /// The most bytes of one operation through a buffer. Measured for `copy`, whose bytes should still
@@ -34,6 +35,8 @@ pub(crate) struct Send {
     gathering: Option<(Gather, bool)>,
     /// What was spliced in and not out.
     pipe: Option<(Pipe, usize)>,
+    /// The socket took less than there was, so that room is waited for first.
+    full: bool,
     /// Lending and splicing were refused.
     copy_only: bool,
 }
@@ -70,6 +73,8 @@ enum InFlight {
         held: usize,
         pipe: Pipe,
     },
+    /// Nothing but the wait for room.
+    Room,
 }
 
 /// What sending works with.
@@ -77,7 +82,7 @@ pub(crate) struct SendContext<'a, C> {
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) backend: &'a mut Backend<C>,
     pub(crate) tag: u64,
-    pub(crate) out: &'a Handle,
+    pub(crate) out: &'a mut Outlet,
     pub(crate) now: Instant,
 }
 
@@ -93,9 +98,9 @@ pub(crate) enum Sent {
 
 impl Send {
     pub(crate) fn new(since: Instant) -> Self {
-        let (timed_out, copy_only) = (false, false);
+        let (timed_out, full, copy_only) = (false, false, false);
         let (in_flight, unsent, gathering, pipe) = (None, None, None, None);
-        Self { since, timed_out, in_flight, unsent, gathering, pipe, copy_only }
+        Self { since, timed_out, in_flight, unsent, gathering, pipe, full, copy_only }
     }
 
     /// Starts to count the time in which nothing moves.
@@ -128,6 +133,7 @@ impl Send {
     /// Forgets what has not left: the outbox has been emptied.
     pub(crate) fn reset(&mut self) {
         (self.unsent, self.gathering, self.pipe) = (None, None, None);
+        self.full = false;
     }
 
     pub(crate) fn is_in_flight(&self) -> bool {
@@ -140,6 +146,11 @@ impl Send {
             return Sent::InFlight;
         }
         self.timed_out = false;
+        if std::mem::take(&mut self.full) {
+            let key = cx.backend.driver.start(cx.tag, Operation::Writable(cx.out.handle()));
+            self.in_flight = Some((key, InFlight::Room));
+            return Sent::InFlight;
+        }
         if let Some(rest) = self.unsent.take() {
             self.send(rest, cx);
             return Sent::InFlight;
@@ -270,6 +281,7 @@ impl Send {
             (InFlight::Drain { held, pipe }, Outcome::Spliced(moved)) => {
                 self.drained(pipe, held, moved, cx)
             }
+            (InFlight::Room, Outcome::Writable(Err(errno))) => self.failed(errno),
             _ => Ok(()), // no completer mixes them up
         }
     }
@@ -282,9 +294,12 @@ impl Send {
     }
 
     fn send<C: Completer>(&mut self, rest: Unsent, cx: &mut SendContext<'_, C>) {
+        if C::SENDS_BLOCK {
+            cx.out.limit();
+        }
         let Unsent { bytes, from, more, lend } = rest;
         let lend = lend && !self.copy_only;
-        let operation = Operation::Send { socket: Arc::clone(cx.out), bytes, from, more, lend };
+        let operation = Operation::Send { socket: cx.out.handle(), bytes, from, more, lend };
         let key = self.start(operation, cx);
         self.in_flight = Some((key, InFlight::Send { from, more, lend }));
     }
@@ -301,7 +316,7 @@ impl Send {
         let (file, offset): (Handle, _) = (range.source, range.offset);
         let (bytes, from) = gather.lend();
         let (operation, flight) = if links && !cx.outbox.is_sealed() {
-            let socket = Arc::clone(cx.out);
+            let socket = cx.out.handle();
             let operation = Operation::ReadThenSend { file, offset, socket, bytes, from, more };
             (operation, InFlight::ReadThenSend { gather, more })
         } else {
@@ -348,10 +363,12 @@ impl Send {
     }
 
     fn drain<C: Completer>(&mut self, pipe: Pipe, held: usize, cx: &mut SendContext<'_, C>) {
+        // A thread of the kernel makes a blocking call.
+        cx.out.limit();
         let operation = Operation::Splice {
             from: Arc::clone(&pipe.read) as Handle,
             offset: None,
-            to: Arc::clone(cx.out),
+            to: cx.out.handle(),
             length: u32::try_from(held).unwrap_or(u32::MAX),
             more: cx.outbox.queued() > held as u64,
         };
@@ -389,6 +406,7 @@ impl Send {
             Err(errno) => self.failed(errno)?,
         }
         if rest.from < rest.bytes.len() {
+            self.full = C::SENDS_BLOCK;
             self.unsent = Some(rest);
         } else {
             cx.outbox.release();
@@ -409,14 +427,14 @@ impl Send {
                 self.moved(count, cx);
                 match held.saturating_sub(count) {
                     0 => cx.backend.pipes.give_back(pipe),
-                    left => self.pipe = Some((pipe, left)),
+                    left => (self.pipe, self.full) = (Some((pipe, left)), true),
                 }
             }
             // The file still has what is in the pipe.
             Err(errno) if refuses_splice(errno) => self.copy_only = true,
             Err(errno) => {
                 self.failed(errno)?;
-                self.pipe = Some((pipe, held));
+                (self.pipe, self.full) = (Some((pipe, held)), errno == Errno::AGAIN);
             }
         }
         Ok(())

@@ -90,7 +90,7 @@ fn flags(interest: Interest) -> PollFlags {
 }
 
 /// What poll's flags say, which signals carry, too.
-pub(super) fn report(token: Token, found: PollFlags) -> Ready {
+pub(crate) fn report(token: Token, found: PollFlags) -> Ready {
     let broken = found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
     Ready {
         token,

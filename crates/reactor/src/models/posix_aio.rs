@@ -7,16 +7,14 @@
 //! What it does badly: a receive that stands is a thread, so an idle connection costs one, and its
 //! buffer, as with `blocking`. Requests for one descriptor number wait for each other, so that a
 //! receive that stands would hold up every send: each connection has two numbers (dup(2)), one for
-//! each direction. A running write cannot be cancelled, so it has a limit of its own
-//! (`SO_SNDTIMEO`), and a connection is ended by shutting it down. There is no `MSG_MORE`, so a head
+//! each direction. A running write cannot be cancelled, so it waits for a moment
+//! only (`SO_SNDTIMEO`) and poll(2) for the rest, and a connection is ended by shutting it down. There is no `MSG_MORE`, so a head
 //! leaves with the first 48 KiB of its file; every via is `copy`. And the signals interrupt
 //! whatever thread they find.
 
 use karez_sys::{Completion, Key, Operation, PosixAio as Aio};
 use karez_transfer::Via;
 use rustix::io;
-use rustix::net::sockopt;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::driver::Completer;
@@ -31,6 +29,7 @@ impl Completer for PosixAio {
     const ACCEPTS_WAIT: bool = false;
     // A thread has read, and has not told glibc so far.
     const HIDES: bool = true;
+    const SENDS_BLOCK: bool = true;
     const LOOKS_UP: bool = false;
 
     fn grants(_: Via) -> Via {
@@ -51,13 +50,6 @@ impl Completer for PosixAio {
 
     fn abort(&mut self, key: Key) {
         self.0.abort(key);
-    }
-
-    fn allow(&mut self, out: BorrowedFd<'_>, stall: Duration) {
-        // A little more than that, so that it is we who say that the time is over. Refused, the
-        // grace of the stop is the limit.
-        let lax = stall + stall / 8 + Duration::from_millis(1);
-        let _refused = sockopt::set_socket_timeout(out, sockopt::Timeout::Send, Some(lax));
     }
 
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {

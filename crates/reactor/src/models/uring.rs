@@ -8,8 +8,8 @@
 //! others: threads of the kernel do every `statx` there (`sys/examples/names_in_ring.rs`).
 //!
 //! What it does badly: it is refused in many containers (`EPERM`); it has no sendfile, so other vias
-//! are `copy`; a splice holds a thread of the kernel as long as a slow reader reads, and a name that
-//! hangs one of a few (four a CPU); a send that waits holds its buffer, up to 48 KiB; a closed
+//! are `copy`; a splice holds a thread of the kernel for a moment where a reader is slow, and a name that
+//! hangs one of a few (four a CPU) for ever; a send that waits holds its buffer, up to 48 KiB; a closed
 //! connection keeps its descriptor until the next turn; and a multishot accept takes no address
 //! along, which costs a getpeername(2) a connection.
 
@@ -29,6 +29,7 @@ impl Completer for Uring {
     const SERIALISES: bool = false;
     const ACCEPTS_WAIT: bool = true;
     const HIDES: bool = false;
+    const SENDS_BLOCK: bool = false;
     const LOOKS_UP: bool = true;
 
     fn grants(via: Via) -> Via {

@@ -4,16 +4,18 @@
 //! connection has used up its budget for this turn. A call is tried first, and the selector is asked
 //! on `EAGAIN` only: most calls are made without asking it at all.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use super::relay::{self, Relay};
 use super::send::{SendState, Sent};
 use crate::io::{Close, Io, Requests, Wants};
-use crate::selector::{Interest, Ready};
+use crate::models::poll::report;
+use crate::selector::{Interest, Ready, Token};
 use crate::sync::mailbox::{Context, Envelope};
 use crate::sync::offload::{Offload, run_inline};
 use crate::task::{Event, Job, JobId, JobPanicked, Reason, RecordType, RelayEnd, SendError, Task};
@@ -154,6 +156,17 @@ impl<T: Task> ReadinessConnection<T> {
         self.readable |= report.readable;
         self.writable |= report.writable || self.send.waits_for_zerocopy();
         self.hang_up |= report.hang_up;
+    }
+
+    /// Looks at its own sockets and remembers what they say. Returns whether another thread has to do
+    /// something for it, which cannot be looked at.
+    pub(crate) fn look(&mut self) -> bool {
+        if let Some(relay) = &mut self.relay {
+            let found = look_at(relay.upstream());
+            relay.set_upstream_ready(found);
+        }
+        self.set_ready(look_at(self.socket.as_fd()));
+        self.wants.jobs > 0 || (!self.outbox.is_empty() && self.send.waits_for_page_in())
     }
 
     /// Returns whether the peer has sent what was not received yet.
@@ -352,7 +365,7 @@ impl<T: Task> ReadinessConnection<T> {
 
     /// Moves a step of the outbox; `None` if that has to wait.
     fn step_send(&mut self, cx: &mut TurnContext<'_, T::Job>) -> Option<Step> {
-        let sent = self.send.step(&mut self.outbox, self.socket.as_fd(), cx.now);
+        let sent = self.send.step(&mut self.outbox, self.socket.as_fd());
         while let Some((tag, part)) = self.outbox.take_page_in() {
             cx.offloads.push(Offload::PageIn(Some(tag), part));
         }
@@ -385,7 +398,7 @@ impl<T: Task> ReadinessConnection<T> {
 
     fn step_relay(&mut self, cx: &mut TurnContext<'_, T::Job>) -> Step {
         let Some(relay) = &mut self.relay else { return Step::Blocked };
-        let error = match relay.step(self.socket.as_fd(), cx.now) {
+        let error = match relay.step(self.socket.as_fd()) {
             relay::Step::Moved(bytes) => return Step::Moved(bytes),
             relay::Step::Blocked => return Step::Blocked,
             relay::Step::Done => None,
@@ -428,7 +441,7 @@ impl<T: Task> ReadinessConnection<T> {
     pub(crate) fn say_farewell(&mut self, reason: Reason, cx: &mut TurnContext<'_, T::Job>) {
         self.deliver(Event::Closing(reason), cx);
         if self.can_send() {
-            let _best_effort = self.send.step(&mut self.outbox, self.socket.as_fd(), cx.now);
+            let _best_effort = self.send.step(&mut self.outbox, self.socket.as_fd());
         }
     }
 
@@ -447,6 +460,18 @@ impl<T: Task> ReadinessConnection<T> {
                 Some(std::time::Duration::ZERO),
             );
         }
+    }
+}
+
+/// Returns what a selector would report of a socket now: poll(2), without a wait. Not by trying, for a
+/// send takes what little room there is, where a selector says that there is none.
+fn look_at(socket: BorrowedFd<'_>) -> Ready {
+    let all = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP;
+    let mut fds = [PollFd::from_borrowed_fd(socket, all)];
+    let token = Token(0); // for the caller alone
+    match poll(&mut fds, Some(&Timespec::default())) {
+        Ok(_) => report(token, fds[0].revents()),
+        Err(_) => Ready::anything(token),
     }
 }
 

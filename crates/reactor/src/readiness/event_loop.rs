@@ -1,8 +1,8 @@
 //! The Reactor: one thread, one demultiplexer, its listeners and its connections.
 //!
-//! A turn waits once, notes what is ready, accepts, lets each ready connection have its share,
-//! and rings the alarms that are due. Nothing in it blocks but the wait, unless a task's job does
-//! and there is no pool that it could go to (topology single).
+//! A turn waits once, notes what is ready, accepts, and lets each ready connection have its share.
+//! Then come the deadlines that have passed, [after one more look](super::overdue). Nothing in it blocks
+//! but the wait, unless a task's job does and there is no pool that it could go to (topology single).
 //!
 //! On edges a connection is registered once. On levels its interest has to follow its wish: what
 //! changed in a turn is told to the demultiplexer once, before the next wait.
@@ -27,6 +27,7 @@ use crate::sync::offload::{Offload, PoolTask};
 use crate::sync::pool::Pool;
 use crate::task::{Job, Service, Task};
 use crate::timers::TimerHeap;
+use crate::transient::tolerate;
 use karez_transfer::Outbox;
 
 use super::accept::Acceptor;
@@ -78,6 +79,8 @@ pub(crate) struct Reactor<'a, S: Service, D> {
     /// Whose interest may not be what the demultiplexer was told.
     pub(super) changed: Vec<Token>,
     pub(super) timers: TimerHeap,
+    /// Connections whose deadlines have passed in this turn.
+    pub(super) overdue: Vec<Token>,
     /// After the stop has begun: when the grace ends.
     pub(super) end: Option<Instant>,
     pub(super) notifications: Vec<Notification<DoneOf<S>>>,
@@ -111,6 +114,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             queue: VecDeque::new(),
             changed: Vec::new(),
             timers: TimerHeap::default(),
+            overdue: Vec::new(),
             end: None,
             notifications: Vec::new(),
             buffer: vec![0; BUFFER],
@@ -125,13 +129,21 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         let mut ready = Vec::new();
         while !self.is_over() {
             let timeout = self.prepare()?;
-            self.demultiplexer.wait(timeout, &mut ready).map_err(named("wait"))?;
+            self.wait(timeout, &mut ready)?;
             self.turn(&mut ready);
+            if self.find_overdue() {
+                self.wait(Some(Duration::ZERO), &mut ready)?;
+                self.time_out_overdue(&mut ready);
+            }
         }
         for token in self.connections.tokens() {
             self.with_connection(token, |connection, cx| connection.abandon(cx));
         }
         Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        tolerate(self.demultiplexer.wait(timeout, ready)).map_err(named("wait"))
     }
 
     /// Tells the demultiplexer what has changed, and says how long it may wait.
@@ -161,7 +173,6 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
                 self.advance(token);
             }
         }
-        self.fire_timers();
     }
 
     fn is_over(&self) -> bool {
@@ -177,7 +188,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         moments.chain(self.timers.next(self.now)).min()
     }
 
-    fn note(&mut self, report: Ready) {
+    pub(super) fn note(&mut self, report: Ready) {
         if report.token == WAKE {
             self.handle_wakeup();
         } else if let Some(connection) = self.connections.get_mut(report.token) {
@@ -230,7 +241,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         Some(result)
     }
 
-    fn advance(&mut self, token: Token) {
+    pub(super) fn advance(&mut self, token: Token) {
         let turn = self.with_connection(token, |connection, cx| {
             connection.queued = false;
             connection.deadline.clear();
@@ -294,7 +305,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         }
     }
 
-    fn note_reads(&mut self) {
+    pub(super) fn note_reads(&mut self) {
         while let Some(token) = self.demultiplexer.read_over() {
             // The connection may have ended, and its slot may be another's.
             if let Some(connection) = self.connections.get_mut(token) {
@@ -320,20 +331,6 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         self.timers.compact(live, |token| connections.contains(token));
     }
 
-    fn fire_timers(&mut self) {
-        while let Some(timer) = self.timers.pop(self.now) {
-            let token = timer.1;
-            let Some(connection) = self.connections.get_mut(token) else {
-                continue;
-            };
-            if self.timers.fire(timer, &mut connection.deadline, self.now) {
-                self.with_connection(token, |connection, cx| connection.time_out(cx));
-                self.follow_relay(token);
-                self.enqueue(token);
-            }
-        }
-    }
-
     /// Tells the demultiplexer what each connection that rests is to be watched for.
     fn update_interests(&mut self) {
         for token in std::mem::take(&mut self.changed) {
@@ -352,3 +349,8 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+#[path = "tests.rs"]
+pub(crate) mod tests;

@@ -99,7 +99,7 @@ impl Relay {
     }
 
     /// Goes on by a share each way.
-    pub(crate) fn step(&mut self, client: BorrowedFd<'_>, now: Instant) -> Step {
+    pub(crate) fn step(&mut self, client: BorrowedFd<'_>) -> Step {
         let upstream = self.upstream.as_fd();
         let to_upstream = self.to_upstream.step(client, upstream);
         let moved = to_upstream
@@ -109,7 +109,7 @@ impl Relay {
             _ if self.to_upstream.is_over() && self.to_client.is_over() => Step::Done,
             Ok(0) if self.to_upstream.is_blocked() && self.to_client.is_blocked() => Step::Blocked,
             Ok(moved) => {
-                self.since = now;
+                self.since = Instant::now();
                 Step::Moved(moved)
             }
         }
@@ -180,7 +180,7 @@ mod tests {
         server.shutdown(std::net::Shutdown::Write).unwrap();
         let everything = Ready::anything(crate::selector::Token(0));
         loop {
-            match relay.step(near.as_fd(), Instant::now()) {
+            match relay.step(near.as_fd()) {
                 Step::Done => break,
                 Step::Failed(error) => panic!("{error}"),
                 Step::Moved(_) | Step::Blocked => {

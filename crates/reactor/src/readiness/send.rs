@@ -61,11 +61,14 @@ impl SendState {
         self.blocked_on = BlockedOn::Writable;
     }
 
-    pub(crate) fn step(&mut self, outbox: &mut Outbox, out: BorrowedFd<'_>, now: Instant) -> Sent {
+    pub(crate) fn step(&mut self, outbox: &mut Outbox, out: BorrowedFd<'_>) -> Sent {
         self.blocked_on = BlockedOn::Writable;
         match outbox.step(out) {
             Ok(Progress::Moved(bytes)) => {
-                self.since = now;
+                if bytes > 0 {
+                    // Not the time of the turn, in whose middle the process may have been stopped.
+                    self.since = Instant::now();
+                }
                 Sent::Moved(bytes)
             }
             Ok(Progress::Done) => Sent::Moved(0),

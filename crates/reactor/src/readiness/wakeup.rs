@@ -28,7 +28,7 @@ impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
         }
     }
 
-    fn drain_notifications(&mut self) {
+    pub(super) fn drain_notifications(&mut self) {
         let mut notifications = std::mem::take(&mut self.notifications);
         self.inbox.drain(&mut notifications);
         for notification in notifications.drain(..) {
@@ -52,7 +52,7 @@ impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
         self.notifications = notifications;
     }
 
-    fn drain_messages(&mut self) {
+    pub(super) fn drain_messages(&mut self) {
         let Some(messages) = &self.messages else {
             return;
         };

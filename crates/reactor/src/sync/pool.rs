@@ -16,6 +16,8 @@ use std::sync::{Arc, PoisonError};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 
+use crate::error::no_thread;
+
 /// A bounded number of threads that do `W`. Dropping it lets them end when the queue is empty.
 pub(crate) struct Pool<W> {
     shared: Arc<Shared<W>>,
@@ -72,7 +74,8 @@ impl<W: Send + 'static> Pool<W> {
 
     fn spawn(&self, number: usize) -> io::Result<()> {
         let (shared, perform, cores) = (Arc::clone(&self.shared), self.perform, self.cores);
-        let thread = thread::Builder::new().name(format!("karez-work-{number}"));
+        let name = format!("karez-work-{number}");
+        let thread = thread::Builder::new().name(name.clone());
         let spawned = thread.spawn(move || {
             if let Some(cores) = cores {
                 // Else it stays on the core of the reactor that made it, which is only slower.
@@ -82,7 +85,7 @@ impl<W: Send + 'static> Pool<W> {
                 perform(work);
             }
         });
-        spawned.map(drop)
+        spawned.map(drop).map_err(no_thread(name))
     }
 }
 

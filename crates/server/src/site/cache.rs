@@ -2,10 +2,12 @@
 //! of a walk, an open, a stat and a close. It never serves what is stale:
 //!
 //! - The bytes served come from a descriptor that openat2 resolved beneath the root; the statx of
-//!   a hit adds nothing to that, it only confirms that the name still means this file.
+//!   a hit adds nothing to that, it only confirms that the name still means this file. It takes the
+//!   absolute path, so it confirms the root with it (`document_root.rs`).
 //! - The descriptor pins the inode, so its number cannot be reused: equal device and inode are the
 //!   same file. Size, mtime, ctime and mode equal too: no write, chmod or rename touched it.
-//! - A file too young for its stamps to show one more write is never put in (`clock.rs`).
+//! - A file too young for its stamps to show one more write (a racy one) is never put in
+//!   (`clock.rs`).
 //!
 //! What it does badly: a link as last component never hits, as the statx does not follow it. A
 //! deleted file keeps its disk space until a sweep, which happens only when a request comes by.
@@ -18,10 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use karez_http::encoding::Coding;
+use rustix::fs::CWD;
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::open_file::{Identity, OpenFile};
-use super::root::Root;
+use super::root::{Root, stat_at};
 
 /// A bounded number of open files.
 pub(super) struct Cache {
@@ -55,10 +59,11 @@ impl Cache {
         }
     }
 
-    /// The file that `path` means at this moment, if it is held.
+    /// The file that `path` means at this moment, if it is held: beneath this root, or beneath the
+    /// directory that has the name of the root.
     pub(super) fn find(
         &self,
-        root: &Root,
+        root: Option<&Root>,
         path: &[u8],
         coding: Option<Coding>,
         now: Instant,
@@ -70,7 +75,12 @@ impl Cache {
             // One path may be held as itself or as another's sibling: same bytes, other head.
             (entry.file.coding() == coding).then(|| Arc::clone(&entry.file))?
         };
-        let same = root.stat(path).is_ok_and(|meta| Identity::of(&meta) == *file.identity());
+        let meta = match (root, file.absolute()) {
+            (Some(root), _) => root.stat(path),
+            (None, Some(absolute)) => stat_at(CWD, absolute),
+            (None, None) => Err(Errno::NAMETOOLONG),
+        };
+        let same = meta.is_ok_and(|meta| Identity::of(&meta) == *file.identity());
         if !same {
             self.forget(path, &file);
         }

@@ -1,10 +1,13 @@
-//! Is a file's time stamp too fresh to tell two versions of the file apart? clock_getres(2).
+//! Is a file's time stamp too fresh to tell two versions of the file apart (*racy*, as Git calls
+//! it)? clock_getres(2).
 //!
 //! A file system stamps with the coarse clock: two writes within one tick (1 to 10 ms) leave the
 //! same mtime and ctime, and one with stamps of whole seconds (or two, on FAT) tells still less.
-//! Within that grain a stamp proves nothing, so such a file is not cached and its tag is weak.
+//! Within that grain a stamp proves nothing, so such a file is not cached, and has no validator.
+//! A weak tag would not do: `If-None-Match` compares weakly, and so matches the next version.
 //!
-//! What it does badly: a network file system stamps with the server's clock, which is compared
+//! # Limitations
+//! A network file system stamps with the server's clock, which is compared
 //! with ours here; a clock that is behind ours by more than the grain defeats the test.
 
 use std::time::Duration;
@@ -23,14 +26,21 @@ impl Clock {
         Self::at(clock_gettime(ClockId::Realtime), grain)
     }
 
-    /// Whether the file may change once more without its stamps showing it.
-    pub(super) fn finds_young(&self, meta: &Statx) -> bool {
-        self.is_young(&meta.stx_mtime) || self.is_young(&meta.stx_ctime)
+    /// Whether the file may change once more without its stamps showing it. A time of modification
+    /// in the future was set by hand, and no write will hit upon it; what tells is the change time,
+    /// if there is one.
+    pub(super) fn finds_racy(&self, meta: &Statx) -> bool {
+        let set_ahead = self.is_future(&meta.stx_mtime) && meta.stx_ctime.tv_sec > 1;
+        self.is_racy(&meta.stx_ctime) || (self.is_racy(&meta.stx_mtime) && !set_ahead)
     }
 
-    fn is_young(&self, stamp: &StatxTimestamp) -> bool {
+    fn is_future(&self, stamp: &StatxTimestamp) -> bool {
+        nanoseconds(stamp.tv_sec, i64::from(stamp.tv_nsec)) > self.now
+    }
+
+    fn is_racy(&self, stamp: &StatxTimestamp) -> bool {
         // No nanoseconds: most likely a file system that has none.
-        let grain = if stamp.tv_nsec == 0 { COARSE_GRAIN } else { self.grain };
+        let grain = if stamp.tv_nsec == 0 { COARSE_GRAIN + self.grain } else { self.grain };
         self.now - nanoseconds(stamp.tv_sec, i64::from(stamp.tv_nsec)) < grain
     }
 
@@ -65,23 +75,28 @@ mod tests {
     use rustix::fs::{CWD, StatxFlags, statx};
 
     #[test]
-    fn a_stamp_is_young_within_the_grain_and_in_the_future() {
+    fn a_stamp_is_racy_within_the_grain_and_in_the_future() {
         let grain = Duration::from_millis(8);
         let clock = Clock::at(Timespec { tv_sec: 1000, tv_nsec: 500_000_000 }, grain);
         // The type cannot be made by hand, so a real one is borrowed and changed.
         let meta = statx(CWD, "/", rustix::fs::AtFlags::empty(), StatxFlags::MTIME).unwrap();
-        let young = |seconds, nanos| {
+        let racy = |seconds, nanos| {
             let mut stamp = meta.stx_mtime;
             (stamp.tv_sec, stamp.tv_nsec) = (seconds, nanos);
-            clock.is_young(&stamp)
+            clock.is_racy(&stamp)
         };
-        assert!(young(1000, 500_000_000));
-        assert!(young(1000, 492_000_001));
-        assert!(!young(1000, 492_000_000));
-        assert!(young(1001, 1), "the future");
-        assert!(young(999, 0), "whole seconds: two of them");
-        assert!(!young(998, 0));
-        assert!(!young(-1, 5));
+        assert!(racy(1000, 500_000_000));
+        assert!(racy(1000, 492_000_001));
+        assert!(!racy(1000, 492_000_000));
+        assert!(racy(1001, 1), "the future");
+        assert!(racy(999, 0), "whole seconds: two of them");
+        assert!(!racy(998, 0));
+        assert!(!racy(998, 492_000_000));
+        let clock = Clock::at(Timespec { tv_sec: 1000, tv_nsec: 7_000_000 }, grain);
+        let mut stamp = meta.stx_mtime;
+        (stamp.tv_sec, stamp.tv_nsec) = (998, 0);
+        assert!(clock.is_racy(&stamp), "the coarse clock may be a tick behind");
+        assert!(!racy(-1, 5));
         assert_eq!(clock.seconds(), 1000);
     }
 

@@ -76,7 +76,7 @@ fn corrected(extension: &str) -> Option<&'static str> {
         "fits" => "image/fits",
 
         // Archives and packages.
-        "tgz" => "application/gzip",
+        "tgz" | "crate" => "application/gzip",
         "tzst" | "zst" => "application/zstd",
         "txz" => "application/x-xz",
         "tbz2" => "application/x-bzip2",
@@ -84,8 +84,7 @@ fn corrected(extension: &str) -> Option<&'static str> {
         "deb" | "udeb" | "ddeb" => "application/vnd.debian.binary-package",
         "rpm" | "srpm" => "application/x-rpm",
         "cab" => "application/vnd.ms-cab-compressed",
-        "whl" | "nupkg" => "application/zip",
-        "crate" => "application/gzip",
+        "whl" | "nupkg" | "npz" => "application/zip",
         "gem" => "application/x-tar",
         "appx" => "application/appx",
         "msix" => "application/msix",
@@ -95,7 +94,6 @@ fn corrected(extension: &str) -> Option<&'static str> {
         "arrow" => "application/vnd.apache.arrow.file",
         "arrows" => "application/vnd.apache.arrow.stream",
         "gguf" | "ggml" | "safetensors" | "onnx" | "pt" | "pth" | "ckpt" | "npy" | "h5" => UNKNOWN,
-        "npz" => "application/zip",
         "sqlite" | "sqlite3" => "application/vnd.sqlite3",
         "pbf" => "application/vnd.google.protobuf",
         "mvt" => "application/vnd.mapbox-vector-tile",
@@ -109,14 +107,13 @@ fn corrected(extension: &str) -> Option<&'static str> {
         // Certificates and signatures.
         "cer" => "application/pkix-cert",
         "age" => "application/vnd.age",
-        "minisig" => "text/plain",
 
         // Text that people read in the browser.
         "toml" => "application/toml",
         "yaml" | "yml" => "application/yaml",
         "java" | "go" | "kt" | "kts" | "swift" | "zig" | "rb" | "scala" | "jl" | "ps1" | "tsx"
         | "vue" | "svelte" | "patch" | "diff" | "lock" | "nix" | "cmake" | "gradle" | "proto"
-        | "tf" | "sha1" | "sha256" | "sha512" | "md5" | "b2sum" | "nfo" => "text/plain",
+        | "tf" | "minisig" | "sha1" | "sha256" | "sha512" | "md5" | "b2sum" | "nfo" => "text/plain",
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@
 //! make both calls and only have their results judged here.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,9 +18,10 @@ use rustix::io::Errno;
 
 use super::Site;
 use super::clock::Clock;
-use super::open_file::OpenFile;
-use super::root::{Effort, Purpose, file_type, stat_fd};
-use super::search::Aim;
+use super::document_root::RootError;
+use super::open_file::{Description, OpenFile};
+use super::root::{Effort, Purpose, Root, file_type, stat_fd};
+use super::search::{Aim, Search};
 
 /// What a path leads to.
 pub(super) enum Node {
@@ -41,27 +43,78 @@ pub(super) enum Refusal {
 }
 
 impl Site {
-    /// The node that is aimed at, from the cache if that still holds the truth.
+    /// The node that is looked at, from the cache if that still holds the truth; else beneath the
+    /// root of this search, which is found out before.
     pub(super) fn reach(
         &self,
-        aim: &Aim<'_>,
+        search: &mut Search,
         effort: Effort,
         now: Instant,
     ) -> Result<Node, Refusal> {
-        if aim.purpose == Purpose::Read
-            && let Some(file) = self.cache.find(&self.root, aim.path, aim.coding, now)
-        {
-            return Ok(Node::File(file));
+        if search.root.is_none() && !self.root.takes(search.aim().path) {
+            self.find_root(search, effort)?;
         }
+        let aim = search.aim();
+        if aim.purpose == Purpose::Read {
+            let root = search.root.as_deref();
+            if let Some(file) = self.cache.find(root, aim.path, aim.coding, now) {
+                return Ok(Node::File(file));
+            }
+        }
+        let root = self.find_root(search, effort)?;
+        let aim = search.aim();
         // Read before the file's stamps are, so that a file can only seem younger than it is.
         let clock = Clock::read(self.grain);
-        let opened = self.open_node(aim, effort)?;
-        self.meet(aim, opened, &clock, effort, now)
+        let opened = self.open_node(&root, &aim, effort)?;
+        self.meet(&root, &aim, opened, &clock, effort, now)
+    }
+
+    /// The directory that all the names of a search are looked up in, so that an answer is never made
+    /// of two trees.
+    pub(super) fn find_root(
+        &self,
+        search: &mut Search,
+        effort: Effort,
+    ) -> Result<Arc<Root>, Refusal> {
+        if let Some(root) = &search.root {
+            return Ok(Arc::clone(root));
+        }
+        let current = || self.root.current(effort);
+        let current = match current() {
+            Err(error) if self.makes_room(error.errno) => current(),
+            result => result,
+        };
+        let found = current.map_err(|error| match (effort, error.errno) {
+            (Effort::Cached, Errno::AGAIN | Errno::INVAL) => Refusal::WouldWait,
+            _ => self.root_refused(&error),
+        })?;
+        Ok(self.begin_in(found, search))
+    }
+
+    /// Has a search look its names up in a root that was found out, which may have just taken
+    /// another's place.
+    pub(super) fn begin_in(
+        &self,
+        (root, replaced): (Arc<Root>, bool),
+        search: &mut Search,
+    ) -> Arc<Root> {
+        if replaced {
+            // Files of the tree before: no name leads to them, and their disk space is wanted.
+            self.cache.shed();
+        }
+        search.root = Some(Arc::clone(&root));
+        root
+    }
+
+    pub(super) fn root_refused(&self, error: &RootError) -> Refusal {
+        let name = self.root.name().as_os_str().as_bytes();
+        Refusal::new(error.operation, name, error.errno)
     }
 
     /// The node that is aimed at, now that it is open and said what it is; `clock` was read before.
     pub(super) fn meet(
         &self,
+        root: &Root,
         aim: &Aim<'_>,
         (fd, meta): (OwnedFd, Statx),
         clock: &Clock,
@@ -77,9 +130,17 @@ impl Site {
                 let edits = self.options.stamps.places(fd.as_fd(), meta.stx_size);
                 let edits = edits.map_err(|errno| Refusal::new("stamp", aim.path, errno))?;
                 let stamped = edits.map(|edits| (edits, self.options.stamps.tag()));
-                let file = OpenFile::new(fd, &meta, aim.path, aim.coding, stamped, clock);
-                let file = Arc::new(file);
-                if !file.is_young() {
+                let Aim { path, coding, .. } = *aim;
+                let description = Description {
+                    path,
+                    coding,
+                    stamped,
+                    etag: self.options.etag,
+                    absolute: self.root.absolute(path),
+                    since: root.since(),
+                };
+                let file = Arc::new(OpenFile::new(fd, &meta, description, clock));
+                if !file.is_racy() {
                     self.cache.keep(aim.path, &file, now);
                 }
                 Node::File(file)
@@ -88,9 +149,14 @@ impl Site {
         })
     }
 
-    fn open_node(&self, aim: &Aim<'_>, effort: Effort) -> Result<(OwnedFd, Statx), Refusal> {
+    fn open_node(
+        &self,
+        root: &Root,
+        aim: &Aim<'_>,
+        effort: Effort,
+    ) -> Result<(OwnedFd, Statx), Refusal> {
         let refuse = |operation, errno| Refusal::new(operation, aim.path, errno);
-        let open = || self.root.open(aim.path, aim.purpose, effort);
+        let open = || root.open(aim.path, aim.purpose, effort);
         let fd = match open() {
             Err(errno) if self.makes_room(errno) => open(),
             result => result,

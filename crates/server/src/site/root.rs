@@ -15,7 +15,8 @@ use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
+use rustix::path::Arg;
 
 use super::tally::{self, Call};
 
@@ -55,9 +56,36 @@ impl Effort {
     }
 }
 
-/// The directory that is served.
+/// A directory that is served.
 pub(super) struct Root {
     fd: OwnedFd,
+    identity: RootIdentity,
+    generation: u64,
+    since: u64,
+    remote: bool,
+}
+
+/// What tells a directory from another that has its name. An open descriptor pins the numbers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RootIdentity {
+    device: (u32, u32),
+    inode: u64,
+    /// What is mounted beneath depends on where it is mounted itself.
+    mount: u64,
+}
+
+impl RootIdentity {
+    pub(super) const ASKED: StatxFlags = StatxFlags::INO.union(StatxFlags::MNT_ID);
+
+    pub(super) fn of(meta: &Statx) -> Self {
+        // Before Linux 5.8 it is not filled in.
+        let has_mount = StatxFlags::from_bits_retain(meta.stx_mask).contains(StatxFlags::MNT_ID);
+        Self {
+            device: (meta.stx_dev_major, meta.stx_dev_minor),
+            inode: meta.stx_ino,
+            mount: if has_mount { meta.stx_mnt_id } else { 0 },
+        }
+    }
 }
 
 impl Root {
@@ -68,10 +96,45 @@ impl Root {
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| failed("open", e))?;
-        let root = Self { fd };
+        let root = Self::new(fd).map_err(|e| failed("statx", e))?.after(0, 0);
         // A kernel or a sandbox without openat2 is better found out now than at every request.
         root.look(b"").map_err(|e| failed("openat2", e))?;
         Ok(root)
+    }
+
+    /// A directory that was opened. Only what never changes of its inode is asked for, so that no
+    /// server of a network file system is.
+    pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
+        tally::count(Call::Statx);
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let meta = rustix::fs::statx(&fd, c"", flags, RootIdentity::ASKED)?;
+        let identity = RootIdentity::of(&meta);
+        Ok(Self { fd, identity, generation: 0, since: 0, remote: false })
+    }
+
+    /// The same, which took another's place in this second and has so many before it.
+    pub(super) fn after(self, generation: u64, second: u64) -> Self {
+        let remote = is_remote(self.fd.as_fd());
+        Self { generation, since: second, remote, ..self }
+    }
+
+    pub(super) fn identity(&self) -> &RootIdentity {
+        &self.identity
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The second in which its names took the places of another's; 0 for the first.
+    pub(super) fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// Whether a walk to it may wait for a program or another host, whatever the kernel has in its
+    /// caches.
+    pub(super) fn is_remote(&self) -> bool {
+        self.remote
     }
 
     /// Finds what a name stands for without opening it: enough for statx, not for reading.
@@ -122,20 +185,34 @@ pub(super) fn may_try_again(errno: Errno, tries: u32) -> bool {
 }
 
 /// What an entry of an open directory is, not followed if it is a link.
-pub(super) fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Statx, Errno> {
-    retry_on_intr(|| {
-        tally::count(Call::Statx);
-        rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
-    })
+pub(super) fn stat_at(dir: BorrowedFd<'_>, name: impl Arg + Copy) -> Result<Statx, Errno> {
+    retried(|| rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS))
 }
 
 /// What a descriptor holds.
 pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
     let itself: &CStr = c"";
-    retry_on_intr(|| {
+    retried(|| rustix::fs::statx(fd, itself, AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS))
+}
+
+/// Makes a statx(2) again that a signal has interrupted, but not for ever.
+fn retried(mut statx: impl FnMut() -> Result<Statx, Errno>) -> Result<Statx, Errno> {
+    let mut tries = 0;
+    loop {
         tally::count(Call::Statx);
-        rustix::fs::statx(fd, itself, AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
-    })
+        match statx() {
+            Err(Errno::INTR) if tries < RETRIES => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Whether a file system asks somewhere else whether a name is still good (statfs(2)).
+fn is_remote(fd: BorrowedFd<'_>) -> bool {
+    let Ok(found) = rustix::fs::fstatfs(fd) else { return true };
+    #[allow(clippy::useless_conversion, reason = "the width depends on the architecture")]
+    let found = i64::try_from(found.f_type).unwrap_or(0) & 0xffff_ffff;
+    REMOTE.contains(&found)
 }
 
 pub(super) fn file_type(meta: &Statx) -> FileType {
@@ -144,3 +221,18 @@ pub(super) fn file_type(meta: &Statx) -> FileType {
 
 /// A rename anywhere in the system can send a ".." walk back; so many in a row mean a busy host.
 const RETRIES: u32 = 16;
+
+/// FUSE, NFS, SMB (three), 9P, Ceph, AFS, Coda, Lustre, VirtualBox's shared folders.
+const REMOTE: [i64; 11] = [
+    0x6573_5546,
+    0x6969,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x517b,
+    0x0102_1997,
+    0x00c3_6400,
+    0x5346_414f,
+    0x7375_7245,
+    0x0bd0_0bd0,
+    0x786f_4256,
+];

@@ -12,12 +12,14 @@ use std::time::Instant;
 
 use karez_http::encoding::Coding;
 use karez_reactor::{Handle, Lookup, Opened};
+use rustix::fd::OwnedFd;
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::clock::Clock;
 use super::listing::Listing;
 use super::resolve::{Node, Refusal};
-use super::root::{Effort, Purpose, may_try_again, name_of};
+use super::root::{Effort, Purpose, Root, may_try_again, name_of};
 use super::sibling::{Choice, Siblings};
 use super::{Found, Site, Wanted, join};
 
@@ -25,6 +27,10 @@ use super::{Found, Site, Wanted, join};
 pub(crate) struct Search {
     wanted: Wanted,
     stage: Stage,
+    /// The directory that its names are looked up in; none as long as the cache knows them all.
+    pub(super) root: Option<Arc<Root>>,
+    /// That of the site's root when it began.
+    generation: u64,
     /// What a ring is looking up.
     pending: Option<Box<Pending>>,
     /// Somebody who may wait has to go on: it is not for a ring.
@@ -46,6 +52,8 @@ struct Pending {
     /// Read before the file's stamps are.
     clock: Clock,
     tries: u32,
+    /// It is not a name that is looked up, but the root.
+    root: bool,
 }
 
 /// A name to be looked at.
@@ -59,14 +67,19 @@ pub(super) struct Aim<'a> {
 impl Site {
     /// A search that has not begun.
     pub(crate) fn search(&self, wanted: Wanted) -> Search {
-        let stage = if !wanted.directory && !wanted.path.is_empty() {
+        let stage = self.first_stage(&wanted);
+        let generation = self.root.generation();
+        Search { wanted, stage, root: None, generation, pending: None, by_calls: false }
+    }
+
+    fn first_stage(&self, wanted: &Wanted) -> Stage {
+        if !wanted.directory && !wanted.path.is_empty() {
             Stage::File
         } else if self.options.index.is_empty() {
             Stage::Directory
         } else {
             Stage::Index(join(&wanted.path, &self.options.index))
-        };
-        Search { wanted, stage, pending: None, by_calls: false }
+        }
     }
 
     /// What there is; it may wait for a disk.
@@ -95,11 +108,20 @@ impl Site {
         if search.by_calls || !self.options.stamps.is_empty() {
             return None;
         }
+        let tries = search.pending.take().map_or(0, |pending| pending.tries);
+        let clock = Clock::read(self.grain);
+        let root = match self.find_root(search, Effort::Cached) {
+            Ok(root) => root as Handle,
+            Err(Refusal::WouldWait) => {
+                let lookup = self.root.lookup()?;
+                search.pending = Some(Box::new(Pending { clock, tries, root: true }));
+                return Some(lookup);
+            }
+            Err(_) => return None,
+        };
         let aim = search.aim();
         let (name, purpose) = (CString::new(name_of(aim.path)).ok()?, aim.purpose);
-        let tries = search.pending.take().map_or(0, |pending| pending.tries);
-        search.pending = Some(Box::new(Pending { clock: Clock::read(self.grain), tries }));
-        let root = Arc::clone(&self.root) as Handle;
+        search.pending = Some(Box::new(Pending { clock, tries, root: false }));
         Some(Lookup::new(root, name, purpose.flags(), Effort::Whole.resolves()))
     }
 
@@ -113,7 +135,7 @@ impl Site {
         opened: Result<Opened, Errno>,
     ) -> Result<(Found, Wanted), Search> {
         let Some(pending) = search.pending.take() else { return Err(search) };
-        let Pending { clock, tries } = *pending;
+        let Pending { clock, tries, root: of_root } = *pending;
         let opened = match opened {
             // It knows no such operation, or was cut short by something other than the file.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::CANCELED) => {
@@ -121,19 +143,54 @@ impl Site {
                 return Err(search);
             }
             Err(errno) if may_try_again(errno, tries) || (tries == 0 && self.makes_room(errno)) => {
-                search.pending = Some(Box::new(Pending { clock, tries: tries + 1 }));
+                search.pending = Some(Box::new(Pending { clock, tries: tries + 1, root: of_root }));
                 return Err(search);
             }
             opened => opened.map(|Opened { fd, meta }| (fd, *meta)),
         };
-        let aim = search.aim();
-        let node = opened
-            .map_err(|errno| Refusal::new("look up", aim.path, errno))
-            .and_then(|opened| self.meet(&aim, opened, &clock, Effort::Whole, Instant::now()));
-        match self.take(&mut search, node) {
+        let found = match search.root.clone() {
+            Some(root) if !of_root => self.name_opened(&mut search, &root, opened, &clock),
+            _ => self.root_opened(&mut search, opened.map(|(fd, _)| fd)),
+        };
+        match found {
             Some(found) => Ok((found, search.wanted)),
             None => self.find_cached(search),
         }
+    }
+
+    fn name_opened(
+        &self,
+        search: &mut Search,
+        root: &Root,
+        opened: Result<(OwnedFd, Statx), Errno>,
+        clock: &Clock,
+    ) -> Option<Found> {
+        let aim = search.aim();
+        let node = opened
+            .map_err(|errno| Refusal::new("look up", aim.path, errno))
+            .and_then(|it| self.meet(root, &aim, it, clock, Effort::Whole, Instant::now()));
+        self.take(search, node)
+    }
+
+    fn root_opened(&self, search: &mut Search, opened: Result<OwnedFd, Errno>) -> Option<Found> {
+        match self.root.opened(opened) {
+            Ok(found) => {
+                self.begin_in(found, search);
+                self.start_over_if_mixed(search);
+                None
+            }
+            Err(error) => Some(self.root_refused(&error).into()),
+        }
+    }
+
+    /// Looks for the file itself again where a search came from that of one tree to the siblings in
+    /// another, as its root was found out only now.
+    fn start_over_if_mixed(&self, search: &mut Search) -> bool {
+        let mixed = search.is_of_two_roots();
+        if mixed {
+            search.stage = self.first_stage(&search.wanted);
+        }
+        mixed
     }
 
     /// Looks at one name after another; nothing if it came to one for which it would wait.
@@ -144,7 +201,12 @@ impl Site {
             return Some(Found::Missing);
         }
         loop {
-            let node = match self.reach(&search.aim(), effort, now) {
+            let began = search.root.is_some();
+            let node = self.reach(search, effort, now);
+            if !began && self.start_over_if_mixed(search) {
+                continue;
+            }
+            let node = match node {
                 Err(Refusal::WouldWait) => return None,
                 node => node,
             };
@@ -156,8 +218,8 @@ impl Site {
 
     /// Takes what the name is that was looked at. What there is, or nothing if there is another name
     /// to be looked at.
-    fn take(&self, search: &mut Search, node: Result<Node, Refusal>) -> Option<Found> {
-        let Search { wanted, stage, .. } = search;
+    pub(super) fn take(&self, search: &mut Search, node: Result<Node, Refusal>) -> Option<Found> {
+        let Search { wanted, stage, root, .. } = search;
         match (std::mem::replace(stage, Stage::Directory), node) {
             (Stage::Index(path), Ok(Node::File(file))) => {
                 let choice = Siblings::of(&path, file, wanted.codings);
@@ -169,7 +231,9 @@ impl Site {
                 Some(Found::ListingForbidden)
             }
             (Stage::Directory, Ok(Node::Directory(fd))) => {
-                let (root, path) = (Arc::clone(&self.root), wanted.path.clone());
+                // A directory is never in the cache, so the root was asked.
+                let Some(root) = root.clone() else { return Some(Found::Busy) };
+                let path = wanted.path.clone();
                 let listing = Listing::new(root, fd, path, self.options.hidden, wanted.view);
                 Some(Found::Directory(Box::new(listing)))
             }
@@ -191,8 +255,14 @@ impl Site {
 }
 
 impl Search {
+    /// Whether it came from a file of one tree to the siblings of another.
+    fn is_of_two_roots(&self) -> bool {
+        let newer = self.root.as_ref().is_some_and(|root| root.generation() != self.generation);
+        newer && matches!(self.stage, Stage::Siblings(_))
+    }
+
     /// What is looked at now.
-    fn aim(&self) -> Aim<'_> {
+    pub(super) fn aim(&self) -> Aim<'_> {
         let (path, coding) = match &self.stage {
             Stage::Index(path) => (&path[..], None),
             Stage::Siblings(siblings) => siblings.current(),

@@ -45,6 +45,9 @@ impl Entries {
             Operation::Readable(handle) => {
                 opcode::PollAdd::new(fd(handle), libc::POLLIN as u32).build()
             }
+            Operation::Writable(handle) => {
+                opcode::PollAdd::new(fd(handle), libc::POLLOUT as u32).build()
+            }
             Operation::Receive(socket) if can.receive_many => {
                 opcode::RecvMulti::new(fd(socket), GROUP).build()
             }

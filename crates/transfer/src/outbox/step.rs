@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use super::gather::Gathered;
 use super::{Chunk, Outbox};
+use crate::interrupted::retry;
 use crate::scratch;
 use crate::step::Progress;
 use crate::via::Via;
@@ -86,7 +87,13 @@ impl Outbox {
     /// Fills the buffer; returns how far the step came if it ends with that.
     fn gather_by_calls(&mut self, gather: &mut super::Gather) -> io::Result<Option<Progress>> {
         while self.gather_next(gather, |_| Via::Sendfile).is_some() {
-            let read = self.gather_read(gather)?;
+            let read = match self.gather_read(gather) {
+                // Nothing has left, and the caller has a look at the signal.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    return Ok(Some(Progress::Moved(0)));
+                }
+                read => read?,
+            };
             match self.gathered(gather, read) {
                 Gathered::Next => {}
                 Gathered::Cold => return Ok(Some(Progress::NeedsWorker)),
@@ -122,16 +129,14 @@ impl Outbox {
     }
 }
 
-/// One `send`; `None` when the socket takes nothing now.
+/// One `send`; `None` when the socket takes nothing now, 0 when signals interrupt it every time.
 fn send_some(out: BorrowedFd<'_>, bytes: &[u8], more: bool) -> io::Result<Option<usize>> {
     let mut flags = SendFlags::NOSIGNAL;
     flags.set(SendFlags::MORE, more);
-    loop {
-        match send(out, bytes, flags) {
-            Ok(sent) => return Ok(Some(sent)),
-            Err(Errno::AGAIN) => return Ok(None),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+    match retry(|| send(out, bytes, flags)) {
+        Ok(sent) => Ok(Some(sent)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(Errno::INTR) => Ok(Some(0)),
+        Err(errno) => Err(errno.into()),
     }
 }

@@ -16,6 +16,7 @@
 use rustix::io::{self, Errno};
 use rustix::pipe::{SpliceFlags, splice};
 
+use crate::interrupted::retry;
 use crate::pipe::Pipe;
 use crate::report::{Calls, Report};
 use crate::step::{Piece, Stop};
@@ -63,11 +64,9 @@ impl Splice {
         let mut got = 0;
         while got < bytes {
             calls.read += 1;
-            match io::read(&pipe.read, &mut salvaged[got..]) {
-                Ok(0) => return Err(Errno::IO), // its other end is ours and open
-                Ok(count) => got += count,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
+            match retry(|| io::read(&pipe.read, &mut salvaged[got..]))? {
+                0 => return Err(Errno::IO), // its other end is ours and open
+                count => got += count,
             }
         }
         pipe.give_back();

@@ -4,8 +4,8 @@ use rustix::fs::Timespec;
 
 use karez_http::encoding::Coding;
 
-use super::ground::{Ground, LONG_AGO, accept, content};
-use crate::site::Site;
+use super::ground::{Ground, LONG_AGO, NOW, accept, content, tag_of};
+use crate::site::{FileEtag, OpenFile, Site};
 
 fn with_siblings() -> Ground {
     let ground = Ground::new();
@@ -16,6 +16,10 @@ fn with_siblings() -> Ground {
 
 fn answer(site: &Site, accepted: &str) -> String {
     content(&site.ask_for(b"app.css", accept(accepted)).file())
+}
+
+fn date_of(file: &OpenFile) -> Option<u64> {
+    file.validators(NOW).modified
 }
 
 #[test]
@@ -43,23 +47,26 @@ fn a_sibling_has_the_type_of_the_original_and_a_tag_of_its_own() {
     let ground = with_siblings();
     ground.file("app.css.br", "plain");
     let site = ground.site();
-    let plain = site.file("app.css");
     let br = site.ask_for(b"app.css", accept("br")).file();
     assert_eq!(br.coding(), Some(Coding::Brotli));
-    let lines = String::from_utf8(br.lines().to_vec()).unwrap();
-    let head = "Content-Type: text/css; charset=utf-8\r\nContent-Encoding: br\r\nLast-Modified: ";
+    let lines = String::from_utf8(br.lines(NOW).to_vec()).unwrap();
+    let head = "Content-Type: text/css; charset=utf-8\r\nContent-Encoding: br\r\nETag: ";
     assert!(lines.starts_with(head), "{lines}");
-    assert!(br.lines_without_type().starts_with(b"Content-Encoding: br\r\n"));
-    assert!(br.validator_lines().starts_with(b"Last-Modified: "));
+    assert!(br.lines_without_type(NOW).starts_with(b"Content-Encoding: br\r\n"));
+    assert!(br.validator_lines(NOW).starts_with(b"ETag: "));
     // Same size, same time: only the coding tells them apart.
-    assert_eq!((plain.size(), plain.last_modified()), (br.size(), br.last_modified()));
-    assert_ne!(plain.etag(), br.etag());
+    let shared = ground.site_with(|options| options.etag = FileEtag::Shared);
+    for site in [&site, &shared] {
+        let (plain, br) = (site.file("app.css"), site.ask_for(b"app.css", accept("br")).file());
+        assert_eq!((plain.size(), date_of(&plain)), (br.size(), date_of(&br)));
+        assert_ne!(tag_of(&plain), tag_of(&br));
+    }
 
     // Asked for by its own name it is a file like any other, whatever the cache holds.
     for _ in 0..2 {
         let itself = site.file("app.css.br");
         assert_eq!(itself.coding(), None);
-        assert!(!itself.lines().starts_with(b"Content-Type: text/css"));
+        assert!(!itself.lines(NOW).starts_with(b"Content-Type: text/css"));
         assert_eq!(site.ask_for(b"app.css", accept("br")).file().coding(), Some(Coding::Brotli));
     }
 }

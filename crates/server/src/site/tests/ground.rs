@@ -71,10 +71,33 @@ impl Ground {
             ..SiteOptions::default()
         };
         change(&mut options);
-        let mut site = Site::open(&self.root(), options).unwrap();
-        site.grain = Duration::ZERO;
-        site
+        site_at(&self.root(), options)
     }
+
+    /// A site at the symbolic link `current` beside the ground.
+    pub(in super::super) fn site_at_link(&self) -> Site {
+        let index = b"index.html".to_vec();
+        let options =
+            SiteOptions { index, listing: true, cached_files: Some(64), ..SiteOptions::default() };
+        site_at(&self.current(), options)
+    }
+
+    pub(in super::super) fn current(&self) -> PathBuf {
+        self.outer.path().join("current")
+    }
+
+    /// Leads the link to a directory of the ground, in one step.
+    pub(in super::super) fn swap(&self, name: &str) {
+        let new = self.outer.path().join("new");
+        symlink(Path::new("site").join(name), &new).unwrap();
+        fs::rename(new, self.current()).unwrap();
+    }
+}
+
+fn site_at(root: &Path, options: SiteOptions) -> Site {
+    let mut site = Site::open(root, options).unwrap();
+    site.grain = Duration::ZERO;
+    site
 }
 
 impl Site {
@@ -139,3 +162,10 @@ pub(in super::super) fn set_modified(path: &Path, time: Timespec) {
 }
 
 pub(in super::super) const LONG_AGO: Timespec = Timespec { tv_sec: 1_000_000_000, tv_nsec: 7 };
+
+/// A second in which every date is over.
+pub(in super::super) const NOW: u64 = 4_000_000_000;
+
+pub(in super::super) fn tag_of(file: &OpenFile) -> Option<String> {
+    file.validators(NOW).etag.map(|tag| tag.as_str().to_owned())
+}

@@ -1,0 +1,232 @@
+//! A selector that sees nothing, wakes late or fails for a while, as after a stop of the process.
+
+use super::*;
+use crate::admission::Limits;
+use crate::io::Io;
+use crate::models::epoll_level::EpollLevel;
+use crate::sync::waker::Waker;
+use crate::task::{Event, NoJob, Peer};
+use karez_transfer::Mark;
+use rustix::io::Errno;
+use std::convert::Infallible;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::fd::BorrowedFd;
+use std::thread;
+
+pub(crate) const STALL: Duration = Duration::from_millis(50);
+
+/// More than all socket buffers hold.
+const LARGE: usize = 16 << 20;
+
+/// Receives once and sends what came of it, or sends much; then stops the server.
+pub(crate) struct Once {
+    sends: bool,
+    stop: Stop,
+}
+
+impl Task for Once {
+    type Job = NoJob;
+    type Message = Infallible;
+
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, NoJob>) {
+        match event {
+            Event::Opened(_) if self.sends => {
+                io.send_timeout(STALL);
+                send(&vec![b's'; LARGE], io);
+            }
+            Event::Opened(_) => io.receive(io.now() + STALL, false, None),
+            Event::Received(..) => send(b"in time", io),
+            Event::ReceiveTimedOut => send(b"too late", io),
+            _ => self.stop.begin(),
+        }
+    }
+}
+
+fn send(bytes: &[u8], io: &mut Io<'_, NoJob>) {
+    io.outbox().push_bytes(bytes.to_vec());
+    io.notify_sent(Mark(0));
+}
+
+/// Makes such a task.
+pub(crate) struct OneShot {
+    pub(crate) stop: Stop,
+    pub(crate) sends: bool,
+}
+
+impl Service for OneShot {
+    type Task = Once;
+
+    fn connect(&self, _: Peer, _: Instant) -> Once {
+        Once { sends: self.sends, stop: self.stop.clone() }
+    }
+}
+
+/// What a wait does before it asks the selector, if at all.
+type Before<'a> = Box<dyn FnMut(Option<Duration>) -> Wait + 'a>;
+
+#[derive(Clone, Copy)]
+pub(crate) enum Wait {
+    /// As it should be.
+    True,
+    /// Without a look, as by `EINTR`.
+    Blind,
+    Fails(Errno),
+}
+
+/// Level-triggered epoll(7), told when to be blind.
+struct Scripted<'a> {
+    epoll: EpollLevel,
+    before: Before<'a>,
+}
+
+impl Demultiplexer for Scripted<'_> {
+    const EDGE: bool = EpollLevel::EDGE;
+    const FORGETS_CLOSED: bool = EpollLevel::FORGETS_CLOSED;
+    const WATCHES_EVENTFD: bool = EpollLevel::WATCHES_EVENTFD;
+
+    fn new() -> rustix::io::Result<Self> {
+        Ok(Self { epoll: EpollLevel::new()?, before: Box::new(|_| Wait::True) })
+    }
+
+    fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> Done {
+        self.epoll.register(fd, token, interest)
+    }
+
+    fn modify(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> Done {
+        self.epoll.modify(fd, token, interest)
+    }
+
+    fn deregister(&mut self, fd: BorrowedFd<'_>) -> Done {
+        self.epoll.deregister(fd)
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Done {
+        match (self.before)(timeout) {
+            Wait::True => self.epoll.wait(timeout, ready),
+            Wait::Blind => Ok(()),
+            Wait::Fails(errno) => Err(errno),
+        }
+    }
+}
+
+type Done = rustix::io::Result<()>;
+
+/// Serves one connection to the end of its task.
+fn serve(
+    sends: bool,
+    client: impl FnOnce(&mut TcpStream),
+    before: impl FnMut(&mut TcpStream, Option<Duration>) -> Wait,
+) -> TcpStream {
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), false).unwrap();
+    let crate::listener::Address::Tcp(address) = *listener.address() else { panic!() };
+    let mut stream = TcpStream::connect(address).unwrap();
+    client(&mut stream);
+    let mut other = stream.try_clone().unwrap();
+    let mut before = before;
+    let selector = Scripted {
+        before: Box::new(move |timeout| before(&mut other, timeout)),
+        ..Scripted::new().unwrap()
+    };
+    let stop = Stop::new();
+    let service = OneShot { stop: stop.clone(), sends };
+    let admission = Admission::new(Limits { connections: 10, grace: Duration::from_secs(60) });
+    let inbox = Arc::new(Inbox::new(Arc::new(Waker::eventfd().unwrap())));
+    stop.rouses(inbox.shared_waker());
+    let parts = Parts {
+        service: &service,
+        admission: &admission,
+        stop: &stop,
+        listeners: vec![listener],
+        balancer: Vec::new(),
+        inbox,
+        pool: None,
+    };
+    Reactor::new(selector, parts).unwrap().run().unwrap();
+    stream
+}
+
+/// What came in time, while the selector was blind until the deadline had passed.
+#[test]
+fn the_socket_is_looked_at_before_a_receive_times_out() {
+    let mut blind = 0;
+    let stream = serve(
+        false,
+        |client| client.write_all(b"x").unwrap(),
+        |_, timeout| {
+            // The wait that would end with the deadline ends behind it, and sees nothing; neither
+            // does the look that follows.
+            blind += u32::from(blind > 0 || timeout.is_some_and(|time| !time.is_zero()));
+            match blind {
+                1 => thread::sleep(STALL + timeout.unwrap()),
+                2 => {}
+                _ => return Wait::True,
+            }
+            Wait::Blind
+        },
+    );
+    assert_eq!(rest(stream), b"in time");
+}
+
+/// What the selector reports behind the deadline.
+#[test]
+fn a_receive_that_nothing_came_for_times_out() {
+    let stream = serve(false, |_| {}, |_, _| Wait::True);
+    assert_eq!(rest(stream), b"too late");
+}
+
+/// The peer has read while the selector was blind, so there is room again.
+#[test]
+fn the_socket_is_looked_at_before_a_send_times_out() {
+    let mut came = 0;
+    let stream = serve(
+        true,
+        |client| client.set_nonblocking(true).unwrap(),
+        |client, timeout| match timeout {
+            Some(time) if !time.is_zero() => {
+                thread::sleep(STALL + time);
+                came += drain(client);
+                Wait::Blind
+            }
+            _ => {
+                came += if came > 0 { drain(client) } else { 0 };
+                Wait::True
+            }
+        },
+    );
+    stream.set_nonblocking(false).unwrap();
+    assert_eq!(came + rest(stream).len(), LARGE);
+}
+
+#[test]
+fn a_wait_that_fails_for_a_while_is_repeated() {
+    for errno in [Errno::NOMEM, Errno::AGAIN, Errno::BUSY, Errno::TIME, Errno::NOBUFS] {
+        let mut failed = 0;
+        let stream = serve(
+            false,
+            |client| client.write_all(b"x").unwrap(),
+            |_, _| {
+                failed += 1;
+                if failed < 5 { Wait::Fails(errno) } else { Wait::True }
+            },
+        );
+        assert_eq!(rest(stream), b"in time", "{errno}");
+    }
+}
+
+pub(crate) fn rest(mut stream: TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    rest
+}
+
+fn drain(stream: &mut TcpStream) -> usize {
+    let (mut came, mut part) = (0, vec![0; 1 << 20]);
+    loop {
+        match stream.read(&mut part) {
+            Ok(count) if count > 0 => came += count,
+            Err(error) if error.kind() != ErrorKind::WouldBlock => panic!("{error}"),
+            _ => return came,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Signals that are waited for instead of caught: blocked by pthread_sigmask(3), taken by
+//! rt_sigtimedwait(2), Linux 2.2.
+//!
+//! There is no handler, no pipe and no write that could be lost: a blocked signal stays pending until
+//! it is taken, also one that the parent process has ignored.
+//!
+//! # Limitations
+//! Every thread of the process has to block them, so they are blocked before the first is made; a
+//! program that is executed inherits that.
+
+use rustix::io::{self, Errno};
+use rustix::process::Signal;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use crate::last_errno;
+
+/// A set of signals that the thread which made it, and those that it makes from then on, block.
+#[derive(Clone, Copy)]
+pub struct BlockedSignals(libc::sigset_t);
+
+impl BlockedSignals {
+    /// Blocks these in the calling thread.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn block(signals: &[Signal]) -> io::Result<Self> {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: it initialises the set and cannot fail.
+        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+        // SAFETY: sigemptyset has initialised it.
+        let mut set = unsafe { set.assume_init() };
+        for signal in signals {
+            // SAFETY: the set is initialised; an invalid number is refused and changes nothing.
+            unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
+        }
+        // SAFETY: the set lives here and is initialised; the old one is not asked for.
+        let result =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        if result == 0 { Ok(Self(set)) } else { Err(Errno::from_raw_os_error(result)) }
+    }
+
+    /// Waits for one of them and takes it; false if none came in time. Without a `timeout` it waits
+    /// without end.
+    ///
+    /// # Errors
+    /// `EINTR`, also after the process was stopped and continued.
+    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        let timeout = timeout.map(crate::timespec);
+        let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: the set and the time are read and live here; what is known of the signal is not
+        // asked for.
+        let signal =
+            unsafe { libc::sigtimedwait(&raw const self.0, std::ptr::null_mut(), timeout) };
+        if signal > 0 {
+            return Ok(true);
+        }
+        match last_errno() {
+            Errno::AGAIN => Ok(false),
+            errno => Err(errno),
+        }
+    }
+}
+
+impl std::fmt::Debug for BlockedSignals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("BlockedSignals").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::getpid;
+
+    #[test]
+    fn a_signal_that_came_before_the_wait_is_taken() {
+        // One that no other test of this process sends; it is thrown away where it is not blocked.
+        let signals = BlockedSignals::block(&[Signal::WINCH]).unwrap();
+        assert_eq!(signals.wait(Some(Duration::ZERO)), Ok(false));
+        // To this thread, for those of other tests do not block it.
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        // SAFETY: no memory is passed.
+        let sent = unsafe {
+            let pid = getpid().as_raw_nonzero().get();
+            libc::syscall(libc::SYS_tgkill, pid, thread, Signal::WINCH.as_raw())
+        };
+        assert_eq!(sent, 0);
+        assert_eq!(signals.wait(None), Ok(true));
+        assert_eq!(signals.wait(Some(Duration::ZERO)), Ok(false));
+    }
+}
