@@ -116,6 +116,7 @@ mod shutdown;
 mod slab;
 mod sync;
 mod task;
+pub mod testing;
 mod timers;
 mod topology;
 mod transient;

@@ -1,14 +1,20 @@
-//! One HTTP connection: the task that turns what the peer sent into wishes.
+//! One HTTP connection: the task that turns what the peer sent into responses.
 //!
-//! It reads a request, has a job find the file, sends the answer, and begins again. It makes no
+//! It reads a request, has a job find the file, appends the response, and begins again. It makes no
 //! call itself, so it is the same on every model. One exchange is open at a time: pipelined
 //! requests wait in the decoder and are answered in their order.
+//!
+//! # Limitations
+//!
+//! Nothing is received while a response is sent, so that model blocking never has to wait for two
+//! things at a time.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use karez_http::{Decoder, Limits, Refusal, Request, Status, response, target};
-use karez_reactor::{Event, NoMail, Obstacle, Peer, Task, Want};
+use karez_reactor::{Event, Io, JobId, Mark, Peer, SendError, Task};
 use karez_transfer::Outbox;
 
 use crate::account::{Account, Spent};
@@ -27,7 +33,6 @@ pub(crate) struct Connection {
     shared: Arc<Shared>,
     peer: Peer,
     decoder: Decoder,
-    wish: Want<SiteJob>,
     exchange: Option<Exchange>,
     /// What is told of what answers cost, if it is to be told.
     account: Option<Box<Account>>,
@@ -38,14 +43,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, peer: Peer, now: Instant) -> Self {
-        let until = now + shared.patience.head;
+    pub(crate) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
         let account = shared.explain.map(|model| Box::new(Account::new(model)));
         Self {
             shared,
             peer,
             decoder: Decoder::new(Limits::default()),
-            wish: Want::Receive { until, idle: true },
             exchange: None,
             account,
             head_due: None,
@@ -56,73 +59,78 @@ impl Connection {
 
 impl Task for Connection {
     type Job = SiteJob;
-    type Mail = NoMail;
+    type Message = Infallible;
 
-    fn taken_up(&mut self) {
+    fn on_resume(&mut self) {
         if let Some(account) = &mut self.account {
             account.begin();
         }
     }
 
-    fn put_down(&mut self) {
+    fn on_yield(&mut self) {
         if let Some(account) = &mut self.account {
             account.rest();
         }
     }
 
-    fn want(&mut self) -> Want<SiteJob> {
-        std::mem::replace(&mut self.wish, Want::Close)
-    }
-
-    fn hear(&mut self, event: Event<'_, Done>, now: Instant) {
-        // Whatever is not answered by a new wish closes the connection.
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, SiteJob>) {
         match event {
-            Event::Received(bytes) => self.received(bytes, now),
-            Event::TimedOut => self.timed_out(now),
-            Event::PeerClosed | Event::Failed(_) | Event::Relayed(_) => {}
-            Event::Sent(outbox) => self.sent(outbox, now),
-            Event::Unsent(outbox, obstacle) => self.unsent(outbox, &obstacle, now),
-            Event::Worked(done) => self.worked(done, now),
-            Event::Finished => {
-                self.lingers_until = Some(now + LINGER);
-                self.linger();
+            Event::Opened(_) => {
+                io.send_timeout(self.shared.patience.send);
+                io.receive(io.now() + self.shared.patience.head, true, None);
             }
+            Event::Received(bytes, _) => self.received(bytes, io),
+            Event::ReceiveTimedOut => self.timed_out(io),
+            Event::Sent(_) => self.sent(io),
+            Event::SendFailed(error) => self.send_failed(&error, io),
+            Event::JobDone(_, Ok(done)) => self.job_done(done, io),
+            Event::JobDone(_, Err(_)) => self.abort(io),
+            Event::PeerClosed | Event::Failed(_) => io.close(),
+            // A shutdown is noticed where a request begins, and an idle connection just goes.
+            _ => {}
         }
     }
 }
 
 /// Between requests.
 impl Connection {
-    fn received(&mut self, bytes: &[u8], now: Instant) {
+    fn received(&mut self, bytes: &[u8], io: &mut Io<'_, SiteJob>) {
         if self.lingers_until.is_some() {
-            return self.linger();
+            return self.linger(io);
         }
         if let Some(account) = &mut self.account {
             account.received();
         }
         self.decoder.push(bytes);
-        self.next_request(now);
+        self.next_request(io);
+    }
+
+    /// Sends a FIN behind the last response, and gives the peer some time to notice: it may be sending
+    /// still, and a reset would take the response with it.
+    fn finish(&mut self, io: &mut Io<'_, SiteJob>) {
+        io.shutdown_write();
+        self.lingers_until = Some(io.now() + LINGER);
+        self.linger(io);
     }
 
     /// Throws away what still comes, until the peer has seen our FIN and closes. Others may have
     /// the place, but a stop waits: the answer may still be on its way.
-    fn linger(&mut self) {
+    fn linger(&mut self, io: &mut Io<'_, SiteJob>) {
         if let Some(until) = self.lingers_until {
-            let idle = !self.shared.stop.has_begun();
-            self.wish = Want::Receive { until, idle };
+            io.receive(until, !self.shared.stop.has_begun(), None);
         }
     }
 
-    fn next_request(&mut self, now: Instant) {
+    fn next_request(&mut self, io: &mut Io<'_, SiteJob>) {
         match self.decoder.next() {
-            Ok(Some(request)) => self.begin(request, now),
-            Ok(None) => self.receive_more(now),
-            Err(refusal) => self.refuse(refusal, now),
+            Ok(Some(request)) => self.begin(request, io),
+            Ok(None) => self.receive_more(io),
+            Err(refusal) => self.refuse(refusal, io),
         }
     }
 
-    fn receive_more(&mut self, now: Instant) {
-        let patience = &self.shared.patience;
+    fn receive_more(&mut self, io: &mut Io<'_, SiteJob>) {
+        let (patience, now) = (&self.shared.patience, io.now());
         let idle = self.decoder.is_empty();
         let until = if idle {
             self.head_due = None;
@@ -130,151 +138,169 @@ impl Connection {
         } else {
             *self.head_due.get_or_insert(now + patience.head)
         };
-        self.wish = Want::Receive { until, idle };
+        io.receive(until, idle, None);
     }
 
-    fn timed_out(&mut self, now: Instant) {
-        if self.lingers_until.is_none() && !self.decoder.is_empty() {
-            let refusal = self.decoder.time_out();
-            self.refuse(refusal, now);
+    fn timed_out(&mut self, io: &mut Io<'_, SiteJob>) {
+        if self.lingers_until.is_some() || self.decoder.is_empty() {
+            return io.close();
         }
+        let refusal = self.decoder.time_out();
+        self.refuse(refusal, io);
     }
 }
 
 /// One exchange.
 impl Connection {
-    fn begin(&mut self, request: Request, now: Instant) {
+    fn begin(&mut self, request: Request, io: &mut Io<'_, SiteJob>) {
         self.head_due = None;
         let persistence = Persistence::of(&request, self.shared.stop.has_begun());
         let plan = Plan::of(&request);
-        self.exchange = Some(Exchange::new(Ok(request), persistence, now));
+        self.exchange = Some(Exchange::new(Ok(request), persistence, io.now()));
         match plan {
             Plan::Find(wanted) => {
                 let site = Arc::clone(&self.shared.site);
                 let search = site.search(wanted);
-                self.work(SiteTask::Find { site, search });
+                self.run(SiteTask::Find { site, search }, io);
             }
-            Plan::Options => self.answer(|answering| answering.options()),
-            Plan::NotAllowed => self.answer(|answering| answering.not_allowed()),
-            Plan::Refuse(status, why) => self.answer(|answering| answering.plain(status, &why)),
+            Plan::Options => self.answer(io, |answering| answering.options()),
+            Plan::NotAllowed => self.answer(io, |answering| answering.not_allowed()),
+            Plan::Refuse(status, why) => {
+                self.answer(io, |answering| answering.plain(status, &why));
+            }
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal, now: Instant) {
+    fn refuse(&mut self, refusal: Refusal, io: &mut Io<'_, SiteJob>) {
         let Refusal { status, reason, .. } = refusal;
-        self.exchange = Some(Exchange::new(Err(refusal), Persistence::Closes, now));
-        self.answer(|answering| answering.plain(status, reason));
+        self.exchange = Some(Exchange::new(Err(refusal), Persistence::Closes, io.now()));
+        self.answer(io, |answering| answering.plain(status, reason));
     }
 
-    fn work(&mut self, task: SiteTask) {
+    fn run(&mut self, task: SiteTask, io: &mut Io<'_, SiteJob>) {
         let spent = self.account.is_some().then(Spent::nothing);
-        self.wish = Want::Work(SiteJob { task, spent });
+        if io.run(JobId(0), SiteJob { task, spent }).is_err() {
+            self.abort(io); // cannot be: there is one job at a time
+        }
     }
 
-    fn worked(&mut self, done: Done, now: Instant) {
+    fn job_done(&mut self, done: Done, io: &mut Io<'_, SiteJob>) {
         if let Some(account) = &mut self.account {
             account.worked(done.spent);
         }
         match done.answer {
-            SiteAnswer::Found { found, wanted } => self.found(found, &wanted),
-            SiteAnswer::Listed { step: Ok(step), listing } => self.listed(step, listing, now),
-            SiteAnswer::Listed { step: Err(error), .. } => self.listing_failed(&error, now),
+            SiteAnswer::Found { found, wanted } => self.found(found, &wanted, io),
+            SiteAnswer::Listed { step: Ok(step), listing } => self.listed(step, listing, io),
+            SiteAnswer::Listed { step: Err(error), .. } => self.listing_failed(&error, io),
         }
     }
 
-    fn found(&mut self, found: Found, wanted: &Wanted) {
+    fn found(&mut self, found: Found, wanted: &Wanted, io: &mut Io<'_, SiteJob>) {
         match found {
-            Found::File { file, .. } => self.answer(|answering| answering.file(&file)),
-            Found::MissingSlash => self.redirect(wanted),
-            Found::Directory(listing) => self.begin_listing(listing),
-            Found::ListingForbidden => self.answer(|answering| {
+            Found::File { file, .. } => self.answer(io, |answering| answering.file(&file)),
+            Found::MissingSlash => self.redirect(wanted, io),
+            Found::Directory(listing) => self.begin_listing(listing, io),
+            Found::ListingForbidden => self.answer(io, |answering| {
                 answering.plain(Status::Forbidden, "directories are not listed here")
             }),
-            Found::Missing => self.answer(|answering| answering.plain(Status::NotFound, "")),
-            Found::Denied => self.answer(|answering| answering.plain(Status::Forbidden, "")),
-            Found::Busy => self.answer(|answering| {
+            Found::Missing => self.answer(io, |answering| answering.plain(Status::NotFound, "")),
+            Found::Denied => self.answer(io, |answering| answering.plain(Status::Forbidden, "")),
+            Found::Busy => self.answer(io, |answering| {
                 answering.plain(Status::ServiceUnavailable, "no descriptor is free, try again")
             }),
             Found::Failed(error) => {
                 self.shared.notice(&error.to_string());
-                self.answer(|answering| answering.plain(Status::InternalServerError, ""));
+                self.answer(io, |answering| answering.plain(Status::InternalServerError, ""));
             }
         }
     }
 
-    fn redirect(&mut self, wanted: &Wanted) {
+    fn redirect(&mut self, wanted: &Wanted, io: &mut Io<'_, SiteJob>) {
         let request = self.exchange.as_ref().and_then(Exchange::request);
         let query = request.and_then(|request| {
             let query = target::parse(request.target()).ok()?.query?;
             request.target().get(query)
         });
         let location = target::directory_reference(&wanted.path, query);
-        self.answer(|answering| answering.redirect(&location));
+        self.answer(io, |answering| answering.redirect(&location));
     }
 
-    fn answer(&mut self, give: impl FnOnce(&Answering<'_>) -> Answer) {
+    fn answer(&mut self, io: &mut Io<'_, SiteJob>, give: impl FnOnce(&Answering<'_>) -> Answer) {
         let Some(exchange) = &mut self.exchange else { return };
         let outbox = exchange.answer(self.shared.via, self.account.as_deref_mut(), give);
-        self.send(outbox);
+        self.send(outbox, io);
     }
 
-    fn send(&mut self, mut outbox: Outbox) {
+    fn send(&mut self, content: Outbox, io: &mut Io<'_, SiteJob>) {
         if self.account.is_some() {
-            outbox.keep_ledger();
+            io.outbox().keep_ledger();
         }
-        self.wish = Want::Send { outbox, stall: self.shared.patience.send };
+        if let Some(exchange) = &mut self.exchange {
+            exchange.begin_to_send(io.outbox());
+        }
+        io.outbox().append(content);
+        io.notify_sent(Mark(0));
     }
 
-    fn sent(&mut self, outbox: Outbox, now: Instant) {
-        self.count(outbox);
+    fn sent(&mut self, io: &mut Io<'_, SiteJob>) {
+        self.count(io);
         let Some(exchange) = &mut self.exchange else { return };
         if let Some(listing) = exchange.listing.take() {
-            self.work(SiteTask::List { listing });
+            self.run(SiteTask::List { listing }, io);
         } else {
-            self.end_exchange(now);
+            self.end_exchange(io);
         }
     }
 
-    /// Counts what has become of an outbox.
-    fn count(&mut self, mut outbox: Outbox) {
+    /// Counts what has left since the last [`send`](Self::send).
+    fn count(&mut self, io: &mut Io<'_, SiteJob>) {
         if let Some(exchange) = &mut self.exchange {
-            exchange.count(&outbox);
+            exchange.count(io.outbox());
         }
         if let Some(account) = &mut self.account {
-            account.sent(&mut outbox);
+            account.sent(io.outbox());
         }
     }
 
-    fn end_exchange(&mut self, now: Instant) {
-        let Some(exchange) = self.close_exchange(now) else { return };
+    fn end_exchange(&mut self, io: &mut Io<'_, SiteJob>) {
+        let Some(exchange) = self.close_exchange(io.now()) else { return io.close() };
         if exchange.persistence == Persistence::Closes {
-            // The peer may be sending still, and a reset would take the answer with it.
-            self.wish = Want::Finish;
+            self.finish(io);
         } else {
-            self.next_request(now);
+            self.next_request(io);
         }
     }
 
-    fn unsent(&mut self, outbox: Outbox, obstacle: &Obstacle, now: Instant) {
-        self.count(outbox);
-        let Some(exchange) = &mut self.exchange else { return };
+    fn send_failed(&mut self, error: &SendError, io: &mut Io<'_, SiteJob>) {
+        self.count(io);
+        let Some(exchange) = &mut self.exchange else { return io.close() };
         let what = exchange.request_line().escape_ascii().to_string();
-        match obstacle {
-            Obstacle::Truncated { missing } => {
+        match error {
+            SendError::Truncated { missing } => {
                 self.shared.notice(&format!(
                     "\"{what}\": the file became shorter while it was sent; {missing} bytes are \
                      missing, connection closed"
                 ));
+                self.close_exchange(io.now());
                 // What there was shall arrive, so no reset.
-                self.wish = Want::Finish;
+                return self.finish(io);
             }
-            Obstacle::Failed(error) if is_ours(error) => {
+            SendError::Failed(error) if is_ours(error) => {
                 self.shared.notice(&format!("\"{what}\": send: {error}"));
             }
-            // The peer left or sleeps: its affair.
-            Obstacle::Failed(_) | Obstacle::TimedOut | Obstacle::Stopped => {}
+            // The peer left or sleeps, or the grace period is over.
+            _ => {}
         }
-        self.close_exchange(now);
+        self.abort(io);
+    }
+
+    /// Ends the connection in the middle of a response. Where only that end would tell where the
+    /// response ends, it must not look like a regular one.
+    fn abort(&mut self, io: &mut Io<'_, SiteJob>) {
+        match self.close_exchange(io.now()) {
+            Some(exchange) if exchange.is_delimited_by_close => io.reset(),
+            _ => io.close(),
+        }
     }
 
     /// Logs the exchange.
@@ -290,42 +316,43 @@ impl Connection {
 
 /// Listings: a job renders some entries, they are sent, and so on.
 impl Connection {
-    fn begin_listing(&mut self, listing: Box<Listing>) {
+    fn begin_listing(&mut self, listing: Box<Listing>, io: &mut Io<'_, SiteJob>) {
         let Some(exchange) = &mut self.exchange else { return };
         if exchange.is_http10() {
             // No length and no chunks: the end of the connection is the end of the listing.
             exchange.persistence = Persistence::Closes;
+            exchange.is_delimited_by_close = !exchange.is_head();
         }
         let chunked = !exchange.is_http10();
         let content_type = listing.content_type();
         if !exchange.is_head() {
             exchange.listing = Some(listing);
         }
-        self.answer(|answering| answering.listing(content_type, chunked));
+        self.answer(io, |answering| answering.listing(content_type, chunked));
     }
 
-    fn listed(&mut self, step: ListingStep, listing: Box<Listing>, now: Instant) {
+    fn listed(&mut self, step: ListingStep, listing: Box<Listing>, io: &mut Io<'_, SiteJob>) {
         let Some(exchange) = &mut self.exchange else { return };
         let http10 = exchange.is_http10();
         match step {
-            ListingStep::Working => self.work(SiteTask::List { listing }),
+            ListingStep::Working => self.run(SiteTask::List { listing }, io),
             ListingStep::Chunk(bytes) => {
                 exchange.listing = Some(listing);
-                self.send(Outbox::from(if http10 { bytes } else { chunk(&bytes) }));
+                self.send(Outbox::from(if http10 { bytes } else { chunk(&bytes) }), io);
             }
-            ListingStep::Done if http10 => self.end_exchange(now),
+            ListingStep::Done if http10 => self.end_exchange(io),
             ListingStep::Done => {
                 let mut end = Vec::new();
                 response::last_chunk(&mut end);
-                self.send(Outbox::from(end));
+                self.send(Outbox::from(end), io);
             }
         }
     }
 
     /// The head is out, so the only way to say it is to stop in the middle.
-    fn listing_failed(&mut self, error: &std::io::Error, now: Instant) {
+    fn listing_failed(&mut self, error: &std::io::Error, io: &mut Io<'_, SiteJob>) {
         self.shared.notice(&error.to_string());
-        self.close_exchange(now);
+        self.abort(io);
     }
 }
 

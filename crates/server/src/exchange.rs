@@ -26,6 +26,10 @@ pub(crate) struct Exchange {
     head: u64,
     /// Bytes that went, head and body.
     moved: u64,
+    /// What the connection had sent when this was last appended to.
+    sent_before: u64,
+    /// The end of the connection is the end of the response, and it is not complete.
+    pub(crate) is_delimited_by_close: bool,
 }
 
 impl Exchange {
@@ -35,7 +39,17 @@ impl Exchange {
         begun: Instant,
     ) -> Self {
         let status = Status::InternalServerError;
-        Self { request, persistence, listing: None, begun, status, head: 0, moved: 0 }
+        Self {
+            request,
+            persistence,
+            listing: None,
+            begun,
+            status,
+            head: 0,
+            moved: 0,
+            sent_before: 0,
+            is_delimited_by_close: false,
+        }
     }
 
     /// Gives the answer; what is to be sent comes back.
@@ -52,9 +66,15 @@ impl Exchange {
         answer.outbox
     }
 
-    /// Counts what went of an outbox.
+    /// Notes how much has left before what is appended now.
+    pub(crate) fn begin_to_send(&mut self, outbox: &Outbox) {
+        self.sent_before = outbox.moved();
+    }
+
+    /// Counts what has left since.
     pub(crate) fn count(&mut self, outbox: &Outbox) {
-        self.moved += outbox.moved();
+        self.moved += outbox.moved() - self.sent_before;
+        self.sent_before = outbox.moved();
     }
 
     pub(crate) fn request(&self) -> Option<&Request> {

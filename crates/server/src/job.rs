@@ -55,14 +55,14 @@ impl Job for SiteJob {
     }
 
     /// The kernel's caches not having a name, a ring may wait for it instead of a thread.
-    fn lookup(&mut self) -> Option<Lookup> {
+    fn open_request(&mut self) -> Option<Lookup> {
         match &mut self.task {
             SiteTask::Find { site, search } => site.lookup(search),
             SiteTask::List { .. } => None,
         }
     }
 
-    fn found(self, opened: Result<Opened, Errno>) -> Result<Done, Self> {
+    fn opened(self, opened: Result<Opened, Errno>) -> Result<Done, Self> {
         let Self { task, mut spent } = self;
         if let Some(spent) = &mut spent {
             spent.looked_up(&opened);

@@ -108,8 +108,8 @@ struct Connections(Arc<Shared>);
 impl Service for Connections {
     type Task = Connection;
 
-    fn connect(&self, peer: Peer, now: Instant) -> Connection {
-        Connection::new(Arc::clone(&self.0), peer, now)
+    fn connect(&self, peer: Peer, _: Instant) -> Connection {
+        Connection::new(Arc::clone(&self.0), peer)
     }
 }
 

@@ -152,6 +152,21 @@ impl Outbox {
         self.push(Segment::Seal(seal));
     }
 
+    /// Appends everything that another outbox has not sent. Its events and statistics are dropped.
+    pub fn append(&mut self, mut other: Self) {
+        for segment in &mut other.segments {
+            if let Segment::File(transfer) = segment {
+                self.apply_reports(transfer);
+            }
+        }
+        self.queued += other.queued;
+        if self.segments.is_empty() {
+            self.segments = other.segments;
+        } else {
+            self.segments.append(&mut other.segments);
+        }
+    }
+
     /// Appends a mark: [`OutboxEvent::Sent`] tells when everything before it has been handed to the
     /// kernel.
     pub fn push_mark(&mut self, mark: Mark) {

@@ -8,7 +8,8 @@
 //! What it does badly: it takes for granted that a message arrives whole, as it does on a UNIX
 //! socket where one at a time is under way.
 
-use karez_reactor::{Event, Job, NoMail, Peer, Service, Task, Want};
+use karez_reactor::{Event, Io, Job, JobId, Mark, Peer, Service, Task};
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -24,9 +25,8 @@ pub(super) const ECHO: [u8; 8] = *b"say it!\n";
 /// Longer than any experiment.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What lives on a connection, and what it wants next.
+/// What lives on a connection.
 pub(super) struct Errand {
-    want: Want<Held>,
     gate: Arc<Path>,
 }
 
@@ -49,28 +49,32 @@ impl Job for Held {
 
 impl Task for Errand {
     type Job = Held;
-    type Mail = NoMail;
+    type Message = Infallible;
 
-    fn want(&mut self) -> Want<Held> {
-        std::mem::replace(&mut self.want, Want::Close)
-    }
-
-    fn hear(&mut self, event: Event<'_, Vec<u8>>, now: Instant) {
-        let say = |what: Vec<u8>| Want::Send { outbox: what.into(), stall: PATIENCE };
-        self.want = match event {
-            Event::Received(bytes) if bytes == HOLD => {
-                Want::Work(Held { gate: Arc::clone(&self.gate), message: bytes.to_vec() })
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, Held>) {
+        match event {
+            Event::Opened(_) => {
+                io.send_timeout(PATIENCE);
+                io.receive(io.now() + PATIENCE, true, None);
             }
-            Event::Received(bytes) => say(bytes.to_vec()),
-            Event::Worked(message) => say(message),
-            Event::Sent(_) => receive(now),
-            _ => Want::Close,
-        };
+            Event::Sent(_) => io.receive(io.now() + PATIENCE, true, None),
+            Event::Received(bytes, _) if bytes == HOLD => {
+                let job = Held { gate: Arc::clone(&self.gate), message: bytes.to_vec() };
+                if io.run(JobId(0), job).is_err() {
+                    io.close();
+                }
+            }
+            Event::Received(bytes, _) => say(bytes.to_vec(), io),
+            Event::JobDone(_, Ok(message)) => say(message, io),
+            Event::Closing(_) => {}
+            _ => io.close(),
+        }
     }
 }
 
-fn receive(now: Instant) -> Want<Held> {
-    Want::Receive { until: now + PATIENCE, idle: true }
+fn say(message: Vec<u8>, io: &mut Io<'_, Held>) {
+    io.outbox().push_bytes(message);
+    io.notify_sent(Mark(0));
 }
 
 /// Makes one for each connection.
@@ -86,7 +90,7 @@ impl Errands {
 impl Service for Errands {
     type Task = Errand;
 
-    fn connect(&self, _: Peer, now: Instant) -> Errand {
-        Errand { want: receive(now), gate: Arc::clone(&self.0) }
+    fn connect(&self, _: Peer, _: Instant) -> Errand {
+        Errand { gate: Arc::clone(&self.0) }
     }
 }

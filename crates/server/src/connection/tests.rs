@@ -1,23 +1,23 @@
-//! The task on a model made of memory: what it wants for what it hears, without a socket of its
-//! own. (An outbox is stepped into one end of a pair, for it is bytes only then.)
+//! The task without an event loop: what it asks for on each event. (The outbox is stepped into one end
+//! of a pair, for it is bytes only then.)
 
 use super::*;
 use crate::log::Log;
 use crate::service::Patience;
 use crate::site::{Site, SiteOptions};
-use karez_reactor::{Job as _, Stop};
+use karez_reactor::testing::{Closed, Driver};
+use karez_reactor::{Job as _, RecordType, Stop};
 use karez_transfer::{Progress, Via};
 use proptest::prelude::*;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
-/// A connection, what it sends, and the clock.
+/// A connection, and what it sends.
 struct Bench {
-    task: Connection,
+    driver: Driver<Connection>,
     near: UnixStream,
     far: UnixStream,
-    now: Instant,
 }
 
 /// Where it came to rest.
@@ -61,40 +61,47 @@ fn bench(root: &tempfile::TempDir, stop: &Stop) -> Bench {
     let (near, far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
     far.set_nonblocking(true).unwrap();
-    let now = Instant::now();
-    Bench { task: Connection::new(shared, Peer::Unix, now), near, far, now }
+    let driver = Driver::new(Connection::new(shared, Peer::Unix), Instant::now());
+    Bench { driver, near, far }
 }
 
 impl Bench {
-    /// Grants wishes until it wants to receive or to close.
+    /// Opens the connection.
+    fn open(&mut self) -> Rest {
+        self.driver.open();
+        self.run()
+    }
+
+    /// Does what it asks for until it wants to receive or to close.
     fn run(&mut self) -> Rest {
         loop {
-            let event = match self.task.want() {
-                Want::Receive { until, idle } => {
-                    // Not granted: it is told what came, or that time is up, by the test.
-                    return Rest::Receiving { for_at_most: until - self.now, idle };
-                }
-                Want::Send { mut outbox, stall } => {
-                    assert_eq!(stall, PATIENCE.send);
-                    while outbox.step(self.near.as_fd()).unwrap() != Progress::Done {}
-                    Event::Sent(outbox)
-                }
-                Want::Work(job) => Event::Worked(job.run()),
-                Want::Finish => Event::Finished,
-                Want::Relay { .. } => unreachable!("a server of files leads nobody on"),
-                Want::Close => return Rest::Closed,
-            };
-            self.task.hear(event, self.now);
+            assert_eq!(self.driver.send_timeout(), PATIENCE.send);
+            if self.driver.closed().is_some() {
+                return Rest::Closed;
+            }
+            if let Some((id, job)) = self.driver.take_jobs().pop() {
+                self.driver.handle(Event::JobDone(id, Ok(job.run())));
+            } else if let Some(event) = self.driver.outbox().next_event() {
+                let karez_transfer::OutboxEvent::Sent(mark) = event else { panic!("{event:?}") };
+                self.driver.handle(Event::Sent(mark));
+            } else if self.driver.outbox().is_empty() {
+                let receive = self.driver.receive().expect("nothing armed, queued or running");
+                let for_at_most = receive.deadline - self.driver.now();
+                return Rest::Receiving { for_at_most, idle: receive.idle };
+            } else {
+                let near = self.near.as_fd();
+                while self.driver.outbox().step(near).unwrap() != Progress::Done {}
+            }
         }
     }
 
-    fn hear(&mut self, event: Event<'_, Done>) -> Rest {
-        self.task.hear(event, self.now);
+    fn hear(&mut self, event: Event<'_, Connection>) -> Rest {
+        self.driver.handle(event);
         self.run()
     }
 
     fn receive(&mut self, bytes: &[u8]) -> Rest {
-        self.hear(Event::Received(bytes))
+        self.hear(Event::Received(&mut bytes.to_vec(), RecordType::Data))
     }
 
     /// What has been sent since the last time.
@@ -110,7 +117,7 @@ impl Bench {
 fn a_request_in_pieces_is_answered_once_and_the_connection_rests() {
     let (root, stop) = (root(), Stop::new());
     let mut bench = bench(&root, &stop);
-    assert_eq!(bench.run(), Rest::Receiving { for_at_most: PATIENCE.head, idle: true });
+    assert_eq!(bench.open(), Rest::Receiving { for_at_most: PATIENCE.head, idle: true });
     let in_a_head = Rest::Receiving { for_at_most: PATIENCE.head, idle: false };
     assert_eq!(bench.receive(b"GET /a HTTP/1.1\r\n"), in_a_head);
     assert_eq!(bench.sent(), "");
@@ -124,13 +131,16 @@ fn a_request_in_pieces_is_answered_once_and_the_connection_rests() {
 fn the_time_for_a_head_runs_from_its_first_byte() {
     let (root, stop) = (root(), Stop::new());
     let mut bench = bench(&root, &stop);
-    bench.run();
+    bench.open();
     bench.receive(b"GET /a HT");
-    bench.now += Duration::from_secs(4);
+    bench.driver.advance(Duration::from_secs(4));
     let left = Rest::Receiving { for_at_most: Duration::from_secs(6), idle: false };
     assert_eq!(bench.receive(b"TP/1.1\r\n"), left);
-    bench.now += Duration::from_secs(6);
-    assert!(matches!(bench.hear(Event::TimedOut), Rest::Receiving { idle: true, .. }), "lingers");
+    bench.driver.advance(Duration::from_secs(6));
+    assert!(
+        matches!(bench.hear(Event::ReceiveTimedOut), Rest::Receiving { idle: true, .. }),
+        "lingers"
+    );
     assert!(bench.sent().starts_with("HTTP/1.1 408 "));
     assert_eq!(bench.hear(Event::PeerClosed), Rest::Closed);
 }
@@ -139,8 +149,8 @@ fn the_time_for_a_head_runs_from_its_first_byte() {
 fn an_idle_connection_ends_without_a_word() {
     let (root, stop) = (root(), Stop::new());
     let mut bench = bench(&root, &stop);
-    bench.run();
-    assert_eq!(bench.hear(Event::TimedOut), Rest::Closed);
+    bench.open();
+    assert_eq!(bench.hear(Event::ReceiveTimedOut), Rest::Closed);
     assert_eq!(bench.sent(), "");
 }
 
@@ -148,7 +158,7 @@ fn an_idle_connection_ends_without_a_word() {
 fn pipelined_requests_are_answered_in_order() {
     let (root, stop) = (root(), Stop::new());
     let mut bench = bench(&root, &stop);
-    bench.run();
+    bench.open();
     let requests = "HEAD /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\nGET /a";
     let rest = bench.receive(requests.as_bytes());
     assert_eq!(rest, Rest::Receiving { for_at_most: PATIENCE.head, idle: false });
@@ -164,7 +174,7 @@ fn the_last_answer_is_given_time_to_arrive() {
     let (root, stop) = (root(), Stop::new());
     let lingering = Rest::Receiving { for_at_most: LINGER, idle: true };
     let mut closing = bench(&root, &stop);
-    closing.run();
+    closing.open();
     let rest = closing.receive(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert_eq!(rest, lingering);
     assert!(closing.sent().contains("\r\nConnection: close\r\n"));
@@ -177,11 +187,34 @@ fn the_last_answer_is_given_time_to_arrive() {
 fn a_stop_is_announced() {
     let (root, stop) = (root(), Stop::new());
     let mut bench = bench(&root, &stop);
-    bench.run();
+    bench.open();
     stop.begin();
     let rest = bench.receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(rest, Rest::Receiving { for_at_most: LINGER, idle: false });
     assert!(bench.sent().contains("\r\nConnection: close\r\n"));
+}
+
+/// Without a length and without chunks, a regular end would make a part look like the whole.
+#[test]
+fn a_listing_that_fails_is_ended_by_a_reset_where_its_end_is_that_of_the_connection() {
+    for (version, end) in [("1.0", Closed::ByReset), ("1.1", Closed::Regularly)] {
+        let (root, stop) = (root(), Stop::new());
+        let mut bench = bench(&root, &stop);
+        bench.open();
+        let request = format!("GET / HTTP/{version}\r\nHost: x\r\n\r\n");
+        bench.driver.handle(Event::Received(&mut request.into_bytes(), RecordType::Data));
+        let (id, job) = bench.driver.take_jobs().pop().unwrap();
+        bench.driver.handle(Event::JobDone(id, Ok(job.run())));
+        while bench.driver.outbox().step(bench.near.as_fd()).unwrap() != Progress::Done {}
+        bench.driver.outbox().next_event();
+        bench.driver.handle(Event::Sent(Mark(0)));
+        let (id, job) = bench.driver.take_jobs().pop().unwrap();
+        let mut done = job.run();
+        let SiteAnswer::Listed { step, .. } = &mut done.answer else { panic!("{version}") };
+        *step = Err(std::io::ErrorKind::PermissionDenied.into());
+        bench.driver.handle(Event::JobDone(id, Ok(done)));
+        assert_eq!(bench.driver.closed(), Some(end), "{version}");
+    }
 }
 
 #[test]
@@ -229,7 +262,7 @@ proptest! {
     ) {
         let (root, stop) = (root(), Stop::new());
         let mut bench = bench(&root, &stop);
-        let mut rest = bench.run();
+        let mut rest = bench.open();
         for piece in pieces {
             if rest == Rest::Closed {
                 break;
