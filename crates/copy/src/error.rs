@@ -48,6 +48,20 @@ pub enum Error {
         /// A sentence without its subject.
         why: &'static str,
     },
+    /// The copy would replace the file that the source is, or leads to.
+    SameFile {
+        /// The source.
+        from: PathBuf,
+        /// The name that it was to be copied to.
+        to: PathBuf,
+    },
+    /// The copy would replace a file that the same run made of another source.
+    JustCreated {
+        /// The source.
+        from: PathBuf,
+        /// The name that it was to be copied to.
+        to: PathBuf,
+    },
     /// The observer ended it.
     Stopped,
 }
@@ -77,6 +91,10 @@ impl fmt::Display for Error {
                 write!(f, "{path:?} was cut off while it was copied, from {was} bytes to {is}")
             }
             Self::Refused { path, why } => write!(f, "{path:?} {why}"),
+            Self::SameFile { from, to } => write!(f, "{from:?} and {to:?} are the same file"),
+            Self::JustCreated { from, to } => {
+                write!(f, "will not overwrite just-created {to:?} with {from:?}")
+            }
             Self::Stopped => f.write_str("stopped"),
         }
     }

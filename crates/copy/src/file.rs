@@ -15,12 +15,14 @@ use crate::links::identity;
 use crate::name::Name;
 use crate::options::Options;
 use crate::run::Run;
+use crate::same_file;
 use crate::unplaced::{Placed, Unplaced};
 
 /// Where a file ends that does not say.
 const FAR: u64 = i64::MAX as u64;
 
-/// Copies a regular file. `is_new`: nothing can have the name `to`.
+/// Copies a regular file. `is_new`: this run made the directory of `to`, so that nothing has the
+/// name yet, and what takes it meanwhile is not replaced.
 pub(crate) fn copy(
     from: Name<'_>,
     to: Name<'_>,
@@ -40,21 +42,24 @@ pub(crate) fn copy(
             account.skipped += 1;
             return Ok(());
         }
-        Some(old) => may_replace(old, &stat, to)?,
+        Some(old) => may_replace((&stat, from), (old, to))?,
         None => {}
     }
     run.observer.found(size(&stat));
-    let file = File { source: Arc::new(source), stat, from, to, run };
+    let keep_existing = run.options.keep_existing || is_new;
+    let file = File { source: Arc::new(source), stat, from, to, keep_existing, run };
     // Whoever has other names is copied alone, so that they find it.
     if run.options.archive && stat.st_nlink > 1 {
         let mut links = run.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(placed) = links.link(&stat, to, run.options.keep_existing)? {
+        if let Some(placed) = links.link(&stat, to, keep_existing)? {
             run.observer.advanced(size(&stat));
-            count(placed, &mut account.hard_links, &mut account.skipped);
+            let placed = placed.permitted(run.options, to)?;
+            placed.count(&mut account.hard_links, &mut account.skipped);
             return Ok(());
         }
         if let Some(copy) = file.copy(old, account)? {
-            links.remember(&stat, &copy, to);
+            let copy = fstat(&copy).map_err(to.failed("fstat"))?;
+            links.remember(&stat, identity(&copy), to);
         }
         return Ok(());
     }
@@ -67,6 +72,7 @@ struct File<'a> {
     stat: Stat,
     from: Name<'a>,
     to: Name<'a>,
+    keep_existing: bool,
     run: &'a Run<'a>,
 }
 
@@ -77,7 +83,7 @@ impl File<'_> {
         old: Option<Stat>,
         account: &mut Account,
     ) -> Result<Option<Arc<OwnedFd>>, Error> {
-        let Self { source, stat, from, to, run } = self;
+        let Self { source, stat, from, to, run, .. } = self;
         let old = old.filter(|old| FileType::from_raw_mode(old.st_mode).is_file());
         // Until it has its owner and its mode it is nobody else's business.
         let changes = run.options.archive || old.is_some();
@@ -92,15 +98,15 @@ impl File<'_> {
             attributes::inherit(&old, file, *to)?;
         }
         run.go_on()?;
-        let placed = unplaced.place(*to, run.options.keep_existing)?;
-        count(placed, &mut account.files, &mut account.skipped);
+        let placed = unplaced.place(*to, self.keep_existing)?.permitted(run.options, *to)?;
+        placed.count(&mut account.files, &mut account.skipped);
         run.observer.placed();
         Ok((placed == Placed::Here).then_some(copy))
     }
 
     /// All extents of data; what is between and behind them is a hole.
     fn copy_data(&self, sink: &Arc<OwnedFd>, account: &mut Account) -> Result<(), Error> {
-        let Self { source, stat, from, to, run } = self;
+        let Self { source, stat, from, to, run, .. } = self;
         let Options { via, cache, .. } = *run.options;
         let mut settings = Settings { via, cache, ..Settings::default() };
         let size = size(stat);
@@ -215,9 +221,9 @@ fn look(to: Name<'_>) -> Result<Option<Stat>, Error> {
     }
 }
 
-fn may_replace(old: &Stat, new: &Stat, to: Name<'_>) -> Result<(), Error> {
+fn may_replace(from: (&Stat, Name<'_>), (old, to): (&Stat, Name<'_>)) -> Result<(), Error> {
+    same_file::refuse(from, (old, to))?;
     match FileType::from_raw_mode(old.st_mode) {
-        _ if identity(old) == identity(new) => Err(to.refused("would be copied onto itself")),
         FileType::RegularFile | FileType::Symlink => Ok(()),
         FileType::Directory => Err(to.refused("is a directory, which a file cannot replace")),
         _ => Err(to.refused("is no regular file, and is not replaced by one")),
@@ -226,11 +232,4 @@ fn may_replace(old: &Stat, new: &Stat, to: Name<'_>) -> Result<(), Error> {
 
 fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
-}
-
-fn count(placed: Placed, here: &mut u64, taken: &mut u64) {
-    match placed {
-        Placed::Here => *here += 1,
-        Placed::Taken => *taken += 1,
-    }
 }

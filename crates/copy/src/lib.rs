@@ -47,6 +47,7 @@ mod name;
 mod observer;
 mod options;
 mod run;
+mod same_file;
 mod target;
 mod tree;
 mod unplaced;

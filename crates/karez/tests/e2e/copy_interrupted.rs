@@ -246,7 +246,7 @@ fn a_limit_on_the_size_of_files_is_told_and_leaves_nothing() {
 }
 
 /// A copy that stands still in the middle, until it is told to go on.
-struct Halted {
+pub struct Halted {
     strace: Child,
     process: Pid,
     _directory: tempfile::TempDir,
@@ -254,7 +254,7 @@ struct Halted {
 
 impl Halted {
     /// Stops at the `nth` such call of a copy, which has been seen to make it.
-    fn at(command: &Command, call: &str, when: usize) -> Self {
+    pub fn at(command: &Command, call: &str, when: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("trace");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -277,7 +277,7 @@ impl Halted {
         Self { strace, process: Pid::from_raw(number).unwrap(), _directory: directory }
     }
 
-    fn go_on(self) -> Outcome {
+    pub fn go_on(self) -> Outcome {
         kill_process(self.process, Signal::CONT).unwrap();
         Outcome::of(&self.strace.wait_with_output().unwrap())
     }

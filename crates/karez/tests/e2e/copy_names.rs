@@ -58,7 +58,7 @@ fn one_failure_does_not_stop_the_others() {
     assert_eq!(read(&at("into/b")), "b");
 }
 
-const ITSELF: &str = "copied onto itself";
+const ITSELF: &str = "are the same file";
 
 /// From, to, whether with -r, and what is said.
 const HARMFUL: [(&str, &str, bool, &str); 23] = [
@@ -84,7 +84,7 @@ const HARMFUL: [(&str, &str, bool, &str); 23] = [
     (".", "directory/new", true, "into itself"),
     ("directory", "file", true, "is no directory, and is not replaced by one"),
     ("directory", "merge", true, "is no directory, and is not replaced by one"),
-    ("directory/below/..", "other", true, "has no name"),
+    ("directory/below/..", "directory/below", true, "into itself"),
 ];
 
 #[test]

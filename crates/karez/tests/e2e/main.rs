@@ -20,6 +20,7 @@ mod copy_attributes;
 mod copy_interrupted;
 mod copy_ladder;
 mod copy_names;
+mod copy_odd;
 mod copy_reflink;
 mod copy_tree;
 mod crowds;
