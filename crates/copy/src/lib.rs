@@ -36,6 +36,7 @@
 
 mod account;
 mod attributes;
+mod created;
 mod crew;
 mod directory;
 mod entry;

@@ -1,5 +1,7 @@
 //! Somebody who is told what happens while it does, and may end it.
 
+use std::path::Path;
+
 use crate::error::Error;
 
 /// Told by all threads that copy, often: it should not take long.
@@ -20,6 +22,11 @@ pub trait Observer: Sync {
     /// Something could not be copied. The rest goes on.
     fn failed(&self, error: &Error) {
         let _unused = error;
+    }
+
+    /// Something about a source is odd, but no failure; `why` is a sentence without its subject.
+    fn warned(&self, source: &Path, why: &'static str) {
+        let _unused = (source, why);
     }
 
     /// Whether to stop where it is: files that are not whole go without a trace.

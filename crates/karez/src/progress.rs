@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use karez_copy::{Error, Observer};
 use std::io::{IsTerminal as _, stderr};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ const SOON: Duration = Duration::from_millis(500);
 pub(crate) struct Progress {
     bar: ProgressBar,
     begin: Instant,
+    quiet: bool,
     /// The bar waits to be shown.
     waits: AtomicBool,
     failures: Mutex<Vec<String>>,
@@ -24,7 +26,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `quiet`: no bar, whatever there is.
+    /// `quiet`: neither a bar nor warnings.
     pub(crate) fn new(quiet: bool, signal: Arc<AtomicUsize>) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
         let form = "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
@@ -34,6 +36,7 @@ impl Progress {
         Self {
             bar,
             begin: Instant::now(),
+            quiet,
             waits: AtomicBool::new(!quiet && stderr().is_terminal()),
             failures: Mutex::default(),
             signal,
@@ -67,6 +70,12 @@ impl Observer for Progress {
         self.bar.suspend(|| complain::about(error));
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.push(error.to_string());
+    }
+
+    fn warned(&self, source: &Path, why: &'static str) {
+        if !self.quiet {
+            self.bar.suspend(|| complain::warn(&format_args!("{source:?} {why}")));
+        }
     }
 
     fn stops(&self) -> bool {

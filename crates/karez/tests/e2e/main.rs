@@ -22,6 +22,7 @@ mod copy_ladder;
 mod copy_names;
 mod copy_odd;
 mod copy_reflink;
+mod copy_same;
 mod copy_tree;
 mod crowds;
 mod deadlines;
