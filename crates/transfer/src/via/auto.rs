@@ -32,6 +32,7 @@ pub(crate) fn choose(
         Direction::FileToSocket if piece.len <= COPY_UP_TO => &[Via::Copy],
         Direction::FileToSocket => &[Via::Sendfile],
         Direction::FileToFile => &[Via::Reflink, Via::CopyRange, Via::Sendfile],
+        Direction::FileToPipe | Direction::PipeToFile | Direction::PipeToPipe => &[Via::Splice],
         // What is short arrives as it comes: two pipes' descriptors would not be worth it.
         Direction::SocketToFile | Direction::SocketToSocket if piece.len <= COPY_UP_TO => {
             &[Via::Copy]
