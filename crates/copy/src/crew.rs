@@ -150,6 +150,7 @@ impl Crew<'_> {
     /// attributes.
     pub(crate) fn wait(&self) {
         self.in_flight.wait();
+        self.run.written.forget();
     }
 
     pub(crate) fn leave(&mut self, directory: Arc<Directory>) {

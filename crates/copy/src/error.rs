@@ -62,6 +62,18 @@ pub enum Error {
         /// The name that it was to be copied to.
         to: PathBuf,
     },
+    /// A file that was written in place has only a part of its content.
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// Why the copy ended.
+        error: Box<Self>,
+    },
+    /// A file could not be replaced by a new one; [`in_place`](crate::Options::in_place) may do.
+    NotReplaced {
+        /// What failed.
+        error: Box<Self>,
+    },
     /// The observer ended it.
     Stopped,
 }
@@ -95,6 +107,12 @@ impl fmt::Display for Error {
             Self::JustCreated { from, to } => {
                 write!(f, "will not overwrite just-created {to:?} with {from:?}")
             }
+            Self::Incomplete { path, error } => {
+                write!(f, "{error}; {path:?} was written in place and is incomplete")
+            }
+            Self::NotReplaced { error } => {
+                write!(f, "{error}; --in-place writes into the file that is there")
+            }
             Self::Stopped => f.write_str("stopped"),
         }
     }
@@ -105,6 +123,7 @@ impl std::error::Error for Error {
         match self {
             Self::Call { errno, .. } => Some(errno),
             Self::Moving { error, .. } => Some(error),
+            Self::Incomplete { error, .. } | Self::NotReplaced { error } => Some(error),
             _ => None,
         }
     }

@@ -16,10 +16,11 @@ use crate::name::Name;
 use crate::options::Options;
 use crate::run::Run;
 use crate::same_file;
-use crate::unplaced::{Placed, Unplaced};
+use crate::sink::Sink;
+use crate::unplaced::Placed;
 
 /// Where a file ends that does not say.
-const FAR: u64 = i64::MAX as u64;
+pub(crate) const FAR: u64 = i64::MAX as u64;
 
 /// Copies a regular file. `is_new`: this run made the directory of `to`, so that nothing has the
 /// name yet, and what takes it meanwhile is not replaced.
@@ -51,7 +52,12 @@ pub(crate) fn copy(
     // Whoever has other names is copied alone, so that they find it.
     if run.options.archive && stat.st_nlink > 1 {
         let mut links = run.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(placed) = links.link(&stat, to, keep_existing)? {
+        let written = file.old_in_place(old.as_ref());
+        let linked = match written {
+            Some(old) => links.is_copy(&stat, old).then_some(Placed::Here),
+            None => links.link(&stat, to, keep_existing)?,
+        };
+        if let Some(placed) = linked {
             run.observer.advanced(size(&stat));
             let placed = placed.permitted(run.options, to)?;
             placed.count(&mut account.hard_links, &mut account.skipped);
@@ -77,6 +83,12 @@ struct File<'a> {
 }
 
 impl File<'_> {
+    /// What is there, if it is to be written into.
+    fn old_in_place<'a>(&self, old: Option<&'a Stat>) -> Option<&'a Stat> {
+        let is_file = |old: &&Stat| FileType::from_raw_mode(old.st_mode).is_file();
+        old.filter(is_file).filter(|_| self.run.options.in_place)
+    }
+
     /// The copy, unless something else has the name and is to stay.
     fn copy(
         &self,
@@ -88,17 +100,19 @@ impl File<'_> {
         // Until it has its owner and its mode it is nobody else's business.
         let changes = run.options.archive || old.is_some();
         let mode = if changes { 0o600 } else { stat.st_mode & PERMISSIONS };
-        let unplaced = Unplaced::create(*to, Mode::from_raw_mode(mode))?;
-        self.copy_data(unplaced.file(), account)?;
-        let copy = Arc::clone(unplaced.file());
+        let (old, mode) = (old.as_ref(), Mode::from_raw_mode(mode));
+        let sink = Sink::open((stat, *from), (old, *to), mode, run)?;
+        let copied = self.copy_data(sink.file(), account);
+        copied.map_err(|error| sink.ended_early(error, *to))?;
+        let copy = Arc::clone(sink.file());
         let file = copy.as_fd();
         if run.options.archive {
             attributes::keep((source.as_fd(), stat, *from), (file, *to), account)?;
-        } else if let Some(old) = old {
-            attributes::inherit(&old, file, *to)?;
+        } else if let (Some(old), false) = (old, sink.is_in_place()) {
+            attributes::inherit(old, file, *to)?;
         }
         run.go_on()?;
-        let placed = unplaced.place(*to, self.keep_existing)?.permitted(run.options, *to)?;
+        let placed = sink.place((old, *to), self.keep_existing, run)?;
         placed.count(&mut account.files, &mut account.skipped);
         run.observer.placed();
         Ok((placed == Placed::Here).then_some(copy))
@@ -213,7 +227,7 @@ fn open(from: Name<'_>, in_tree: bool) -> Result<OwnedFd, Error> {
     opened.map_err(from.failed("openat"))
 }
 
-fn look(to: Name<'_>) -> Result<Option<Stat>, Error> {
+pub(crate) fn look(to: Name<'_>) -> Result<Option<Stat>, Error> {
     match statat(to.directory, to.name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
@@ -221,7 +235,10 @@ fn look(to: Name<'_>) -> Result<Option<Stat>, Error> {
     }
 }
 
-fn may_replace(from: (&Stat, Name<'_>), (old, to): (&Stat, Name<'_>)) -> Result<(), Error> {
+pub(crate) fn may_replace(
+    from: (&Stat, Name<'_>),
+    (old, to): (&Stat, Name<'_>),
+) -> Result<(), Error> {
     same_file::refuse(from, (old, to))?;
     match FileType::from_raw_mode(old.st_mode) {
         FileType::RegularFile | FileType::Symlink => Ok(()),
@@ -230,6 +247,6 @@ fn may_replace(from: (&Stat, Name<'_>), (old, to): (&Stat, Name<'_>)) -> Result<
     }
 }
 
-fn size(stat: &Stat) -> u64 {
+pub(crate) fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }

@@ -25,12 +25,24 @@
 //! - A file that is replaced is a *new* file under the old name: other hard links to the old one
 //!   keep the old content. Its permissions, its ACL and its owner are those of the old one, as
 //!   far as that is permitted. So the directory has to be writable, and the file need not be.
+//!   [`Options::in_place`] writes into the old one, as cp(1) does: where it is a mount point or its
+//!   directory is not writable there is no other way, and an interrupted copy leaves a part.
+//! - Sources are copied as if one after the other, however many files are copied at once. Of trees
+//!   that meet in one directory the last wins, with [`Options::keep_existing`] the first, which
+//!   then also gives the directories their attributes. A file that the same run made of another
+//!   source is not overwritten, neither under its own name nor through a link; of several links to
+//!   one target, and of names that the file system alone takes for one, the same is true.
+//! - What is, or leads to, the file that would be replaced is not copied: "are the same file".
+//! - Pipes, terminals and devices are read and written where cp(1) does so, by splice(2) where one
+//!   is a pipe. A pipe without a name gives the copy no attributes, not even its mode.
 //! - A file is as long as it was when it was opened: what is appended meanwhile is left out. A file
 //!   that was cut off meanwhile is an error, and is not placed. One that has less to read than it
 //!   says, as in /sys, ends where it ends; one that says it is empty, as in /proc, is read to its
 //!   end, by [`Via::Copy`](karez_transfer::Via::Copy).
 //! - Symbolic links in a tree are copied as links, and one that stands where a file is to be
-//!   placed is replaced, not followed. FIFOs, sockets and devices are made anew.
+//!   placed is replaced, not followed. FIFOs, sockets and devices are made anew. Nothing that
+//!   another process makes meanwhile in a directory of the run is replaced.
+//! - A directory within itself is not copied; of the root directory the copy is left out.
 //! - Nothing is synchronised: whole after the end of the program is not whole after the loss of
 //!   power (sync(1)).
 
@@ -49,6 +61,8 @@ mod observer;
 mod options;
 mod run;
 mod same_file;
+mod sink;
+mod stream;
 mod target;
 mod tree;
 mod unplaced;

@@ -68,6 +68,11 @@ impl Links {
         }
     }
 
+    /// Whether `there` is the copy of this file.
+    pub(crate) fn is_copy(&self, original: &Stat, there: &Stat) -> bool {
+        self.copies.get(&identity(original)).is_some_and(|(_, copy)| *copy == identity(there))
+    }
+
     /// Remembers a copy that has the name `to`.
     pub(crate) fn remember(&mut self, original: &Stat, copy: Identity, to: Name<'_>) {
         self.copies.insert(identity(original), (to.path(), copy));

@@ -11,6 +11,9 @@ pub trait Observer: Sync {
         let _unused = bytes;
     }
 
+    /// One more source is to be copied whose length is not known.
+    fn found_stream(&self) {}
+
     /// So many more bytes of a file are in place, moved or left out as a hole.
     fn advanced(&self, bytes: u64) {
         let _unused = bytes;

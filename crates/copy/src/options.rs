@@ -17,6 +17,11 @@ pub struct Options {
     pub archive: bool,
     /// Leaves alone what is there already.
     pub keep_existing: bool,
+    /// Writes into a regular file that is there, instead of replacing it by a new one: its inode,
+    /// hard links, owner and mode stay, and an interrupted copy leaves a part.
+    pub in_place: bool,
+    /// The name `-` means standard input as a source and standard output as the target.
+    pub standard_streams: bool,
     /// How many files are copied at once.
     pub jobs: NonZeroUsize,
 }
@@ -29,6 +34,8 @@ impl Default for Options {
             recursive: false,
             archive: false,
             keep_existing: false,
+            in_place: false,
+            standard_streams: false,
             jobs: NonZeroUsize::MIN,
         }
     }

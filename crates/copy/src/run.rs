@@ -10,8 +10,11 @@ use crate::created::{Created, Order};
 use crate::crew::{Crew, with_crew};
 use crate::error::Error;
 use crate::links::Links;
+use crate::name::Name;
 use crate::observer::Observer;
 use crate::options::Options;
+use crate::sink::Written;
+use crate::stream::Output;
 use crate::target::{self, Found, name_within};
 use crate::tree;
 
@@ -20,6 +23,7 @@ pub(crate) struct Run<'a> {
     pub(crate) options: &'a Options,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) links: Mutex<Links>,
+    pub(crate) written: Written,
     /// Of several sources.
     pub(crate) created: Option<Created>,
 }
@@ -55,7 +59,13 @@ pub fn copy(
         options.jobs = NonZeroUsize::MIN; // there will be one
     }
     let created = (sources.len() > 1).then(Created::default);
-    let run = Run { options: &options, observer, links: Mutex::default(), created };
+    let run = Run {
+        options: &options,
+        observer,
+        links: Mutex::default(),
+        written: Written::default(),
+        created,
+    };
     with_crew(&run, |crew| {
         let mut order = Order::default();
         for source in sources {
@@ -90,16 +100,30 @@ fn copy_one(source: &Path, target: &Path, crew: &mut Crew<'_>) -> Result<(), Err
     let several = crew.run.created.is_some();
     match target::find(source, target, several, crew.run.options)? {
         Found::Entry { parents, from, to, kind } => {
-            if let (Some(created), false) = (&crew.run.created, crew.run.options.keep_existing) {
-                // A link and the file behind it.
-                let path = name_within(source, target);
-                created.refuse(source, (&path, lstat(&path).ok().as_ref()))?;
-                let there = statat(&parents.to, &to, AtFlags::SYMLINK_NOFOLLOW);
-                created.refuse(source, (&path, there.ok().as_ref()))?;
-            }
+            refuse_created(source, target, parents.sink(&to), crew.run)?;
             crew.entry(&Arc::new(parents), from, to, kind);
             Ok(())
         }
+        Found::Stream(stream) => {
+            let Output::File { parents, name } = &stream.to else {
+                return stream.copy(crew.run, &mut crew.account);
+            };
+            refuse_created(source, target, parents.sink(name), crew.run)?;
+            let outcome = stream.copy(crew.run, &mut crew.account);
+            parents.entered(parents.sink(name), &outcome, crew.run);
+            outcome
+        }
         Found::Tree(root) => tree::walk(root, crew),
     }
+}
+
+/// Returns an error if this run has made what `source` would replace, or a link that leads there.
+fn refuse_created(source: &Path, target: &Path, to: Name<'_>, run: &Run<'_>) -> Result<(), Error> {
+    if let (Some(created), false) = (&run.created, run.options.keep_existing) {
+        let path = name_within(source, target);
+        created.refuse(source, (&path, lstat(&path).ok().as_ref()))?;
+        let there = statat(to.directory, to.name, AtFlags::SYMLINK_NOFOLLOW);
+        created.refuse(source, (&path, there.ok().as_ref()))?;
+    }
+    Ok(())
 }

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::links::identity;
 use crate::name::Name;
 use crate::options::Options;
+use crate::stream::{self, Stream};
 use crate::tree::{self, DIRECTORY};
 
 /// What there is to do.
@@ -21,6 +22,8 @@ pub(crate) enum Found {
     Entry { parents: Directory, from: CString, to: CString, kind: FileType },
     /// A directory, open on both sides.
     Tree(Directory),
+    /// A pipe or a device at one end or both.
+    Stream(Stream),
 }
 
 /// Finds out. `several`: the target has to be a directory.
@@ -30,6 +33,9 @@ pub(crate) fn find(
     several: bool,
     options: &Options,
 ) -> Result<Found, Error> {
+    if let Some(stream) = stream::find(source, target, several, options)? {
+        return Ok(Found::Stream(stream));
+    }
     let itself = has_no_name(source);
     // "a/" is what a link points to, "a/." what is in it.
     let ends_with_slash = source.as_os_str().as_bytes().ends_with(b"/");
@@ -43,12 +49,8 @@ pub(crate) fn find(
     if !kind.is_dir() && !kind.is_file() && !options.enters_directories() {
         return Err(Error::refused(source, "is no regular file; it is made anew with -r only"));
     }
-    let target_is_directory = is_directory(target)?;
-    if several && !target_is_directory {
-        return Err(Error::refused(target, "is no directory, and there are several to copy"));
-    }
-    let to = if target_is_directory { name_within(source, target) } else { target.to_owned() };
-    if kind.is_dir() && itself && target_is_directory {
+    let to = within(source, target, several)?;
+    if kind.is_dir() && itself && is_directory(target)? {
         let sink = open(&to, DIRECTORY, Mode::empty()).map_err(Error::of("open", &to))?;
         is_not_within(&sink, &original, source)?;
         opened(source, original, (sink, false), to).map(Found::Tree)
@@ -56,6 +58,17 @@ pub(crate) fn find(
         directory(source, original, to).map(Found::Tree)
     } else {
         entry(source, kind, &to)
+    }
+}
+
+/// The name that a source is copied to: `target`, or a name in it.
+pub(crate) fn within(source: &Path, target: &Path, several: bool) -> Result<PathBuf, Error> {
+    match is_directory(target)? {
+        true => Ok(name_within(source, target)),
+        false if several => {
+            Err(Error::refused(target, "is no directory, and there are several to copy"))
+        }
+        false => Ok(target.to_owned()),
     }
 }
 
@@ -85,11 +98,20 @@ fn is_directory(path: &Path) -> Result<bool, Error> {
 
 /// What is no directory, from the name `source` to the name `to`.
 fn entry(source: &Path, kind: FileType, to: &Path) -> Result<Found, Error> {
-    let to = if kind.is_file() { followed(to)? } else { to.to_owned() };
+    let (parents, to) = if kind.is_file() { place(to)? } else { named(to)? };
+    Ok(Found::Entry { parents, from: c_string(source)?, to, kind })
+}
+
+/// The directory and the name of a regular file that is to be at `to`.
+pub(crate) fn place(to: &Path) -> Result<(Directory, CString), Error> {
+    named(&followed(to)?)
+}
+
+fn named(to: &Path) -> Result<(Directory, CString), Error> {
     if to.as_os_str().as_bytes().ends_with(b"/") {
         return Err(Error::refused(to, "is no directory"));
     }
-    let (parent, parent_path, name) = parent(&to)?;
+    let (parent, parent_path, name) = parent(to)?;
     let parents = Directory {
         from: None,
         from_path: PathBuf::new(),
@@ -98,7 +120,7 @@ fn entry(source: &Path, kind: FileType, to: &Path) -> Result<Found, Error> {
         is_new: false,
         original: None,
     };
-    Ok(Found::Entry { parents, from: c_string(source)?, to: name, kind })
+    Ok((parents, name))
 }
 
 /// Where a link that stands at `to` leads: as with cp(1), the file is replaced that it means.

@@ -1,11 +1,13 @@
 //! `karez copy`: from arguments to copied files and a report.
 
 use karez_copy::{Options, copy};
+use rustix::fs::{Stat, fstat, stat};
 use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs;
 use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,6 +61,8 @@ fn options(args: &Copy) -> Options {
         recursive: args.recursive,
         archive: args.archive,
         keep_existing: args.no_clobber,
+        in_place: args.in_place,
+        standard_streams: true,
         jobs: args.jobs.unwrap_or(cores.min(most)),
     }
 }
@@ -93,11 +97,23 @@ fn say(args: &Copy, copied: &Copied<'_>) -> io::Result<()> {
         (false, true) => return Ok(()),
         (false, false) => copied.to_string(),
     };
+    if takes_standard_output(&args.target) {
+        return io::stderr().write_all(said.as_bytes());
+    }
     match io::stdout().write_all(said.as_bytes()) {
         // Whoever read it has had enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Whether the bytes of the copy go to standard output, under its own name or another.
+fn takes_standard_output(target: &Path) -> bool {
+    let stdout = fstat(io::stdout());
+    let same = |there: &Stat| {
+        stdout.is_ok_and(|out| (out.st_dev, out.st_ino) == (there.st_dev, there.st_ino))
+    };
+    target == Path::new("-") || stat(target).is_ok_and(|there| same(&there))
 }
 
 fn failed(error: &io::Error) -> ExitCode {

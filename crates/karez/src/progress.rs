@@ -13,6 +13,9 @@ use crate::complain;
 /// What is over sooner needs no bar.
 const SOON: Duration = Duration::from_millis(500);
 
+/// Of what has no known length.
+const STREAM_FORM: &str = "{binary_bytes} {binary_bytes_per_sec} {elapsed}";
+
 /// Watches a copy.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -54,6 +57,13 @@ impl Progress {
 impl Observer for Progress {
     fn found(&self, bytes: u64) {
         self.bar.inc_length(bytes);
+    }
+
+    fn found_stream(&self) {
+        self.bar.unset_length();
+        if let Ok(style) = ProgressStyle::with_template(STREAM_FORM) {
+            self.bar.set_style(style);
+        }
     }
 
     fn advanced(&self, bytes: u64) {

@@ -93,6 +93,9 @@ impl Report {
         );
         match self.ran {
             Via::Reflink => Copied::No,
+            // What stands for a pipe may be a file at its own position, into which pages are copied.
+            Via::Sendfile if self.direction == Direction::FileToPipe => Copied::Unknown,
+            Via::Splice if self.direction == Direction::PipeToPipe => Copied::Unknown,
             // Into a file the kernel copies from pages to pages.
             Via::Sendfile | Via::Splice => {
                 if to_file {

@@ -67,8 +67,8 @@ fn the_root_directory_is_copied_but_for_the_copy() {
     let libraries = Command::new("ldd").arg(KAREZ).output();
     let libraries = libraries.map(|ldd| String::from_utf8(ldd.stdout).unwrap());
     for library in libraries.iter().flat_map(|said| said.split_whitespace()) {
-        if library.starts_with('/') {
-            let copied = at(&library[1..]);
+        if let Some(below) = library.strip_prefix('/') {
+            let copied = at(below);
             fs::create_dir_all(copied.parent().unwrap()).unwrap();
             fs::copy(library, copied).unwrap();
         }

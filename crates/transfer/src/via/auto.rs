@@ -32,12 +32,16 @@ pub(crate) fn choose(
         Direction::FileToSocket if piece.len <= COPY_UP_TO => &[Via::Copy],
         Direction::FileToSocket => &[Via::Sendfile],
         Direction::FileToFile => &[Via::Reflink, Via::CopyRange, Via::Sendfile],
-        Direction::FileToPipe | Direction::PipeToFile | Direction::PipeToPipe => &[Via::Splice],
         // What is short arrives as it comes: two pipes' descriptors would not be worth it.
         Direction::SocketToFile | Direction::SocketToSocket if piece.len <= COPY_UP_TO => {
             &[Via::Copy]
         }
-        Direction::SocketToFile | Direction::SocketToSocket => &[Via::Splice],
+        // Where an end is a pipe already, none is made.
+        Direction::SocketToFile
+        | Direction::SocketToSocket
+        | Direction::FileToPipe
+        | Direction::PipeToFile
+        | Direction::PipeToPipe => &[Via::Splice],
     };
     let ends = Ends { from: piece.from.fd, to: piece.to.fd };
     let allowed = |via: &&Via| !was_refused(direction, **via, ends, calls);
