@@ -7,6 +7,8 @@ use std::fmt;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
+use crate::pipes::DIRECTIONS;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Tcp,
@@ -50,8 +52,8 @@ impl Case {
     /// nothing waits.
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        let is_pipes = |direction: &&Direction| direction.name().contains("pipe");
-        for &direction in Direction::ALL.iter().filter(|direction| !is_pipes(direction)) {
+        for &direction in Direction::ALL.iter().filter(|direction| !DIRECTIONS.contains(direction))
+        {
             for &via in direction.vias() {
                 for transport in Transport::ALL {
                     for blocking in [true, false] {
