@@ -1,12 +1,12 @@
 //! The vias: each moves a few blocks in each of its directions, and its report says what ran.
 
 use karez_transfer::{
-    Direction, FileToFile, FileToSocket, Progress, Report, SocketToFile, SocketToSocket, Via,
+    Direction, FileToFile, FileToSocket, Piped, Progress, Report, SocketToFile, SocketToSocket, Via,
 };
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, PipeReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ use crate::finding::{Finding, Section, told};
 
 /// Small enough for any socket to take without a reader, large enough for every via to bother.
 const SIZE: usize = 64 << 10;
+
+/// The same for a pipe, which may be a single page where a user has many.
+const PIPED: usize = 4096;
 
 pub(crate) fn section(directory: &Path) -> Section {
     let findings = Direction::ALL.iter().flat_map(|&direction| {
@@ -76,7 +79,31 @@ fn try_out(direction: Direction, via: Via, directory: &Path) -> io::Result<Repor
             finish(|| transfer.step())?;
             Ok(transfer.report().clone())
         }
+        Direction::FileToPipe => {
+            let (file, (_reader, writer)) = (filled(directory)?, io::pipe()?);
+            piped(Piped::from_file(0..PIPED as u64, via), file.as_fd(), writer.as_fd())
+        }
+        Direction::PipeToFile => {
+            let (reader, file) = (full_pipe()?, tempfile::tempfile_in(directory)?);
+            piped(Piped::to_file(0, None, via), reader.as_fd(), file.as_fd())
+        }
+        Direction::PipeToPipe => {
+            let (reader, (_reader, writer)) = (full_pipe()?, io::pipe()?);
+            piped(Piped::between(None, via), reader.as_fd(), writer.as_fd())
+        }
     }
+}
+
+fn piped(mut transfer: Piped, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<Report> {
+    finish(|| transfer.step(from, to))?;
+    Ok(transfer.report().clone())
+}
+
+/// A pipe with a few bytes and no writer.
+fn full_pipe() -> io::Result<PipeReader> {
+    let (reader, mut writer) = io::pipe()?;
+    writer.write_all(&[0x6b; PIPED])?;
+    Ok(reader)
 }
 
 /// Steps until the end. The sockets block, and take all that there is.
