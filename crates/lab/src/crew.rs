@@ -30,7 +30,7 @@ use std::io::{self, BufRead as _, Write as _};
 use std::net::Ipv4Addr;
 
 use crate::error::{Doing as _, Error, Result};
-use crate::{network, probe};
+use crate::probe;
 use order::{number, text};
 
 /// Does what it is told on standard input until that ends: the whole life of a worker.
@@ -112,25 +112,32 @@ impl Skills {
 fn lay_network(what: &str, order: &Value) -> Result<Value> {
     match what {
         "network" => {
-            network::enter_own(order["with"].as_i64().and_then(|pid| i32::try_from(pid).ok()))?;
-            network::up("lo", None)?;
-            Ok(json!(network::own_network_inode()?))
+            let with = order["with"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+            karez_lab_sys::enter_own(with).doing("make", "a network")?;
+            karez_lab_sys::up("lo").doing("set up", "lo")?;
+            Ok(json!(karez_lab_sys::own_network_inode().doing("stat", "/proc/self/ns/net")?))
         }
         "cable" => {
             let of = u32::try_from(number(order, "of")?).doing("read", "a process id")?;
-            network::cable(text(order, "name")?, text(order, "peer")?, of)?;
-            Ok(Value::Null)
+            let made = karez_lab_sys::cable(text(order, "name")?, text(order, "peer")?, of);
+            made.doing("make", "a veth").map(|()| Value::Null)
         }
-        "dummy" => network::dummy(text(order, "name")?).map(|()| Value::Null),
+        "dummy" => {
+            let made = karez_lab_sys::dummy(text(order, "name")?);
+            made.doing("make", "a dummy device").map(|()| Value::Null)
+        }
         "up" => {
             let address: Ipv4Addr = text(order, "address")?.parse().doing("read", "an address")?;
-            network::up(text(order, "name")?, Some(address)).map(|()| Value::Null)
+            let name = text(order, "name")?;
+            let addressed = karez_lab_sys::give_address(name, address);
+            addressed.doing("give an address to", name)?;
+            karez_lab_sys::up(name).doing("set up", name).map(|()| Value::Null)
         }
         "scatter-gather" => {
             let socket = std::net::UdpSocket::bind("0.0.0.0:0").doing("open", "a socket")?;
             let fd = std::os::fd::AsFd::as_fd(&socket);
             let on = order["on"].as_bool().unwrap_or(true);
-            let set = karez_sys::set_scatter_gather(fd, text(order, "name")?, on);
+            let set = karez_lab_sys::set_scatter_gather(fd, text(order, "name")?, on);
             set.doing("change", "scatter-gather").map(|()| Value::Null)
         }
         other => Err(Error::new("do", other, "nobody knows how")),

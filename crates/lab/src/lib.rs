@@ -70,7 +70,6 @@ mod ground;
 mod machine;
 pub mod models;
 mod mutation;
-mod network;
 mod outcome;
 mod page;
 pub mod probe;

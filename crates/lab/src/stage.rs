@@ -1,6 +1,6 @@
 //! A sender and a receiver with a transport between them, and one movement of bytes after another.
 
-use karez_sys::calls_of;
+use karez_lab_sys::calls_of;
 use karez_transfer::Via;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

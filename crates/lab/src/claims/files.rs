@@ -1,7 +1,8 @@
 //! Claims about files in memory: who keeps pages, what a mapping costs, what becomes of it. Anyone
 //! can try them.
 
-use karez_sys::{Mapping, PrivateMapping, page_size, thread_usage};
+use karez_lab_sys::thread_usage;
+use karez_sys::{Mapping, PrivateMapping, page_size};
 use karez_transfer::{FileToFile, Progress, Via};
 use rustix::net::SendFlags;
 use std::fs::File;

@@ -219,7 +219,7 @@ pub(super) fn slept<D: Demultiplexer>() -> Outcome {
     let mut waiting = D::new().doing("begin to", "wait")?;
     waiting.register(one.as_fd(), Token(0), Interest::READ).doing("watch", "an eventfd")?;
     let mut ready = Vec::new();
-    let (begun, before) = (Instant::now(), (karez_sys::thread_usage(), cpu()));
+    let (begun, before) = (Instant::now(), (karez_lab_sys::thread_usage(), cpu()));
     let told = thread::scope(|scope| {
         scope.spawn(|| {
             thread::sleep(IDLE);
@@ -228,7 +228,7 @@ pub(super) fn slept<D: Demultiplexer>() -> Outcome {
         waiting.wait(Some(LONG), &mut ready)
     });
     told.doing("wait for", "an eventfd")?;
-    let used = karez_sys::thread_usage().since(&before.0);
+    let used = karez_lab_sys::thread_usage().since(&before.0);
     let (waited, cpu) = (begun.elapsed(), cpu().saturating_sub(before.1));
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Ok(Evidence::default()

@@ -4,9 +4,9 @@
 //!
 //! What it does badly: it serves until the worker ends.
 
+use karez_lab_sys::{process_usage, thread_usage};
 use karez_reactor::{Address, Bound, Layout, Limits, Stop, Wishes};
 use karez_server::{FileService, Log, Options, Patience, Stamps};
-use karez_sys::{process_usage, thread_usage};
 use karez_transfer::Via;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::ClockId;

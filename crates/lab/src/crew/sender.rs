@@ -1,6 +1,7 @@
 //! The worker that sends: by a transfer of `karez-transfer`, the one that the server uses.
 
-use karez_sys::{MSG_ZEROCOPY, Usage, allow_zerocopy, take_released, thread_usage};
+use karez_lab_sys::{Usage, thread_usage};
+use karez_sys::{MSG_ZEROCOPY, allow_zerocopy, take_released};
 use karez_transfer::{FileToSocket, Progress, Report, Settings, Via};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};

@@ -1,6 +1,6 @@
 //! A worker as its employer sees it: orders go in, answers come out.
 
-use karez_sys::calls_of;
+use karez_lab_sys::calls_of;
 use rustix::process::Pid;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -9,8 +9,8 @@
 //! What it does badly: the order is drawn among the models, and not among numbers of connections,
 //! which follow one another; a client that waits for each answer has the server wake for each.
 
+use karez_lab_sys::calls_of_threads;
 use karez_reactor::Model;
-use karez_sys::calls_of_threads;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;

@@ -3,8 +3,9 @@
 //! What it does badly: that the server sleeps is asked of /proc until it does, and a model that
 //! never sleeps is waited for a moment in vain.
 
+use karez_lab_sys::{TimedCall, calls_in_time};
 use karez_reactor::Model;
-use karez_sys::{TimedCall, cached_pages, calls_in_time};
+use karez_sys::cached_pages;
 use karez_transfer::Via;
 use rustix::process::Pid;
 use serde_json::{Value, json};

@@ -5,15 +5,13 @@
 //!
 //! What it does badly: a device that is made here goes with its network and not before.
 
-use rustix::io::Errno;
+use rustix::io::{Errno, Result};
 use rustix::net::netdevice::name_to_index;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
 };
 use std::net::Ipv4Addr;
-
-use crate::error::{Doing as _, Error, Result};
 
 const NEW_LINK: u16 = 16;
 const NEW_ADDRESS: u16 = 20;
@@ -34,7 +32,11 @@ const LOCAL: u16 = 2;
 const UP: u32 = 1;
 
 /// Makes both ends of a cable; the other end, `peer`, lies in the network of process `of`.
-pub(crate) fn cable(name: &str, peer: &str, of: u32) -> Result<()> {
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN in both networks, `ESRCH` for no such process, `EEXIST` for a name
+/// that is taken, `EOPNOTSUPP` where the kernel has no veth.
+pub fn cable(name: &str, peer: &str, of: u32) -> Result<()> {
     let mut there = link(0, 0);
     attribute(&mut there, IF_NAME, &text(peer));
     attribute(&mut there, IF_NETWORK_OF, &of.to_ne_bytes());
@@ -45,43 +47,47 @@ pub(crate) fn cable(name: &str, peer: &str, of: u32) -> Result<()> {
     let mut body = link(0, 0);
     attribute(&mut body, IF_NAME, &text(name));
     attribute(&mut body, IF_LINK_INFO, &info);
-    ask(NEW_LINK, CREATE, &body).doing("make", "a veth")
+    ask(NEW_LINK, CREATE, &body)
 }
 
 /// Makes a device that swallows what is sent.
-pub(crate) fn dummy(name: &str) -> Result<()> {
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN there, `EOPNOTSUPP` where the kernel has no dummy devices.
+pub fn dummy(name: &str) -> Result<()> {
     let (mut body, mut info) = (link(0, 0), Vec::new());
     attribute(&mut info, INFO_KIND, b"dummy");
     attribute(&mut body, IF_NAME, &text(name));
     attribute(&mut body, IF_LINK_INFO, &info);
-    ask(NEW_LINK, CREATE, &body).doing("make", "a dummy device")
+    ask(NEW_LINK, CREATE, &body)
 }
 
-/// Gives a device an address in a network of four, and sets it up.
-pub(crate) fn up(name: &str, address: Option<Ipv4Addr>) -> Result<()> {
-    let index = index(name).doing("find", name)?;
-    if let Some(address) = address {
-        // Family, prefix, flags, scope, index.
-        let mut body = vec![2, 30, 0, 0];
-        body.extend(index.to_ne_bytes());
-        attribute(&mut body, LOCAL, &address.octets());
-        attribute(&mut body, ADDRESS, &address.octets());
-        ask(NEW_ADDRESS, CREATE, &body).doing("give an address to", name)?;
-    }
-    ask(NEW_LINK, 0, &link(index, UP)).doing("set up", name)
+/// Gives a device an address in a network of four.
+///
+/// # Errors
+/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN there.
+pub fn give_address(name: &str, address: Ipv4Addr) -> Result<()> {
+    // Family, prefix, flags, scope, index.
+    let mut body = vec![2, 30, 0, 0];
+    body.extend(index(name)?.to_ne_bytes());
+    attribute(&mut body, LOCAL, &address.octets());
+    attribute(&mut body, ADDRESS, &address.octets());
+    ask(NEW_ADDRESS, CREATE, &body)
 }
 
-/// The inode number of the calling process' network.
-pub(crate) fn own_network_inode() -> Result<u32> {
-    let stat = rustix::fs::stat("/proc/self/ns/net").doing("stat", "/proc/self/ns/net")?;
-    u32::try_from(stat.st_ino).doing("stat", "/proc/self/ns/net")
+/// Sets a device up.
+///
+/// # Errors
+/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN there.
+pub fn up(name: &str) -> Result<()> {
+    ask(NEW_LINK, 0, &link(index(name)?, UP))
 }
 
-fn index(name: &str) -> rustix::io::Result<u32> {
+fn index(name: &str) -> Result<u32> {
     name_to_index(open()?, name)
 }
 
-fn open() -> rustix::io::Result<std::os::fd::OwnedFd> {
+fn open() -> Result<std::os::fd::OwnedFd> {
     // No protocol is NETLINK_ROUTE, which is 0.
     socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
 }
@@ -105,7 +111,7 @@ fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// One request and its acknowledgement.
-fn ask(kind: u16, flags: u16, body: &[u8]) -> rustix::io::Result<()> {
+fn ask(kind: u16, flags: u16, body: &[u8]) -> Result<()> {
     let mut message = Vec::new();
     let length = u32::try_from(HEADER + body.len()).map_err(|_| Errno::OVERFLOW)?;
     message.extend(length.to_ne_bytes());
@@ -124,30 +130,4 @@ fn ask(kind: u16, flags: u16, body: &[u8]) -> rustix::io::Result<()> {
         0 => Ok(()),
         number => Err(Errno::from_raw_os_error(-number)),
     }
-}
-
-/// Puts the calling process into a network of its own: the one that a privileged user may make, or
-/// inside a user namespace, the one that `with` is in if that is given.
-pub(crate) fn enter_own(with: Option<i32>) -> Result<()> {
-    if karez_sys::own_network(false).is_ok() {
-        return Ok(());
-    }
-    if let Some(process) = with {
-        use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-        let path = format!("/proc/{process}/ns/user");
-        let space = std::fs::File::open(&path).doing("open", &path)?;
-        let kind = Some(LinkNameSpaceType::User);
-        move_into_link_name_space(std::os::fd::AsFd::as_fd(&space), kind).doing("enter", &path)?;
-        return karez_sys::own_network(false).doing("make", "a network");
-    }
-    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-    karez_sys::own_network(true).doing("make", "a network in a user namespace")?;
-    for (path, content) in [
-        ("/proc/self/setgroups", "deny".to_owned()),
-        ("/proc/self/uid_map", format!("0 {} 1", user.as_raw())),
-        ("/proc/self/gid_map", format!("0 {} 1", group.as_raw())),
-    ] {
-        std::fs::write(path, content).map_err(|error| Error::new("write", path, error))?;
-    }
-    Ok(())
 }
