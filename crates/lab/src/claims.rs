@@ -9,93 +9,30 @@
 //! does something but only that it does, the verdict says so.
 
 mod bench;
+mod claim;
 mod epoll;
 mod evidence;
 mod files;
 mod paths;
+mod plan;
 mod render;
 mod system;
+mod verdict;
 mod waiting;
 
+pub use claim::{Claim, Finding};
 pub use evidence::{Evidence, Figure};
+pub use plan::Plan;
+pub use verdict::Verdict;
 
-use std::path::{Path, PathBuf};
-
-use crate::crew::Workers;
 use crate::error::Result;
+use crate::selftest::SelfTest;
 use crate::selftest::bench::Bench as Ground;
-use crate::selftest::{Counter, Plan as SelfTestPlan, SelfTest, Stop};
 use crate::tier::Tiers;
 use bench::Bench;
 
 /// What the self-test before it moves.
 const TRIED: u64 = 4 << 20;
-
-/// What is to be tried.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// How to start workers.
-    pub workers: Workers,
-    /// Where files are made: on a disk.
-    pub directory: PathBuf,
-    /// How many bytes are moved.
-    pub bytes: u64,
-    /// By pieces of how many.
-    pub chunk: u32,
-    /// Fewer descriptors and runs where times are needed.
-    pub quick: bool,
-    /// The numbers of the claims; empty for all.
-    pub only: Vec<u8>,
-}
-
-impl Plan {
-    /// Every claim, by 16 MiB in pieces of 64 KiB.
-    #[must_use]
-    pub fn new(workers: Workers, directory: &Path) -> Self {
-        let (bytes, chunk) = (16 << 20, 64 << 10);
-        let directory = directory.to_owned();
-        Self { workers, directory, bytes, chunk, quick: false, only: Vec::new() }
-    }
-
-    /// The same with 4 MiB, fewer descriptors and fewer runs.
-    #[must_use]
-    pub fn quick(self) -> Self {
-        Self { bytes: 4 << 20, quick: true, ..self }
-    }
-
-    fn of_self_test(&self, bytes: u64) -> SelfTestPlan {
-        let plan = SelfTestPlan::new(self.workers.clone(), &self.directory);
-        SelfTestPlan { bytes, chunk: self.chunk, ..plan }
-    }
-}
-
-/// What the evidence says of a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It holds.
-    Confirmed,
-    /// It does not.
-    Refuted,
-    /// It holds at times: on what that depends.
-    DependsOn(String),
-    /// It cannot be measured here: why.
-    NotMeasurable(String),
-}
-
-/// One claim.
-pub struct Claim {
-    /// Its number.
-    pub number: u8,
-    /// The claim.
-    pub says: &'static str,
-    /// Why the kernel does what it does.
-    pub reason: &'static str,
-    /// What its evidence is counted with.
-    pub needs: &'static [Counter],
-    experiment: fn(&mut Bench<'_>) -> std::result::Result<Evidence, Stop>,
-    /// `None` where a figure is missing.
-    rule: fn(&Evidence) -> Option<Verdict>,
-}
 
 impl Claim {
     /// Every claim, by number.
@@ -105,48 +42,6 @@ impl Claim {
         let mut all: Vec<_> = groups.into_iter().flatten().collect();
         all.sort_by_key(|claim| claim.number);
         all
-    }
-
-    /// What this evidence says of it.
-    #[must_use]
-    pub fn judge(&self, evidence: &Evidence) -> Verdict {
-        let missing = || Verdict::NotMeasurable("a figure is missing".to_owned());
-        (self.rule)(evidence).unwrap_or_else(missing)
-    }
-
-    fn tried(&'static self, bench: &mut Bench<'_>) -> Finding {
-        let unusable = self.needs.iter().find(|&&counter| !bench.test.usable(counter));
-        // Without counters the experiment says itself that it needs them, and why there are none.
-        if let (Some(counter), true) = (unusable, bench.ground.counters.is_ok()) {
-            let why = format!("the counter {} did not pass its self-test", counter.name());
-            return Finding::without(self, why);
-        }
-        match (self.experiment)(bench) {
-            Ok(evidence) => Finding { claim: self, verdict: self.judge(&evidence), evidence },
-            Err(Stop::Failed(why) | Stop::Skipped(why)) => Finding::without(self, why),
-        }
-    }
-}
-
-/// A claim and what came of it.
-pub struct Finding {
-    /// The claim.
-    pub claim: &'static Claim,
-    /// What was measured.
-    pub evidence: Evidence,
-    /// What that says.
-    pub verdict: Verdict,
-}
-
-impl Finding {
-    fn without(claim: &'static Claim, why: String) -> Self {
-        Self { claim, evidence: Evidence::default(), verdict: Verdict::NotMeasurable(why) }
-    }
-
-    /// The command that tries it again.
-    #[must_use]
-    pub fn repeat(&self) -> String {
-        format!("karez lab claims --claim {}", self.claim.number)
     }
 }
 

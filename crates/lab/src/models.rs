@@ -12,22 +12,25 @@
 //! eventfds, or UNIX sockets where a model cannot watch those, and no connections.
 
 mod drawn;
+mod plan;
 mod render;
 mod request_table;
 mod requests;
+mod tables;
 
+pub use plan::Plan;
 pub use requests::{RequestRow, RequestSample};
 
 use karez_reactor::Model;
-use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-use crate::crew::{Worker, Workers};
+use crate::crew::Worker;
 use crate::draw::Draw;
 use crate::error::Result;
 use crate::fit::Slope;
 use crate::spread::Spread;
+use requests::ratio;
 
 /// Every model that is a demultiplexer.
 pub const MODELS: [Model; 7] = [
@@ -42,51 +45,6 @@ pub const MODELS: [Model; 7] = [
 
 /// Laps that are counted: the calls of one are as those of the other.
 const COUNTED: u64 = 2;
-
-/// What is to be tried.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// How to start workers.
-    pub workers: Workers,
-    /// The models.
-    pub models: Vec<Model>,
-    /// How many descriptors, of which some are active.
-    pub descriptors: Vec<u32>,
-    /// How many; left out where that is more than there are.
-    pub active: Vec<u32>,
-    /// Timed runs of each combination.
-    pub runs: usize,
-    /// How long a run is, in microseconds.
-    pub microseconds: u64,
-}
-
-impl Plan {
-    /// Every model, 10 to 10,000 descriptors and as many as may be open, at most 20,000, 1 and 100
-    /// active, nine runs of 20 ms.
-    #[must_use]
-    pub fn new(workers: Workers) -> Self {
-        let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        // A worker has others open.
-        let most = u32::try_from(limit.saturating_sub(64)).unwrap_or(u32::MAX).min(20_000);
-        let descriptors = [10, 100, 1000, 10_000].into_iter().filter(|&count| count < most);
-        let descriptors = descriptors.chain([most]);
-        Self {
-            workers,
-            models: Model::ALL.to_vec(),
-            descriptors: descriptors.collect(),
-            active: vec![1, 100],
-            runs: 9,
-            microseconds: 20_000,
-        }
-    }
-
-    /// The same with less of everything.
-    #[must_use]
-    pub fn quick(self) -> Self {
-        let descriptors = self.descriptors.into_iter().filter(|&count| count <= 1000).collect();
-        Self { descriptors, active: vec![1], runs: 3, microseconds: 2000, ..self }
-    }
-}
 
 /// One combination and what it cost.
 #[derive(Clone, Debug)]
@@ -270,9 +228,4 @@ fn combinations(plan: &Plan) -> Vec<Row> {
 
 fn name(row: &Row) -> String {
     format!("{} on {} descriptors, {} active", row.model, row.descriptors, row.active)
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts and times of an experiment")]
-fn ratio(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
 }

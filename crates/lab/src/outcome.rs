@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::movement::Movement;
 use crate::probe::{Counts, ProcessCounts};
-use crate::stage::Movement;
 
 /// What one movement came to.
 #[derive(Clone, Debug)]

@@ -1,14 +1,14 @@
 //! A sender and a receiver with a transport between them, and one movement of bytes after another.
 
 use karez_lab_sys::calls_of;
-use karez_transfer::Via;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
 use crate::crew::{Worker, Workers};
 use crate::error::{Doing as _, Error, Result};
 use crate::ground::{Cache, Ground};
+use crate::movement::Movement;
 use crate::outcome::Outcome;
 use crate::probe::{Counters, Scope, call_name, mark};
 use crate::transport::{Taking, Transport};
@@ -22,36 +22,6 @@ const STIRRED: usize = 20;
 
 /// How often a movement is made of which the counters do not see every byte.
 const TRIES: u32 = 4;
-
-/// One movement of a file.
-#[derive(Clone, Copy, Debug)]
-pub struct Movement {
-    /// The way that is asked for.
-    pub via: Via,
-    /// Another way that is taken behind its back: how the laboratory is tried out.
-    pub posing: Option<Via>,
-    /// How many bytes, from the beginning of the file.
-    pub bytes: u64,
-    /// The most that one system call is asked for; `None` for what suits the via.
-    pub chunk: Option<u32>,
-    /// How the receiver takes them.
-    pub taking: Taking,
-}
-
-impl Movement {
-    /// The whole file by one way, by pieces of `chunk`, into the receiver's memory.
-    #[must_use]
-    pub fn of(ground: &Ground, via: Via, chunk: Option<u32>) -> Self {
-        Self { via, posing: None, bytes: ground.bytes(), chunk, taking: Taking::Read }
-    }
-
-    fn order(&self, ground: &Ground) -> Value {
-        json!({
-            "do": "push", "via": self.posing.unwrap_or(self.via).name(), "bytes": self.bytes,
-            "chunk": self.chunk, "file": ground.path(),
-        })
-    }
-}
 
 /// A sender, a receiver, a transport.
 #[derive(Debug)]

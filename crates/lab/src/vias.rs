@@ -9,6 +9,7 @@
 
 mod drawn;
 mod render;
+mod tables;
 
 use karez_transfer::{Direction, Via};
 use std::collections::BTreeMap;
@@ -19,12 +20,13 @@ use crate::crew::Workers;
 use crate::draw::Draw;
 use crate::error::Result;
 use crate::ground::{Cache, Ground};
+use crate::movement::Movement;
 use crate::mutation::{Fate, fate};
 use crate::outcome::Outcome;
 use crate::probe::{Counters, Disk};
 use crate::selftest::{Counter, Plan as SelfTestPlan, SelfTest};
 use crate::spread::Spread;
-use crate::stage::{Movement, Stage};
+use crate::stage::Stage;
 use crate::tier::Tiers;
 use crate::transport::{Taking, Transport};
 

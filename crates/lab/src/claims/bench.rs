@@ -4,15 +4,16 @@
 use karez_reactor::Model;
 use karez_transfer::Via;
 
-use super::{Plan, Verdict};
+use super::plan::Plan;
+use super::verdict::Verdict;
 use crate::cost::Copies;
 use crate::ground::Cache;
 use crate::models::{Models, Plan as ModelsPlan};
+use crate::movement::Movement;
 use crate::outcome::Outcome;
 use crate::probe::Counts;
 use crate::selftest::bench::Bench as Ground;
 use crate::selftest::{SelfTest, Stop};
-use crate::stage::Movement;
 use crate::transport::Transport;
 
 /// How often a movement from the disk is made that packets went unseen of.

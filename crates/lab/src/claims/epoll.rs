@@ -10,8 +10,10 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use super::bench::{Bench, confirmed_if, refuted_if};
+use super::claim::Claim;
+use super::evidence::Evidence;
+use super::verdict::Verdict;
 use super::waiting::{Walks, errno, is_asleep, slept, slopes, too_wide, walks};
-use super::{Claim, Evidence, Verdict};
 use crate::error::{Doing as _, Result as Done};
 use crate::selftest::Stop;
 

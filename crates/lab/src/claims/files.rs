@@ -13,8 +13,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::bench::{Bench, confirmed_if, refuted_if};
+use super::claim::Claim;
+use super::evidence::Evidence;
 use super::paths::open;
-use super::{Claim, Evidence};
 use crate::error::Doing as _;
 use crate::ground::{Cache, Ground};
 use crate::selftest::Stop;

@@ -7,7 +7,9 @@ use std::fs::File;
 use std::os::unix::net::UnixStream;
 
 use super::bench::{Bench, Counted, confirmed_if, refuted_if};
-use super::{Claim, Evidence, Verdict};
+use super::claim::Claim;
+use super::evidence::Evidence;
+use super::verdict::Verdict;
 use crate::error::{Doing as _, Error};
 use crate::ground::{Cache, Ground};
 use crate::mutation::{Fate, fate};

@@ -11,11 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use super::bench::{Bench, confirmed_if, refuted_if};
-use super::{Claim, Evidence, Verdict};
+use super::claim::Claim;
+use super::evidence::Evidence;
+use super::verdict::Verdict;
 use crate::cost::Copies;
 use crate::error::Doing as _;
+use crate::movement::Movement;
 use crate::selftest::{Counter, Stop};
-use crate::stage::Movement;
 use crate::transport::{Taking, Transport};
 
 type Outcome = Result<Evidence, Stop>;

@@ -11,7 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::bench::{Bench, confirmed_if, refuted_if};
-use super::{Claim, Evidence, Figure, Verdict};
+use super::claim::Claim;
+use super::evidence::{Evidence, Figure};
+use super::verdict::Verdict;
 use crate::error::Doing as _;
 use crate::selftest::Stop;
 

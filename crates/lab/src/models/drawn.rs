@@ -2,7 +2,7 @@
 
 use karez_reactor::Model;
 
-use super::render::{ranking, table};
+use super::tables::{ranking, table};
 use super::{Models, request_table};
 use crate::chart::{Line, lines};
 use crate::report::{Part, Section, skipped};

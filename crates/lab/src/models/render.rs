@@ -1,34 +1,17 @@
 //! The tables of the models: for a terminal, as JSON of a versioned form, CSV and Markdown.
 
-use karez_reactor::Model;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt;
 
+use super::tables::{cells, ranking, table};
 use super::{MODELS, Models, Row, drawn, request_table};
 use crate::machine::machine;
 use crate::report::{Report, Section, skipped};
 use crate::spread::Spread;
-use crate::table::{Table, grouped};
+use crate::table::Table;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
 const SCHEMA: &str = "karez.lab.models/1";
-
-/// What is not there.
-pub(super) const NONE: &str = "n/a";
-
-/// M. Kerrisk, Linux Conf Australia 2006: CPU seconds for 100,000 operations, one random
-/// descriptor ready, by poll, select and epoll.
-const PUBLISHED: [(u32, [f64; 3]); 4] = [
-    (10, [1.12, 1.28, 0.65]),
-    (100, [6.8, 7.1, 0.68]),
-    (1000, [157.0, 151.0, 0.89]),
-    (10_000, [1750.0, 1087.0, 0.97]),
-];
-const CLASSIC: [Model; 3] = [Model::Poll, Model::Select, Model::EpollLevel];
-
-/// From microseconds of an operation to seconds of the classic table's 100,000.
-const SCALE: f64 = 100_000.0 / 1e6;
 
 const NOTES: [&str; 14] = [
     "A wake-up is a wait and the read of what it told of; nonblocking reads all to find out.",
@@ -118,109 +101,11 @@ impl Models {
         }
         notes
     }
-
-    /// Rows with as many descriptors, of which as many are active.
-    pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&Row>> {
-        let mut kinds: Vec<_> = self.rows.iter().map(|row| (row.descriptors, row.active)).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        let of = |kind| self.rows.iter().filter(move |row| (row.descriptors, row.active) == kind);
-        kinds.into_iter().map(move |kind| of(kind).collect())
-    }
-
-    pub(super) fn slopes(&self) -> Table {
-        let rows = MODELS.iter().filter_map(|&model| {
-            Some(vec![model.name().to_owned(), self.slope(model)?.to_string()])
-        });
-        Table { heading: vec!["model", "CPU ns per idle descriptor [95 %]"], rows: rows.collect() }
-    }
-
-    fn classic_cells(&self) -> impl Iterator<Item = (u32, Model, Option<Spread>, f64)> {
-        PUBLISHED.iter().flat_map(move |&(count, published)| {
-            CLASSIC.into_iter().zip(published).map(move |(model, published)| {
-                let row = self.find(model, count, 1).filter(|row| !row.timed.is_empty());
-                let ours = row.map(|row| Spread::of(row.timed.iter().map(|run| run.cpu * SCALE)));
-                (count, model, ours, published)
-            })
-        })
-    }
-
-    pub(super) fn classic(&self) -> Table {
-        let heading = vec!["descriptors", "model", "CPU s, 100,000 operations", "published"];
-        let rows = self.classic_cells().map(|(count, model, ours, published)| {
-            let ours = ours.map_or_else(|| NONE.to_owned(), |ours| format!("{ours:.3}"));
-            vec![grouped(u64::from(count)), model.name().to_owned(), ours, published.to_string()]
-        });
-        Table { heading, rows: rows.collect() }
-    }
-}
-
-pub(super) fn table(rows: &[&Row]) -> Table {
-    let heading = vec![
-        "model",
-        "descriptors",
-        "active",
-        "calls/wake-up",
-        "of them",
-        "us/wake-up",
-        "CPU us/wake-up",
-    ];
-    Table { heading, rows: rows.iter().map(|row| cells(row)).collect() }
-}
-
-/// Who is the fastest of a group, if anybody is.
-pub(super) fn ranking(rows: &[&Row]) -> String {
-    let Some(first) = rows.first() else { return String::new() };
-    let of = format!("{} descriptors, {} active", first.descriptors, first.active);
-    let all: Vec<_> = rows.iter().map(|row| (row.model, row.waiting())).collect();
-    fastest(&of, &all)
-}
-
-/// Who takes the least time, unless another's range overlaps.
-pub(super) fn fastest(of: &str, all: &[(Model, Spread)]) -> String {
-    let least = all.iter().min_by(|a, b| a.1.median.total_cmp(&b.1.median));
-    let Some((_, best)) = least else { return String::new() };
-    let with = all.iter().filter(|(_, time)| time.overlaps(best));
-    let with: Vec<_> = with.map(|(model, _)| model.name()).collect();
-    match &with[..] {
-        [alone] if all.len() > 1 => format!("{of}: {alone} is the fastest"),
-        _ => format!("{of}: no ranking among {}", with.join(", ")),
-    }
 }
 
 fn with_kind(kind: &str, mut cells: Vec<String>) -> Vec<String> {
     cells.insert(3, kind.to_owned());
     cells
-}
-
-fn cells(row: &Row) -> Vec<String> {
-    vec![
-        row.model.name().to_owned(),
-        row.descriptors.to_string(),
-        row.active.to_string(),
-        row.calls_in_all().map_or_else(|| NONE.to_owned(), |count| count.to_string()),
-        calls(row.calls.as_ref()),
-        format!("{:.2}", row.waiting()),
-        format!("{:.2}", row.cpu()),
-    ]
-}
-
-/// Calls by name, as they stand in a cell.
-pub(super) fn calls(calls: Option<&BTreeMap<String, f64>>) -> String {
-    let named = |(name, count): (&String, &f64)| format!("{name} {}", brief(*count));
-    calls.map_or_else(
-        || NONE.to_owned(),
-        |calls| calls.iter().map(named).collect::<Vec<_>>().join(", "),
-    )
-}
-
-/// A number with no more digits than it needs, two behind the point at most.
-pub(super) fn brief(number: f64) -> String {
-    let text = format!("{number:.2}");
-    if number > 0.0 && text == "0.00" {
-        return "<0.01".to_owned();
-    }
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn row_to_json(row: &Row) -> Value {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 use super::RequestRow;
-use super::render::{NONE, brief as number, calls, fastest};
+use super::tables::{NONE, brief as number, calls, fastest};
 use crate::table::Table;
 
 /// How many calls are named in a cell.

@@ -17,7 +17,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use tempfile::TempDir;
 
-use super::{Plan, ratio};
+use super::plan::Plan;
 use crate::crew::{Cores, Server, Worker};
 use crate::draw::Draw;
 use crate::error::{Doing as _, Error, Result};
@@ -279,4 +279,9 @@ fn round(active: u32, least: u64, most: u64, microseconds: u64, seed: u64) -> Va
 fn name(row: &RequestRow) -> String {
     let RequestRow { model, connections, active, .. } = row;
     format!("requests of {model} on {connections} connections, {active} active")
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts and times of an experiment")]
+pub(super) fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
 }

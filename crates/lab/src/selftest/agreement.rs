@@ -5,11 +5,13 @@ use karez_transfer::{Direction, Via};
 use std::collections::BTreeMap;
 
 use super::bench::{Bench, is};
-use super::{Counter, Definition, Figure, Stop};
+use super::check::{Figure, Stop};
+use super::counter::Counter;
+use super::definition::Definition;
 use crate::ground::Cache;
+use crate::movement::Movement;
 use crate::mutation::{Fate, fate};
 use crate::outcome::Outcome as Moved;
-use crate::stage::Movement;
 use crate::transport::Transport;
 
 type Outcome = Result<(), Stop>;

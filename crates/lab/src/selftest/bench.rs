@@ -4,13 +4,15 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::result::Result as Either;
 
-use super::{Figure, Plan, Stop};
+use super::check::{Figure, Stop};
+use super::plan::Plan;
 use crate::crew::Worker;
 use crate::error::Result;
 use crate::ground::{Cache, Ground};
+use crate::movement::Movement;
 use crate::outcome::Outcome;
 use crate::probe::{Counters, Counts, Scope, Unavailable};
-use crate::stage::{Movement, Stage};
+use crate::stage::Stage;
 use crate::transport::{Taking, Transport};
 
 pub(crate) struct Bench<'a> {

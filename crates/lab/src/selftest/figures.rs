@@ -5,10 +5,12 @@ use karez_transfer::Via;
 use serde_json::json;
 
 use super::bench::{Bench, is};
-use super::{Counter, Definition, Figure, Stop};
+use super::check::{Figure, Stop};
+use super::counter::Counter;
+use super::definition::Definition;
 use crate::ground::Cache;
+use crate::movement::Movement;
 use crate::probe::Scope;
-use crate::stage::Movement;
 use crate::transport::{Taking, Transport};
 
 type Outcome = Result<(), Stop>;

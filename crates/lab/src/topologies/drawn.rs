@@ -1,7 +1,7 @@
 //! The layouts on a page: who is answered while a job is held, how many fast requests and how late,
 //! drawn for each mix of clients, and then the tables.
 
-use super::render::{BESIDE, FAST, HELD, ranking, rate, table};
+use super::tables::{BESIDE, FAST, HELD, ranking, rate, table};
 use super::{Row, Sample, Topologies};
 use crate::chart::bars;
 use crate::report::{Part, Section, skipped};

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use tempfile::TempDir;
 
-use super::Clients;
+use super::plan::Clients;
 use crate::crew::Kind;
 use crate::error::{Doing as _, Result};
 use crate::ground::{Cache, Ground};

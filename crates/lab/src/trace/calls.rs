@@ -3,7 +3,16 @@
 //! What it does badly: a name says nothing of what a descriptor is, so `write` may be to an eventfd;
 //! who wants to know looks at what happened during the call.
 
-use super::event::{Call, Event, What};
+/// A system call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its name.
+    pub name: String,
+    /// What it was asked.
+    pub arguments: [u64; 6],
+    /// What it answered, an error as its number below 0; `None` if it still was in it at the end.
+    pub result: Option<i64>,
+}
 
 /// Calls that read a file into memory of the caller.
 const READERS: [&str; 5] = ["pread64", "preadv2", "read", "readv", "read_fixed"];
@@ -129,15 +138,6 @@ pub(super) fn operation(number: u64) -> &'static str {
 
 pub(super) fn reads_file(name: &str) -> bool {
     READERS.contains(&name)
-}
-
-/// Whether it reads a file for sure, and not a socket or a waker's eventfd: at an offset.
-pub(super) fn reads_at_an_offset(event: &Event) -> bool {
-    match &event.what {
-        What::Calls(call) => call.name.starts_with("pread"),
-        What::Operation { name, .. } => reads_file(name),
-        _ => false,
-    }
 }
 
 /// Whether so many bytes go to a socket: what wakes another thread is at most eight.

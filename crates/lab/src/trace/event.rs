@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::fmt;
 
 use super::calls;
+pub use super::calls::Call;
 use crate::probe::Provenance;
 
 /// Where something happens: the rows of the figures in textbooks.
@@ -138,17 +139,6 @@ pub enum What {
     },
 }
 
-/// A system call.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Its name.
-    pub name: String,
-    /// What it was asked.
-    pub arguments: [u64; 6],
-    /// What it answered, an error as its number below 0; `None` if it still was in it at the end.
-    pub result: Option<i64>,
-}
-
 /// What bytes are copied from or to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Memory {
@@ -227,6 +217,15 @@ impl Event {
         }
     }
 
+    /// Whether it reads a file for sure, and not a socket or a waker's eventfd: at an offset.
+    pub(super) fn reads_at_an_offset(&self) -> bool {
+        match &self.what {
+            What::Calls(call) => call.name.starts_with("pread"),
+            What::Operation { name, .. } => calls::reads_file(name),
+            _ => false,
+        }
+    }
+
     /// One word for what it is.
     pub(super) fn word(&self) -> &'static str {
         match &self.what {
@@ -280,4 +279,9 @@ impl Event {
 #[allow(clippy::cast_precision_loss, reason = "a time of an experiment")]
 pub(super) fn microseconds(nanoseconds: i64) -> f64 {
     nanoseconds as f64 / 1000.0
+}
+
+/// Nanoseconds, in microseconds.
+pub(super) fn time(nanoseconds: i64) -> String {
+    format!("{:.1}", microseconds(nanoseconds))
 }

@@ -1,7 +1,6 @@
 //! The lanes of a trace in characters, to scale: how much of each column's time something happened.
 
-use super::event::{Event, Lane, What};
-use super::render::time;
+use super::event::{Event, Lane, What, time};
 use super::{Trace, calls};
 use crate::tier::Tier;
 

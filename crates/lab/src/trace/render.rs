@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::fmt;
 
-use super::event::{Event, Lane, What, microseconds};
+use super::event::{Event, Lane, What, microseconds, time};
 use super::steps::{Part as StepPart, Step, shown};
 use super::{Trace, calls, lanes, svg};
 use crate::machine::machine;
@@ -298,9 +298,4 @@ fn detail(event: &Event) -> String {
         What::Operation { name, .. } | What::HandsOver { name } => (*name).to_owned(),
         _ => String::new(),
     }
-}
-
-/// Nanoseconds, in microseconds.
-pub(super) fn time(nanoseconds: i64) -> String {
-    format!("{:.1}", microseconds(nanoseconds))
 }

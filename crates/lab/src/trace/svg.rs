@@ -16,10 +16,7 @@ use super::event::microseconds;
 use crate::page::escape;
 use crate::table::{grouped, size};
 use crate::tier::Tier;
-use pen::{Anchor, Pen, Shade, wrapped};
-
-/// How wide it is, in units of its own.
-const WIDTH: f64 = 600.0;
+use pen::{Anchor, Pen, Shade, WIDTH, wrapped};
 
 /// The colours of those that no page gives.
 const STYLE: &str = "--karez-ground:#fff;--karez-ink:#1c1e21;--karez-faint:#5f6670;\

@@ -1,7 +1,7 @@
 //! What a trace comes to in sentences, and what has to be known to read it.
 
 use super::Trace;
-use super::render::time;
+use super::event::time;
 use crate::table::grouped;
 use crate::tier::Tier;
 use crate::transport::Transport;

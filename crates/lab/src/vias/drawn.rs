@@ -1,7 +1,7 @@
 //! The vias on a page: what is copied and what it costs, drawn for the largest size, and then every
 //! table.
 
-use super::render::{caption, share};
+use super::tables::{caption, share};
 use super::{Row, Vias};
 use crate::chart::{bars, stacked};
 use crate::report::{Part, Section, skipped};

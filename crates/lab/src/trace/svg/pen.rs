@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use crate::page::escape;
 
+/// How wide it is, in units of its own.
+pub(super) const WIDTH: f64 = 600.0;
+
 /// A colour, by what it stands for. Those of Okabe and Ito are told apart by most eyes and on both
 /// grounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

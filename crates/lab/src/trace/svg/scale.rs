@@ -2,11 +2,9 @@
 //!
 //! What it does badly: what is narrower than half a unit and follows its like is drawn with it.
 
-use super::WIDTH;
-use super::pen::{Anchor, Pen, Shade};
+use super::pen::{Anchor, Pen, Shade, WIDTH};
 use crate::tier::Tier;
-use crate::trace::event::{Event, Lane, What, microseconds};
-use crate::trace::render::time;
+use crate::trace::event::{Event, Lane, What, microseconds, time};
 use crate::trace::{Trace, calls};
 
 const LEFT: f64 = 84.0;

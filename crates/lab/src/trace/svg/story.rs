@@ -1,12 +1,10 @@
 //! Each call, from above to below, and what crosses which boundary in it: not to scale, so that all
 //! can be read.
 
-use super::WIDTH;
-use super::pen::{Anchor, Pen, Shade, wrapped};
+use super::pen::{Anchor, Pen, Shade, WIDTH, wrapped};
 use crate::table::grouped;
 use crate::trace::Trace;
-use crate::trace::event::{Lane, microseconds};
-use crate::trace::render::time;
+use crate::trace::event::{Lane, microseconds, time};
 use crate::trace::steps::{Flow, Part, Step, shown};
 
 /// Where each lane begins; the last is the right edge.

@@ -106,7 +106,7 @@ impl Teller<'_> {
 
     fn reads_through_cache(&self, call: &Event, lookups: &[i64]) -> bool {
         if !self.cast.tells_lookups {
-            return !self.cast.reads_directly && calls::reads_at_an_offset(call);
+            return !self.cast.reads_directly && call.reads_at_an_offset();
         }
         let next = lookups.partition_point(|&at| at < call.begun);
         lookups.get(next).is_some_and(|&at| at <= call.ended)

@@ -1,0 +1,51 @@
+//! Which models are to be measured, and with what.
+
+use karez_reactor::Model;
+use rustix::process::{Resource, getrlimit};
+
+use crate::crew::Workers;
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How to start workers.
+    pub workers: Workers,
+    /// The models.
+    pub models: Vec<Model>,
+    /// How many descriptors, of which some are active.
+    pub descriptors: Vec<u32>,
+    /// How many; left out where that is more than there are.
+    pub active: Vec<u32>,
+    /// Timed runs of each combination.
+    pub runs: usize,
+    /// How long a run is, in microseconds.
+    pub microseconds: u64,
+}
+
+impl Plan {
+    /// Every model, 10 to 10,000 descriptors and as many as may be open, at most 20,000, 1 and 100
+    /// active, nine runs of 20 ms.
+    #[must_use]
+    pub fn new(workers: Workers) -> Self {
+        let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        // A worker has others open.
+        let most = u32::try_from(limit.saturating_sub(64)).unwrap_or(u32::MAX).min(20_000);
+        let descriptors = [10, 100, 1000, 10_000].into_iter().filter(|&count| count < most);
+        let descriptors = descriptors.chain([most]);
+        Self {
+            workers,
+            models: Model::ALL.to_vec(),
+            descriptors: descriptors.collect(),
+            active: vec![1, 100],
+            runs: 9,
+            microseconds: 20_000,
+        }
+    }
+
+    /// The same with less of everything.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        let descriptors = self.descriptors.into_iter().filter(|&count| count <= 1000).collect();
+        Self { descriptors, active: vec![1], runs: 3, microseconds: 2000, ..self }
+    }
+}

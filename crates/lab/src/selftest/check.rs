@@ -1,0 +1,55 @@
+//! One check of a self-test: its figures and its result.
+
+use super::counter::Counter;
+use crate::error::Error;
+
+/// One thing that was known beforehand, and what was counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// Of what.
+    pub what: String,
+    /// What has to be counted.
+    pub expected: u64,
+    /// What was.
+    pub counted: u64,
+}
+
+/// What came of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every figure is as expected.
+    Ok,
+    /// One is not, or could not be had: why.
+    Failed(String),
+    /// It cannot be made here: why.
+    Skipped(String),
+}
+
+/// One check.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Its letter.
+    pub letter: char,
+    /// What it does.
+    pub name: &'static str,
+    /// What it vouches for.
+    pub vouches: &'static [Counter],
+    /// What was expected and counted; also of a check that was skipped half way.
+    pub figures: Vec<Figure>,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// How often it was made until it came out right.
+    pub tries: u32,
+}
+
+/// Why an experiment came to no figures.
+pub(crate) enum Stop {
+    Failed(String),
+    Skipped(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

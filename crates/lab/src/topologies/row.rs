@@ -1,0 +1,54 @@
+//! One combination of a layout and clients, with its timed runs.
+
+use karez_reactor::{Model, Topology};
+use std::collections::BTreeMap;
+
+use super::plan::Clients;
+use super::sample::{Answers, Sample};
+use crate::spread::Spread;
+
+/// One combination and what came of it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// How the server waited.
+    pub model: Model,
+    /// How its threads were laid out.
+    pub topology: Topology,
+    /// Who asked.
+    pub clients: Clients,
+    /// The timed runs.
+    pub timed: Vec<Sample>,
+}
+
+impl Row {
+    /// A figure of each run.
+    #[must_use]
+    pub fn spread(&self, figure: impl Fn(&Sample) -> f64) -> Spread {
+        Spread::of(self.timed.iter().map(figure))
+    }
+
+    /// A figure of what one kind of connections had in each run in which it had any answer; `None`
+    /// where it had none in any.
+    #[must_use]
+    pub fn latency(
+        &self,
+        kind: fn(&Sample) -> &Answers,
+        figure: impl Fn(&Answers) -> f64,
+    ) -> Option<Spread> {
+        let had = self.timed.iter().map(kind).filter(|had| had.each.iter().any(|&one| one > 0));
+        let figures: Vec<_> = had.map(figure).collect();
+        (!figures.is_empty()).then(|| Spread::of(figures))
+    }
+
+    /// The threads of the run that had most, by name.
+    #[must_use]
+    pub fn threads(&self) -> BTreeMap<String, u64> {
+        let most = self.timed.iter().max_by_key(|run| run.threads.values().sum::<u64>());
+        most.map(|run| run.threads.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn name(&self) -> String {
+        let Self { model, topology, clients, .. } = self;
+        format!("{model} × {topology}, {}", clients.name())
+    }
+}

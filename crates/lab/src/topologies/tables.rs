@@ -1,0 +1,156 @@
+//! The tables of the layouts: their columns, and the first of each group.
+
+use std::cmp::Ordering;
+
+use super::{Answers, Clients, Row, Sample, Topologies};
+use crate::spread::Spread;
+use crate::table::Table;
+
+/// What is not there.
+const NONE: &str = "n/a";
+
+pub(super) const HELD: &str = "One job is held at a FIFO, and others ask meanwhile";
+
+impl Topologies {
+    /// Rows with the same clients.
+    pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&Row>> {
+        let mut kinds: Vec<_> = self.rows.iter().map(|row| row.clients).collect();
+        kinds.dedup();
+        let of = |kind| self.rows.iter().filter(move |row| row.clients == kind).collect();
+        kinds.into_iter().map(of)
+    }
+
+    pub(super) fn table_of_held(&self) -> Table {
+        let heading = vec!["layout", "threads", "asked while held", "answered while held", "after"];
+        let rows = self.held.iter().map(|held| {
+            vec![
+                format!("{} × {}", held.model, held.topology),
+                held.threads.values().sum::<u64>().to_string(),
+                held.asked.to_string(),
+                held.answered.to_string(),
+                (held.asked - held.answered).to_string(),
+            ]
+        });
+        Table { heading, rows: rows.collect() }
+    }
+
+    pub(super) fn table_of_all(&self) -> Table {
+        let columns = [FAST, BESIDE].concat();
+        let mut all = table(&columns, &self.rows.iter().collect::<Vec<_>>());
+        all.heading.insert(1, "clients");
+        for (cells, row) in all.rows.iter_mut().zip(&self.rows) {
+            cells.insert(1, row.clients.name());
+        }
+        all
+    }
+}
+
+/// A column: its heading, whether there is such a thing with these clients, a cell.
+pub(super) type Column = (&'static str, fn(&Clients) -> bool, fn(&Row) -> String);
+
+/// What fast connections had.
+pub(super) const FAST: [Column; 7] = [
+    ("fast/s", always, |row| whole(rate(row))),
+    ("p50 us", always, |row| latency(row, fast, |had| had.p50)),
+    ("p99 us", always, |row| latency(row, fast, |had| had.p99)),
+    ("p99.9 us", always, |row| latency(row, fast, |had| had.p999)),
+    ("max us", always, |row| latency(row, fast, |had| had.max)),
+    ("Jain", always, |row| format!("{:.3}", row.spread(|run| run.fast.jain()).median)),
+    ("last/first", always, |row| {
+        format!("{:.2}", row.spread(|run| run.fast.least_of_most()).median)
+    }),
+];
+
+/// What the others had, and what the server used for all of them.
+pub(super) const BESIDE: [Column; 7] = [
+    ("threads", always, |row| row.threads().values().sum::<u64>().to_string()),
+    ("CPU us/answer", always, |row| {
+        format!("{:.1}", row.spread(|run| run.per_answer(run.cpu / 1000.0)))
+    }),
+    ("switches/answer", always, |row| {
+        format!("{:.2}", row.spread(|run| run.per_answer(run.voluntary + run.involuntary)))
+    }),
+    ("slow MB/s", has_slow, |row| whole(row.spread(|run| run.per_second(run.slow.bytes / 1e6)))),
+    ("blocking/s", has_blocking, |row| {
+        whole(row.spread(|run| run.per_second(run.blocking.answers())))
+    }),
+    ("blocking p50 us", has_blocking, |row| latency(row, blocking, |had| had.p50)),
+    ("blocking p99 us", has_blocking, |row| latency(row, blocking, |had| had.p99)),
+];
+
+fn always(_: &Clients) -> bool {
+    true
+}
+
+fn has_slow(clients: &Clients) -> bool {
+    clients.slow > 0
+}
+
+fn has_blocking(clients: &Clients) -> bool {
+    clients.blocking > 0
+}
+
+pub(super) fn fast(run: &Sample) -> &Answers {
+    &run.fast
+}
+
+pub(super) fn blocking(run: &Sample) -> &Answers {
+    &run.blocking
+}
+
+fn latency(row: &Row, kind: fn(&Sample) -> &Answers, figure: fn(&Answers) -> f64) -> String {
+    row.latency(kind, figure).map_or_else(|| NONE.to_owned(), whole)
+}
+
+fn whole(spread: Spread) -> String {
+    format!("{spread:.0}")
+}
+
+/// Those columns of which one of the rows has something.
+pub(super) fn table(columns: &[Column], rows: &[&Row]) -> Table {
+    let there = |column: &&Column| rows.iter().any(|row| (column.1)(&row.clients));
+    let columns: Vec<_> = columns.iter().filter(there).collect();
+    let cells = |row: &&Row| {
+        let cell = |(_, there, cell): &&Column| {
+            if there(&row.clients) { cell(row) } else { NONE.to_owned() }
+        };
+        let layout = format!("{} × {}", row.model, row.topology);
+        std::iter::once(layout).chain(columns.iter().map(cell)).collect()
+    };
+    Table {
+        heading: std::iter::once("layout").chain(columns.iter().map(|column| column.0)).collect(),
+        rows: rows.iter().map(cells).collect(),
+    }
+}
+
+pub(super) fn rate(row: &Row) -> Spread {
+    row.spread(|run| run.per_second(run.fast.answers()))
+}
+
+/// Who answers most fast requests of a group, and who half of them soonest, if anybody does.
+pub(super) fn ranking(rows: &[&Row]) -> String {
+    let Some(of) = rows.first().map(|row| row.clients.name()) else { return String::new() };
+    let p50 = |row: &Row| row.latency(fast, |had| had.p50);
+    let most = |a: &Spread, b: &Spread| b.median.total_cmp(&a.median);
+    let soonest = |a: &Spread, b: &Spread| a.median.total_cmp(&b.median);
+    let (rate, soon) = (first(rows, |row| Some(rate(row)), most), first(rows, p50, soonest));
+    format!("{of}: most fast answers: {rate}; half of them soonest: {soon}")
+}
+
+/// The one that comes first, or all whose ranges overlap its.
+fn first(
+    rows: &[&Row],
+    figure: impl Fn(&Row) -> Option<Spread>,
+    order: impl Fn(&Spread, &Spread) -> Ordering,
+) -> String {
+    let figures: Vec<_> = rows.iter().filter_map(|row| Some((row, figure(row)?))).collect();
+    let Some((_, best)) = figures.iter().min_by(|a, b| order(&a.1, &b.1)) else {
+        return NONE.to_owned();
+    };
+    let with = figures.iter().filter(|(_, spread)| spread.overlaps(best));
+    let with: Vec<_> = with.map(|(row, _)| format!("{} × {}", row.model, row.topology)).collect();
+    match &with[..] {
+        [alone] => alone.clone(),
+        _ => format!("no ranking among {}", with.join(", ")),
+    }
+}

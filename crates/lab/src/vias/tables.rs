@@ -1,0 +1,170 @@
+//! The tables of the vias: their cells and captions.
+
+use karez_transfer::Via;
+
+use super::{Row, Vias};
+use crate::mutation::Fate;
+use crate::probe::ProcessCounts;
+use crate::selftest::Counter;
+use crate::table::{Table, grouped, size};
+use crate::transport::Transport;
+
+/// What is not there: it could not be counted, or its counter failed the self-test.
+const NONE: &str = "n/a";
+
+/// The counters that the table rests on.
+pub(super) const COUNTERS: [Counter; 5] =
+    [Counter::Calls, Counter::Kernel, Counter::PageCache, Counter::Receiver, Counter::Disk];
+
+/// The columns of a group; a table of all has four before them.
+const COLUMNS: [&str; 12] = [
+    "via",
+    "calls",
+    "mode switches",
+    "waits/preempted",
+    "faults user+kernel",
+    "copied before receiver",
+    "of it late",
+    "by receiver",
+    "disk bytes (requests)",
+    "NIC DMA",
+    "CPU ms/GB",
+    "GB/s",
+];
+
+impl Vias {
+    /// Rows of the same transport, state and size.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &[Row]> {
+        let group = |row: &Row| (row.transport, row.cache, row.bytes);
+        self.rows.chunk_by(move |one, next| group(one) == group(next))
+    }
+
+    pub(super) fn table_of(&self, rows: &[Row]) -> Table {
+        let rows = rows.iter().map(|row| self.cells(row)).collect();
+        Table { heading: COLUMNS.to_vec(), rows }
+    }
+
+    /// Whether what these rows say of copies may be shown.
+    pub(super) fn are_copies_known(&self, rows: &[Row]) -> bool {
+        rows.iter().all(|row| row.copies.inferred)
+            || self.is_usable(&[Counter::Kernel, Counter::PageCache, Counter::Receiver])
+    }
+
+    pub(super) fn is_usable(&self, counters: &[Counter]) -> bool {
+        counters.iter().all(|counter| self.usable.get(counter.name()) == Some(&true))
+    }
+
+    pub(super) fn table_of_all(&self) -> Table {
+        let heading = ["transport", "cache", "bytes"].into_iter().chain(COLUMNS).collect();
+        let rows = self.rows.iter().map(|row| {
+            let mut cells =
+                vec![row.transport.to_string(), row.cache.to_string(), row.bytes.to_string()];
+            cells.extend(self.cells(row));
+            cells
+        });
+        Table { heading, rows: rows.collect() }
+    }
+
+    fn cells(&self, row: &Row) -> Vec<String> {
+        let own = row.counted.sent_by().filter(|_| self.is_usable(&[Counter::Calls]));
+        let [switches, waits, faults] = own.map_or_else(|| told(row), counted);
+        [
+            vec![via(row), calls(row, own.is_some()), switches, waits, faults],
+            self.copies(row),
+            vec![NONE.to_owned(), format!("{:.0}", row.cpu()), format!("{:.2}", row.speed())],
+        ]
+        .concat()
+    }
+
+    /// What was copied, and what the disk did.
+    fn copies(&self, row: &Row) -> Vec<String> {
+        let or_none = |cell: Option<String>| cell.unwrap_or_else(|| NONE.to_owned());
+        let inferred = if row.copies.inferred { "~" } else { "" };
+        let at_least = if is_copied_again(row) { ">=" } else { "" };
+        let times = |bytes: u64| format!("{inferred}{:.2} x", share(bytes, row.bytes));
+        let known = row.copies.inferred || self.is_usable(&[Counter::Kernel, Counter::PageCache]);
+        let received = row.copies.inferred || self.is_usable(&[Counter::Receiver]);
+        let disk = row.disk().filter(|_| self.is_usable(&[Counter::Disk]));
+        vec![
+            or_none(known.then(|| {
+                format!("{at_least}{}{}", times(row.copies.before_receiver()), proof(row))
+            })),
+            or_none(known.then(|| times(row.copies.late))),
+            or_none(received.then(|| times(row.copies.received))),
+            or_none(disk.map(|disk| format!("{} ({})", grouped(disk.read_bytes), disk.reads))),
+        ]
+    }
+}
+
+/// Whether what was copied into the kernel's pages was copied once more into each packet. At the
+/// driver that cannot be told from one copy.
+pub(super) fn is_copied_again(row: &Row) -> bool {
+    let by_reference = matches!(row.counted.ran, Via::Sendfile | Via::Splice | Via::Zerocopy);
+    row.transport == Transport::VethWithoutScatterGather && !by_reference
+}
+
+/// Mode switches, context switches and faults, as they were counted.
+fn counted(own: &ProcessCounts) -> [String; 3] {
+    let faults = own.faults_user.zip(own.faults_kernel);
+    [
+        grouped(own.mode_switches()),
+        format!("{}/{}", own.voluntary, own.involuntary),
+        faults.map_or_else(|| NONE.to_owned(), |(user, kernel)| format!("{user}+{kernel}")),
+    ]
+}
+
+/// The same as anyone is told of a thread: getrusage does not say in which mode a fault was.
+fn told(row: &Row) -> [String; 3] {
+    let used = row.counted.sender;
+    let made: u64 = row.counted.calls.values().sum();
+    [
+        format!("~{}", grouped(2 * made)),
+        format!("{}/{}", used.voluntary, used.involuntary),
+        format!("{} in all", used.minor_faults + used.major_faults),
+    ]
+}
+
+/// What anyone can prove of copies that nobody has counted.
+fn proof(row: &Row) -> String {
+    match &row.fate {
+        Some(fate @ (Fate::Aliased | Fate::Copied)) if row.copies.inferred => format!(" ({fate})"),
+        _ => String::new(),
+    }
+}
+
+/// What was asked for, and what ran instead.
+fn via(row: &Row) -> String {
+    if row.counted.ran == row.via {
+        return row.via.to_string();
+    }
+    format!("{} (ran {})", row.via, row.counted.ran)
+}
+
+/// All system calls where they were counted, else those that the transfer made.
+fn calls(row: &Row, are_counted: bool) -> String {
+    match row.counted.sent_by() {
+        Some(own) if are_counted => grouped(own.calls_in_all()),
+        _ => grouped(row.counted.calls.values().sum()),
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a share, for people to read")]
+pub(super) fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+/// What a table of these rows is about.
+pub(super) fn caption(rows: &[Row]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let over = describe(first.transport);
+    format!("{} of a {} file over {over}", size(first.bytes), first.cache)
+}
+
+fn describe(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Unix => "a UNIX socket",
+        Transport::Loopback => "lo",
+        Transport::Veth => "a veth",
+        Transport::VethWithoutScatterGather => "a veth without scatter-gather",
+    }
+}
