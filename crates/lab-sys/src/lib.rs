@@ -4,21 +4,21 @@
 //! They are apart from `karez-sys`, so that the code the server trusts contains no tracer and no
 //! code that changes a network. Every `unsafe` block names the invariant that makes it sound.
 
-mod link;
+mod ethtool;
 mod namespaces;
 mod netlink;
-mod timeline;
-mod tracee;
-mod tracees;
-mod usage;
+mod ptrace;
+mod ptrace_threads;
+mod rusage;
+mod syscall_trace;
 
-pub use link::set_scatter_gather;
-pub use namespaces::{enter_own, own_network, own_network_inode};
-pub use netlink::{cable, dummy, give_address, up};
-pub use timeline::{TimedCall, calls_in_time};
-pub use tracee::calls_of;
-pub use tracees::calls_of_threads;
-pub use usage::{Usage, process_usage, thread_usage};
+pub use ethtool::set_scatter_gather;
+pub use namespaces::{enter_private_network, network_namespace_inode, unshare_network};
+pub use netlink::{add_address, add_dummy, add_veth, set_link_up};
+pub use ptrace::count_syscalls;
+pub use ptrace_threads::count_thread_syscalls;
+pub use rusage::{Usage, process_usage, thread_usage};
+pub use syscall_trace::{TracedSyscall, trace_syscalls};
 
 /// Returns the errno of the system call just made.
 fn last_errno() -> rustix::io::Errno {

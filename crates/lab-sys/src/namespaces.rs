@@ -11,35 +11,35 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 use std::fs::File;
 use std::os::fd::AsFd as _;
 
-/// Puts the calling thread into a new network, and into a new user namespace if `as_user`, where
+/// Puts the calling thread into a new network, and into a new user namespace if `new_user`, where
 /// it may do there as it likes.
 ///
 /// # Errors
 /// `EPERM` where it is not permitted; `EINVAL` for a user namespace in a process that has other
 /// threads; `ENOSPC` where there are too many.
-pub fn own_network(as_user: bool) -> Result<()> {
+pub fn unshare_network(new_user: bool) -> Result<()> {
     let mut flags = UnshareFlags::NEWNET;
-    flags.set(UnshareFlags::NEWUSER, as_user);
+    flags.set(UnshareFlags::NEWUSER, new_user);
     // SAFETY: the table of open files, the one thing whose parting is unsound, stays shared.
     unsafe { unshare_unsafe(flags) }
 }
 
 /// Puts the calling process into a network of its own: the one that a privileged user may make, or
-/// inside a user namespace, the one that `with` is in if that is given.
+/// inside a user namespace, the one that `user_of` is in if that is given.
 ///
 /// # Errors
-/// As [`own_network`]; those of the files in `/proc` that map the user and the group.
-pub fn enter_own(with: Option<i32>) -> std::io::Result<()> {
-    if own_network(false).is_ok() {
+/// As [`unshare_network`]; those of the files in `/proc` that map the user and the group.
+pub fn enter_private_network(user_of: Option<i32>) -> std::io::Result<()> {
+    if unshare_network(false).is_ok() {
         return Ok(());
     }
-    if let Some(process) = with {
+    if let Some(process) = user_of {
         let space = File::open(format!("/proc/{process}/ns/user"))?;
         move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::User))?;
-        return Ok(own_network(false)?);
+        return Ok(unshare_network(false)?);
     }
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-    own_network(true)?;
+    unshare_network(true)?;
     for (path, content) in [
         ("/proc/self/setgroups", "deny".to_owned()),
         ("/proc/self/uid_map", format!("0 {} 1", user.as_raw())),
@@ -54,7 +54,7 @@ pub fn enter_own(with: Option<i32>) -> std::io::Result<()> {
 ///
 /// # Errors
 /// Those of stat(2); `EOVERFLOW` for a number of more than 32 bits.
-pub fn own_network_inode() -> Result<u32> {
+pub fn network_namespace_inode() -> Result<u32> {
     let stat = rustix::fs::stat("/proc/self/ns/net")?;
     u32::try_from(stat.st_ino).map_err(|_| Errno::OVERFLOW)
 }

@@ -13,77 +13,77 @@ use rustix::net::{
 };
 use std::net::Ipv4Addr;
 
-const NEW_LINK: u16 = 16;
-const NEW_ADDRESS: u16 = 20;
+const RTM_NEWLINK: u16 = 16;
+const RTM_NEWADDR: u16 = 20;
 /// `NLM_F_REQUEST | NLM_F_ACK`.
 const REQUEST: u16 = 1 | 4;
 /// `NLM_F_CREATE | NLM_F_EXCL`.
 const CREATE: u16 = 0x400 | 0x200;
-const HEADER: usize = 16;
+const NLMSG_HDRLEN: usize = 16;
 
-const IF_NAME: u16 = 3;
-const IF_LINK_INFO: u16 = 18;
-const IF_NETWORK_OF: u16 = 19;
-const INFO_KIND: u16 = 1;
-const INFO_DATA: u16 = 2;
-const VETH_PEER: u16 = 1;
-const ADDRESS: u16 = 1;
-const LOCAL: u16 = 2;
-const UP: u32 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_NET_NS_PID: u16 = 19;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFF_UP: u32 = 1;
 
-/// Makes both ends of a cable; the other end, `peer`, lies in the network of process `of`.
+/// Makes both ends of a cable; the other end, `peer`, lies in the network of `peer_process`.
 ///
 /// # Errors
 /// `EPERM` without CAP_NET_ADMIN in both networks, `ESRCH` for no such process, `EEXIST` for a name
 /// that is taken, `EOPNOTSUPP` where the kernel has no veth.
-pub fn cable(name: &str, peer: &str, of: u32) -> Result<()> {
-    let mut there = link(0, 0);
-    attribute(&mut there, IF_NAME, &text(peer));
-    attribute(&mut there, IF_NETWORK_OF, &of.to_ne_bytes());
+pub fn add_veth(name: &str, peer: &str, peer_process: u32) -> Result<()> {
+    let mut peer_link = ifinfomsg(0, 0);
+    attribute(&mut peer_link, IFLA_IFNAME, &c_string(peer));
+    attribute(&mut peer_link, IFLA_NET_NS_PID, &peer_process.to_ne_bytes());
     let (mut data, mut info) = (Vec::new(), Vec::new());
-    attribute(&mut data, VETH_PEER, &there);
-    attribute(&mut info, INFO_KIND, b"veth");
-    attribute(&mut info, INFO_DATA, &data);
-    let mut body = link(0, 0);
-    attribute(&mut body, IF_NAME, &text(name));
-    attribute(&mut body, IF_LINK_INFO, &info);
-    ask(NEW_LINK, CREATE, &body)
+    attribute(&mut data, VETH_INFO_PEER, &peer_link);
+    attribute(&mut info, IFLA_INFO_KIND, b"veth");
+    attribute(&mut info, IFLA_INFO_DATA, &data);
+    let mut body = ifinfomsg(0, 0);
+    attribute(&mut body, IFLA_IFNAME, &c_string(name));
+    attribute(&mut body, IFLA_LINKINFO, &info);
+    request(RTM_NEWLINK, CREATE, &body)
 }
 
 /// Makes a device that swallows what is sent.
 ///
 /// # Errors
-/// `EPERM` without CAP_NET_ADMIN there, `EOPNOTSUPP` where the kernel has no dummy devices.
-pub fn dummy(name: &str) -> Result<()> {
-    let (mut body, mut info) = (link(0, 0), Vec::new());
-    attribute(&mut info, INFO_KIND, b"dummy");
-    attribute(&mut body, IF_NAME, &text(name));
-    attribute(&mut body, IF_LINK_INFO, &info);
-    ask(NEW_LINK, CREATE, &body)
+/// `EPERM` without CAP_NET_ADMIN peer_link, `EOPNOTSUPP` where the kernel has no dummy devices.
+pub fn add_dummy(name: &str) -> Result<()> {
+    let (mut body, mut info) = (ifinfomsg(0, 0), Vec::new());
+    attribute(&mut info, IFLA_INFO_KIND, b"dummy");
+    attribute(&mut body, IFLA_IFNAME, &c_string(name));
+    attribute(&mut body, IFLA_LINKINFO, &info);
+    request(RTM_NEWLINK, CREATE, &body)
 }
 
 /// Gives a device an address in a network of four.
 ///
 /// # Errors
-/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN there.
-pub fn give_address(name: &str, address: Ipv4Addr) -> Result<()> {
+/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN peer_link.
+pub fn add_address(name: &str, address: Ipv4Addr) -> Result<()> {
     // Family, prefix, flags, scope, index.
     let mut body = vec![2, 30, 0, 0];
-    body.extend(index(name)?.to_ne_bytes());
-    attribute(&mut body, LOCAL, &address.octets());
-    attribute(&mut body, ADDRESS, &address.octets());
-    ask(NEW_ADDRESS, CREATE, &body)
+    body.extend(link_index(name)?.to_ne_bytes());
+    attribute(&mut body, IFA_LOCAL, &address.octets());
+    attribute(&mut body, IFA_ADDRESS, &address.octets());
+    request(RTM_NEWADDR, CREATE, &body)
 }
 
 /// Sets a device up.
 ///
 /// # Errors
-/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN there.
-pub fn up(name: &str) -> Result<()> {
-    ask(NEW_LINK, 0, &link(index(name)?, UP))
+/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN peer_link.
+pub fn set_link_up(name: &str) -> Result<()> {
+    request(RTM_NEWLINK, 0, &ifinfomsg(link_index(name)?, IFF_UP))
 }
 
-fn index(name: &str) -> Result<u32> {
+fn link_index(name: &str) -> Result<u32> {
     name_to_index(open()?, name)
 }
 
@@ -93,11 +93,11 @@ fn open() -> Result<std::os::fd::OwnedFd> {
 }
 
 /// `struct ifinfomsg`: `index`, and the flags to set.
-fn link(index: u32, flags: u32) -> Vec<u8> {
+fn ifinfomsg(index: u32, flags: u32) -> Vec<u8> {
     [0, index, flags, flags].iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-fn text(name: &str) -> Vec<u8> {
+fn c_string(name: &str) -> Vec<u8> {
     [name.as_bytes(), &[0]].concat()
 }
 
@@ -111,9 +111,9 @@ fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// One request and its acknowledgement.
-fn ask(kind: u16, flags: u16, body: &[u8]) -> Result<()> {
+fn request(kind: u16, flags: u16, body: &[u8]) -> Result<()> {
     let mut message = Vec::new();
-    let length = u32::try_from(HEADER + body.len()).map_err(|_| Errno::OVERFLOW)?;
+    let length = u32::try_from(NLMSG_HDRLEN + body.len()).map_err(|_| Errno::OVERFLOW)?;
     message.extend(length.to_ne_bytes());
     message.extend(kind.to_ne_bytes());
     message.extend((REQUEST | flags).to_ne_bytes());
@@ -123,7 +123,7 @@ fn ask(kind: u16, flags: u16, body: &[u8]) -> Result<()> {
     sendto(&socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     let mut answer = [0; 4096];
     let (_, received) = recv(&socket, &mut answer, RecvFlags::empty())?;
-    let errno = answer[..received].get(HEADER..HEADER + 4).ok_or(Errno::BADMSG)?;
+    let errno = answer[..received].get(NLMSG_HDRLEN..NLMSG_HDRLEN + 4).ok_or(Errno::BADMSG)?;
     let mut number = [0; 4];
     number.copy_from_slice(errno);
     match i32::from_ne_bytes(number) {

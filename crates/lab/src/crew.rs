@@ -113,25 +113,25 @@ fn lay_network(what: &str, order: &Value) -> Result<Value> {
     match what {
         "network" => {
             let with = order["with"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-            karez_lab_sys::enter_own(with).doing("make", "a network")?;
-            karez_lab_sys::up("lo").doing("set up", "lo")?;
-            Ok(json!(karez_lab_sys::own_network_inode().doing("stat", "/proc/self/ns/net")?))
+            karez_lab_sys::enter_private_network(with).doing("make", "a network")?;
+            karez_lab_sys::set_link_up("lo").doing("set up", "lo")?;
+            Ok(json!(karez_lab_sys::network_namespace_inode().doing("stat", "/proc/self/ns/net")?))
         }
         "cable" => {
             let of = u32::try_from(number(order, "of")?).doing("read", "a process id")?;
-            let made = karez_lab_sys::cable(text(order, "name")?, text(order, "peer")?, of);
+            let made = karez_lab_sys::add_veth(text(order, "name")?, text(order, "peer")?, of);
             made.doing("make", "a veth").map(|()| Value::Null)
         }
         "dummy" => {
-            let made = karez_lab_sys::dummy(text(order, "name")?);
+            let made = karez_lab_sys::add_dummy(text(order, "name")?);
             made.doing("make", "a dummy device").map(|()| Value::Null)
         }
         "up" => {
             let address: Ipv4Addr = text(order, "address")?.parse().doing("read", "an address")?;
             let name = text(order, "name")?;
-            let addressed = karez_lab_sys::give_address(name, address);
+            let addressed = karez_lab_sys::add_address(name, address);
             addressed.doing("give an address to", name)?;
-            karez_lab_sys::up(name).doing("set up", name).map(|()| Value::Null)
+            karez_lab_sys::set_link_up(name).doing("set up", name).map(|()| Value::Null)
         }
         "scatter-gather" => {
             let socket = std::net::UdpSocket::bind("0.0.0.0:0").doing("open", "a socket")?;

@@ -1,6 +1,6 @@
 //! A sender and a receiver with a transport between them, and one movement of bytes after another.
 
-use karez_lab_sys::calls_of;
+use karez_lab_sys::count_syscalls;
 use serde_json::json;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
@@ -159,7 +159,7 @@ impl Stage {
         self.connect(movement.taking)?;
         let (order, pid) = (movement.order(ground), self.sender.pid());
         let mut told = Ok(());
-        let traced = calls_of(pid, mark::begin_number(), mark::end_number(), || {
+        let traced = count_syscalls(pid, mark::begin_number(), mark::end_number(), || {
             told = self.sender.tell(&order);
         });
         let traced = traced.doing("trace", "the sender")?;

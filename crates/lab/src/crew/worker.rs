@@ -1,6 +1,6 @@
 //! A worker as its employer sees it: orders go in, answers come out.
 
-use karez_lab_sys::calls_of;
+use karez_lab_sys::count_syscalls;
 use rustix::process::Pid;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ impl Worker {
     /// marks.
     pub(crate) fn traced(&mut self, order: &Value) -> Result<(Value, BTreeMap<String, u64>)> {
         let mut told = Ok(());
-        let traced = calls_of(self.pid(), mark::begin_number(), mark::end_number(), || {
+        let traced = count_syscalls(self.pid(), mark::begin_number(), mark::end_number(), || {
             told = self.tell(order);
         });
         told?;

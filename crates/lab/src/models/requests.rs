@@ -9,7 +9,7 @@
 //! What it does badly: the order is drawn among the models, and not among numbers of connections,
 //! which follow one another; a client that waits for each answer has the server wake for each.
 
-use karez_lab_sys::calls_of_threads;
+use karez_lab_sys::count_thread_syscalls;
 use karez_reactor::Model;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -217,7 +217,7 @@ impl Field {
             let told = move || {
                 let _somebody_waits = attached.send(());
             };
-            let tracer = scope.spawn(move || calls_of_threads(pid, marks.0, marks.1, told));
+            let tracer = scope.spawn(move || count_thread_syscalls(pid, marks.0, marks.1, told));
             // If that fails the tracer says why.
             let asked = is_attached.recv().map_or(Ok(Value::Null), |()| self.marked(row));
             if asked.is_err() {

@@ -3,7 +3,7 @@
 //! What it does badly: that the server sleeps is asked of /proc until it does, and a model that
 //! never sleeps is waited for a moment in vain.
 
-use karez_lab_sys::{TimedCall, calls_in_time};
+use karez_lab_sys::{TracedSyscall, trace_syscalls};
 use karez_reactor::Model;
 use karez_sys::cached_pages;
 use karez_transfer::Via;
@@ -173,7 +173,7 @@ impl Scene {
         let mut pages = self.warm_up(plan)?;
         let mut answer = Ok(Value::Null);
         let pid = self.server.pid();
-        let traced = calls_in_time(pid, mark::end_number(), || {
+        let traced = trace_syscalls(pid, mark::end_number(), || {
             self.settle();
             pages = self.file.cached().unwrap_or(pages);
             answer = self.ask("GET");
@@ -342,12 +342,12 @@ fn names(pid: Pid) -> impl Iterator<Item = (u32, String)> {
 }
 
 /// What ptrace tells, in the form of what the kernel tells.
-fn recording(process: u32, calls: &[TimedCall]) -> Recording {
+fn recording(process: u32, calls: &[TracedSyscall]) -> Recording {
     let mut recording = Recording::default();
     for call in calls {
         let thread = call.thread.as_raw_nonzero().get().cast_unsigned();
-        let TimedCall { begun, number, arguments, .. } = *call;
-        let Some((time, result)) = call.answer else {
+        let TracedSyscall { entered: begun, number, arguments, .. } = *call;
+        let Some((time, result)) = call.exit else {
             recording.open.push(Open { process, thread, begun, number, arguments });
             continue;
         };

@@ -54,7 +54,7 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     #[test]
-    fn a_device_that_is_not_there_is_refused() {
+    fn missing_device_is_refused() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let refused = set_scatter_gather(socket.as_fd(), "no-such-dev", false);
         assert!(matches!(refused, Err(Errno::NODEV | Errno::PERM)), "{refused:?}");

@@ -13,19 +13,19 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 
-use crate::tracee::{AT_CALL, Stop, stop};
-use crate::tracees::Tracees;
+use crate::ptrace::{SYSCALL_STOP, SyscallStop, syscall_stop};
+use crate::ptrace_threads::Tracees;
 
 /// A system call of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimedCall {
+pub struct TracedSyscall {
     /// Which thread.
     pub thread: Pid,
     /// When it began, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub begun: u64,
+    pub entered: u64,
     /// When it ended and what it answered, an error as its number below 0; `None` if it still was
     /// in it at the end.
-    pub answer: Option<(u64, i64)>,
+    pub exit: Option<(u64, i64)>,
     /// Its number.
     pub number: u64,
     /// What it was asked.
@@ -39,52 +39,57 @@ pub struct TimedCall {
 /// # Errors
 /// `EPERM` where tracing is not permitted or another traces it, `ESRCH` for no such process; `EIO`
 /// before Linux 5.3.
-pub fn calls_in_time(pid: Pid, end: u64, during: impl FnOnce()) -> std::io::Result<Vec<TimedCall>> {
+pub fn trace_syscalls(
+    pid: Pid,
+    end: u64,
+    during: impl FnOnce(),
+) -> std::io::Result<Vec<TracedSyscall>> {
     thread::scope(|scope| {
-        let (tell, told) = mpsc::channel();
+        let (seized, is_seized) = mpsc::channel();
         // What it traces goes on by itself when this thread ends.
         let tracer = thread::Builder::new().spawn_scoped(scope, move || {
             let mut tracees = Tracees::seize(pid)?;
-            let _nobody_waits = tell.send(());
+            let _receiver_gone = seized.send(());
             follow(&mut tracees, pid, end)
         })?;
-        if told.recv().is_ok() {
+        if is_seized.recv().is_ok() {
             during();
         }
         tracer.join().unwrap_or(Err(Errno::CANCELED.into()))
     })
 }
 
-fn follow(tracees: &mut Tracees, pid: Pid, end: u64) -> std::io::Result<Vec<TimedCall>> {
+fn follow(tracees: &mut Tracees, pid: Pid, end: u64) -> std::io::Result<Vec<TracedSyscall>> {
     let mut done = Vec::new();
     let mut open = BTreeMap::new();
     while let Some((thread, stopped)) = tracees.wait(pid)? {
         let time = now();
         let Some(signal) = stopped else { continue };
-        if signal == AT_CALL {
-            match stop(thread) {
-                Ok(Stop::Entry(number, _)) if number == end => {
-                    tracees.release(thread, 0);
+        if signal == SYSCALL_STOP {
+            match syscall_stop(thread) {
+                Ok(SyscallStop::Entry(number, _)) if number == end => {
+                    tracees.detach(thread, 0);
                     break;
                 }
-                Ok(Stop::Entry(number, arguments)) => {
-                    let call = TimedCall { thread, begun: time, answer: None, number, arguments };
+                Ok(SyscallStop::Entry(number, arguments)) => {
+                    let call =
+                        TracedSyscall { thread, entered: time, exit: None, number, arguments };
                     open.insert(thread.as_raw_nonzero(), call);
                 }
-                Ok(Stop::Exit(result)) => {
+                Ok(SyscallStop::Exit(result)) => {
                     let call = open.remove(&thread.as_raw_nonzero());
-                    let answer = Some((time, result));
-                    done.extend(call.map(|call| TimedCall { answer, ..call }));
+                    let exit = Some((time, result));
+                    done.extend(call.map(|call| TracedSyscall { exit, ..call }));
                 }
-                Ok(Stop::Other) | Err(Errno::SRCH) => {} // or it was killed
+                Ok(SyscallStop::Other) | Err(Errno::SRCH) => {} // or it was killed
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Tracees::go_on(thread, signal)?;
+        Tracees::resume(thread, signal)?;
     }
-    tracees.release_all(pid)?;
+    tracees.detach_all(pid)?;
     done.extend(open.into_values());
-    done.sort_by_key(|call| call.begun);
+    done.sort_by_key(|call| call.entered);
     Ok(done)
 }
 
@@ -101,11 +106,11 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn the_calls_of_a_child_have_their_order_and_their_answers() {
+    fn traced_calls_are_ordered_and_have_results() {
         let (umask, chdir) = (libc::SYS_umask as u64, libc::SYS_chdir as u64);
         let mut child = Command::new("sh").stdin(Stdio::piped()).spawn().unwrap();
         let mut script = child.stdin.take().unwrap();
-        let traced = calls_in_time(Pid::from_child(&child), umask, || {
+        let traced = trace_syscalls(Pid::from_child(&child), umask, || {
             script.write_all(b"cd /\ncd /tmp\numask 022\ncd /\n").unwrap();
         });
         drop(script);
@@ -119,11 +124,11 @@ mod tests {
         let moves: Vec<_> = calls.iter().filter(|call| call.number == chdir).collect();
         assert_eq!(moves.len(), 2, "{calls:?}");
         for call in moves {
-            let (ended, result) = call.answer.unwrap();
-            assert!(ended > call.begun);
+            let (ended, result) = call.exit.unwrap();
+            assert!(ended > call.entered);
             assert_eq!(result, 0);
             assert_ne!(call.arguments[0], 0, "a path");
         }
-        assert!(calls.is_sorted_by_key(|call| call.begun));
+        assert!(calls.is_sorted_by_key(|call| call.entered));
     }
 }

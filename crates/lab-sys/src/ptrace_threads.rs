@@ -4,7 +4,7 @@
 //! The main thread says when: what the others enter between two calls of its own is counted. So
 //! whoever gives orders to a process by its main thread sees what the rest does about them.
 //!
-//! What it does badly: as with one thread (`tracee.rs`), and more so: all threads wait for one
+//! What it does badly: as with one thread (`ptrace.rs`), and more so: all threads wait for one
 //! tracer, so what would happen at the same time happens one after the other.
 
 use rustix::io::{self, Errno};
@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::ptr::{null_mut, without_provenance_mut};
 
-use crate::tracee::{AT_CALL, DETACH, INTERRUPT, SEIZE, SYSCALL, entered, request, signal};
+use crate::ptrace::{
+    DETACH, INTERRUPT, SEIZE, SYSCALL, SYSCALL_STOP, entered_syscall, request, signal,
+};
 
 /// The system calls that all threads of the child `pid` but its main one enter between the call
 /// numbered `begin` and the one numbered `end`, both of the main thread: how many by number.
@@ -24,23 +26,23 @@ use crate::tracee::{AT_CALL, DETACH, INTERRUPT, SEIZE, SYSCALL, entered, request
 /// # Errors
 /// `EPERM` where tracing is not permitted or another traces it, `ESRCH` for no such process; `EIO`
 /// before Linux 5.3.
-pub fn calls_of_threads(
+pub fn count_thread_syscalls(
     pid: Pid,
     begin: u64,
     end: u64,
     attached: impl FnOnce(),
 ) -> io::Result<BTreeMap<u64, u64>> {
     let mut tracees = Tracees::seize(pid)?;
-    let mut awaited = tracees.all.clone();
+    let mut not_yet_stopped = tracees.all.clone();
     let (mut attached, mut counting) = (Some(attached), false);
     let mut calls = BTreeMap::new();
     while let Some((thread, stopped)) = tracees.wait(pid)? {
-        awaited.remove(&thread);
-        if stopped == Some(AT_CALL)
-            && let Some(number) = entered_if_there(thread)?
+        not_yet_stopped.remove(&thread);
+        if stopped == Some(SYSCALL_STOP)
+            && let Some(number) = entered_if_alive(thread)?
         {
             if thread == pid && number == end {
-                tracees.release(thread, 0);
+                tracees.detach(thread, 0);
                 break;
             }
             if counting && thread != pid {
@@ -49,15 +51,15 @@ pub fn calls_of_threads(
             counting |= thread == pid && number == begin;
         }
         if let Some(signal) = stopped {
-            Tracees::go_on(thread, signal)?;
+            Tracees::resume(thread, signal)?;
         }
-        if awaited.is_empty()
+        if not_yet_stopped.is_empty()
             && let Some(attached) = attached.take()
         {
             attached();
         }
     }
-    tracees.release_all(pid)?;
+    tracees.detach_all(pid)?;
     Ok(calls)
 }
 
@@ -70,10 +72,10 @@ impl Tracees {
     /// Seizes every thread and those that they make, and has each stop once.
     pub(crate) fn seize(pid: Pid) -> io::Result<Self> {
         let options = (libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE).cast_unsigned();
-        let (mut seized, mut left) = (HashSet::new(), HashSet::new());
+        let (mut seized, mut skipped) = (HashSet::new(), HashSet::new());
         // Until nobody is new: what a thread makes before it is seized is not followed.
         loop {
-            let known = |thread: &Pid| seized.contains(thread) || left.contains(thread);
+            let known = |thread: &Pid| seized.contains(thread) || skipped.contains(thread);
             let new: Vec<_> = threads(pid)?.into_iter().filter(|thread| !known(thread)).collect();
             if new.is_empty() {
                 return Ok(Self { all: seized });
@@ -86,7 +88,7 @@ impl Tracees {
                     Ok(()) => _ = seized.insert(thread),
                     // It has ended meanwhile, its maker was seized in time, or it is one of those
                     // that the kernel makes for io_uring.
-                    Err(Errno::SRCH | Errno::PERM) if thread != pid => _ = left.insert(thread),
+                    Err(Errno::SRCH | Errno::PERM) if thread != pid => _ = skipped.insert(thread),
                     Err(errno) => return Err(errno),
                 }
             }
@@ -115,29 +117,30 @@ impl Tracees {
     }
 
     /// Lets one run to its next system call. One that was killed meanwhile tells so by itself.
-    pub(crate) fn go_on(thread: Pid, signal: i32) -> io::Result<()> {
-        let data = without_provenance_mut(passed_on(signal));
+    pub(crate) fn resume(thread: Pid, signal: i32) -> io::Result<()> {
+        let data = without_provenance_mut(signal_to_deliver(signal));
         match request(SYSCALL, thread, null_mut(), data) {
             Err(Errno::SRCH) => Ok(()),
             outcome => outcome,
         }
     }
 
-    pub(crate) fn release(&mut self, thread: Pid, signal: i32) {
+    pub(crate) fn detach(&mut self, thread: Pid, signal: i32) {
         // One that has ended needs nothing.
-        let _gone = request(DETACH, thread, null_mut(), without_provenance_mut(passed_on(signal)));
+        let _gone =
+            request(DETACH, thread, null_mut(), without_provenance_mut(signal_to_deliver(signal)));
         self.all.remove(&thread);
     }
 
     /// Only who has stopped can be let go.
-    pub(crate) fn release_all(&mut self, pid: Pid) -> io::Result<()> {
+    pub(crate) fn detach_all(&mut self, pid: Pid) -> io::Result<()> {
         for &thread in &self.all {
             let _gone = request(INTERRUPT, thread, null_mut(), null_mut());
         }
         while !self.all.is_empty() {
             let Some((thread, stopped)) = self.wait(pid)? else { break };
             if let Some(signal) = stopped {
-                self.release(thread, signal);
+                self.detach(thread, signal);
             }
         }
         Ok(())
@@ -145,13 +148,13 @@ impl Tracees {
 }
 
 /// The signal to hand on: a stop at a call is none.
-fn passed_on(signal: i32) -> usize {
-    if signal == AT_CALL { 0 } else { usize::try_from(signal).unwrap_or(0) }
+fn signal_to_deliver(signal: i32) -> usize {
+    if signal == SYSCALL_STOP { 0 } else { usize::try_from(signal).unwrap_or(0) }
 }
 
-/// As [`entered`]; nothing for one that was killed while it stood there.
-fn entered_if_there(thread: Pid) -> io::Result<Option<u64>> {
-    match entered(thread) {
+/// As [`entered_syscall`]; nothing for one that was killed while it stood there.
+fn entered_if_alive(thread: Pid) -> io::Result<Option<u64>> {
+    match entered_syscall(thread) {
         Err(Errno::SRCH) => Ok(None),
         outcome => outcome,
     }
@@ -177,10 +180,10 @@ mod tests {
     /// its directory, which it has begun to when the line is answered.
     const SCRIPT: &str = "
 import os, sys, threading
-orders, done = threading.Semaphore(0), threading.Semaphore(0)
+commands, done = threading.Semaphore(0), threading.Semaphore(0)
 def other():
     while True:
-        orders.acquire()
+        commands.acquire()
         os.chdir('/')
         os.chdir('/')
         done.release()
@@ -190,34 +193,35 @@ for line in sys.stdin:
     if line == 'end\\n': os.getppid()
     if line == 'work\\n':
         os.chdir('/')
-        orders.release()
+        commands.release()
         done.acquire()
     print('done', flush=True)
 ";
 
     #[test]
-    fn the_calls_of_other_threads_are_counted_and_they_live_on() {
+    fn calls_of_other_threads_are_counted_and_the_process_survives() {
         let mut command = Command::new("python3");
         command.arg("-c").arg(SCRIPT).stdin(Stdio::piped()).stdout(Stdio::piped());
         let Ok(mut child) = command.spawn() else {
             return println!("skipped: no python3");
         };
-        let (mut orders, answers) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let mut answers = BufReader::new(answers);
-        let mut tell = |order: &str| {
-            writeln!(orders, "{order}").unwrap();
-            answers.read_line(&mut String::new()).unwrap();
+        let (mut commands, replies) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut replies = BufReader::new(replies);
+        let mut send = |command: &str| {
+            writeln!(commands, "{command}").unwrap();
+            replies.read_line(&mut String::new()).unwrap();
         };
-        tell("work");
+        send("work");
         let (pid, (attached, is_attached)) = (Pid::from_child(&child), channel());
         let numbers = (libc::SYS_umask as u64, libc::SYS_getppid as u64);
         let traced = std::thread::scope(|scope| {
-            let trace =
-                move || calls_of_threads(pid, numbers.0, numbers.1, || attached.send(()).unwrap());
+            let trace = move || {
+                count_thread_syscalls(pid, numbers.0, numbers.1, || attached.send(()).unwrap())
+            };
             let tracer = scope.spawn(trace);
             if is_attached.recv().is_ok() {
-                for order in ["work", "begin", "work", "work", "end"] {
-                    tell(order);
+                for command in ["work", "begin", "work", "work", "end"] {
+                    send(command);
                 }
             }
             tracer.join().unwrap()
@@ -227,8 +231,8 @@ for line in sys.stdin:
             Err(Errno::PERM) => println!("skipped: tracing is not permitted"),
             Err(errno) => panic!("{errno}"),
         }
-        tell("work");
-        drop(orders);
+        send("work");
+        drop(commands);
         assert!(child.wait().unwrap().success());
     }
 }

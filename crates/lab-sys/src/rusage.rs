@@ -51,11 +51,11 @@ pub fn process_usage() -> Usage {
     usage_of(libc::RUSAGE_SELF)
 }
 
-fn usage_of(whom: libc::c_int) -> Usage {
+fn usage_of(who: libc::c_int) -> Usage {
     // SAFETY: a struct of integers, for which zeros are a value.
     let mut usage: libc::rusage = unsafe { zeroed() };
     // SAFETY: the kernel writes the struct above. It cannot fail for oneself.
-    let _always_0 = unsafe { libc::getrusage(whom, &raw mut usage) };
+    let _always_0 = unsafe { libc::getrusage(who, &raw mut usage) };
     let count = |number: libc::c_long| u64::try_from(number).unwrap_or(0);
     Usage {
         user: duration(usage.ru_utime),
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_touched_for_the_first_time_is_a_fault() {
+    fn first_touch_of_memory_is_a_fault() {
         let before = thread_usage();
         let pages = vec![1_u8; 4 << 20];
         let used = thread_usage().since(&before);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_used_what_a_thread_did_that_has_ended() {
+    fn process_usage_includes_ended_threads() {
         let before = process_usage();
         let touch = || vec![1_u8; 4 << 20][2 << 20];
         assert_eq!(std::thread::spawn(touch).join().unwrap(), 1);

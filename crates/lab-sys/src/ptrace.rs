@@ -4,7 +4,7 @@
 //! It sees every call of one thread, whoever counts them otherwise: so a counter can be checked.
 //!
 //! What it does badly: two stops and four switches a call, so nothing that is timed may run under
-//! it; other threads of the process are not followed (`tracees.rs` does); a process has one tracer at most; and Yama
+//! it; other threads of the process are not followed (`ptrace_threads.rs` does); a process has one tracer at most; and Yama
 //! or a sandbox may refuse whom one did not start oneself.
 
 use rustix::io::{self, Errno};
@@ -15,7 +15,7 @@ use std::ptr::{null_mut, without_provenance_mut};
 use crate::last_errno;
 
 /// A stop at a system call, told from a real SIGTRAP by `PTRACE_O_TRACESYSGOOD`.
-pub(crate) const AT_CALL: i32 = libc::SIGTRAP | 0x80;
+pub(crate) const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
 
 /// `PTRACE_SYSCALL_INFO_ENTRY` and `_EXIT` of linux/ptrace.h.
 const ENTRY: u8 = 1;
@@ -41,7 +41,7 @@ struct Info([u8; 128]);
 /// # Errors
 /// `EPERM` where tracing is not permitted or another traces it, `ESRCH` for no such process; `EIO`
 /// before Linux 5.3.
-pub fn calls_of(
+pub fn count_syscalls(
     pid: Pid,
     begin: u64,
     end: u64,
@@ -55,8 +55,8 @@ pub fn calls_of(
     attached();
     let mut counting = false;
     while let Some(signal) = stopped {
-        if signal == AT_CALL
-            && let Stop::Entry(number, _) = stop(pid)?
+        if signal == SYSCALL_STOP
+            && let SyscallStop::Entry(number, _) = syscall_stop(pid)?
         {
             if number == end {
                 request(DETACH, pid, null_mut(), null_mut())?;
@@ -67,8 +67,8 @@ pub fn calls_of(
             }
             counting |= number == begin;
         }
-        let passed_on = if signal == AT_CALL { 0 } else { signal };
-        let data = without_provenance_mut(usize::try_from(passed_on).unwrap_or(0));
+        let delivered = if signal == SYSCALL_STOP { 0 } else { signal };
+        let data = without_provenance_mut(usize::try_from(delivered).unwrap_or(0));
         request(SYSCALL, pid, null_mut(), data)?;
         stopped = wait(pid)?;
     }
@@ -93,15 +93,15 @@ pub(crate) fn signal(status: WaitStatus) -> i32 {
 }
 
 /// The number of the call it stands before; `None` behind it.
-pub(crate) fn entered(pid: Pid) -> io::Result<Option<u64>> {
-    Ok(match stop(pid)? {
-        Stop::Entry(number, _) => Some(number),
-        Stop::Exit(_) | Stop::Other => None,
+pub(crate) fn entered_syscall(pid: Pid) -> io::Result<Option<u64>> {
+    Ok(match syscall_stop(pid)? {
+        SyscallStop::Entry(number, _) => Some(number),
+        SyscallStop::Exit(_) | SyscallStop::Other => None,
     })
 }
 
 /// Where a thread stands that has stopped at a system call.
-pub(crate) enum Stop {
+pub(crate) enum SyscallStop {
     /// Before the call with this number, and what it is asked.
     Entry(u64, [u64; 6]),
     /// Behind it, and what it answers: an error as its number below 0.
@@ -110,7 +110,7 @@ pub(crate) enum Stop {
     Other,
 }
 
-pub(crate) fn stop(pid: Pid) -> io::Result<Stop> {
+pub(crate) fn syscall_stop(pid: Pid) -> io::Result<SyscallStop> {
     let mut info = Info([0; 128]);
     let size = without_provenance_mut(size_of::<Info>());
     request(GET_SYSCALL_INFO, pid, size, (&raw mut info).cast())?;
@@ -120,9 +120,9 @@ pub(crate) fn stop(pid: Pid) -> io::Result<Stop> {
         u64::from_ne_bytes(word)
     };
     Ok(match info.0[0] {
-        ENTRY => Stop::Entry(word(0), std::array::from_fn(|argument| word(1 + argument))),
-        EXIT => Stop::Exit(word(0).cast_signed()),
-        _ => Stop::Other,
+        ENTRY => SyscallStop::Entry(word(0), std::array::from_fn(|argument| word(1 + argument))),
+        EXIT => SyscallStop::Exit(word(0).cast_signed()),
+        _ => SyscallStop::Other,
     })
 }
 
@@ -148,16 +148,16 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn the_calls_of_a_child_between_two_others_are_counted() {
+    fn calls_between_the_marks_are_counted() {
         // A shell makes these for nothing but the commands of the same names.
         let (umask, chdir) = (libc::SYS_umask as u64, libc::SYS_chdir as u64);
         let mut child = Command::new("sh").stdin(Stdio::piped()).spawn().unwrap();
         let mut script = child.stdin.take().unwrap();
-        let traced = calls_of(Pid::from_child(&child), umask, u64::MAX, || {
+        let traced = count_syscalls(Pid::from_child(&child), umask, u64::MAX, || {
             script.write_all(b"cd /\numask 022\ncd /\ncd /tmp\nexit 3\n").unwrap();
             drop(script);
         });
-        let _it_has_been_waited_for = child.wait();
+        let _reaped_already = child.wait();
         match traced {
             Ok(calls) => assert_eq!(calls.get(&chdir), Some(&2), "{calls:?}"),
             Err(Errno::PERM) => println!("skipped: tracing is not permitted"),
