@@ -9,7 +9,7 @@ use karez_lab::selftest::{Plan, SelfTest};
 use karez_lab::topologies::{self, Topologies};
 use karez_lab::trace::{self, Trace};
 use karez_lab::vias::{self, Vias};
-use karez_lab::{Cache, Error, Report, SCHEMAS, Taking, Workers};
+use karez_lab::{CacheState, Error, ReceiveMode, Report, SCHEMAS, Workers};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -71,7 +71,7 @@ fn vias(args: &ViasArgs) -> io::Result<bool> {
         plan.caches.clone_from(&args.cache);
     }
     if args.copy_free_receiver {
-        plan.taking = Taking::WithoutCopy;
+        plan.receive_mode = ReceiveMode::Discard;
     }
     if !args.transport.is_empty() {
         plan.transports.clone_from(&args.transport);
@@ -183,7 +183,7 @@ fn trace(args: &TraceArgs) -> io::Result<bool> {
         transport: args.transport,
         file: args.file.clone(),
         bytes: args.size,
-        cache: if args.cold { Cache::Cold } else { Cache::Warm },
+        cache: if args.cold { CacheState::Cold } else { CacheState::Warm },
         object: args.probe.clone(),
         width: width().unwrap_or(80),
         ..trace::Plan::new(workers()?, args.model, args.via, &args.dir)
@@ -232,7 +232,7 @@ fn save_all(forms: &Forms, told: &dyn Report) -> io::Result<()> {
         (&forms.json, &|| format!("{:#}\n", told.to_json())),
         (&forms.csv, &|| told.to_csv()),
         (&forms.markdown, &|| told.to_markdown()),
-        (&forms.html, &|| karez_lab::page(&told.sections())),
+        (&forms.html, &|| karez_lab::html_page(&told.sections())),
     ];
     for (path, text) in form {
         if let Some(path) = path {

@@ -14,11 +14,11 @@ use crate::claims::{self, Claims};
 use crate::compare::long_table;
 use crate::crew::Workers;
 use crate::error::Result;
-use crate::ground::Cache;
 use crate::machine::machine;
 use crate::models::{self, Models};
 use crate::report::{Part, Report, Section};
 use crate::selftest::{self, SelfTest};
+use crate::test_file::CacheState;
 use crate::topologies::{self, Topologies};
 use crate::trace::{self, Trace};
 use crate::vias::{self, Vias};
@@ -160,14 +160,14 @@ fn topologies(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
 
 /// The pictures of the textbooks: a way by copies, by a mapping, by reference, with the disk and a
 /// worker, and one that completes.
-const TRACED: [(Model, Topology, Via, Cache); 7] = [
-    (Model::EpollEdge, Topology::Single, Via::Copy, Cache::Warm),
-    (Model::EpollEdge, Topology::Single, Via::Mmap, Cache::Warm),
-    (Model::EpollEdge, Topology::Single, Via::Sendfile, Cache::Warm),
-    (Model::EpollEdge, Topology::Single, Via::Splice, Cache::Warm),
-    (Model::EpollEdge, Topology::Single, Via::Zerocopy, Cache::Warm),
-    (Model::EpollEdge, Topology::Workers, Via::Sendfile, Cache::Cold),
-    (Model::Uring, Topology::Single, Via::Copy, Cache::Warm),
+const TRACED: [(Model, Topology, Via, CacheState); 7] = [
+    (Model::EpollEdge, Topology::Single, Via::Copy, CacheState::Warm),
+    (Model::EpollEdge, Topology::Single, Via::Mmap, CacheState::Warm),
+    (Model::EpollEdge, Topology::Single, Via::Sendfile, CacheState::Warm),
+    (Model::EpollEdge, Topology::Single, Via::Splice, CacheState::Warm),
+    (Model::EpollEdge, Topology::Single, Via::Zerocopy, CacheState::Warm),
+    (Model::EpollEdge, Topology::Workers, Via::Sendfile, CacheState::Cold),
+    (Model::Uring, Topology::Single, Via::Copy, CacheState::Warm),
 ];
 
 /// What this kernel refuses is left out: the other experiments have named it.
@@ -221,7 +221,7 @@ impl Report for All {
     fn sections(&self) -> Vec<Section> {
         let mut sections: Vec<_> = self.reports.iter().map(|report| report.section()).collect();
         if !self.skipped.is_empty() {
-            let parts = vec![Part::Notes(crate::report::skipped(&self.skipped))];
+            let parts = vec![Part::Notes(crate::report::skipped_lines(&self.skipped))];
             sections.push(Section {
                 anchor: "skipped".to_owned(),
                 title: "Not tried".to_owned(),
@@ -248,7 +248,7 @@ impl fmt::Display for All {
             let title = report.section().title;
             writeln!(f, "{title}\n{}\n\n{report}", "=".repeat(title.chars().count()))?;
         }
-        for line in crate::report::skipped(&self.skipped) {
+        for line in crate::report::skipped_lines(&self.skipped) {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "{} reports in {:.0} s", self.reports.len(), self.time.as_secs_f64())

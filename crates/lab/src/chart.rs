@@ -9,10 +9,10 @@
 
 use std::fmt::Write as _;
 
-use crate::page::escape;
-use crate::spread::Spread;
+use crate::html::escape;
+use crate::stats::MedianRange;
 
-/// Colours that are told apart by most eyes, and on both grounds: Okabe and Ito.
+/// Colours that are told apart by most eyes, and on both test_files: Okabe and Ito.
 const COLOURS: [&str; 8] =
     ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800"];
 
@@ -36,7 +36,7 @@ pub(crate) fn colour(number: usize) -> String {
 }
 
 /// A bar a row, as long as the median, with a line across the range.
-pub(crate) fn bars(what: &str, rows: &[(String, Spread)]) -> String {
+pub(crate) fn bars(what: &str, rows: &[(String, MedianRange)]) -> String {
     let most =
         rows.iter().map(|(_, spread)| spread.high).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let left = room(rows.iter().map(|(label, _)| label));
@@ -86,7 +86,7 @@ pub(crate) fn stacked(what: &str, parts: &[&str], rows: &[(String, Vec<f64>)]) -
             if value > 0.0 {
                 let _ = write!(
                     svg,
-                    r#"<rect x="{left:.1}" y="{:.1}" width="{wide:.1}" height="{}" fill="{}" stroke="var(--karez-ground, #fff)"><title>{}: {name} {value:.2}</title></rect>"#,
+                    r#"<rect x="{left:.1}" y="{:.1}" width="{wide:.1}" height="{}" fill="{}" stroke="var(--karez-background, #fff)"><title>{}: {name} {value:.2}</title></rect>"#,
                     top + 5.0,
                     ROW - 10.0,
                     colour(number),
@@ -110,13 +110,13 @@ pub(crate) fn stacked(what: &str, parts: &[&str], rows: &[(String, Vec<f64>)]) -
 pub(crate) struct Line {
     pub(crate) name: String,
     /// From left to right.
-    pub(crate) points: Vec<(f64, Spread)>,
+    pub(crate) points: Vec<(f64, MedianRange)>,
 }
 
 /// Lines through medians, each with its range, on logarithmic scales. Points that are not above 0
 /// are left out.
 pub(crate) fn lines(what: &str, across: &str, up: &str, lines: &[Line]) -> String {
-    let shown = |&&(x, y): &&(f64, Spread)| x > 0.0 && y.median > 0.0 && y.low > 0.0;
+    let shown = |&&(x, y): &&(f64, MedianRange)| x > 0.0 && y.median > 0.0 && y.low > 0.0;
     let all: Vec<_> = lines.iter().flat_map(|line| line.points.iter().filter(shown)).collect();
     let horizontal = Scale::of(all.iter().map(|(x, _)| *x), MARKS, WIDTH - 20.0);
     let ends = all.iter().flat_map(|(_, y)| [y.low, y.high]);
@@ -284,7 +284,7 @@ fn legend(svg: &mut String, names: &[&str], first: usize, mut left: f64, middle:
     }
 }
 
-fn figures(spread: &Spread) -> String {
+fn figures(spread: &MedianRange) -> String {
     // Three digits that say something.
     let digits = match spread.median {
         large if large >= 100.0 => 0,
@@ -305,8 +305,8 @@ mod tests {
 
     #[test]
     fn a_bar_is_as_long_as_its_median_and_its_line_as_its_range() {
-        let half = Spread { median: 5.0, low: 5.0, high: 5.0 };
-        let whole = Spread { median: 10.0, low: 2.5, high: 10.0 };
+        let half = MedianRange { median: 5.0, low: 5.0, high: 5.0 };
+        let whole = MedianRange { median: 10.0, low: 2.5, high: 10.0 };
         let svg = bars("x", &[("<".to_owned(), half), ("c".to_owned(), whole)]);
         let left = LETTER + 16.0;
         let wide = WIDTH - left - room([figures(&half), figures(&whole)].iter());

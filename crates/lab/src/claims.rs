@@ -27,7 +27,7 @@ pub use verdict::Verdict;
 
 use crate::error::Result;
 use crate::selftest::SelfTest;
-use crate::selftest::bench::Bench as Ground;
+use crate::selftest::bench::Bench as SelfTestBench;
 use crate::tier::Tiers;
 use bench::Bench;
 
@@ -63,7 +63,7 @@ impl Claims {
         let test = SelfTest::run(&plan.of_self_test(TRIED), |_, _| {})?;
         let own = plan.of_self_test(plan.bytes);
         let tiers = test.tiers.clone();
-        let mut bench = Bench { plan, test, ground: Ground::new(&own)?, swept: None };
+        let mut bench = Bench { plan, test, base: SelfTestBench::new(&own)?, swept: None };
         let wanted = |claim: &&&Claim| plan.only.is_empty() || plan.only.contains(&claim.number);
         let mut findings = Vec::new();
         for claim in Claim::all().iter().filter(wanted) {

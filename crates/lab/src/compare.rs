@@ -17,7 +17,7 @@ mod shape;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::spread::Spread;
+use crate::stats::MedianRange;
 use shape::{SHAPES, Shape};
 
 pub(crate) use shape::long_table;
@@ -52,9 +52,9 @@ pub enum Kind {
     /// Something timed, whose ranges are apart.
     Timed {
         /// What it was.
-        was: Spread,
+        was: MedianRange,
         /// What it is.
-        is: Spread,
+        is: MedianRange,
         /// How many of all the figures compared are expected to be so by chance alone.
         by_chance: f64,
     },
@@ -201,12 +201,12 @@ impl Comparison {
     ) {
         let there = pairs.iter().filter_map(|&(row, was, is)| {
             let by_chance = chance(shape.runs_of(was), shape.runs_of(is));
-            Some((row, spread(was, path)?, spread(is, path)?, by_chance))
+            Some((row, median_range(was, path)?, median_range(is, path)?, by_chance))
         });
         let there: Vec<_> = there.collect();
         self.compared += there.len();
         let ratios = there.iter().map(|(_, was, is, _)| is.median / was.median);
-        let common = Spread::of(ratios.filter(|ratio| ratio.is_finite())).median;
+        let common = MedianRange::of(ratios.filter(|ratio| ratio.is_finite())).median;
         let drift = if there.len() < CROWD || common <= 0.0 { 1.0 } else { common };
         if there.len() >= CROWD {
             let (of, rows) = (shape.experiment, there.len());
@@ -290,10 +290,10 @@ fn counted(was: &Value, is: &Value) -> Option<Kind> {
     (!names.is_empty()).then(|| Kind::Counted(told(before), told(after)))
 }
 
-fn spread(row: &Value, path: &str) -> Option<Spread> {
+fn median_range(row: &Value, path: &str) -> Option<MedianRange> {
     let told = row.pointer(path)?;
     let number = |name: &str| told[name].as_f64();
-    Some(Spread { median: number("median")?, low: number("low")?, high: number("high")? })
+    Some(MedianRange { median: number("median")?, low: number("low")?, high: number("high")? })
 }
 
 fn words(value: &Value) -> String {

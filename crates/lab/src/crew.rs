@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use std::io::{self, BufRead as _, Write as _};
 use std::net::Ipv4Addr;
 
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe;
 use order::{number, text};
 
@@ -113,32 +113,35 @@ fn lay_network(what: &str, order: &Value) -> Result<Value> {
     match what {
         "network" => {
             let with = order["with"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-            karez_lab_sys::enter_private_network(with).doing("make", "a network")?;
-            karez_lab_sys::set_link_up("lo").doing("set up", "lo")?;
-            Ok(json!(karez_lab_sys::network_namespace_inode().doing("stat", "/proc/self/ns/net")?))
+            karez_lab_sys::enter_private_network(with).context("make", "a network")?;
+            karez_lab_sys::set_link_up("lo").context("set up", "lo")?;
+            Ok(json!(
+                karez_lab_sys::network_namespace_inode().context("stat", "/proc/self/ns/net")?
+            ))
         }
         "cable" => {
-            let of = u32::try_from(number(order, "of")?).doing("read", "a process id")?;
+            let of = u32::try_from(number(order, "of")?).context("read", "a process id")?;
             let made = karez_lab_sys::add_veth(text(order, "name")?, text(order, "peer")?, of);
-            made.doing("make", "a veth").map(|()| Value::Null)
+            made.context("make", "a veth").map(|()| Value::Null)
         }
         "dummy" => {
             let made = karez_lab_sys::add_dummy(text(order, "name")?);
-            made.doing("make", "a dummy device").map(|()| Value::Null)
+            made.context("make", "a dummy device").map(|()| Value::Null)
         }
         "up" => {
-            let address: Ipv4Addr = text(order, "address")?.parse().doing("read", "an address")?;
+            let address: Ipv4Addr =
+                text(order, "address")?.parse().context("read", "an address")?;
             let name = text(order, "name")?;
             let addressed = karez_lab_sys::add_address(name, address);
-            addressed.doing("give an address to", name)?;
-            karez_lab_sys::set_link_up(name).doing("set up", name).map(|()| Value::Null)
+            addressed.context("give an address to", name)?;
+            karez_lab_sys::set_link_up(name).context("set up", name).map(|()| Value::Null)
         }
         "scatter-gather" => {
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0").doing("open", "a socket")?;
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("open", "a socket")?;
             let fd = std::os::fd::AsFd::as_fd(&socket);
             let on = order["on"].as_bool().unwrap_or(true);
             let set = karez_lab_sys::set_scatter_gather(fd, text(order, "name")?, on);
-            set.doing("change", "scatter-gather").map(|()| Value::Null)
+            set.context("change", "scatter-gather").map(|()| Value::Null)
         }
         other => Err(Error::new("do", other, "nobody knows how")),
     }
@@ -155,26 +158,26 @@ fn pin(order: &Value) -> Result<Value> {
             .filter_map(Value::as_u64)
             .filter_map(|core| usize::try_from(core).ok())
             .for_each(|core| those.set(core));
-        sched_setaffinity(None, &those).doing("pin to", &order["cores"])?;
+        sched_setaffinity(None, &those).context("pin to", &order["cores"])?;
         return Ok(order["cores"].clone());
     }
-    let allowed = sched_getaffinity(None).doing("ask for", "cores")?;
+    let allowed = sched_getaffinity(None).context("ask for", "cores")?;
     let cores: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
-    let wanted = usize::try_from(number(order, "core")?).doing("read", "a core")?;
+    let wanted = usize::try_from(number(order, "core")?).context("read", "a core")?;
     let core = cores[wanted % cores.len().max(1)];
     let mut one = CpuSet::new();
     one.set(core);
-    sched_setaffinity(None, &one).doing("pin to", format_args!("core {core}"))?;
+    sched_setaffinity(None, &one).context("pin to", format_args!("core {core}"))?;
     Ok(json!(core))
 }
 
 /// Makes the network of this core do something: packets that were read may wait there to be freed
 /// (Linux 6.0), and keep pages of the file in the cache meanwhile.
 fn stir() -> Result<Value> {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").doing("open", "a socket")?;
-    let own = socket.local_addr().doing("ask for", "an address")?;
-    socket.send_to(&[0], own).doing("send to", own)?;
-    socket.recv(&mut [0]).doing("receive from", own)?;
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").context("open", "a socket")?;
+    let own = socket.local_addr().context("ask for", "an address")?;
+    socket.send_to(&[0], own).context("send to", own)?;
+    socket.recv(&mut [0]).context("receive from", own)?;
     Ok(Value::Null)
 }
 

@@ -54,12 +54,12 @@ impl From<Error> for io::Error {
 }
 
 /// Says what was being done when something failed.
-pub(crate) trait Doing<T> {
-    fn doing(self, operation: &'static str, object: impl fmt::Display) -> Result<T>;
+pub(crate) trait ErrorContext<T> {
+    fn context(self, operation: &'static str, object: impl fmt::Display) -> Result<T>;
 }
 
-impl<T, E: fmt::Display> Doing<T> for std::result::Result<T, E> {
-    fn doing(self, operation: &'static str, object: impl fmt::Display) -> Result<T> {
+impl<T, E: fmt::Display> ErrorContext<T> for std::result::Result<T, E> {
+    fn context(self, operation: &'static str, object: impl fmt::Display) -> Result<T> {
         self.map_err(|error| Error::new(operation, object, error))
     }
 }

@@ -2,9 +2,9 @@
 //! estimated.
 //!
 //! It runs the transfers of `karez-transfer`, the same that the server makes: there is no second
-//! implementation that could behave better. A [`Stage`] is a sender and a receiver, processes of
-//! their own on cores of their own, with a [`Transport`] between them; a [`Movement`] of a file
-//! ([`Ground`]) through it comes to an [`Outcome`].
+//! implementation that could behave better. A [`TestBed`] is a sender and a receiver, processes of
+//! their own on cores of their own, with a [`Transport`] between them; a [`TransferSpec`] of a file
+//! ([`TestFile`]) through it comes to an [`TransferOutcome`].
 //!
 //! # How it counts
 //!
@@ -20,24 +20,24 @@
 //!
 //! ```no_run
 //! use karez_lab::probe::{Counters, Scope};
-//! use karez_lab::{Cache, Copies, Ground, Movement, Stage, Transport, Workers};
+//! use karez_lab::{CacheState, Copies, TestFile, TransferSpec, TestBed, Transport, Workers};
 //! use karez_transfer::Via;
 //! use std::path::Path;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // A worker is a program that calls `karez_lab::work()`; the command line of karez is one.
 //! let workers = Workers::new("karez", ["lab", "worker"]);
-//! let ground = Ground::new(Path::new("/var/tmp"), 64 << 20)?;
-//! ground.prepare(Cache::Warm)?;
+//! let test_file = TestFile::new(Path::new("/var/tmp"), 64 << 20)?;
+//! test_file.prepare(CacheState::Warm)?;
 //!
 //! let mut counters = Counters::attach(&Scope::default())?;
-//! let mut stage = Stage::set(&workers, Transport::Loopback)?;
-//! let movement = Movement::of(&ground, Via::Sendfile, Some(64 << 10));
-//! let outcome = stage.run(&movement, &ground, Some(&mut counters))?;
+//! let mut bed = TestBed::set_up(&workers, Transport::Loopback)?;
+//! let spec = TransferSpec::of(&test_file, Via::Sendfile, Some(64 << 10));
+//! let outcome = bed.run(&spec, &test_file, Some(&mut counters))?;
 //!
 //! let copies = Copies::of(&outcome, Transport::Loopback);
 //! assert_eq!(copies.before_receiver(), 0);
-//! assert_eq!(outcome.sent_by().map(|sender| sender.call("sendfile").calls), Some(1024));
+//! assert_eq!(outcome.sender_counts().map(|sender| sender.call("sendfile").calls), Some(1024));
 //! # Ok(())
 //! # }
 //! ```
@@ -61,44 +61,44 @@ pub mod all;
 mod chart;
 pub mod claims;
 pub mod compare;
-mod cost;
+mod copies;
 mod crew;
-mod draw;
 mod error;
-mod fit;
-mod ground;
+mod html;
 mod machine;
 pub mod models;
-mod movement;
 mod mutation;
-mod outcome;
-mod page;
 pub mod probe;
+mod quiescence;
+mod regression;
 mod report;
-mod rest;
+mod rng;
 mod schema;
 pub mod selftest;
-mod spread;
-mod stage;
+mod stats;
 mod table;
+mod test_bed;
+mod test_file;
 mod tier;
 pub mod topologies;
 pub mod trace;
+mod transfer_outcome;
+mod transfer_spec;
 mod transport;
 pub mod vias;
 
-pub use cost::{Copies, contradictions};
+pub use copies::{Copies, contradictions};
 pub use crew::{Workers, work};
 pub use error::{Error, Result};
-pub use fit::Slope;
-pub use ground::{Cache, Ground};
-pub use movement::Movement;
-pub use mutation::{Fate, Mutation, fate, mutations};
-pub use outcome::{Outcome, Used};
-pub use page::page;
-pub use report::{Entry, Part, Report, Section, Table};
+pub use html::html_page;
+pub use mutation::{CopyVerdict, Mutation, mutation_probe, mutations};
+pub use regression::Slope;
+pub use report::{Part, Report, ReportEntry, Section, Table};
 pub use schema::SCHEMAS;
-pub use spread::Spread;
-pub use stage::Stage;
+pub use stats::MedianRange;
+pub use test_bed::TestBed;
+pub use test_file::{CacheState, TestFile};
 pub use tier::{Tier, Tiers};
-pub use transport::{Taking, Transport};
+pub use transfer_outcome::{ResourceUsage, TransferOutcome};
+pub use transfer_spec::TransferSpec;
+pub use transport::{ReceiveMode, Transport};

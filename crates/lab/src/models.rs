@@ -26,10 +26,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 use crate::crew::Worker;
-use crate::draw::Draw;
 use crate::error::Result;
-use crate::fit::Slope;
-use crate::spread::Spread;
+use crate::regression::Slope;
+use crate::rng::Rng;
+use crate::stats::MedianRange;
 use requests::ratio;
 
 /// Every model that is a demultiplexer.
@@ -76,14 +76,14 @@ pub struct Sample {
 impl Row {
     /// Microseconds a wake-up.
     #[must_use]
-    pub fn waiting(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.waiting))
+    pub fn waiting(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.waiting))
     }
 
     /// Microseconds of CPU a wake-up.
     #[must_use]
-    pub fn cpu(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.cpu))
+    pub fn cpu(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.cpu))
     }
 
     /// All system calls a wake-up.
@@ -143,7 +143,7 @@ impl Models {
     /// # Errors
     /// Where no worker can be started.
     pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
-        let (seed, mut draw) = Draw::by_the_clock();
+        let (seed, mut rng) = Rng::from_clock();
         let mut models = Self { rows: Vec::new(), requests: Vec::new(), skipped: Vec::new(), seed };
         let mut worker = plan.workers.start(0)?;
         for mut row in combinations(plan) {
@@ -157,10 +157,10 @@ impl Models {
                 Err(error) => models.skipped.push((name(&row), error.to_string())),
             }
         }
-        models.time(plan, &mut worker, &mut draw, &mut before);
+        models.time(plan, &mut worker, &mut rng, &mut before);
         // What it holds is not needed any more.
         drop(worker);
-        models.requests = requests::run(plan, &mut draw, &mut models.skipped, &mut before)?;
+        models.requests = requests::run(plan, &mut rng, &mut models.skipped, &mut before)?;
         Ok(models)
     }
 
@@ -168,17 +168,17 @@ impl Models {
         &mut self,
         plan: &Plan,
         worker: &mut Worker,
-        draw: &mut Draw,
+        rng: &mut Rng,
         before: &mut impl FnMut(&str),
     ) {
         // The first round warms what there is to warm and is dropped.
         for round in 0..=plan.runs {
             before(&format!("timing, {round} of {}", plan.runs));
             let mut order: Vec<_> = (0..self.rows.len()).collect();
-            draw.shuffle(&mut order);
+            rng.shuffle(&mut order);
             for place in order {
                 let row = &mut self.rows[place];
-                match row.time(worker, plan.microseconds, draw.below(usize::MAX) as u64) {
+                match row.time(worker, plan.microseconds, rng.below(usize::MAX) as u64) {
                     Ok(sample) if round > 0 => row.timed.push(sample),
                     Ok(_) => {}
                     Err(error) => self.skipped.push((name(row), error.to_string())),

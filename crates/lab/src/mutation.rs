@@ -21,7 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::transport::Transport;
 
 /// How much is sent: what every socket takes at once and every via bothers with.
@@ -32,7 +32,7 @@ const NEW: u8 = b'B';
 
 /// What became of the bytes that were sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum CopyVerdict {
     /// The receiver got the new bytes: nobody had copied the old ones.
     Aliased,
     /// The receiver got the old bytes: they had been copied.
@@ -41,7 +41,7 @@ pub enum Fate {
     Refused(String),
 }
 
-impl fmt::Display for Fate {
+impl fmt::Display for CopyVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Aliased => f.pad("aliased"),
@@ -59,7 +59,7 @@ pub struct Mutation {
     /// The transport.
     pub transport: Transport,
     /// What became of the bytes.
-    pub fate: Fate,
+    pub verdict: CopyVerdict,
 }
 
 /// Tries every via over a UNIX socket and over loopback, with a file in `directory`.
@@ -70,7 +70,11 @@ pub fn mutations(directory: &Path) -> Result<Vec<Mutation>> {
     let mut all = Vec::new();
     for transport in [Transport::Unix, Transport::Loopback] {
         for &via in Direction::FileToSocket.vias().iter().filter(|&&via| via != Via::Auto) {
-            all.push(Mutation { via, transport, fate: fate(via, transport, directory)? });
+            all.push(Mutation {
+                via,
+                transport,
+                verdict: mutation_probe(via, transport, directory)?,
+            });
         }
     }
     Ok(all)
@@ -80,36 +84,37 @@ pub fn mutations(directory: &Path) -> Result<Vec<Mutation>> {
 ///
 /// # Errors
 /// Where no file or socket can be had, or what arrives is neither.
-pub fn fate(via: Via, transport: Transport, directory: &Path) -> Result<Fate> {
-    let mut file = tempfile::tempfile_in(directory).doing("make a file in", directory.display())?;
-    file.write_all(&[OLD; PIECE]).doing("write", "a file")?;
-    rustix::fs::fdatasync(&file).doing("sync", "a file")?;
-    let writer = file.try_clone().doing("duplicate", "a file")?;
+pub fn mutation_probe(via: Via, transport: Transport, directory: &Path) -> Result<CopyVerdict> {
+    let mut file =
+        tempfile::tempfile_in(directory).context("make a file in", directory.display())?;
+    file.write_all(&[OLD; PIECE]).context("write", "a file")?;
+    rustix::fs::fdatasync(&file).context("sync", "a file")?;
+    let writer = file.try_clone().context("duplicate", "a file")?;
     let (out, mut peer) = connected(transport)?;
 
     let mut transfer = FileToSocket::new(Arc::new(file), 0..PIECE as u64, via);
     loop {
-        match transfer.step(out.as_fd()).doing("send by", via)? {
+        match transfer.step(out.as_fd()).context("send by", via)? {
             Progress::Moved(_) => {}
             Progress::Done | Progress::NeedsRelease => break,
             other => return Err(Error::new("send by", via, format_args!("{other:?}"))),
         }
     }
     if let Some(refused) = transfer.report().fallbacks.first() {
-        return Ok(Fate::Refused(refused.errno.to_string()));
+        return Ok(CopyVerdict::Refused(refused.errno.to_string()));
     }
     // On its way through the network it may still be copied: it has to be there first.
     let there = &mut [PollFd::new(&peer, PollFlags::IN)];
-    poll(there, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).doing("wait for", "the bytes")?;
-    writer.write_all_at(&[NEW; PIECE], 0).doing("overwrite", "a file")?;
+    poll(there, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).context("wait for", "the bytes")?;
+    writer.write_all_at(&[NEW; PIECE], 0).context("overwrite", "a file")?;
 
     let mut arrived = vec![0; PIECE];
-    peer.read_exact(&mut arrived).doing("receive", "the bytes")?;
+    peer.read_exact(&mut arrived).context("receive", "the bytes")?;
     if arrived.iter().all(|&byte| byte == OLD) {
-        return Ok(Fate::Copied);
+        return Ok(CopyVerdict::Copied);
     }
     if arrived.iter().all(|&byte| byte == NEW) {
-        return Ok(Fate::Aliased);
+        return Ok(CopyVerdict::Aliased);
     }
     Err(Error::new("send by", via, "old and new bytes arrived"))
 }
@@ -117,13 +122,13 @@ pub fn fate(via: Via, transport: Transport, directory: &Path) -> Result<Fate> {
 /// Two ends; what is received at the second can be read as from a file.
 fn connected(transport: Transport) -> Result<(OwnedFd, File)> {
     if !transport.is_tcp() {
-        let (out, peer) = UnixStream::pair().doing("open", "a socket pair")?;
+        let (out, peer) = UnixStream::pair().context("open", "a socket pair")?;
         return Ok((out.into(), OwnedFd::from(peer).into()));
     }
-    let listener = TcpListener::bind("127.0.0.1:0").doing("listen on", "loopback")?;
-    let address = listener.local_addr().doing("ask for", "an address")?;
-    let out = TcpStream::connect(address).doing("connect to", address)?;
-    let (peer, _) = listener.accept().doing("accept from", address)?;
+    let listener = TcpListener::bind("127.0.0.1:0").context("listen on", "loopback")?;
+    let address = listener.local_addr().context("ask for", "an address")?;
+    let out = TcpStream::connect(address).context("connect to", address)?;
+    let (peer, _) = listener.accept().context("accept from", address)?;
     Ok((out.into(), OwnedFd::from(peer).into()))
 }
 
@@ -136,11 +141,11 @@ mod tests {
         // Not a temporary directory: that may be tmpfs.
         for one in mutations(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap() {
             let expected = match one.via {
-                Via::Sendfile | Via::Splice => Fate::Aliased,
-                _ => Fate::Copied,
+                Via::Sendfile | Via::Splice => CopyVerdict::Aliased,
+                _ => CopyVerdict::Copied,
             };
-            let refused = matches!(one.fate, Fate::Refused(_));
-            assert!(one.fate == expected || refused, "{one:?}");
+            let refused = matches!(one.verdict, CopyVerdict::Refused(_));
+            assert!(one.verdict == expected || refused, "{one:?}");
             assert!(!refused || matches!(one.via, Via::Zerocopy | Via::Direct), "{one:?}");
         }
     }

@@ -44,7 +44,7 @@ pub struct Section {
 #[derive(Clone, Debug)]
 pub enum Part {
     /// A paragraph.
-    Words(String),
+    Paragraph(String),
     /// A heading of its own.
     Heading(String),
     /// A table and what it shows.
@@ -53,15 +53,15 @@ pub enum Part {
     /// the page, so that it is readable on a dark one.
     Figure(String, String),
     /// Things that were found out, each with a verdict.
-    Entries(Vec<Entry>),
+    Entries(Vec<ReportEntry>),
     /// Text in columns, as on a terminal.
-    Verbatim(String),
+    Preformatted(String),
     /// A list of what has to be known to read the rest.
     Notes(Vec<String>),
 }
 
 /// What could not be had, a line for each reason.
-pub(crate) fn skipped(skipped: &[(String, String)]) -> Vec<String> {
+pub(crate) fn skipped_lines(skipped: &[(String, String)]) -> Vec<String> {
     let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
     for (what, why) in skipped {
         match by_reason.iter_mut().find(|(known, _)| known == why) {
@@ -76,7 +76,7 @@ pub(crate) fn skipped(skipped: &[(String, String)]) -> Vec<String> {
 
 /// Something that was found out.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct ReportEntry {
     /// Of what.
     pub title: String,
     /// The verdict in a word or two.

@@ -27,8 +27,8 @@ pub use row::Row;
 pub use sample::{Answers, Sample};
 
 use crate::crew::{Cores, Worker};
-use crate::draw::Draw;
 use crate::error::Result;
+use crate::rng::Rng;
 use site::Site;
 
 /// What came of it.
@@ -52,7 +52,7 @@ impl Topologies {
     /// # Errors
     /// Where no worker can be started, or no file be made.
     pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
-        let (seed, draw) = Draw::by_the_clock();
+        let (seed, rng) = Rng::from_clock();
         let cores = Cores::shared_out()?;
         let (held, skipped) = (Vec::new(), Vec::new());
         let mut told = Self { held, rows: Vec::new(), skipped, cores: cores.server.len(), seed };
@@ -65,7 +65,7 @@ impl Topologies {
                 }
             }
         }
-        told.time(plan, &cores, draw, &mut before)?;
+        told.time(plan, &cores, rng, &mut before)?;
         Ok(told)
     }
 
@@ -73,7 +73,7 @@ impl Topologies {
         &mut self,
         plan: &Plan,
         cores: &Cores,
-        mut draw: Draw,
+        mut rng: Rng,
         before: &mut impl FnMut(&str),
     ) -> Result<()> {
         let site = Site::lay(&plan.directory, plan.clients.blocking)?;
@@ -83,7 +83,7 @@ impl Topologies {
         // The first round warms what there is to warm and is dropped.
         for round in 0..=plan.runs {
             let mut order: Vec<_> = (0..self.rows.len()).collect();
-            draw.shuffle(&mut order);
+            rng.shuffle(&mut order);
             for place in order {
                 let row = &mut self.rows[place];
                 before(&format!("timing, {round} of {}: {}", plan.runs, row.name()));

@@ -30,7 +30,7 @@ use karez_transfer::Via;
 use std::path::{Path, PathBuf};
 
 use crate::crew::Workers;
-use crate::ground::Cache;
+use crate::test_file::CacheState;
 use crate::tier::Tier;
 use crate::transport::Transport;
 
@@ -54,7 +54,7 @@ pub struct Plan {
     /// How large it is, in bytes.
     pub bytes: u64,
     /// Whether it is in memory. A file that is given is left as it is.
-    pub cache: Cache,
+    pub cache: CacheState,
     /// Watch with this BPF object instead of the one built in.
     pub object: Option<PathBuf>,
     /// How many columns the terminal has that the text is for.
@@ -74,7 +74,7 @@ impl Plan {
             file: None,
             directory: directory.to_owned(),
             bytes: 1 << 20,
-            cache: Cache::Warm,
+            cache: CacheState::Warm,
             object: None,
             width: 80,
         }

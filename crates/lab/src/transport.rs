@@ -61,28 +61,28 @@ impl FromStr for Transport {
 
 /// How the receiver takes the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taking {
+pub enum ReceiveMode {
     /// Into memory: one copy by the CPU.
     Read,
     /// Without a copy: `MSG_TRUNC` on TCP, else through a pipe to /dev/null.
-    WithoutCopy,
+    Discard,
 }
 
-impl Taking {
+impl ReceiveMode {
     /// The name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "reads",
-            Self::WithoutCopy => "without a copy",
+            Self::Discard => "without a copy",
         }
     }
 
-    pub(crate) const fn order(self, transport: Transport) -> &'static str {
+    pub(crate) const fn command(self, transport: Transport) -> &'static str {
         match (self, transport.is_tcp()) {
             (Self::Read, _) => "read",
-            (Self::WithoutCopy, true) => "truncate",
-            (Self::WithoutCopy, false) => "splice",
+            (Self::Discard, true) => "truncate",
+            (Self::Discard, false) => "splice",
         }
     }
 }

@@ -15,20 +15,20 @@ use karez_transfer::{Direction, Via};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::cost::{Copies, contradictions};
+use crate::copies::{Copies, contradictions};
 use crate::crew::Workers;
-use crate::draw::Draw;
 use crate::error::Result;
-use crate::ground::{Cache, Ground};
-use crate::movement::Movement;
-use crate::mutation::{Fate, fate};
-use crate::outcome::Outcome;
+use crate::mutation::{CopyVerdict, mutation_probe};
 use crate::probe::{Counters, Disk};
+use crate::rng::Rng;
 use crate::selftest::{Counter, Plan as SelfTestPlan, SelfTest};
-use crate::spread::Spread;
-use crate::stage::Stage;
+use crate::stats::MedianRange;
+use crate::test_bed::TestBed;
+use crate::test_file::{CacheState, TestFile};
 use crate::tier::Tiers;
-use crate::transport::{Taking, Transport};
+use crate::transfer_outcome::TransferOutcome;
+use crate::transfer_spec::TransferSpec;
+use crate::transport::{ReceiveMode, Transport};
 
 /// What the self-test before it moves.
 const TRIED: u64 = 4 << 20;
@@ -47,11 +47,11 @@ pub struct Plan {
     /// The most that one system call is asked for; `None` for what suits the via.
     pub chunk: Option<u32>,
     /// The states of the cache.
-    pub caches: Vec<Cache>,
+    pub caches: Vec<CacheState>,
     /// The transports.
     pub transports: Vec<Transport>,
     /// How the receiver takes the bytes.
-    pub taking: Taking,
+    pub receive_mode: ReceiveMode,
     /// Timed runs of each combination.
     pub runs: usize,
 }
@@ -67,9 +67,9 @@ impl Plan {
             vias: vias.filter(|&via| via != Via::Auto).collect(),
             sizes: vec![64 << 10, 16 << 20],
             chunk: Some(64 << 10),
-            caches: Cache::ALL.to_vec(),
+            caches: CacheState::ALL.to_vec(),
             transports: Transport::ALL.to_vec(),
-            taking: Taking::Read,
+            receive_mode: ReceiveMode::Read,
             runs: 9,
         }
     }
@@ -91,15 +91,15 @@ pub struct Row {
     /// How many bytes.
     pub bytes: u64,
     /// From where.
-    pub cache: Cache,
+    pub cache: CacheState,
     /// The counted run.
-    pub counted: Outcome,
+    pub counted: TransferOutcome,
     /// Its copies.
     pub copies: Copies,
     /// What contradicts that the via ran which the transfer says.
     pub contradictions: Vec<String>,
     /// What the mutation probe proves; `None` where nobody can overwrite a file in time.
-    pub fate: Option<Fate>,
+    pub verdict: Option<CopyVerdict>,
     /// The timed runs.
     pub timed: Vec<Sample>,
 }
@@ -118,14 +118,14 @@ pub struct Sample {
 impl Row {
     /// Billions of bytes a second.
     #[must_use]
-    pub fn speed(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| self.gigabytes() / run.seconds.max(1e-9)))
+    pub fn speed(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| self.gigabytes() / run.seconds.max(1e-9)))
     }
 
     /// Milliseconds of the sender's CPU for a billion bytes.
     #[must_use]
-    pub fn cpu(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.sender * 1e3 / self.gigabytes()))
+    pub fn cpu(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.sender * 1e3 / self.gigabytes()))
     }
 
     /// What the disk did, where it was counted.
@@ -152,11 +152,11 @@ pub struct Vias {
     /// Counters that passed the self-test made before.
     pub usable: BTreeMap<&'static str, bool>,
     /// By what factor counting made the counted runs longer than the median of the timed ones.
-    pub overhead: Spread,
+    pub overhead: MedianRange,
     /// The most that one system call was asked for.
     pub chunk: Option<u32>,
     /// How the receiver took the bytes.
-    pub taking: Taking,
+    pub receive_mode: ReceiveMode,
     /// What the order of the timed runs was drawn from.
     pub seed: u64,
 }
@@ -190,53 +190,58 @@ impl Vias {
         let seed = bench.time(plan, &mut rows, &mut before);
         let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
         let slower = rows.iter().filter(|row| !row.timed.is_empty()).map(|row| {
-            let bare = Spread::of(row.timed.iter().map(|run| run.seconds)).median;
+            let bare = MedianRange::of(row.timed.iter().map(|run| run.seconds)).median;
             row.counted.time.as_secs_f64() / bare.max(1e-9)
         });
-        let overhead = Spread::of(slower);
+        let overhead = MedianRange::of(slower);
         let tiers = test.tiers;
-        let (skipped, chunk, taking) = (bench.skipped, plan.chunk, plan.taking);
-        Ok(Self { tiers, rows, skipped, usable, overhead, chunk, taking, seed })
+        let (skipped, chunk, receive_mode) = (bench.skipped, plan.chunk, plan.receive_mode);
+        Ok(Self { tiers, rows, skipped, usable, overhead, chunk, receive_mode, seed })
     }
 }
 
 /// One combination, by where its parts are.
 #[derive(Clone, Copy, Debug)]
 struct Combination {
-    stage: usize,
-    ground: usize,
-    cache: Cache,
+    bed: usize,
+    test_file: usize,
+    cache: CacheState,
     via: Via,
 }
 
 struct Bench {
-    stages: Vec<(Transport, Stage)>,
-    grounds: Vec<Ground>,
-    fates: Vec<(Via, Transport, Option<Fate>)>,
+    beds: Vec<(Transport, TestBed)>,
+    test_files: Vec<TestFile>,
+    verdicts: Vec<(Via, Transport, Option<CopyVerdict>)>,
     skipped: Vec<(String, String)>,
 }
 
 impl Bench {
     fn set(plan: &Plan) -> Result<Self> {
-        let (mut stages, mut skipped) = (Vec::new(), Vec::new());
+        let (mut beds, mut skipped) = (Vec::new(), Vec::new());
         for &transport in &plan.transports {
-            match Stage::set(&plan.workers, transport) {
-                Ok(stage) => stages.push((transport, stage)),
+            match TestBed::set_up(&plan.workers, transport) {
+                Ok(bed) => beds.push((transport, bed)),
                 Err(error) => skipped.push((transport.name().to_owned(), error.to_string())),
             }
         }
-        let grounds = plan.sizes.iter().map(|&bytes| Ground::new(&plan.directory, bytes));
-        Ok(Self { stages, grounds: grounds.collect::<Result<_>>()?, fates: Vec::new(), skipped })
+        let test_files = plan.sizes.iter().map(|&bytes| TestFile::new(&plan.directory, bytes));
+        Ok(Self {
+            beds,
+            test_files: test_files.collect::<Result<_>>()?,
+            verdicts: Vec::new(),
+            skipped,
+        })
     }
 
     fn combinations(&self, plan: &Plan) -> Vec<Combination> {
         let mut all = Vec::new();
-        for ground in 0..self.grounds.len() {
+        for test_file in 0..self.test_files.len() {
             for &cache in &plan.caches {
-                for stage in 0..self.stages.len() {
+                for bed in 0..self.beds.len() {
                     all.extend(plan.vias.iter().map(|&via| Combination {
-                        stage,
-                        ground,
+                        bed,
+                        test_file,
                         cache,
                         via,
                     }));
@@ -247,8 +252,8 @@ impl Bench {
     }
 
     fn name(&self, of: &Combination) -> String {
-        let bytes = crate::table::size(self.grounds[of.ground].bytes());
-        format!("{} over {}, {bytes}, {}", of.via, self.stages[of.stage].0, of.cache)
+        let bytes = crate::table::size(self.test_files[of.test_file].bytes());
+        format!("{} over {}, {bytes}, {}", of.via, self.beds[of.bed].0, of.cache)
     }
 
     fn run(
@@ -256,13 +261,13 @@ impl Bench {
         plan: &Plan,
         of: &Combination,
         counters: Option<&mut Counters>,
-    ) -> Result<Outcome> {
-        let ground = &self.grounds[of.ground];
-        let taking = plan.taking;
-        let movement = Movement { taking, ..Movement::of(ground, of.via, plan.chunk) };
-        let stage = &mut self.stages[of.stage].1;
-        stage.prepare(ground, of.cache)?;
-        stage.run(&movement, ground, counters)
+    ) -> Result<TransferOutcome> {
+        let test_file = &self.test_files[of.test_file];
+        let receive_mode = plan.receive_mode;
+        let spec = TransferSpec { receive_mode, ..TransferSpec::of(test_file, of.via, plan.chunk) };
+        let bed = &mut self.beds[of.bed].1;
+        bed.prepare(test_file, of.cache)?;
+        bed.run(&spec, test_file, counters)
     }
 
     fn count(
@@ -271,32 +276,37 @@ impl Bench {
         of: &Combination,
         counters: Option<&mut Counters>,
     ) -> Result<Row> {
-        let transport = self.stages[of.stage].0;
+        let transport = self.beds[of.bed].0;
         let counted = self.run(plan, of, counters)?;
         Ok(Row {
             via: of.via,
             transport,
-            bytes: self.grounds[of.ground].bytes(),
+            bytes: self.test_files[of.test_file].bytes(),
             cache: of.cache,
             copies: Copies::of(&counted, transport),
             contradictions: contradictions(&counted, transport),
             counted,
-            fate: self.fate(plan, of.via, transport),
+            verdict: self.mutation_probe(plan, of.via, transport),
             timed: Vec::new(),
         })
     }
 
     /// What the mutation probe says of a via, asked once for each transport.
-    fn fate(&mut self, plan: &Plan, via: Via, transport: Transport) -> Option<Fate> {
+    fn mutation_probe(
+        &mut self,
+        plan: &Plan,
+        via: Via,
+        transport: Transport,
+    ) -> Option<CopyVerdict> {
         if !matches!(transport, Transport::Unix | Transport::Loopback) {
             return None;
         }
-        let known = self.fates.iter().find(|(of, over, _)| (*of, *over) == (via, transport));
+        let known = self.verdicts.iter().find(|(of, over, _)| (*of, *over) == (via, transport));
         if let Some((.., known)) = known {
             return known.clone();
         }
-        let found = fate(via, transport, &plan.directory).ok();
-        self.fates.push((via, transport, found.clone()));
+        let found = mutation_probe(via, transport, &plan.directory).ok();
+        self.verdicts.push((via, transport, found.clone()));
         found
     }
 
@@ -307,12 +317,12 @@ impl Bench {
         rows: &mut [(Combination, Row)],
         before: &mut impl FnMut(&str),
     ) -> u64 {
-        let (seed, mut draw) = Draw::by_the_clock();
+        let (seed, mut rng) = Rng::from_clock();
         // The first round warms what there is to warm and is dropped.
         for round in 0..=plan.runs {
             before(&format!("timing, {round} of {}", plan.runs));
             let mut order: Vec<_> = (0..rows.len()).collect();
-            draw.shuffle(&mut order);
+            rng.shuffle(&mut order);
             for place in order {
                 let (combination, row) = &mut rows[place];
                 match self.run(plan, combination, None) {

@@ -4,7 +4,7 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Subcommand, ValueHint};
 use karez_lab::claims::Claim;
-use karez_lab::{Cache, SCHEMAS, Transport};
+use karez_lab::{CacheState, SCHEMAS, Transport};
 use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -60,7 +60,7 @@ pub(crate) enum Lab {
         after_help = "Exit status: 0 if nothing changed, 1 if something did, 2 if the files are no reports that can be compared."
     )]
     Compare(CompareArgs),
-    /// Draw one real request, from the wake-up of the server to the last byte
+    /// Rng one real request, from the wake-up of the server to the last byte
     ///
     /// Serves a file and asks for it, first to warm up and then to be watched: system calls with
     /// their bytes and times, copies, faults, packets, the disk, where a thread slept and who woke
@@ -124,7 +124,7 @@ pub(crate) struct ViasArgs {
 
     /// Whether the file is in memory: warm or cold; may be given several times [default: both]
     #[arg(long, value_name = "STATE", value_parser = caches(), help_heading = "What")]
-    pub(crate) cache: Vec<Cache>,
+    pub(crate) cache: Vec<CacheState>,
 
     /// Let the receiver throw the bytes away without a copy (MSG_TRUNC, else splice to /dev/null)
     #[arg(long, help_heading = "What")]
@@ -345,10 +345,10 @@ fn claim(text: &str) -> Result<u8, String> {
     text.parse().ok().filter(known).ok_or_else(|| "no claim has this number".to_owned())
 }
 
-fn caches() -> impl clap::builder::TypedValueParser<Value = Cache> {
-    PossibleValuesParser::new(Cache::ALL.map(Cache::name)).map(|name| {
-        let found = Cache::ALL.into_iter().find(|state| state.name() == name);
-        found.unwrap_or(Cache::Warm)
+fn caches() -> impl clap::builder::TypedValueParser<Value = CacheState> {
+    PossibleValuesParser::new(CacheState::ALL.map(CacheState::name)).map(|name| {
+        let found = CacheState::ALL.into_iter().find(|state| state.name() == name);
+        found.unwrap_or(CacheState::Warm)
     })
 }
 

@@ -61,13 +61,13 @@ fn every_counter_finds_what_is_there_and_nothing_is_left_behind() {
     let place = place();
     let program = place.path().join("karez");
     fs::copy(KAREZ, &program).unwrap();
-    let ground = place.path().join("ground");
-    fs::create_dir(&ground).unwrap();
-    let (output, report) = selftest(&mut Command::new(&program), &ground);
+    let directory = place.path().join("directory");
+    fs::create_dir(&directory).unwrap();
+    let (output, report) = selftest(&mut Command::new(&program), &directory);
     assert!(output.status.success(), "{report:#}");
     assert_eq!(report["passed"], true);
     expect_schema(&report);
-    assert_eq!(fs::read_dir(&ground).unwrap().count(), 0, "a file was left");
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "a file was left");
     assert_eq!(workers_of(&program), 0, "a worker was left");
 }
 

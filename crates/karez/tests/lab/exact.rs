@@ -2,7 +2,8 @@
 
 use karez_lab::probe::{Counters, Scope};
 use karez_lab::{
-    Cache, Copies, Ground, Movement, Outcome, Stage, Transport, Workers, contradictions,
+    CacheState, Copies, TestBed, TestFile, TransferOutcome, TransferSpec, Transport, Workers,
+    contradictions,
 };
 use karez_transfer::{Copied, Via};
 use std::path::Path;
@@ -17,10 +18,10 @@ fn workers() -> Workers {
 }
 
 /// A file on a disk: the directory for temporary files may be in memory.
-fn ground() -> Ground {
-    let ground = Ground::new(Path::new(env!("CARGO_TARGET_TMPDIR")), BYTES).unwrap();
-    ground.prepare(Cache::Warm).unwrap();
-    ground
+fn test_file() -> TestFile {
+    let test_file = TestFile::new(Path::new(env!("CARGO_TARGET_TMPDIR")), BYTES).unwrap();
+    test_file.prepare(CacheState::Warm).unwrap();
+    test_file
 }
 
 fn counters() -> Option<Counters> {
@@ -33,17 +34,17 @@ fn counters() -> Option<Counters> {
     }
 }
 
-fn calls(outcome: &Outcome, name: &str) -> (u64, u64) {
+fn calls(outcome: &TransferOutcome, name: &str) -> (u64, u64) {
     let own = outcome.calls.get(name).copied().unwrap_or(0);
-    (own, outcome.sent_by().unwrap().call(name).calls)
+    (own, outcome.sender_counts().unwrap().call(name).calls)
 }
 
 #[test]
 fn each_way_makes_its_calls_and_its_copies_and_no_other() {
     let Some(mut counters) = counters() else { return };
-    let ground = ground();
+    let test_file = test_file();
     for transport in [Transport::Unix, Transport::Loopback] {
-        let mut stage = Stage::set(&workers(), transport).unwrap();
+        let mut bed = TestBed::set_up(&workers(), transport).unwrap();
         for (via, made, to_user, to_socket) in [
             (Via::Copy, &[("pread64", CHUNKS), ("sendto", CHUNKS)][..], BYTES, BYTES),
             (Via::Sendfile, &[("sendfile", CHUNKS)], 0, 0),
@@ -52,9 +53,9 @@ fn each_way_makes_its_calls_and_its_copies_and_no_other() {
             (Via::Cow, &[("sendto", CHUNKS), ("pread64", 0)], 0, BYTES),
             (Via::Direct, &[("pread64", CHUNKS), ("sendto", CHUNKS)], 0, BYTES),
         ] {
-            let movement = Movement::of(&ground, via, Some(CHUNK));
-            let outcome = stage.run(&movement, &ground, Some(&mut counters)).unwrap();
-            if outcome.ran != via {
+            let spec = TransferSpec::of(&test_file, via, Some(CHUNK));
+            let outcome = bed.run(&spec, &test_file, Some(&mut counters)).unwrap();
+            if outcome.effective != via {
                 println!("skipped: {via} over {transport}: {:?}", outcome.fallbacks);
                 continue;
             }
@@ -75,11 +76,11 @@ fn each_way_makes_its_calls_and_its_copies_and_no_other() {
 #[test]
 fn what_zerocopy_referred_to_is_copied_late_on_loopback() {
     let Some(mut counters) = counters() else { return };
-    let (ground, transport) = (ground(), Transport::Loopback);
-    let mut stage = Stage::set(&workers(), transport).unwrap();
-    let movement = Movement::of(&ground, Via::Zerocopy, Some(CHUNK));
-    let outcome = stage.run(&movement, &ground, Some(&mut counters)).unwrap();
-    if outcome.ran != Via::Zerocopy {
+    let (test_file, transport) = (test_file(), Transport::Loopback);
+    let mut bed = TestBed::set_up(&workers(), transport).unwrap();
+    let spec = TransferSpec::of(&test_file, Via::Zerocopy, Some(CHUNK));
+    let outcome = bed.run(&spec, &test_file, Some(&mut counters)).unwrap();
+    if outcome.effective != Via::Zerocopy {
         println!("skipped: {:?}", outcome.fallbacks);
         return;
     }
@@ -90,15 +91,15 @@ fn what_zerocopy_referred_to_is_copied_late_on_loopback() {
 
 #[test]
 fn a_via_that_is_broken_on_purpose_is_caught() {
-    let ground = ground();
+    let test_file = test_file();
     let mut counters = counters();
     for transport in [Transport::Unix, Transport::Loopback] {
-        let mut stage = Stage::set(&workers(), transport).unwrap();
-        let honest = Movement::of(&ground, Via::Sendfile, Some(CHUNK));
-        let posing = Movement { posing: Some(Via::Copy), ..honest };
-        for (movement, is_caught) in [(honest, false), (posing, true)] {
-            let outcome = stage.run(&movement, &ground, counters.as_mut()).unwrap();
-            assert_eq!(outcome.ran, Via::Sendfile, "it says so");
+        let mut bed = TestBed::set_up(&workers(), transport).unwrap();
+        let honest = TransferSpec::of(&test_file, Via::Sendfile, Some(CHUNK));
+        let impostor = TransferSpec { run_instead: Some(Via::Copy), ..honest };
+        for (spec, is_caught) in [(honest, false), (impostor, true)] {
+            let outcome = bed.run(&spec, &test_file, counters.as_mut()).unwrap();
+            assert_eq!(outcome.effective, Via::Sendfile, "it says so");
             let found = contradictions(&outcome, transport);
             assert_eq!(!found.is_empty(), is_caught, "{found:?}");
             // Whoever lies about calls, too, still cannot lie about pages.
@@ -112,15 +113,15 @@ fn a_via_that_is_broken_on_purpose_is_caught() {
 #[test]
 fn a_device_without_scatter_gather_makes_sendfile_copy() {
     let Some(mut counters) = counters() else { return };
-    let ground = ground();
+    let test_file = test_file();
     for (transport, copied) in [(Transport::Veth, 0), (Transport::VethWithoutScatterGather, BYTES)]
     {
-        let mut stage = match Stage::set(&workers(), transport) {
-            Ok(stage) => stage,
+        let mut bed = match TestBed::set_up(&workers(), transport) {
+            Ok(bed) => bed,
             Err(why) => return println!("skipped: {why}"),
         };
-        let movement = Movement::of(&ground, Via::Sendfile, Some(CHUNK));
-        let outcome = stage.run(&movement, &ground, Some(&mut counters)).unwrap();
+        let spec = TransferSpec::of(&test_file, Via::Sendfile, Some(CHUNK));
+        let outcome = bed.run(&spec, &test_file, Some(&mut counters)).unwrap();
         assert_eq!(Copies::of(&outcome, transport).to_socket, copied, "{transport}");
         assert_eq!(contradictions(&outcome, transport), Vec::<String>::new());
     }

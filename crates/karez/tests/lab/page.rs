@@ -38,13 +38,13 @@ fn all_experiments_keep_to_their_schemas_and_stand_on_one_page() {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
     let [json, html, csv, markdown] = ["a.json", "a.html", "a.csv", "a.md"].map(path);
-    let ground = place.path().join("ground");
-    fs::create_dir(&ground).unwrap();
-    let (dir, forms) = (ground.to_str().unwrap(), ["--json", &json, "--html", &html]);
+    let directory = place.path().join("directory");
+    fs::create_dir(&directory).unwrap();
+    let (dir, forms) = (directory.to_str().unwrap(), ["--json", &json, "--html", &html]);
     let others = ["--csv", &csv, "--markdown", &markdown];
     let told = lab(&[&["all", "--quick", "--dir", dir][..], &forms, &others].concat());
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    assert_eq!(fs::read_dir(&ground).unwrap().count(), 0, "a file was left");
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "a file was left");
 
     let report = read(Path::new(&json));
     expect_valid("all", &report);

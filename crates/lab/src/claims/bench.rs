@@ -6,14 +6,14 @@ use karez_transfer::Via;
 
 use super::plan::Plan;
 use super::verdict::Verdict;
-use crate::cost::Copies;
-use crate::ground::Cache;
+use crate::copies::Copies;
 use crate::models::{Models, Plan as ModelsPlan};
-use crate::movement::Movement;
-use crate::outcome::Outcome;
 use crate::probe::Counts;
-use crate::selftest::bench::Bench as Ground;
+use crate::selftest::bench::Bench as SelfTestBench;
 use crate::selftest::{SelfTest, Stop};
+use crate::test_file::CacheState;
+use crate::transfer_outcome::TransferOutcome;
+use crate::transfer_spec::TransferSpec;
 use crate::transport::Transport;
 
 /// How often a movement from the disk is made that packets went unseen of.
@@ -22,13 +22,13 @@ const TRIES: u32 = 3;
 pub(super) struct Bench<'a> {
     pub(super) plan: &'a Plan,
     pub(super) test: SelfTest,
-    pub(super) ground: Ground<'a>,
+    pub(super) base: SelfTestBench<'a>,
     pub(super) swept: Option<Models>,
 }
 
 /// A movement that was counted.
 pub(super) struct Counted {
-    pub(super) outcome: Outcome,
+    pub(super) outcome: TransferOutcome,
     pub(super) counts: Counts,
     pub(super) copies: Copies,
 }
@@ -36,7 +36,7 @@ pub(super) struct Counted {
 impl Counted {
     /// How often the sender called this.
     pub(super) fn calls(&self, name: &str) -> u64 {
-        self.outcome.sent_by().map_or(0, |own| own.call(name).calls)
+        self.outcome.sender_counts().map_or(0, |own| own.call(name).calls)
     }
 }
 
@@ -60,8 +60,8 @@ impl Bench<'_> {
     }
 
     /// The movement of the whole file.
-    pub(super) fn movement(&self, via: Via) -> Movement {
-        Movement::of(&self.ground.ground, via, Some(self.plan.chunk))
+    pub(super) fn spec(&self, via: Via) -> TransferSpec {
+        TransferSpec::of(&self.base.test_file, via, Some(self.plan.chunk))
     }
 
     /// The file in this state moved by `via`, counted; a way that the kernel refuses is skipped.
@@ -69,18 +69,18 @@ impl Bench<'_> {
         &mut self,
         via: Via,
         transport: Transport,
-        cache: Cache,
+        cache: CacheState,
     ) -> Result<Counted, Stop> {
-        let movement = self.movement(via);
+        let spec = self.spec(via);
         let mut tried = 1;
         let (outcome, counts) = loop {
-            match self.ground.counted_from(cache, &movement, transport) {
+            match self.base.counted_from(cache, &spec, transport) {
                 Err(Stop::Failed(_)) if tried < TRIES => tried += 1,
                 other => break other?,
             }
         };
-        if outcome.ran != via {
-            return Err(Stop::Skipped(format!("{via} was refused, {} ran", outcome.ran)));
+        if outcome.effective != via {
+            return Err(Stop::Skipped(format!("{via} was refused, {} ran", outcome.effective)));
         }
         let copies = Copies::of(&outcome, transport);
         Ok(Counted { outcome, counts, copies })

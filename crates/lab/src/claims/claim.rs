@@ -31,7 +31,7 @@ impl Claim {
     pub(super) fn tried(&'static self, bench: &mut Bench<'_>) -> Finding {
         let unusable = self.needs.iter().find(|&&counter| !bench.test.usable(counter));
         // Without counters the experiment says itself that it needs them, and why there are none.
-        if let (Some(counter), true) = (unusable, bench.ground.counters.is_ok()) {
+        if let (Some(counter), true) = (unusable, bench.base.counters.is_ok()) {
             let why = format!("the counter {} did not pass its self-test", counter.name());
             return Finding::without(self, why);
         }

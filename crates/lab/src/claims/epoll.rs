@@ -11,13 +11,10 @@ use std::time::Duration;
 
 use super::bench::{Bench, confirmed_if, refuted_if};
 use super::claim::Claim;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, ExperimentResult};
 use super::verdict::Verdict;
 use super::waiting::{Walks, errno, is_asleep, slept, slopes, too_wide, walks};
-use crate::error::{Doing as _, Result as Done};
-use crate::selftest::Stop;
-
-type Outcome = Result<Evidence, Stop>;
+use crate::error::{ErrorContext as _, Result as Done};
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
@@ -134,18 +131,18 @@ fn level(told: &Evidence) -> Option<Verdict> {
     })
 }
 
-fn sharing(_: &mut Bench<'_>) -> Outcome {
-    let epoll = EpollLevel::new().doing("open", "an epoll")?;
+fn sharing(_: &mut Bench<'_>) -> ExperimentResult {
+    let epoll = EpollLevel::new().context("open", "an epoll")?;
     let mapped = Mapping::of(epoll.as_fd(), 0, 4096);
     Ok(Evidence::default().with("mmap of an epoll", mapped))
 }
 
-fn keeping(_: &mut Bench<'_>) -> Outcome {
-    let mut epoll = EpollLevel::new().doing("open", "an epoll")?;
+fn keeping(_: &mut Bench<'_>) -> ExperimentResult {
+    let mut epoll = EpollLevel::new().context("open", "an epoll")?;
     let all = registered(&mut epoll, 3)?;
     let again = epoll.register(all[0].as_fd(), Token(9), Interest::READ);
     let path = format!("/proc/self/fdinfo/{}", epoll.as_fd().as_raw_fd());
-    let info = fs::read_to_string(&path).doing("read", &path)?;
+    let info = fs::read_to_string(&path).context("read", &path)?;
     let order = [2, 0, 1];
     for place in order {
         arouse(&all[place])?;
@@ -161,8 +158,8 @@ fn keeping(_: &mut Bench<'_>) -> Outcome {
         .with("told in the order of arrival", in_order.count()))
 }
 
-fn visiting(bench: &mut Bench<'_>) -> Outcome {
-    let mut epoll = EpollLevel::new().doing("open", "an epoll")?;
+fn visiting(bench: &mut Bench<'_>) -> ExperimentResult {
+    let mut epoll = EpollLevel::new().context("open", "an epoll")?;
     let all = registered(&mut epoll, 100)?;
     for one in &all[..3] {
         arouse(one)?;
@@ -172,8 +169,8 @@ fn visiting(bench: &mut Bench<'_>) -> Outcome {
     Ok(evidence.with("registered", all.len()).with("ready", 3_u64).with("told", told))
 }
 
-fn limits(bench: &mut Bench<'_>) -> Outcome {
-    let mut worker = bench.ground.worker()?;
+fn limits(bench: &mut Bench<'_>) -> ExperimentResult {
+    let mut worker = bench.base.worker()?;
     let told = worker.ask(&json!({ "do": "limits" }))?;
     let number = |name: &str| told[name].as_u64().unwrap_or(0);
     let path = "/proc/sys/fs/epoll/max_user_watches";
@@ -188,7 +185,7 @@ fn limits(bench: &mut Bench<'_>) -> Outcome {
     })
 }
 
-fn triggers(_: &mut Bench<'_>) -> Outcome {
+fn triggers(_: &mut Bench<'_>) -> ExperimentResult {
     let level = sequence::<EpollLevel>()?;
     let edge = sequence::<EpollEdge>()?;
     let mut evidence = Evidence::default();
@@ -202,33 +199,33 @@ fn triggers(_: &mut Bench<'_>) -> Outcome {
 
 /// How many are told: of bytes, without reading once more, without reading but after more.
 fn sequence<D: Demultiplexer>() -> Done<[usize; 3]> {
-    let mut waiting = D::new().doing("open", "an epoll")?;
-    let (near, far) = pipe().doing("open", "a pipe")?;
-    waiting.register(near.as_fd(), Token(0), Interest::READ).doing("watch", "a pipe")?;
-    rustix::io::write(&far, b"aa").doing("write into", "a pipe")?;
+    let mut waiting = D::new().context("open", "an epoll")?;
+    let (near, far) = pipe().context("open", "a pipe")?;
+    waiting.register(near.as_fd(), Token(0), Interest::READ).context("watch", "a pipe")?;
+    rustix::io::write(&far, b"aa").context("write into", "a pipe")?;
     let (first, again) = (told(&mut waiting)?.len(), told(&mut waiting)?.len());
-    rustix::io::write(&far, b"b").doing("write into", "a pipe")?;
+    rustix::io::write(&far, b"b").context("write into", "a pipe")?;
     Ok([first, again, told(&mut waiting)?.len()])
 }
 
-fn blocking_edge(_: &mut Bench<'_>) -> Outcome {
-    let mut edge = EpollEdge::new().doing("open", "an epoll")?;
-    let (near, _far) = pipe().doing("open", "a pipe")?;
+fn blocking_edge(_: &mut Bench<'_>) -> ExperimentResult {
+    let mut edge = EpollEdge::new().context("open", "an epoll")?;
+    let (near, _far) = pipe().context("open", "a pipe")?;
     let taken = edge.register(near.as_fd(), Token(0), Interest::READ);
     Ok(Evidence::default().with("EPOLLET on a pipe that blocks", taken))
 }
 
-fn left_over(_: &mut Bench<'_>) -> Outcome {
-    let mut edge = EpollEdge::new().doing("open", "an epoll")?;
-    let (near, far) = pipe().doing("open", "a pipe")?;
-    edge.register(near.as_fd(), Token(0), Interest::READ).doing("watch", "a pipe")?;
-    let written = rustix::io::write(&far, b"abc").doing("write into", "a pipe")?;
+fn left_over(_: &mut Bench<'_>) -> ExperimentResult {
+    let mut edge = EpollEdge::new().context("open", "an epoll")?;
+    let (near, far) = pipe().context("open", "a pipe")?;
+    edge.register(near.as_fd(), Token(0), Interest::READ).context("watch", "a pipe")?;
+    let written = rustix::io::write(&far, b"abc").context("write into", "a pipe")?;
     let first = told(&mut edge)?.len();
     let mut bytes = [0; 8];
-    let one = rustix::io::read(&near, &mut bytes[..1]).doing("read from", "a pipe")?;
+    let one = rustix::io::read(&near, &mut bytes[..1]).context("read from", "a pipe")?;
     let again = told(&mut edge)?.len();
     drop(far);
-    let rest = rustix::io::read(&near, &mut bytes).doing("read from", "a pipe")?;
+    let rest = rustix::io::read(&near, &mut bytes).context("read from", "a pipe")?;
     Ok(Evidence::default()
         .with("written", written)
         .with("told", first)
@@ -237,10 +234,10 @@ fn left_over(_: &mut Bench<'_>) -> Outcome {
         .with("read later", rest))
 }
 
-fn regular_file(bench: &mut Bench<'_>) -> Outcome {
-    let path = bench.ground.ground.path();
-    let file = fs::File::open(path).doing("open", path.display())?;
-    let mut epoll = EpollLevel::new().doing("open", "an epoll")?;
+fn regular_file(bench: &mut Bench<'_>) -> ExperimentResult {
+    let path = bench.base.test_file.path();
+    let file = fs::File::open(path).context("open", path.display())?;
+    let mut epoll = EpollLevel::new().context("open", "an epoll")?;
     let taken = epoll.register(file.as_fd(), Token(0), Interest::READ);
     Ok(Evidence::default().with("epoll on a regular file", taken))
 }
@@ -250,21 +247,23 @@ fn registered(waiting: &mut impl Demultiplexer, count: u64) -> Done<Vec<OwnedFd>
     let mut all = Vec::new();
     for place in 0..count {
         let one = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
-        let one = one.doing("open", "an eventfd")?;
-        waiting.register(one.as_fd(), Token(place), Interest::READ).doing("watch", "an eventfd")?;
+        let one = one.context("open", "an eventfd")?;
+        waiting
+            .register(one.as_fd(), Token(place), Interest::READ)
+            .context("watch", "an eventfd")?;
         all.push(one);
     }
     Ok(all)
 }
 
 fn arouse(one: &OwnedFd) -> Done<()> {
-    rustix::io::write(one, &1_u64.to_ne_bytes()).map(drop).doing("write to", "an eventfd")
+    rustix::io::write(one, &1_u64.to_ne_bytes()).map(drop).context("write to", "an eventfd")
 }
 
 /// What is told now.
 fn told(waiting: &mut impl Demultiplexer) -> Done<Vec<Ready>> {
     let mut ready = Vec::new();
-    waiting.wait(Some(Duration::ZERO), &mut ready).doing("wait for", "a descriptor")?;
+    waiting.wait(Some(Duration::ZERO), &mut ready).context("wait for", "a descriptor")?;
     ready.retain(|one| one.readable);
     Ok(ready)
 }

@@ -5,7 +5,8 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::fmt;
 
-use crate::fit::Slope;
+use crate::regression::Slope;
+use crate::selftest::Stop;
 use crate::table::grouped;
 
 /// What errors are called here; a probe provokes no others.
@@ -68,6 +69,9 @@ impl<T> From<Result<T, Errno>> for Figure {
 /// What an experiment came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence(Vec<(String, Figure)>);
+
+/// The evidence of an experiment, or why there is none.
+pub(super) type ExperimentResult = Result<Evidence, Stop>;
 
 impl Evidence {
     /// The same with another figure.

@@ -14,13 +14,11 @@ use std::sync::Arc;
 
 use super::bench::{Bench, confirmed_if, refuted_if};
 use super::claim::Claim;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, ExperimentResult};
 use super::paths::open;
-use crate::error::Doing as _;
-use crate::ground::{Cache, Ground};
+use crate::error::ErrorContext as _;
 use crate::selftest::Stop;
-
-type Outcome = Result<Evidence, Stop>;
+use crate::test_file::{CacheState, TestFile};
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
@@ -71,28 +69,28 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
 ];
 
-fn read_again(bench: &mut Bench<'_>) -> Outcome {
+fn read_again(bench: &mut Bench<'_>) -> ExperimentResult {
     let file = made(bench, &[1; 4096])?;
     let mut bytes = [0; 4096];
-    file.read_exact_at(&mut bytes, 0).doing("read", "a file")?;
-    file.write_all_at(&[2; 4096], 0).doing("write", "a file")?;
-    file.read_exact_at(&mut bytes, 0).doing("read", "a file")?;
+    file.read_exact_at(&mut bytes, 0).context("read", "a file")?;
+    file.write_all_at(&[2; 4096], 0).context("write", "a file")?;
+    file.read_exact_at(&mut bytes, 0).context("read", "a file")?;
     let new = bytes.iter().filter(|&&byte| byte == 2).count();
     Ok(Evidence::default().with("bytes", bytes.len()).with("new bytes in the second read", new))
 }
 
-fn small_file(bench: &mut Bench<'_>) -> Outcome {
+fn small_file(bench: &mut Bench<'_>) -> ExperimentResult {
     let cold = || {
-        let ground = Ground::new(&bench.plan.directory, 5 << 10)?;
-        let state = ground.prepare(Cache::Cold);
-        state.map(|()| ground).map_err(|error| Stop::Skipped(error.to_string()))
+        let test_file = TestFile::new(&bench.plan.directory, 5 << 10)?;
+        let state = test_file.prepare(CacheState::Cold);
+        state.map(|()| test_file).map_err(|error| Stop::Skipped(error.to_string()))
     };
     let by_read = cold()?;
-    open(&by_read)?.read_to_end(&mut Vec::new()).doing("read", "a file")?;
+    open(&by_read)?.read_to_end(&mut Vec::new()).context("read", "a file")?;
     let by_mmap = cold()?;
-    let mapping = Mapping::of(open(&by_mmap)?.as_fd(), 0, 5 << 10).doing("map", "a file")?;
-    let (out, _peer) = UnixStream::pair().doing("open", "a socket pair")?;
-    mapping.send(out.as_fd(), 0..5 << 10, SendFlags::empty()).doing("send", "a mapping")?;
+    let mapping = Mapping::of(open(&by_mmap)?.as_fd(), 0, 5 << 10).context("map", "a file")?;
+    let (out, _peer) = UnixStream::pair().context("open", "a socket pair")?;
+    mapping.send(out.as_fd(), 0..5 << 10, SendFlags::empty()).context("send", "a mapping")?;
     Ok(Evidence::default()
         .with("bytes", 5_u64 << 10)
         .with("page size", page_size())
@@ -100,12 +98,12 @@ fn small_file(bench: &mut Bench<'_>) -> Outcome {
         .with("pages by mmap", by_mmap.cached()?))
 }
 
-fn cut_off(bench: &mut Bench<'_>) -> Outcome {
+fn cut_off(bench: &mut Bench<'_>) -> ExperimentResult {
     let page = page_size();
     let file = made(bench, &vec![1; 4 * page])?;
-    let mapping = Mapping::of(file.as_fd(), 0, 4 * page).doing("map", "a file")?;
-    file.set_len(page as u64).doing("cut off", "a file")?;
-    let (out, _peer) = UnixStream::pair().doing("open", "a socket pair")?;
+    let mapping = Mapping::of(file.as_fd(), 0, 4 * page).context("map", "a file")?;
+    file.set_len(page as u64).context("cut off", "a file")?;
+    let (out, _peer) = UnixStream::pair().context("open", "a socket pair")?;
     let sent = mapping.send(out.as_fd(), 2 * page..3 * page, SendFlags::empty());
     let written = mapping.write_at(made(bench, &[])?.as_fd(), 0, 0..4 * page);
     Ok(Evidence::default()
@@ -113,13 +111,13 @@ fn cut_off(bench: &mut Bench<'_>) -> Outcome {
         .with("bytes written to a file across the cut", written.unwrap_or(0)))
 }
 
-fn sendfile_to_file(bench: &mut Bench<'_>) -> Outcome {
+fn sendfile_to_file(bench: &mut Bench<'_>) -> ExperimentResult {
     let (from, to) = (made(bench, &[1; 4096])?, made(bench, &[])?);
-    let (near, mut far) = UnixStream::pair().doing("open", "a socket pair")?;
-    far.write_all(b"water").doing("write to", "a socket")?;
+    let (near, mut far) = UnixStream::pair().context("open", "a socket pair")?;
+    far.write_all(b"water").context("write to", "a socket")?;
     let from_socket = rustix::fs::sendfile(&to, &near, None, 5);
     let mut transfer = FileToFile::new(Arc::new(from), 0..4096, Arc::new(to), 0, Via::Sendfile);
-    while matches!(transfer.step().doing("copy by", "sendfile")?, Progress::Moved(_)) {}
+    while matches!(transfer.step().context("copy by", "sendfile")?, Progress::Moved(_)) {}
     let report = transfer.report();
     let bytes = if report.ran == Via::Sendfile { report.bytes } else { 0 };
     Ok(Evidence::default()
@@ -127,18 +125,18 @@ fn sendfile_to_file(bench: &mut Bench<'_>) -> Outcome {
         .with("from a socket", from_socket))
 }
 
-fn on_write(bench: &mut Bench<'_>) -> Outcome {
+fn on_write(bench: &mut Bench<'_>) -> ExperimentResult {
     let (page, pages, edited) = (page_size(), 64, 32);
     let file = made(bench, &vec![1; pages * page])?;
     let mapping = PrivateMapping::of(file.as_fd(), 0, pages * page);
-    let mut mapping = mapping.doing("map", "a file")?;
+    let mut mapping = mapping.context("map", "a file")?;
     let before = thread_usage();
     for place in 0..edited {
-        mapping.edit(place * page, &[2]).doing("edit", "a mapping")?;
+        mapping.edit(place * page, &[2]).context("edit", "a mapping")?;
     }
     let faults = thread_usage().since(&before).minor_faults;
     let mut bytes = vec![0; pages * page];
-    file.read_exact_at(&mut bytes, 0).doing("read", "a file")?;
+    file.read_exact_at(&mut bytes, 0).context("read", "a file")?;
     let changed = bytes.chunks(page).filter(|page| page.contains(&2)).count();
     Ok(Evidence::default()
         .with("pages", pages)
@@ -150,7 +148,7 @@ fn on_write(bench: &mut Bench<'_>) -> Outcome {
 /// A file without a name with these bytes.
 fn made(bench: &Bench<'_>, bytes: &[u8]) -> Result<File, Stop> {
     let directory = &bench.plan.directory;
-    let file = tempfile::tempfile_in(directory).doing("make a file in", directory.display())?;
-    file.write_all_at(bytes, 0).doing("write", "a file")?;
+    let file = tempfile::tempfile_in(directory).context("make a file in", directory.display())?;
+    file.write_all_at(bytes, 0).context("write", "a file")?;
     Ok(file)
 }

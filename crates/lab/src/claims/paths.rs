@@ -8,15 +8,13 @@ use std::os::unix::net::UnixStream;
 
 use super::bench::{Bench, Counted, confirmed_if, refuted_if};
 use super::claim::Claim;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, ExperimentResult};
 use super::verdict::Verdict;
-use crate::error::{Doing as _, Error};
-use crate::ground::{Cache, Ground};
-use crate::mutation::{Fate, fate};
+use crate::error::{Error, ErrorContext as _};
+use crate::mutation::{CopyVerdict, mutation_probe};
 use crate::selftest::{Counter, Stop};
+use crate::test_file::{CacheState, TestFile};
 use crate::transport::Transport;
-
-type Outcome = Result<Evidence, Stop>;
 
 /// What every claim about copies rests on.
 const COPIES: &[Counter] = &[Counter::Calls, Counter::Kernel, Counter::PageCache];
@@ -172,10 +170,10 @@ fn data_calls(counted: &Counted) -> u64 {
     names.iter().map(|name| counted.calls(name)).sum()
 }
 
-fn moved(bench: &mut Bench<'_>, via: Via) -> Outcome {
-    let cold = bench.counted(via, Transport::Loopback, Cache::Cold)?;
-    let warm = bench.counted(via, Transport::Loopback, Cache::Warm)?;
-    let own = warm.outcome.sent_by();
+fn moved(bench: &mut Bench<'_>, via: Via) -> ExperimentResult {
+    let cold = bench.counted(via, Transport::Loopback, CacheState::Cold)?;
+    let warm = bench.counted(via, Transport::Loopback, CacheState::Warm)?;
+    let own = warm.outcome.sender_counts();
     let faults = own.and_then(|own| own.faults_user.zip(own.faults_kernel));
     let evidence = Evidence::default()
         .with(BYTES, warm.outcome.bytes)
@@ -192,8 +190,8 @@ fn moved(bench: &mut Bench<'_>, via: Via) -> Outcome {
     })
 }
 
-fn direct(bench: &mut Bench<'_>) -> Outcome {
-    let counted = bench.counted(Via::Direct, Transport::Loopback, Cache::Cold)?;
+fn direct(bench: &mut Bench<'_>) -> ExperimentResult {
+    let counted = bench.counted(Via::Direct, Transport::Loopback, CacheState::Cold)?;
     Ok(Evidence::default()
         .with(BYTES, counted.outcome.bytes)
         .with(CALLS, data_calls(&counted))
@@ -201,15 +199,15 @@ fn direct(bench: &mut Bench<'_>) -> Outcome {
         .with("copied to the socket", counted.copies.to_socket)
         .with(COLD, counted.counts.disk.read_bytes)
         .with("requests to the disk", counted.counts.disk.reads)
-        .with("pages in the cache afterwards", bench.ground.ground.cached()?))
+        .with("pages in the cache afterwards", bench.base.test_file.cached()?))
 }
 
-fn over_cables(bench: &mut Bench<'_>, vias: &[Via]) -> Outcome {
+fn over_cables(bench: &mut Bench<'_>, vias: &[Via]) -> ExperimentResult {
     let mut evidence = Evidence::default().with(BYTES, bench.plan.bytes);
     evidence = evidence.with(CHUNKS, bench.chunks());
     for &via in vias {
-        let with = bench.counted(via, Transport::Veth, Cache::Warm)?;
-        let without = bench.counted(via, Transport::VethWithoutScatterGather, Cache::Warm)?;
+        let with = bench.counted(via, Transport::Veth, CacheState::Warm)?;
+        let without = bench.counted(via, Transport::VethWithoutScatterGather, CacheState::Warm)?;
         evidence = evidence
             .with(format!("{via}: {CALLS}"), data_calls(&with))
             .with(format!("{via}: copied"), with.copies.before_receiver())
@@ -218,13 +216,13 @@ fn over_cables(bench: &mut Bench<'_>, vias: &[Via]) -> Outcome {
     Ok(evidence)
 }
 
-fn splice(bench: &mut Bench<'_>) -> Outcome {
-    let file = open(&bench.ground.ground)?;
-    let (out, _peer) = UnixStream::pair().doing("open", "a socket pair")?;
+fn splice(bench: &mut Bench<'_>) -> ExperimentResult {
+    let file = open(&bench.base.test_file)?;
+    let (out, _peer) = UnixStream::pair().context("open", "a socket pair")?;
     let mut offset = 0;
     let flags = SpliceFlags::empty();
     let bare = rustix::pipe::splice(&file, Some(&mut offset), &out, None, 4096, flags);
-    let counted = bench.counted(Via::Splice, Transport::Loopback, Cache::Warm)?;
+    let counted = bench.counted(Via::Splice, Transport::Loopback, CacheState::Warm)?;
     Ok(Evidence::default()
         .with(BYTES, counted.outcome.bytes)
         .with(CHUNKS, bench.chunks())
@@ -233,17 +231,17 @@ fn splice(bench: &mut Bench<'_>) -> Outcome {
         .with("splice without a pipe", bare))
 }
 
-fn mutated(bench: &mut Bench<'_>) -> Outcome {
-    let became = match fate(Via::Sendfile, Transport::Loopback, &bench.plan.directory)? {
-        Fate::Refused(why) => return Err(Stop::Skipped(why)),
+fn mutated(bench: &mut Bench<'_>) -> ExperimentResult {
+    let became = match mutation_probe(Via::Sendfile, Transport::Loopback, &bench.plan.directory)? {
+        CopyVerdict::Refused(why) => return Err(Stop::Skipped(why)),
         became => became.to_string(),
     };
     Ok(Evidence::default().with("what was sent, after the file was overwritten", became.as_str()))
 }
 
-fn zerocopy(bench: &mut Bench<'_>) -> Outcome {
-    let movement = bench.movement(Via::Zerocopy);
-    let told = bench.ground.moved(&movement, Transport::Loopback)?.zerocopy;
+fn zerocopy(bench: &mut Bench<'_>) -> ExperimentResult {
+    let spec = bench.spec(Via::Zerocopy);
+    let told = bench.base.moved(&spec, Transport::Loopback)?.zerocopy;
     if told.sends == 0 {
         return Err(Stop::Skipped("MSG_ZEROCOPY was refused".to_owned()));
     }
@@ -258,7 +256,7 @@ fn zerocopy(bench: &mut Bench<'_>) -> Outcome {
 
 /// How many datagrams the kernel copied that went to a device which swallows them.
 fn to_dummy(bench: &Bench<'_>) -> Result<u64, Error> {
-    let mut worker = bench.ground.worker()?;
+    let mut worker = bench.base.worker()?;
     worker.ask(&json!({ "do": "network" }))?;
     worker.ask(&json!({ "do": "dummy", "name": "karez2" }))?;
     worker.ask(&json!({ "do": "up", "name": "karez2", "address": "192.0.2.5" }))?;
@@ -267,6 +265,6 @@ fn to_dummy(bench: &Bench<'_>) -> Result<u64, Error> {
     told["copied"].as_u64().ok_or_else(|| Error::new("send to", "a dummy", "no answer"))
 }
 
-pub(super) fn open(ground: &Ground) -> Result<File, Stop> {
-    Ok(File::open(ground.path()).doing("open", ground.path().display())?)
+pub(super) fn open(test_file: &TestFile) -> Result<File, Stop> {
+    Ok(File::open(test_file.path()).context("open", test_file.path().display())?)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{Claims, Finding, Verdict};
 use crate::machine::machine;
-use crate::report::{Entry, Part, Report, Section};
+use crate::report::{Part, Report, ReportEntry, Section};
 use crate::table::Table;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
@@ -64,7 +64,7 @@ impl Report for Claims {
     fn section(&self) -> Section {
         let entries = self.findings.iter().map(Finding::entry).collect();
         let words = format!("{}\n{}", self.tiers, self.verdicts());
-        let parts = vec![Part::Words(words), Part::Entries(entries)];
+        let parts = vec![Part::Paragraph(words), Part::Entries(entries)];
         Section {
             anchor: "claims".to_owned(),
             title: "What is told of Linux I/O".to_owned(),
@@ -101,14 +101,14 @@ impl Claims {
 }
 
 impl Finding {
-    fn entry(&self) -> Entry {
+    fn entry(&self) -> ReportEntry {
         let details = self.verdict.details().map(|details| match self.verdict {
             Verdict::DependsOn(_) => format!("It depends on {details}."),
             _ => details.to_owned(),
         });
         let measured = ("measured", self.evidence.to_string());
         let lines = [measured, ("because", self.claim.reason.to_owned()), ("again", self.repeat())];
-        Entry {
+        ReportEntry {
             title: format!("{}. {}", self.claim.number, self.claim.says),
             badge: self.verdict.name(),
             details,

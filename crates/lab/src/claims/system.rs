@@ -1,7 +1,7 @@
 //! Claims about system calls, sockets and who waits for whom.
 
 use karez_reactor::{Demultiplexer as _, LinuxAio};
-use karez_sys::{Operation, Outcome as Came, Ring, RingOptions};
+use karez_sys::{Operation, Outcome as RingOutcome, Ring, RingOptions};
 use serde_json::json;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -12,15 +12,13 @@ use std::time::Duration;
 
 use super::bench::{Bench, confirmed_if, refuted_if};
 use super::claim::Claim;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, ExperimentResult};
 use super::verdict::Verdict;
-use crate::cost::Copies;
-use crate::error::Doing as _;
-use crate::movement::Movement;
+use crate::copies::Copies;
+use crate::error::ErrorContext as _;
 use crate::selftest::{Counter, Stop};
-use crate::transport::{Taking, Transport};
-
-type Outcome = Result<Evidence, Stop>;
+use crate::transfer_spec::TransferSpec;
+use crate::transport::{ReceiveMode, Transport};
 
 /// How often the time is asked for.
 const TIMES: u64 = 1000;
@@ -94,8 +92,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
 ];
 
-fn clock(bench: &mut Bench<'_>) -> Outcome {
-    let mut worker = bench.ground.worker()?;
+fn clock(bench: &mut Bench<'_>) -> ExperimentResult {
+    let mut worker = bench.base.worker()?;
     let traced = worker.traced(&json!({ "do": "clock", "times": TIMES }));
     let (_, calls) = traced.map_err(|error| Stop::Skipped(error.to_string()))?;
     Ok(Evidence::default()
@@ -103,30 +101,30 @@ fn clock(bench: &mut Bench<'_>) -> Outcome {
         .with("system calls", calls.values().sum::<u64>()))
 }
 
-fn receiving(bench: &mut Bench<'_>) -> Outcome {
-    let mut copied = |taking| {
-        let movement = bench.movement(karez_transfer::Via::Sendfile);
-        let movement = Movement { taking, ..movement };
-        let (outcome, _) = bench.ground.counted(&movement, Transport::Loopback)?;
+fn receiving(bench: &mut Bench<'_>) -> ExperimentResult {
+    let mut copied = |receive_mode| {
+        let spec = bench.spec(karez_transfer::Via::Sendfile);
+        let spec = TransferSpec { receive_mode, ..spec };
+        let (outcome, _) = bench.base.counted(&spec, Transport::Loopback)?;
         Ok::<_, Stop>((outcome.bytes, Copies::of(&outcome, Transport::Loopback).received))
     };
-    let (bytes, by_read) = copied(Taking::Read)?;
-    let (_, without) = copied(Taking::WithoutCopy)?;
+    let (bytes, by_read) = copied(ReceiveMode::Read)?;
+    let (_, without) = copied(ReceiveMode::Discard)?;
     Ok(Evidence::default()
         .with("bytes sent", bytes)
         .with("copied by a receiver that reads", by_read)
         .with("copied by one with MSG_TRUNC", without))
 }
 
-fn blocked(_: &mut Bench<'_>) -> Outcome {
+fn blocked(_: &mut Bench<'_>) -> ExperimentResult {
     Ok(Evidence::default().with("answers of one thread", answers(1)?).with("of two", answers(2)?))
 }
 
 /// Of two connections the first is silent. How many answers the second gets from so many threads,
 /// of which each takes the connections in turn.
 fn answers(threads: usize) -> Result<u64, Stop> {
-    let (silent, first) = UnixStream::pair().doing("open", "a socket pair")?;
-    let (mut speaks, second) = UnixStream::pair().doing("open", "a socket pair")?;
+    let (silent, first) = UnixStream::pair().context("open", "a socket pair")?;
+    let (mut speaks, second) = UnixStream::pair().context("open", "a socket pair")?;
     let connections = [first, second];
     let heard = thread::scope(|scope| {
         for from in 0..threads {
@@ -147,11 +145,11 @@ fn answers(threads: usize) -> Result<u64, Stop> {
         drop(silent);
         heard
     });
-    Ok(heard.doing("speak to", "a socket")?)
+    Ok(heard.context("speak to", "a socket")?)
 }
 
-fn signalled(bench: &mut Bench<'_>) -> Outcome {
-    let mut worker = bench.ground.worker()?;
+fn signalled(bench: &mut Bench<'_>) -> ExperimentResult {
+    let mut worker = bench.base.worker()?;
     let (laps, order) = (8_u64, "watch");
     let traced = worker.traced(&json!({
         "do": order, "model": "signal", "descriptors": 10, "active": 1,
@@ -167,9 +165,9 @@ fn signalled(bench: &mut Bench<'_>) -> Outcome {
         .with("reads for the bytes", made("read")))
 }
 
-fn asynchronous(bench: &mut Bench<'_>) -> Outcome {
-    let path = bench.ground.ground.path();
-    let file = Arc::new(File::open(path).doing("open", path.display())?);
+fn asynchronous(bench: &mut Bench<'_>) -> ExperimentResult {
+    let path = bench.base.test_file.path();
+    let file = Arc::new(File::open(path).context("open", path.display())?);
     let evidence = Evidence::default().with("io_setup", LinuxAio::new().map(drop));
     let mut ring = match Ring::new(RingOptions::default()) {
         Ok(ring) => ring,
@@ -178,9 +176,9 @@ fn asynchronous(bench: &mut Bench<'_>) -> Outcome {
     let bytes = vec![0; 4096];
     ring.start(0, Operation::Read { file, offset: 0, bytes, from: 0 });
     let mut done = Vec::new();
-    ring.wait(Some(PATIENCE * 20), &mut done).doing("wait for", "io_uring")?;
+    ring.wait(Some(PATIENCE * 20), &mut done).context("wait for", "io_uring")?;
     let read = done.iter().find_map(|one| match &one.outcome {
-        Came::Read { read: Ok(count), .. } => Some(*count),
+        RingOutcome::Read { read: Ok(count), .. } => Some(*count),
         _ => None,
     });
     Ok(evidence.with("bytes read by io_uring", read.unwrap_or(0)))

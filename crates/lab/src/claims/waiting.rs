@@ -12,12 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::bench::{Bench, confirmed_if, refuted_if};
 use super::claim::Claim;
-use super::evidence::{Evidence, Figure};
+use super::evidence::{Evidence, ExperimentResult, Figure};
 use super::verdict::Verdict;
-use crate::error::Doing as _;
+use crate::error::ErrorContext as _;
 use crate::selftest::Stop;
-
-type Outcome = Result<Evidence, Stop>;
 
 /// How long a descriptor stays idle that is waited for.
 const IDLE: Duration = Duration::from_millis(50);
@@ -136,7 +134,7 @@ pub(super) fn too_wide() -> Verdict {
     Verdict::NotMeasurable("the band of the slope is too wide: the machine is busy".to_owned())
 }
 
-fn asking(bench: &mut Bench<'_>) -> Outcome {
+fn asking(bench: &mut Bench<'_>) -> ExperimentResult {
     let models = bench.sweep()?;
     let of_it = models.rows.iter().filter(|row| row.model == Model::Nonblocking);
     let most = of_it.max_by_key(|row| row.descriptors);
@@ -155,16 +153,16 @@ fn whole(count: f64) -> u64 {
     count.round() as u64
 }
 
-fn copied_set(_: &mut Bench<'_>) -> Outcome {
+fn copied_set(_: &mut Bench<'_>) -> ExperimentResult {
     let (mut read, mut write, mut all) = (FdSet::default(), FdSet::default(), Vec::new());
     for place in 0..100 {
         let one = eventfd(u32::from(place == 50), EventfdFlags::CLOEXEC);
-        let one = one.doing("open", "an eventfd")?;
+        let one = one.context("open", "an eventfd")?;
         read.insert(one.as_fd());
         all.push(one);
     }
     let asked = read.iter().count();
-    let ready = select(&mut read, &mut write, Some(Duration::ZERO)).doing("select", "them")?;
+    let ready = select(&mut read, &mut write, Some(Duration::ZERO)).context("select", "them")?;
     Ok(Evidence::default()
         .with("bits asked", asked)
         .with("ready", ready)
@@ -172,7 +170,7 @@ fn copied_set(_: &mut Bench<'_>) -> Outcome {
 }
 
 /// What an idle descriptor costs select, poll and epoll.
-pub(super) fn slopes(bench: &mut Bench<'_>) -> Outcome {
+pub(super) fn slopes(bench: &mut Bench<'_>) -> ExperimentResult {
     let models = bench.sweep()?;
     let mut evidence = Evidence::default();
     for (name, model) in
@@ -186,10 +184,10 @@ pub(super) fn slopes(bench: &mut Bench<'_>) -> Outcome {
 }
 
 fn limits(bench: &mut Bench<'_>) -> Result<Value, Stop> {
-    Ok(bench.ground.worker()?.ask(&json!({ "do": "limits" }))?)
+    Ok(bench.base.worker()?.ask(&json!({ "do": "limits" }))?)
 }
 
-fn high_descriptor(bench: &mut Bench<'_>) -> Outcome {
+fn high_descriptor(bench: &mut Bench<'_>) -> ExperimentResult {
     let told = limits(bench)?;
     let number = |name: &str| told[name].as_u64().unwrap_or(0);
     Ok(Evidence::default()
@@ -198,7 +196,7 @@ fn high_descriptor(bench: &mut Bench<'_>) -> Outcome {
         .with("told", number("found")))
 }
 
-fn crowd(bench: &mut Bench<'_>) -> Outcome {
+fn crowd(bench: &mut Bench<'_>) -> ExperimentResult {
     let told = limits(bench)?;
     Ok(Evidence::default()
         .with("RLIMIT_NOFILE", told["limit"].as_u64().unwrap_or(0))
@@ -216,10 +214,10 @@ pub(super) fn errno(told: &Value) -> Figure {
 }
 
 /// One wait for a descriptor that another thread makes ready after a while.
-pub(super) fn slept<D: Demultiplexer>() -> Outcome {
-    let one = eventfd(0, EventfdFlags::CLOEXEC).doing("open", "an eventfd")?;
-    let mut waiting = D::new().doing("begin to", "wait")?;
-    waiting.register(one.as_fd(), Token(0), Interest::READ).doing("watch", "an eventfd")?;
+pub(super) fn slept<D: Demultiplexer>() -> ExperimentResult {
+    let one = eventfd(0, EventfdFlags::CLOEXEC).context("open", "an eventfd")?;
+    let mut waiting = D::new().context("begin to", "wait")?;
+    waiting.register(one.as_fd(), Token(0), Interest::READ).context("watch", "an eventfd")?;
     let mut ready = Vec::new();
     let (begun, before) = (Instant::now(), (karez_lab_sys::thread_usage(), cpu()));
     let told = thread::scope(|scope| {
@@ -229,7 +227,7 @@ pub(super) fn slept<D: Demultiplexer>() -> Outcome {
         });
         waiting.wait(Some(LONG), &mut ready)
     });
-    told.doing("wait for", "an eventfd")?;
+    told.context("wait for", "an eventfd")?;
     let used = karez_lab_sys::thread_usage().since(&before.0);
     let (waited, cpu) = (begun.elapsed(), cpu().saturating_sub(before.1));
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

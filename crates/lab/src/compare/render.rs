@@ -145,7 +145,7 @@ impl Report for Comparison {
     }
 
     fn section(&self) -> Section {
-        let mut parts = vec![Part::Words(self.summary())];
+        let mut parts = vec![Part::Paragraph(self.summary())];
         if !self.conditions.is_empty() {
             parts.push(Part::Table("Made under other conditions".to_owned(), self.under()));
         }

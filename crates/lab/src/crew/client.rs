@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 
 use super::order::text;
 use super::sender::now;
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
 /// What is taken at a time.
 const MOUTHFUL: usize = 256 << 10;
@@ -28,10 +28,10 @@ impl Client {
     pub(super) fn call(&mut self, order: &Value) -> Result<Value> {
         let at = text(order, "at")?;
         let (connection, port): (OwnedFd, u16) = if let Some(path) = at.strip_prefix("unix:") {
-            (UnixStream::connect(path).doing("connect to", at)?.into(), 0)
+            (UnixStream::connect(path).context("connect to", at)?.into(), 0)
         } else {
-            let stream = TcpStream::connect(at).doing("connect to", at)?;
-            let port = stream.local_addr().doing("ask for", "an address")?.port();
+            let stream = TcpStream::connect(at).context("connect to", at)?;
+            let port = stream.local_addr().context("ask for", "an address")?.port();
             (stream.into(), port)
         };
         self.connection = Some(connection);
@@ -48,14 +48,14 @@ impl Client {
         let (method, path) = (text(order, "method")?, text(order, "path")?);
         let request = format!("{method} {path} HTTP/1.1\r\nHost: lab\r\n\r\n");
         let begun = now();
-        send(connection, request.as_bytes(), SendFlags::NOSIGNAL).doing("send", "a request")?;
+        send(connection, request.as_bytes(), SendFlags::NOSIGNAL).context("send", "a request")?;
         let (mut taken, mut expected) = (0, None);
         self.head.clear();
         while expected.is_none_or(|(head, body)| taken < head + body) {
             let (_, count) = rustix::io::retry_on_intr(|| {
                 recv(connection, &mut self.buffer[..], RecvFlags::empty())
             })
-            .doing("receive", "an answer")?;
+            .context("receive", "an answer")?;
             if count == 0 {
                 return Err(Error::new("receive", "an answer", "the server has closed"));
             }
@@ -85,7 +85,7 @@ fn measure(answer: &[u8], without_body: bool) -> Result<Option<(u64, u64)>> {
     let mut length = 0;
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().doing("read", "the length of the answer")?;
+            length = value.trim().parse().context("read", "the length of the answer")?;
         }
     }
     Ok(Some((end as u64 + 4, if without_body { 0 } else { length })))

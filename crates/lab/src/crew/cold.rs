@@ -9,7 +9,7 @@ use rustix::fs::{Advice, fadvise};
 use std::fs::File;
 use std::os::fd::AsFd as _;
 
-use crate::error::{Doing as _, Result};
+use crate::error::{ErrorContext as _, Result};
 
 /// How often it is tried: what has been read is freed soon.
 const TRIES: u32 = 5;
@@ -21,7 +21,7 @@ pub(super) struct Cold {
 
 impl Cold {
     pub(super) fn open(path: &str, bytes: u64) -> Result<Self> {
-        Ok(Self { file: File::open(path).doing("open", path)?, bytes })
+        Ok(Self { file: File::open(path).context("open", path)?, bytes })
     }
 
     /// Drops what is cached; whether it was seen to be gone.

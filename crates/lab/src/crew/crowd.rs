@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use super::errand::{ECHO, HOLD};
 use super::order::{number, size, text};
 use super::sender::now;
-use crate::draw::Draw;
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
+use crate::rng::Rng;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,8 +54,8 @@ impl Crowd {
         while self.peers.len() < count {
             let first = self.peers.len();
             for _ in first..count.min(first + PART) {
-                let peer = UnixStream::connect(path).doing("connect to", to)?;
-                peer.set_read_timeout(Some(PATIENCE)).doing("connect to", to)?;
+                let peer = UnixStream::connect(path).context("connect to", to)?;
+                peer.set_read_timeout(Some(PATIENCE)).context("connect to", to)?;
                 self.peers.push(peer);
             }
             self.ask(first..self.peers.len())?;
@@ -69,11 +69,11 @@ impl Crowd {
         let active = size(order, "active")?.min(count);
         let (least, most) = (number(order, "least")?, number(order, "most")?);
         let enough = number(order, "microseconds")? * 1000;
-        let mut draw = Draw::from(order["seed"].as_u64().unwrap_or(1));
+        let mut rng = Rng::from_seed(order["seed"].as_u64().unwrap_or(1));
         let begun = now();
         let mut laps = 0;
         while laps < least || (laps < most && now() - begun < enough) {
-            let (first, apart) = (draw.below(count), count / active.max(1));
+            let (first, apart) = (rng.below(count), count / active.max(1));
             self.ask((0..active).map(|one| (first + one * apart) % count))?;
             laps += 1;
         }
@@ -82,10 +82,10 @@ impl Crowd {
 
     fn ask(&mut self, who: impl Iterator<Item = usize> + Clone) -> Result<()> {
         for one in who.clone() {
-            self.peers[one].write_all(&ECHO).doing("ask", "the server")?;
+            self.peers[one].write_all(&ECHO).context("ask", "the server")?;
         }
         for one in who {
-            self.peers[one].read_exact(&mut [0; ECHO.len()]).doing("hear", "the server")?;
+            self.peers[one].read_exact(&mut [0; ECHO.len()]).context("hear", "the server")?;
         }
         Ok(())
     }
@@ -96,11 +96,11 @@ impl Crowd {
         let Some(first) = self.peers.first_mut() else {
             return Err(Error::new("hold", "a job", "nobody is connected"));
         };
-        first.write_all(&HOLD).doing("ask", "the server")?;
+        first.write_all(&HOLD).context("ask", "the server")?;
         self.gate = Some(when_begun(gate)?);
         self.unanswered = (1..self.peers.len()).collect();
         for &one in &self.unanswered {
-            (&self.peers[one]).write_all(&ECHO).doing("ask", "the server")?;
+            (&self.peers[one]).write_all(&ECHO).context("ask", "the server")?;
         }
         Ok(json!(self.unanswered.len()))
     }
@@ -126,7 +126,7 @@ impl Crowd {
         let due = std::iter::once(0).chain(self.unanswered.drain(..));
         for one in due {
             let mut answer = [0; ECHO.len()];
-            (&self.peers[one]).read_exact(&mut answer).doing("hear", "the server")?;
+            (&self.peers[one]).read_exact(&mut answer).context("hear", "the server")?;
         }
         Ok(Value::Null)
     }
@@ -139,7 +139,7 @@ fn when_begun(gate: &str) -> Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::open(gate, flags, Mode::empty()) {
             Err(Errno::NXIO) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
-            opened => return opened.doing("see a job begin at", gate),
+            opened => return opened.context("see a job begin at", gate),
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::net::{RecvFlags, recv, sockopt};
 use std::io::Write as _;
 use std::net::TcpStream;
 
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
 /// The most that a head may have.
 const HEAD: usize = 8 << 10;
@@ -35,11 +35,12 @@ pub(super) struct Taken {
 impl Exchange {
     /// Connects; `room` is what the socket keeps at most of what is not taken.
     pub(super) fn open(to: &str, path: &str, bytes: u64, room: Option<usize>) -> Result<Self> {
-        let stream = TcpStream::connect(to).doing("connect to", to)?;
-        stream.set_nodelay(true).doing("connect to", to)?;
-        stream.set_nonblocking(true).doing("connect to", to)?;
+        let stream = TcpStream::connect(to).context("connect to", to)?;
+        stream.set_nodelay(true).context("connect to", to)?;
+        stream.set_nonblocking(true).context("connect to", to)?;
         if let Some(room) = room {
-            sockopt::set_socket_recv_buffer_size(&stream, room).doing("make small", "a socket")?;
+            sockopt::set_socket_recv_buffer_size(&stream, room)
+                .context("make small", "a socket")?;
         }
         let request = format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n\r\n").into_bytes();
         let path = path.to_owned();
@@ -47,7 +48,7 @@ impl Exchange {
     }
 
     pub(super) fn ask(&mut self) -> Result<()> {
-        self.stream.write_all(&self.request).doing("ask for", &self.path)
+        self.stream.write_all(&self.request).context("ask for", &self.path)
     }
 
     /// Takes what is there, at most what `buffer` holds.

@@ -20,7 +20,7 @@ use std::{fs, io, thread};
 use super::errand::Errands;
 use super::order::{size, text};
 use super::sender::clock;
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
 /// The thread that waits for the others.
 const HOST: &str = "lab-host";
@@ -45,14 +45,14 @@ pub(super) fn serve(order: &Value) -> Result<Value> {
     // Without it the next descriptor that is too many says so.
     let _as_many_as_may_be = setrlimit(Resource::Nofile, raised);
     let layout = layout(order)?;
-    let address: Address = text(order, "at")?.parse().doing("read", "an address")?;
-    let bound = Bound::bind(layout, &[address]).doing("serve by", layout.model())?;
+    let address: Address = text(order, "at")?.parse().context("read", "an address")?;
+    let bound = Bound::bind(layout, &[address]).context("serve by", layout.model())?;
     let at = bound.addresses().next().map(ToString::to_string);
     let (stop, limits) = (Stop::new(), Limits { connections: CONNECTIONS, grace: Duration::ZERO });
     let run: Box<dyn FnOnce() -> io::Result<()> + Send> = match order["root"].as_str() {
         Some(root) => {
             let via = order["via"].as_str().map_or(Ok(Via::Auto), str::parse);
-            let service = files(PathBuf::from(root), via.doing("read", "a via")?, stop)?;
+            let service = files(PathBuf::from(root), via.context("read", "a via")?, stop)?;
             Box::new(move || service.run(bound, limits))
         }
         None => {
@@ -61,25 +61,25 @@ pub(super) fn serve(order: &Value) -> Result<Value> {
         }
     };
     let host = thread::Builder::new().name(HOST.to_owned()).spawn(run);
-    host.doing("start", "a thread")?;
+    host.context("start", "a thread")?;
     Ok(json!(at))
 }
 
 fn layout(order: &Value) -> Result<Layout> {
     let wishes = Wishes {
-        model: Some(text(order, "model")?.parse().doing("read", "a model")?),
-        topology: Some(text(order, "topology")?.parse().doing("read", "a topology")?),
+        model: Some(text(order, "model")?.parse().context("read", "a model")?),
+        topology: Some(text(order, "topology")?.parse().context("read", "a topology")?),
         ..Wishes::default()
     };
     let reactors = NonZeroUsize::new(size(order, "reactors")?).unwrap_or(NonZeroUsize::MIN);
-    Layout::choose(&wishes, reactors).doing("lay out", "a server")
+    Layout::choose(&wishes, reactors).context("lay out", "a server")
 }
 
 /// As `karez serve` does it when nobody says anything, but for the via, and names that begin with a
 /// dot are served, too.
 fn files(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
     let log = Log::start(NOTICES, io::stderr(), |count| format!("{count} notices were dropped"));
-    let log = log.doing("start", "a log")?;
+    let log = log.context("start", "a log")?;
     let options = Options {
         root,
         index: Vec::new(),
@@ -90,7 +90,7 @@ fn files(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
         explain: None,
         patience: PATIENCE,
     };
-    FileService::open(options, None, log, stop).doing("serve", "files")
+    FileService::open(options, None, log, stop).context("serve", "files")
 }
 
 /// What the threads that serve have used so far: nanoseconds of CPU, context switches.
@@ -108,7 +108,7 @@ pub(super) fn spent() -> Value {
 pub(super) fn threads() -> Result<Value> {
     let mut by_name = BTreeMap::<_, u64>::new();
     let own = rustix::thread::gettid().as_raw_nonzero().to_string();
-    for entry in fs::read_dir("/proc/self/task").doing("list", "threads")?.flatten() {
+    for entry in fs::read_dir("/proc/self/task").context("list", "threads")?.flatten() {
         let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         let name = name.trim_end().trim_end_matches(|digit: char| digit.is_ascii_digit());
         let name = name.trim_end_matches('-');

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use super::order::number;
-use crate::error::{Doing as _, Result};
+use crate::error::{ErrorContext as _, Result};
 use crate::probe::mark;
 
 /// A descriptor beyond what glibc's `fd_set` has room for, where one may be had.
@@ -24,12 +24,12 @@ const FEW: u64 = 256;
 pub(super) fn limits() -> Result<Value> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
-    setrlimit(Resource::Nofile, raised).doing("raise", "RLIMIT_NOFILE")?;
-    let one = eventfd(1, EventfdFlags::CLOEXEC).doing("open", "an eventfd")?;
+    setrlimit(Resource::Nofile, raised).context("raise", "RLIMIT_NOFILE")?;
+    let one = eventfd(1, EventfdFlags::CLOEXEC).context("open", "an eventfd")?;
     let (high, found) = on_high(&one);
 
     let lowered = Rlimit { current: Some(FEW), ..limit };
-    setrlimit(Resource::Nofile, lowered).doing("lower", "RLIMIT_NOFILE")?;
+    setrlimit(Resource::Nofile, lowered).context("lower", "RLIMIT_NOFILE")?;
     let few = usize::try_from(FEW).unwrap_or(0);
     let polled = |count| {
         let mut all: Vec<_> = (0..count).map(|_| Polled::new(one.as_fd(), PollFlags::IN)).collect();

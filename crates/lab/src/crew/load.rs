@@ -19,7 +19,7 @@ use super::cold::Cold;
 use super::exchange::Exchange;
 use super::order::{number, size, text};
 use super::sender::{clock, now};
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
 /// How often a slow one takes something.
 const TICK: Duration = Duration::from_millis(5);
@@ -94,7 +94,7 @@ impl Load {
     /// Connects, and has one answer for each who is fast.
     pub(super) fn approach(&mut self, order: &Value) -> Result<Value> {
         *self = Self::default();
-        let mut demultiplexer = EpollLevel::new().doing("begin to", "wait")?;
+        let mut demultiplexer = EpollLevel::new().context("begin to", "wait")?;
         let to = text(order, "to")?;
         let peers = order["peers"].as_array().map(Vec::as_slice).unwrap_or_default();
         for (peer, token) in peers.iter().zip(0..) {
@@ -103,7 +103,7 @@ impl Load {
                 let socket = peer.exchange.stream.as_fd();
                 demultiplexer
                     .register(socket, Token(token), Interest::READ)
-                    .doing("watch", "a socket")?;
+                    .context("watch", "a socket")?;
             }
             self.peers.push(peer);
         }
@@ -177,7 +177,7 @@ impl Load {
     fn wait(&mut self, timeout: Duration) -> Result<Vec<usize>> {
         let mut ready = Vec::new();
         if let Some(demultiplexer) = &mut self.demultiplexer {
-            demultiplexer.wait(Some(timeout), &mut ready).doing("wait for", "answers")?;
+            demultiplexer.wait(Some(timeout), &mut ready).context("wait for", "answers")?;
         }
         Ok(ready.iter().filter_map(|told| usize::try_from(told.token.0).ok()).collect())
     }
@@ -268,7 +268,7 @@ struct Times {
 
 impl Times {
     fn new() -> Result<Self> {
-        let new = || Histogram::new_with_bounds(1, LONGEST, 3).doing("make", "a histogram");
+        let new = || Histogram::new_with_bounds(1, LONGEST, 3).context("make", "a histogram");
         Ok(Self { fast: new()?, blocking: new()? })
     }
 

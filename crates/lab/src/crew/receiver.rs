@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 
 use super::order::text;
 use super::sender::{Spent, now};
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::mark;
 
 /// What is taken at a time.
@@ -32,10 +32,10 @@ impl Receiver {
         let at = text(order, "at")?;
         let (listener, address) = if let Some(path) = at.strip_prefix("unix:") {
             let _of_the_last = std::fs::remove_file(path);
-            (UnixListener::bind(path).map(Listener::Unix).doing("listen at", at)?, at.to_owned())
+            (UnixListener::bind(path).map(Listener::Unix).context("listen at", at)?, at.to_owned())
         } else {
-            let listener = TcpListener::bind((at, 0)).doing("listen at", at)?;
-            let address = listener.local_addr().doing("ask for", "an address")?.to_string();
+            let listener = TcpListener::bind((at, 0)).context("listen at", at)?;
+            let address = listener.local_addr().context("ask for", "an address")?.to_string();
             (Listener::Tcp(listener), address)
         };
         self.listener = Some(listener);
@@ -48,8 +48,8 @@ impl Receiver {
         let listener = self.listener.take();
         let listener = listener.ok_or_else(|| Error::new("accept", "", "nobody listens"))?;
         let stream: OwnedFd = match &listener {
-            Listener::Tcp(listener) => listener.accept().doing("accept", "tcp")?.0.into(),
-            Listener::Unix(listener) => listener.accept().doing("accept", "unix")?.0.into(),
+            Listener::Tcp(listener) => listener.accept().context("accept", "tcp")?.0.into(),
+            Listener::Unix(listener) => listener.accept().context("accept", "unix")?.0.into(),
         };
         let mut sink = Sink::of(how)?;
         let before = Spent::so_far();
@@ -78,9 +78,9 @@ impl Sink {
             "read" => Self::Read(vec![1; MOUTHFUL]),
             "truncate" => Self::Truncate(vec![1; MOUTHFUL]),
             "splice" => {
-                let (read, write) = pipe_with(PipeFlags::CLOEXEC).doing("open", "a pipe")?;
+                let (read, write) = pipe_with(PipeFlags::CLOEXEC).context("open", "a pipe")?;
                 let null = File::options().write(true).open("/dev/null");
-                Self::Splice(read, write, null.doing("open", "/dev/null")?)
+                Self::Splice(read, write, null.context("open", "/dev/null")?)
             }
             other => return Err(Error::new("take by", other, "nobody knows how")),
         })
@@ -89,7 +89,7 @@ impl Sink {
     fn drain(&mut self, from: BorrowedFd<'_>) -> Result<u64> {
         let mut total = 0;
         loop {
-            let taken = self.take(from).doing("take", "bytes")?;
+            let taken = self.take(from).context("take", "bytes")?;
             if taken == 0 {
                 return Ok(total);
             }

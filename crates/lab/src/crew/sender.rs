@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::order::{number, size, text};
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::mark;
 
 #[derive(Default)]
@@ -29,10 +29,10 @@ impl Sender {
     pub(super) fn connect(&mut self, order: &Value) -> Result<Value> {
         let to = text(order, "to")?;
         let connection: OwnedFd = match to.strip_prefix("unix:") {
-            Some(path) => UnixStream::connect(path).doing("connect to", to)?.into(),
-            None => TcpStream::connect(to).doing("connect to", to)?.into(),
+            Some(path) => UnixStream::connect(path).context("connect to", to)?.into(),
+            None => TcpStream::connect(to).context("connect to", to)?.into(),
         };
-        let cookie = socket_cookie(&connection).doing("ask for", "a cookie")?;
+        let cookie = socket_cookie(&connection).context("ask for", "a cookie")?;
         self.connection = Some(connection);
         Ok(json!(cookie))
     }
@@ -41,8 +41,8 @@ impl Sender {
     pub(super) fn push(&mut self, order: &Value) -> Result<Value> {
         let connection = self.take()?;
         let path = text(order, "file")?;
-        let file = Arc::new(File::open(path).doing("open", path)?);
-        let via: Via = text(order, "via")?.parse().doing("read", "a via")?;
+        let file = Arc::new(File::open(path).context("open", path)?);
+        let via: Via = text(order, "via")?.parse().context("read", "a via")?;
         let chunk = order["chunk"].as_u64().and_then(|chunk| u32::try_from(chunk).ok());
         let settings = Settings { via, chunk, ..Settings::default() };
         let mut transfer = FileToSocket::new(file, 0..number(order, "bytes")?, settings);
@@ -53,7 +53,7 @@ impl Sender {
         mark::end();
         let sent = now();
         let used = before.until_now();
-        shutdown(&connection, Shutdown::Write).doing("shut down", "the connection")?;
+        shutdown(&connection, Shutdown::Write).context("shut down", "the connection")?;
         outcome?;
         let mut answer = told(transfer.report());
         answer["begun"] = json!(begun);
@@ -77,7 +77,7 @@ impl Sender {
             left -= count;
         }
         mark::end();
-        shutdown(&connection, Shutdown::Write).doing("shut down", "the connection")?;
+        shutdown(&connection, Shutdown::Write).context("shut down", "the connection")?;
         Ok(json!({ "copied": copied }))
     }
 
@@ -91,7 +91,7 @@ pub(super) fn read(order: &Value) -> Result<Value> {
     let path = text(order, "file")?;
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC;
     flags.set(OFlags::DIRECT, order["direct"].as_bool() == Some(true));
-    let file = rustix::fs::open(path, flags, Mode::empty()).doing("open", path)?;
+    let file = rustix::fs::open(path, flags, Mode::empty()).context("open", path)?;
     let (bytes, chunk) = (number(order, "bytes")?, size(order, "chunk")?);
     // Memory for O_DIRECT begins at a page; all of it is touched, so that nothing faults later.
     let mut memory = vec![1; chunk + 4096];
@@ -100,7 +100,7 @@ pub(super) fn read(order: &Value) -> Result<Value> {
     let mut total = 0;
     mark::begin();
     while total < bytes {
-        match rustix::io::read(&file, &mut *buffer).doing("read", path)? {
+        match rustix::io::read(&file, &mut *buffer).context("read", path)? {
             0 => break,
             count => total += count as u64,
         }
@@ -111,17 +111,17 @@ pub(super) fn read(order: &Value) -> Result<Value> {
 
 /// Writes into a pipe and reads the same out of it.
 pub(super) fn pipe(order: &Value) -> Result<Value> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC).doing("open", "a pipe")?;
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).context("open", "a pipe")?;
     let (bytes, chunk) = (number(order, "bytes")?, size(order, "chunk")?);
     let _as_large_as_it_is = rustix::pipe::fcntl_setpipe_size(&write, chunk);
     let (written, mut taken) = (vec![3; chunk], vec![1; chunk]);
     let (mut into, mut out) = (0, 0);
     mark::begin();
     while out < bytes {
-        let count = rustix::io::write(&write, &written).doing("write into", "a pipe")?;
+        let count = rustix::io::write(&write, &written).context("write into", "a pipe")?;
         into += count as u64;
         while out < into {
-            out += rustix::io::read(&read, &mut taken).doing("read from", "a pipe")? as u64;
+            out += rustix::io::read(&read, &mut taken).context("read from", "a pipe")? as u64;
         }
     }
     mark::end();
@@ -130,16 +130,17 @@ pub(super) fn pipe(order: &Value) -> Result<Value> {
 
 /// Sends datagrams with `MSG_ZEROCOPY`; how many the kernel copied after all.
 pub(super) fn datagrams(order: &Value) -> Result<Value> {
-    let socket = UdpSocket::bind("0.0.0.0:0").doing("open", "a socket")?;
+    let socket = UdpSocket::bind("0.0.0.0:0").context("open", "a socket")?;
     let to = text(order, "to")?;
-    socket.connect(to).doing("connect to", to)?;
-    allow_zerocopy(socket.as_fd()).doing("allow", "MSG_ZEROCOPY")?;
+    socket.connect(to).context("connect to", to)?;
+    allow_zerocopy(socket.as_fd()).context("allow", "MSG_ZEROCOPY")?;
     let bytes = vec![5; size(order, "bytes")?];
     let (count, mut released, mut copied) = (number(order, "count")?, 0, 0);
     for _ in 0..count {
-        send(&socket, &bytes, MSG_ZEROCOPY).doing("send to", to)?;
+        send(&socket, &bytes, MSG_ZEROCOPY).context("send to", to)?;
         while released < count {
-            let Some(one) = take_released(socket.as_fd()).doing("read", "the error queue")? else {
+            let Some(one) = take_released(socket.as_fd()).context("read", "the error queue")?
+            else {
                 break;
             };
             released += u64::from(one.sends());
@@ -152,12 +153,12 @@ pub(super) fn datagrams(order: &Value) -> Result<Value> {
 /// Steps until everything has gone. The socket blocks, so only a release is waited for.
 fn drive(transfer: &mut FileToSocket, out: BorrowedFd<'_>) -> Result<()> {
     loop {
-        match transfer.step(out).doing("move", "bytes")? {
+        match transfer.step(out).context("move", "bytes")? {
             Progress::Moved(_) => {}
             Progress::Done => return Ok(()),
             Progress::NeedsRelease => {
                 let waiting = &mut [PollFd::new(&out, PollFlags::empty())];
-                poll(waiting, None).doing("wait for", "the error queue")?;
+                poll(waiting, None).context("wait for", "the error queue")?;
             }
             other => return Err(Error::new("move", "bytes", format_args!("{other:?}"))),
         }
@@ -166,7 +167,7 @@ fn drive(transfer: &mut FileToSocket, out: BorrowedFd<'_>) -> Result<()> {
 
 fn send_all(out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
-        bytes = &bytes[send(out, bytes, SendFlags::empty()).doing("send", "bytes")?..];
+        bytes = &bytes[send(out, bytes, SendFlags::empty()).context("send", "bytes")?..];
     }
     Ok(())
 }

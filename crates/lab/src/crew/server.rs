@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 use super::worker::{Worker, Workers};
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
 /// Which cores the server has, and which its clients.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Cores {
 impl Cores {
     /// The last for the clients, the others for the server; one for both where there is only one.
     pub(crate) fn shared_out() -> Result<Self> {
-        let allowed = sched_getaffinity(None).doing("ask for", "cores")?;
+        let allowed = sched_getaffinity(None).context("ask for", "cores")?;
         let all: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
         let (server, clients) = all.split_at(all.len().saturating_sub(1).max(1).min(all.len()));
         let clients = if clients.is_empty() { server } else { clients };
@@ -97,11 +97,11 @@ impl Server {
 
     /// From now on it uses no core, until it is [woken](Self::wake).
     pub(crate) fn stun(&self) -> Result<()> {
-        kill_process(self.pid(), Signal::STOP).doing("stop", "a server")
+        kill_process(self.pid(), Signal::STOP).context("stop", "a server")
     }
 
     pub(crate) fn wake(&self) -> Result<()> {
-        kill_process(self.pid(), Signal::CONT).doing("continue", "a server")
+        kill_process(self.pid(), Signal::CONT).context("continue", "a server")
     }
 
     /// Ends it at once.

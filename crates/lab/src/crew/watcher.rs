@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use super::order::{number, size, text};
 use super::sender::{Spent, now};
-use crate::draw::Draw;
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::mark;
+use crate::rng::Rng;
 
 /// What makes a descriptor ready, and is read back: as large as an eventfd wants it.
 const WORD: [u8; 8] = 1_u64.to_ne_bytes();
@@ -60,15 +60,15 @@ impl Watcher {
         let active = size(order, "active")?.min(*count);
         let (least, most) = (number(order, "least")?, number(order, "most")?);
         let enough = number(order, "microseconds")? * 1000;
-        let mut draw = Draw::from(order["seed"].as_u64().unwrap_or(1));
+        let mut rng = Rng::from_seed(order["seed"].as_u64().unwrap_or(1));
         // The first lap is not like the others: it finds what registering has prepared.
-        field.lap(active, &mut draw)?;
+        field.lap(active, &mut rng)?;
         let (mut laps, mut waiting) = (0, 0);
         let before = Spent::so_far();
         let begun = now();
         mark::begin();
         while laps < least || (laps < most && now() - begun < enough) {
-            waiting += field.lap(active, &mut draw)?;
+            waiting += field.lap(active, &mut rng)?;
             laps += 1;
         }
         mark::end();
@@ -93,7 +93,7 @@ fn field(model: &str, count: usize) -> Result<Box<dyn Laps>> {
 /// What laps can be made on.
 trait Laps {
     /// One lap; the nanoseconds from the first wait to the last read.
-    fn lap(&mut self, active: usize, draw: &mut Draw) -> Result<u64>;
+    fn lap(&mut self, active: usize, rng: &mut Rng) -> Result<u64>;
 }
 
 /// Descriptors and a demultiplexer that watches them.
@@ -110,14 +110,14 @@ impl<D: Demultiplexer> Field<D> {
         let raised = Rlimit { current: limit.maximum, ..limit };
         // Without it the next descriptor that is too many says so.
         let _as_many_as_may_be = setrlimit(Resource::Nofile, raised);
-        let mut demultiplexer = D::new().doing("begin to", "wait")?;
+        let mut demultiplexer = D::new().context("begin to", "wait")?;
         let mut descriptors = Vec::with_capacity(count);
         for token in 0..count {
             let made = descriptor(D::WATCHES_EVENTFD);
-            let (near, far) = made.doing("open", format_args!("{count} descriptors"))?;
+            let (near, far) = made.context("open", format_args!("{count} descriptors"))?;
             let registered =
                 demultiplexer.register(near.as_fd(), Token(token as u64), Interest::READ);
-            registered.doing("watch", format_args!("{count} descriptors"))?;
+            registered.context("watch", format_args!("{count} descriptors"))?;
             descriptors.push((near, far));
         }
         let mut field = Self { demultiplexer, descriptors, ready: Vec::new() };
@@ -138,17 +138,17 @@ impl<D: Demultiplexer> Field<D> {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<()> {
-        self.demultiplexer.wait(timeout, &mut self.ready).doing("wait for", "descriptors")
+        self.demultiplexer.wait(timeout, &mut self.ready).context("wait for", "descriptors")
     }
 }
 
 impl<D: Demultiplexer> Laps for Field<D> {
-    fn lap(&mut self, active: usize, draw: &mut Draw) -> Result<u64> {
+    fn lap(&mut self, active: usize, rng: &mut Rng) -> Result<u64> {
         let count = self.descriptors.len();
-        let (first, apart) = (draw.below(count), count / active.max(1));
+        let (first, apart) = (rng.below(count), count / active.max(1));
         for one in 0..active {
             let (near, far) = &self.descriptors[(first + one * apart) % count];
-            rustix::io::write(far.as_ref().unwrap_or(near), &WORD).doing("write to", "one")?;
+            rustix::io::write(far.as_ref().unwrap_or(near), &WORD).context("write to", "one")?;
         }
         let begun = now();
         let mut left = active;

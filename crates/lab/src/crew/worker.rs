@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::{call_name, mark};
 
 /// How to start a worker: a program and the arguments that make it call [`work`](crate::work).
@@ -34,7 +34,7 @@ impl Workers {
     pub(crate) fn start(&self, core: u64) -> Result<Worker> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().doing("start", self.program.display())?;
+        let mut child = command.spawn().context("start", self.program.display())?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (orders, answers) = pipes.ok_or_else(|| Error::new("start", "a worker", "no pipes"))?;
         let mut worker = Worker { child, orders, answers: BufReader::new(answers) };
@@ -71,20 +71,20 @@ impl Worker {
         });
         told?;
         let answer = self.hear()?;
-        let traced = traced.doing("trace", "a worker")?;
+        let traced = traced.context("trace", "a worker")?;
         let by_name = traced.into_iter().map(|(number, count)| (call_name(number), count));
         Ok((answer, by_name.collect()))
     }
 
     /// Gives an order.
     pub(crate) fn tell(&mut self, order: &Value) -> Result<()> {
-        writeln!(self.orders, "{order}").doing("tell a worker", order)
+        writeln!(self.orders, "{order}").context("tell a worker", order)
     }
 
     /// Waits for what came of an order.
     pub(crate) fn hear(&mut self) -> Result<Value> {
         let mut line = String::new();
-        self.answers.read_line(&mut line).doing("hear", "a worker")?;
+        self.answers.read_line(&mut line).context("hear", "a worker")?;
         let answer: Value = serde_json::from_str(&line).unwrap_or_default();
         match (answer.get("ok"), answer["error"].as_str()) {
             (Some(done), _) => Ok(done.clone()),

@@ -5,8 +5,8 @@ use karez_reactor::Model;
 use super::tables::{ranking, table};
 use super::{Models, request_table};
 use crate::chart::{Line, lines};
-use crate::report::{Part, Section, skipped};
-use crate::spread::Spread;
+use crate::report::{Part, Section, skipped_lines};
+use crate::stats::MedianRange;
 
 pub(super) fn section(models: &Models) -> Section {
     let mut parts = Vec::new();
@@ -21,7 +21,7 @@ pub(super) fn section(models: &Models) -> Section {
     }
     parts.extend(requests(models));
     let mut notes = models.notes();
-    notes.extend(skipped(&models.skipped));
+    notes.extend(skipped_lines(&models.skipped));
     parts.push(Part::Notes(notes));
     Section { anchor: "models".to_owned(), title: "Ways to wait".to_owned(), parts }
 }
@@ -66,7 +66,7 @@ fn requests(models: &Models) -> Vec<Part> {
 }
 
 /// A line a model, of those that were tried with several numbers.
-fn by_model(points: impl Iterator<Item = (Model, u32, Spread)>) -> Vec<Line> {
+fn by_model(points: impl Iterator<Item = (Model, u32, MedianRange)>) -> Vec<Line> {
     let all: Vec<_> = points.collect();
     let line = |&model: &Model| {
         let of_it = all.iter().filter(|(of, ..)| *of == model);

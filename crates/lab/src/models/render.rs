@@ -6,8 +6,8 @@ use std::fmt;
 use super::tables::{cells, ranking, table};
 use super::{MODELS, Models, Row, drawn, request_table};
 use crate::machine::machine;
-use crate::report::{Report, Section, skipped};
-use crate::spread::Spread;
+use crate::report::{Report, Section, skipped_lines};
+use crate::stats::MedianRange;
 use crate::table::Table;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
@@ -44,7 +44,7 @@ impl Report for Models {
     }
 
     fn to_markdown(&self) -> String {
-        let notes = self.notes().into_iter().chain(skipped(&self.skipped));
+        let notes = self.notes().into_iter().chain(skipped_lines(&self.skipped));
         let notes: Vec<_> = notes.map(|note| format!("- {note}\n")).collect();
         let rows = table(&self.rows.iter().collect::<Vec<_>>()).to_markdown();
         let (slopes, classic) = (self.slopes().to_markdown(), self.classic().to_markdown());
@@ -61,7 +61,7 @@ impl Report for Models {
         let classic = self.classic_cells().map(|(count, model, ours, published)| {
             json!({
                 "descriptors": count, "model": model.name(),
-                "cpu_seconds": ours.map(Spread::to_json), "published": published,
+                "cpu_seconds": ours.map(MedianRange::to_json), "published": published,
             })
         });
         json!({
@@ -138,7 +138,7 @@ impl fmt::Display for Models {
         for note in self.notes() {
             writeln!(f, "{note}")?;
         }
-        for line in skipped(&self.skipped) {
+        for line in skipped_lines(&self.skipped) {
             writeln!(f, "{line}")?;
         }
         Ok(())

@@ -19,11 +19,11 @@ use tempfile::TempDir;
 
 use super::plan::Plan;
 use crate::crew::{Cores, Server, Worker};
-use crate::draw::Draw;
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::{call_name, mark};
-use crate::rest::await_rest;
-use crate::spread::Spread;
+use crate::quiescence::wait_until_quiescent;
+use crate::rng::Rng;
+use crate::stats::MedianRange;
 
 /// The most connections where each is a thread or two descriptors, as `karez serve` has it.
 const BY_THREADS: u32 = 1024;
@@ -68,20 +68,20 @@ pub struct RequestSample {
 impl RequestRow {
     /// Microseconds a request.
     #[must_use]
-    pub fn time(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.time))
+    pub fn time(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.time))
     }
 
     /// Microseconds of CPU a request.
     #[must_use]
-    pub fn cpu(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.cpu))
+    pub fn cpu(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.cpu))
     }
 
     /// Context switches a request.
     #[must_use]
-    pub fn switches(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.switches))
+    pub fn switches(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.switches))
     }
 
     /// All system calls a request.
@@ -94,7 +94,7 @@ impl RequestRow {
 /// Tries every model with every number of connections; what could not be had goes to `skipped`.
 pub(super) fn run(
     plan: &Plan,
-    draw: &mut Draw,
+    rng: &mut Rng,
     skipped: &mut Vec<(String, String)>,
     before: &mut impl FnMut(&str),
 ) -> Result<Vec<RequestRow>> {
@@ -110,7 +110,7 @@ pub(super) fn run(
                 Err(error) => skipped.push((name, error.to_string())),
             }
         }
-        time(plan, &mut fields, draw, skipped, before);
+        time(plan, &mut fields, rng, skipped, before);
         rows.extend(fields.into_iter().flat_map(|field| field.rows));
     }
     // By what is to be compared.
@@ -122,7 +122,7 @@ pub(super) fn run(
 fn time(
     plan: &Plan,
     fields: &mut [Field],
-    draw: &mut Draw,
+    rng: &mut Rng,
     skipped: &mut Vec<(String, String)>,
     before: &mut impl FnMut(&str),
 ) {
@@ -132,9 +132,9 @@ fn time(
     for round in 0..=plan.runs {
         before(&format!("timing requests, {round} of {}", plan.runs));
         let mut order: Vec<_> = (0..places.len()).collect();
-        draw.shuffle(&mut order);
+        rng.shuffle(&mut order);
         for (at, row) in order.into_iter().map(|place| places[place]) {
-            let (field, seed) = (&mut fields[at], draw.below(usize::MAX) as u64);
+            let (field, seed) = (&mut fields[at], rng.below(usize::MAX) as u64);
             match field.time(row, plan.microseconds, seed) {
                 Ok(sample) if round > 0 => field.rows[row].timed.push(sample),
                 Ok(_) => {}
@@ -195,7 +195,7 @@ impl Field {
 
     fn connect(plan: &Plan, cores: &Cores, model: Model, connections: u32) -> Result<Self> {
         let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
-        let place = place.doing("make", "a directory")?;
+        let place = place.context("make", "a directory")?;
         let at = format!("unix:{}", place.path().join("socket").display());
         let order = json!({
             "model": model.name(), "topology": "single", "reactors": 1, "at": at,
@@ -228,23 +228,23 @@ impl Field {
         });
         let traced = traced.map_err(|_| Error::new("trace", "a server", "the tracer panicked"))?;
         let requests = asked?["requests"].as_u64().unwrap_or(0);
-        let by_number = traced.doing("trace", "a server")?.into_iter();
+        let by_number = traced.context("trace", "a server")?.into_iter();
         Ok(by_number.map(|(number, made)| (call_name(number), ratio(made, requests))).collect())
     }
 
     /// A few laps, from rest to rest, between the marks.
     fn marked(&mut self, row: &RequestRow) -> Result<Value> {
-        self.await_rest()?;
+        self.wait_until_quiescent()?;
         self.server.ask(&json!({ "do": "mark", "what": "begin" }))?;
         let laps = if self.burns { COUNTED_OF_BURNING } else { COUNTED };
         let told = self.crowd.ask(&round(row.active, laps, laps, 0, 1))?;
-        self.await_rest()?;
+        self.wait_until_quiescent()?;
         self.server.ask(&json!({ "do": "mark", "what": "end" }))?;
         Ok(told)
     }
 
-    fn await_rest(&self) -> Result<()> {
-        if self.burns { Ok(()) } else { await_rest(self.server.pid()) }
+    fn wait_until_quiescent(&self) -> Result<()> {
+        if self.burns { Ok(()) } else { wait_until_quiescent(self.server.pid()) }
     }
 
     fn time(&mut self, row: usize, microseconds: u64, seed: u64) -> Result<RequestSample> {

@@ -4,7 +4,7 @@ use karez_reactor::Model;
 use std::collections::BTreeMap;
 
 use super::{MODELS, Models, Row};
-use crate::spread::Spread;
+use crate::stats::MedianRange;
 use crate::table::{Table, grouped};
 
 /// What is not there.
@@ -41,11 +41,14 @@ impl Models {
         Table { heading: vec!["model", "CPU ns per idle descriptor [95 %]"], rows: rows.collect() }
     }
 
-    pub(super) fn classic_cells(&self) -> impl Iterator<Item = (u32, Model, Option<Spread>, f64)> {
+    pub(super) fn classic_cells(
+        &self,
+    ) -> impl Iterator<Item = (u32, Model, Option<MedianRange>, f64)> {
         PUBLISHED.iter().flat_map(move |&(count, published)| {
             CLASSIC.into_iter().zip(published).map(move |(model, published)| {
                 let row = self.find(model, count, 1).filter(|row| !row.timed.is_empty());
-                let ours = row.map(|row| Spread::of(row.timed.iter().map(|run| run.cpu * SCALE)));
+                let ours =
+                    row.map(|row| MedianRange::of(row.timed.iter().map(|run| run.cpu * SCALE)));
                 (count, model, ours, published)
             })
         })
@@ -83,7 +86,7 @@ pub(super) fn ranking(rows: &[&Row]) -> String {
 }
 
 /// Who takes the least time, unless another's range overlaps.
-pub(super) fn fastest(of: &str, all: &[(Model, Spread)]) -> String {
+pub(super) fn fastest(of: &str, all: &[(Model, MedianRange)]) -> String {
     let least = all.iter().min_by(|a, b| a.1.median.total_cmp(&b.1.median));
     let Some((_, best)) = least else { return String::new() };
     let with = all.iter().filter(|(_, time)| time.overlaps(best));

@@ -10,7 +10,7 @@ use aya::{Btf, BtfError, Ebpf, EbpfLoader};
 use rustix::io::Errno;
 use std::fmt;
 
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
 /// Why nothing can be counted with BPF here.
 #[derive(Debug)]
@@ -66,12 +66,12 @@ pub(crate) fn map_mut<'a, M: TryFrom<&'a mut Map, Error: fmt::Display>>(
     name: &'static str,
 ) -> Result<M> {
     let map = programs.map_mut(name).ok_or_else(|| no_map(name))?;
-    M::try_from(map).doing("open", name)
+    M::try_from(map).context("open", name)
 }
 
 /// Device and inode of the PID namespace in which the processes of a scope have their numbers.
 pub(crate) fn own_pid_space() -> Result<[u64; 2]> {
-    let stat = rustix::fs::stat("/proc/self/ns/pid").doing("stat", "/proc/self/ns/pid")?;
+    let stat = rustix::fs::stat("/proc/self/ns/pid").context("stat", "/proc/self/ns/pid")?;
     Ok([stat.st_dev, stat.st_ino])
 }
 
@@ -86,10 +86,10 @@ pub(crate) fn fill<K: aya::Pod, V: aya::Pod>(
 ) -> Result<()> {
     let old: Vec<_> = map.keys().filter_map(std::result::Result::ok).collect();
     for key in old {
-        map.remove(&key).doing("clear", "the scope")?;
+        map.remove(&key).context("clear", "the scope")?;
     }
     for (key, value) in entries {
-        map.insert(key, value, 0).doing("set", "the scope")?;
+        map.insert(key, value, 0).context("set", "the scope")?;
     }
     Ok(())
 }

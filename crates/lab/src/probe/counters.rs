@@ -19,7 +19,7 @@ use super::counts::{Counts, Disk, ProcessCounts, Provenance, SystemCall};
 use super::layout;
 use super::mark;
 use super::scope::Scope;
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
 /// The programs as they are built in.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/probe.bpf.o");
@@ -113,10 +113,10 @@ impl Counters {
             return Err(Error::new("aim", "the counters", "too many processes"));
         }
         let mut marks: Array<_, u64> = self.map_mut("MARKS")?;
-        marks.set(0, mark::begin_number(), 0).doing("set", "a mark")?;
-        marks.set(1, mark::end_number(), 0).doing("set", "a mark")?;
+        marks.set(0, mark::begin_number(), 0).context("set", "a mark")?;
+        marks.set(1, mark::end_number(), 0).context("set", "a mark")?;
         let mut space: Array<_, [u64; 2]> = self.map_mut("SPACE")?;
-        space.set(0, attach::own_pid_space()?, 0).doing("set", "the PID namespace")?;
+        space.set(0, attach::own_pid_space()?, 0).context("set", "the PID namespace")?;
         let slots = scope.processes.iter().zip(0_u64..);
         let pids = slots.map(|(pid, slot)| (pid.as_raw_nonzero().get().cast_unsigned(), slot));
         fill(&mut self.map_mut("PROCESSES")?, pids)?;
@@ -139,7 +139,7 @@ impl Counters {
     pub fn watch(&mut self, cookie: u64) -> Result<()> {
         self.scope.sockets.push(cookie);
         let mut sockets: HashMap<_, u64, [u64; 19]> = self.map_mut("SOCKETS")?;
-        sockets.insert(cookie, NEW_SOCKET, 0).doing("set", "the scope")
+        sockets.insert(cookie, NEW_SOCKET, 0).context("set", "the scope")
     }
 
     /// What was counted since the last time; everything begins at 0 again.
@@ -188,11 +188,11 @@ impl Counters {
     }
 
     fn zero<const N: usize>(&mut self, name: &'static str, entries: usize) -> Result<()> {
-        let cores = aya::util::nr_cpus().map_err(|(_, error)| error).doing("count", "cores")?;
+        let cores = aya::util::nr_cpus().map_err(|(_, error)| error).context("count", "cores")?;
         let mut map: PerCpuArray<_, [u64; N]> = self.map_mut(name)?;
         for entry in (0..).take(entries) {
-            let zeros = PerCpuValues::try_from(vec![[0; N]; cores]).doing("clear", name)?;
-            map.set(entry, zeros, 0).doing("clear", name)?;
+            let zeros = PerCpuValues::try_from(vec![[0; N]; cores]).context("clear", name)?;
+            map.set(entry, zeros, 0).context("clear", name)?;
         }
         Ok(())
     }
@@ -201,9 +201,9 @@ impl Counters {
     fn sum<const N: usize>(&self, name: &'static str, entry: u32) -> Result<[u64; N]> {
         let map = self.programs.map(name).ok_or_else(|| no_map(name))?;
         let map: PerCpuArray<&MapData, [u64; N]> =
-            PerCpuArray::try_from(map).doing("open", name)?;
+            PerCpuArray::try_from(map).context("open", name)?;
         let mut total = [0_u64; N];
-        for core in map.get(&entry, 0).doing("read", name)?.iter() {
+        for core in map.get(&entry, 0).context("read", name)?.iter() {
             for (sum, one) in total.iter_mut().zip(core) {
                 // What one core took back, another had counted.
                 *sum = sum.wrapping_add(*one);

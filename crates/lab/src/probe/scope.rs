@@ -4,7 +4,7 @@ use rustix::fs::{fstat, fstatfs, major, minor};
 use rustix::process::Pid;
 use std::os::fd::AsFd;
 
-use crate::error::{Doing as _, Result};
+use crate::error::{ErrorContext as _, Result};
 
 /// A file as the kernel knows it in its page cache: inode and device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ impl FileId {
     /// # Errors
     /// As fstat(2).
     pub fn of(file: impl AsFd) -> Result<Self> {
-        let stat = fstat(&file).doing("stat", "a file")?;
-        let system = fstatfs(&file).doing("stat the file system of", "a file")?.f_type;
+        let stat = fstat(&file).context("stat", "a file")?;
+        let system = fstatfs(&file).context("stat the file system of", "a file")?.f_type;
         let known = !OTHER_DEVICE.contains(&(system.cast_unsigned() as u64));
         let device = u64::from(major(stat.st_dev)) << 20 | u64::from(minor(stat.st_dev));
         Ok(Self { inode: stat.st_ino, device: if known { device } else { 0 } })

@@ -5,16 +5,14 @@ use karez_transfer::{Direction, Via};
 use std::collections::BTreeMap;
 
 use super::bench::{Bench, is};
-use super::check::{Figure, Stop};
+use super::check::{CheckOutcome, Figure, Stop};
 use super::counter::Counter;
 use super::definition::Definition;
-use crate::ground::Cache;
-use crate::movement::Movement;
-use crate::mutation::{Fate, fate};
-use crate::outcome::Outcome as Moved;
+use crate::mutation::{CopyVerdict, mutation_probe};
+use crate::test_file::CacheState;
+use crate::transfer_outcome::TransferOutcome;
+use crate::transfer_spec::TransferSpec;
 use crate::transport::Transport;
-
-type Outcome = Result<(), Stop>;
 
 /// Enough to tell, and little enough for every via.
 const BYTES: u64 = 4 << 20;
@@ -44,20 +42,20 @@ fn vias() -> impl Iterator<Item = Via> {
     Direction::FileToSocket.vias().iter().copied().filter(|&via| via != Via::Auto)
 }
 
-fn mutation(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+fn mutation(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     bench.counters()?;
     for transport in [Transport::Unix, Transport::Loopback] {
         for via in vias() {
-            let fate = fate(via, transport, &bench.plan.directory)?;
-            let expected = match fate {
-                Fate::Aliased => BYTES.min(bench.plan.bytes),
-                Fate::Copied => 0,
-                Fate::Refused(_) => continue,
+            let verdict = mutation_probe(via, transport, &bench.plan.directory)?;
+            let expected = match verdict {
+                CopyVerdict::Aliased => BYTES.min(bench.plan.bytes),
+                CopyVerdict::Copied => 0,
+                CopyVerdict::Refused(_) => continue,
             };
             let bytes = BYTES.min(bench.plan.bytes);
             let chunk = Some(bench.plan.chunk);
-            let movement = Movement { bytes, ..Movement::of(&bench.ground, via, chunk) };
-            let (outcome, counts) = bench.counted(&movement, transport)?;
+            let spec = TransferSpec { bytes, ..TransferSpec::of(&bench.test_file, via, chunk) };
+            let (outcome, counts) = bench.counted(&spec, transport)?;
             let what = format!("{via} over {transport}: bytes that were the file's on arrival");
             is(figures, what, expected, aliased(&outcome, counts.sent().ours));
             let what = format!("{via} over {transport}: bytes in all");
@@ -69,35 +67,35 @@ fn mutation(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
 
 /// The bytes that left in pages of the file and were not copied behind the driver, as the error
 /// queue tells it of `MSG_ZEROCOPY`.
-fn aliased(outcome: &Moved, ours: u64) -> u64 {
+fn aliased(outcome: &TransferOutcome, ours: u64) -> u64 {
     let told = outcome.zerocopy;
     if told.sends > 0 && told.copied == told.sends { 0 } else { ours }
 }
 
-fn functions(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+fn functions(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     let missing = bench.counters()?.missing().iter().find(|one| one.is_function);
     if let Some(missing) = missing {
         return Err(Stop::Skipped(format!("fexit {}: {}", missing.name, missing.why)));
     }
-    let movement = Movement::of(&bench.ground, Via::Copy, Some(bench.plan.chunk));
-    let (outcome, _) = bench.counted(&movement, Transport::Loopback)?;
-    let own = outcome.sent_by().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
+    let spec = TransferSpec::of(&bench.test_file, Via::Copy, Some(bench.plan.chunk));
+    let (outcome, _) = bench.counted(&spec, Transport::Loopback)?;
+    let own = outcome.sender_counts().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
     is(figures, "bytes that filemap_read copied", own.read(), own.filemap_read.unwrap_or(0));
-    let movement = Movement::of(&bench.ground, Via::Sendfile, Some(bench.plan.chunk));
-    let (outcome, _) = bench.counted(&movement, Transport::Loopback)?;
-    let copied = outcome.sent_by().and_then(|own| own.filemap_read).unwrap_or(u64::MAX);
+    let spec = TransferSpec::of(&bench.test_file, Via::Sendfile, Some(bench.plan.chunk));
+    let (outcome, _) = bench.counted(&spec, Transport::Loopback)?;
+    let copied = outcome.sender_counts().and_then(|own| own.filemap_read).unwrap_or(u64::MAX);
     is(figures, "bytes that filemap_read copied for sendfile", 0, copied);
     Ok(())
 }
 
-fn own_calls(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
-    bench.ground.prepare(Cache::Warm)?;
+fn own_calls(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
+    bench.test_file.prepare(CacheState::Warm)?;
     for transport in [Transport::Unix, Transport::Loopback] {
         for via in vias() {
             let bytes = BYTES.min(bench.plan.bytes);
             let chunk = Some(bench.plan.chunk);
-            let movement = Movement { bytes, ..Movement::of(&bench.ground, via, chunk) };
-            let (outcome, traced) = bench.traced(&movement, transport)?;
+            let spec = TransferSpec { bytes, ..TransferSpec::of(&bench.test_file, via, chunk) };
+            let (outcome, traced) = bench.traced(&spec, transport)?;
             for (name, count) in &outcome.calls {
                 // The allocator maps memory, too.
                 if name != "mmap" {

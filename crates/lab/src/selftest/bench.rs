@@ -1,4 +1,4 @@
-//! What the checks have at hand: counters, a file, stages that are set once.
+//! What the checks have at hand: counters, a file, beds that are set once.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -8,24 +8,24 @@ use super::check::{Figure, Stop};
 use super::plan::Plan;
 use crate::crew::Worker;
 use crate::error::Result;
-use crate::ground::{Cache, Ground};
-use crate::movement::Movement;
-use crate::outcome::Outcome;
 use crate::probe::{Counters, Counts, Scope, Unavailable};
-use crate::stage::Stage;
-use crate::transport::{Taking, Transport};
+use crate::test_bed::TestBed;
+use crate::test_file::{CacheState, TestFile};
+use crate::transfer_outcome::TransferOutcome;
+use crate::transfer_spec::TransferSpec;
+use crate::transport::{ReceiveMode, Transport};
 
 pub(crate) struct Bench<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) ground: Ground,
+    pub(crate) test_file: TestFile,
     pub(crate) counters: Either<Counters, Unavailable>,
-    stages: Vec<(Transport, Stage)>,
+    beds: Vec<(Transport, TestBed)>,
 }
 
 impl<'a> Bench<'a> {
     pub(crate) fn new(plan: &'a Plan) -> Result<Self> {
-        let ground = Ground::new(&plan.directory, plan.bytes)?;
-        Ok(Self { plan, ground, counters: plan.attach()?, stages: Vec::new() })
+        let test_file = TestFile::new(&plan.directory, plan.bytes)?;
+        Ok(Self { plan, test_file, counters: plan.attach()?, beds: Vec::new() })
     }
 
     /// The counters, or a reason to skip.
@@ -33,21 +33,21 @@ impl<'a> Bench<'a> {
         self.counters.as_mut().map_err(|why| Stop::Skipped(why.to_string()))
     }
 
-    /// Where the stage with this transport is, or a reason to skip.
+    /// Where the bed with this transport is, or a reason to skip.
     fn place_of(&mut self, transport: Transport) -> Either<usize, Stop> {
-        if let Some(place) = self.stages.iter().position(|(of, _)| *of == transport) {
+        if let Some(place) = self.beds.iter().position(|(of, _)| *of == transport) {
             return Ok(place);
         }
-        let stage = Stage::set(&self.plan.workers, transport);
-        let stage = stage.map_err(|error| Stop::Skipped(error.to_string()))?;
-        self.stages.push((transport, stage));
-        Ok(self.stages.len() - 1)
+        let bed = TestBed::set_up(&self.plan.workers, transport);
+        let bed = bed.map_err(|error| Stop::Skipped(error.to_string()))?;
+        self.beds.push((transport, bed));
+        Ok(self.beds.len() - 1)
     }
 
     /// None of the file in memory, or a reason to skip.
-    pub(crate) fn chill(&mut self) -> Either<(), Stop> {
+    pub(crate) fn evict(&mut self) -> Either<(), Stop> {
         let place = self.place_of(Transport::Loopback)?;
-        let cold = self.stages[place].1.prepare(&self.ground, Cache::Cold);
+        let cold = self.beds[place].1.prepare(&self.test_file, CacheState::Cold);
         cold.map_err(|error| Stop::Skipped(error.to_string()))
     }
 
@@ -59,26 +59,26 @@ impl<'a> Bench<'a> {
     /// The file, warm, moved once and counted.
     pub(crate) fn counted(
         &mut self,
-        movement: &Movement,
+        spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<(Outcome, Counts), Stop> {
-        self.counted_from(Cache::Warm, movement, transport)
+    ) -> Either<(TransferOutcome, Counts), Stop> {
+        self.counted_from(CacheState::Warm, spec, transport)
     }
 
     /// The file in this state, moved once and counted.
     pub(crate) fn counted_from(
         &mut self,
-        cache: Cache,
-        movement: &Movement,
+        cache: CacheState,
+        spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<(Outcome, Counts), Stop> {
+    ) -> Either<(TransferOutcome, Counts), Stop> {
         self.counters()?;
         let place = self.place_of(transport)?;
-        let stage = &mut self.stages[place].1;
-        let state = stage.prepare(&self.ground, cache);
+        let bed = &mut self.beds[place].1;
+        let state = bed.prepare(&self.test_file, cache);
         state.map_err(|error| Stop::Skipped(error.to_string()))?;
-        let outcome = stage.run(movement, &self.ground, self.counters.as_mut().ok())?;
-        if cache == Cache::Cold && outcome.tries > 1 {
+        let outcome = bed.run(spec, &self.test_file, self.counters.as_mut().ok())?;
+        if cache == CacheState::Cold && outcome.tries > 1 {
             let why = "a packet went unseen, and when the file was sent again it was warm";
             return Err(Stop::Failed(why.to_owned()));
         }
@@ -89,23 +89,23 @@ impl<'a> Bench<'a> {
     /// The file, warm, moved once and not counted.
     pub(crate) fn moved(
         &mut self,
-        movement: &Movement,
+        spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<Outcome, Stop> {
-        self.ground.prepare(Cache::Warm)?;
+    ) -> Either<TransferOutcome, Stop> {
+        self.test_file.prepare(CacheState::Warm)?;
         let place = self.place_of(transport)?;
-        Ok(self.stages[place].1.run(movement, &self.ground, None)?)
+        Ok(self.beds[place].1.run(spec, &self.test_file, None)?)
     }
 
     /// The file, warm, moved once under ptrace.
     pub(crate) fn traced(
         &mut self,
-        movement: &Movement,
+        spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<(Outcome, BTreeMap<String, u64>), Stop> {
-        self.ground.prepare(Cache::Warm)?;
+    ) -> Either<(TransferOutcome, BTreeMap<String, u64>), Stop> {
+        self.test_file.prepare(CacheState::Warm)?;
         let place = self.place_of(transport)?;
-        let traced = self.stages[place].1.trace(movement, &self.ground);
+        let traced = self.beds[place].1.trace(spec, &self.test_file);
         traced.map_err(|error| Stop::Skipped(error.to_string()))
     }
 
@@ -113,12 +113,12 @@ impl<'a> Bench<'a> {
     pub(crate) fn told(&mut self, order: &Value) -> Either<(Value, Counts), Stop> {
         self.counters()?;
         let place = self.place_of(Transport::Loopback)?;
-        let stage = &mut self.stages[place].1;
+        let bed = &mut self.beds[place].1;
         let counters = self.counters.as_mut();
         let counters = counters.map_err(|why| Stop::Skipped(why.to_string()))?;
-        stage.connect_counted(Taking::Read, &self.ground, counters)?;
-        let answer = stage.sender.ask(order)?;
-        stage.receiver.hear()?;
+        bed.connect_counted(ReceiveMode::Read, &self.test_file, counters)?;
+        let answer = bed.sender.ask(order)?;
+        bed.receiver.hear()?;
         Ok((answer, counters.take()?))
     }
 

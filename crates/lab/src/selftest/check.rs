@@ -53,3 +53,6 @@ impl From<Error> for Stop {
         Self::Failed(error.to_string())
     }
 }
+
+/// What the body of a check returns: nothing, or why it stopped.
+pub(super) type CheckOutcome = std::result::Result<(), Stop>;

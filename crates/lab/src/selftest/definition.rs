@@ -1,7 +1,7 @@
 //! The definition of a check: its name, the counters it vouches for, and its body.
 
 use super::bench::Bench;
-use super::check::{Check, Figure, Stop, Verdict};
+use super::check::{Check, CheckOutcome, Figure, Stop, Verdict};
 use super::counter::Counter;
 
 /// How often a check is made that fails.
@@ -12,7 +12,7 @@ pub(super) struct Definition {
     pub(super) letter: char,
     pub(super) name: &'static str,
     pub(super) vouches: &'static [Counter],
-    pub(super) body: fn(&mut Bench<'_>, &mut Vec<Figure>) -> std::result::Result<(), Stop>,
+    pub(super) body: fn(&mut Bench<'_>, &mut Vec<Figure>) -> CheckOutcome,
 }
 
 impl Definition {

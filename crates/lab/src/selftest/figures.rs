@@ -5,15 +5,13 @@ use karez_transfer::Via;
 use serde_json::json;
 
 use super::bench::{Bench, is};
-use super::check::{Figure, Stop};
+use super::check::{CheckOutcome, Figure, Stop};
 use super::counter::Counter;
 use super::definition::Definition;
-use crate::ground::Cache;
-use crate::movement::Movement;
 use crate::probe::Scope;
-use crate::transport::{Taking, Transport};
-
-type Outcome = Result<(), Stop>;
+use crate::test_file::CacheState;
+use crate::transfer_spec::TransferSpec;
+use crate::transport::{ReceiveMode, Transport};
 
 /// How long nothing is done, and how many datagrams are sent of how many bytes.
 const REST_MILLISECONDS: u64 = 1000;
@@ -83,13 +81,13 @@ pub(super) const CHECKS: &[Definition] = &[
     },
 ];
 
-fn idle(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+fn idle(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     bench.counters()?;
     let mut worker = bench.worker()?;
     let network = worker.ask(&json!({ "do": "network" }));
     let network = network.map_err(|error| Stop::Skipped(error.to_string()))?;
     let inode = network.as_u64().and_then(|inode| u32::try_from(inode).ok()).unwrap_or(0);
-    let scope = Scope::default().process(worker.pid()).network(inode).file(bench.ground.id()?);
+    let scope = Scope::default().process(worker.pid()).network(inode).file(bench.test_file.id()?);
     let order = json!({ "do": "rest", "milliseconds": REST_MILLISECONDS });
     let (_, counts) = bench.work(&mut worker, &scope, &order)?;
     let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
@@ -101,14 +99,14 @@ fn idle(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
     Ok(())
 }
 
-fn read(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+fn read(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     bench.counters()?;
-    bench.ground.prepare(Cache::Warm)?;
+    bench.test_file.prepare(CacheState::Warm)?;
     let mut worker = bench.worker()?;
-    let scope = Scope::default().process(worker.pid()).file(bench.ground.id()?);
+    let scope = Scope::default().process(worker.pid()).file(bench.test_file.id()?);
     let (bytes, chunk) = (bench.plan.bytes, u64::from(bench.plan.chunk));
     let order = json!({
-        "do": "read", "file": bench.ground.path(), "bytes": bytes, "chunk": chunk,
+        "do": "read", "file": bench.test_file.path(), "bytes": bytes, "chunk": chunk,
     });
     let (_, counts) = bench.work(&mut worker, &scope, &order)?;
     let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
@@ -121,7 +119,7 @@ fn read(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
     Ok(())
 }
 
-fn pipe(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+fn pipe(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     bench.counters()?;
     let mut worker = bench.worker()?;
     let scope = Scope::default().process(worker.pid());
@@ -134,30 +132,40 @@ fn pipe(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
     Ok(())
 }
 
-fn copy(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
-    let movement = Movement::of(&bench.ground, Via::Copy, Some(bench.plan.chunk));
+fn copy(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
+    let spec = TransferSpec::of(&bench.test_file, Via::Copy, Some(bench.plan.chunk));
     let (bytes, chunk) = (bench.plan.bytes, u64::from(bench.plan.chunk));
-    let (outcome, counts) = bench.counted(&movement, Transport::Loopback)?;
+    let (outcome, counts) = bench.counted(&spec, Transport::Loopback)?;
     let (sent, chunks) = (counts.sent(), bytes.div_ceil(chunk));
-    let call = |name| outcome.sent_by().map_or(0, |own| own.call(name).calls);
+    let call = |name| outcome.sender_counts().map_or(0, |own| own.call(name).calls);
     is(figures, "calls of pread64", chunks, call("pread64"));
     is(figures, "calls of sendto", chunks, call("sendto"));
-    is(figures, "bytes copied to the process", bytes, outcome.sent_by().map_or(0, |o| o.read()));
+    is(
+        figures,
+        "bytes copied to the process",
+        bytes,
+        outcome.sender_counts().map_or(0, |o| o.read()),
+    );
     is(figures, "bytes sent in the kernel's pages", bytes, sent.copied());
     is(figures, "bytes sent in pages of the file", 0, sent.ours);
     is(figures, "bytes sent in other pages", 0, sent.cache + sent.anonymous + sent.unsorted);
-    is(figures, "bytes the receiver copied", bytes, outcome.taken_by().map_or(0, |o| o.received));
+    is(
+        figures,
+        "bytes the receiver copied",
+        bytes,
+        outcome.receiver_counts().map_or(0, |o| o.received),
+    );
     Ok(())
 }
 
-fn sendfile(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
-    let movement = Movement::of(&bench.ground, Via::Sendfile, Some(bench.plan.chunk));
+fn sendfile(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
+    let spec = TransferSpec::of(&bench.test_file, Via::Sendfile, Some(bench.plan.chunk));
     let (bytes, chunk) = (bench.plan.bytes, u64::from(bench.plan.chunk));
     for transport in [Transport::Loopback, Transport::Unix] {
-        let (outcome, counts) = bench.counted(&movement, transport)?;
+        let (outcome, counts) = bench.counted(&spec, transport)?;
         let sent = counts.sent();
-        let received = outcome.taken_by().map_or(0, |own| own.received);
-        let calls = outcome.sent_by().map_or(0, |own| own.call("sendfile").calls);
+        let received = outcome.receiver_counts().map_or(0, |own| own.received);
+        let calls = outcome.sender_counts().map_or(0, |own| own.call("sendfile").calls);
         is(figures, format!("{transport}: calls of sendfile"), bytes.div_ceil(chunk), calls);
         is(figures, format!("{transport}: bytes sent in pages of the file"), bytes, sent.ours);
         is(figures, format!("{transport}: bytes sent in the kernel's pages"), 0, sent.copied());
@@ -168,10 +176,10 @@ fn sendfile(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
     Ok(())
 }
 
-fn without_scatter_gather(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
-    let movement = Movement::of(&bench.ground, Via::Sendfile, Some(bench.plan.chunk));
+fn without_scatter_gather(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
+    let spec = TransferSpec::of(&bench.test_file, Via::Sendfile, Some(bench.plan.chunk));
     let bytes = bench.plan.bytes;
-    let (_, counts) = bench.counted(&movement, Transport::VethWithoutScatterGather)?;
+    let (_, counts) = bench.counted(&spec, Transport::VethWithoutScatterGather)?;
     let wire = counts.wire;
     is(figures, "bytes sent in the packets' own memory", bytes, wire.linear);
     is(figures, "bytes sent in pages of the file", 0, wire.ours);
@@ -179,9 +187,9 @@ fn without_scatter_gather(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> O
     Ok(())
 }
 
-fn notifications(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
-    let movement = Movement::of(&bench.ground, Via::Zerocopy, Some(bench.plan.chunk));
-    let told = bench.moved(&movement, Transport::Loopback)?.zerocopy;
+fn notifications(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
+    let spec = TransferSpec::of(&bench.test_file, Via::Zerocopy, Some(bench.plan.chunk));
+    let told = bench.moved(&spec, Transport::Loopback)?.zerocopy;
     if told.sends == 0 {
         return Err(Stop::Skipped("MSG_ZEROCOPY was refused".to_owned()));
     }
@@ -191,7 +199,7 @@ fn notifications(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
 }
 
 /// The half of it that shows no copy.
-fn to_dummy(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+fn to_dummy(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     let mut worker = bench.worker()?;
     let device = [
         json!({ "do": "network" }),
@@ -213,48 +221,51 @@ fn to_dummy(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
     Ok(())
 }
 
-fn direct(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+fn direct(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     bench.counters()?;
-    bench.chill()?;
+    bench.evict()?;
     let mut worker = bench.worker()?;
-    let scope = Scope::default().process(worker.pid()).file(bench.ground.id()?);
+    let scope = Scope::default().process(worker.pid()).file(bench.test_file.id()?);
     let (bytes, chunk) = (bench.plan.bytes, bench.plan.chunk);
     let order = json!({
-        "do": "read", "file": bench.ground.path(), "bytes": bytes, "chunk": chunk, "direct": true,
+        "do": "read", "file": bench.test_file.path(), "bytes": bytes, "chunk": chunk, "direct": true,
     });
     let (_, counts) = bench.work(&mut worker, &scope, &order)?;
     let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
     is(figures, "bytes read by the process", bytes, own.read());
     is(figures, "bytes read from the disk", bytes, counts.disk.read_bytes);
-    is(figures, "pages in the cache afterwards", 0, bench.ground.cached()?);
+    is(figures, "pages in the cache afterwards", 0, bench.test_file.cached()?);
     // The same through the cache: the disk is attributed by inode then.
-    bench.chill()?;
+    bench.evict()?;
     let mut worker = bench.worker()?;
-    let scope = Scope::default().process(worker.pid()).file(bench.ground.id()?);
+    let scope = Scope::default().process(worker.pid()).file(bench.test_file.id()?);
     let order = json!({
-        "do": "read", "file": bench.ground.path(), "bytes": bytes, "chunk": chunk,
+        "do": "read", "file": bench.test_file.path(), "bytes": bytes, "chunk": chunk,
     });
     let (_, counts) = bench.work(&mut worker, &scope, &order)?;
     is(figures, "through the cache: bytes read from the disk", bytes, counts.disk.read_bytes);
     Ok(())
 }
 
-fn without_copy(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+fn without_copy(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     for transport in [Transport::Loopback, Transport::Unix] {
         let chunk = Some(bench.plan.chunk);
-        let taking = Taking::WithoutCopy;
-        let movement = Movement { taking, ..Movement::of(&bench.ground, Via::Sendfile, chunk) };
-        let (outcome, counts) = bench.counted(&movement, transport)?;
-        let received = outcome.taken_by().map_or(u64::MAX, |own| own.received);
+        let receive_mode = ReceiveMode::Discard;
+        let spec = TransferSpec {
+            receive_mode,
+            ..TransferSpec::of(&bench.test_file, Via::Sendfile, chunk)
+        };
+        let (outcome, counts) = bench.counted(&spec, transport)?;
+        let received = outcome.receiver_counts().map_or(u64::MAX, |own| own.received);
         is(figures, format!("{transport}: bytes the receiver copied"), 0, received);
-        is(figures, format!("{transport}: bytes that arrived"), movement.bytes, outcome.received);
+        is(figures, format!("{transport}: bytes that arrived"), spec.bytes, outcome.received);
         let ours = counts.sent().ours;
-        is(figures, format!("{transport}: bytes sent in pages of the file"), movement.bytes, ours);
+        is(figures, format!("{transport}: bytes sent in pages of the file"), spec.bytes, ours);
     }
     Ok(())
 }
 
-fn in_user_space(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> Outcome {
+fn in_user_space(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     bench.counters()?;
     let (bytes, chunk) = (bench.plan.bytes, bench.plan.chunk);
     let order = json!({ "do": "copy-in-user-space", "bytes": bytes, "chunk": chunk });

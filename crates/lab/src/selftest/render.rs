@@ -53,8 +53,10 @@ impl Report for SelfTest {
     }
 
     fn section(&self) -> Section {
-        let parts =
-            vec![Part::Words(self.tiers.to_string()), Part::Table(self.summary(), self.table())];
+        let parts = vec![
+            Part::Paragraph(self.tiers.to_string()),
+            Part::Table(self.summary(), self.table()),
+        ];
         Section {
             anchor: "selftest".to_owned(),
             title: "The counters count themselves".to_owned(),

@@ -4,8 +4,8 @@
 use super::tables::{BESIDE, FAST, HELD, ranking, rate, table};
 use super::{Row, Sample, Topologies};
 use crate::chart::bars;
-use crate::report::{Part, Section, skipped};
-use crate::spread::Spread;
+use crate::report::{Part, Section, skipped_lines};
+use crate::stats::MedianRange;
 
 pub(super) fn section(topologies: &Topologies) -> Section {
     let mut parts = vec![Part::Table(HELD.to_owned(), topologies.table_of_held())];
@@ -21,13 +21,13 @@ pub(super) fn section(topologies: &Topologies) -> Section {
         parts.push(Part::Table("What it used, and the others".to_owned(), beside));
     }
     let mut notes = topologies.notes();
-    notes.extend(skipped(&topologies.skipped));
+    notes.extend(skipped_lines(&topologies.skipped));
     parts.push(Part::Notes(notes));
     Section { anchor: "topologies".to_owned(), title: "Layouts of threads".to_owned(), parts }
 }
 
 /// Who has no such figure has no bar.
-fn figure(caption: &str, rows: &[&Row], of: impl Fn(&Row) -> Option<Spread>) -> Part {
+fn figure(caption: &str, rows: &[&Row], of: impl Fn(&Row) -> Option<MedianRange>) -> Part {
     let name = |row: &Row| format!("{} × {}", row.model, row.topology);
     let drawn: Vec<_> = rows.iter().filter_map(|row| Some((name(row), of(row)?))).collect();
     Part::Figure(caption.to_owned(), bars(caption, &drawn))

@@ -15,8 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::crew::{Cores, Server, Worker, Workers};
-use crate::error::{Doing as _, Error, Result};
-use crate::rest::is_at_rest;
+use crate::error::{Error, ErrorContext as _, Result};
+use crate::quiescence::is_quiescent;
 
 /// How many ask meanwhile.
 const OTHERS: u64 = 16;
@@ -50,9 +50,9 @@ pub(super) fn hold(
     topology: Topology,
 ) -> Result<Held> {
     let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
-    let place = place.doing("make", "a directory")?;
+    let place = place.context("make", "a directory")?;
     let (gate, socket) = (place.path().join("gate"), place.path().join("socket"));
-    mknodat(CWD, &gate, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).doing("make", "a FIFO")?;
+    mknodat(CWD, &gate, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).context("make", "a FIFO")?;
     let order = json!({
         "model": model.name(), "topology": topology.name(), "reactors": reactors(cores),
         "at": format!("unix:{}", socket.display()), "gate": gate,
@@ -78,7 +78,7 @@ fn until_rest(server: &Server, crowd: &mut Worker) -> Result<u64> {
     let begun = Instant::now();
     loop {
         // First whether it rests: what it answered before that is there.
-        let rests = is_at_rest(server.pid());
+        let rests = is_quiescent(server.pid());
         let unanswered = number(&crowd.ask(&json!({ "do": "unanswered" }))?);
         if rests || unanswered == 0 {
             return Ok(unanswered);

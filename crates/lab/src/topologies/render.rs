@@ -6,8 +6,8 @@ use std::fmt;
 use super::tables::{BESIDE, FAST, HELD, blocking, fast, ranking, rate, table};
 use super::{Answers, Held, Row, Sample, Topologies, drawn};
 use crate::machine::machine;
-use crate::report::{Report, Section, skipped};
-use crate::spread::Spread;
+use crate::report::{Report, Section, skipped_lines};
+use crate::stats::MedianRange;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
 const SCHEMA: &str = "karez.lab.topologies/1";
@@ -35,7 +35,7 @@ impl Report for Topologies {
     }
 
     fn to_markdown(&self) -> String {
-        let notes = self.notes().into_iter().chain(skipped(&self.skipped));
+        let notes = self.notes().into_iter().chain(skipped_lines(&self.skipped));
         let notes: Vec<_> = notes.map(|note| format!("- {note}\n")).collect();
         let (held, all) = (self.table_of_held(), self.table_of_all());
         format!("{}\n{}\n{}", held.to_markdown(), all.to_markdown(), notes.concat())
@@ -94,7 +94,7 @@ impl Topologies {
 
 /// How much of its core the clients used.
 fn clients_share(row: &Row) -> f64 {
-    row.spread(|run| run.per_second(run.clients_cpu / 1e9)).median
+    row.median_range(|run| run.per_second(run.clients_cpu / 1e9)).median
 }
 
 fn held_to_json(held: &Held) -> Value {
@@ -125,20 +125,20 @@ fn row_to_json(row: &Row) -> Value {
         "threads": row.threads(),
         "fast_per_second": rate(row).to_json(),
         "fast": figures(row, fast),
-        "blocking_per_second": row.spread(|run| run.per_second(run.blocking.answers())).to_json(),
+        "blocking_per_second": row.median_range(|run| run.per_second(run.blocking.answers())).to_json(),
         "blocking": figures(row, blocking),
-        "slow_bytes_per_second": row.spread(|run| run.per_second(run.slow.bytes)).to_json(),
-        "cpu_us_per_answer": row.spread(|run| run.per_answer(run.cpu / 1000.0)).to_json(),
-        "voluntary_per_answer": row.spread(|run| run.per_answer(run.voluntary)).to_json(),
-        "involuntary_per_answer": row.spread(|run| run.per_answer(run.involuntary)).to_json(),
+        "slow_bytes_per_second": row.median_range(|run| run.per_second(run.slow.bytes)).to_json(),
+        "cpu_us_per_answer": row.median_range(|run| run.per_answer(run.cpu / 1000.0)).to_json(),
+        "voluntary_per_answer": row.median_range(|run| run.per_answer(run.voluntary)).to_json(),
+        "involuntary_per_answer": row.median_range(|run| run.per_answer(run.involuntary)).to_json(),
         "samples": samples.collect::<Vec<_>>(),
     })
 }
 
 /// Latency in microseconds, `null` where there is none, and fairness.
 fn figures(row: &Row, of: fn(&Sample) -> &Answers) -> Value {
-    let latency = |figure: fn(&Answers) -> f64| row.latency(of, figure).map(Spread::to_json);
-    let fairness = |figure: fn(&Answers) -> f64| row.spread(|run| figure(of(run))).to_json();
+    let latency = |figure: fn(&Answers) -> f64| row.latency(of, figure).map(MedianRange::to_json);
+    let fairness = |figure: fn(&Answers) -> f64| row.median_range(|run| figure(of(run))).to_json();
     json!({
         "p50_us": latency(|answers| answers.p50),
         "p99_us": latency(|answers| answers.p99),
@@ -168,7 +168,7 @@ impl fmt::Display for Topologies {
         for note in self.notes() {
             writeln!(f, "{note}")?;
         }
-        for line in skipped(&self.skipped) {
+        for line in skipped_lines(&self.skipped) {
             writeln!(f, "{line}")?;
         }
         Ok(())

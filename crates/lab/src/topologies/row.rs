@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::plan::Clients;
 use super::sample::{Answers, Sample};
-use crate::spread::Spread;
+use crate::stats::MedianRange;
 
 /// One combination and what came of it.
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ pub struct Row {
 impl Row {
     /// A figure of each run.
     #[must_use]
-    pub fn spread(&self, figure: impl Fn(&Sample) -> f64) -> Spread {
-        Spread::of(self.timed.iter().map(figure))
+    pub fn median_range(&self, figure: impl Fn(&Sample) -> f64) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(figure))
     }
 
     /// A figure of what one kind of connections had in each run in which it had any answer; `None`
@@ -34,10 +34,10 @@ impl Row {
         &self,
         kind: fn(&Sample) -> &Answers,
         figure: impl Fn(&Answers) -> f64,
-    ) -> Option<Spread> {
+    ) -> Option<MedianRange> {
         let had = self.timed.iter().map(kind).filter(|had| had.each.iter().any(|&one| one > 0));
         let figures: Vec<_> = had.map(figure).collect();
-        (!figures.is_empty()).then(|| Spread::of(figures))
+        (!figures.is_empty()).then(|| MedianRange::of(figures))
     }
 
     /// The threads of the run that had most, by name.

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use super::plan::Clients;
 use crate::crew::Kind;
-use crate::error::{Doing as _, Result};
-use crate::ground::{Cache, Ground};
+use crate::error::{ErrorContext as _, Result};
+use crate::test_file::{CacheState, TestFile};
 
 /// What fast connections ask for.
 const SMALL: u64 = 1 << 10;
@@ -20,9 +20,9 @@ const LARGE: u64 = 4 << 20;
 const COLD: u64 = 256 << 10;
 
 pub(super) struct Site {
-    small: Ground,
-    large: Ground,
-    cold: Vec<Ground>,
+    small: TestFile,
+    large: TestFile,
+    cold: Vec<TestFile>,
     // Goes after the files.
     root: TempDir,
 }
@@ -30,8 +30,8 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn lay(directory: &Path, cold: u32) -> Result<Self> {
         let root = tempfile::Builder::new().prefix("karez-lab-").tempdir_in(directory);
-        let root = root.doing("make a directory in", directory.display())?;
-        let file = |bytes| Ground::new(root.path(), bytes);
+        let root = root.context("make a directory in", directory.display())?;
+        let file = |bytes| TestFile::new(root.path(), bytes);
         let cold = (0..cold).map(|_| file(COLD)).collect::<Result<_>>()?;
         Ok(Self { small: file(SMALL)?, large: file(LARGE)?, cold, root })
     }
@@ -42,13 +42,13 @@ impl Site {
 
     /// Whether files here can be dropped from memory.
     pub(super) fn can_be_cold(&self) -> Result<()> {
-        self.cold.iter().try_for_each(|file| file.prepare(Cache::Cold))
+        self.cold.iter().try_for_each(|file| file.prepare(CacheState::Cold))
     }
 
     /// Brings what is hot into memory.
     pub(super) fn warm(&self) -> Result<()> {
-        self.small.prepare(Cache::Warm)?;
-        self.large.prepare(Cache::Warm)
+        self.small.prepare(CacheState::Warm)?;
+        self.large.prepare(CacheState::Warm)
     }
 
     /// What each connection is to ask for.
@@ -62,7 +62,7 @@ impl Site {
     }
 }
 
-fn peer(kind: Kind, file: &Ground, cold: bool) -> Value {
+fn peer(kind: Kind, file: &TestFile, cold: bool) -> Value {
     let name = file.path().file_name().map(|name| format!("/{}", name.display()));
     json!({
         "kind": kind.name(), "path": name, "bytes": file.bytes(),

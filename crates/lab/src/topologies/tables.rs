@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{Answers, Clients, Row, Sample, Topologies};
-use crate::spread::Spread;
+use crate::stats::MedianRange;
 use crate::table::Table;
 
 /// What is not there.
@@ -55,9 +55,9 @@ pub(super) const FAST: [Column; 7] = [
     ("p99 us", always, |row| latency(row, fast, |had| had.p99)),
     ("p99.9 us", always, |row| latency(row, fast, |had| had.p999)),
     ("max us", always, |row| latency(row, fast, |had| had.max)),
-    ("Jain", always, |row| format!("{:.3}", row.spread(|run| run.fast.jain()).median)),
+    ("Jain", always, |row| format!("{:.3}", row.median_range(|run| run.fast.jain()).median)),
     ("last/first", always, |row| {
-        format!("{:.2}", row.spread(|run| run.fast.least_of_most()).median)
+        format!("{:.2}", row.median_range(|run| run.fast.least_of_most()).median)
     }),
 ];
 
@@ -65,14 +65,16 @@ pub(super) const FAST: [Column; 7] = [
 pub(super) const BESIDE: [Column; 7] = [
     ("threads", always, |row| row.threads().values().sum::<u64>().to_string()),
     ("CPU us/answer", always, |row| {
-        format!("{:.1}", row.spread(|run| run.per_answer(run.cpu / 1000.0)))
+        format!("{:.1}", row.median_range(|run| run.per_answer(run.cpu / 1000.0)))
     }),
     ("switches/answer", always, |row| {
-        format!("{:.2}", row.spread(|run| run.per_answer(run.voluntary + run.involuntary)))
+        format!("{:.2}", row.median_range(|run| run.per_answer(run.voluntary + run.involuntary)))
     }),
-    ("slow MB/s", has_slow, |row| whole(row.spread(|run| run.per_second(run.slow.bytes / 1e6)))),
+    ("slow MB/s", has_slow, |row| {
+        whole(row.median_range(|run| run.per_second(run.slow.bytes / 1e6)))
+    }),
     ("blocking/s", has_blocking, |row| {
-        whole(row.spread(|run| run.per_second(run.blocking.answers())))
+        whole(row.median_range(|run| run.per_second(run.blocking.answers())))
     }),
     ("blocking p50 us", has_blocking, |row| latency(row, blocking, |had| had.p50)),
     ("blocking p99 us", has_blocking, |row| latency(row, blocking, |had| had.p99)),
@@ -102,7 +104,7 @@ fn latency(row: &Row, kind: fn(&Sample) -> &Answers, figure: fn(&Answers) -> f64
     row.latency(kind, figure).map_or_else(|| NONE.to_owned(), whole)
 }
 
-fn whole(spread: Spread) -> String {
+fn whole(spread: MedianRange) -> String {
     format!("{spread:.0}")
 }
 
@@ -123,16 +125,16 @@ pub(super) fn table(columns: &[Column], rows: &[&Row]) -> Table {
     }
 }
 
-pub(super) fn rate(row: &Row) -> Spread {
-    row.spread(|run| run.per_second(run.fast.answers()))
+pub(super) fn rate(row: &Row) -> MedianRange {
+    row.median_range(|run| run.per_second(run.fast.answers()))
 }
 
 /// Who answers most fast requests of a group, and who half of them soonest, if anybody does.
 pub(super) fn ranking(rows: &[&Row]) -> String {
     let Some(of) = rows.first().map(|row| row.clients.name()) else { return String::new() };
     let p50 = |row: &Row| row.latency(fast, |had| had.p50);
-    let most = |a: &Spread, b: &Spread| b.median.total_cmp(&a.median);
-    let soonest = |a: &Spread, b: &Spread| a.median.total_cmp(&b.median);
+    let most = |a: &MedianRange, b: &MedianRange| b.median.total_cmp(&a.median);
+    let soonest = |a: &MedianRange, b: &MedianRange| a.median.total_cmp(&b.median);
     let (rate, soon) = (first(rows, |row| Some(rate(row)), most), first(rows, p50, soonest));
     format!("{of}: most fast answers: {rate}; half of them soonest: {soon}")
 }
@@ -140,8 +142,8 @@ pub(super) fn ranking(rows: &[&Row]) -> String {
 /// The one that comes first, or all whose ranges overlap its.
 fn first(
     rows: &[&Row],
-    figure: impl Fn(&Row) -> Option<Spread>,
-    order: impl Fn(&Spread, &Spread) -> Ordering,
+    figure: impl Fn(&Row) -> Option<MedianRange>,
+    order: impl Fn(&MedianRange, &MedianRange) -> Ordering,
 ) -> String {
     let figures: Vec<_> = rows.iter().filter_map(|row| Some((row, figure(row)?))).collect();
     let Some((_, best)) = figures.iter().min_by(|a, b| order(&a.1, &b.1)) else {

@@ -8,7 +8,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, RingBuf};
 use rustix::process::Pid;
 
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::FileId;
 use crate::probe::attach::{self, Unavailable, fill};
 
@@ -136,7 +136,7 @@ impl Recorder {
         }
         let refused = |error: Error| Unavailable::Refused(error.to_string());
         let ring = programs.take_map("EVENTS").ok_or_else(|| refused(attach::no_map("EVENTS")))?;
-        let ring = RingBuf::try_from(ring).doing("open", "EVENTS").map_err(refused)?;
+        let ring = RingBuf::try_from(ring).context("open", "EVENTS").map_err(refused)?;
         Ok(Self { programs, ring, missing })
     }
 
@@ -149,13 +149,13 @@ impl Recorder {
     /// its client.
     pub(super) fn aim(&mut self, processes: [Pid; 2], file: FileId, ports: [u16; 2]) -> Result<()> {
         let mut space: Array<_, [u64; 2]> = self.map("SPACE")?;
-        space.set(0, attach::own_pid_space()?, 0).doing("set", "the PID namespace")?;
+        space.set(0, attach::own_pid_space()?, 0).context("set", "the PID namespace")?;
         let pids = processes.map(|pid| (pid.as_raw_nonzero().get().cast_unsigned(), 0_u64));
         fill(&mut self.map("PROCESSES")?, pids.into_iter())?;
         let files = [([file.inode, file.device], 0_u64)];
         fill(&mut self.map("FILES")?, files.into_iter())?;
         let mut both: Array<_, [u16; 2]> = self.map("PORTS")?;
-        both.set(0, ports, 0).doing("set", "the ports")
+        both.set(0, ports, 0).context("set", "the ports")
     }
 
     /// From now on everything is told.
@@ -166,7 +166,7 @@ impl Recorder {
     /// What was told since; from now on nothing is.
     pub(super) fn take(&mut self) -> Result<Recording> {
         let state: Array<_, [u64; 2]> = self.map("STATE")?;
-        let [_, lost] = state.get(&0, 0).doing("read", "the state")?;
+        let [_, lost] = state.get(&0, 0).context("read", "the state")?;
         self.set_state([0, 0])?;
         let mut recording = Recording { lost, ..Recording::default() };
         while let Some(record) = self.ring.next() {
@@ -176,7 +176,7 @@ impl Recorder {
         let threads: HashMap<_, u32, [u64; 10]> = self.map("THREADS")?;
         for entry in &threads {
             let (_, [numbers, begun, number, is_in_call, arguments @ ..]) =
-                entry.doing("read", "the threads")?;
+                entry.context("read", "the threads")?;
             let [process, thread] = [numbers, numbers >> 32].map(low);
             if is_in_call != 0 {
                 recording.open.push(Open { process, thread, begun, number, arguments });
@@ -187,7 +187,7 @@ impl Recorder {
 
     fn set_state(&mut self, value: [u64; 2]) -> Result<()> {
         let mut state: Array<_, [u64; 2]> = self.map("STATE")?;
-        state.set(0, value, 0).doing("set", "the state")
+        state.set(0, value, 0).context("set", "the state")
     }
 
     fn map<'a, M: TryFrom<&'a mut aya::maps::Map, Error: std::fmt::Display>>(

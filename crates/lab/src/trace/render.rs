@@ -222,7 +222,7 @@ impl Report for Trace {
             anchor: self.anchor(),
             title: self.heading(),
             parts: vec![
-                Part::Words(self.seen()),
+                Part::Paragraph(self.seen()),
                 Part::Figure(FIGURE.to_owned(), self.to_svg()),
                 Part::Table("Each call and what happened in it".to_owned(), self.table()),
                 Part::Notes(self.notes()),

@@ -13,15 +13,15 @@ mod story;
 
 use super::Trace;
 use super::event::microseconds;
-use crate::page::escape;
+use crate::html::escape;
 use crate::table::{grouped, size};
 use crate::tier::Tier;
 use pen::{Anchor, Pen, Shade, WIDTH, wrapped};
 
 /// The colours of those that no page gives.
-const STYLE: &str = "--karez-ground:#fff;--karez-ink:#1c1e21;--karez-faint:#5f6670;\
+const STYLE: &str = "--karez-background:#fff;--karez-ink:#1c1e21;--karez-faint:#5f6670;\
 --karez-line:#d8dce1;--karez-raised:#f5f7f9";
-const DARK: &str = "--karez-ground:#14171a;--karez-ink:#e4e7ea;--karez-faint:#9aa3ad;\
+const DARK: &str = "--karez-background:#14171a;--karez-ink:#e4e7ea;--karez-faint:#9aa3ad;\
 --karez-line:#363c43;--karez-raised:#1d2125";
 
 pub(super) fn draw(trace: &Trace) -> String {
@@ -40,7 +40,7 @@ pub(super) fn draw(trace: &Trace) -> String {
          'DejaVu Sans', sans-serif\" font-size=\"11.5\">\n<style>#{id}{{{STYLE}}}\
          @media (prefers-color-scheme:dark){{#{id}{{{DARK}}}}}</style>\n\
          <title>{what}</title>\n<rect width=\"{WIDTH}\" height=\"{y:.0}\" \
-         fill=\"var(--karez-ground, #fff)\"/>\n{}</svg>\n",
+         fill=\"var(--karez-background, #fff)\"/>\n{}</svg>\n",
         pen.into_text()
     )
 }

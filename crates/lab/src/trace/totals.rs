@@ -10,7 +10,7 @@ use super::calls;
 use super::event::{Event, Memory, Waker, What};
 use super::steps::since_wake_up;
 use super::tell::Told;
-use crate::cost::Copies;
+use crate::copies::Copies;
 use crate::probe::{Disk, Provenance};
 
 /// How often a call was made, and what it said.

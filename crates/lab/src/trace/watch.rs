@@ -22,9 +22,9 @@ use super::tell::{Cast, tell};
 use super::totals::{Totals, Way};
 use super::{Plan, Trace};
 use crate::crew::Worker;
-use crate::error::{Doing as _, Error, Result};
-use crate::ground::{Cache, Ground};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::{FileId, Unavailable, mark};
+use crate::test_file::{CacheState, TestFile};
 use crate::tier::Tier;
 use crate::transport::Transport;
 
@@ -46,7 +46,8 @@ impl Trace {
     /// # Errors
     /// A model that the kernel refuses, a file that cannot be had; what a worker could not do.
     pub fn run(plan: &Plan) -> Result<Self> {
-        let object = plan.object.as_ref().map(|path| fs::read(path).doing("read", path.display()));
+        let object =
+            plan.object.as_ref().map(|path| fs::read(path).context("read", path.display()));
         let object = object.transpose()?;
         let recorder = Recorder::attach(object.as_deref());
         let mut scene = Scene::set(plan)?;
@@ -70,7 +71,7 @@ struct Scene {
 /// A file that is served.
 enum Served {
     /// The laboratory's own, and the directory it is alone in.
-    Own(Ground, #[expect(dead_code, reason = "it goes with this")] TempDir),
+    Own(TestFile, #[expect(dead_code, reason = "it goes with this")] TempDir),
     Given(PathBuf),
 }
 
@@ -79,7 +80,7 @@ impl Scene {
         let file = Served::find(plan)?;
         let (mut server, mut client) = (plan.workers.start(0)?, plan.workers.start(1)?);
         let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
-        let place = place.doing("make", "a directory")?;
+        let place = place.context("make", "a directory")?;
         let at = match plan.transport {
             Transport::Unix => format!("unix:{}", place.path().join("socket").display()),
             Transport::Loopback => "127.0.0.1:0".to_owned(),
@@ -108,9 +109,9 @@ impl Scene {
             self.ask("GET")?;
         }
         self.settle();
-        if let Served::Own(ground, _) = &self.file {
+        if let Served::Own(test_file, _) = &self.file {
             let mut tried = 0;
-            while let Err(error) = ground.prepare(plan.cache) {
+            while let Err(error) = test_file.prepare(plan.cache) {
                 tried += 1;
                 if tried == STIRRED {
                     return Err(error);
@@ -184,7 +185,7 @@ impl Scene {
                 answer = Err(error);
             }
         });
-        let calls = traced.doing("trace", "the server")?;
+        let calls = traced.context("trace", "the server")?;
         let answer = answer?;
         let process = pid.as_raw_nonzero().get().cast_unsigned();
         let recording = recording(process, &calls);
@@ -258,8 +259,8 @@ impl Scene {
 impl Served {
     fn find(plan: &Plan) -> Result<Self> {
         if let Some(path) = &plan.file {
-            let path = path.canonicalize().doing("find", path.display())?;
-            let kind = fs::metadata(&path).doing("stat", path.display())?;
+            let path = path.canonicalize().context("find", path.display())?;
+            let kind = fs::metadata(&path).context("stat", path.display())?;
             if !kind.is_file() || kind.len() == 0 {
                 let why = "it is no file, or there is nothing in it";
                 return Err(Error::new("trace", path.display(), why));
@@ -267,15 +268,15 @@ impl Served {
             return Ok(Self::Given(path));
         }
         let place = tempfile::Builder::new().prefix("karez-lab-").tempdir_in(&plan.directory);
-        let place = place.doing("make a directory in", plan.directory.display())?;
-        let ground = Ground::new(place.path(), plan.bytes)?;
-        ground.prepare(Cache::Warm)?;
-        Ok(Self::Own(ground, place))
+        let place = place.context("make a directory in", plan.directory.display())?;
+        let test_file = TestFile::new(place.path(), plan.bytes)?;
+        test_file.prepare(CacheState::Warm)?;
+        Ok(Self::Own(test_file, place))
     }
 
     fn path(&self) -> &Path {
         match self {
-            Self::Own(ground, _) => ground.path(),
+            Self::Own(test_file, _) => test_file.path(),
             Self::Given(path) => path,
         }
     }
@@ -298,18 +299,18 @@ impl Served {
 
     fn id(&self) -> Result<FileId> {
         match self {
-            Self::Own(ground, _) => ground.id(),
-            Self::Given(path) => FileId::of(File::open(path).doing("open", path.display())?),
+            Self::Own(test_file, _) => test_file.id(),
+            Self::Given(path) => FileId::of(File::open(path).context("open", path.display())?),
         }
     }
 
     /// How many of its pages are in memory, and how many it has.
     fn cached(&self) -> Result<(u64, u64)> {
         match self {
-            Self::Own(ground, _) => Ok((ground.cached()?, ground.pages())),
+            Self::Own(test_file, _) => Ok((test_file.cached()?, test_file.pages())),
             Self::Given(path) => {
-                let file = File::open(path).doing("open", path.display())?;
-                let length = file.metadata().doing("stat", path.display())?.len();
+                let file = File::open(path).context("open", path.display())?;
+                let length = file.metadata().context("stat", path.display())?.len();
                 let pages = length.div_ceil(karez_sys::page_size() as u64);
                 // Where nobody can say, it is treated as one that is not.
                 Ok((cached_pages(file.as_fd(), 0..length).unwrap_or(0), pages))

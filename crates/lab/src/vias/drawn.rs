@@ -4,13 +4,13 @@
 use super::tables::{caption, share};
 use super::{Row, Vias};
 use crate::chart::{bars, stacked};
-use crate::report::{Part, Section, skipped};
+use crate::report::{Part, Section, skipped_lines};
 
-/// The copies of a movement, in the order in which they are made.
+/// The copies of a spec, in the order in which they are made.
 const COPIES: [&str; 4] = ["file to user", "user to socket", "late", "by the receiver"];
 
 pub(super) fn section(vias: &Vias) -> Section {
-    let mut parts = vec![Part::Words(vias.tiers.to_string())];
+    let mut parts = vec![Part::Paragraph(vias.tiers.to_string())];
     let largest = vias.rows.iter().map(|row| row.bytes).max();
     for rows in vias.groups().filter(|rows| rows.first().map(|row| row.bytes) == largest) {
         parts.push(Part::Heading(caption(rows)));
@@ -31,7 +31,7 @@ pub(super) fn section(vias: &Vias) -> Section {
         parts.push(Part::Table(caption(rows), vias.table_of(rows)));
     }
     let mut notes = vias.notes();
-    notes.extend(skipped(&vias.skipped));
+    notes.extend(skipped_lines(&vias.skipped));
     parts.push(Part::Notes(notes));
     let title = "Ways to move a file into a socket".to_owned();
     Section { anchor: "vias".to_owned(), title, parts }

@@ -8,10 +8,10 @@ use super::tables::{COUNTERS, caption, is_copied_again};
 use super::{Row, Vias, drawn};
 use crate::machine::machine;
 use crate::probe::call_name;
-use crate::report::{Report, Section, skipped};
+use crate::report::{Report, Section, skipped_lines};
 use crate::selftest::Counter;
 use crate::table::size;
-use crate::transport::Taking;
+use crate::transport::ReceiveMode;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
 const SCHEMA: &str = "karez.lab.vias/1";
@@ -25,7 +25,7 @@ impl Report for Vias {
     fn to_markdown(&self) -> String {
         let told = self.tiers.to_string();
         let notes = told.lines().map(str::to_owned).chain(self.notes());
-        let notes = notes.chain(skipped(&self.skipped)).map(|note| format!("- {note}\n"));
+        let notes = notes.chain(skipped_lines(&self.skipped)).map(|note| format!("- {note}\n"));
         format!("{}\n{}", self.table_of_all().to_markdown(), notes.collect::<String>())
     }
 
@@ -37,7 +37,7 @@ impl Report for Vias {
             "usable": self.usable,
             "counting_overhead": self.overhead.to_json(),
             "chunk": self.chunk,
-            "receiver": self.taking.name(),
+            "receiver": self.receive_mode.name(),
             "seed": self.seed,
             "notes": self.notes(),
             "skipped": self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }))
@@ -94,15 +94,15 @@ impl Vias {
             || "as much a call as suits the via".to_owned(),
             |chunk| format!("at most {} a call", size(u64::from(chunk))),
         );
-        let taken = match self.taking {
-            Taking::Read => "the receiver reads",
-            Taking::WithoutCopy => "the receiver throws away without a copy",
+        let taken = match self.receive_mode {
+            ReceiveMode::Read => "the receiver reads",
+            ReceiveMode::Discard => "the receiver throws away without a copy",
         };
         format!("Sent {most}; {taken}.")
     }
 
     fn row_to_json(&self, row: &Row) -> Value {
-        let own = row.counted.sent_by().filter(|_| self.is_usable(&[Counter::Calls]));
+        let own = row.counted.sender_counts().filter(|_| self.is_usable(&[Counter::Calls]));
         let by_name = own.map(|own| {
             let each =
                 own.calls.iter().map(|(number, call)| (call_name(*number), json!(call.calls)));
@@ -115,7 +115,7 @@ impl Vias {
         });
         json!({
             "via": row.via.name(),
-            "ran": row.counted.ran.name(),
+            "ran": row.counted.effective.name(),
             "fallbacks": row.counted.fallbacks.iter()
                 .map(|(from, errno)| json!({ "from": from, "errno": errno })).collect::<Vec<_>>(),
             "transport": row.transport.name(),
@@ -138,7 +138,7 @@ impl Vias {
                 "late": row.copies.late,
                 "receiver": row.copies.received,
             })),
-            "mutation": row.fate.as_ref().map(ToString::to_string),
+            "mutation": row.verdict.as_ref().map(ToString::to_string),
             "disk": disk.map(|disk| json!({ "bytes": disk.read_bytes, "requests": disk.reads })),
             "nic_dma": Value::Null,
             "tries": row.counted.tries,
@@ -161,7 +161,7 @@ impl fmt::Display for Vias {
         for note in self.notes() {
             writeln!(f, "{note}")?;
         }
-        for line in skipped(&self.skipped) {
+        for line in skipped_lines(&self.skipped) {
             writeln!(f, "{line}")?;
         }
         for found in self.rows.iter().flat_map(|row| &row.contradictions) {

@@ -3,7 +3,7 @@
 use karez_transfer::Via;
 
 use super::{Row, Vias};
-use crate::mutation::Fate;
+use crate::mutation::CopyVerdict;
 use crate::probe::ProcessCounts;
 use crate::selftest::Counter;
 use crate::table::{Table, grouped, size};
@@ -66,7 +66,7 @@ impl Vias {
     }
 
     fn cells(&self, row: &Row) -> Vec<String> {
-        let own = row.counted.sent_by().filter(|_| self.is_usable(&[Counter::Calls]));
+        let own = row.counted.sender_counts().filter(|_| self.is_usable(&[Counter::Calls]));
         let [switches, waits, faults] = own.map_or_else(|| told(row), counted);
         [
             vec![via(row), calls(row, own.is_some()), switches, waits, faults],
@@ -99,7 +99,7 @@ impl Vias {
 /// Whether what was copied into the kernel's pages was copied once more into each packet. At the
 /// driver that cannot be told from one copy.
 pub(super) fn is_copied_again(row: &Row) -> bool {
-    let by_reference = matches!(row.counted.ran, Via::Sendfile | Via::Splice | Via::Zerocopy);
+    let by_reference = matches!(row.counted.effective, Via::Sendfile | Via::Splice | Via::Zerocopy);
     row.transport == Transport::VethWithoutScatterGather && !by_reference
 }
 
@@ -126,23 +126,25 @@ fn told(row: &Row) -> [String; 3] {
 
 /// What anyone can prove of copies that nobody has counted.
 fn proof(row: &Row) -> String {
-    match &row.fate {
-        Some(fate @ (Fate::Aliased | Fate::Copied)) if row.copies.inferred => format!(" ({fate})"),
+    match &row.verdict {
+        Some(verdict @ (CopyVerdict::Aliased | CopyVerdict::Copied)) if row.copies.inferred => {
+            format!(" ({verdict})")
+        }
         _ => String::new(),
     }
 }
 
 /// What was asked for, and what ran instead.
 fn via(row: &Row) -> String {
-    if row.counted.ran == row.via {
+    if row.counted.effective == row.via {
         return row.via.to_string();
     }
-    format!("{} (ran {})", row.via, row.counted.ran)
+    format!("{} (ran {})", row.via, row.counted.effective)
 }
 
 /// All system calls where they were counted, else those that the transfer made.
 fn calls(row: &Row, are_counted: bool) -> String {
-    match row.counted.sent_by() {
+    match row.counted.sender_counts() {
         Some(own) if are_counted => grouped(own.calls_in_all()),
         _ => grouped(row.counted.calls.values().sum()),
     }

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::page::escape;
+use crate::html::escape;
 
 /// How wide it is, in units of its own.
 pub(super) const WIDTH: f64 = 600.0;
 
 /// A colour, by what it stands for. Those of Okabe and Ito are told apart by most eyes and on both
-/// grounds.
+/// test_files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shade {
     Ink,
@@ -108,7 +108,7 @@ impl Pen {
         self.filled((x, y, w, h), shade, 1.0, what);
     }
 
-    /// The same, so that the ground shows through.
+    /// The same, so that the test_file shows through.
     pub(super) fn pale(&mut self, x: f64, y: f64, w: f64, h: f64, shade: Shade, what: &str) {
         self.filled((x, y, w, h), shade, 0.22, what);
     }

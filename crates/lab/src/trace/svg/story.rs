@@ -24,7 +24,7 @@ pub(super) fn draw(pen: &mut Pen, trace: &Trace, top: f64) -> f64 {
     }
     pen.small(EDGES[0] - 6.0, top + 10.0, Anchor::End, Shade::Faint, "µs");
     let begin = top + 18.0;
-    let mut ground = Pen::default();
+    let mut background = Pen::default();
     let mut rows = Pen::default();
     let mut y = begin;
     for (place, step) in steps.iter().enumerate() {
@@ -41,16 +41,16 @@ pub(super) fn draw(pen: &mut Pen, trace: &Trace, top: f64) -> f64 {
             rows.line((x, from), (x, to), shade(step), 1.5, "");
         }
         if place % 2 == 0 {
-            ground.block(4.0, y, WIDTH - 8.0, end - y, Shade::Raised, "");
+            background.block(4.0, y, WIDTH - 8.0, end - y, Shade::Raised, "");
         }
         y = end;
     }
     for (place, edge) in EDGES.iter().enumerate() {
         // The boundary that a mode switch crosses.
         let (width, dashes) = if place == 1 { (1.6, "") } else { (0.8, "2 3") };
-        ground.line((*edge, begin), (*edge, y), Shade::Line, width, dashes);
+        background.line((*edge, begin), (*edge, y), Shade::Line, width, dashes);
     }
-    pen.append(&ground);
+    pen.append(&background);
     pen.append(&rows);
     y
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 
 use crate::machine::machine;
-use crate::report::{Entry, Part, Section};
+use crate::report::{Part, ReportEntry, Section};
 use crate::table::Table;
 use style::STYLE;
 
@@ -32,7 +32,7 @@ const MACHINE: [(&str, &str); 13] = [
 
 /// The page with these sections.
 #[must_use]
-pub fn page(sections: &[Section]) -> String {
+pub fn html_page(sections: &[Section]) -> String {
     let machine = machine();
     let kernel = machine["kernel"].as_str().unwrap_or("Linux");
     let title = match sections {
@@ -52,10 +52,10 @@ pub fn page(sections: &[Section]) -> String {
     }
     html += "</header>\n<main>\n";
     for section in sections {
-        put_section(&mut html, section, sections.len() > 1);
+        write_section(&mut html, section, sections.len() > 1);
     }
     html += "</main>\n<footer>\n<h2>The machine</h2>\n";
-    put_machine(&mut html, &machine);
+    write_machine(&mut html, &machine);
     html += "</footer>\n</body>\n</html>\n";
     html
 }
@@ -89,25 +89,25 @@ fn contents(html: &mut String, sections: &[Section]) {
 }
 
 /// One that stands alone has its title above already.
-fn put_section(html: &mut String, section: &Section, with_title: bool) {
+fn write_section(html: &mut String, section: &Section, with_title: bool) {
     let _ = writeln!(html, "<section id=\"{}\">", section.anchor);
     if with_title {
         let _ = writeln!(html, "<h2>{}</h2>", escape(&section.title));
     }
     for part in &section.parts {
-        put_part(html, part);
+        write_part(html, part);
     }
     *html += "</section>\n";
 }
 
-fn put_part(html: &mut String, part: &Part) {
+fn write_part(html: &mut String, part: &Part) {
     let _ = match part {
-        Part::Words(words) => {
+        Part::Paragraph(words) => {
             let lines: Vec<_> = words.lines().map(escape).collect();
             writeln!(html, "<p>{}</p>", lines.join("<br>"))
         }
         Part::Heading(words) => writeln!(html, "<h3>{}</h3>", escape(words)),
-        Part::Verbatim(text) => writeln!(html, "<pre>{}</pre>", escape(text)),
+        Part::Preformatted(text) => writeln!(html, "<pre>{}</pre>", escape(text)),
         Part::Figure(caption, svg) => {
             let caption = escape(caption);
             writeln!(html, "<figure>\n<figcaption>{caption}</figcaption>\n{svg}\n</figure>")
@@ -118,18 +118,18 @@ fn put_part(html: &mut String, part: &Part) {
             writeln!(html, "<ul class=\"notes\">\n{}</ul>", notes.concat())
         }
         Part::Table(caption, table) => {
-            put_table(html, caption, table);
+            write_table(html, caption, table);
             Ok(())
         }
         Part::Entries(entries) => {
-            entries.iter().for_each(|entry| put_entry(html, entry));
+            entries.iter().for_each(|entry| write_entry(html, entry));
             Ok(())
         }
     };
 }
 
 /// A table that is wider than the screen is moved below its first column.
-fn put_table(html: &mut String, caption: &str, table: &Table) {
+fn write_table(html: &mut String, caption: &str, table: &Table) {
     let _ = writeln!(html, "<div class=\"wide\">\n<table>\n<caption>{}</caption>", escape(caption));
     let heading: Vec<_> = table
         .heading
@@ -156,8 +156,8 @@ fn put_table(html: &mut String, caption: &str, table: &Table) {
     *html += "</tbody>\n</table>\n</div>\n";
 }
 
-fn put_entry(html: &mut String, entry: &Entry) {
-    let Entry { title, badge, details, lines } = entry;
+fn write_entry(html: &mut String, entry: &ReportEntry) {
+    let ReportEntry { title, badge, details, lines } = entry;
     let _ = writeln!(
         html,
         "<article>\n<h3>{}</h3>\n<p class=\"badge {}\">{}</p>",
@@ -175,7 +175,7 @@ fn put_entry(html: &mut String, entry: &Entry) {
     *html += "</dl>\n</article>\n";
 }
 
-fn put_machine(html: &mut String, machine: &Value) {
+fn write_machine(html: &mut String, machine: &Value) {
     *html += "<dl class=\"machine\">\n";
     for (field, name) in MACHINE {
         let value = &machine[field];
@@ -207,24 +207,24 @@ mod tests {
     fn nothing_that_is_told_is_taken_for_markup() {
         let evil = "<script>alert('&')</script>";
         let table = Table { heading: vec!["a"], rows: vec![vec![evil.to_owned()]] };
-        let entry = Entry {
+        let entry = ReportEntry {
             title: evil.to_owned(),
             badge: "refuted",
             details: Some(evil.to_owned()),
             lines: vec![("because", evil.to_owned())],
         };
         let parts = vec![
-            Part::Words(evil.to_owned()),
+            Part::Paragraph(evil.to_owned()),
             Part::Heading(evil.to_owned()),
             Part::Table(evil.to_owned(), table),
             Part::Figure(evil.to_owned(), "<svg></svg>".to_owned()),
-            Part::Verbatim(evil.to_owned()),
+            Part::Preformatted(evil.to_owned()),
             Part::Notes(vec![evil.to_owned()]),
             Part::Entries(vec![entry]),
         ];
-        let told = page(&[Section { anchor: "x".to_owned(), title: evil.to_owned(), parts }]);
-        assert!(!told.contains("<script"), "{told}");
-        assert_eq!(told.matches("&lt;script&gt;").count(), 12, "{told}");
+        let html = html_page(&[Section { anchor: "x".to_owned(), title: evil.to_owned(), parts }]);
+        assert!(!html.contains("<script"), "{html}");
+        assert_eq!(html.matches("&lt;script&gt;").count(), 12, "{html}");
     }
 
     #[test]
@@ -233,10 +233,10 @@ mod tests {
             let title = anchor.to_owned();
             Section { anchor: anchor.to_owned(), title, parts: Vec::new() }
         };
-        let told = page(&[section("one"), section("two")]);
-        assert!(told.contains("<a href=\"#one\">") && told.contains("<section id=\"two\">"));
+        let html = html_page(&[section("one"), section("two")]);
+        assert!(html.contains("<a href=\"#one\">") && html.contains("<section id=\"two\">"));
         for outside in ["http://", "https://", "src=", "@import", "url("] {
-            assert!(!told.contains(outside), "{outside}");
+            assert!(!html.contains(outside), "{outside}");
         }
     }
 }

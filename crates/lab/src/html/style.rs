@@ -3,7 +3,7 @@
 
 pub(super) const STYLE: &str = r#"
 :root {
-  --karez-ground: #fff; --karez-ink: #1c1e21; --karez-faint: #5f6670; --karez-line: #d8dce1;
+  --karez-background: #fff; --karez-ink: #1c1e21; --karez-faint: #5f6670; --karez-line: #d8dce1;
   --karez-raised: #f5f7f9; --karez-link: #0b57a4;
   --karez-good: #1a7f37; --karez-bad: #b42318; --karez-depends: #8a5a00; --karez-unknown: #5f6670;
   --karez-0: #0072b2; --karez-1: #e69f00; --karez-2: #009e73; --karez-3: #cc79a7;
@@ -11,7 +11,7 @@ pub(super) const STYLE: &str = r#"
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --karez-ground: #14171a; --karez-ink: #e4e7ea; --karez-faint: #9aa3ad; --karez-line: #363c43;
+    --karez-background: #14171a; --karez-ink: #e4e7ea; --karez-faint: #9aa3ad; --karez-line: #363c43;
     --karez-raised: #1d2125; --karez-link: #7db8f0;
     --karez-good: #57c777; --karez-bad: #ff7b72; --karez-depends: #e3b341; --karez-unknown: #9aa3ad;
     --karez-0: #3d9fdd; --karez-6: #b3b3b3;
@@ -19,7 +19,7 @@ pub(super) const STYLE: &str = r#"
 }
 * { box-sizing: border-box; }
 body {
-  margin: 0 auto; padding: 1rem; max-width: 86rem; background: var(--karez-ground);
+  margin: 0 auto; padding: 1rem; max-width: 86rem; background: var(--karez-background);
   color: var(--karez-ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif;
 }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0; }
@@ -33,7 +33,7 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 caption { text-align: left; padding: .25rem 0; font-size: .9rem; position: sticky; left: 0; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--karez-line); text-align: left; vertical-align: top; }
 thead th { font-weight: 600; color: var(--karez-faint); vertical-align: bottom; }
-tbody th { position: sticky; left: 0; background: var(--karez-ground); font-weight: 600; white-space: nowrap; }
+tbody th { position: sticky; left: 0; background: var(--karez-background); font-weight: 600; white-space: nowrap; }
 td.figure { text-align: right; white-space: nowrap; }
 figure { margin: 1rem 0; }
 figure:has(.karez-chart) { display: inline-block; width: min(100%, 37rem); margin-right: 1rem; vertical-align: top; }

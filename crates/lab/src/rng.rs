@@ -5,19 +5,19 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Numbers drawn by xorshift64 (Marsaglia 2003): enough to shuffle, and the seed repeats it.
-pub(crate) struct Draw(u64);
+pub(crate) struct Rng(u64);
 
-impl Draw {
+impl Rng {
     /// From this seed.
-    pub(crate) fn from(seed: u64) -> Self {
+    pub(crate) fn from_seed(seed: u64) -> Self {
         Self(seed | 1)
     }
 
     /// From a seed that the clock gives; the seed, too.
-    pub(crate) fn by_the_clock() -> (u64, Self) {
+    pub(crate) fn from_clock() -> (u64, Self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos());
         let seed = u64::try_from(now & u128::from(u64::MAX)).unwrap_or(1) | 1;
-        (seed, Self::from(seed))
+        (seed, Self::from_seed(seed))
     }
 
     /// One of the first `count` numbers.
@@ -48,7 +48,7 @@ mod tests {
     fn a_seed_repeats_its_order_and_nothing_is_lost() {
         let shuffled = |seed| {
             let mut items: Vec<_> = (0..100).collect();
-            Draw::from(seed).shuffle(&mut items);
+            Rng::from_seed(seed).shuffle(&mut items);
             items
         };
         assert_eq!(shuffled(7), shuffled(7));

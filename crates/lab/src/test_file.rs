@@ -13,25 +13,25 @@ use std::thread;
 use std::time::Duration;
 use tempfile::NamedTempFile;
 
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::FileId;
 
 /// Memory may be short, and pages be taken away while others come.
 const TRIES: u32 = 20;
 
 /// How much longer to wait before each try.
-const PAUSE: Duration = Duration::from_micros(100);
+const RETRY_DELAY: Duration = Duration::from_micros(100);
 
 /// Where a file's bytes are before they are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cache {
+pub enum CacheState {
     /// All in memory.
     Warm,
     /// None in memory.
     Cold,
 }
 
-impl Cache {
+impl CacheState {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Warm, Self::Cold];
 
@@ -45,7 +45,7 @@ impl Cache {
     }
 }
 
-impl fmt::Display for Cache {
+impl fmt::Display for CacheState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
@@ -53,29 +53,29 @@ impl fmt::Display for Cache {
 
 /// A file of the laboratory's own; it goes when this is dropped.
 #[derive(Debug)]
-pub struct Ground {
+pub struct TestFile {
     file: NamedTempFile,
     bytes: u64,
 }
 
-impl Ground {
+impl TestFile {
     /// A file of `bytes` in `directory`, written out to the disk.
     ///
     /// # Errors
     /// What the file system says.
     pub fn new(directory: &Path, bytes: u64) -> Result<Self> {
         let named = tempfile::Builder::new().prefix("karez-lab-").tempfile_in(directory);
-        let mut file = named.doing("make a file in", directory.display())?;
+        let mut file = named.context("make a file in", directory.display())?;
         let mut left = bytes;
         let mut block: Vec<u8> = (0..=u8::MAX).cycle().take(1 << 20).collect();
         while left > 0 {
             // No two blocks are alike, so that nothing can share them.
             block[..8].copy_from_slice(&left.to_ne_bytes());
             let count = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            file.write_all(&block[..count]).doing("write", directory.display())?;
+            file.write_all(&block[..count]).context("write", directory.display())?;
             left -= count as u64;
         }
-        fdatasync(&file).doing("sync", directory.display())?;
+        fdatasync(&file).context("sync", directory.display())?;
         Ok(Self { file, bytes })
     }
 
@@ -103,17 +103,17 @@ impl Ground {
     ///
     /// # Errors
     /// Where the state cannot be made: a file system in memory has no cold files.
-    pub fn prepare(&self, state: Cache) -> Result<()> {
-        let wanted = if state == Cache::Warm { self.pages() } else { 0 };
+    pub fn prepare(&self, state: CacheState) -> Result<()> {
+        let wanted = if state == CacheState::Warm { self.pages() } else { 0 };
         let mut found = self.cached()?;
         for tried in 0..TRIES {
             if found == wanted {
                 return Ok(());
             }
-            thread::sleep(PAUSE * tried);
+            thread::sleep(RETRY_DELAY * tried);
             match state {
-                Cache::Warm => self.warm()?,
-                Cache::Cold => self.chill()?,
+                CacheState::Warm => self.warm()?,
+                CacheState::Cold => self.evict()?,
             }
             found = self.cached()?;
         }
@@ -138,24 +138,24 @@ impl Ground {
         let file = self.file.as_file().as_fd();
         match cached_pages(file, 0..self.bytes) {
             Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {
-                let length = usize::try_from(self.bytes).doing("map", "the file")?;
-                let mapping = Mapping::of(file, 0, length).doing("map", "the file")?;
-                mapping.resident_pages().map(|pages| pages as u64).doing("ask for", "pages")
+                let length = usize::try_from(self.bytes).context("map", "the file")?;
+                let mapping = Mapping::of(file, 0, length).context("map", "the file")?;
+                mapping.resident_pages().map(|pages| pages as u64).context("ask for", "pages")
             }
-            counted => counted.doing("count", "cached pages"),
+            counted => counted.context("count", "cached pages"),
         }
     }
 
     fn warm(&self) -> Result<()> {
         let mut file: &File = self.file.as_file();
         let mut buffer = vec![0; 1 << 20];
-        file.rewind().doing("read", "the file")?;
-        while file.read(&mut buffer).doing("read", "the file")? > 0 {}
+        file.rewind().context("read", "the file")?;
+        while file.read(&mut buffer).context("read", "the file")? > 0 {}
         Ok(())
     }
 
-    fn chill(&self) -> Result<()> {
-        fdatasync(&self.file).doing("sync", "the file")?;
-        fadvise(&self.file, 0, None, Advice::DontNeed).doing("drop", "cached pages")
+    fn evict(&self) -> Result<()> {
+        fdatasync(&self.file).context("sync", "the file")?;
+        fadvise(&self.file, 0, None, Advice::DontNeed).context("drop", "cached pages")
     }
 }

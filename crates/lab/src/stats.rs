@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Median and range.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Spread {
+pub struct MedianRange {
     /// The middle one.
     pub median: f64,
     /// The smallest.
@@ -14,7 +14,7 @@ pub struct Spread {
     pub high: f64,
 }
 
-impl Spread {
+impl MedianRange {
     /// Of samples; 0 of none.
     #[must_use]
     pub fn of(samples: impl IntoIterator<Item = f64>) -> Self {
@@ -44,7 +44,7 @@ impl Spread {
     }
 }
 
-impl fmt::Display for Spread {
+impl fmt::Display for MedianRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2);
         let Self { median, low, high } = self;
@@ -58,16 +58,19 @@ mod tests {
 
     #[test]
     fn the_middle_of_an_even_number_lies_between_two() {
-        assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]), Spread { median: 2.5, low: 1.0, high: 4.0 });
-        assert_eq!(Spread::of([7.0]).median.to_bits(), 7.0_f64.to_bits());
-        assert_eq!(Spread::of([]), Spread::default());
-        assert_eq!(format!("{:.1}", Spread::of([1.0, 2.0, 3.0])), "2.0 [1.0..3.0]");
+        assert_eq!(
+            MedianRange::of([4.0, 1.0, 2.0, 3.0]),
+            MedianRange { median: 2.5, low: 1.0, high: 4.0 }
+        );
+        assert_eq!(MedianRange::of([7.0]).median.to_bits(), 7.0_f64.to_bits());
+        assert_eq!(MedianRange::of([]), MedianRange::default());
+        assert_eq!(format!("{:.1}", MedianRange::of([1.0, 2.0, 3.0])), "2.0 [1.0..3.0]");
     }
 
     #[test]
     fn what_overlaps_is_not_ranked() {
-        let (slow, fast) = (Spread::of([1.0, 2.0]), Spread::of([2.5, 3.0]));
+        let (slow, fast) = (MedianRange::of([1.0, 2.0]), MedianRange::of([2.5, 3.0]));
         assert!(!slow.overlaps(&fast));
-        assert!(slow.overlaps(&Spread::of([1.5, 9.0])));
+        assert!(slow.overlaps(&MedianRange::of([1.5, 9.0])));
     }
 }

@@ -1,4 +1,4 @@
-//! What one movement came to: what the transfer says, what the processes used, what was counted.
+//! What one spec came to: what the transfer says, what the processes used, what was counted.
 
 use karez_transfer::{Notifications, Via};
 use serde_json::Value;
@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::movement::Movement;
 use crate::probe::{Counts, ProcessCounts};
+use crate::transfer_spec::TransferSpec;
 
-/// What one movement came to.
+/// What one spec came to.
 #[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The via that was asked for.
-    pub asked: Via,
+pub struct TransferOutcome {
+    /// The via that was requested for.
+    pub requested: Via,
     /// The via that ran, as the transfer says.
-    pub ran: Via,
+    pub effective: Via,
     /// The refusals that led there: a via and the kernel's words.
     pub fallbacks: Vec<(String, String)>,
     /// System calls by name, as the transfer counted its own.
@@ -29,9 +29,9 @@ pub struct Outcome {
     /// From the first call of the sender to the last byte at the receiver.
     pub time: Duration,
     /// What the sender's thread used.
-    pub sender: Used,
+    pub sender: ResourceUsage,
     /// What the receiver's thread used.
-    pub receiver: Used,
+    pub receiver: ResourceUsage,
     /// How often it was made until the counters had seen every byte.
     pub tries: u32,
     /// What was counted, by counters that watched it.
@@ -40,7 +40,7 @@ pub struct Outcome {
 
 /// What a thread used, by its own account: anyone can have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Used {
+pub struct ResourceUsage {
     /// CPU time, in user mode and in kernel mode.
     pub cpu: Duration,
     /// Page faults that needed no disk.
@@ -53,67 +53,69 @@ pub struct Used {
     pub involuntary: u64,
 }
 
-impl Outcome {
+impl TransferOutcome {
     pub(crate) fn of(
-        movement: &Movement,
-        sent: &Value,
-        taken: &Value,
+        spec: &TransferSpec,
+        sender_reply: &Value,
+        receiver_reply: &Value,
         counts: Option<Counts>,
     ) -> Result<Self> {
-        let ran =
-            movement.posing.map_or_else(|| sent["ran"].as_str(), |_| Some(movement.via.name()));
-        let ran = ran.and_then(|name| name.parse().ok());
+        let effective = spec
+            .run_instead
+            .map_or_else(|| sender_reply["ran"].as_str(), |_| Some(spec.via.name()));
+        let effective = effective.and_then(|name| name.parse().ok());
         let outcome = Self {
-            asked: movement.via,
-            ran: ran.ok_or_else(|| Error::new("read", "a report", "it names no via"))?,
-            fallbacks: fallbacks(&sent["fallbacks"]),
-            calls: calls(&sent["calls"]),
+            requested: spec.via,
+            effective: effective
+                .ok_or_else(|| Error::new("read", "a report", "it names no via"))?,
+            fallbacks: fallbacks(&sender_reply["fallbacks"]),
+            calls: calls(&sender_reply["calls"]),
             zerocopy: Notifications {
-                sends: small(&sent["zerocopy"]["sends"]),
-                released: small(&sent["zerocopy"]["released"]),
-                copied: small(&sent["zerocopy"]["copied"]),
+                sends: small(&sender_reply["zerocopy"]["sends"]),
+                released: small(&sender_reply["zerocopy"]["released"]),
+                copied: small(&sender_reply["zerocopy"]["copied"]),
             },
-            bytes: sent["bytes"].as_u64().unwrap_or(0),
-            received: taken["bytes"].as_u64().unwrap_or(0),
-            time: time(&sent["begun"], &taken["ended"]),
-            sender: usage(&sent["used"]),
-            receiver: usage(&taken["used"]),
+            bytes: sender_reply["bytes"].as_u64().unwrap_or(0),
+            received: receiver_reply["bytes"].as_u64().unwrap_or(0),
+            time: time(&sender_reply["begun"], &receiver_reply["ended"]),
+            sender: usage(&sender_reply["used"]),
+            receiver: usage(&receiver_reply["used"]),
             tries: 1,
             counts,
         };
-        if outcome.received == movement.bytes {
+        if outcome.received == spec.bytes {
             return Ok(outcome);
         }
-        let why = format!("{} of {} bytes arrived", outcome.received, movement.bytes);
-        Err(Error::new("move by", movement.via, why))
+        let why = format!("{} of {} bytes arrived", outcome.received, spec.bytes);
+        Err(Error::new("move by", spec.via, why))
     }
 
     /// What was counted of the sender.
     #[must_use]
-    pub fn sent_by(&self) -> Option<&ProcessCounts> {
+    pub fn sender_counts(&self) -> Option<&ProcessCounts> {
         self.counts.as_ref()?.processes.first()
     }
 
     /// What was counted of the receiver.
     #[must_use]
-    pub fn taken_by(&self) -> Option<&ProcessCounts> {
+    pub fn receiver_counts(&self) -> Option<&ProcessCounts> {
         self.counts.as_ref()?.processes.get(1)
     }
 }
 
-fn fallbacks(told: &Value) -> Vec<(String, String)> {
+fn fallbacks(reply: &Value) -> Vec<(String, String)> {
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let each = told.as_array().into_iter().flatten();
+    let each = reply.as_array().into_iter().flatten();
     each.map(|one| (word(&one["from"]), word(&one["errno"]))).collect()
 }
 
-fn calls(told: &Value) -> BTreeMap<String, u64> {
-    let each = told.as_object().into_iter().flatten();
+fn calls(reply: &Value) -> BTreeMap<String, u64> {
+    let each = reply.as_object().into_iter().flatten();
     each.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect()
 }
 
-fn small(told: &Value) -> u32 {
-    told.as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+fn small(reply: &Value) -> u32 {
+    reply.as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
 }
 
 fn time(begun: &Value, ended: &Value) -> Duration {
@@ -121,9 +123,9 @@ fn time(begun: &Value, ended: &Value) -> Duration {
     Duration::from_nanos(ended.saturating_sub(begun))
 }
 
-fn usage(told: &Value) -> Used {
-    let number = |name: &str| told[name].as_u64().unwrap_or(0);
-    Used {
+fn usage(reply: &Value) -> ResourceUsage {
+    let number = |name: &str| reply[name].as_u64().unwrap_or(0);
+    ResourceUsage {
         cpu: Duration::from_nanos(number("cpu")),
         minor_faults: number("minor_faults"),
         major_faults: number("major_faults"),

@@ -15,31 +15,31 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 
 /// How long it may take until one rests that has nothing to do.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long to wait before the next look.
-const PAUSE: Duration = Duration::from_micros(200);
+const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
 /// Whether all threads of the process sleep.
-pub(crate) fn is_at_rest(pid: Pid) -> bool {
-    let first = sleepers(pid);
-    first.is_some() && first == sleepers(pid)
+pub(crate) fn is_quiescent(pid: Pid) -> bool {
+    let first = switches_if_all_sleep(pid);
+    first.is_some() && first == switches_if_all_sleep(pid)
 }
 
 /// Waits until all threads of the process sleep.
-pub(crate) fn await_rest(pid: Pid) -> Result<()> {
+pub(crate) fn wait_until_quiescent(pid: Pid) -> Result<()> {
     let begun = Instant::now();
-    while !is_at_rest(pid) {
-        if begun.elapsed() > PATIENCE {
+    while !is_quiescent(pid) {
+        if begun.elapsed() > TIMEOUT {
             return Err(Error::new("wait for", "a server", "it does not come to rest"));
         }
-        thread::sleep(PAUSE);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }
 
 /// Each thread and its context switches so far, if all of them sleep.
-fn sleepers(pid: Pid) -> Option<BTreeMap<String, Vec<String>>> {
+fn switches_if_all_sleep(pid: Pid) -> Option<BTreeMap<String, Vec<String>>> {
     let directory = format!("/proc/{}/task", pid.as_raw_nonzero());
     let entries = fs::read_dir(directory).ok()?;
     entries
@@ -64,14 +64,14 @@ mod tests {
     fn one_that_waits_for_input_rests_and_one_that_works_does_not() {
         let mut child = Command::new("sh").stdin(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_child(&child);
-        await_rest(pid).unwrap();
+        wait_until_quiescent(pid).unwrap();
         // It works until it is told to stop, by a signal.
         writeln!(child.stdin.as_mut().unwrap(), "while :; do :; done").unwrap();
-        while is_at_rest(pid) {
+        while is_quiescent(pid) {
             thread::yield_now();
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!is_at_rest(pid), "it is gone");
+        assert!(!is_quiescent(pid), "it is gone");
     }
 }

@@ -9,10 +9,10 @@
 use serde_json::{Value, json};
 use std::fmt;
 
-use crate::draw::Draw;
+use crate::rng::Rng;
 
 /// How often the line is laid again.
-const AGAIN: usize = 1000;
+const RESAMPLES: usize = 1000;
 
 /// The slope of a line, with its band of 95 %.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,12 +31,12 @@ impl Slope {
     pub fn of(groups: &[(f64, Vec<f64>)], seed: u64) -> Option<Self> {
         let all = groups.iter().flat_map(|(x, ys)| ys.iter().map(|&y| (*x, y)));
         let fitted = slope(all)?;
-        let mut draw = Draw::from(seed);
-        let mut slopes: Vec<_> = (0..AGAIN)
+        let mut rng = Rng::from_seed(seed);
+        let mut slopes: Vec<_> = (0..RESAMPLES)
             .filter_map(|_| {
                 let mut drawn = Vec::new();
                 for (x, ys) in groups {
-                    drawn.extend((0..ys.len()).map(|_| (*x, ys[draw.below(ys.len())])));
+                    drawn.extend((0..ys.len()).map(|_| (*x, ys[rng.below(ys.len())])));
                 }
                 slope(drawn.into_iter())
             })

@@ -1,13 +1,13 @@
-//! What a movement cost in copies by the CPU, from what was counted; and whether that is what the
+//! What a spec cost in copies by the CPU, from what was counted; and whether that is what the
 //! via promises.
 //!
 //! What it does badly: a copy that a program makes in user space, or a driver behind the point
-//! where it takes over, is not seen by the kernel's counters; the second is told by the error queue
+//! where it takes over, is not seen by the kernel's counters; the second is reported by the error queue
 //! of `MSG_ZEROCOPY` alone, as a share of the sends.
 
 use karez_transfer::Via;
 
-use crate::outcome::Outcome;
+use crate::transfer_outcome::TransferOutcome;
 use crate::transport::Transport;
 
 /// Bytes copied by the CPU.
@@ -26,32 +26,32 @@ pub struct Copies {
 }
 
 impl Copies {
-    /// The copies of a movement over `transport`: counted, or else inferred.
+    /// The copies of a spec over `transport`: counted, or else inferred.
     #[must_use]
-    pub fn of(outcome: &Outcome, transport: Transport) -> Self {
+    pub fn of(outcome: &TransferOutcome, transport: Transport) -> Self {
         let Some(counts) = &outcome.counts else {
             return Self::inferred(outcome, transport);
         };
-        let through_cache = outcome.sent_by().is_some_and(|own| match own.lookups {
+        let through_cache = outcome.sender_counts().is_some_and(|own| match own.lookups {
             Some(lookups) => lookups > 0,
-            None => outcome.ran != Via::Direct,
+            None => outcome.effective != Via::Direct,
         });
-        let read = outcome.sent_by().map_or(0, |own| own.read());
+        let read = outcome.sender_counts().map_or(0, |own| own.read());
         Self {
             file_to_user: if through_cache { read } else { 0 },
             to_socket: counts.sent().copied(),
             late: late(outcome, counts.sent().ours),
-            received: outcome.taken_by().map_or(0, |own| own.received),
+            received: outcome.receiver_counts().map_or(0, |own| own.received),
             inferred: false,
         }
     }
 
-    fn inferred(outcome: &Outcome, transport: Transport) -> Self {
+    fn inferred(outcome: &TransferOutcome, transport: Transport) -> Self {
         let bytes = outcome.bytes;
-        let by_reference = matches!(outcome.ran, Via::Sendfile | Via::Splice | Via::Zerocopy);
+        let by_reference = matches!(outcome.effective, Via::Sendfile | Via::Splice | Via::Zerocopy);
         let plain_device = transport == Transport::VethWithoutScatterGather;
         Self {
-            file_to_user: if outcome.ran == Via::Copy { bytes } else { 0 },
+            file_to_user: if outcome.effective == Via::Copy { bytes } else { 0 },
             to_socket: if by_reference && !plain_device { 0 } else { bytes },
             late: if plain_device { 0 } else { late(outcome, bytes) },
             received: bytes,
@@ -66,22 +66,26 @@ impl Copies {
     }
 }
 
-fn late(outcome: &Outcome, referred: u64) -> u64 {
-    let told = outcome.zerocopy;
-    if told.sends == 0 { 0 } else { referred * u64::from(told.copied) / u64::from(told.sends) }
+fn late(outcome: &TransferOutcome, referred: u64) -> u64 {
+    let reported = outcome.zerocopy;
+    if reported.sends == 0 {
+        0
+    } else {
+        referred * u64::from(reported.copied) / u64::from(reported.sends)
+    }
 }
 
 /// What contradicts that the via ran which the transfer says; empty if nothing does.
 #[must_use]
-pub fn contradictions(outcome: &Outcome, transport: Transport) -> Vec<String> {
+pub fn contradictions(outcome: &TransferOutcome, transport: Transport) -> Vec<String> {
     let mut found = Vec::new();
     let mut must = |holds: bool, what: &str, counted: u64| {
         if !holds {
-            found.push(format!("{} over {transport}: {what}, but {counted}", outcome.ran));
+            found.push(format!("{} over {transport}: {what}, but {counted}", outcome.effective));
         }
     };
     let made = |name: &str| outcome.calls.get(name).copied().unwrap_or(0);
-    match outcome.ran {
+    match outcome.effective {
         Via::Sendfile => must(made("sendfile") > 0, "it calls sendfile", made("sendfile")),
         Via::Splice => must(made("splice") > 0, "it calls splice", made("splice")),
         Via::Copy | Via::Direct => must(made("pread64") > 0, "it calls pread64", made("pread64")),
@@ -93,8 +97,12 @@ pub fn contradictions(outcome: &Outcome, transport: Transport) -> Vec<String> {
     let (counted, bytes) = (Copies::of(outcome, transport), outcome.bytes);
     let promised = Copies::inferred(outcome, transport);
     let wrong = |what: &str, of: u64| format!("{of} of {bytes} bytes are {what}");
-    if let Some(told) = outcome.sent_by().and_then(|own| own.filemap_read) {
-        must(told == counted.file_to_user, "filemap_read copied as much as tracepoints say", told);
+    if let Some(reported) = outcome.sender_counts().and_then(|own| own.filemap_read) {
+        must(
+            reported == counted.file_to_user,
+            "filemap_read copied as much as tracepoints say",
+            reported,
+        );
     }
     for (what, promised, counted) in [
         ("copied to the sender", promised.file_to_user, counted.file_to_user),

@@ -6,26 +6,26 @@ use std::collections::BTreeMap;
 use tempfile::TempDir;
 
 use crate::crew::{Worker, Workers};
-use crate::error::{Doing as _, Error, Result};
-use crate::ground::{Cache, Ground};
-use crate::movement::Movement;
-use crate::outcome::Outcome;
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::{Counters, Scope, call_name, mark};
-use crate::transport::{Taking, Transport};
+use crate::test_file::{CacheState, TestFile};
+use crate::transfer_outcome::TransferOutcome;
+use crate::transfer_spec::TransferSpec;
+use crate::transport::{ReceiveMode, Transport};
 
 /// The addresses of the two ends of a cable (RFC 5737: of no real network).
 const NEAR: &str = "192.0.2.1";
 const FAR: &str = "192.0.2.2";
 
 /// How often the network is stirred before a file that will not leave memory is given up.
-const STIRRED: usize = 20;
+const NETWORK_FLUSHES: usize = 20;
 
-/// How often a movement is made of which the counters do not see every byte.
+/// How often a spec is made of which the counters do not see every byte.
 const TRIES: u32 = 4;
 
 /// A sender, a receiver, a transport.
 #[derive(Debug)]
-pub struct Stage {
+pub struct TestBed {
     pub(crate) sender: Worker,
     pub(crate) receiver: Worker,
     transport: Transport,
@@ -33,25 +33,25 @@ pub struct Stage {
     sockets: u32,
 }
 
-impl Stage {
+impl TestBed {
     /// Starts both, each on a core of its own, and lays what lies between them.
     ///
     /// # Errors
     /// For a cable, where neither a privileged user nor user namespaces are at hand.
-    pub fn set(workers: &Workers, transport: Transport) -> Result<Self> {
+    pub fn set_up(workers: &Workers, transport: Transport) -> Result<Self> {
         let (sender, receiver) = (workers.start(0)?, workers.start(1)?);
         let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
-        let place = place.doing("make", "a directory")?;
-        let mut stage = Self { sender, receiver, transport, place, sockets: 0 };
+        let place = place.context("make", "a directory")?;
+        let mut bed = Self { sender, receiver, transport, place, sockets: 0 };
         match transport {
             Transport::Unix | Transport::Loopback => {}
-            Transport::Veth => stage.lay_cable(true)?,
-            Transport::VethWithoutScatterGather => stage.lay_cable(false)?,
+            Transport::Veth => bed.connect_by_veth(true)?,
+            Transport::VethWithoutScatterGather => bed.connect_by_veth(false)?,
         }
-        Ok(stage)
+        Ok(bed)
     }
 
-    fn lay_cable(&mut self, scatter_gather: bool) -> Result<()> {
+    fn connect_by_veth(&mut self, scatter_gather: bool) -> Result<()> {
         let (near, far) = ("karez0", "karez1");
         self.sender.ask(&json!({ "do": "network" }))?;
         let with = self.sender.pid().as_raw_nonzero().get();
@@ -67,7 +67,7 @@ impl Stage {
     }
 
     /// Connects the two; the cookie of the sending socket. The receiver takes what comes.
-    pub(crate) fn connect(&mut self, taking: Taking) -> Result<u64> {
+    pub(crate) fn connect(&mut self, receive_mode: ReceiveMode) -> Result<u64> {
         self.sockets += 1;
         let at = match self.transport {
             Transport::Unix => {
@@ -77,7 +77,8 @@ impl Stage {
             Transport::Veth | Transport::VethWithoutScatterGather => FAR.to_owned(),
         };
         let to = self.receiver.ask(&json!({ "do": "listen", "at": at }))?;
-        self.receiver.tell(&json!({ "do": "take", "how": taking.order(self.transport) }))?;
+        self.receiver
+            .tell(&json!({ "do": "take", "how": receive_mode.command(self.transport) }))?;
         let cookie = self.sender.ask(&json!({ "do": "connect", "to": to }))?;
         cookie.as_u64().ok_or_else(|| Error::new("connect to", to, "no cookie came back"))
     }
@@ -86,30 +87,30 @@ impl Stage {
     /// begun before the socket is known, so it is watched first.
     pub(crate) fn connect_counted(
         &mut self,
-        taking: Taking,
-        ground: &Ground,
+        receive_mode: ReceiveMode,
+        test_file: &TestFile,
         counters: &mut Counters,
     ) -> Result<()> {
         let scope = Scope::default().process(self.sender.pid()).process(self.receiver.pid());
-        counters.aim(&scope.file(ground.id()?))?;
-        let cookie = self.connect(taking)?;
+        counters.aim(&scope.file(test_file.id()?))?;
+        let cookie = self.connect(receive_mode)?;
         counters.watch(cookie)
     }
 
-    /// Brings the file into this state, also where packets of the last movement still keep pages of
+    /// Brings the file into this state, also where packets of the last spec still keep pages of
     /// it and wait to be freed.
     ///
     /// # Errors
     /// Where the state cannot be made.
-    pub fn prepare(&mut self, ground: &Ground, state: Cache) -> Result<()> {
-        for _ in 0..STIRRED {
-            if ground.prepare(state).is_ok() {
+    pub fn prepare(&mut self, test_file: &TestFile, state: CacheState) -> Result<()> {
+        for _ in 0..NETWORK_FLUSHES {
+            if test_file.prepare(state).is_ok() {
                 return Ok(());
             }
             self.sender.ask(&json!({ "do": "stir" }))?;
             self.receiver.ask(&json!({ "do": "stir" }))?;
         }
-        ground.prepare(state)
+        test_file.prepare(state)
     }
 
     /// Moves bytes once, and counts if there are counters. A movement of which not every byte was
@@ -119,27 +120,27 @@ impl Stage {
     /// What a worker or the kernel could not do.
     pub fn run(
         &mut self,
-        movement: &Movement,
-        ground: &Ground,
+        spec: &TransferSpec,
+        test_file: &TestFile,
         counters: Option<&mut Counters>,
-    ) -> Result<Outcome> {
-        let order = movement.order(ground);
+    ) -> Result<TransferOutcome> {
+        let command = spec.command(test_file);
         let Some(counters) = counters else {
-            self.connect(movement.taking)?;
-            let sent = self.sender.ask(&order)?;
-            return Outcome::of(movement, &sent, &self.receiver.hear()?, None);
+            self.connect(spec.receive_mode)?;
+            let sent = self.sender.ask(&command)?;
+            return TransferOutcome::of(spec, &sent, &self.receiver.hear()?, None);
         };
         let mut tries = 1;
         loop {
-            self.connect_counted(movement.taking, ground, counters)?;
-            let sent = self.sender.ask(&order)?;
-            let taken = self.receiver.hear()?;
+            self.connect_counted(spec.receive_mode, test_file, counters)?;
+            let sent = self.sender.ask(&command)?;
+            let received = self.receiver.hear()?;
             let counts = counters.take()?;
             let seen = counts.sent().payload();
-            if seen == movement.bytes || tries == TRIES {
-                return Ok(Outcome {
+            if seen == spec.bytes || tries == TRIES {
+                return Ok(TransferOutcome {
                     tries,
-                    ..Outcome::of(movement, &sent, &taken, Some(counts))?
+                    ..TransferOutcome::of(spec, &sent, &received, Some(counts))?
                 });
             }
             tries += 1;
@@ -153,19 +154,19 @@ impl Stage {
     /// Where tracing is not permitted.
     pub fn trace(
         &mut self,
-        movement: &Movement,
-        ground: &Ground,
-    ) -> Result<(Outcome, BTreeMap<String, u64>)> {
-        self.connect(movement.taking)?;
-        let (order, pid) = (movement.order(ground), self.sender.pid());
-        let mut told = Ok(());
+        spec: &TransferSpec,
+        test_file: &TestFile,
+    ) -> Result<(TransferOutcome, BTreeMap<String, u64>)> {
+        self.connect(spec.receive_mode)?;
+        let (command, pid) = (spec.command(test_file), self.sender.pid());
+        let mut sent_command = Ok(());
         let traced = count_syscalls(pid, mark::begin_number(), mark::end_number(), || {
-            told = self.sender.tell(&order);
+            sent_command = self.sender.tell(&command);
         });
-        let traced = traced.doing("trace", "the sender")?;
-        told?;
+        let traced = traced.context("trace", "the sender")?;
+        sent_command?;
         let sent = self.sender.hear()?;
-        let outcome = Outcome::of(movement, &sent, &self.receiver.hear()?, None)?;
+        let outcome = TransferOutcome::of(spec, &sent, &self.receiver.hear()?, None)?;
         let by_name = traced.into_iter().map(|(number, count)| (call_name(number), count));
         Ok((outcome, by_name.collect()))
     }
