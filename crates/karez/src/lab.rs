@@ -9,7 +9,7 @@ use karez_lab::selftest::{Plan, SelfTest};
 use karez_lab::topologies::{self, Topologies};
 use karez_lab::trace::{self, Trace};
 use karez_lab::vias::{self, Vias};
-use karez_lab::{CacheState, Error, ReceiveMode, Report, SCHEMAS, Workers};
+use karez_lab::{CacheState, Error, ReceiveMode, Report, SCHEMAS, WorkerCommand};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -243,8 +243,8 @@ fn save_all(forms: &Forms, told: &dyn Report) -> io::Result<()> {
 }
 
 /// A worker is this program once more.
-fn workers() -> io::Result<Workers> {
-    Ok(Workers::new(std::env::current_exe()?, WORKER.map(OsString::from)))
+fn workers() -> io::Result<WorkerCommand> {
+    Ok(WorkerCommand::new(std::env::current_exe()?, WORKER.map(OsString::from)))
 }
 
 /// What is being done now, on a line that is written over; only where somebody looks.

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use crate::claims::{self, Claims};
 use crate::compare::long_table;
-use crate::crew::Workers;
 use crate::error::Result;
 use crate::machine::machine;
 use crate::models::{self, Models};
@@ -22,6 +21,7 @@ use crate::test_file::CacheState;
 use crate::topologies::{self, Topologies};
 use crate::trace::{self, Trace};
 use crate::vias::{self, Vias};
+use crate::workers::WorkerCommand;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
 const SCHEMA: &str = "karez.lab.all/1";
@@ -30,7 +30,7 @@ const SCHEMA: &str = "karez.lab.all/1";
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How to start workers.
-    pub workers: Workers,
+    pub workers: WorkerCommand,
     /// Where files are made: on a disk.
     pub directory: PathBuf,
     /// Less of everything.
@@ -84,7 +84,7 @@ const EXPERIMENTS: &[Experiment] = &[
 impl Plan {
     /// All of it.
     #[must_use]
-    pub fn new(workers: Workers, directory: &Path) -> Self {
+    pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         Self { workers, directory: directory.to_owned(), quick: false }
     }
 }

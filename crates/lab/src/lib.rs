@@ -20,13 +20,13 @@
 //!
 //! ```no_run
 //! use karez_lab::probe::{Counters, Scope};
-//! use karez_lab::{CacheState, Copies, TestFile, TransferSpec, TestBed, Transport, Workers};
+//! use karez_lab::{CacheState, Copies, TestFile, TransferSpec, TestBed, Transport, WorkerCommand};
 //! use karez_transfer::Via;
 //! use std::path::Path;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // A worker is a program that calls `karez_lab::work()`; the command line of karez is one.
-//! let workers = Workers::new("karez", ["lab", "worker"]);
+//! let workers = WorkerCommand::new("karez", ["lab", "worker"]);
 //! let test_file = TestFile::new(Path::new("/var/tmp"), 64 << 20)?;
 //! test_file.prepare(CacheState::Warm)?;
 //!
@@ -62,7 +62,6 @@ mod chart;
 pub mod claims;
 pub mod compare;
 mod copies;
-mod crew;
 mod error;
 mod html;
 mod machine;
@@ -86,9 +85,9 @@ mod transfer_outcome;
 mod transfer_spec;
 mod transport;
 pub mod vias;
+mod workers;
 
 pub use copies::{Copies, contradictions};
-pub use crew::{Workers, work};
 pub use error::{Error, Result};
 pub use html::html_page;
 pub use mutation::{CopyVerdict, Mutation, mutation_probe, mutations};
@@ -102,3 +101,4 @@ pub use tier::{Tier, Tiers};
 pub use transfer_outcome::{ResourceUsage, TransferOutcome};
 pub use transfer_spec::TransferSpec;
 pub use transport::{ReceiveMode, Transport};
+pub use workers::{WorkerCommand, work};

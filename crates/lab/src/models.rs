@@ -25,11 +25,11 @@ use karez_reactor::Model;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-use crate::crew::Worker;
 use crate::error::Result;
 use crate::regression::Slope;
 use crate::rng::Rng;
 use crate::stats::MedianRange;
+use crate::workers::Worker;
 use requests::ratio;
 
 /// Every model that is a demultiplexer.
@@ -44,7 +44,7 @@ pub const MODELS: [Model; 7] = [
 ];
 
 /// Laps that are counted: the calls of one are as those of the other.
-const COUNTED: u64 = 2;
+const COUNTED_ROUNDS: u64 = 2;
 
 /// One combination and what it cost.
 #[derive(Clone, Debug)]
@@ -66,9 +66,9 @@ pub struct Row {
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// Wake-ups.
-    pub laps: u64,
+    pub rounds: u64,
     /// Microseconds a wake-up, from the wait to the last read.
-    pub waiting: f64,
+    pub wait_time: f64,
     /// Microseconds of CPU a wake-up, also those of the writes.
     pub cpu: f64,
 }
@@ -76,8 +76,8 @@ pub struct Sample {
 impl Row {
     /// Microseconds a wake-up.
     #[must_use]
-    pub fn waiting(&self) -> MedianRange {
-        MedianRange::of(self.timed.iter().map(|run| run.waiting))
+    pub fn wait_time(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.wait_time))
     }
 
     /// Microseconds of CPU a wake-up.
@@ -92,35 +92,35 @@ impl Row {
         self.calls.as_ref().map(|calls| calls.values().sum())
     }
 
-    fn order(&self, least: u64, most: u64, microseconds: u64, seed: u64) -> Value {
+    fn command(&self, min: u64, max: u64, microseconds: u64, seed: u64) -> Value {
         json!({
-            "do": "watch", "model": self.model.name(), "descriptors": self.descriptors,
-            "active": self.active, "least": least, "most": most, "microseconds": microseconds,
+            "command": "wait", "model": self.model.name(), "descriptors": self.descriptors,
+            "active": self.active, "min_rounds": min, "max_rounds": max, "microseconds": microseconds,
             "seed": seed,
         })
     }
 
     /// Counts its system calls; why not, where that is not permitted.
     fn count(&mut self, worker: &mut Worker) -> Result<()> {
-        let mut order = self.order(COUNTED, COUNTED, 0, 1);
+        let mut command = self.command(COUNTED_ROUNDS, COUNTED_ROUNDS, 0, 1);
         // Laying the field is not what is counted, and takes long under ptrace.
-        order["do"] = json!("lay");
-        worker.ask(&order)?;
-        order["do"] = json!("watch");
-        let (_, by_name) = worker.traced(&order)?;
+        command["command"] = json!("prepare-wait");
+        worker.request(&command)?;
+        command["command"] = json!("wait");
+        let (_, by_name) = worker.request_traced(&command)?;
         let by_name = by_name.into_iter();
         let own = by_name.filter(|(name, _)| name != "write");
-        self.calls = Some(own.map(|(name, count)| (name, ratio(count, COUNTED))).collect());
+        self.calls = Some(own.map(|(name, count)| (name, ratio(count, COUNTED_ROUNDS))).collect());
         Ok(())
     }
 
     fn time(&self, worker: &mut Worker, microseconds: u64, seed: u64) -> Result<Sample> {
-        let told = worker.ask(&self.order(5, 20_000, microseconds, seed))?;
+        let reply = worker.request(&self.command(5, 20_000, microseconds, seed))?;
         let number = |value: &Value| value.as_u64().unwrap_or(0);
-        let laps = number(&told["laps"]);
-        let each = |nanoseconds: &Value| ratio(number(nanoseconds), laps) / 1000.0;
-        let (waiting, cpu) = (each(&told["nanoseconds"]), each(&told["used"]["cpu"]));
-        Ok(Sample { laps, waiting, cpu })
+        let rounds = number(&reply["rounds"]);
+        let each = |nanoseconds: &Value| ratio(number(nanoseconds), rounds) / 1000.0;
+        let (wait_time, cpu) = (each(&reply["nanoseconds"]), each(&reply["usage"]["cpu"]));
+        Ok(Sample { rounds, wait_time, cpu })
     }
 }
 

@@ -5,13 +5,13 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
-use crate::crew::{Worker, Workers};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::{Counters, Scope, call_name, mark};
 use crate::test_file::{CacheState, TestFile};
 use crate::transfer_outcome::TransferOutcome;
 use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
+use crate::workers::{Worker, WorkerCommand};
 
 /// The addresses of the two ends of a cable (RFC 5737: of no real network).
 const NEAR: &str = "192.0.2.1";
@@ -38,7 +38,7 @@ impl TestBed {
     ///
     /// # Errors
     /// For a cable, where neither a privileged user nor user namespaces are at hand.
-    pub fn set_up(workers: &Workers, transport: Transport) -> Result<Self> {
+    pub fn set_up(workers: &WorkerCommand, transport: Transport) -> Result<Self> {
         let (sender, receiver) = (workers.start(0)?, workers.start(1)?);
         let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
         let place = place.context("make", "a directory")?;
@@ -53,16 +53,19 @@ impl TestBed {
 
     fn connect_by_veth(&mut self, scatter_gather: bool) -> Result<()> {
         let (near, far) = ("karez0", "karez1");
-        self.sender.ask(&json!({ "do": "network" }))?;
+        self.sender.request(&json!({ "command": "enter-network" }))?;
         let with = self.sender.pid().as_raw_nonzero().get();
-        self.receiver.ask(&json!({ "do": "network", "with": with }))?;
+        self.receiver.request(&json!({ "command": "enter-network", "user_of": with }))?;
         let of = self.receiver.pid().as_raw_nonzero().get();
-        self.sender.ask(&json!({ "do": "cable", "name": near, "peer": far, "of": of }))?;
+        self.sender.request(
+            &json!({ "command": "add-veth", "name": near, "peer": far, "peer_process": of }),
+        )?;
         if !scatter_gather {
-            self.sender.ask(&json!({ "do": "scatter-gather", "name": near, "on": false }))?;
+            self.sender
+                .request(&json!({ "command": "set-scatter-gather", "name": near, "on": false }))?;
         }
-        self.sender.ask(&json!({ "do": "up", "name": near, "address": NEAR }))?;
-        self.receiver.ask(&json!({ "do": "up", "name": far, "address": FAR }))?;
+        self.sender.request(&json!({ "command": "add-address", "name": near, "address": NEAR }))?;
+        self.receiver.request(&json!({ "command": "add-address", "name": far, "address": FAR }))?;
         Ok(())
     }
 
@@ -76,10 +79,10 @@ impl TestBed {
             Transport::Loopback => "127.0.0.1".to_owned(),
             Transport::Veth | Transport::VethWithoutScatterGather => FAR.to_owned(),
         };
-        let to = self.receiver.ask(&json!({ "do": "listen", "at": at }))?;
+        let to = self.receiver.request(&json!({ "command": "listen", "at": at }))?;
         self.receiver
-            .tell(&json!({ "do": "take", "how": receive_mode.command(self.transport) }))?;
-        let cookie = self.sender.ask(&json!({ "do": "connect", "to": to }))?;
+            .send(&json!({ "command": "receive", "mode": receive_mode.command(self.transport) }))?;
+        let cookie = self.sender.request(&json!({ "command": "connect", "to": to }))?;
         cookie.as_u64().ok_or_else(|| Error::new("connect to", to, "no cookie came back"))
     }
 
@@ -107,8 +110,8 @@ impl TestBed {
             if test_file.prepare(state).is_ok() {
                 return Ok(());
             }
-            self.sender.ask(&json!({ "do": "stir" }))?;
-            self.receiver.ask(&json!({ "do": "stir" }))?;
+            self.sender.request(&json!({ "command": "flush-network" }))?;
+            self.receiver.request(&json!({ "command": "flush-network" }))?;
         }
         test_file.prepare(state)
     }
@@ -127,14 +130,14 @@ impl TestBed {
         let command = spec.command(test_file);
         let Some(counters) = counters else {
             self.connect(spec.receive_mode)?;
-            let sent = self.sender.ask(&command)?;
-            return TransferOutcome::of(spec, &sent, &self.receiver.hear()?, None);
+            let sent = self.sender.request(&command)?;
+            return TransferOutcome::of(spec, &sent, &self.receiver.receive()?, None);
         };
         let mut tries = 1;
         loop {
             self.connect_counted(spec.receive_mode, test_file, counters)?;
-            let sent = self.sender.ask(&command)?;
-            let received = self.receiver.hear()?;
+            let sent = self.sender.request(&command)?;
+            let received = self.receiver.receive()?;
             let counts = counters.take()?;
             let seen = counts.sent().payload();
             if seen == spec.bytes || tries == TRIES {
@@ -161,12 +164,12 @@ impl TestBed {
         let (command, pid) = (spec.command(test_file), self.sender.pid());
         let mut sent_command = Ok(());
         let traced = count_syscalls(pid, mark::begin_number(), mark::end_number(), || {
-            sent_command = self.sender.tell(&command);
+            sent_command = self.sender.send(&command);
         });
         let traced = traced.context("trace", "the sender")?;
         sent_command?;
-        let sent = self.sender.hear()?;
-        let outcome = TransferOutcome::of(spec, &sent, &self.receiver.hear()?, None)?;
+        let sent = self.sender.receive()?;
+        let outcome = TransferOutcome::of(spec, &sent, &self.receiver.receive()?, None)?;
         let by_name = traced.into_iter().map(|(number, count)| (call_name(number), count));
         Ok((outcome, by_name.collect()))
     }

@@ -26,9 +26,9 @@ pub use plan::{Clients, Plan};
 pub use row::Row;
 pub use sample::{Answers, Sample};
 
-use crate::crew::{Cores, Worker};
 use crate::error::Result;
 use crate::rng::Rng;
+use crate::workers::{CoreSplit, Worker};
 use site::Site;
 
 /// What came of it.
@@ -53,7 +53,7 @@ impl Topologies {
     /// Where no worker can be started, or no file be made.
     pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
         let (seed, rng) = Rng::from_clock();
-        let cores = Cores::shared_out()?;
+        let cores = CoreSplit::of_allowed()?;
         let (held, skipped) = (Vec::new(), Vec::new());
         let mut told = Self { held, rows: Vec::new(), skipped, cores: cores.server.len(), seed };
         for (model, topology) in plan.layouts() {
@@ -72,14 +72,14 @@ impl Topologies {
     fn time(
         &mut self,
         plan: &Plan,
-        cores: &Cores,
+        cores: &CoreSplit,
         mut rng: Rng,
         before: &mut impl FnMut(&str),
     ) -> Result<()> {
         let site = Site::lay(&plan.directory, plan.clients.blocking)?;
         self.rows = self.combinations(plan, &site);
         let mut clients = plan.workers.start(0)?;
-        clients.ask(&serde_json::json!({ "do": "pin", "cores": cores.clients }))?;
+        clients.request(&serde_json::json!({ "command": "pin", "cores": cores.clients }))?;
         // The first round warms what there is to warm and is dropped.
         for round in 0..=plan.runs {
             let mut order: Vec<_> = (0..self.rows.len()).collect();
@@ -106,8 +106,8 @@ impl Topologies {
             self.skipped.push(skipped);
         }
         *clients = plan.workers.start(0)?;
-        let cores = Cores::shared_out()?;
-        clients.ask(&serde_json::json!({ "do": "pin", "cores": cores.clients })).map(drop)
+        let cores = CoreSplit::of_allowed()?;
+        clients.request(&serde_json::json!({ "command": "pin", "cores": cores.clients })).map(drop)
     }
 
     fn combinations(&mut self, plan: &Plan, site: &Site) -> Vec<Row> {

@@ -29,16 +29,16 @@ use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
 use std::path::{Path, PathBuf};
 
-use crate::crew::Workers;
 use crate::test_file::CacheState;
 use crate::tier::Tier;
 use crate::transport::Transport;
+use crate::workers::WorkerCommand;
 
 /// What is to be traced.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How to start workers.
-    pub workers: Workers,
+    pub workers: WorkerCommand,
     /// How the server waits.
     pub model: Model,
     /// How the file leaves.
@@ -64,7 +64,7 @@ pub struct Plan {
 impl Plan {
     /// 1 MiB in memory, over loopback, by one reactor.
     #[must_use]
-    pub fn new(workers: Workers, model: Model, via: Via, directory: &Path) -> Self {
+    pub fn new(workers: WorkerCommand, model: Model, via: Via, directory: &Path) -> Self {
         Self {
             workers,
             model,

@@ -77,9 +77,9 @@ impl TransferOutcome {
             },
             bytes: sender_reply["bytes"].as_u64().unwrap_or(0),
             received: receiver_reply["bytes"].as_u64().unwrap_or(0),
-            time: time(&sender_reply["begun"], &receiver_reply["ended"]),
-            sender: usage(&sender_reply["used"]),
-            receiver: usage(&receiver_reply["used"]),
+            time: time(&sender_reply["started"], &receiver_reply["ended"]),
+            sender: usage(&sender_reply["usage"]),
+            receiver: usage(&receiver_reply["usage"]),
             tries: 1,
             counts,
         };

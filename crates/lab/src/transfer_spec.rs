@@ -36,7 +36,7 @@ impl TransferSpec {
 
     pub(crate) fn command(&self, test_file: &TestFile) -> Value {
         json!({
-            "do": "push", "via": self.run_instead.unwrap_or(self.via).name(), "bytes": self.bytes,
+            "command": "send-file", "via": self.run_instead.unwrap_or(self.via).name(), "bytes": self.bytes,
             "chunk": self.chunk, "file": test_file.path(),
         })
     }

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::copies::{Copies, contradictions};
-use crate::crew::Workers;
 use crate::error::Result;
 use crate::mutation::{CopyVerdict, mutation_probe};
 use crate::probe::{Counters, Disk};
@@ -29,6 +28,7 @@ use crate::tier::Tiers;
 use crate::transfer_outcome::TransferOutcome;
 use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
+use crate::workers::WorkerCommand;
 
 /// What the self-test before it moves.
 const TRIED: u64 = 4 << 20;
@@ -37,7 +37,7 @@ const TRIED: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How to start workers.
-    pub workers: Workers,
+    pub workers: WorkerCommand,
     /// Where the files are made: on a disk.
     pub directory: PathBuf,
     /// The vias.
@@ -59,7 +59,7 @@ pub struct Plan {
 impl Plan {
     /// Every via, 64 KiB and 16 MiB by 64 KiB, warm and cold, every transport, nine times.
     #[must_use]
-    pub fn new(workers: Workers, directory: &Path) -> Self {
+    pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         let vias = Direction::FileToSocket.vias().iter().copied();
         Self {
             workers,

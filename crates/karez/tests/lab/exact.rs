@@ -2,7 +2,7 @@
 
 use karez_lab::probe::{Counters, Scope};
 use karez_lab::{
-    CacheState, Copies, TestBed, TestFile, TransferOutcome, TransferSpec, Transport, Workers,
+    CacheState, Copies, TestBed, TestFile, TransferOutcome, TransferSpec, Transport, WorkerCommand,
     contradictions,
 };
 use karez_transfer::{Copied, Via};
@@ -13,8 +13,8 @@ const BYTES: u64 = 64 << 20;
 const CHUNK: u32 = 64 << 10;
 const CHUNKS: u64 = BYTES / CHUNK as u64;
 
-fn workers() -> Workers {
-    Workers::new(env!("CARGO_BIN_EXE_karez"), ["lab", "worker"])
+fn workers() -> WorkerCommand {
+    WorkerCommand::new(env!("CARGO_BIN_EXE_karez"), ["lab", "worker"])
 }
 
 /// A file on a disk: the directory for temporary files may be in memory.

@@ -171,7 +171,7 @@ fn visiting(bench: &mut Bench<'_>) -> ExperimentResult {
 
 fn limits(bench: &mut Bench<'_>) -> ExperimentResult {
     let mut worker = bench.base.worker()?;
-    let told = worker.ask(&json!({ "do": "limits" }))?;
+    let told = worker.request(&json!({ "command": "limits" }))?;
     let number = |name: &str| told[name].as_u64().unwrap_or(0);
     let path = "/proc/sys/fs/epoll/max_user_watches";
     let watches = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());

@@ -257,11 +257,13 @@ fn zerocopy(bench: &mut Bench<'_>) -> ExperimentResult {
 /// How many datagrams the kernel copied that went to a device which swallows them.
 fn to_dummy(bench: &Bench<'_>) -> Result<u64, Error> {
     let mut worker = bench.base.worker()?;
-    worker.ask(&json!({ "do": "network" }))?;
-    worker.ask(&json!({ "do": "dummy", "name": "karez2" }))?;
-    worker.ask(&json!({ "do": "up", "name": "karez2", "address": "192.0.2.5" }))?;
-    let order = json!({ "do": "datagrams", "to": "192.0.2.6:9", "bytes": 1400, "count": 1024 });
-    let told = worker.ask(&order)?;
+    worker.request(&json!({ "command": "enter-network" }))?;
+    worker.request(&json!({ "command": "add-dummy", "name": "karez2" }))?;
+    worker
+        .request(&json!({ "command": "add-address", "name": "karez2", "address": "192.0.2.5" }))?;
+    let command =
+        json!({ "command": "send-datagrams", "to": "192.0.2.6:9", "bytes": 1400, "count": 1024 });
+    let told = worker.request(&command)?;
     told["copied"].as_u64().ok_or_else(|| Error::new("send to", "a dummy", "no answer"))
 }
 

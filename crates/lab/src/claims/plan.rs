@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::crew::Workers;
 use crate::selftest::Plan as SelfTestPlan;
+use crate::workers::WorkerCommand;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How to start workers.
-    pub workers: Workers,
+    pub workers: WorkerCommand,
     /// Where files are made: on a disk.
     pub directory: PathBuf,
     /// How many bytes are moved.
@@ -25,7 +25,7 @@ pub struct Plan {
 impl Plan {
     /// Every claim, by 16 MiB in pieces of 64 KiB.
     #[must_use]
-    pub fn new(workers: Workers, directory: &Path) -> Self {
+    pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         let (bytes, chunk) = (16 << 20, 64 << 10);
         let directory = directory.to_owned();
         Self { workers, directory, bytes, chunk, quick: false, only: Vec::new() }

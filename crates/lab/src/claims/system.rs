@@ -94,7 +94,7 @@ pub(super) const CLAIMS: &[Claim] = &[
 
 fn clock(bench: &mut Bench<'_>) -> ExperimentResult {
     let mut worker = bench.base.worker()?;
-    let traced = worker.traced(&json!({ "do": "clock", "times": TIMES }));
+    let traced = worker.request_traced(&json!({ "command": "read-clock", "times": TIMES }));
     let (_, calls) = traced.map_err(|error| Stop::Skipped(error.to_string()))?;
     Ok(Evidence::default()
         .with("times read", TIMES)
@@ -150,16 +150,16 @@ fn answers(threads: usize) -> Result<u64, Stop> {
 
 fn signalled(bench: &mut Bench<'_>) -> ExperimentResult {
     let mut worker = bench.base.worker()?;
-    let (laps, order) = (8_u64, "watch");
-    let traced = worker.traced(&json!({
-        "do": order, "model": "signal", "descriptors": 10, "active": 1,
-        "least": laps, "most": laps, "microseconds": 0,
+    let (rounds, command) = (8_u64, "wait");
+    let traced = worker.request_traced(&json!({
+        "command": command, "model": "signal", "descriptors": 10, "active": 1,
+        "min_rounds": rounds, "max_rounds": rounds, "microseconds": 0,
     }));
     let (_, calls) = traced.map_err(|error| Stop::Skipped(error.to_string()))?;
     let made = |name: &str| calls.get(name).copied().unwrap_or(0);
     let sent = made("kill") + made("tgkill") + made("rt_sigqueueinfo");
     Ok(Evidence::default()
-        .with("wake-ups", laps)
+        .with("wake-ups", rounds)
         .with("signals taken", made("rt_sigtimedwait"))
         .with("signals sent by the process", sent)
         .with("reads for the bytes", made("read")))

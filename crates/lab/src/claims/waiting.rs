@@ -184,7 +184,7 @@ pub(super) fn slopes(bench: &mut Bench<'_>) -> ExperimentResult {
 }
 
 fn limits(bench: &mut Bench<'_>) -> Result<Value, Stop> {
-    Ok(bench.base.worker()?.ask(&json!({ "do": "limits" }))?)
+    Ok(bench.base.worker()?.request(&json!({ "command": "limits" }))?)
 }
 
 fn high_descriptor(bench: &mut Bench<'_>) -> ExperimentResult {

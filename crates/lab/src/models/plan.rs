@@ -3,13 +3,13 @@
 use karez_reactor::Model;
 use rustix::process::{Resource, getrlimit};
 
-use crate::crew::Workers;
+use crate::workers::WorkerCommand;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How to start workers.
-    pub workers: Workers,
+    pub workers: WorkerCommand,
     /// The models.
     pub models: Vec<Model>,
     /// How many descriptors, of which some are active.
@@ -26,7 +26,7 @@ impl Plan {
     /// Every model, 10 to 10,000 descriptors and as many as may be open, at most 20,000, 1 and 100
     /// active, nine runs of 20 ms.
     #[must_use]
-    pub fn new(workers: Workers) -> Self {
+    pub fn new(workers: WorkerCommand) -> Self {
         let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         // A worker has others open.
         let most = u32::try_from(limit.saturating_sub(64)).unwrap_or(u32::MAX).min(20_000);

@@ -27,7 +27,7 @@ const NOTES: [&str; 14] = [
     "Its calls are those of all threads of the server, under ptrace, from rest to rest; CPU is the server's alone, us the client's wait.",
     "epoll-edge is told as well that a UNIX peer has read: a wait more where no request comes with it.",
     "nonblocking asks all the time: its calls and CPU are what it did meanwhile, not what a request needs.",
-    "Server and client have cores of their own, where there are two: us has the wake-up of the other in it.",
+    "ServerProcess and client have cores of their own, where there are two: us has the wake-up of the other in it.",
 ];
 
 impl Report for Models {
@@ -109,17 +109,16 @@ fn with_kind(kind: &str, mut cells: Vec<String>) -> Vec<String> {
 }
 
 fn row_to_json(row: &Row) -> Value {
-    let samples = row
-        .timed
-        .iter()
-        .map(|run| json!({ "laps": run.laps, "us_per_wake_up": run.waiting, "cpu_us": run.cpu }));
+    let samples = row.timed.iter().map(
+        |run| json!({ "laps": run.rounds, "us_per_wake_up": run.wait_time, "cpu_us": run.cpu }),
+    );
     json!({
         "model": row.model.name(),
         "descriptors": row.descriptors,
         "active": row.active,
         "calls": row.calls,
         "calls_per_wake_up": row.calls_in_all(),
-        "us_per_wake_up": row.waiting().to_json(),
+        "us_per_wake_up": row.wait_time().to_json(),
         "cpu_us_per_wake_up": row.cpu().to_json(),
         "samples": samples.collect::<Vec<_>>(),
     })

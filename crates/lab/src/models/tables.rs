@@ -81,7 +81,7 @@ pub(super) fn table(rows: &[&Row]) -> Table {
 pub(super) fn ranking(rows: &[&Row]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let of = format!("{} descriptors, {} active", first.descriptors, first.active);
-    let all: Vec<_> = rows.iter().map(|row| (row.model, row.waiting())).collect();
+    let all: Vec<_> = rows.iter().map(|row| (row.model, row.wait_time())).collect();
     fastest(&of, &all)
 }
 
@@ -104,7 +104,7 @@ pub(super) fn cells(row: &Row) -> Vec<String> {
         row.active.to_string(),
         row.calls_in_all().map_or_else(|| NONE.to_owned(), |count| count.to_string()),
         calls(row.calls.as_ref()),
-        format!("{:.2}", row.waiting()),
+        format!("{:.2}", row.wait_time()),
         format!("{:.2}", row.cpu()),
     ]
 }

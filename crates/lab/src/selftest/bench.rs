@@ -6,7 +6,6 @@ use std::result::Result as Either;
 
 use super::check::{Figure, Stop};
 use super::plan::Plan;
-use crate::crew::Worker;
 use crate::error::Result;
 use crate::probe::{Counters, Counts, Scope, Unavailable};
 use crate::test_bed::TestBed;
@@ -14,6 +13,7 @@ use crate::test_file::{CacheState, TestFile};
 use crate::transfer_outcome::TransferOutcome;
 use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
+use crate::workers::Worker;
 
 pub(crate) struct Bench<'a> {
     pub(crate) plan: &'a Plan,
@@ -109,29 +109,29 @@ impl<'a> Bench<'a> {
         traced.map_err(|error| Stop::Skipped(error.to_string()))
     }
 
-    /// What the sender on loopback does by one order, counted.
-    pub(crate) fn told(&mut self, order: &Value) -> Either<(Value, Counts), Stop> {
+    /// What the sender on loopback does by one command, counted.
+    pub(crate) fn told(&mut self, command: &Value) -> Either<(Value, Counts), Stop> {
         self.counters()?;
         let place = self.place_of(Transport::Loopback)?;
         let bed = &mut self.beds[place].1;
         let counters = self.counters.as_mut();
         let counters = counters.map_err(|why| Stop::Skipped(why.to_string()))?;
         bed.connect_counted(ReceiveMode::Read, &self.test_file, counters)?;
-        let answer = bed.sender.ask(order)?;
-        bed.receiver.hear()?;
+        let answer = bed.sender.request(command)?;
+        bed.receiver.receive()?;
         Ok((answer, counters.take()?))
     }
 
-    /// What a worker does by one order, counted.
+    /// What a worker does by one command, counted.
     pub(crate) fn work(
         &mut self,
         worker: &mut Worker,
         scope: &Scope,
-        order: &Value,
+        command: &Value,
     ) -> Either<(Value, Counts), Stop> {
         let counters = self.counters()?;
         counters.aim(scope)?;
-        let answer = worker.ask(order)?;
+        let answer = worker.request(command)?;
         Ok((answer, counters.take()?))
     }
 }

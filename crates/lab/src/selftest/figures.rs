@@ -84,12 +84,12 @@ pub(super) const CHECKS: &[Definition] = &[
 fn idle(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     bench.counters()?;
     let mut worker = bench.worker()?;
-    let network = worker.ask(&json!({ "do": "network" }));
+    let network = worker.request(&json!({ "command": "enter-network" }));
     let network = network.map_err(|error| Stop::Skipped(error.to_string()))?;
     let inode = network.as_u64().and_then(|inode| u32::try_from(inode).ok()).unwrap_or(0);
     let scope = Scope::default().process(worker.pid()).network(inode).file(bench.test_file.id()?);
-    let order = json!({ "do": "rest", "milliseconds": REST_MILLISECONDS });
-    let (_, counts) = bench.work(&mut worker, &scope, &order)?;
+    let command = json!({ "command": "sleep", "milliseconds": REST_MILLISECONDS });
+    let (_, counts) = bench.work(&mut worker, &scope, &command)?;
     let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
     is(figures, "packets", 0, counts.wire.packets + counts.local.packets);
     is(figures, "bytes sent", 0, counts.sent().payload());
@@ -105,10 +105,10 @@ fn read(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     let mut worker = bench.worker()?;
     let scope = Scope::default().process(worker.pid()).file(bench.test_file.id()?);
     let (bytes, chunk) = (bench.plan.bytes, u64::from(bench.plan.chunk));
-    let order = json!({
-        "do": "read", "file": bench.test_file.path(), "bytes": bytes, "chunk": chunk,
+    let command = json!({
+        "command": "read-file", "file": bench.test_file.path(), "bytes": bytes, "chunk": chunk,
     });
-    let (_, counts) = bench.work(&mut worker, &scope, &order)?;
+    let (_, counts) = bench.work(&mut worker, &scope, &command)?;
     let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
     is(figures, "calls of read", bytes.div_ceil(chunk), own.call("read").calls);
     is(figures, "bytes copied to the process", bytes, own.read());
@@ -124,8 +124,8 @@ fn pipe(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     let mut worker = bench.worker()?;
     let scope = Scope::default().process(worker.pid());
     let bytes = bench.plan.bytes;
-    let order = json!({ "do": "pipe", "bytes": bytes, "chunk": bench.plan.chunk });
-    let (_, counts) = bench.work(&mut worker, &scope, &order)?;
+    let command = json!({ "command": "pipe", "bytes": bytes, "chunk": bench.plan.chunk });
+    let (_, counts) = bench.work(&mut worker, &scope, &command)?;
     let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
     is(figures, "bytes in", bytes, own.call("write").bytes);
     is(figures, "bytes out", bytes, own.call("read").bytes);
@@ -202,21 +202,21 @@ fn notifications(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutco
 fn to_dummy(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     let mut worker = bench.worker()?;
     let device = [
-        json!({ "do": "network" }),
-        json!({ "do": "dummy", "name": "karez2" }),
-        json!({ "do": "up", "name": "karez2", "address": "192.0.2.5" }),
+        json!({ "command": "enter-network" }),
+        json!({ "command": "add-dummy", "name": "karez2" }),
+        json!({ "command": "add-address", "name": "karez2", "address": "192.0.2.5" }),
     ];
-    for order in device {
+    for command in device {
         // Half of the check stands all the same: a kernel need not have the device.
-        if let Err(error) = worker.ask(&order) {
+        if let Err(error) = worker.request(&command) {
             let _what_is_left_out = error;
             return Ok(());
         }
     }
-    let order = json!({
-        "do": "datagrams", "to": "192.0.2.6:9", "bytes": DATAGRAM, "count": DATAGRAMS,
+    let command = json!({
+        "command": "send-datagrams", "to": "192.0.2.6:9", "bytes": DATAGRAM, "count": DATAGRAMS,
     });
-    let told = worker.ask(&order)?;
+    let told = worker.request(&command)?;
     is(figures, "dummy: datagrams copied", 0, told["copied"].as_u64().unwrap_or(u64::MAX));
     Ok(())
 }
@@ -227,10 +227,10 @@ fn direct(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     let mut worker = bench.worker()?;
     let scope = Scope::default().process(worker.pid()).file(bench.test_file.id()?);
     let (bytes, chunk) = (bench.plan.bytes, bench.plan.chunk);
-    let order = json!({
-        "do": "read", "file": bench.test_file.path(), "bytes": bytes, "chunk": chunk, "direct": true,
+    let command = json!({
+        "command": "read-file", "file": bench.test_file.path(), "bytes": bytes, "chunk": chunk, "direct": true,
     });
-    let (_, counts) = bench.work(&mut worker, &scope, &order)?;
+    let (_, counts) = bench.work(&mut worker, &scope, &command)?;
     let own = counts.processes.first().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
     is(figures, "bytes read by the process", bytes, own.read());
     is(figures, "bytes read from the disk", bytes, counts.disk.read_bytes);
@@ -239,10 +239,10 @@ fn direct(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     bench.evict()?;
     let mut worker = bench.worker()?;
     let scope = Scope::default().process(worker.pid()).file(bench.test_file.id()?);
-    let order = json!({
-        "do": "read", "file": bench.test_file.path(), "bytes": bytes, "chunk": chunk,
+    let command = json!({
+        "command": "read-file", "file": bench.test_file.path(), "bytes": bytes, "chunk": chunk,
     });
-    let (_, counts) = bench.work(&mut worker, &scope, &order)?;
+    let (_, counts) = bench.work(&mut worker, &scope, &command)?;
     is(figures, "through the cache: bytes read from the disk", bytes, counts.disk.read_bytes);
     Ok(())
 }
@@ -268,8 +268,8 @@ fn without_copy(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcom
 fn in_user_space(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
     bench.counters()?;
     let (bytes, chunk) = (bench.plan.bytes, bench.plan.chunk);
-    let order = json!({ "do": "copy-in-user-space", "bytes": bytes, "chunk": chunk });
-    let (told, counts) = bench.told(&order)?;
+    let command = json!({ "command": "copy-in-user-space", "bytes": bytes, "chunk": chunk });
+    let (told, counts) = bench.told(&command)?;
     is(figures, "bytes the kernel copied", bytes, counts.sent().copied());
     let own = told["copied"].as_u64().unwrap_or(0);
     is(figures, "bytes the program copied, by its own counter", bytes, own);

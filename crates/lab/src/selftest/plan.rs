@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::crew::Workers;
 use crate::error::{Error, Result};
 use crate::probe::{Counters, Scope, Unavailable};
+use crate::workers::WorkerCommand;
 
 /// How a self-test is to be made.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How to start workers.
-    pub workers: Workers,
+    pub workers: WorkerCommand,
     /// Where its files are made; a file system on a disk, for one in memory has no cold files.
     pub directory: PathBuf,
     /// How many bytes are moved by most checks.
@@ -24,7 +24,7 @@ pub struct Plan {
 impl Plan {
     /// 64 MiB by 64 KiB.
     #[must_use]
-    pub fn new(workers: Workers, directory: &Path) -> Self {
+    pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         let (bytes, chunk) = (64 << 20, 64 << 10);
         Self { workers, directory: directory.to_owned(), bytes, chunk, object: None }
     }

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::crew::{Cores, Server, Worker, Workers};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::quiescence::is_quiescent;
+use crate::workers::{CoreSplit, ServerProcess, Worker, WorkerCommand};
 
 /// How many ask meanwhile.
 const OTHERS: u64 = 16;
@@ -44,42 +44,44 @@ pub struct Held {
 
 /// Holds a job of a server of this layout.
 pub(super) fn hold(
-    workers: &Workers,
-    cores: &Cores,
+    workers: &WorkerCommand,
+    cores: &CoreSplit,
     model: Model,
     topology: Topology,
 ) -> Result<Held> {
     let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
     let place = place.context("make", "a directory")?;
-    let (gate, socket) = (place.path().join("gate"), place.path().join("socket"));
+    let (gate, socket) = (place.path().join("fifo"), place.path().join("socket"));
     mknodat(CWD, &gate, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).context("make", "a FIFO")?;
-    let order = json!({
+    let command = json!({
         "model": model.name(), "topology": topology.name(), "reactors": reactors(cores),
-        "at": format!("unix:{}", socket.display()), "gate": gate,
+        "at": format!("unix:{}", socket.display()), "fifo": gate,
     });
-    let mut server = Server::start(workers, cores, order)?;
-    let mut crowd = workers.start(0)?;
-    crowd.ask(&json!({ "do": "pin", "cores": cores.clients }))?;
-    crowd.ask(&json!({ "do": "gather", "to": server.at(), "count": OTHERS + 1 }))?;
-    let asked = number(&crowd.ask(&json!({ "do": "hold", "gate": gate }))?);
-    let unanswered = until_rest(&server, &mut crowd)?;
+    let mut server = ServerProcess::start(workers, cores, command)?;
+    let mut clients = workers.start(0)?;
+    clients.request(&json!({ "command": "pin", "cores": cores.clients }))?;
+    clients.request(
+        &json!({ "command": "connect-echo", "to": server.address(), "count": OTHERS + 1 }),
+    )?;
+    let asked = number(&clients.request(&json!({ "command": "block-job", "fifo": gate }))?);
+    let unanswered = until_rest(&server, &mut clients)?;
     let threads = server.threads()?;
-    crowd.ask(&json!({ "do": "release" }))?;
+    clients.request(&json!({ "command": "unblock-job" }))?;
     Ok(Held { model, topology, asked, answered: asked - unanswered.min(asked), threads })
 }
 
 /// How many reactors, where there are several: one a core, but at least two.
-pub(super) fn reactors(cores: &Cores) -> usize {
+pub(super) fn reactors(cores: &CoreSplit) -> usize {
     cores.server.len().max(2)
 }
 
 /// Waits until all are answered or the server rests; how many are not answered.
-fn until_rest(server: &Server, crowd: &mut Worker) -> Result<u64> {
+fn until_rest(server: &ServerProcess, clients: &mut Worker) -> Result<u64> {
     let begun = Instant::now();
     loop {
         // First whether it rests: what it answered before that is there.
         let rests = is_quiescent(server.pid());
-        let unanswered = number(&crowd.ask(&json!({ "do": "unanswered" }))?);
+        let unanswered = number(&clients.request(&json!({ "command": "unanswered" }))?);
         if rests || unanswered == 0 {
             return Ok(unanswered);
         }

@@ -3,13 +3,13 @@
 use karez_reactor::{ALLOWED, Model, Topology};
 use std::path::{Path, PathBuf};
 
-use crate::crew::Workers;
+use crate::workers::WorkerCommand;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How to start workers.
-    pub workers: Workers,
+    pub workers: WorkerCommand,
     /// Models, each with every topology that goes with it.
     pub models: Vec<Model>,
     /// Topologies.
@@ -28,7 +28,7 @@ impl Plan {
     /// epoll-edge and blocking in every topology, 32 fast, 8 slow and 4 blocking connections, nine
     /// runs of 300 ms.
     #[must_use]
-    pub fn new(workers: Workers, directory: &Path) -> Self {
+    pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         Self {
             workers,
             models: vec![Model::EpollEdge, Model::Blocking],

@@ -7,19 +7,19 @@ use super::plan::Plan;
 use super::row::Row;
 use super::sample::{Answers, Sample, small};
 use super::site::Site;
-use crate::crew::{Cores, Kind, Server, Worker};
 use crate::error::Result;
+use crate::workers::{ClientKind, CoreSplit, ServerProcess, Worker};
 
 /// Runs it once.
 pub(super) fn run(
     plan: &Plan,
-    cores: &Cores,
+    cores: &CoreSplit,
     site: &Site,
     clients: &mut Worker,
     row: &Row,
 ) -> Result<Sample> {
     site.warm()?;
-    let mut server = Server::start(
+    let mut server = ServerProcess::start(
         &plan.workers,
         cores,
         json!({
@@ -27,23 +27,26 @@ pub(super) fn run(
             "reactors": reactors(cores), "at": "127.0.0.1:0", "root": site.root(),
         }),
     )?;
-    let peers = site.peers(row.clients);
-    clients.ask(&json!({ "do": "approach", "to": server.at(), "peers": peers }))?;
-    let before = server.spent()?;
-    let told = clients.ask(&json!({ "do": "load", "milliseconds": plan.milliseconds }))?;
-    let spent = server.spent()?.since(before);
+    let load = site.load(row.clients);
+    clients.request(
+        &json!({ "command": "connect-clients", "to": server.address(), "clients": load }),
+    )?;
+    let before = server.usage()?;
+    let told =
+        clients.request(&json!({ "command": "run-load", "milliseconds": plan.milliseconds }))?;
+    let usage = server.usage()?.since(before);
     let threads = server.threads()?;
-    clients.ask(&json!({ "do": "leave" }))?;
-    let of = |kind: Kind| Answers::of(&told["kinds"][kind.name()]);
+    clients.request(&json!({ "command": "disconnect-clients" }))?;
+    let of = |kind: ClientKind| Answers::of(&told["kinds"][kind.name()]);
     Ok(Sample {
         seconds: told["nanoseconds"].as_f64().unwrap_or(0.0) / 1e9,
-        fast: of(Kind::Fast),
-        slow: of(Kind::Slow),
-        blocking: of(Kind::Blocking),
-        cpu: small(spent.cpu),
+        fast: of(ClientKind::Fast),
+        slow: of(ClientKind::Slow),
+        blocking: of(ClientKind::Blocking),
+        cpu: small(usage.cpu),
         clients_cpu: told["cpu"].as_f64().unwrap_or(0.0),
-        voluntary: small(spent.voluntary),
-        involuntary: small(spent.involuntary),
+        voluntary: small(usage.voluntary),
+        involuntary: small(usage.involuntary),
         threads,
     })
 }

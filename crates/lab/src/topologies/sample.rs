@@ -91,12 +91,12 @@ impl Answers {
     pub(super) fn of(told: &Value) -> Self {
         let times = &told["nanoseconds"];
         let microseconds = |name: &str| times[name].as_f64().unwrap_or(0.0) / 1000.0;
-        let each = told["answers"].as_array().into_iter().flatten();
+        let each = told["responses"].as_array().into_iter().flatten();
         Self {
             each: each.filter_map(Value::as_u64).collect(),
             bytes: told["bytes"].as_f64().unwrap_or(0.0),
-            asked: told["questions"].as_u64().unwrap_or(0),
-            cold: told["chilled"].as_u64().unwrap_or(0),
+            asked: told["requests"].as_u64().unwrap_or(0),
+            cold: told["evicted"].as_u64().unwrap_or(0),
             p50: microseconds("p50"),
             p99: microseconds("p99"),
             p999: microseconds("p999"),

@@ -6,9 +6,9 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::plan::Clients;
-use crate::crew::Kind;
 use crate::error::{ErrorContext as _, Result};
 use crate::test_file::{CacheState, TestFile};
+use crate::workers::ClientKind;
 
 /// What fast connections ask for.
 const SMALL: u64 = 1 << 10;
@@ -52,17 +52,17 @@ impl Site {
     }
 
     /// What each connection is to ask for.
-    pub(super) fn peers(&self, clients: Clients) -> Vec<Value> {
-        let all = |kind, file, count: u32| (0..count).map(move |_| peer(kind, file, false));
-        let fast = all(Kind::Fast, &self.small, clients.fast);
-        let slow = all(Kind::Slow, &self.large, clients.slow);
+    pub(super) fn load(&self, clients: Clients) -> Vec<Value> {
+        let all = |kind, file, count: u32| (0..count).map(move |_| load_client(kind, file, false));
+        let fast = all(ClientKind::Fast, &self.small, clients.fast);
+        let slow = all(ClientKind::Slow, &self.large, clients.slow);
         let cold = self.cold.iter().take(usize::try_from(clients.blocking).unwrap_or(0));
-        let cold = cold.map(|file| peer(Kind::Blocking, file, true));
+        let cold = cold.map(|file| load_client(ClientKind::Blocking, file, true));
         fast.chain(slow).chain(cold).collect()
     }
 }
 
-fn peer(kind: Kind, file: &TestFile, cold: bool) -> Value {
+fn load_client(kind: ClientKind, file: &TestFile, cold: bool) -> Value {
     let name = file.path().file_name().map(|name| format!("/{}", name.display()));
     json!({
         "kind": kind.name(), "path": name, "bytes": file.bytes(),

@@ -21,12 +21,12 @@ use super::recorder::{Kind, Open, Raw, Recorder, Recording};
 use super::tell::{Cast, tell};
 use super::totals::{Totals, Way};
 use super::{Plan, Trace};
-use crate::crew::Worker;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::{FileId, Unavailable, mark};
 use crate::test_file::{CacheState, TestFile};
 use crate::tier::Tier;
 use crate::transport::Transport;
+use crate::workers::Worker;
 
 /// How long a server is waited for to fall asleep, and how often it is looked at meanwhile.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -88,11 +88,11 @@ impl Scene {
         };
         let (root, name) = file.root_and_name()?;
         let reactors = thread::available_parallelism().map_or(1, usize::from);
-        let at = server.ask(&json!({
-            "do": "serve", "reactors": reactors, "model": plan.model.name(), "via": plan.via.name(),
+        let at = server.request(&json!({
+            "command": "serve", "reactors": reactors, "model": plan.model.name(), "via": plan.via.name(),
             "topology": plan.topology.name(), "root": root, "at": at,
         }))?;
-        let port = client.ask(&json!({ "do": "call", "at": at }))?;
+        let port = client.request(&json!({ "command": "connect-http", "at": at }))?;
         let of_server = at.as_str().and_then(|at| at.rsplit_once(':'));
         let of_server = of_server.and_then(|(_, port)| port.parse().ok()).unwrap_or(0);
         let of_client = port.as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
@@ -104,9 +104,9 @@ impl Scene {
     fn warm_up(&mut self, plan: &Plan) -> Result<(u64, u64)> {
         let (cached, pages) = self.file.cached()?;
         let is_own = matches!(self.file, Served::Own(..));
-        self.ask("HEAD")?;
+        self.request("HEAD")?;
         if is_own || cached == pages {
-            self.ask("GET")?;
+            self.request("GET")?;
         }
         self.settle();
         if let Served::Own(test_file, _) = &self.file {
@@ -116,16 +116,17 @@ impl Scene {
                 if tried == STIRRED {
                     return Err(error);
                 }
-                self.client.ask(&json!({ "do": "stir" }))?;
-                self.server.ask(&json!({ "do": "stir" }))?;
+                self.client.request(&json!({ "command": "flush-network" }))?;
+                self.server.request(&json!({ "command": "flush-network" }))?;
             }
         }
         self.settle();
         self.file.cached()
     }
 
-    fn ask(&mut self, method: &str) -> Result<Value> {
-        self.client.ask(&json!({ "do": "request", "method": method, "path": self.path }))
+    fn request(&mut self, method: &str) -> Result<Value> {
+        self.client
+            .request(&json!({ "command": "http-request", "method": method, "path": self.path }))
     }
 
     /// Waits until every thread of the server sleeps, but for the one that waits for orders.
@@ -157,7 +158,7 @@ impl Scene {
     fn once(&mut self, plan: &Plan, recorder: &mut Recorder) -> Result<Trace> {
         let pages = self.warm_up(plan)?;
         recorder.arm()?;
-        let answer = self.ask("GET")?;
+        let answer = self.request("GET")?;
         self.settle();
         let recording = recorder.take()?;
         let cast = Cast {
@@ -177,10 +178,10 @@ impl Scene {
         let traced = trace_syscalls(pid, mark::end_number(), || {
             self.settle();
             pages = self.file.cached().unwrap_or(pages);
-            answer = self.ask("GET");
+            answer = self.request("GET");
             self.settle();
             // Whatever came of it, this is what ends the tracing.
-            let marked = self.server.ask(&json!({ "do": "mark", "what": "end" }));
+            let marked = self.server.request(&json!({ "command": "mark", "edge": "end" }));
             if let (Ok(_), Err(error)) = (&answer, marked) {
                 answer = Err(error);
             }
@@ -203,7 +204,7 @@ impl Scene {
             names: names(self.server.pid())
                 .chain([(number(self.client.pid()), "client".to_owned())])
                 .collect(),
-            begun: answer["begun"].as_u64().unwrap_or(0),
+            begun: answer["started"].as_u64().unwrap_or(0),
             ended: answer["ended"].as_u64().unwrap_or(0),
             rests: plan.model != Model::Nonblocking,
             tells_lookups: false,

@@ -1,4 +1,4 @@
-//! A worker as its employer sees it: orders go in, answers come out.
+//! A worker as its employer sees it: commands go in, replies come out.
 
 use karez_lab_sys::count_syscalls;
 use rustix::process::Pid;
@@ -14,13 +14,13 @@ use crate::probe::{call_name, mark};
 
 /// How to start a worker: a program and the arguments that make it call [`work`](crate::work).
 #[derive(Clone, Debug)]
-pub struct Workers {
+pub struct WorkerCommand {
     program: PathBuf,
     arguments: Vec<OsString>,
 }
 
-impl Workers {
-    /// Workers are `program` with `arguments`.
+impl WorkerCommand {
+    /// WorkerCommand are `program` with `arguments`.
     #[must_use]
     pub fn new(
         program: impl Into<PathBuf>,
@@ -36,9 +36,10 @@ impl Workers {
         command.args(&self.arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("start", self.program.display())?;
         let pipes = child.stdin.take().zip(child.stdout.take());
-        let (orders, answers) = pipes.ok_or_else(|| Error::new("start", "a worker", "no pipes"))?;
-        let mut worker = Worker { child, orders, answers: BufReader::new(answers) };
-        worker.ask(&serde_json::json!({ "do": "pin", "core": core }))?;
+        let (commands, replies) =
+            pipes.ok_or_else(|| Error::new("start", "a worker", "no pipes"))?;
+        let mut worker = Worker { child, commands, replies: BufReader::new(replies) };
+        worker.request(&serde_json::json!({ "command": "pin", "core": core }))?;
         Ok(worker)
     }
 }
@@ -47,8 +48,8 @@ impl Workers {
 #[derive(Debug)]
 pub(crate) struct Worker {
     child: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    commands: ChildStdin,
+    replies: BufReader<ChildStdout>,
 }
 
 impl Worker {
@@ -56,37 +57,40 @@ impl Worker {
         Pid::from_child(&self.child)
     }
 
-    /// Gives an order and waits until it is done.
-    pub(crate) fn ask(&mut self, order: &Value) -> Result<Value> {
-        self.tell(order)?;
-        self.hear()
+    /// Gives an command and waits until it is done.
+    pub(crate) fn request(&mut self, command: &Value) -> Result<Value> {
+        self.send(command)?;
+        self.receive()
     }
 
-    /// Gives an order under ptrace: the answer, and how often it made which system call between its
+    /// Gives an command under ptrace: the reply, and how often it made which system call between its
     /// marks.
-    pub(crate) fn traced(&mut self, order: &Value) -> Result<(Value, BTreeMap<String, u64>)> {
-        let mut told = Ok(());
+    pub(crate) fn request_traced(
+        &mut self,
+        command: &Value,
+    ) -> Result<(Value, BTreeMap<String, u64>)> {
+        let mut sent = Ok(());
         let traced = count_syscalls(self.pid(), mark::begin_number(), mark::end_number(), || {
-            told = self.tell(order);
+            sent = self.send(command);
         });
-        told?;
-        let answer = self.hear()?;
+        sent?;
+        let reply = self.receive()?;
         let traced = traced.context("trace", "a worker")?;
         let by_name = traced.into_iter().map(|(number, count)| (call_name(number), count));
-        Ok((answer, by_name.collect()))
+        Ok((reply, by_name.collect()))
     }
 
-    /// Gives an order.
-    pub(crate) fn tell(&mut self, order: &Value) -> Result<()> {
-        writeln!(self.orders, "{order}").context("tell a worker", order)
+    /// Gives an command.
+    pub(crate) fn send(&mut self, command: &Value) -> Result<()> {
+        writeln!(self.commands, "{command}").context("tell a worker", command)
     }
 
-    /// Waits for what came of an order.
-    pub(crate) fn hear(&mut self) -> Result<Value> {
+    /// Waits for what came of an command.
+    pub(crate) fn receive(&mut self) -> Result<Value> {
         let mut line = String::new();
-        self.answers.read_line(&mut line).context("hear", "a worker")?;
-        let answer: Value = serde_json::from_str(&line).unwrap_or_default();
-        match (answer.get("ok"), answer["error"].as_str()) {
+        self.replies.read_line(&mut line).context("hear", "a worker")?;
+        let reply: Value = serde_json::from_str(&line).unwrap_or_default();
+        match (reply.get("ok"), reply["error"].as_str()) {
             (Some(done), _) => Ok(done.clone()),
             (_, Some(error)) => Err(Error::new("a worker could not", "", error)),
             _ => Err(Error::new("hear", "a worker", "it has ended")),

@@ -6,27 +6,27 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use super::order::text;
+use super::command::text;
 use super::sender::now;
 use crate::error::{Error, ErrorContext as _, Result};
 
-/// What is taken at a time.
-const MOUTHFUL: usize = 256 << 10;
+/// What is received at a time.
+const RECEIVE_SIZE: usize = 256 << 10;
 
 /// The most that is looked at for a head.
-const HEAD: usize = 8 << 10;
+const MAX_HEAD: usize = 8 << 10;
 
 #[derive(Default)]
-pub(super) struct Client {
+pub(super) struct HttpClient {
     connection: Option<OwnedFd>,
     buffer: Vec<u8>,
     head: Vec<u8>,
 }
 
-impl Client {
-    /// Connects; the answer is the port that the connection has at this end, 0 if it has none.
-    pub(super) fn call(&mut self, order: &Value) -> Result<Value> {
-        let at = text(order, "at")?;
+impl HttpClient {
+    /// Connects; the response is the port that the connection has at this end, 0 if it has none.
+    pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
+        let at = text(command, "at")?;
         let (connection, port): (OwnedFd, u16) = if let Some(path) = at.strip_prefix("unix:") {
             (UnixStream::connect(path).context("connect to", at)?.into(), 0)
         } else {
@@ -36,22 +36,22 @@ impl Client {
         };
         self.connection = Some(connection);
         // Its pages are there before anything is received into them.
-        self.buffer = vec![1; MOUTHFUL];
-        self.head = vec![1; 2 * HEAD];
+        self.buffer = vec![1; RECEIVE_SIZE];
+        self.head = vec![1; 2 * MAX_HEAD];
         Ok(json!(port))
     }
 
-    /// A request, and its answer to the last byte, which is thrown away.
-    pub(super) fn request(&mut self, order: &Value) -> Result<Value> {
+    /// A request, and its response to the last byte, which is thrown away.
+    pub(super) fn request(&mut self, command: &Value) -> Result<Value> {
         let connection = self.connection.as_ref();
         let connection = connection.ok_or_else(|| Error::new("request", "", "nobody called"))?;
-        let (method, path) = (text(order, "method")?, text(order, "path")?);
+        let (method, path) = (text(command, "method")?, text(command, "path")?);
         let request = format!("{method} {path} HTTP/1.1\r\nHost: lab\r\n\r\n");
-        let begun = now();
+        let started = now();
         send(connection, request.as_bytes(), SendFlags::NOSIGNAL).context("send", "a request")?;
-        let (mut taken, mut expected) = (0, None);
+        let (mut received, mut expected) = (0, None);
         self.head.clear();
-        while expected.is_none_or(|(head, body)| taken < head + body) {
+        while expected.is_none_or(|(head, body)| received < head + body) {
             let (_, count) = rustix::io::retry_on_intr(|| {
                 recv(connection, &mut self.buffer[..], RecvFlags::empty())
             })
@@ -59,24 +59,24 @@ impl Client {
             if count == 0 {
                 return Err(Error::new("receive", "an answer", "the server has closed"));
             }
-            taken += count as u64;
+            received += count as u64;
             if expected.is_none() {
-                self.head.extend_from_slice(&self.buffer[..count.min(HEAD)]);
-                expected = measure(&self.head, method == "HEAD")?;
+                self.head.extend_from_slice(&self.buffer[..count.min(MAX_HEAD)]);
+                expected = response_lengths(&self.head, method == "HEAD")?;
             }
         }
         let ended = now();
         let (head, body) = expected.unwrap_or_default();
-        Ok(json!({ "begun": begun, "ended": ended, "head": head, "body": body }))
+        Ok(json!({ "started": started, "ended": ended, "head": head, "body": body }))
     }
 }
 
-/// The lengths of head and body of an answer that begins like this; `None` if the head is not whole.
-fn measure(answer: &[u8], without_body: bool) -> Result<Option<(u64, u64)>> {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+/// The lengths of head and body of an response that begins like this; `None` if the head is not whole.
+fn response_lengths(response: &[u8], without_body: bool) -> Result<Option<(u64, u64)>> {
+    let Some(end) = response.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
-    let head = String::from_utf8_lossy(&answer[..end]);
+    let head = String::from_utf8_lossy(&response[..end]);
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap_or_default();
     if !status.contains(" 200") {
@@ -97,11 +97,11 @@ mod tests {
 
     #[test]
     fn an_answer_is_as_long_as_it_says() {
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nbod";
-        assert_eq!(measure(answer, false).unwrap(), Some((39, 12)));
-        assert_eq!(measure(answer, true).unwrap(), Some((39, 0)));
-        assert_eq!(measure(&answer[..30], false).unwrap(), None);
-        let refused = measure(b"HTTP/1.1 404 Not Found\r\n\r\n", false);
+        let response = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nbod";
+        assert_eq!(response_lengths(response, false).unwrap(), Some((39, 12)));
+        assert_eq!(response_lengths(response, true).unwrap(), Some((39, 0)));
+        assert_eq!(response_lengths(&response[..30], false).unwrap(), None);
+        let refused = response_lengths(b"HTTP/1.1 404 Not Found\r\n\r\n", false);
         assert!(refused.unwrap_err().to_string().contains("404"));
     }
 }

@@ -8,13 +8,13 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
-use super::order::text;
-use super::sender::{Spent, now};
+use super::command::text;
+use super::sender::{UsageSnapshot, now};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::mark;
 
-/// What is taken at a time.
-const MOUTHFUL: usize = 256 << 10;
+/// What is received at a time.
+const RECEIVE_SIZE: usize = 256 << 10;
 
 #[derive(Default)]
 pub(super) struct Receiver {
@@ -28,10 +28,10 @@ enum Listener {
 
 impl Receiver {
     /// Listens; the answer is where.
-    pub(super) fn listen(&mut self, order: &Value) -> Result<Value> {
-        let at = text(order, "at")?;
+    pub(super) fn listen(&mut self, command: &Value) -> Result<Value> {
+        let at = text(command, "at")?;
         let (listener, address) = if let Some(path) = at.strip_prefix("unix:") {
-            let _of_the_last = std::fs::remove_file(path);
+            let _left_over = std::fs::remove_file(path);
             (UnixListener::bind(path).map(Listener::Unix).context("listen at", at)?, at.to_owned())
         } else {
             let listener = TcpListener::bind((at, 0)).context("listen at", at)?;
@@ -43,26 +43,26 @@ impl Receiver {
     }
 
     /// Takes everything from the next who connects.
-    pub(super) fn take(&mut self, order: &Value) -> Result<Value> {
-        let how = text(order, "how")?;
+    pub(super) fn receive(&mut self, command: &Value) -> Result<Value> {
+        let mode = text(command, "mode")?;
         let listener = self.listener.take();
         let listener = listener.ok_or_else(|| Error::new("accept", "", "nobody listens"))?;
         let stream: OwnedFd = match &listener {
             Listener::Tcp(listener) => listener.accept().context("accept", "tcp")?.0.into(),
             Listener::Unix(listener) => listener.accept().context("accept", "unix")?.0.into(),
         };
-        let mut sink = Sink::of(how)?;
-        let before = Spent::so_far();
+        let mut sink = Sink::new(mode)?;
+        let before = UsageSnapshot::now();
         mark::begin();
         let outcome = sink.drain(stream.as_fd());
         mark::end();
         let ended = now();
-        let used = before.until_now();
-        Ok(json!({ "bytes": outcome?, "ended": ended, "used": used }))
+        let used = before.elapsed();
+        Ok(json!({ "bytes": outcome?, "ended": ended, "usage": used }))
     }
 }
 
-/// How bytes are taken.
+/// How bytes are received.
 enum Sink {
     /// Into memory.
     Read(Vec<u8>),
@@ -73,10 +73,10 @@ enum Sink {
 }
 
 impl Sink {
-    fn of(how: &str) -> Result<Self> {
-        Ok(match how {
-            "read" => Self::Read(vec![1; MOUTHFUL]),
-            "truncate" => Self::Truncate(vec![1; MOUTHFUL]),
+    fn new(mode: &str) -> Result<Self> {
+        Ok(match mode {
+            "read" => Self::Read(vec![1; RECEIVE_SIZE]),
+            "truncate" => Self::Truncate(vec![1; RECEIVE_SIZE]),
             "splice" => {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC).context("open", "a pipe")?;
                 let null = File::options().write(true).open("/dev/null");
@@ -89,29 +89,29 @@ impl Sink {
     fn drain(&mut self, from: BorrowedFd<'_>) -> Result<u64> {
         let mut total = 0;
         loop {
-            let taken = self.take(from).context("take", "bytes")?;
-            if taken == 0 {
+            let received = self.receive_some(from).context("take", "bytes")?;
+            if received == 0 {
                 return Ok(total);
             }
-            total += taken as u64;
+            total += received as u64;
         }
     }
 
-    fn take(&mut self, from: BorrowedFd<'_>) -> rustix::io::Result<usize> {
+    fn receive_some(&mut self, from: BorrowedFd<'_>) -> rustix::io::Result<usize> {
         match self {
             Self::Read(buffer) => rustix::io::retry_on_intr(|| {
-                recv(from, &mut buffer[..], RecvFlags::empty()).map(|(_, taken)| taken)
+                recv(from, &mut buffer[..], RecvFlags::empty()).map(|(_, received)| received)
             }),
             Self::Truncate(buffer) => rustix::io::retry_on_intr(|| {
-                recv(from, &mut buffer[..], RecvFlags::TRUNC).map(|(_, taken)| taken)
+                recv(from, &mut buffer[..], RecvFlags::TRUNC).map(|(_, received)| received)
             }),
             Self::Splice(read, write, null) => {
-                let taken = splice(from, None, &*write, None, MOUTHFUL, SpliceFlags::MOVE)?;
-                let mut left = taken;
+                let received = splice(from, None, &*write, None, RECEIVE_SIZE, SpliceFlags::MOVE)?;
+                let mut left = received;
                 while left > 0 {
                     left -= splice(&*read, None, &*null, None, left, SpliceFlags::MOVE)?;
                 }
-                Ok(taken)
+                Ok(received)
             }
         }
     }

@@ -17,68 +17,69 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{fs, io, thread};
 
-use super::errand::Errands;
-use super::order::{size, text};
+use super::command::{size, text};
+use super::echo_service::EchoService;
 use super::sender::clock;
 use crate::error::{Error, ErrorContext as _, Result};
 
 /// The thread that waits for the others.
-const HOST: &str = "lab-host";
+const SERVER_THREAD: &str = "lab-server";
 
 /// The thread of the server's log.
-const NOTICES: &str = "lab-notices";
+const LOG_THREAD: &str = "lab-log";
 
 /// More than there are descriptors, so that nobody is turned away for another.
-const CONNECTIONS: usize = 1 << 20;
+const MAX_CONNECTIONS: usize = 1 << 20;
 
 /// The patience of `karez serve`, by default.
-const PATIENCE: Patience = Patience {
+const TIMEOUTS: Patience = Patience {
     head: Duration::from_secs(10),
     idle: Duration::from_secs(60),
     send: Duration::from_secs(30),
 };
 
 /// Begins to serve; the answer is where.
-pub(super) fn serve(order: &Value) -> Result<Value> {
+pub(super) fn serve(command: &Value) -> Result<Value> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
     // Without it the next descriptor that is too many says so.
-    let _as_many_as_may_be = setrlimit(Resource::Nofile, raised);
-    let layout = layout(order)?;
-    let address: Address = text(order, "at")?.parse().context("read", "an address")?;
+    let _best_effort = setrlimit(Resource::Nofile, raised);
+    let layout = layout(command)?;
+    let address: Address = text(command, "at")?.parse().context("read", "an address")?;
     let bound = Bound::bind(layout, &[address]).context("serve by", layout.model())?;
     let at = bound.addresses().next().map(ToString::to_string);
-    let (stop, limits) = (Stop::new(), Limits { connections: CONNECTIONS, grace: Duration::ZERO });
-    let run: Box<dyn FnOnce() -> io::Result<()> + Send> = match order["root"].as_str() {
+    let (stop, limits) =
+        (Stop::new(), Limits { connections: MAX_CONNECTIONS, grace: Duration::ZERO });
+    let run: Box<dyn FnOnce() -> io::Result<()> + Send> = match command["root"].as_str() {
         Some(root) => {
-            let via = order["via"].as_str().map_or(Ok(Via::Auto), str::parse);
-            let service = files(PathBuf::from(root), via.context("read", "a via")?, stop)?;
+            let via = command["via"].as_str().map_or(Ok(Via::Auto), str::parse);
+            let service = file_service(PathBuf::from(root), via.context("read", "a via")?, stop)?;
             Box::new(move || service.run(bound, limits))
         }
         None => {
-            let service = Errands::at(PathBuf::from(text(order, "gate")?));
+            let service = EchoService::new(PathBuf::from(text(command, "fifo")?));
             Box::new(move || bound.run(&service, limits, &stop))
         }
     };
-    let host = thread::Builder::new().name(HOST.to_owned()).spawn(run);
-    host.context("start", "a thread")?;
+    let thread = thread::Builder::new().name(SERVER_THREAD.to_owned()).spawn(run);
+    thread.context("start", "a thread")?;
     Ok(json!(at))
 }
 
-fn layout(order: &Value) -> Result<Layout> {
+fn layout(command: &Value) -> Result<Layout> {
     let wishes = Wishes {
-        model: Some(text(order, "model")?.parse().context("read", "a model")?),
-        topology: Some(text(order, "topology")?.parse().context("read", "a topology")?),
+        model: Some(text(command, "model")?.parse().context("read", "a model")?),
+        topology: Some(text(command, "topology")?.parse().context("read", "a topology")?),
         ..Wishes::default()
     };
-    let reactors = NonZeroUsize::new(size(order, "reactors")?).unwrap_or(NonZeroUsize::MIN);
+    let reactors = NonZeroUsize::new(size(command, "reactors")?).unwrap_or(NonZeroUsize::MIN);
     Layout::choose(&wishes, reactors).context("lay out", "a server")
 }
 
 /// As `karez serve` does it when nobody says anything, but for the via, and names that begin with a
 /// dot are served, too.
-fn files(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
-    let log = Log::start(NOTICES, io::stderr(), |count| format!("{count} notices were dropped"));
+fn file_service(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
+    let log = Log::start(LOG_THREAD, io::stderr(), |count| format!("{count} notices were dropped"));
     let log = log.context("start", "a log")?;
     let options = Options {
         root,
@@ -88,13 +89,13 @@ fn files(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
         stamps: Stamps::default(),
         via,
         explain: None,
-        patience: PATIENCE,
+        patience: TIMEOUTS,
     };
     FileService::open(options, None, log, stop).context("serve", "files")
 }
 
 /// What the threads that serve have used so far: nanoseconds of CPU, context switches.
-pub(super) fn spent() -> Value {
+pub(super) fn usage() -> Value {
     let (all, own) = (process_usage(), thread_usage());
     let cpu = clock(ClockId::ProcessCPUTime).saturating_sub(clock(ClockId::ThreadCPUTime));
     json!({
@@ -112,7 +113,7 @@ pub(super) fn threads() -> Result<Value> {
         let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         let name = name.trim_end().trim_end_matches(|digit: char| digit.is_ascii_digit());
         let name = name.trim_end_matches('-');
-        let serves = entry.file_name() != *own && name != HOST && name != NOTICES;
+        let serves = entry.file_name() != *own && name != SERVER_THREAD && name != LOG_THREAD;
         if serves && !name.is_empty() {
             *by_name.entry(name.to_owned()).or_default() += 1;
         }

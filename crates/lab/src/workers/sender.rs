@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use super::order::{number, size, text};
+use super::command::{number, size, text};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::mark;
 
@@ -26,8 +26,8 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Connects; the answer is the socket's cookie.
-    pub(super) fn connect(&mut self, order: &Value) -> Result<Value> {
-        let to = text(order, "to")?;
+    pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
+        let to = text(command, "to")?;
         let connection: OwnedFd = match to.strip_prefix("unix:") {
             Some(path) => UnixStream::connect(path).context("connect to", to)?.into(),
             None => TcpStream::connect(to).context("connect to", to)?.into(),
@@ -38,34 +38,34 @@ impl Sender {
     }
 
     /// Pushes a part of a file through the connection and closes it.
-    pub(super) fn push(&mut self, order: &Value) -> Result<Value> {
-        let connection = self.take()?;
-        let path = text(order, "file")?;
+    pub(super) fn send_file(&mut self, command: &Value) -> Result<Value> {
+        let connection = self.take_connection()?;
+        let path = text(command, "file")?;
         let file = Arc::new(File::open(path).context("open", path)?);
-        let via: Via = text(order, "via")?.parse().context("read", "a via")?;
-        let chunk = order["chunk"].as_u64().and_then(|chunk| u32::try_from(chunk).ok());
+        let via: Via = text(command, "via")?.parse().context("read", "a via")?;
+        let chunk = command["chunk"].as_u64().and_then(|chunk| u32::try_from(chunk).ok());
         let settings = Settings { via, chunk, ..Settings::default() };
-        let mut transfer = FileToSocket::new(file, 0..number(order, "bytes")?, settings);
-        let before = Spent::so_far();
-        let begun = now();
+        let mut transfer = FileToSocket::new(file, 0..number(command, "bytes")?, settings);
+        let before = UsageSnapshot::now();
+        let started = now();
         mark::begin();
-        let outcome = drive(&mut transfer, connection.as_fd());
+        let outcome = run_transfer(&mut transfer, connection.as_fd());
         mark::end();
         let sent = now();
-        let used = before.until_now();
+        let used = before.elapsed();
         shutdown(&connection, Shutdown::Write).context("shut down", "the connection")?;
         outcome?;
-        let mut answer = told(transfer.report());
-        answer["begun"] = json!(begun);
-        answer["sent"] = json!(sent);
-        answer["used"] = used;
-        Ok(answer)
+        let mut reply = report_to_json(transfer.report());
+        reply["started"] = json!(started);
+        reply["sent"] = json!(sent);
+        reply["usage"] = used;
+        Ok(reply)
     }
 
     /// Copies each piece once by itself, in user space, before it sends it.
-    pub(super) fn copy_in_user_space(&mut self, order: &Value) -> Result<Value> {
-        let connection = self.take()?;
-        let (bytes, chunk) = (size(order, "bytes")?, size(order, "chunk")?);
+    pub(super) fn copy_in_user_space(&mut self, command: &Value) -> Result<Value> {
+        let connection = self.take_connection()?;
+        let (bytes, chunk) = (size(command, "bytes")?, size(command, "chunk")?);
         let (original, mut copy) = (vec![7; chunk], vec![0; chunk]);
         let (mut left, mut copied) = (bytes, 0);
         mark::begin();
@@ -81,18 +81,18 @@ impl Sender {
         Ok(json!({ "copied": copied }))
     }
 
-    fn take(&mut self) -> Result<OwnedFd> {
+    fn take_connection(&mut self) -> Result<OwnedFd> {
         self.connection.take().ok_or_else(|| Error::new("send", "", "nobody is connected"))
     }
 }
 
 /// Reads a part of a file into memory.
-pub(super) fn read(order: &Value) -> Result<Value> {
-    let path = text(order, "file")?;
+pub(super) fn read_file(command: &Value) -> Result<Value> {
+    let path = text(command, "file")?;
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    flags.set(OFlags::DIRECT, order["direct"].as_bool() == Some(true));
+    flags.set(OFlags::DIRECT, command["direct"].as_bool() == Some(true));
     let file = rustix::fs::open(path, flags, Mode::empty()).context("open", path)?;
-    let (bytes, chunk) = (number(order, "bytes")?, size(order, "chunk")?);
+    let (bytes, chunk) = (number(command, "bytes")?, size(command, "chunk")?);
     // Memory for O_DIRECT begins at a page; all of it is touched, so that nothing faults later.
     let mut memory = vec![1; chunk + 4096];
     let start = memory.as_ptr().align_offset(4096);
@@ -110,10 +110,10 @@ pub(super) fn read(order: &Value) -> Result<Value> {
 }
 
 /// Writes into a pipe and reads the same out of it.
-pub(super) fn pipe(order: &Value) -> Result<Value> {
+pub(super) fn pipe(command: &Value) -> Result<Value> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).context("open", "a pipe")?;
-    let (bytes, chunk) = (number(order, "bytes")?, size(order, "chunk")?);
-    let _as_large_as_it_is = rustix::pipe::fcntl_setpipe_size(&write, chunk);
+    let (bytes, chunk) = (number(command, "bytes")?, size(command, "chunk")?);
+    let _best_effort = rustix::pipe::fcntl_setpipe_size(&write, chunk);
     let (written, mut taken) = (vec![3; chunk], vec![1; chunk]);
     let (mut into, mut out) = (0, 0);
     mark::begin();
@@ -129,13 +129,13 @@ pub(super) fn pipe(order: &Value) -> Result<Value> {
 }
 
 /// Sends datagrams with `MSG_ZEROCOPY`; how many the kernel copied after all.
-pub(super) fn datagrams(order: &Value) -> Result<Value> {
+pub(super) fn send_datagrams(command: &Value) -> Result<Value> {
     let socket = UdpSocket::bind("0.0.0.0:0").context("open", "a socket")?;
-    let to = text(order, "to")?;
+    let to = text(command, "to")?;
     socket.connect(to).context("connect to", to)?;
     allow_zerocopy(socket.as_fd()).context("allow", "MSG_ZEROCOPY")?;
-    let bytes = vec![5; size(order, "bytes")?];
-    let (count, mut released, mut copied) = (number(order, "count")?, 0, 0);
+    let bytes = vec![5; size(command, "bytes")?];
+    let (count, mut released, mut copied) = (number(command, "count")?, 0, 0);
     for _ in 0..count {
         send(&socket, &bytes, MSG_ZEROCOPY).context("send to", to)?;
         while released < count {
@@ -151,7 +151,7 @@ pub(super) fn datagrams(order: &Value) -> Result<Value> {
 }
 
 /// Steps until everything has gone. The socket blocks, so only a release is waited for.
-fn drive(transfer: &mut FileToSocket, out: BorrowedFd<'_>) -> Result<()> {
+fn run_transfer(transfer: &mut FileToSocket, out: BorrowedFd<'_>) -> Result<()> {
     loop {
         match transfer.step(out).context("move", "bytes")? {
             Progress::Moved(_) => {}
@@ -173,7 +173,7 @@ fn send_all(out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
 }
 
 /// A report as it travels.
-fn told(report: &Report) -> Value {
+fn report_to_json(report: &Report) -> Value {
     let calls: Map<_, _> =
         report.calls.iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
     let fallback = |one: &karez_transfer::Fallback| json!({ "from": one.from.name(), "errno": one.errno.to_string() });
@@ -193,18 +193,18 @@ fn told(report: &Report) -> Value {
 }
 
 /// What this thread had used at some time.
-pub(super) struct Spent {
+pub(super) struct UsageSnapshot {
     usage: Usage,
     cpu: u64,
 }
 
-impl Spent {
-    pub(super) fn so_far() -> Self {
+impl UsageSnapshot {
+    pub(super) fn now() -> Self {
         Self { usage: thread_usage(), cpu: clock(ClockId::ThreadCPUTime) }
     }
 
     /// What it has used since, as it travels. The clock is exact where getrusage may be a tick old.
-    pub(super) fn until_now(&self) -> Value {
+    pub(super) fn elapsed(&self) -> Value {
         let cpu = clock(ClockId::ThreadCPUTime).saturating_sub(self.cpu);
         let usage = thread_usage().since(&self.usage);
         json!({

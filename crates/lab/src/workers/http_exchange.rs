@@ -11,9 +11,9 @@ use std::net::TcpStream;
 use crate::error::{Error, ErrorContext as _, Result};
 
 /// The most that a head may have.
-const HEAD: usize = 8 << 10;
+const MAX_HEAD: usize = 8 << 10;
 
-pub(super) struct Exchange {
+pub(super) struct HttpExchange {
     pub(super) stream: TcpStream,
     request: Vec<u8>,
     path: String,
@@ -21,59 +21,60 @@ pub(super) struct Exchange {
     bytes: u64,
     head: Vec<u8>,
     /// Of the body; `None` before the head has ended.
-    left: Option<u64>,
+    remaining: Option<u64>,
 }
 
 /// What one look at the socket came to.
-pub(super) struct Taken {
+pub(super) struct ReadResult {
     /// Bytes, those of the head too; 0 where there are none.
     pub(super) bytes: usize,
     /// They were the last of the answer.
-    pub(super) whole: bool,
+    pub(super) complete: bool,
 }
 
-impl Exchange {
-    /// Connects; `room` is what the socket keeps at most of what is not taken.
-    pub(super) fn open(to: &str, path: &str, bytes: u64, room: Option<usize>) -> Result<Self> {
+impl HttpExchange {
+    /// Connects; `receive_buffer` is what the socket keeps at most of what is not taken.
+    pub(super) fn open(
+        to: &str,
+        path: &str,
+        bytes: u64,
+        receive_buffer: Option<usize>,
+    ) -> Result<Self> {
         let stream = TcpStream::connect(to).context("connect to", to)?;
         stream.set_nodelay(true).context("connect to", to)?;
         stream.set_nonblocking(true).context("connect to", to)?;
-        if let Some(room) = room {
-            sockopt::set_socket_recv_buffer_size(&stream, room)
+        if let Some(receive_buffer) = receive_buffer {
+            sockopt::set_socket_recv_buffer_size(&stream, receive_buffer)
                 .context("make small", "a socket")?;
         }
         let request = format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n\r\n").into_bytes();
         let path = path.to_owned();
-        Ok(Self { stream, request, path, bytes, head: Vec::new(), left: None })
+        Ok(Self { stream, request, path, bytes, head: Vec::new(), remaining: None })
     }
 
-    pub(super) fn ask(&mut self) -> Result<()> {
+    pub(super) fn request(&mut self) -> Result<()> {
         self.stream.write_all(&self.request).context("ask for", &self.path)
     }
 
     /// Takes what is there, at most what `buffer` holds.
-    pub(super) fn take(&mut self, buffer: &mut [u8]) -> Result<Taken> {
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Result<ReadResult> {
         match recv(&self.stream, &mut *buffer, RecvFlags::empty()) {
             Ok((0, _)) => Err(Error::new("hear of", &self.path, "the server has closed")),
-            Ok((bytes, _)) => Ok(Taken { bytes, whole: self.taken(&buffer[..bytes])? }),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(Taken { bytes: 0, whole: false }),
+            Ok((bytes, _)) => Ok(ReadResult { bytes, complete: self.consume(&buffer[..bytes])? }),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(ReadResult { bytes: 0, complete: false }),
             Err(errno) => Err(Error::new("hear of", &self.path, errno)),
         }
     }
 
     /// Whether that was the end of the answer.
-    fn taken(&mut self, bytes: &[u8]) -> Result<bool> {
-        let left = match self.left {
-            Some(left) => left.checked_sub(bytes.len() as u64),
+    fn consume(&mut self, bytes: &[u8]) -> Result<bool> {
+        let remaining = match self.remaining {
+            Some(remaining) => remaining.checked_sub(bytes.len() as u64),
             None => {
                 self.head.extend_from_slice(bytes);
                 let Some(length) = end_of_head(&self.head) else {
-                    let bad = self.head.len() > HEAD;
-                    return if bad {
-                        Err(self.complaint("the head has no end"))
-                    } else {
-                        Ok(false)
-                    };
+                    let bad = self.head.len() > MAX_HEAD;
+                    return if bad { Err(self.error("the head has no end")) } else { Ok(false) };
                 };
                 self.check_head(&self.head[..length])?;
                 let body = (self.head.len() - length) as u64;
@@ -81,9 +82,9 @@ impl Exchange {
                 self.bytes.checked_sub(body)
             }
         };
-        let left = left.ok_or_else(|| self.complaint("there is more than the file"))?;
-        self.left = (left > 0).then_some(left);
-        Ok(left == 0)
+        let remaining = remaining.ok_or_else(|| self.error("there is more than the file"))?;
+        self.remaining = (remaining > 0).then_some(remaining);
+        Ok(remaining == 0)
     }
 
     fn check_head(&self, head: &[u8]) -> Result<()> {
@@ -92,10 +93,10 @@ impl Exchange {
         if head.starts_with("http/1.1 200 ") && head.contains(&length) {
             return Ok(());
         }
-        Err(self.complaint(head.lines().next().unwrap_or_default()))
+        Err(self.error(head.lines().next().unwrap_or_default()))
     }
 
-    fn complaint(&self, why: &str) -> Error {
+    fn error(&self, why: &str) -> Error {
         Error::new("hear of", &self.path, why)
     }
 }

@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
-use super::order::number;
+use super::command::number;
 use crate::error::{ErrorContext as _, Result};
 use crate::probe::mark;
 
 /// A descriptor beyond what glibc's `fd_set` has room for, where one may be had.
-const HIGH: i32 = 3000;
+const HIGH_DESCRIPTOR: i32 = 3000;
 
 /// How many descriptors may be open, once that is tried.
-const FEW: u64 = 256;
+const LOW_LIMIT: u64 = 256;
 
 /// Select on a high descriptor, then poll and open beyond the limit on descriptors.
 pub(super) fn limits() -> Result<Value> {
@@ -26,33 +26,33 @@ pub(super) fn limits() -> Result<Value> {
     let raised = Rlimit { current: limit.maximum, ..limit };
     setrlimit(Resource::Nofile, raised).context("raise", "RLIMIT_NOFILE")?;
     let one = eventfd(1, EventfdFlags::CLOEXEC).context("open", "an eventfd")?;
-    let (high, found) = on_high(&one);
+    let (high, found) = select_on_high_descriptor(&one);
 
-    let lowered = Rlimit { current: Some(FEW), ..limit };
+    let lowered = Rlimit { current: Some(LOW_LIMIT), ..limit };
     setrlimit(Resource::Nofile, lowered).context("lower", "RLIMIT_NOFILE")?;
-    let few = usize::try_from(FEW).unwrap_or(0);
+    let limit_of_descriptors = usize::try_from(LOW_LIMIT).unwrap_or(0);
     let polled = |count| {
         let mut all: Vec<_> = (0..count).map(|_| Polled::new(one.as_fd(), PollFlags::IN)).collect();
         errno(poll(&mut all, Some(Duration::ZERO)))
     };
-    let (below, above) = (polled(few), polled(few + 1));
+    let (below, above) = (polled(limit_of_descriptors), polled(limit_of_descriptors + 1));
     let mut opened = Vec::new();
     let refused = loop {
         match eventfd(0, EventfdFlags::CLOEXEC) {
-            Ok(one) if opened.len() <= few => opened.push(one),
+            Ok(one) if opened.len() <= limit_of_descriptors => opened.push(one),
             other => break errno(other),
         }
     };
     Ok(json!({
         "high": high, "found": found.unwrap_or(0), "select": errno(found),
-        "limit": FEW, "poll_at": below, "poll_above": above,
+        "limit": LOW_LIMIT, "poll_at": below, "poll_above": above,
         "opened": opened.len(), "refused": refused,
     }))
 }
 
 /// What select finds on a duplicate with a high number, and that number; 0 where none may be had.
-fn on_high(one: &OwnedFd) -> (i32, std::result::Result<usize, Errno>) {
-    let high = match fcntl_dupfd_cloexec(one, HIGH) {
+fn select_on_high_descriptor(one: &OwnedFd) -> (i32, std::result::Result<usize, Errno>) {
+    let high = match fcntl_dupfd_cloexec(one, HIGH_DESCRIPTOR) {
         Ok(high) => high,
         Err(errno) => return (0, Err(errno)),
     };
@@ -62,8 +62,8 @@ fn on_high(one: &OwnedFd) -> (i32, std::result::Result<usize, Errno>) {
 }
 
 /// Asks for the time, so many times.
-pub(super) fn clock(order: &Value) -> Result<Value> {
-    let times = number(order, "times")?;
+pub(super) fn read_clock(command: &Value) -> Result<Value> {
+    let times = number(command, "times")?;
     // The first time finds out where the vDSO is.
     let mut last = clock_gettime(ClockId::Monotonic).tv_nsec;
     mark::begin();
@@ -75,6 +75,6 @@ pub(super) fn clock(order: &Value) -> Result<Value> {
 }
 
 /// The number of what a call said; 0 for no error.
-fn errno<T>(told: std::result::Result<T, Errno>) -> i32 {
-    told.err().map_or(0, Errno::raw_os_error)
+fn errno<T>(result: std::result::Result<T, Errno>) -> i32 {
+    result.err().map_or(0, Errno::raw_os_error)
 }

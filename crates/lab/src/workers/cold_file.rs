@@ -14,18 +14,18 @@ use crate::error::{ErrorContext as _, Result};
 /// How often it is tried: what has been read is freed soon.
 const TRIES: u32 = 5;
 
-pub(super) struct Cold {
+pub(super) struct ColdFile {
     file: File,
     bytes: u64,
 }
 
-impl Cold {
+impl ColdFile {
     pub(super) fn open(path: &str, bytes: u64) -> Result<Self> {
         Ok(Self { file: File::open(path).context("open", path)?, bytes })
     }
 
     /// Drops what is cached; whether it was seen to be gone.
-    pub(super) fn chill(&self) -> bool {
+    pub(super) fn evict(&self) -> bool {
         (0..TRIES).any(|_| {
             let dropped = fadvise(&self.file, 0, None, Advice::DontNeed);
             dropped.is_ok() && cached_pages(self.file.as_fd(), 0..self.bytes) == Ok(0)

@@ -1,0 +1,147 @@
+//! The worker that is many clients of the laboratory's own task: of so many connections some ask at
+//! the same time, and the others rest.
+//!
+//! It writes to all that are to ask, then reads from each in turn with calls that block: what it does
+//! itself does not depend on how many rest.
+//!
+//! What it does badly: it waits for all before it asks again, so a server is idle while the last
+//! answer is on its way.
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::command::{number, size, text};
+use super::echo_service::{BLOCK, ECHO};
+use super::sender::now;
+use crate::error::{Error, ErrorContext as _, Result};
+use crate::rng::Rng;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many ask at once while they gather: who walks over all for each has to be spared.
+const BATCH: usize = 2000;
+
+/// How long to wait before a fifo is tried again.
+const POLL_INTERVAL: Duration = Duration::from_micros(200);
+
+/// Connections, and the fifo at which a job of the first is held.
+#[derive(Default)]
+pub(super) struct EchoClients {
+    connections: Vec<UnixStream>,
+    fifo: Option<OwnedFd>,
+    /// Who has asked and was not answered.
+    unanswered: Vec<usize>,
+}
+
+impl EchoClients {
+    /// Connects so many, and has one answer on each, so that all have been let in.
+    pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, ..limit };
+        let _best_effort = setrlimit(Resource::Nofile, raised);
+        *self = Self::default();
+        let (to, count) = (text(command, "to")?, size(command, "count")?);
+        let path = to.strip_prefix("unix:").unwrap_or(to);
+        while self.connections.len() < count {
+            let first = self.connections.len();
+            for _ in first..count.min(first + BATCH) {
+                let connection = UnixStream::connect(path).context("connect to", to)?;
+                connection.set_read_timeout(Some(TIMEOUT)).context("connect to", to)?;
+                self.connections.push(connection);
+            }
+            self.request(first..self.connections.len())?;
+        }
+        Ok(Value::Null)
+    }
+
+    /// Some ask and are answered, so many rounds or so long; what it took.
+    pub(super) fn echo(&mut self, command: &Value) -> Result<Value> {
+        let count = self.connections.len();
+        let active = size(command, "active")?.min(count);
+        let (min, max) = (number(command, "min_rounds")?, number(command, "max_rounds")?);
+        let budget = number(command, "microseconds")? * 1000;
+        let mut rng = Rng::from_seed(command["seed"].as_u64().unwrap_or(1));
+        let started = now();
+        let mut rounds = 0;
+        while rounds < min || (rounds < max && now() - started < budget) {
+            let (first, stride) = (rng.below(count), count / active.max(1));
+            self.request((0..active).map(|one| (first + one * stride) % count))?;
+            rounds += 1;
+        }
+        Ok(
+            json!({ "rounds": rounds, "nanoseconds": now() - started, "requests": rounds * active as u64 }),
+        )
+    }
+
+    fn request(&mut self, which: impl Iterator<Item = usize> + Clone) -> Result<()> {
+        for one in which.clone() {
+            self.connections[one].write_all(&ECHO).context("ask", "the server")?;
+        }
+        for one in which {
+            self.connections[one].read_exact(&mut [0; ECHO.len()]).context("hear", "the server")?;
+        }
+        Ok(())
+    }
+
+    /// Has a job of the first held, waits until it has started, then has all others ask.
+    pub(super) fn block_job(&mut self, command: &Value) -> Result<Value> {
+        let fifo = text(command, "fifo")?;
+        let Some(first) = self.connections.first_mut() else {
+            return Err(Error::new("hold", "a job", "nobody is connected"));
+        };
+        first.write_all(&BLOCK).context("ask", "the server")?;
+        self.fifo = Some(open_when_read(fifo)?);
+        self.unanswered = (1..self.connections.len()).collect();
+        for &one in &self.unanswered {
+            (&self.connections[one]).write_all(&ECHO).context("ask", "the server")?;
+        }
+        Ok(json!(self.unanswered.len()))
+    }
+
+    /// How many wait for their answer still. It waits for nobody.
+    pub(super) fn unanswered(&mut self) -> Result<Value> {
+        let mut still_unanswered = Vec::new();
+        for one in self.unanswered.drain(..) {
+            match recv(&self.connections[one], &mut [0; ECHO.len()], RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return Err(Error::new("hear", "the server", "it has closed")),
+                Ok(_) => {}
+                Err(Errno::AGAIN) => still_unanswered.push(one),
+                Err(errno) => return Err(Error::new("hear", "the server", errno)),
+            }
+        }
+        self.unanswered = still_unanswered;
+        Ok(json!(self.unanswered.len()))
+    }
+
+    /// Opens the fifo, and waits for every answer that is pending.
+    pub(super) fn unblock_job(&mut self) -> Result<Value> {
+        self.fifo = None;
+        let pending = std::iter::once(0).chain(self.unanswered.drain(..));
+        for one in pending {
+            let mut answer = [0; ECHO.len()];
+            (&self.connections[one]).read_exact(&mut answer).context("hear", "the server")?;
+        }
+        Ok(Value::Null)
+    }
+}
+
+/// The writing side of a FIFO, once somebody has opened the other.
+fn open_when_read(fifo: &str) -> Result<OwnedFd> {
+    let started = Instant::now();
+    loop {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::open(fifo, flags, Mode::empty()) {
+            Err(Errno::NXIO) if started.elapsed() < TIMEOUT => thread::sleep(POLL_INTERVAL),
+            opened => return opened.context("see a job begin at", fifo),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The worker that waits: by a demultiplexer of `karez-reactor`, the one that the server uses.
+//!
+//! A lap: some descriptors of a descriptor_set are made ready, then it waits until each was event and reads
+//! what it was event of. Timed is from the first wait to the last read; a model that only guesses
+//! pays for its guesses there.
+//!
+//! What it does badly: whoever writes is the same thread, so nobody is ever asleep when something
+//! becomes ready: the price of a wake-up by another thread is not in it.
+
+use karez_reactor::{
+    Demultiplexer, EpollEdge, EpollLevel, Interest, LinuxAio, Nonblocking, Poll, Select, Signal,
+    Token,
+};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::{Value, json};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+use super::command::{number, size, text};
+use super::sender::{UsageSnapshot, now};
+use crate::error::{Error, ErrorContext as _, Result};
+use crate::probe::mark;
+use crate::rng::Rng;
+
+/// What makes a descriptor ready, and is read back: as large as an eventfd wants it.
+const WORD: [u8; 8] = 1_u64.to_ne_bytes();
+
+/// How long is waited for what is ready already; a model that forgets it is not waited for.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most that one wait may report and leave behind, and somewhat more.
+const MAX_EVENTS: usize = 256;
+
+/// The worker's descriptor_set, which stays until another is asked for.
+#[derive(Default)]
+pub(super) struct SelectorBench {
+    prepared: Option<(String, usize, Box<dyn Rounds>)>,
+}
+
+impl SelectorBench {
+    /// Lays the descriptor_set that an command is about, unless it is there already.
+    pub(super) fn prepare(&mut self, command: &Value) -> Result<Value> {
+        let (model, count) = (text(command, "model")?, size(command, "descriptors")?);
+        if self
+            .prepared
+            .as_ref()
+            .is_none_or(|(of, prepared_count, _)| (&**of, *prepared_count) != (model, count))
+        {
+            // There may not be descriptors budget for two.
+            self.prepared = None;
+            self.prepared = Some((model.to_owned(), count, descriptor_set(model, count)?));
+        }
+        Ok(Value::Null)
+    }
+
+    /// Waits by a model, so many rounds or so long; what they took.
+    pub(super) fn wait(&mut self, command: &Value) -> Result<Value> {
+        self.prepare(command)?;
+        let Some((_, count, descriptor_set)) = &mut self.prepared else {
+            return Err(Error::new("watch", "a descriptor_set", "there is none"));
+        };
+        let active = size(command, "active")?.min(*count);
+        let (min, max) = (number(command, "min_rounds")?, number(command, "max_rounds")?);
+        let budget = number(command, "microseconds")? * 1000;
+        let mut rng = Rng::from_seed(command["seed"].as_u64().unwrap_or(1));
+        // The first lap is not like the others: it finds what registering has prepared.
+        descriptor_set.round(active, &mut rng)?;
+        let (mut rounds, mut wait_time) = (0, 0);
+        let before = UsageSnapshot::now();
+        let started = now();
+        mark::begin();
+        while rounds < min || (rounds < max && now() - started < budget) {
+            wait_time += descriptor_set.round(active, &mut rng)?;
+            rounds += 1;
+        }
+        mark::end();
+        let used = before.elapsed();
+        Ok(json!({ "rounds": rounds, "nanoseconds": wait_time, "usage": used }))
+    }
+}
+
+fn descriptor_set(model: &str, count: usize) -> Result<Box<dyn Rounds>> {
+    Ok(match model {
+        "nonblocking" => Box::new(DescriptorSet::<Nonblocking>::new(count)?),
+        "select" => Box::new(DescriptorSet::<Select>::new(count)?),
+        "poll" => Box::new(DescriptorSet::<Poll>::new(count)?),
+        "epoll-level" => Box::new(DescriptorSet::<EpollLevel>::new(count)?),
+        "epoll-edge" => Box::new(DescriptorSet::<EpollEdge>::new(count)?),
+        "signal" => Box::new(DescriptorSet::<Signal>::new(count)?),
+        "linux-aio" => Box::new(DescriptorSet::<LinuxAio>::new(count)?),
+        other => return Err(Error::new("wait by", other, "it is no demultiplexer")),
+    })
+}
+
+/// What rounds can be made on.
+trait Rounds {
+    /// One lap; the nanoseconds from the first wait to the last read.
+    fn round(&mut self, active: usize, rng: &mut Rng) -> Result<u64>;
+}
+
+/// Descriptors and a demultiplexer that watches them.
+struct DescriptorSet<D> {
+    demultiplexer: D,
+    /// Where is read, and where is written if that is another.
+    descriptors: Vec<(OwnedFd, Option<OwnedFd>)>,
+    ready: Vec<karez_reactor::Ready>,
+}
+
+impl<D: Demultiplexer> DescriptorSet<D> {
+    fn new(count: usize) -> Result<Self> {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, ..limit };
+        // Without it the next descriptor that is too many says so.
+        let _best_effort = setrlimit(Resource::Nofile, raised);
+        let mut demultiplexer = D::new().context("begin to", "wait")?;
+        let mut descriptors = Vec::with_capacity(count);
+        for token in 0..count {
+            let made = descriptor(D::WATCHES_EVENTFD);
+            let (read_end, write_end) =
+                made.context("open", format_args!("{count} descriptors"))?;
+            let registered =
+                demultiplexer.register(read_end.as_fd(), Token(token as u64), Interest::READ);
+            registered.context("watch", format_args!("{count} descriptors"))?;
+            descriptors.push((read_end, write_end));
+        }
+        let mut descriptor_set = Self { demultiplexer, descriptors, ready: Vec::new() };
+        descriptor_set.drain()?;
+        Ok(descriptor_set)
+    }
+
+    /// Hears what registering made it say: an edge model tells once that all can be written.
+    fn drain(&mut self) -> Result<()> {
+        for _ in 0..self.descriptors.len() / MAX_EVENTS + 3 {
+            self.ready.clear();
+            self.wait(Some(Duration::ZERO))?;
+            if self.ready.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<()> {
+        self.demultiplexer.wait(timeout, &mut self.ready).context("wait for", "descriptors")
+    }
+}
+
+impl<D: Demultiplexer> Rounds for DescriptorSet<D> {
+    fn round(&mut self, active: usize, rng: &mut Rng) -> Result<u64> {
+        let count = self.descriptors.len();
+        let (first, stride) = (rng.below(count), count / active.max(1));
+        for one in 0..active {
+            let (read_end, write_end) = &self.descriptors[(first + one * stride) % count];
+            rustix::io::write(write_end.as_ref().unwrap_or(read_end), &WORD)
+                .context("write to", "one")?;
+        }
+        let started = now();
+        let mut left = active;
+        while left > 0 {
+            self.ready.clear();
+            self.wait(Some(TIMEOUT))?;
+            if self.ready.is_empty() && u128::from(now() - started) >= TIMEOUT.as_nanos() {
+                return Err(Error::new("wait for", "one that is ready", "nobody event of it"));
+            }
+            for event in self.ready.iter().filter(|event| event.readable) {
+                let index = usize::try_from(event.token.0).unwrap_or(usize::MAX);
+                let Some((read_end, _)) = self.descriptors.get(index) else { continue };
+                match rustix::io::read(read_end, &mut [0; 8]) {
+                    Ok(_) => left = left.saturating_sub(1),
+                    Err(rustix::io::Errno::AGAIN) => {}
+                    Err(errno) => return Err(Error::new("read from", "one", errno)),
+                }
+            }
+        }
+        Ok(now() - started)
+    }
+}
+
+fn descriptor(eventfds: bool) -> rustix::io::Result<(OwnedFd, Option<OwnedFd>)> {
+    if eventfds {
+        return Ok((eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?, None));
+    }
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (read_end, write_end) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok((read_end, Some(write_end)))
+}
