@@ -1,11 +1,11 @@
 //! `karez lab`: from arguments to an experiment and its report.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use karez_lab::all::{self, All};
+use karez_lab::all::{AllPlan, AllReports};
 use karez_lab::claims::{self, Claims};
 use karez_lab::compare::Comparison;
 use karez_lab::models::{self, Models};
-use karez_lab::selftest::{Plan, SelfTest};
+use karez_lab::selftest::{SelfTest, SelfTestPlan};
 use karez_lab::topologies::{self, Topologies};
 use karez_lab::trace::{self, Trace};
 use karez_lab::vias::{self, Vias};
@@ -44,7 +44,7 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
 }
 
 fn selftest(args: &SelfTestArgs) -> io::Result<bool> {
-    let mut plan = Plan::new(workers()?, &args.dir);
+    let mut plan = SelfTestPlan::new(workers()?, &args.dir);
     plan.object.clone_from(&args.probe);
     if args.quick {
         plan = plan.quick();
@@ -57,7 +57,7 @@ fn selftest(args: &SelfTestArgs) -> io::Result<bool> {
 }
 
 fn vias(args: &ViasArgs) -> io::Result<bool> {
-    let mut plan = vias::Plan::new(workers()?, &args.dir);
+    let mut plan = vias::ViasPlan::new(workers()?, &args.dir);
     if args.quick {
         plan = plan.quick();
     }
@@ -85,7 +85,7 @@ fn vias(args: &ViasArgs) -> io::Result<bool> {
 }
 
 fn models(args: &ModelsArgs) -> io::Result<bool> {
-    let mut plan = models::Plan::new(workers()?);
+    let mut plan = models::ModelsPlan::new(workers()?);
     if args.quick {
         plan = plan.quick();
     }
@@ -108,7 +108,7 @@ fn models(args: &ModelsArgs) -> io::Result<bool> {
 }
 
 fn topologies(args: &TopologiesArgs) -> io::Result<bool> {
-    let mut plan = topologies::Plan::new(workers()?, &args.dir);
+    let mut plan = topologies::TopologiesPlan::new(workers()?, &args.dir);
     if args.quick {
         plan = plan.quick();
     }
@@ -133,7 +133,7 @@ fn topologies(args: &TopologiesArgs) -> io::Result<bool> {
 }
 
 fn claims(args: &ClaimsArgs) -> io::Result<bool> {
-    let mut plan = claims::Plan::new(workers()?, &args.dir);
+    let mut plan = claims::ClaimsPlan::new(workers()?, &args.dir);
     if args.quick {
         plan = plan.quick();
     }
@@ -146,12 +146,12 @@ fn claims(args: &ClaimsArgs) -> io::Result<bool> {
 }
 
 fn all(args: &AllArgs) -> io::Result<bool> {
-    let plan = all::Plan { quick: args.quick, ..all::Plan::new(workers()?, &args.dir) };
+    let plan = AllPlan { quick: args.quick, ..AllPlan::new(workers()?, &args.dir) };
     let bar = ProgressBar::new(1000);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed} {wide_msg}") {
         bar.set_style(style);
     }
-    let told = All::run(&plan, |progress| {
+    let told = AllReports::run(&plan, |progress| {
         bar.set_position(progress.done);
         bar.set_message(format!("{}: {}", progress.experiment, progress.step));
     });

@@ -28,7 +28,7 @@ const SCHEMA: &str = "karez.lab.all/1";
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct AllPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
     /// Where files are made: on a disk.
@@ -39,17 +39,17 @@ pub struct Plan {
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress<'a> {
+pub struct AllProgress<'a> {
     /// The experiment.
     pub experiment: &'static str,
     /// What it is about to do.
     pub step: &'a str,
-    /// Thousandths of the time that all take that are behind it, as experiments go.
+    /// Thousandths of the time that all take that are finished_weight it, as experiments go.
     pub done: u64,
 }
 
 /// What came of it.
-pub struct All {
+pub struct AllReports {
     /// What each experiment came to, in their order; of some there are several.
     pub reports: Vec<Box<dyn Report>>,
     /// Experiments that could not be made, and why.
@@ -61,106 +61,108 @@ pub struct All {
 }
 
 /// Reports, and whether nothing was found that should not be.
-type Made = Result<(Vec<Box<dyn Report>>, bool)>;
+type ExperimentReports = Result<(Vec<Box<dyn Report>>, bool)>;
 
-type Make = fn(&Plan, &mut dyn FnMut(&str)) -> Made;
+type RunExperiment = fn(&AllPlan, &mut dyn FnMut(&str)) -> ExperimentReports;
 
 /// An experiment, and its part of the time that all take, by experience.
 struct Experiment {
     name: &'static str,
     weight: u64,
-    make: Make,
+    run: RunExperiment,
 }
 
 const EXPERIMENTS: &[Experiment] = &[
-    Experiment { name: "selftest", weight: 3, make: selftest },
-    Experiment { name: "claims", weight: 15, make: claims },
-    Experiment { name: "vias", weight: 25, make: vias },
-    Experiment { name: "models", weight: 100, make: models },
-    Experiment { name: "topologies", weight: 90, make: topologies },
-    Experiment { name: "trace", weight: 5, make: traces },
+    Experiment { name: "selftest", weight: 3, run: selftest },
+    Experiment { name: "claims", weight: 15, run: claims },
+    Experiment { name: "vias", weight: 25, run: vias },
+    Experiment { name: "models", weight: 100, run: models },
+    Experiment { name: "topologies", weight: 90, run: topologies },
+    Experiment { name: "trace", weight: 5, run: traces },
 ];
 
-impl Plan {
-    /// All of it.
+impl AllPlan {
+    /// AllReports of it.
     #[must_use]
     pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         Self { workers, directory: directory.to_owned(), quick: false }
     }
 }
 
-impl All {
-    /// Makes every experiment; `before` hears what comes next. One that fails is told among what
+impl AllReports {
+    /// Makes every experiment; `on_step` hears what comes next. One that fails is report among what
     /// was skipped, and the others go on.
-    pub fn run(plan: &Plan, mut before: impl FnMut(Progress<'_>)) -> Self {
+    pub fn run(plan: &AllPlan, mut on_step: impl FnMut(AllProgress<'_>)) -> Self {
         let begun = Instant::now();
         let mut all =
             Self { reports: Vec::new(), skipped: Vec::new(), time: Duration::ZERO, sound: true };
-        let whole: u64 = EXPERIMENTS.iter().map(|one| one.weight).sum();
-        let mut behind = 0;
-        for &Experiment { name, weight, make } in EXPERIMENTS {
-            let done = behind * 1000 / whole;
-            match make(plan, &mut |step| before(Progress { experiment: name, step, done })) {
+        let total_weight: u64 = EXPERIMENTS.iter().map(|one| one.weight).sum();
+        let mut finished_weight = 0;
+        for &Experiment { name, weight, run } in EXPERIMENTS {
+            let done = finished_weight * 1000 / total_weight;
+            match run(plan, &mut |step| on_step(AllProgress { experiment: name, step, done })) {
                 Ok((reports, sound)) => {
                     all.reports.extend(reports);
                     all.sound &= sound;
                 }
                 Err(error) => all.skipped.push((name.to_owned(), error.to_string())),
             }
-            behind += weight;
+            finished_weight += weight;
         }
         all.time = begun.elapsed();
         all
     }
 }
 
-fn selftest(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
-    let mut own = selftest::Plan::new(plan.workers.clone(), &plan.directory);
+fn selftest(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
+    let mut plan_of_experiment = selftest::SelfTestPlan::new(plan.workers.clone(), &plan.directory);
     if plan.quick {
-        own = own.quick();
+        plan_of_experiment = plan_of_experiment.quick();
     }
-    let told = SelfTest::run(&own, |letter, name| before(&format!("{letter}. {name}")))?;
-    let passed = told.passed();
-    Ok((vec![Box::new(told)], passed))
+    let report =
+        SelfTest::run(&plan_of_experiment, |letter, name| on_step(&format!("{letter}. {name}")))?;
+    let passed = report.passed();
+    Ok((vec![Box::new(report)], passed))
 }
 
-fn claims(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
-    let mut own = claims::Plan::new(plan.workers.clone(), &plan.directory);
+fn claims(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
+    let mut plan_of_experiment = claims::ClaimsPlan::new(plan.workers.clone(), &plan.directory);
     if plan.quick {
-        own = own.quick();
+        plan_of_experiment = plan_of_experiment.quick();
     }
-    Ok((vec![Box::new(Claims::run(&own, before)?)], true))
+    Ok((vec![Box::new(Claims::run(&plan_of_experiment, on_step)?)], true))
 }
 
-fn vias(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
-    let mut own = vias::Plan::new(plan.workers.clone(), &plan.directory);
+fn vias(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
+    let mut plan_of_experiment = vias::ViasPlan::new(plan.workers.clone(), &plan.directory);
     if plan.quick {
-        own = own.quick();
+        plan_of_experiment = plan_of_experiment.quick();
     }
-    let told = Vias::run(&own, before)?;
-    let sound = told.rows.iter().all(|row| row.contradictions.is_empty());
-    Ok((vec![Box::new(told)], sound))
+    let report = Vias::run(&plan_of_experiment, on_step)?;
+    let sound = report.rows.iter().all(|row| row.contradictions.is_empty());
+    Ok((vec![Box::new(report)], sound))
 }
 
-fn models(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
-    let mut own = models::Plan::new(plan.workers.clone());
+fn models(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
+    let mut plan_of_experiment = models::ModelsPlan::new(plan.workers.clone());
     if plan.quick {
-        own = own.quick();
+        plan_of_experiment = plan_of_experiment.quick();
     }
-    Ok((vec![Box::new(Models::run(&own, before)?)], true))
+    Ok((vec![Box::new(Models::run(&plan_of_experiment, on_step)?)], true))
 }
 
-fn topologies(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
-    let mut own = topologies::Plan::new(plan.workers.clone(), &plan.directory);
+fn topologies(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
+    let mut plan_of_experiment =
+        topologies::TopologiesPlan::new(plan.workers.clone(), &plan.directory);
     if plan.quick {
-        own = own.quick();
+        plan_of_experiment = plan_of_experiment.quick();
     }
-    Ok((vec![Box::new(Topologies::run(&own, before)?)], true))
+    Ok((vec![Box::new(Topologies::run(&plan_of_experiment, on_step)?)], true))
 }
 
 /// The pictures of the textbooks: a way by copies, by a mapping, by reference, with the disk and a
 /// worker, and one that completes.
-const TRACED: [(Model, Topology, Via, CacheState); 7] = [
+const TRACES: [(Model, Topology, Via, CacheState); 7] = [
     (Model::EpollEdge, Topology::Single, Via::Copy, CacheState::Warm),
     (Model::EpollEdge, Topology::Single, Via::Mmap, CacheState::Warm),
     (Model::EpollEdge, Topology::Single, Via::Sendfile, CacheState::Warm),
@@ -171,16 +173,17 @@ const TRACED: [(Model, Topology, Via, CacheState); 7] = [
 ];
 
 /// What this kernel refuses is left out: the other experiments have named it.
-fn traces(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
+fn traces(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
     let (mut reports, mut sound, mut refused): (Vec<Box<dyn Report>>, _, _) =
         (Vec::new(), true, None);
-    for (model, topology, via, cache) in TRACED {
-        before(&format!("{via} on {model} × {topology}, {cache}"));
-        let own = trace::Plan::new(plan.workers.clone(), model, via, &plan.directory);
-        match Trace::run(&trace::Plan { topology, cache, ..own }) {
-            Ok(told) => {
-                sound &= told.totals.contradictions.is_empty();
-                reports.push(Box::new(told));
+    for (model, topology, via, cache) in TRACES {
+        on_step(&format!("{via} on {model} × {topology}, {cache}"));
+        let plan_of_experiment =
+            trace::Plan::new(plan.workers.clone(), model, via, &plan.directory);
+        match Trace::run(&trace::Plan { topology, cache, ..plan_of_experiment }) {
+            Ok(report) => {
+                sound &= report.totals.contradictions.is_empty();
+                reports.push(Box::new(report));
             }
             Err(error) => refused = Some(error),
         }
@@ -191,7 +194,7 @@ fn traces(plan: &Plan, before: &mut dyn FnMut(&str)) -> Made {
     }
 }
 
-impl Report for All {
+impl Report for AllReports {
     fn to_json(&self) -> Value {
         let skipped = self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }));
         json!({
@@ -242,7 +245,7 @@ impl Report for All {
     }
 }
 
-impl fmt::Display for All {
+impl fmt::Display for AllReports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for report in &self.reports {
             let title = report.section().title;

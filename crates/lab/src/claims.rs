@@ -2,11 +2,11 @@
 //!
 //! A [`Claim`] is an experiment that comes to [`Evidence`], and a rule that makes a [`Verdict`] of
 //! it. The rule sees nothing but the evidence, so other evidence is another verdict. What a claim
-//! needs counted has to have passed the self-test before.
+//! needs counted has to have passed the self-test on_step.
 //!
 //! What it does badly: a claim is one sentence, and a verdict one word; what was counted and the
 //! kernel's reason stand beside it and are to be read. Where evidence cannot show how the kernel
-//! does something but only that it does, the verdict says so.
+//! does something but only that it does, the verdict statement so.
 
 mod bench;
 mod claim;
@@ -22,17 +22,17 @@ mod waiting;
 
 pub use claim::{Claim, Finding};
 pub use evidence::{Evidence, Figure};
-pub use plan::Plan;
+pub use plan::ClaimsPlan;
 pub use verdict::Verdict;
 
 use crate::error::Result;
 use crate::selftest::SelfTest;
-use crate::selftest::bench::Bench as SelfTestBench;
+use crate::selftest::bench::SelfTestBench;
 use crate::tier::Tiers;
-use bench::Bench;
+use bench::ClaimsBench;
 
-/// What the self-test before it moves.
-const TRIED: u64 = 4 << 20;
+/// What the self-test on_step it moves.
+const SELF_TEST_BYTES: u64 = 4 << 20;
 
 impl Claim {
     /// Every claim, by number.
@@ -54,21 +54,22 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Tries the claims that are planned; `before` hears of each before it begins.
+    /// Tries the claims that are planned; `on_step` hears of each on_step it begins.
     ///
     /// # Errors
     /// Where not even a file can be made.
-    pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
-        before("self-test");
-        let test = SelfTest::run(&plan.of_self_test(TRIED), |_, _| {})?;
-        let own = plan.of_self_test(plan.bytes);
+    pub fn run(plan: &ClaimsPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
+        on_step("self-test");
+        let test = SelfTest::run(&plan.self_test_plan(SELF_TEST_BYTES), |_, _| {})?;
+        let own = plan.self_test_plan(plan.bytes);
         let tiers = test.tiers.clone();
-        let mut bench = Bench { plan, test, base: SelfTestBench::new(&own)?, swept: None };
+        let mut bench =
+            ClaimsBench { plan, test, base: SelfTestBench::new(&own)?, sweep_result: None };
         let wanted = |claim: &&&Claim| plan.only.is_empty() || plan.only.contains(&claim.number);
         let mut findings = Vec::new();
         for claim in Claim::all().iter().filter(wanted) {
-            before(&format!("{}. {}", claim.number, claim.says));
-            findings.push(claim.tried(&mut bench));
+            on_step(&format!("{}. {}", claim.number, claim.statement));
+            findings.push(claim.run(&mut bench));
         }
         Ok(Self { tiers, findings })
     }

@@ -11,14 +11,14 @@
 //! What it does badly: for a wake-up one thread writes and waits, so nobody sleeps; descriptors are
 //! eventfds, or UNIX sockets where a model cannot watch those, and no connections.
 
-mod drawn;
+mod charts;
 mod plan;
 mod render;
 mod request_table;
 mod requests;
 mod tables;
 
-pub use plan::Plan;
+pub use plan::ModelsPlan;
 pub use requests::{RequestRow, RequestSample};
 
 use karez_reactor::Model;
@@ -48,7 +48,7 @@ const COUNTED_ROUNDS: u64 = 2;
 
 /// One combination and what it cost.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct WaitRow {
     /// How it waited.
     pub model: Model,
     /// On how many descriptors.
@@ -59,12 +59,12 @@ pub struct Row {
     /// tracing is not permitted.
     pub calls: Option<BTreeMap<String, f64>>,
     /// The timed runs.
-    pub timed: Vec<Sample>,
+    pub timed: Vec<WaitSample>,
 }
 
 /// One timed run.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
+pub struct WaitSample {
     /// Wake-ups.
     pub rounds: u64,
     /// Microseconds a wake-up, from the wait to the last read.
@@ -73,7 +73,7 @@ pub struct Sample {
     pub cpu: f64,
 }
 
-impl Row {
+impl WaitRow {
     /// Microseconds a wake-up.
     #[must_use]
     pub fn wait_time(&self) -> MedianRange {
@@ -88,7 +88,7 @@ impl Row {
 
     /// All system calls a wake-up.
     #[must_use]
-    pub fn calls_in_all(&self) -> Option<f64> {
+    pub fn total_calls(&self) -> Option<f64> {
         self.calls.as_ref().map(|calls| calls.values().sum())
     }
 
@@ -114,13 +114,13 @@ impl Row {
         Ok(())
     }
 
-    fn time(&self, worker: &mut Worker, microseconds: u64, seed: u64) -> Result<Sample> {
+    fn time(&self, worker: &mut Worker, microseconds: u64, seed: u64) -> Result<WaitSample> {
         let reply = worker.request(&self.command(5, 20_000, microseconds, seed))?;
         let number = |value: &Value| value.as_u64().unwrap_or(0);
         let rounds = number(&reply["rounds"]);
         let each = |nanoseconds: &Value| ratio(number(nanoseconds), rounds) / 1000.0;
         let (wait_time, cpu) = (each(&reply["nanoseconds"]), each(&reply["usage"]["cpu"]));
-        Ok(Sample { rounds, wait_time, cpu })
+        Ok(WaitSample { rounds, wait_time, cpu })
     }
 }
 
@@ -128,7 +128,7 @@ impl Row {
 #[derive(Clone, Debug)]
 pub struct Models {
     /// Wake-ups: each combination that could be had.
-    pub rows: Vec<Row>,
+    pub rows: Vec<WaitRow>,
     /// Requests: each combination that could be had.
     pub requests: Vec<RequestRow>,
     /// What could not be had: of which, and why.
@@ -138,16 +138,16 @@ pub struct Models {
 }
 
 impl Models {
-    /// Tries everything that is planned; `before` hears what comes next.
+    /// Tries everything that is planned; `on_step` hears what comes next.
     ///
     /// # Errors
     /// Where no worker can be started.
-    pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
+    pub fn run(plan: &ModelsPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
         let (seed, mut rng) = Rng::from_clock();
         let mut models = Self { rows: Vec::new(), requests: Vec::new(), skipped: Vec::new(), seed };
         let mut worker = plan.workers.start(0)?;
         for mut row in combinations(plan) {
-            before(&format!("counting {}", name(&row)));
+            on_step(&format!("counting {}", name(&row)));
             match row.count(&mut worker) {
                 Ok(()) => models.rows.push(row),
                 Err(error) if row.time(&mut worker, 0, 1).is_ok() => {
@@ -157,23 +157,23 @@ impl Models {
                 Err(error) => models.skipped.push((name(&row), error.to_string())),
             }
         }
-        models.time(plan, &mut worker, &mut rng, &mut before);
+        models.time(plan, &mut worker, &mut rng, &mut on_step);
         // What it holds is not needed any more.
         drop(worker);
-        models.requests = requests::run(plan, &mut rng, &mut models.skipped, &mut before)?;
+        models.requests = requests::run(plan, &mut rng, &mut models.skipped, &mut on_step)?;
         Ok(models)
     }
 
     fn time(
         &mut self,
-        plan: &Plan,
+        plan: &ModelsPlan,
         worker: &mut Worker,
         rng: &mut Rng,
-        before: &mut impl FnMut(&str),
+        on_step: &mut impl FnMut(&str),
     ) {
         // The first round warms what there is to warm and is dropped.
         for round in 0..=plan.runs {
-            before(&format!("timing, {round} of {}", plan.runs));
+            on_step(&format!("timing, {round} of {}", plan.runs));
             let mut order: Vec<_> = (0..self.rows.len()).collect();
             rng.shuffle(&mut order);
             for place in order {
@@ -189,7 +189,7 @@ impl Models {
 
     /// One row.
     #[must_use]
-    pub fn find(&self, model: Model, descriptors: u32, active: u32) -> Option<&Row> {
+    pub fn find(&self, model: Model, descriptors: u32, active: u32) -> Option<&WaitRow> {
         let wanted = (model, descriptors, active);
         self.rows.iter().find(|row| (row.model, row.descriptors, row.active) == wanted)
     }
@@ -209,12 +209,12 @@ impl Models {
     }
 }
 
-fn combinations(plan: &Plan) -> Vec<Row> {
+fn combinations(plan: &ModelsPlan) -> Vec<WaitRow> {
     let mut rows = Vec::new();
     for &descriptors in &plan.descriptors {
         for &active in plan.active.iter().filter(|&&active| active <= descriptors) {
             let watching = plan.models.iter().filter(|&model| MODELS.contains(model));
-            rows.extend(watching.map(|&model| Row {
+            rows.extend(watching.map(|&model| WaitRow {
                 model,
                 descriptors,
                 active,
@@ -226,6 +226,6 @@ fn combinations(plan: &Plan) -> Vec<Row> {
     rows
 }
 
-fn name(row: &Row) -> String {
+fn name(row: &WaitRow) -> String {
     format!("{} on {} descriptors, {} active", row.model, row.descriptors, row.active)
 }

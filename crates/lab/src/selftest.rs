@@ -7,23 +7,23 @@
 //! no more; and what it cannot try here (a device that swallows datagrams, hooks on functions) it
 //! can only name.
 
-mod agreement;
 pub(crate) mod bench;
 mod check;
 mod counter;
+mod cross_checks;
 mod definition;
-mod figures;
+mod known_figures;
 mod plan;
 mod render;
 
-pub(crate) use check::Stop;
-pub use check::{Check, Figure, Verdict};
+pub(crate) use check::ExperimentError;
+pub use check::{Check, CheckVerdict, CheckedFigure};
 pub use counter::Counter;
-pub use plan::Plan;
+pub use plan::SelfTestPlan;
 
 use crate::error::Result;
 use crate::tier::Tiers;
-use bench::Bench;
+use bench::SelfTestBench;
 
 /// A self-test that was made.
 #[derive(Clone, Debug)]
@@ -35,17 +35,17 @@ pub struct SelfTest {
 }
 
 impl SelfTest {
-    /// Makes every check that can be made here; `before` hears of each before it begins.
+    /// Makes every check that can be made here; `on_step` hears of each on_step it begins.
     ///
     /// # Errors
     /// Where not even a file can be made.
-    pub fn run(plan: &Plan, mut before: impl FnMut(char, &str)) -> Result<Self> {
-        let mut bench = Bench::new(plan)?;
+    pub fn run(plan: &SelfTestPlan, mut on_step: impl FnMut(char, &str)) -> Result<Self> {
+        let mut bench = SelfTestBench::new(plan)?;
         let tiers = Tiers::of(bench.counters.as_ref());
         let mut checks = Vec::new();
-        for definition in figures::CHECKS.iter().chain(agreement::CHECKS) {
-            before(definition.letter, definition.name);
-            checks.push(definition.make(&mut bench));
+        for definition in known_figures::CHECKS.iter().chain(cross_checks::CHECKS) {
+            on_step(definition.letter, definition.name);
+            checks.push(definition.run(&mut bench));
         }
         checks.sort_by_key(|check| check.letter);
         Ok(Self { tiers, checks })
@@ -54,16 +54,16 @@ impl SelfTest {
     /// Whether no check failed.
     #[must_use]
     pub fn passed(&self) -> bool {
-        !self.checks.iter().any(|check| matches!(check.verdict, Verdict::Failed(_)))
+        !self.checks.iter().any(|check| matches!(check.verdict, CheckVerdict::Failed(_)))
     }
 
-    /// Whether a report may use this counter: a check that vouches for it came out right, and none
+    /// Whether a report may use this counter: a check that validates for it came out right, and none
     /// came out wrong.
     #[must_use]
     pub fn usable(&self, counter: Counter) -> bool {
-        let mut of_it = self.checks.iter().filter(|check| check.vouches.contains(&counter));
-        let right = of_it.clone().any(|check| check.verdict == Verdict::Ok);
-        right && !of_it.any(|check| matches!(check.verdict, Verdict::Failed(_)))
+        let mut of_it = self.checks.iter().filter(|check| check.validates.contains(&counter));
+        let right = of_it.clone().any(|check| check.verdict == CheckVerdict::Ok);
+        right && !of_it.any(|check| matches!(check.verdict, CheckVerdict::Failed(_)))
     }
 }
 
@@ -71,26 +71,26 @@ impl SelfTest {
 mod tests {
     use super::*;
 
-    fn check(verdict: Verdict, vouches: &'static [Counter]) -> Check {
-        Check { letter: 'x', name: "", vouches, figures: Vec::new(), verdict, tries: 1 }
+    fn check(verdict: CheckVerdict, validates: &'static [Counter]) -> Check {
+        Check { letter: 'x', name: "", validates, figures: Vec::new(), verdict, tries: 1 }
     }
 
     #[test]
-    fn a_counter_needs_a_voucher_and_no_failure() {
+    fn usable_counter_has_a_passed_check_and_no_failed_one() {
         let tiers = Tiers { without_t1: None, without_t3: None, missing: Vec::new() };
-        let failed = || Verdict::Failed(String::new());
-        let skipped = || Verdict::Skipped(String::new());
+        let failed = || CheckVerdict::Failed(String::new());
+        let skipped = || CheckVerdict::Skipped(String::new());
         let test = SelfTest {
             tiers,
             checks: vec![
-                check(Verdict::Ok, &[Counter::Calls, Counter::Kernel]),
+                check(CheckVerdict::Ok, &[Counter::Calls, Counter::Kernel]),
                 check(failed(), &[Counter::Kernel]),
                 check(skipped(), &[Counter::Disk, Counter::Calls]),
             ],
         };
         assert!(test.usable(Counter::Calls));
         assert!(!test.usable(Counter::Kernel), "a check failed");
-        assert!(!test.usable(Counter::Disk), "nothing vouches for it");
+        assert!(!test.usable(Counter::Disk), "nothing validates for it");
         assert!(!test.passed());
     }
 }

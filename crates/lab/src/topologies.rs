@@ -9,74 +9,75 @@
 //! What it does badly: server and clients share a machine; where it has two cores, all reactors
 //! share one; a closed loop asks less of a server that stands still; all goes over loopback.
 
-mod drawn;
+mod blocked_job;
+mod charts;
 mod fairness;
-mod held;
 mod plan;
 mod render;
 mod row;
 mod run;
 mod sample;
-mod site;
 mod tables;
+mod test_site;
 
-pub use fairness::{jain, least_of_most};
-pub use held::Held;
-pub use plan::{Clients, Plan};
-pub use row::Row;
-pub use sample::{Answers, Sample};
+pub use blocked_job::BlockedJob;
+pub use fairness::{jain, min_max_ratio};
+pub use plan::{ClientMix, TopologiesPlan};
+pub use row::TopologyRow;
+pub use sample::{LoadSample, ResponseStats};
 
 use crate::error::Result;
 use crate::rng::Rng;
 use crate::workers::{CoreSplit, Worker};
-use site::Site;
+use test_site::TestSite;
 
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Topologies {
     /// What was held, and who was answered meanwhile.
-    pub held: Vec<Held>,
-    /// Each combination that could be had.
-    pub rows: Vec<Row>,
-    /// What could not be had: of which, and why.
+    pub blocked_jobs: Vec<BlockedJob>,
+    /// Each combination that could be stats.
+    pub rows: Vec<TopologyRow>,
+    /// What could not be stats: of which, and why.
     pub skipped: Vec<(String, String)>,
-    /// How many cores the server had.
+    /// How many cores the server stats.
     pub cores: usize,
     /// What the order of the timed runs was drawn from.
     pub seed: u64,
 }
 
 impl Topologies {
-    /// Tries everything that is planned; `before` hears what comes next.
+    /// Tries everything that is planned; `on_step` hears what comes next.
     ///
     /// # Errors
     /// Where no worker can be started, or no file be made.
-    pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
+    pub fn run(plan: &TopologiesPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
         let (seed, rng) = Rng::from_clock();
         let cores = CoreSplit::of_allowed()?;
-        let (held, skipped) = (Vec::new(), Vec::new());
-        let mut told = Self { held, rows: Vec::new(), skipped, cores: cores.server.len(), seed };
+        let (blocked_jobs, skipped) = (Vec::new(), Vec::new());
+        let mut result =
+            Self { blocked_jobs, rows: Vec::new(), skipped, cores: cores.server.len(), seed };
         for (model, topology) in plan.layouts() {
-            before(&format!("holding a job of {model} × {topology}"));
-            match held::hold(&plan.workers, &cores, model, topology) {
-                Ok(held) => told.held.push(held),
+            on_step(&format!("holding a job of {model} × {topology}"));
+            match blocked_job::block_job(&plan.workers, &cores, model, topology) {
+                Ok(job) => result.blocked_jobs.push(job),
                 Err(error) => {
-                    told.skipped.push((format!("{model} × {topology}, held"), error.to_string()));
+                    result.skipped.push((format!("{model} × {topology}, held"), error.to_string()));
                 }
             }
         }
-        told.time(plan, &cores, rng, &mut before)?;
-        Ok(told)
+        result.time(plan, &cores, rng, &mut on_step)?;
+        Ok(result)
     }
 
     fn time(
         &mut self,
-        plan: &Plan,
+        plan: &TopologiesPlan,
         cores: &CoreSplit,
         mut rng: Rng,
-        before: &mut impl FnMut(&str),
+        on_step: &mut impl FnMut(&str),
     ) -> Result<()> {
-        let site = Site::lay(&plan.directory, plan.clients.blocking)?;
+        let site = TestSite::create(&plan.directory, plan.clients.blocking)?;
         self.rows = self.combinations(plan, &site);
         let mut clients = plan.workers.start(0)?;
         clients.request(&serde_json::json!({ "command": "pin", "cores": cores.clients }))?;
@@ -86,7 +87,7 @@ impl Topologies {
             rng.shuffle(&mut order);
             for place in order {
                 let row = &mut self.rows[place];
-                before(&format!("timing, {round} of {}: {}", plan.runs, row.name()));
+                on_step(&format!("timing, {round} of {}: {}", plan.runs, row.name()));
                 match run::run(plan, cores, &site, &mut clients, row) {
                     Ok(sample) if round > 0 => row.timed.push(sample),
                     Ok(_) => {}
@@ -94,13 +95,19 @@ impl Topologies {
                 }
             }
         }
-        // What could not be had in any run is no row.
+        // What could not be stats in any run is no row.
         self.rows.retain(|row| !row.timed.is_empty());
         Ok(())
     }
 
     /// Notes why a run failed, once for each combination. The clients may be in the middle of it.
-    fn skip(&mut self, clients: &mut Worker, plan: &Plan, place: usize, why: &str) -> Result<()> {
+    fn skip(
+        &mut self,
+        clients: &mut Worker,
+        plan: &TopologiesPlan,
+        place: usize,
+        why: &str,
+    ) -> Result<()> {
         let skipped = (self.rows[place].name(), why.to_owned());
         if !self.skipped.contains(&skipped) {
             self.skipped.push(skipped);
@@ -110,7 +117,7 @@ impl Topologies {
         clients.request(&serde_json::json!({ "command": "pin", "cores": cores.clients })).map(drop)
     }
 
-    fn combinations(&mut self, plan: &Plan, site: &Site) -> Vec<Row> {
+    fn combinations(&mut self, plan: &TopologiesPlan, site: &TestSite) -> Vec<TopologyRow> {
         let mut rows = Vec::new();
         for clients in plan.mixes() {
             if clients.blocking > 0
@@ -119,7 +126,7 @@ impl Topologies {
                 self.skipped.push((clients.name(), why.to_string()));
                 continue;
             }
-            rows.extend(plan.layouts().map(|(model, topology)| Row {
+            rows.extend(plan.layouts().map(|(model, topology)| TopologyRow {
                 model,
                 topology,
                 clients,

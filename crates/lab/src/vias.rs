@@ -7,7 +7,7 @@
 //! What it does badly: sender, receiver and everything else of the machine share its cores, so
 //! times spread; small sizes are mostly the price of a connection.
 
-mod drawn;
+mod charts;
 mod render;
 mod tables;
 
@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::mutation::{CopyVerdict, mutation_probe};
 use crate::probe::{Counters, Disk};
 use crate::rng::Rng;
-use crate::selftest::{Counter, Plan as SelfTestPlan, SelfTest};
+use crate::selftest::{Counter, SelfTest, SelfTestPlan};
 use crate::stats::MedianRange;
 use crate::test_bed::TestBed;
 use crate::test_file::{CacheState, TestFile};
@@ -30,12 +30,12 @@ use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
 use crate::workers::WorkerCommand;
 
-/// What the self-test before it moves.
-const TRIED: u64 = 4 << 20;
+/// What the self-test on_step it moves.
+const SELF_TEST_BYTES: u64 = 4 << 20;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ViasPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
     /// Where the files are made: on a disk.
@@ -56,7 +56,7 @@ pub struct Plan {
     pub runs: usize,
 }
 
-impl Plan {
+impl ViasPlan {
     /// Every via, 64 KiB and 16 MiB by 64 KiB, warm and cold, every transport, nine times.
     #[must_use]
     pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
@@ -83,7 +83,7 @@ impl Plan {
 
 /// One combination and what it cost.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct ViaRow {
     /// What was asked for.
     pub via: Via,
     /// Over what.
@@ -101,12 +101,12 @@ pub struct Row {
     /// What the mutation probe proves; `None` where nobody can overwrite a file in time.
     pub verdict: Option<CopyVerdict>,
     /// The timed runs.
-    pub timed: Vec<Sample>,
+    pub timed: Vec<ViaSample>,
 }
 
 /// One timed run.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
+pub struct ViaSample {
     /// Seconds from the first call of the sender to the last byte at the receiver.
     pub seconds: f64,
     /// Seconds of CPU that the sender used.
@@ -115,7 +115,7 @@ pub struct Sample {
     pub receiver: f64,
 }
 
-impl Row {
+impl ViaRow {
     /// Billions of bytes a second.
     #[must_use]
     pub fn speed(&self) -> MedianRange {
@@ -146,10 +146,10 @@ pub struct Vias {
     /// What could be counted.
     pub tiers: Tiers,
     /// Each combination that could be had.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ViaRow>,
     /// What could not be had: of which, and why.
     pub skipped: Vec<(String, String)>,
-    /// Counters that passed the self-test made before.
+    /// Counters that passed the self-test made on_step.
     pub usable: BTreeMap<&'static str, bool>,
     /// By what factor counting made the counted runs longer than the median of the timed ones.
     pub overhead: MedianRange,
@@ -162,23 +162,23 @@ pub struct Vias {
 }
 
 impl Vias {
-    /// Tries everything that is planned; `before` hears what comes next.
+    /// Tries everything that is planned; `on_step` hears what comes next.
     ///
     /// # Errors
     /// Where not even a file can be made.
-    pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
-        before("self-test");
+    pub fn run(plan: &ViasPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
+        on_step("self-test");
         let tried = SelfTestPlan {
-            bytes: TRIED,
+            bytes: SELF_TEST_BYTES,
             ..SelfTestPlan::new(plan.workers.clone(), &plan.directory)
         };
         let test = SelfTest::run(&tried, |_, _| {})?;
         let usable = Counter::ALL.iter().map(|&one| (one.name(), test.usable(one))).collect();
         let mut counters = tried.attach()?.ok();
-        let mut bench = Bench::set(plan)?;
+        let mut bench = ViasBench::set_up(plan)?;
         let mut rows = Vec::new();
         for combination in bench.combinations(plan) {
-            before(&format!("counting {}", bench.name(&combination)));
+            on_step(&format!("counting {}", bench.name(&combination)));
             match bench.count(plan, &combination, counters.as_mut()) {
                 Ok(row) => rows.push((combination, row)),
                 Err(error) => {
@@ -187,7 +187,7 @@ impl Vias {
             }
         }
         drop(counters);
-        let seed = bench.time(plan, &mut rows, &mut before);
+        let seed = bench.time(plan, &mut rows, &mut on_step);
         let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
         let slower = rows.iter().filter(|row| !row.timed.is_empty()).map(|row| {
             let bare = MedianRange::of(row.timed.iter().map(|run| run.seconds)).median;
@@ -209,15 +209,15 @@ struct Combination {
     via: Via,
 }
 
-struct Bench {
+struct ViasBench {
     beds: Vec<(Transport, TestBed)>,
     test_files: Vec<TestFile>,
     verdicts: Vec<(Via, Transport, Option<CopyVerdict>)>,
     skipped: Vec<(String, String)>,
 }
 
-impl Bench {
-    fn set(plan: &Plan) -> Result<Self> {
+impl ViasBench {
+    fn set_up(plan: &ViasPlan) -> Result<Self> {
         let (mut beds, mut skipped) = (Vec::new(), Vec::new());
         for &transport in &plan.transports {
             match TestBed::set_up(&plan.workers, transport) {
@@ -234,7 +234,7 @@ impl Bench {
         })
     }
 
-    fn combinations(&self, plan: &Plan) -> Vec<Combination> {
+    fn combinations(&self, plan: &ViasPlan) -> Vec<Combination> {
         let mut all = Vec::new();
         for test_file in 0..self.test_files.len() {
             for &cache in &plan.caches {
@@ -258,7 +258,7 @@ impl Bench {
 
     fn run(
         &mut self,
-        plan: &Plan,
+        plan: &ViasPlan,
         of: &Combination,
         counters: Option<&mut Counters>,
     ) -> Result<TransferOutcome> {
@@ -272,13 +272,13 @@ impl Bench {
 
     fn count(
         &mut self,
-        plan: &Plan,
+        plan: &ViasPlan,
         of: &Combination,
         counters: Option<&mut Counters>,
-    ) -> Result<Row> {
+    ) -> Result<ViaRow> {
         let transport = self.beds[of.bed].0;
         let counted = self.run(plan, of, counters)?;
-        Ok(Row {
+        Ok(ViaRow {
             via: of.via,
             transport,
             bytes: self.test_files[of.test_file].bytes(),
@@ -294,7 +294,7 @@ impl Bench {
     /// What the mutation probe says of a via, asked once for each transport.
     fn mutation_probe(
         &mut self,
-        plan: &Plan,
+        plan: &ViasPlan,
         via: Via,
         transport: Transport,
     ) -> Option<CopyVerdict> {
@@ -313,20 +313,20 @@ impl Bench {
     /// Runs each of `rows` so many times in an order that is drawn; what it was drawn from.
     fn time(
         &mut self,
-        plan: &Plan,
-        rows: &mut [(Combination, Row)],
-        before: &mut impl FnMut(&str),
+        plan: &ViasPlan,
+        rows: &mut [(Combination, ViaRow)],
+        on_step: &mut impl FnMut(&str),
     ) -> u64 {
         let (seed, mut rng) = Rng::from_clock();
         // The first round warms what there is to warm and is dropped.
         for round in 0..=plan.runs {
-            before(&format!("timing, {round} of {}", plan.runs));
+            on_step(&format!("timing, {round} of {}", plan.runs));
             let mut order: Vec<_> = (0..rows.len()).collect();
             rng.shuffle(&mut order);
             for place in order {
                 let (combination, row) = &mut rows[place];
                 match self.run(plan, combination, None) {
-                    Ok(outcome) if round > 0 => row.timed.push(Sample {
+                    Ok(outcome) if round > 0 => row.timed.push(ViaSample {
                         seconds: outcome.time.as_secs_f64(),
                         sender: outcome.sender.cpu.as_secs_f64(),
                         receiver: outcome.receiver.cpu.as_secs_f64(),

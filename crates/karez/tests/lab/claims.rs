@@ -305,8 +305,8 @@ fn a_verdict_follows_the_evidence_and_turns_with_it() {
     for (number, found, verdict, other, turned) in table() {
         let claim = claims.iter().find(|claim| claim.number == number).unwrap();
         let judged = claim.judge(&found);
-        assert_eq!(judged.name(), verdict, "{number}. {}: {found}", claim.says);
-        assert_eq!(claim.judge(&other).name(), turned, "{number}. {}: {other}", claim.says);
+        assert_eq!(judged.name(), verdict, "{number}. {}: {found}", claim.statement);
+        assert_eq!(claim.judge(&other).name(), turned, "{number}. {}: {other}", claim.statement);
         tried.insert(number);
     }
     assert_eq!(tried, (1..=35).collect(), "each claim has evidence that turns it");

@@ -4,54 +4,54 @@
 use karez_reactor::Model;
 use karez_transfer::Via;
 
-use super::plan::Plan;
+use super::plan::ClaimsPlan;
 use super::verdict::Verdict;
 use crate::copies::Copies;
-use crate::models::{Models, Plan as ModelsPlan};
+use crate::models::{Models, ModelsPlan};
 use crate::probe::Counts;
-use crate::selftest::bench::Bench as SelfTestBench;
-use crate::selftest::{SelfTest, Stop};
+use crate::selftest::bench::SelfTestBench;
+use crate::selftest::{ExperimentError, SelfTest};
 use crate::test_file::CacheState;
 use crate::transfer_outcome::TransferOutcome;
 use crate::transfer_spec::TransferSpec;
 use crate::transport::Transport;
 
 /// How often a movement from the disk is made that packets went unseen of.
-const TRIES: u32 = 3;
+const ATTEMPTS: u32 = 3;
 
-pub(super) struct Bench<'a> {
-    pub(super) plan: &'a Plan,
+pub(super) struct ClaimsBench<'a> {
+    pub(super) plan: &'a ClaimsPlan,
     pub(super) test: SelfTest,
     pub(super) base: SelfTestBench<'a>,
-    pub(super) swept: Option<Models>,
+    pub(super) sweep_result: Option<Models>,
 }
 
 /// A movement that was counted.
-pub(super) struct Counted {
+pub(super) struct CountedTransfer {
     pub(super) outcome: TransferOutcome,
     pub(super) counts: Counts,
     pub(super) copies: Copies,
 }
 
-impl Counted {
+impl CountedTransfer {
     /// How often the sender called this.
     pub(super) fn calls(&self, name: &str) -> u64 {
         self.outcome.sender_counts().map_or(0, |own| own.call(name).calls)
     }
 }
 
-impl Bench<'_> {
+impl ClaimsBench<'_> {
     /// select, poll, epoll and asking everybody, by the number of descriptors.
-    pub(super) fn sweep(&mut self) -> Result<&Models, Stop> {
+    pub(super) fn sweep(&mut self) -> Result<&Models, ExperimentError> {
         let models = vec![Model::Nonblocking, Model::Select, Model::Poll, Model::EpollLevel];
         let whole = ModelsPlan::new(self.plan.workers.clone());
         let plan = ModelsPlan { models, active: vec![1], microseconds: 5000, ..whole };
         let plan = if self.plan.quick { ModelsPlan { runs: 9, ..plan.quick() } } else { plan };
-        let swept = match self.swept.take() {
-            Some(swept) => swept,
+        let sweep_result = match self.sweep_result.take() {
+            Some(sweep_result) => sweep_result,
             None => Models::run(&plan, |_| {})?,
         };
-        Ok(self.swept.insert(swept))
+        Ok(self.sweep_result.insert(sweep_result))
     }
 
     /// How many pieces are moved.
@@ -70,20 +70,23 @@ impl Bench<'_> {
         via: Via,
         transport: Transport,
         cache: CacheState,
-    ) -> Result<Counted, Stop> {
+    ) -> Result<CountedTransfer, ExperimentError> {
         let spec = self.spec(via);
         let mut tried = 1;
         let (outcome, counts) = loop {
             match self.base.counted_from(cache, &spec, transport) {
-                Err(Stop::Failed(_)) if tried < TRIES => tried += 1,
+                Err(ExperimentError::Failed(_)) if tried < ATTEMPTS => tried += 1,
                 other => break other?,
             }
         };
         if outcome.effective != via {
-            return Err(Stop::Skipped(format!("{via} was refused, {} ran", outcome.effective)));
+            return Err(ExperimentError::Skipped(format!(
+                "{via} was refused, {} ran",
+                outcome.effective
+            )));
         }
         let copies = Copies::of(&outcome, transport);
-        Ok(Counted { outcome, counts, copies })
+        Ok(CountedTransfer { outcome, counts, copies })
     }
 }
 

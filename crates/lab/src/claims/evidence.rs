@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use std::fmt;
 
 use crate::regression::Slope;
-use crate::selftest::Stop;
+use crate::selftest::ExperimentError;
 use crate::table::grouped;
 
 /// What errors are called here; a probe provokes no others.
-const NAMES: [(Errno, &str); 8] = [
+const ERRNO_NAMES: [(Errno, &str); 8] = [
     (Errno::NODEV, "ENODEV"),
     (Errno::PERM, "EPERM"),
     (Errno::INVAL, "EINVAL"),
@@ -58,9 +58,9 @@ impl From<&str> for Figure {
 
 /// What became of a call.
 impl<T> From<Result<T, Errno>> for Figure {
-    fn from(told: Result<T, Errno>) -> Self {
-        let Err(errno) = told else { return Self::from("ok") };
-        let known = NAMES.iter().find(|(known, _)| *known == errno);
+    fn from(result: Result<T, Errno>) -> Self {
+        let Err(errno) = result else { return Self::from("ok") };
+        let known = ERRNO_NAMES.iter().find(|(known, _)| *known == errno);
         let number = || format!("errno {}", errno.raw_os_error());
         Self::Word(known.map_or_else(number, |(_, name)| (*name).to_owned()))
     }
@@ -71,13 +71,13 @@ impl<T> From<Result<T, Errno>> for Figure {
 pub struct Evidence(Vec<(String, Figure)>);
 
 /// The evidence of an experiment, or why there is none.
-pub(super) type ExperimentResult = Result<Evidence, Stop>;
+pub(super) type ExperimentResult = Result<Evidence, ExperimentError>;
 
 impl Evidence {
     /// The same with another figure.
     #[must_use]
-    pub fn with(mut self, what: impl Into<String>, figure: impl Into<Figure>) -> Self {
-        self.0.push((what.into(), figure.into()));
+    pub fn with(mut self, name: impl Into<String>, figure: impl Into<Figure>) -> Self {
+        self.0.push((name.into(), figure.into()));
         self
     }
 
@@ -91,8 +91,8 @@ impl Evidence {
 
     /// How many of this there were.
     #[must_use]
-    pub fn count(&self, what: &str) -> Option<u64> {
-        match self.find(what)? {
+    pub fn count(&self, name: &str) -> Option<u64> {
+        match self.find(name)? {
             Figure::Count(count) => Some(*count),
             Figure::Number(_) | Figure::Word(_) => None,
         }
@@ -100,8 +100,8 @@ impl Evidence {
 
     /// How much of this there was.
     #[must_use]
-    pub fn number(&self, what: &str) -> Option<f64> {
-        match self.find(what)? {
+    pub fn number(&self, name: &str) -> Option<f64> {
+        match self.find(name)? {
             Figure::Number(number) => Some(*number),
             Figure::Count(_) | Figure::Word(_) => None,
         }
@@ -109,25 +109,25 @@ impl Evidence {
 
     /// What the kernel said to this.
     #[must_use]
-    pub fn word(&self, what: &str) -> Option<&str> {
-        match self.find(what)? {
+    pub fn word(&self, name: &str) -> Option<&str> {
+        match self.find(name)? {
             Figure::Word(word) => Some(word),
             Figure::Count(_) | Figure::Number(_) => None,
         }
     }
 
-    fn find(&self, what: &str) -> Option<&Figure> {
-        self.0.iter().find(|(name, _)| name == what).map(|(_, figure)| figure)
+    fn find(&self, name: &str) -> Option<&Figure> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, figure)| figure)
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let each = self.0.iter().map(|(what, figure)| {
+        let each = self.0.iter().map(|(name, figure)| {
             let value = match figure {
                 Figure::Count(count) => json!(count),
                 Figure::Number(number) => json!(number),
                 Figure::Word(word) => json!(word),
             };
-            (what.clone(), value)
+            (name.clone(), value)
         });
         Value::Object(each.collect())
     }
@@ -135,12 +135,12 @@ impl Evidence {
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (what, figure)) in self.0.iter().enumerate() {
+        for (at, (name, figure)) in self.0.iter().enumerate() {
             let separator = if at == 0 { "" } else { "; " };
             match figure {
-                Figure::Count(count) => write!(f, "{separator}{what} {}", grouped(*count))?,
-                Figure::Number(number) => write!(f, "{separator}{what} {number:.2}")?,
-                Figure::Word(word) => write!(f, "{separator}{what} {word}")?,
+                Figure::Count(count) => write!(f, "{separator}{name} {}", grouped(*count))?,
+                Figure::Number(number) => write!(f, "{separator}{name} {number:.2}")?,
+                Figure::Word(word) => write!(f, "{separator}{name} {word}")?,
             }
         }
         Ok(())

@@ -12,64 +12,65 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use super::bench::{Bench, confirmed_if, refuted_if};
+use super::bench::{ClaimsBench, confirmed_if, refuted_if};
 use super::claim::Claim;
 use super::evidence::{Evidence, ExperimentResult};
 use super::paths::open;
 use crate::error::ErrorContext as _;
-use crate::selftest::Stop;
+use crate::selftest::ExperimentError;
 use crate::test_file::{CacheState, TestFile};
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 23,
-        says: "read takes data that is in the process' memory already from there",
+        statement: "read takes data that is in the process' memory already from there",
         reason: "read(2) always copies from the page cache; keeping bytes is what stdio does",
         needs: &[],
         experiment: read_again,
-        rule: |told| Some(refuted_if(told.count("new bytes in the second read")? > 0)),
+        rule: |evidence| Some(refuted_if(evidence.count("new bytes in the second read")? > 0)),
     },
     Claim {
         number: 27,
-        says: "mmap wastes memory: 8 KiB for a file of 5 KiB",
+        statement: "mmap wastes memory: 8 KiB for a file of 5 KiB",
         reason: "the page cache has whole pages, whoever asks for them",
         needs: &[],
         experiment: small_file,
-        rule: |told| {
-            let (read, mapped) = (told.count("pages by read")?, told.count("pages by mmap")?);
+        rule: |evidence| {
+            let (read, mapped) =
+                (evidence.count("pages by read")?, evidence.count("pages by mmap")?);
             Some(refuted_if(read == mapped))
         },
     },
     Claim {
         number: 28,
-        says: "write from the mapping of a file that was cut off is killed by SIGBUS",
+        statement: "write from the mapping of a file that was cut off is killed by SIGBUS",
         reason: "a fault in kernel mode is fixed up as EFAULT; only user code gets the signal",
         needs: &[],
         experiment: cut_off,
-        rule: |told| Some(refuted_if(told.word("send of what was cut off")? == "EFAULT")),
+        rule: |evidence| Some(refuted_if(evidence.word("send of what was cut off")? == "EFAULT")),
     },
     Claim {
         number: 29,
-        says: "sendfile moves from a file to a socket only",
+        statement: "sendfile moves from a file to a socket only",
         reason: "since 2.6.33 it writes to anything; what it reads from has to be like a file",
         needs: &[],
         experiment: sendfile_to_file,
-        rule: |told| Some(refuted_if(told.count("bytes from file to file")? > 0)),
+        rule: |evidence| Some(refuted_if(evidence.count("bytes from file to file")? > 0)),
     },
     Claim {
         number: 34,
-        says: "copy-on-write copies a page when it is written to, and shares the others",
+        statement: "copy-on-write copies a page when it is written to, and shares the others",
         reason: "the first write to a page of a private mapping faults, and do_cow_fault copies",
         needs: &[],
         experiment: on_write,
-        rule: |told| {
-            let each = told.count("faults")? >= told.count("pages edited")?;
-            Some(confirmed_if(each && told.count("pages of the file changed")? == 0))
+        rule: |evidence| {
+            let each = evidence.count("faults")? >= evidence.count("pages edited")?;
+            Some(confirmed_if(each && evidence.count("pages of the file changed")? == 0))
         },
     },
 ];
 
-fn read_again(bench: &mut Bench<'_>) -> ExperimentResult {
+fn read_again(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let file = made(bench, &[1; 4096])?;
     let mut bytes = [0; 4096];
     file.read_exact_at(&mut bytes, 0).context("read", "a file")?;
@@ -79,11 +80,11 @@ fn read_again(bench: &mut Bench<'_>) -> ExperimentResult {
     Ok(Evidence::default().with("bytes", bytes.len()).with("new bytes in the second read", new))
 }
 
-fn small_file(bench: &mut Bench<'_>) -> ExperimentResult {
+fn small_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let cold = || {
         let test_file = TestFile::new(&bench.plan.directory, 5 << 10)?;
         let state = test_file.prepare(CacheState::Cold);
-        state.map(|()| test_file).map_err(|error| Stop::Skipped(error.to_string()))
+        state.map(|()| test_file).map_err(|error| ExperimentError::Skipped(error.to_string()))
     };
     let by_read = cold()?;
     open(&by_read)?.read_to_end(&mut Vec::new()).context("read", "a file")?;
@@ -98,7 +99,7 @@ fn small_file(bench: &mut Bench<'_>) -> ExperimentResult {
         .with("pages by mmap", by_mmap.cached()?))
 }
 
-fn cut_off(bench: &mut Bench<'_>) -> ExperimentResult {
+fn cut_off(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let page = page_size();
     let file = made(bench, &vec![1; 4 * page])?;
     let mapping = Mapping::of(file.as_fd(), 0, 4 * page).context("map", "a file")?;
@@ -111,7 +112,7 @@ fn cut_off(bench: &mut Bench<'_>) -> ExperimentResult {
         .with("bytes written to a file across the cut", written.unwrap_or(0)))
 }
 
-fn sendfile_to_file(bench: &mut Bench<'_>) -> ExperimentResult {
+fn sendfile_to_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let (from, to) = (made(bench, &[1; 4096])?, made(bench, &[])?);
     let (near, mut far) = UnixStream::pair().context("open", "a socket pair")?;
     far.write_all(b"water").context("write to", "a socket")?;
@@ -125,7 +126,7 @@ fn sendfile_to_file(bench: &mut Bench<'_>) -> ExperimentResult {
         .with("from a socket", from_socket))
 }
 
-fn on_write(bench: &mut Bench<'_>) -> ExperimentResult {
+fn on_write(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let (page, pages, edited) = (page_size(), 64, 32);
     let file = made(bench, &vec![1; pages * page])?;
     let mapping = PrivateMapping::of(file.as_fd(), 0, pages * page);
@@ -146,7 +147,7 @@ fn on_write(bench: &mut Bench<'_>) -> ExperimentResult {
 }
 
 /// A file without a name with these bytes.
-fn made(bench: &Bench<'_>, bytes: &[u8]) -> Result<File, Stop> {
+fn made(bench: &ClaimsBench<'_>, bytes: &[u8]) -> Result<File, ExperimentError> {
     let directory = &bench.plan.directory;
     let file = tempfile::tempfile_in(directory).context("make a file in", directory.display())?;
     file.write_all_at(bytes, 0).context("write", "a file")?;

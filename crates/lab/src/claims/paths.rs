@@ -6,13 +6,13 @@ use serde_json::json;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 
-use super::bench::{Bench, Counted, confirmed_if, refuted_if};
+use super::bench::{ClaimsBench, CountedTransfer, confirmed_if, refuted_if};
 use super::claim::Claim;
 use super::evidence::{Evidence, ExperimentResult};
 use super::verdict::Verdict;
 use crate::error::{Error, ErrorContext as _};
 use crate::mutation::{CopyVerdict, mutation_probe};
-use crate::selftest::{Counter, Stop};
+use crate::selftest::{Counter, ExperimentError};
 use crate::test_file::{CacheState, TestFile};
 use crate::transport::Transport;
 
@@ -33,14 +33,15 @@ const WARM: &str = "bytes of the disk, warm";
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 24,
-        says: "read and write cost 4 switches, 2 copies by the CPU and 2 by DMA",
+        statement: "read and write cost 4 switches, 2 copies by the CPU and 2 by DMA",
         reason: "two calls a chunk; into the buffer and out of it; the disk is asked when cold",
         needs: AND_DISK,
-        experiment: |bench| moved(bench, Via::Copy),
-        rule: |told| {
-            let bytes = told.count(BYTES)?;
-            let (calls, copied) = (calls_a_chunk(told, 2)?, told.count(COPIED)? == 2 * bytes);
-            let disk = told.count(COLD)? >= bytes && told.count(WARM)? == 0;
+        experiment: |bench| cold_and_warm(bench, Via::Copy),
+        rule: |evidence| {
+            let bytes = evidence.count(BYTES)?;
+            let (calls, copied) =
+                (calls_a_chunk(evidence, 2)?, evidence.count(COPIED)? == 2 * bytes);
+            let disk = evidence.count(COLD)? >= bytes && evidence.count(WARM)? == 0;
             let what = "the cache and the device for DMA: the disk's cold only, none on lo";
             Some(match (calls && copied, disk) {
                 (true, true) => Verdict::DependsOn(what.to_owned()),
@@ -50,40 +51,40 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 25,
-        says: "direct I/O crosses the kernel, which only sets up memory",
+        statement: "direct I/O crosses the kernel, which only sets up memory",
         reason: "O_DIRECT passes by the page cache only: file system and block layer do the work",
         needs: AND_DISK,
         experiment: direct,
-        rule: |told| {
-            let works = told.count(CALLS)? > 0 && told.count("requests to the disk")? > 0;
-            Some(refuted_if(works && told.count(COLD)? >= told.count(BYTES)?))
+        rule: |evidence| {
+            let works = evidence.count(CALLS)? > 0 && evidence.count("requests to the disk")? > 0;
+            Some(refuted_if(works && evidence.count(COLD)? >= evidence.count(BYTES)?))
         },
     },
     Claim {
         number: 26,
-        says: "mmap and write cost 4 switches, 1 copy by the CPU and 2 by DMA",
+        statement: "mmap and write cost 4 switches, 1 copy by the CPU and 2 by DMA",
         reason: "one call a chunk, beside mmap once; the price is faults, most inside the call",
         needs: AND_DISK,
-        experiment: |bench| moved(bench, Via::Mmap),
-        rule: |told| {
-            if told.count(COPIED)? != told.count(BYTES)? {
+        experiment: |bench| cold_and_warm(bench, Via::Mmap),
+        rule: |evidence| {
+            if evidence.count(COPIED)? != evidence.count(BYTES)? {
                 return Some(Verdict::Refuted);
             }
             let what = "the chunks: 2 switches for each and 2 for mmap; the one copy holds";
-            let one = calls_a_chunk(told, 1)? && told.count(CHUNKS)? > 1;
+            let one = calls_a_chunk(evidence, 1)? && evidence.count(CHUNKS)? > 1;
             Some(if one { Verdict::DependsOn(what.to_owned()) } else { Verdict::Confirmed })
         },
     },
     Claim {
         number: 30,
-        says: "sendfile costs 2 switches, 1 copy by the CPU and 2 by DMA",
+        statement: "sendfile costs 2 switches, 1 copy by the CPU and 2 by DMA",
         reason: "pages go to the socket by reference; without scatter-gather GSO copies them",
         needs: AND_LINEAR,
-        experiment: |bench| over_cables(bench, &[Via::Sendfile]),
-        rule: |told| {
-            let bytes = told.count(BYTES)?;
-            let (with, without) = copies_of(told, Via::Sendfile)?;
-            if told.count("sendfile: calls that move data")? != told.count(CHUNKS)? {
+        experiment: |bench| over_veths(bench, &[Via::Sendfile]),
+        rule: |evidence| {
+            let bytes = evidence.count(BYTES)?;
+            let (with, without) = copies_of(evidence, Via::Sendfile)?;
+            if evidence.count("sendfile: calls that move data")? != evidence.count(CHUNKS)? {
                 return Some(Verdict::Refuted);
             }
             let what = "scatter-gather: no copy with it, one without; 2 switches a chunk";
@@ -95,36 +96,36 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 31,
-        says: "sendfile needs support by hardware, splice does not",
+        statement: "sendfile needs support by hardware, splice does not",
         reason: "both end in splice_to_socket: with scatter-gather neither copies, without both do",
         needs: AND_LINEAR,
-        experiment: |bench| over_cables(bench, &[Via::Sendfile, Via::Splice]),
-        rule: |told| {
+        experiment: |bench| over_veths(bench, &[Via::Sendfile, Via::Splice]),
+        rule: |evidence| {
             let (sendfile, splice) =
-                (copies_of(told, Via::Sendfile)?, copies_of(told, Via::Splice)?);
+                (copies_of(evidence, Via::Sendfile)?, copies_of(evidence, Via::Splice)?);
             Some(refuted_if(sendfile == splice))
         },
     },
     Claim {
         number: 32,
-        says: "splice costs 2 switches and no copy, and one end has to be a pipe",
+        statement: "splice costs 2 switches and no copy, and one end has to be a pipe",
         reason: "from file to socket it is two calls, into a pipe and out of it: 4 switches",
         needs: COPIES,
         experiment: splice,
-        rule: |told| {
-            let pipe = told.word("splice without a pipe")? == "EINVAL";
-            let right = pipe && told.count(COPIED)? == 0;
-            Some(confirmed_if(right && calls_a_chunk(told, 1)?))
+        rule: |evidence| {
+            let pipe = evidence.word("splice without a pipe")? == "EINVAL";
+            let right = pipe && evidence.count(COPIED)? == 0;
+            Some(confirmed_if(right && calls_a_chunk(evidence, 1)?))
         },
     },
     Claim {
         number: 33,
-        says: "the user cannot change data on its way by sendfile",
+        statement: "the user cannot change data on its way by sendfile",
         reason: "the socket refers to the page cache: what the file becomes is what is sent",
         needs: &[Counter::Mutation],
-        experiment: mutated,
-        rule: |told| {
-            Some(match told.word("what was sent, after the file was overwritten")? {
+        experiment: overwritten,
+        rule: |evidence| {
+            Some(match evidence.word("what was sent, after the file was overwritten")? {
                 "aliased" => Verdict::Refuted,
                 "copied" => Verdict::Confirmed,
                 other => Verdict::NotMeasurable(other.to_owned()),
@@ -133,13 +134,14 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 35,
-        says: "MSG_ZEROCOPY sends without a copy",
+        statement: "MSG_ZEROCOPY sends without a copy",
         reason: "lo and veth copy late (skb_copy_ubufs) and say so: SO_EE_CODE_ZEROCOPY_COPIED",
         needs: &[Counter::Notifications],
         experiment: zerocopy,
-        rule: |told| {
-            let (sends, copied) = (told.count("sends over lo")?, told.count("of them copied")?);
-            let to_dummy = told.count("datagrams to a dummy device copied");
+        rule: |evidence| {
+            let (sends, copied) =
+                (evidence.count("sends over lo")?, evidence.count("of them copied")?);
+            let to_dummy = evidence.count("datagrams to a dummy device copied");
             let what = match to_dummy {
                 Some(0) => "the device: lo copied every send, a dummy none",
                 None => "the device: lo copied every send, and no other could be tried",
@@ -155,22 +157,25 @@ pub(super) const CLAIMS: &[Claim] = &[
 ];
 
 /// Whether so many calls were made for each chunk.
-fn calls_a_chunk(told: &Evidence, calls: u64) -> Option<bool> {
-    Some(told.count(CALLS)? == calls * told.count(CHUNKS)?)
+fn calls_a_chunk(evidence: &Evidence, calls: u64) -> Option<bool> {
+    Some(evidence.count(CALLS)? == calls * evidence.count(CHUNKS)?)
 }
 
 /// Bytes copied with scatter-gather and without.
-fn copies_of(told: &Evidence, via: Via) -> Option<(u64, u64)> {
-    Some((told.count(&format!("{via}: copied"))?, told.count(&format!("{via}: without SG"))?))
+fn copies_of(evidence: &Evidence, via: Via) -> Option<(u64, u64)> {
+    Some((
+        evidence.count(&format!("{via}: copied"))?,
+        evidence.count(&format!("{via}: without SG"))?,
+    ))
 }
 
 /// The calls by which any via moves data.
-fn data_calls(counted: &Counted) -> u64 {
+fn data_calls(counted: &CountedTransfer) -> u64 {
     let names = ["read", "pread64", "write", "sendto", "sendmsg", "sendfile", "splice"];
     names.iter().map(|name| counted.calls(name)).sum()
 }
 
-fn moved(bench: &mut Bench<'_>, via: Via) -> ExperimentResult {
+fn cold_and_warm(bench: &mut ClaimsBench<'_>, via: Via) -> ExperimentResult {
     let cold = bench.counted(via, Transport::Loopback, CacheState::Cold)?;
     let warm = bench.counted(via, Transport::Loopback, CacheState::Warm)?;
     let own = warm.outcome.sender_counts();
@@ -190,7 +195,7 @@ fn moved(bench: &mut Bench<'_>, via: Via) -> ExperimentResult {
     })
 }
 
-fn direct(bench: &mut Bench<'_>) -> ExperimentResult {
+fn direct(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let counted = bench.counted(Via::Direct, Transport::Loopback, CacheState::Cold)?;
     Ok(Evidence::default()
         .with(BYTES, counted.outcome.bytes)
@@ -202,7 +207,7 @@ fn direct(bench: &mut Bench<'_>) -> ExperimentResult {
         .with("pages in the cache afterwards", bench.base.test_file.cached()?))
 }
 
-fn over_cables(bench: &mut Bench<'_>, vias: &[Via]) -> ExperimentResult {
+fn over_veths(bench: &mut ClaimsBench<'_>, vias: &[Via]) -> ExperimentResult {
     let mut evidence = Evidence::default().with(BYTES, bench.plan.bytes);
     evidence = evidence.with(CHUNKS, bench.chunks());
     for &via in vias {
@@ -216,7 +221,7 @@ fn over_cables(bench: &mut Bench<'_>, vias: &[Via]) -> ExperimentResult {
     Ok(evidence)
 }
 
-fn splice(bench: &mut Bench<'_>) -> ExperimentResult {
+fn splice(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let file = open(&bench.base.test_file)?;
     let (out, _peer) = UnixStream::pair().context("open", "a socket pair")?;
     let mut offset = 0;
@@ -231,31 +236,31 @@ fn splice(bench: &mut Bench<'_>) -> ExperimentResult {
         .with("splice without a pipe", bare))
 }
 
-fn mutated(bench: &mut Bench<'_>) -> ExperimentResult {
-    let became = match mutation_probe(Via::Sendfile, Transport::Loopback, &bench.plan.directory)? {
-        CopyVerdict::Refused(why) => return Err(Stop::Skipped(why)),
-        became => became.to_string(),
+fn overwritten(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let verdict = match mutation_probe(Via::Sendfile, Transport::Loopback, &bench.plan.directory)? {
+        CopyVerdict::Refused(why) => return Err(ExperimentError::Skipped(why)),
+        verdict => verdict.to_string(),
     };
-    Ok(Evidence::default().with("what was sent, after the file was overwritten", became.as_str()))
+    Ok(Evidence::default().with("what was sent, after the file was overwritten", verdict.as_str()))
 }
 
-fn zerocopy(bench: &mut Bench<'_>) -> ExperimentResult {
+fn zerocopy(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let spec = bench.spec(Via::Zerocopy);
-    let told = bench.base.moved(&spec, Transport::Loopback)?.zerocopy;
-    if told.sends == 0 {
-        return Err(Stop::Skipped("MSG_ZEROCOPY was refused".to_owned()));
+    let notifications = bench.base.uncounted(&spec, Transport::Loopback)?.zerocopy;
+    if notifications.sends == 0 {
+        return Err(ExperimentError::Skipped("MSG_ZEROCOPY was refused".to_owned()));
     }
     let evidence = Evidence::default()
-        .with("sends over lo", u64::from(told.sends))
-        .with("of them copied", u64::from(told.copied));
-    Ok(match to_dummy(bench) {
+        .with("sends over lo", u64::from(notifications.sends))
+        .with("of them copied", u64::from(notifications.copied));
+    Ok(match send_to_dummy(bench) {
         Ok(copied) => evidence.with("datagrams to a dummy device copied", copied),
         Err(error) => evidence.with("dummy device", error.to_string().as_str()),
     })
 }
 
 /// How many datagrams the kernel copied that went to a device which swallows them.
-fn to_dummy(bench: &Bench<'_>) -> Result<u64, Error> {
+fn send_to_dummy(bench: &ClaimsBench<'_>) -> Result<u64, Error> {
     let mut worker = bench.base.worker()?;
     worker.request(&json!({ "command": "enter-network" }))?;
     worker.request(&json!({ "command": "add-dummy", "name": "karez2" }))?;
@@ -263,10 +268,10 @@ fn to_dummy(bench: &Bench<'_>) -> Result<u64, Error> {
         .request(&json!({ "command": "add-address", "name": "karez2", "address": "192.0.2.5" }))?;
     let command =
         json!({ "command": "send-datagrams", "to": "192.0.2.6:9", "bytes": 1400, "count": 1024 });
-    let told = worker.request(&command)?;
-    told["copied"].as_u64().ok_or_else(|| Error::new("send to", "a dummy", "no answer"))
+    let reply = worker.request(&command)?;
+    reply["copied"].as_u64().ok_or_else(|| Error::new("send to", "a dummy", "no answer"))
 }
 
-pub(super) fn open(test_file: &TestFile) -> Result<File, Stop> {
+pub(super) fn open(test_file: &TestFile) -> Result<File, ExperimentError> {
     Ok(File::open(test_file.path()).context("open", test_file.path().display())?)
 }

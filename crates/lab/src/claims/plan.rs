@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::selftest::Plan as SelfTestPlan;
+use crate::selftest::SelfTestPlan;
 use crate::workers::WorkerCommand;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ClaimsPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
     /// Where files are made: on a disk.
@@ -22,7 +22,7 @@ pub struct Plan {
     pub only: Vec<u8>,
 }
 
-impl Plan {
+impl ClaimsPlan {
     /// Every claim, by 16 MiB in pieces of 64 KiB.
     #[must_use]
     pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
@@ -37,7 +37,7 @@ impl Plan {
         Self { bytes: 4 << 20, quick: true, ..self }
     }
 
-    pub(super) fn of_self_test(&self, bytes: u64) -> SelfTestPlan {
+    pub(super) fn self_test_plan(&self, bytes: u64) -> SelfTestPlan {
         let plan = SelfTestPlan::new(self.workers.clone(), &self.directory);
         SelfTestPlan { bytes, chunk: self.chunk, ..plan }
     }

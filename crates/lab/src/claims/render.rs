@@ -79,11 +79,11 @@ impl Claims {
         let rows = self.findings.iter().map(|finding| {
             vec![
                 finding.claim.number.to_string(),
-                finding.claim.says.to_owned(),
+                finding.claim.statement.to_owned(),
                 finding.verdict.to_string(),
                 finding.evidence.to_string(),
                 finding.claim.reason.to_owned(),
-                finding.repeat(),
+                finding.command(),
             ]
         });
         Table { heading, rows: rows.collect() }
@@ -92,10 +92,10 @@ impl Claims {
     /// How many claims have which verdict.
     fn verdicts(&self) -> String {
         let names = ["confirmed", "refuted", "depends on", "not measurable here"];
-        names.map(|name| format!("{name} {}", self.so_many(name))).join(", ")
+        names.map(|name| format!("{name} {}", self.count(name))).join(", ")
     }
 
-    fn so_many(&self, name: &str) -> usize {
+    fn count(&self, name: &str) -> usize {
         self.findings.iter().filter(|finding| finding.verdict.name() == name).count()
     }
 }
@@ -107,9 +107,10 @@ impl Finding {
             _ => details.to_owned(),
         });
         let measured = ("measured", self.evidence.to_string());
-        let lines = [measured, ("because", self.claim.reason.to_owned()), ("again", self.repeat())];
+        let lines =
+            [measured, ("because", self.claim.reason.to_owned()), ("again", self.command())];
         ReportEntry {
-            title: format!("{}. {}", self.claim.number, self.claim.says),
+            title: format!("{}. {}", self.claim.number, self.claim.statement),
             badge: self.verdict.name(),
             details,
             lines: lines.into_iter().filter(|(_, text)| !text.is_empty()).collect(),
@@ -119,12 +120,12 @@ impl Finding {
     fn to_json(&self) -> Value {
         json!({
             "number": self.claim.number,
-            "claim": self.claim.says,
+            "claim": self.claim.statement,
             "verdict": self.verdict.name(),
             "details": self.verdict.details(),
             "evidence": self.evidence.to_json(),
             "reason": self.claim.reason,
-            "repeat": self.repeat(),
+            "repeat": self.command(),
         })
     }
 }
@@ -134,18 +135,18 @@ impl fmt::Display for Claims {
         writeln!(f, "{}\n", self.tiers)?;
         for finding in &self.findings {
             let Finding { claim, verdict, evidence } = finding;
-            writeln!(f, "{:>2}. {}", claim.number, claim.says)?;
+            writeln!(f, "{:>2}. {}", claim.number, claim.statement)?;
             writeln!(f, "    {verdict}")?;
             if *evidence != super::Evidence::default() {
                 writeln!(f, "    measured: {evidence}")?;
             }
             writeln!(f, "    because:  {}", claim.reason)?;
-            writeln!(f, "    again:    {}\n", finding.repeat())?;
+            writeln!(f, "    again:    {}\n", finding.command())?;
         }
         let heading = vec!["claim", "verdict"];
         let rows = self.findings.iter().map(|finding| {
             let Finding { claim, verdict, .. } = finding;
-            vec![format!("{:>2}. {}", claim.number, claim.says), verdict.name().to_owned()]
+            vec![format!("{:>2}. {}", claim.number, claim.statement), verdict.name().to_owned()]
         });
         writeln!(f, "{}", Table { heading, rows: rows.collect() }.to_text())?;
         writeln!(f, "{}", self.verdicts())

@@ -10,45 +10,45 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::bench::{Bench, confirmed_if, refuted_if};
+use super::bench::{ClaimsBench, confirmed_if, refuted_if};
 use super::claim::Claim;
 use super::evidence::{Evidence, ExperimentResult};
 use super::verdict::Verdict;
 use crate::copies::Copies;
 use crate::error::ErrorContext as _;
-use crate::selftest::{Counter, Stop};
+use crate::selftest::{Counter, ExperimentError};
 use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
 
 /// How often the time is asked for.
-const TIMES: u64 = 1000;
+const CLOCK_READS: u64 = 1000;
 
-/// How long somebody who speaks waits for an answer.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long somebody who speaker waits for an answer.
+const REPLY_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 1,
-        says: "a program reaches what the kernel has only through system calls",
+        statement: "a program reaches what the kernel has only through system calls",
         reason: "the vDSO lets it read the clock from a page that the kernel keeps up to date",
         needs: &[],
         experiment: clock,
-        rule: |told| {
-            let vdso = told.count("system calls")? < told.count("times read")?;
+        rule: |evidence| {
+            let vdso = evidence.count("system calls")? < evidence.count("times read")?;
             let what = "what it wants: the clock is read without any (vDSO), all else with";
             Some(if vdso { Verdict::DependsOn(what.to_owned()) } else { Verdict::Confirmed })
         },
     },
     Claim {
         number: 2,
-        says: "every read from a socket copies from the kernel to the user",
+        statement: "every read from a socket copies from the kernel to the user",
         reason: "recv copies with skb_copy_datagram_iter; MSG_TRUNC on TCP takes bytes without",
         needs: &[Counter::Receiver],
         experiment: receiving,
-        rule: |told| {
-            let bytes = told.count("bytes sent")?;
-            let by_read = told.count("copied by a receiver that reads")?;
-            let without = told.count("copied by one with MSG_TRUNC")?;
+        rule: |evidence| {
+            let bytes = evidence.count("bytes sent")?;
+            let by_read = evidence.count("copied by a receiver that reads")?;
+            let without = evidence.count("copied by one with MSG_TRUNC")?;
             let what = "how it is received: reading copies all, MSG_TRUNC nothing";
             Some(match (by_read == bytes, without == bytes) {
                 (true, false) => Verdict::DependsOn(what.to_owned()),
@@ -58,55 +58,58 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 3,
-        says: "blocking I/O needs a thread for each connection",
+        statement: "blocking I/O needs a thread for each connection",
         reason: "a thread in read sleeps at that one socket; data at another does not wake it",
         needs: &[],
-        experiment: blocked,
-        rule: |told| {
-            let (one, two) = (told.count("answers of one thread")?, told.count("of two")?);
+        experiment: blocking_threads,
+        rule: |evidence| {
+            let (one, two) = (evidence.count("answers of one thread")?, evidence.count("of two")?);
             Some(confirmed_if(one == 0 && two == 1))
         },
     },
     Claim {
         number: 21,
-        says: "in signal-driven I/O the process sends a signal to the kernel",
+        statement: "in signal-driven I/O the process sends a signal to the kernel",
         reason: "F_SETOWN and O_ASYNC make the kernel send one; the copy is still a read",
         needs: &[],
-        experiment: signalled,
-        rule: |told| {
-            let sent = told.count("signals sent by the process")?;
-            Some(refuted_if(sent == 0 && told.count("signals taken")? > 0))
+        experiment: signal_driven,
+        rule: |evidence| {
+            let sent = evidence.count("signals sent by the process")?;
+            Some(refuted_if(sent == 0 && evidence.count("signals taken")? > 0))
         },
     },
     Claim {
         number: 22,
-        says: "Linux has no asynchronous I/O",
+        statement: "Linux has no asynchronous I/O",
         reason: "io_submit came in 2.5, io_uring in 5.1",
         needs: &[],
         experiment: asynchronous,
-        rule: |told| {
-            let read = told.count("bytes read by io_uring").unwrap_or(0) > 0;
-            let aio = told.word("io_setup")? == "ok";
+        rule: |evidence| {
+            let read = evidence.count("bytes read by io_uring").unwrap_or(0) > 0;
+            let aio = evidence.word("io_setup")? == "ok";
             Some(refuted_if(read || aio))
         },
     },
 ];
 
-fn clock(bench: &mut Bench<'_>) -> ExperimentResult {
+fn clock(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let mut worker = bench.base.worker()?;
-    let traced = worker.request_traced(&json!({ "command": "read-clock", "times": TIMES }));
-    let (_, calls) = traced.map_err(|error| Stop::Skipped(error.to_string()))?;
+    let traced = worker.request_traced(&json!({ "command": "read-clock", "times": CLOCK_READS }));
+    let (_, calls) = traced.map_err(|error| ExperimentError::Skipped(error.to_string()))?;
     Ok(Evidence::default()
-        .with("times read", TIMES)
+        .with("times read", CLOCK_READS)
         .with("system calls", calls.values().sum::<u64>()))
 }
 
-fn receiving(bench: &mut Bench<'_>) -> ExperimentResult {
+fn receiving(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let mut copied = |receive_mode| {
         let spec = bench.spec(karez_transfer::Via::Sendfile);
         let spec = TransferSpec { receive_mode, ..spec };
         let (outcome, _) = bench.base.counted(&spec, Transport::Loopback)?;
-        Ok::<_, Stop>((outcome.bytes, Copies::of(&outcome, Transport::Loopback).received))
+        Ok::<_, ExperimentError>((
+            outcome.bytes,
+            Copies::of(&outcome, Transport::Loopback).received,
+        ))
     };
     let (bytes, by_read) = copied(ReceiveMode::Read)?;
     let (_, without) = copied(ReceiveMode::Discard)?;
@@ -116,46 +119,46 @@ fn receiving(bench: &mut Bench<'_>) -> ExperimentResult {
         .with("copied by one with MSG_TRUNC", without))
 }
 
-fn blocked(_: &mut Bench<'_>) -> ExperimentResult {
-    Ok(Evidence::default().with("answers of one thread", answers(1)?).with("of two", answers(2)?))
+fn blocking_threads(_: &mut ClaimsBench<'_>) -> ExperimentResult {
+    Ok(Evidence::default().with("answers of one thread", replies(1)?).with("of two", replies(2)?))
 }
 
 /// Of two connections the first is silent. How many answers the second gets from so many threads,
 /// of which each takes the connections in turn.
-fn answers(threads: usize) -> Result<u64, Stop> {
+fn replies(threads: usize) -> Result<u64, ExperimentError> {
     let (silent, first) = UnixStream::pair().context("open", "a socket pair")?;
-    let (mut speaks, second) = UnixStream::pair().context("open", "a socket pair")?;
+    let (mut speaker, second) = UnixStream::pair().context("open", "a socket pair")?;
     let connections = [first, second];
-    let heard = thread::scope(|scope| {
+    let replied = thread::scope(|scope| {
         for from in 0..threads {
             let connections = &connections;
             scope.spawn(move || {
                 for mut connection in connections.iter().skip(from).step_by(threads) {
                     let mut byte = [0];
-                    let _nobody_is_there =
+                    let _peer_gone =
                         connection.read_exact(&mut byte).and_then(|()| connection.write_all(&byte));
                 }
             });
         }
-        let heard = speaks
-            .set_read_timeout(Some(PATIENCE))
-            .and_then(|()| speaks.write_all(b"?"))
-            .map(|()| u64::from(speaks.read_exact(&mut [0]).is_ok()));
+        let replied = speaker
+            .set_read_timeout(Some(REPLY_TIMEOUT))
+            .and_then(|()| speaker.write_all(b"?"))
+            .map(|()| u64::from(speaker.read_exact(&mut [0]).is_ok()));
         // Whoever waits for this one waits no more.
         drop(silent);
-        heard
+        replied
     });
-    Ok(heard.context("speak to", "a socket")?)
+    Ok(replied.context("speak to", "a socket")?)
 }
 
-fn signalled(bench: &mut Bench<'_>) -> ExperimentResult {
+fn signal_driven(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let mut worker = bench.base.worker()?;
     let (rounds, command) = (8_u64, "wait");
     let traced = worker.request_traced(&json!({
         "command": command, "model": "signal", "descriptors": 10, "active": 1,
         "min_rounds": rounds, "max_rounds": rounds, "microseconds": 0,
     }));
-    let (_, calls) = traced.map_err(|error| Stop::Skipped(error.to_string()))?;
+    let (_, calls) = traced.map_err(|error| ExperimentError::Skipped(error.to_string()))?;
     let made = |name: &str| calls.get(name).copied().unwrap_or(0);
     let sent = made("kill") + made("tgkill") + made("rt_sigqueueinfo");
     Ok(Evidence::default()
@@ -165,7 +168,7 @@ fn signalled(bench: &mut Bench<'_>) -> ExperimentResult {
         .with("reads for the bytes", made("read")))
 }
 
-fn asynchronous(bench: &mut Bench<'_>) -> ExperimentResult {
+fn asynchronous(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let path = bench.base.test_file.path();
     let file = Arc::new(File::open(path).context("open", path.display())?);
     let evidence = Evidence::default().with("io_setup", LinuxAio::new().map(drop));
@@ -176,7 +179,7 @@ fn asynchronous(bench: &mut Bench<'_>) -> ExperimentResult {
     let bytes = vec![0; 4096];
     ring.start(0, Operation::Read { file, offset: 0, bytes, from: 0 });
     let mut done = Vec::new();
-    ring.wait(Some(PATIENCE * 20), &mut done).context("wait for", "io_uring")?;
+    ring.wait(Some(REPLY_TIMEOUT * 20), &mut done).context("wait for", "io_uring")?;
     let read = done.iter().find_map(|one| match &one.outcome {
         RingOutcome::Read { read: Ok(count), .. } => Some(*count),
         _ => None,

@@ -1,6 +1,6 @@
 //! The verdict on a claim.
 
-/// What the evidence says of a claim.
+/// What the evidence statement of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It holds.

@@ -7,7 +7,7 @@ use crate::workers::WorkerCommand;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ModelsPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
     /// The models.
@@ -22,7 +22,7 @@ pub struct Plan {
     pub microseconds: u64,
 }
 
-impl Plan {
+impl ModelsPlan {
     /// Every model, 10 to 10,000 descriptors and as many as may be open, at most 20,000, 1 and 100
     /// active, nine runs of 20 ms.
     #[must_use]

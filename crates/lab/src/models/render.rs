@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::fmt;
 
 use super::tables::{cells, ranking, table};
-use super::{MODELS, Models, Row, drawn, request_table};
+use super::{MODELS, Models, WaitRow, charts, request_table};
 use crate::machine::machine;
 use crate::report::{Report, Section, skipped_lines};
 use crate::stats::MedianRange;
@@ -39,7 +39,7 @@ impl Report for Models {
         let requests = self
             .requests
             .iter()
-            .map(|row| with_kind("request", request_table::brief(row).to_vec()));
+            .map(|row| with_kind("request", request_table::cells(row).to_vec()));
         Table { heading, rows: wake_ups.chain(requests).collect() }.to_csv()
     }
 
@@ -83,7 +83,7 @@ impl Report for Models {
     }
 
     fn section(&self) -> Section {
-        drawn::section(self)
+        charts::section(self)
     }
 }
 
@@ -108,7 +108,7 @@ fn with_kind(kind: &str, mut cells: Vec<String>) -> Vec<String> {
     cells
 }
 
-fn row_to_json(row: &Row) -> Value {
+fn row_to_json(row: &WaitRow) -> Value {
     let samples = row.timed.iter().map(
         |run| json!({ "laps": run.rounds, "us_per_wake_up": run.wait_time, "cpu_us": run.cpu }),
     );
@@ -117,7 +117,7 @@ fn row_to_json(row: &Row) -> Value {
         "descriptors": row.descriptors,
         "active": row.active,
         "calls": row.calls,
-        "calls_per_wake_up": row.calls_in_all(),
+        "calls_per_wake_up": row.total_calls(),
         "us_per_wake_up": row.wait_time().to_json(),
         "cpu_us_per_wake_up": row.cpu().to_json(),
         "samples": samples.collect::<Vec<_>>(),

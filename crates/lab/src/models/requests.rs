@@ -17,7 +17,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use tempfile::TempDir;
 
-use super::plan::Plan;
+use super::plan::ModelsPlan;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::{call_name, mark};
 use crate::quiescence::wait_until_quiescent;
@@ -86,17 +86,17 @@ impl RequestRow {
 
     /// All system calls a request.
     #[must_use]
-    pub fn calls_in_all(&self) -> Option<f64> {
+    pub fn total_calls(&self) -> Option<f64> {
         self.calls.as_ref().map(|calls| calls.values().sum())
     }
 }
 
 /// Tries every model with every number of connections; what could not be had goes to `skipped`.
 pub(super) fn run(
-    plan: &Plan,
+    plan: &ModelsPlan,
     rng: &mut Rng,
     skipped: &mut Vec<(String, String)>,
-    before: &mut impl FnMut(&str),
+    on_step: &mut impl FnMut(&str),
 ) -> Result<Vec<RequestRow>> {
     let cores = CoreSplit::of_allowed()?;
     let mut rows = Vec::new();
@@ -104,13 +104,13 @@ pub(super) fn run(
         let mut setups = Vec::new();
         for &model in &plan.models {
             let name = format!("requests of {model} on {connections} connections");
-            before(&format!("counting {name}"));
+            on_step(&format!("counting {name}"));
             match Setup::new(plan, &cores, model, connections, &name, skipped) {
                 Ok(setup) => setups.push(setup),
                 Err(error) => skipped.push((name, error.to_string())),
             }
         }
-        time(plan, &mut setups, rng, skipped, before);
+        time(plan, &mut setups, rng, skipped, on_step);
         rows.extend(setups.into_iter().flat_map(|setup| setup.rows));
     }
     // By what is to be compared.
@@ -120,17 +120,17 @@ pub(super) fn run(
 
 /// Times all in an order that is drawn. The first round is dropped.
 fn time(
-    plan: &Plan,
+    plan: &ModelsPlan,
     setups: &mut [Setup],
     rng: &mut Rng,
     skipped: &mut Vec<(String, String)>,
-    before: &mut impl FnMut(&str),
+    on_step: &mut impl FnMut(&str),
 ) {
     let places = setups.iter().enumerate();
     let places: Vec<_> =
         places.flat_map(|(at, setup)| (0..setup.rows.len()).map(move |row| (at, row))).collect();
     for round in 0..=plan.runs {
-        before(&format!("timing requests, {round} of {}", plan.runs));
+        on_step(&format!("timing requests, {round} of {}", plan.runs));
         let mut order: Vec<_> = (0..places.len()).collect();
         rng.shuffle(&mut order);
         for (at, row) in order.into_iter().map(|place| places[place]) {
@@ -157,7 +157,7 @@ struct Setup {
 impl Setup {
     /// Lays it, and counts once.
     fn new(
-        plan: &Plan,
+        plan: &ModelsPlan,
         cores: &CoreSplit,
         model: Model,
         connections: u32,
@@ -193,7 +193,12 @@ impl Setup {
         Ok(setup)
     }
 
-    fn connect(plan: &Plan, cores: &CoreSplit, model: Model, connections: u32) -> Result<Self> {
+    fn connect(
+        plan: &ModelsPlan,
+        cores: &CoreSplit,
+        model: Model,
+        connections: u32,
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("karez-lab-").tempdir();
         let directory = directory.context("make", "a directory")?;
         let at = format!("unix:{}", directory.path().join("socket").display());

@@ -3,7 +3,7 @@
 use karez_reactor::Model;
 use std::collections::BTreeMap;
 
-use super::{MODELS, Models, Row};
+use super::{MODELS, Models, WaitRow};
 use crate::stats::MedianRange;
 use crate::table::{Table, grouped};
 
@@ -26,7 +26,7 @@ const SCALE: f64 = 100_000.0 / 1e6;
 
 impl Models {
     /// Rows with as many descriptors, of which as many are active.
-    pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&Row>> {
+    pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&WaitRow>> {
         let mut kinds: Vec<_> = self.rows.iter().map(|row| (row.descriptors, row.active)).collect();
         kinds.sort_unstable();
         kinds.dedup();
@@ -64,7 +64,7 @@ impl Models {
     }
 }
 
-pub(super) fn table(rows: &[&Row]) -> Table {
+pub(super) fn table(rows: &[&WaitRow]) -> Table {
     let heading = vec![
         "model",
         "descriptors",
@@ -78,7 +78,7 @@ pub(super) fn table(rows: &[&Row]) -> Table {
 }
 
 /// Who is the fastest of a group, if anybody is.
-pub(super) fn ranking(rows: &[&Row]) -> String {
+pub(super) fn ranking(rows: &[&WaitRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let of = format!("{} descriptors, {} active", first.descriptors, first.active);
     let all: Vec<_> = rows.iter().map(|row| (row.model, row.wait_time())).collect();
@@ -97,12 +97,12 @@ pub(super) fn fastest(of: &str, all: &[(Model, MedianRange)]) -> String {
     }
 }
 
-pub(super) fn cells(row: &Row) -> Vec<String> {
+pub(super) fn cells(row: &WaitRow) -> Vec<String> {
     vec![
         row.model.name().to_owned(),
         row.descriptors.to_string(),
         row.active.to_string(),
-        row.calls_in_all().map_or_else(|| NONE.to_owned(), |count| count.to_string()),
+        row.total_calls().map_or_else(|| NONE.to_owned(), |count| count.to_string()),
         calls(row.calls.as_ref()),
         format!("{:.2}", row.wait_time()),
         format!("{:.2}", row.cpu()),
@@ -111,7 +111,7 @@ pub(super) fn cells(row: &Row) -> Vec<String> {
 
 /// Calls by name, as they stand in a cell.
 pub(super) fn calls(calls: Option<&BTreeMap<String, f64>>) -> String {
-    let named = |(name, count): (&String, &f64)| format!("{name} {}", brief(*count));
+    let named = |(name, count): (&String, &f64)| format!("{name} {}", short_number(*count));
     calls.map_or_else(
         || NONE.to_owned(),
         |calls| calls.iter().map(named).collect::<Vec<_>>().join(", "),
@@ -119,7 +119,7 @@ pub(super) fn calls(calls: Option<&BTreeMap<String, f64>>) -> String {
 }
 
 /// A number with no more digits than it needs, two behind the point at most.
-pub(super) fn brief(number: f64) -> String {
+pub(super) fn short_number(number: f64) -> String {
     let text = format!("{number:.2}");
     if number > 0.0 && text == "0.00" {
         return "<0.01".to_owned();

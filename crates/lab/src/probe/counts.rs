@@ -78,14 +78,14 @@ impl ProcessCounts {
 
     /// All system calls together.
     #[must_use]
-    pub fn calls_in_all(&self) -> u64 {
+    pub fn total_calls(&self) -> u64 {
         self.calls.values().map(|call| call.calls).sum()
     }
 
     /// Changes between user mode and kernel mode: two a system call, two a fault in user mode.
     #[must_use]
     pub fn mode_switches(&self) -> u64 {
-        2 * (self.calls_in_all() + self.faults_user.unwrap_or(0))
+        2 * (self.total_calls() + self.faults_user.unwrap_or(0))
     }
 
     /// Bytes that calls which read said they had read.

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::result::Result as Either;
+use std::result::Result as StdResult;
 
-use super::check::{Figure, Stop};
-use super::plan::Plan;
+use super::check::{CheckedFigure, ExperimentError};
+use super::plan::SelfTestPlan;
 use crate::error::Result;
 use crate::probe::{Counters, Counts, Scope, Unavailable};
 use crate::test_bed::TestBed;
@@ -15,40 +15,40 @@ use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
 use crate::workers::Worker;
 
-pub(crate) struct Bench<'a> {
-    pub(crate) plan: &'a Plan,
+pub(crate) struct SelfTestBench<'a> {
+    pub(crate) plan: &'a SelfTestPlan,
     pub(crate) test_file: TestFile,
-    pub(crate) counters: Either<Counters, Unavailable>,
+    pub(crate) counters: StdResult<Counters, Unavailable>,
     beds: Vec<(Transport, TestBed)>,
 }
 
-impl<'a> Bench<'a> {
-    pub(crate) fn new(plan: &'a Plan) -> Result<Self> {
+impl<'a> SelfTestBench<'a> {
+    pub(crate) fn new(plan: &'a SelfTestPlan) -> Result<Self> {
         let test_file = TestFile::new(&plan.directory, plan.bytes)?;
         Ok(Self { plan, test_file, counters: plan.attach()?, beds: Vec::new() })
     }
 
     /// The counters, or a reason to skip.
-    pub(crate) fn counters(&mut self) -> Either<&mut Counters, Stop> {
-        self.counters.as_mut().map_err(|why| Stop::Skipped(why.to_string()))
+    pub(crate) fn counters(&mut self) -> StdResult<&mut Counters, ExperimentError> {
+        self.counters.as_mut().map_err(|reason| ExperimentError::Skipped(reason.to_string()))
     }
 
     /// Where the bed with this transport is, or a reason to skip.
-    fn place_of(&mut self, transport: Transport) -> Either<usize, Stop> {
+    fn bed_index(&mut self, transport: Transport) -> StdResult<usize, ExperimentError> {
         if let Some(place) = self.beds.iter().position(|(of, _)| *of == transport) {
             return Ok(place);
         }
         let bed = TestBed::set_up(&self.plan.workers, transport);
-        let bed = bed.map_err(|error| Stop::Skipped(error.to_string()))?;
+        let bed = bed.map_err(|error| ExperimentError::Skipped(error.to_string()))?;
         self.beds.push((transport, bed));
         Ok(self.beds.len() - 1)
     }
 
     /// None of the file in memory, or a reason to skip.
-    pub(crate) fn evict(&mut self) -> Either<(), Stop> {
-        let place = self.place_of(Transport::Loopback)?;
+    pub(crate) fn evict(&mut self) -> StdResult<(), ExperimentError> {
+        let place = self.bed_index(Transport::Loopback)?;
         let cold = self.beds[place].1.prepare(&self.test_file, CacheState::Cold);
-        cold.map_err(|error| Stop::Skipped(error.to_string()))
+        cold.map_err(|error| ExperimentError::Skipped(error.to_string()))
     }
 
     /// A worker that nothing has been done to.
@@ -61,7 +61,7 @@ impl<'a> Bench<'a> {
         &mut self,
         spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<(TransferOutcome, Counts), Stop> {
+    ) -> StdResult<(TransferOutcome, Counts), ExperimentError> {
         self.counted_from(CacheState::Warm, spec, transport)
     }
 
@@ -71,29 +71,29 @@ impl<'a> Bench<'a> {
         cache: CacheState,
         spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<(TransferOutcome, Counts), Stop> {
+    ) -> StdResult<(TransferOutcome, Counts), ExperimentError> {
         self.counters()?;
-        let place = self.place_of(transport)?;
+        let place = self.bed_index(transport)?;
         let bed = &mut self.beds[place].1;
         let state = bed.prepare(&self.test_file, cache);
-        state.map_err(|error| Stop::Skipped(error.to_string()))?;
+        state.map_err(|error| ExperimentError::Skipped(error.to_string()))?;
         let outcome = bed.run(spec, &self.test_file, self.counters.as_mut().ok())?;
         if cache == CacheState::Cold && outcome.tries > 1 {
-            let why = "a packet went unseen, and when the file was sent again it was warm";
-            return Err(Stop::Failed(why.to_owned()));
+            let reason = "a packet went unseen, and when the file was sent again it was warm";
+            return Err(ExperimentError::Failed(reason.to_owned()));
         }
         let counts = outcome.counts.clone().unwrap_or_default();
         Ok((outcome, counts))
     }
 
     /// The file, warm, moved once and not counted.
-    pub(crate) fn moved(
+    pub(crate) fn uncounted(
         &mut self,
         spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<TransferOutcome, Stop> {
+    ) -> StdResult<TransferOutcome, ExperimentError> {
         self.test_file.prepare(CacheState::Warm)?;
-        let place = self.place_of(transport)?;
+        let place = self.bed_index(transport)?;
         Ok(self.beds[place].1.run(spec, &self.test_file, None)?)
     }
 
@@ -102,20 +102,23 @@ impl<'a> Bench<'a> {
         &mut self,
         spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<(TransferOutcome, BTreeMap<String, u64>), Stop> {
+    ) -> StdResult<(TransferOutcome, BTreeMap<String, u64>), ExperimentError> {
         self.test_file.prepare(CacheState::Warm)?;
-        let place = self.place_of(transport)?;
+        let place = self.bed_index(transport)?;
         let traced = self.beds[place].1.trace(spec, &self.test_file);
-        traced.map_err(|error| Stop::Skipped(error.to_string()))
+        traced.map_err(|error| ExperimentError::Skipped(error.to_string()))
     }
 
     /// What the sender on loopback does by one command, counted.
-    pub(crate) fn told(&mut self, command: &Value) -> Either<(Value, Counts), Stop> {
+    pub(crate) fn sender_command(
+        &mut self,
+        command: &Value,
+    ) -> StdResult<(Value, Counts), ExperimentError> {
         self.counters()?;
-        let place = self.place_of(Transport::Loopback)?;
+        let place = self.bed_index(Transport::Loopback)?;
         let bed = &mut self.beds[place].1;
         let counters = self.counters.as_mut();
-        let counters = counters.map_err(|why| Stop::Skipped(why.to_string()))?;
+        let counters = counters.map_err(|reason| ExperimentError::Skipped(reason.to_string()))?;
         bed.connect_counted(ReceiveMode::Read, &self.test_file, counters)?;
         let answer = bed.sender.request(command)?;
         bed.receiver.receive()?;
@@ -123,12 +126,12 @@ impl<'a> Bench<'a> {
     }
 
     /// What a worker does by one command, counted.
-    pub(crate) fn work(
+    pub(crate) fn worker_command(
         &mut self,
         worker: &mut Worker,
         scope: &Scope,
         command: &Value,
-    ) -> Either<(Value, Counts), Stop> {
+    ) -> StdResult<(Value, Counts), ExperimentError> {
         let counters = self.counters()?;
         counters.aim(scope)?;
         let answer = worker.request(command)?;
@@ -137,6 +140,11 @@ impl<'a> Bench<'a> {
 }
 
 /// Adds a figure.
-pub(crate) fn is(figures: &mut Vec<Figure>, what: impl Into<String>, expected: u64, counted: u64) {
-    figures.push(Figure { what: what.into(), expected, counted });
+pub(crate) fn expect(
+    figures: &mut Vec<CheckedFigure>,
+    subject: impl Into<String>,
+    expected: u64,
+    counted: u64,
+) {
+    figures.push(CheckedFigure { subject: subject.into(), expected, counted });
 }

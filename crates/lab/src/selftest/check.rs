@@ -5,9 +5,9 @@ use crate::error::Error;
 
 /// One thing that was known beforehand, and what was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Figure {
+pub struct CheckedFigure {
     /// Of what.
-    pub what: String,
+    pub subject: String,
     /// What has to be counted.
     pub expected: u64,
     /// What was.
@@ -16,12 +16,12 @@ pub struct Figure {
 
 /// What came of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckVerdict {
     /// Every figure is as expected.
     Ok,
-    /// One is not, or could not be had: why.
+    /// One is not, or could not be had: reason.
     Failed(String),
-    /// It cannot be made here: why.
+    /// It cannot be made here: reason.
     Skipped(String),
 }
 
@@ -32,27 +32,27 @@ pub struct Check {
     pub letter: char,
     /// What it does.
     pub name: &'static str,
-    /// What it vouches for.
-    pub vouches: &'static [Counter],
+    /// What it validates for.
+    pub validates: &'static [Counter],
     /// What was expected and counted; also of a check that was skipped half way.
-    pub figures: Vec<Figure>,
+    pub figures: Vec<CheckedFigure>,
     /// What came of it.
-    pub verdict: Verdict,
+    pub verdict: CheckVerdict,
     /// How often it was made until it came out right.
     pub tries: u32,
 }
 
 /// Why an experiment came to no figures.
-pub(crate) enum Stop {
+pub(crate) enum ExperimentError {
     Failed(String),
     Skipped(String),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for ExperimentError {
     fn from(error: Error) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
-/// What the body of a check returns: nothing, or why it stopped.
-pub(super) type CheckOutcome = std::result::Result<(), Stop>;
+/// What the body of a check returns: nothing, or reason it stopped.
+pub(super) type CheckOutcome = std::result::Result<(), ExperimentError>;

@@ -8,7 +8,7 @@ use crate::workers::WorkerCommand;
 
 /// How a self-test is to be made.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct SelfTestPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
     /// Where its files are made; a file system on a disk, for one in memory has no cold files.
@@ -21,7 +21,7 @@ pub struct Plan {
     pub object: Option<PathBuf>,
 }
 
-impl Plan {
+impl SelfTestPlan {
     /// 64 MiB by 64 KiB.
     #[must_use]
     pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
@@ -35,7 +35,7 @@ impl Plan {
         Self { bytes: 8 << 20, ..self }
     }
 
-    /// The same with counters, or why there are none.
+    /// The same with counters, or reason there are none.
     pub(crate) fn attach(&self) -> Result<std::result::Result<Counters, Unavailable>> {
         let Some(path) = &self.object else {
             return Ok(Counters::attach(&Scope::default()));

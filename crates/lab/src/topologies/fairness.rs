@@ -17,7 +17,7 @@ pub fn jain(shares: &[u64]) -> f64 {
 
 /// What who has least has, as a part of what who has most has: 1 where all have the same.
 #[must_use]
-pub fn least_of_most(shares: &[u64]) -> f64 {
+pub fn min_max_ratio(shares: &[u64]) -> f64 {
     match (shares.iter().min(), shares.iter().max()) {
         (Some(&least), Some(&most)) if most > 0 => number(least) / number(most),
         _ => 1.0,
@@ -41,7 +41,7 @@ mod tests {
         near(jain(&[1, 3]), 0.8);
         near(jain(&[]), 1.0);
         near(jain(&[0, 0]), 1.0);
-        near(least_of_most(&[2, 8, 4]), 0.25);
-        near(least_of_most(&[0, 0]), 1.0);
+        near(min_max_ratio(&[2, 8, 4]), 0.25);
+        near(min_max_ratio(&[0, 0]), 1.0);
     }
 }

@@ -7,7 +7,7 @@ use crate::workers::WorkerCommand;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct TopologiesPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
     /// Models, each with every topology that goes with it.
@@ -15,7 +15,7 @@ pub struct Plan {
     /// Topologies.
     pub topologies: Vec<Topology>,
     /// Connections of each kind; where there are none of a kind, mixes with it are left out.
-    pub clients: Clients,
+    pub clients: ClientMix,
     /// Timed runs of each combination.
     pub runs: usize,
     /// How long a run is, in milliseconds.
@@ -24,7 +24,7 @@ pub struct Plan {
     pub directory: PathBuf,
 }
 
-impl Plan {
+impl TopologiesPlan {
     /// epoll-edge and blocking in every topology, 32 fast, 8 slow and 4 blocking connections, nine
     /// runs of 300 ms.
     #[must_use]
@@ -33,7 +33,7 @@ impl Plan {
             workers,
             models: vec![Model::EpollEdge, Model::Blocking],
             topologies: Topology::ALL.to_vec(),
-            clients: Clients { fast: 32, slow: 8, blocking: 4 },
+            clients: ClientMix { fast: 32, slow: 8, blocking: 4 },
             runs: 9,
             milliseconds: 300,
             directory: directory.to_owned(),
@@ -53,10 +53,10 @@ impl Plan {
     }
 
     /// Fast ones alone, then with slow ones, then with all.
-    pub(super) fn mixes(&self) -> Vec<Clients> {
-        let Clients { fast, slow, .. } = self.clients;
-        let mut mixes = vec![Clients { fast, slow: 0, blocking: 0 }];
-        mixes.push(Clients { fast, slow, blocking: 0 });
+    pub(super) fn mixes(&self) -> Vec<ClientMix> {
+        let ClientMix { fast, slow, .. } = self.clients;
+        let mut mixes = vec![ClientMix { fast, slow: 0, blocking: 0 }];
+        mixes.push(ClientMix { fast, slow, blocking: 0 });
         mixes.push(self.clients);
         mixes.dedup();
         mixes
@@ -65,7 +65,7 @@ impl Plan {
 
 /// How many connections there are of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clients {
+pub struct ClientMix {
     /// They ask for 1 KiB that is in memory.
     pub fast: u32,
     /// They ask for 4 MiB, and take 64 KiB every 5 ms.
@@ -74,7 +74,7 @@ pub struct Clients {
     pub blocking: u32,
 }
 
-impl Clients {
+impl ClientMix {
     /// As in `32 fast + 8 slow`.
     #[must_use]
     pub fn name(self) -> String {

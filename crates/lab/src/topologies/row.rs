@@ -3,44 +3,48 @@
 use karez_reactor::{Model, Topology};
 use std::collections::BTreeMap;
 
-use super::plan::Clients;
-use super::sample::{Answers, Sample};
+use super::plan::ClientMix;
+use super::sample::{LoadSample, ResponseStats};
 use crate::stats::MedianRange;
 
 /// One combination and what came of it.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct TopologyRow {
     /// How the server waited.
     pub model: Model,
     /// How its threads were laid out.
     pub topology: Topology,
     /// Who asked.
-    pub clients: Clients,
+    pub clients: ClientMix,
     /// The timed runs.
-    pub timed: Vec<Sample>,
+    pub timed: Vec<LoadSample>,
 }
 
-impl Row {
+impl TopologyRow {
     /// A figure of each run.
     #[must_use]
-    pub fn median_range(&self, figure: impl Fn(&Sample) -> f64) -> MedianRange {
+    pub fn median_range(&self, figure: impl Fn(&LoadSample) -> f64) -> MedianRange {
         MedianRange::of(self.timed.iter().map(figure))
     }
 
-    /// A figure of what one kind of connections had in each run in which it had any answer; `None`
-    /// where it had none in any.
+    /// A figure of what one kind of connections stats in each run in which it stats any answer; `None`
+    /// where it stats none in any.
     #[must_use]
     pub fn latency(
         &self,
-        kind: fn(&Sample) -> &Answers,
-        figure: impl Fn(&Answers) -> f64,
+        kind: fn(&LoadSample) -> &ResponseStats,
+        figure: impl Fn(&ResponseStats) -> f64,
     ) -> Option<MedianRange> {
-        let had = self.timed.iter().map(kind).filter(|had| had.each.iter().any(|&one| one > 0));
-        let figures: Vec<_> = had.map(figure).collect();
+        let stats = self
+            .timed
+            .iter()
+            .map(kind)
+            .filter(|stats| stats.by_connection.iter().any(|&one| one > 0));
+        let figures: Vec<_> = stats.map(figure).collect();
         (!figures.is_empty()).then(|| MedianRange::of(figures))
     }
 
-    /// The threads of the run that had most, by name.
+    /// The threads of the run that stats most, by name.
     #[must_use]
     pub fn threads(&self) -> BTreeMap<String, u64> {
         let most = self.timed.iter().max_by_key(|run| run.threads.values().sum::<u64>());

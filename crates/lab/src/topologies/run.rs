@@ -2,22 +2,22 @@
 
 use serde_json::json;
 
-use super::held::reactors;
-use super::plan::Plan;
-use super::row::Row;
-use super::sample::{Answers, Sample, small};
-use super::site::Site;
+use super::blocked_job::reactors;
+use super::plan::TopologiesPlan;
+use super::row::TopologyRow;
+use super::sample::{LoadSample, ResponseStats, small};
+use super::test_site::TestSite;
 use crate::error::Result;
 use crate::workers::{ClientKind, CoreSplit, ServerProcess, Worker};
 
 /// Runs it once.
 pub(super) fn run(
-    plan: &Plan,
+    plan: &TopologiesPlan,
     cores: &CoreSplit,
-    site: &Site,
+    site: &TestSite,
     clients: &mut Worker,
-    row: &Row,
-) -> Result<Sample> {
+    row: &TopologyRow,
+) -> Result<LoadSample> {
     site.warm()?;
     let mut server = ServerProcess::start(
         &plan.workers,
@@ -32,19 +32,19 @@ pub(super) fn run(
         &json!({ "command": "connect-clients", "to": server.address(), "clients": load }),
     )?;
     let before = server.usage()?;
-    let told =
+    let reply =
         clients.request(&json!({ "command": "run-load", "milliseconds": plan.milliseconds }))?;
     let usage = server.usage()?.since(before);
     let threads = server.threads()?;
     clients.request(&json!({ "command": "disconnect-clients" }))?;
-    let of = |kind: ClientKind| Answers::of(&told["kinds"][kind.name()]);
-    Ok(Sample {
-        seconds: told["nanoseconds"].as_f64().unwrap_or(0.0) / 1e9,
+    let of = |kind: ClientKind| ResponseStats::of(&reply["kinds"][kind.name()]);
+    Ok(LoadSample {
+        seconds: reply["nanoseconds"].as_f64().unwrap_or(0.0) / 1e9,
         fast: of(ClientKind::Fast),
         slow: of(ClientKind::Slow),
         blocking: of(ClientKind::Blocking),
         cpu: small(usage.cpu),
-        clients_cpu: told["cpu"].as_f64().unwrap_or(0.0),
+        clients_cpu: reply["cpu"].as_f64().unwrap_or(0.0),
         voluntary: small(usage.voluntary),
         involuntary: small(usage.involuntary),
         threads,

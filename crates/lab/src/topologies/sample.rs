@@ -3,19 +3,19 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use super::fairness::{jain, least_of_most};
+use super::fairness::{jain, min_max_ratio};
 
 /// What one run came to.
 #[derive(Clone, Debug, Default)]
-pub struct Sample {
+pub struct LoadSample {
     /// Seconds that it took.
     pub seconds: f64,
-    /// What fast connections had.
-    pub fast: Answers,
-    /// What slow ones had; how long they take is their own affair.
-    pub slow: Answers,
-    /// What blocking ones had.
-    pub blocking: Answers,
+    /// What fast connections stats.
+    pub fast: ResponseStats,
+    /// What slow ones stats; how long they take is their own affair.
+    pub slow: ResponseStats,
+    /// What blocking ones stats.
+    pub blocking: ResponseStats,
     /// Nanoseconds of CPU of the server's threads.
     pub cpu: f64,
     /// Nanoseconds of CPU of the clients.
@@ -28,17 +28,17 @@ pub struct Sample {
     pub threads: BTreeMap<String, u64>,
 }
 
-/// What the connections of a kind had.
+/// What the connections of a kind stats.
 #[derive(Clone, Debug, Default)]
-pub struct Answers {
+pub struct ResponseStats {
     /// Whole answers of each connection.
-    pub each: Vec<u64>,
+    pub by_connection: Vec<u64>,
     /// Bytes, of whole answers and others.
     pub bytes: f64,
     /// How often they asked.
-    pub asked: u64,
+    pub requests: u64,
     /// How often a file was seen to be out of memory when it was asked for.
-    pub cold: u64,
+    pub seen_cold: u64,
     /// Microseconds until the last byte that half of the answers took at most.
     pub p50: f64,
     /// The same for 99 of 100.
@@ -49,17 +49,17 @@ pub struct Answers {
     pub max: f64,
 }
 
-impl Sample {
+impl LoadSample {
     /// Whole answers of every kind.
     #[must_use]
-    pub fn answers(&self) -> f64 {
-        self.fast.answers() + self.slow.answers() + self.blocking.answers()
+    pub fn responses(&self) -> f64 {
+        self.fast.responses() + self.slow.responses() + self.blocking.responses()
     }
 
     /// A number of the run for each of its whole answers; of none, for one.
     #[must_use]
-    pub fn per_answer(&self, number: f64) -> f64 {
-        number / self.answers().max(1.0)
+    pub fn per_response(&self, number: f64) -> f64 {
+        number / self.responses().max(1.0)
     }
 
     /// A number of the run for each of its seconds.
@@ -69,34 +69,34 @@ impl Sample {
     }
 }
 
-impl Answers {
+impl ResponseStats {
     /// Whole answers.
     #[must_use]
-    pub fn answers(&self) -> f64 {
-        self.each.iter().map(|&count| small(count)).sum()
+    pub fn responses(&self) -> f64 {
+        self.by_connection.iter().map(|&count| small(count)).sum()
     }
 
     /// How alike the connections were served: Jain's index.
     #[must_use]
     pub fn jain(&self) -> f64 {
-        jain(&self.each)
+        jain(&self.by_connection)
     }
 
-    /// What the connection with the fewest answers had of what the one with the most had.
+    /// What the connection with the fewest answers stats of what the one with the most stats.
     #[must_use]
-    pub fn least_of_most(&self) -> f64 {
-        least_of_most(&self.each)
+    pub fn min_max_ratio(&self) -> f64 {
+        min_max_ratio(&self.by_connection)
     }
 
-    pub(super) fn of(told: &Value) -> Self {
-        let times = &told["nanoseconds"];
+    pub(super) fn of(reply: &Value) -> Self {
+        let times = &reply["nanoseconds"];
         let microseconds = |name: &str| times[name].as_f64().unwrap_or(0.0) / 1000.0;
-        let each = told["responses"].as_array().into_iter().flatten();
+        let by_connection = reply["responses"].as_array().into_iter().flatten();
         Self {
-            each: each.filter_map(Value::as_u64).collect(),
-            bytes: told["bytes"].as_f64().unwrap_or(0.0),
-            asked: told["requests"].as_u64().unwrap_or(0),
-            cold: told["evicted"].as_u64().unwrap_or(0),
+            by_connection: by_connection.filter_map(Value::as_u64).collect(),
+            bytes: reply["bytes"].as_f64().unwrap_or(0.0),
+            requests: reply["requests"].as_u64().unwrap_or(0),
+            seen_cold: reply["evicted"].as_u64().unwrap_or(0),
             p50: microseconds("p50"),
             p99: microseconds("p99"),
             p999: microseconds("p999"),

@@ -2,40 +2,40 @@
 
 use std::cmp::Ordering;
 
-use super::{Answers, Clients, Row, Sample, Topologies};
+use super::{ClientMix, LoadSample, ResponseStats, Topologies, TopologyRow};
 use crate::stats::MedianRange;
 use crate::table::Table;
 
 /// What is not there.
 const NONE: &str = "n/a";
 
-pub(super) const HELD: &str = "One job is held at a FIFO, and others ask meanwhile";
+pub(super) const BLOCKED_JOBS: &str = "One job is held at a FIFO, and others ask meanwhile";
 
 impl Topologies {
     /// Rows with the same clients.
-    pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&Row>> {
+    pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&TopologyRow>> {
         let mut kinds: Vec<_> = self.rows.iter().map(|row| row.clients).collect();
         kinds.dedup();
         let of = |kind| self.rows.iter().filter(move |row| row.clients == kind).collect();
         kinds.into_iter().map(of)
     }
 
-    pub(super) fn table_of_held(&self) -> Table {
+    pub(super) fn blocked_jobs_table(&self) -> Table {
         let heading = vec!["layout", "threads", "asked while held", "answered while held", "after"];
-        let rows = self.held.iter().map(|held| {
+        let rows = self.blocked_jobs.iter().map(|job| {
             vec![
-                format!("{} × {}", held.model, held.topology),
-                held.threads.values().sum::<u64>().to_string(),
-                held.asked.to_string(),
-                held.answered.to_string(),
-                (held.asked - held.answered).to_string(),
+                format!("{} × {}", job.model, job.topology),
+                job.threads.values().sum::<u64>().to_string(),
+                job.requests.to_string(),
+                job.responses.to_string(),
+                (job.requests - job.responses).to_string(),
             ]
         });
         Table { heading, rows: rows.collect() }
     }
 
     pub(super) fn table_of_all(&self) -> Table {
-        let columns = [FAST, BESIDE].concat();
+        let columns = [FAST_COLUMNS, SERVER_COLUMNS].concat();
         let mut all = table(&columns, &self.rows.iter().collect::<Vec<_>>());
         all.heading.insert(1, "clients");
         for (cells, row) in all.rows.iter_mut().zip(&self.rows) {
@@ -46,61 +46,65 @@ impl Topologies {
 }
 
 /// A column: its heading, whether there is such a thing with these clients, a cell.
-pub(super) type Column = (&'static str, fn(&Clients) -> bool, fn(&Row) -> String);
+pub(super) type Column = (&'static str, fn(&ClientMix) -> bool, fn(&TopologyRow) -> String);
 
-/// What fast connections had.
-pub(super) const FAST: [Column; 7] = [
+/// What fast connections stats.
+pub(super) const FAST_COLUMNS: [Column; 7] = [
     ("fast/s", always, |row| whole(rate(row))),
-    ("p50 us", always, |row| latency(row, fast, |had| had.p50)),
-    ("p99 us", always, |row| latency(row, fast, |had| had.p99)),
-    ("p99.9 us", always, |row| latency(row, fast, |had| had.p999)),
-    ("max us", always, |row| latency(row, fast, |had| had.max)),
+    ("p50 us", always, |row| latency(row, fast, |stats| stats.p50)),
+    ("p99 us", always, |row| latency(row, fast, |stats| stats.p99)),
+    ("p99.9 us", always, |row| latency(row, fast, |stats| stats.p999)),
+    ("max us", always, |row| latency(row, fast, |stats| stats.max)),
     ("Jain", always, |row| format!("{:.3}", row.median_range(|run| run.fast.jain()).median)),
     ("last/first", always, |row| {
-        format!("{:.2}", row.median_range(|run| run.fast.least_of_most()).median)
+        format!("{:.2}", row.median_range(|run| run.fast.min_max_ratio()).median)
     }),
 ];
 
-/// What the others had, and what the server used for all of them.
-pub(super) const BESIDE: [Column; 7] = [
+/// What the others stats, and what the server used for all of them.
+pub(super) const SERVER_COLUMNS: [Column; 7] = [
     ("threads", always, |row| row.threads().values().sum::<u64>().to_string()),
     ("CPU us/answer", always, |row| {
-        format!("{:.1}", row.median_range(|run| run.per_answer(run.cpu / 1000.0)))
+        format!("{:.1}", row.median_range(|run| run.per_response(run.cpu / 1000.0)))
     }),
     ("switches/answer", always, |row| {
-        format!("{:.2}", row.median_range(|run| run.per_answer(run.voluntary + run.involuntary)))
+        format!("{:.2}", row.median_range(|run| run.per_response(run.voluntary + run.involuntary)))
     }),
     ("slow MB/s", has_slow, |row| {
         whole(row.median_range(|run| run.per_second(run.slow.bytes / 1e6)))
     }),
     ("blocking/s", has_blocking, |row| {
-        whole(row.median_range(|run| run.per_second(run.blocking.answers())))
+        whole(row.median_range(|run| run.per_second(run.blocking.responses())))
     }),
-    ("blocking p50 us", has_blocking, |row| latency(row, blocking, |had| had.p50)),
-    ("blocking p99 us", has_blocking, |row| latency(row, blocking, |had| had.p99)),
+    ("blocking p50 us", has_blocking, |row| latency(row, blocking, |stats| stats.p50)),
+    ("blocking p99 us", has_blocking, |row| latency(row, blocking, |stats| stats.p99)),
 ];
 
-fn always(_: &Clients) -> bool {
+fn always(_: &ClientMix) -> bool {
     true
 }
 
-fn has_slow(clients: &Clients) -> bool {
+fn has_slow(clients: &ClientMix) -> bool {
     clients.slow > 0
 }
 
-fn has_blocking(clients: &Clients) -> bool {
+fn has_blocking(clients: &ClientMix) -> bool {
     clients.blocking > 0
 }
 
-pub(super) fn fast(run: &Sample) -> &Answers {
+pub(super) fn fast(run: &LoadSample) -> &ResponseStats {
     &run.fast
 }
 
-pub(super) fn blocking(run: &Sample) -> &Answers {
+pub(super) fn blocking(run: &LoadSample) -> &ResponseStats {
     &run.blocking
 }
 
-fn latency(row: &Row, kind: fn(&Sample) -> &Answers, figure: fn(&Answers) -> f64) -> String {
+fn latency(
+    row: &TopologyRow,
+    kind: fn(&LoadSample) -> &ResponseStats,
+    figure: fn(&ResponseStats) -> f64,
+) -> String {
     row.latency(kind, figure).map_or_else(|| NONE.to_owned(), whole)
 }
 
@@ -109,10 +113,10 @@ fn whole(spread: MedianRange) -> String {
 }
 
 /// Those columns of which one of the rows has something.
-pub(super) fn table(columns: &[Column], rows: &[&Row]) -> Table {
+pub(super) fn table(columns: &[Column], rows: &[&TopologyRow]) -> Table {
     let there = |column: &&Column| rows.iter().any(|row| (column.1)(&row.clients));
     let columns: Vec<_> = columns.iter().filter(there).collect();
-    let cells = |row: &&Row| {
+    let cells = |row: &&TopologyRow| {
         let cell = |(_, there, cell): &&Column| {
             if there(&row.clients) { cell(row) } else { NONE.to_owned() }
         };
@@ -125,14 +129,14 @@ pub(super) fn table(columns: &[Column], rows: &[&Row]) -> Table {
     }
 }
 
-pub(super) fn rate(row: &Row) -> MedianRange {
-    row.median_range(|run| run.per_second(run.fast.answers()))
+pub(super) fn rate(row: &TopologyRow) -> MedianRange {
+    row.median_range(|run| run.per_second(run.fast.responses()))
 }
 
 /// Who answers most fast requests of a group, and who half of them soonest, if anybody does.
-pub(super) fn ranking(rows: &[&Row]) -> String {
+pub(super) fn ranking(rows: &[&TopologyRow]) -> String {
     let Some(of) = rows.first().map(|row| row.clients.name()) else { return String::new() };
-    let p50 = |row: &Row| row.latency(fast, |had| had.p50);
+    let p50 = |row: &TopologyRow| row.latency(fast, |stats| stats.p50);
     let most = |a: &MedianRange, b: &MedianRange| b.median.total_cmp(&a.median);
     let soonest = |a: &MedianRange, b: &MedianRange| a.median.total_cmp(&b.median);
     let (rate, soon) = (first(rows, |row| Some(rate(row)), most), first(rows, p50, soonest));
@@ -141,8 +145,8 @@ pub(super) fn ranking(rows: &[&Row]) -> String {
 
 /// The one that comes first, or all whose ranges overlap its.
 fn first(
-    rows: &[&Row],
-    figure: impl Fn(&Row) -> Option<MedianRange>,
+    rows: &[&TopologyRow],
+    figure: impl Fn(&TopologyRow) -> Option<MedianRange>,
     order: impl Fn(&MedianRange, &MedianRange) -> Ordering,
 ) -> String {
     let figures: Vec<_> = rows.iter().filter_map(|row| Some((row, figure(row)?))).collect();

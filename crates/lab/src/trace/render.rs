@@ -128,7 +128,7 @@ impl Trace {
         });
         let copies = &totals.copies;
         json!({
-            "system_calls": totals.calls_in_all(),
+            "system_calls": totals.total_calls(),
             "by_name": calls.collect::<serde_json::Map<_, _>>(),
             "mode_switches": totals.mode_switches,
             "faults_user": totals.faults_user,

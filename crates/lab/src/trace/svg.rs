@@ -80,7 +80,7 @@ fn tiles(pen: &mut Pen, trace: &Trace, top: f64) -> f64 {
     let referred = bytes_of(referred.unwrap_or(inferred), about);
     let copied = totals.copies.before_receiver();
     let tiles = [
-        (totals.calls_in_all().to_string(), "system calls", Shade::Call),
+        (totals.total_calls().to_string(), "system calls", Shade::Call),
         (grouped(totals.mode_switches), "mode switches", Shade::User),
         (bytes_of(copied, about), "copied before receiver", Shade::Copy),
         (referred, "left by reference", Shade::Refer),

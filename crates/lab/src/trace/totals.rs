@@ -181,7 +181,7 @@ impl Totals {
 
     /// All calls together.
     #[must_use]
-    pub fn calls_in_all(&self) -> u64 {
+    pub fn total_calls(&self) -> u64 {
         self.calls.values().map(|call| call.calls).sum()
     }
 }

@@ -25,7 +25,7 @@ impl Trace {
             totals.calls.iter().map(|(name, counted)| format!("{name} {}", counted.calls));
         let calls = format!(
             "{} system calls ({}), {} mode switches",
-            totals.calls_in_all(),
+            totals.total_calls(),
             by_name.collect::<Vec<_>>().join(", "),
             grouped(totals.mode_switches)
         );

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::fmt;
 
 use super::tables::{COUNTERS, caption, is_copied_again};
-use super::{Row, Vias, drawn};
+use super::{ViaRow, Vias, charts};
 use crate::machine::machine;
 use crate::probe::call_name;
 use crate::report::{Report, Section, skipped_lines};
@@ -23,8 +23,8 @@ impl Report for Vias {
     }
 
     fn to_markdown(&self) -> String {
-        let told = self.tiers.to_string();
-        let notes = told.lines().map(str::to_owned).chain(self.notes());
+        let tiers = self.tiers.to_string();
+        let notes = tiers.lines().map(str::to_owned).chain(self.notes());
         let notes = notes.chain(skipped_lines(&self.skipped)).map(|note| format!("- {note}\n"));
         format!("{}\n{}", self.table_of_all().to_markdown(), notes.collect::<String>())
     }
@@ -47,7 +47,7 @@ impl Report for Vias {
     }
 
     fn section(&self) -> Section {
-        drawn::section(self)
+        charts::section(self)
     }
 }
 
@@ -101,7 +101,7 @@ impl Vias {
         format!("Sent {most}; {taken}.")
     }
 
-    fn row_to_json(&self, row: &Row) -> Value {
+    fn row_to_json(&self, row: &ViaRow) -> Value {
         let own = row.counted.sender_counts().filter(|_| self.is_usable(&[Counter::Calls]));
         let by_name = own.map(|own| {
             let each =
@@ -179,7 +179,7 @@ impl fmt::Display for Vias {
 /// A reader of a report may look for a via by name.
 impl Vias {
     /// The rows of one via.
-    pub fn of(&self, via: Via) -> impl Iterator<Item = &Row> {
+    pub fn of(&self, via: Via) -> impl Iterator<Item = &ViaRow> {
         self.rows.iter().filter(move |row| row.via == via)
     }
 }

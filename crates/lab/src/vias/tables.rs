@@ -2,7 +2,7 @@
 
 use karez_transfer::Via;
 
-use super::{Row, Vias};
+use super::{ViaRow, Vias};
 use crate::mutation::CopyVerdict;
 use crate::probe::ProcessCounts;
 use crate::selftest::Counter;
@@ -34,18 +34,18 @@ const COLUMNS: [&str; 12] = [
 
 impl Vias {
     /// Rows of the same transport, state and size.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &[Row]> {
-        let group = |row: &Row| (row.transport, row.cache, row.bytes);
+    pub(super) fn groups(&self) -> impl Iterator<Item = &[ViaRow]> {
+        let group = |row: &ViaRow| (row.transport, row.cache, row.bytes);
         self.rows.chunk_by(move |one, next| group(one) == group(next))
     }
 
-    pub(super) fn table_of(&self, rows: &[Row]) -> Table {
+    pub(super) fn table_of(&self, rows: &[ViaRow]) -> Table {
         let rows = rows.iter().map(|row| self.cells(row)).collect();
         Table { heading: COLUMNS.to_vec(), rows }
     }
 
     /// Whether what these rows say of copies may be shown.
-    pub(super) fn are_copies_known(&self, rows: &[Row]) -> bool {
+    pub(super) fn are_copies_known(&self, rows: &[ViaRow]) -> bool {
         rows.iter().all(|row| row.copies.inferred)
             || self.is_usable(&[Counter::Kernel, Counter::PageCache, Counter::Receiver])
     }
@@ -65,9 +65,9 @@ impl Vias {
         Table { heading, rows: rows.collect() }
     }
 
-    fn cells(&self, row: &Row) -> Vec<String> {
+    fn cells(&self, row: &ViaRow) -> Vec<String> {
         let own = row.counted.sender_counts().filter(|_| self.is_usable(&[Counter::Calls]));
-        let [switches, waits, faults] = own.map_or_else(|| told(row), counted);
+        let [switches, waits, faults] = own.map_or_else(|| from_getrusage(row), counted);
         [
             vec![via(row), calls(row, own.is_some()), switches, waits, faults],
             self.copies(row),
@@ -77,7 +77,7 @@ impl Vias {
     }
 
     /// What was copied, and what the disk did.
-    fn copies(&self, row: &Row) -> Vec<String> {
+    fn copies(&self, row: &ViaRow) -> Vec<String> {
         let or_none = |cell: Option<String>| cell.unwrap_or_else(|| NONE.to_owned());
         let inferred = if row.copies.inferred { "~" } else { "" };
         let at_least = if is_copied_again(row) { ">=" } else { "" };
@@ -97,8 +97,8 @@ impl Vias {
 }
 
 /// Whether what was copied into the kernel's pages was copied once more into each packet. At the
-/// driver that cannot be told from one copy.
-pub(super) fn is_copied_again(row: &Row) -> bool {
+/// driver that cannot be from_getrusage from one copy.
+pub(super) fn is_copied_again(row: &ViaRow) -> bool {
     let by_reference = matches!(row.counted.effective, Via::Sendfile | Via::Splice | Via::Zerocopy);
     row.transport == Transport::VethWithoutScatterGather && !by_reference
 }
@@ -113,8 +113,8 @@ fn counted(own: &ProcessCounts) -> [String; 3] {
     ]
 }
 
-/// The same as anyone is told of a thread: getrusage does not say in which mode a fault was.
-fn told(row: &Row) -> [String; 3] {
+/// The same as anyone is from_getrusage of a thread: getrusage does not say in which mode a fault was.
+fn from_getrusage(row: &ViaRow) -> [String; 3] {
     let used = row.counted.sender;
     let made: u64 = row.counted.calls.values().sum();
     [
@@ -125,7 +125,7 @@ fn told(row: &Row) -> [String; 3] {
 }
 
 /// What anyone can prove of copies that nobody has counted.
-fn proof(row: &Row) -> String {
+fn proof(row: &ViaRow) -> String {
     match &row.verdict {
         Some(verdict @ (CopyVerdict::Aliased | CopyVerdict::Copied)) if row.copies.inferred => {
             format!(" ({verdict})")
@@ -135,7 +135,7 @@ fn proof(row: &Row) -> String {
 }
 
 /// What was asked for, and what ran instead.
-fn via(row: &Row) -> String {
+fn via(row: &ViaRow) -> String {
     if row.counted.effective == row.via {
         return row.via.to_string();
     }
@@ -143,9 +143,9 @@ fn via(row: &Row) -> String {
 }
 
 /// All system calls where they were counted, else those that the transfer made.
-fn calls(row: &Row, are_counted: bool) -> String {
+fn calls(row: &ViaRow, are_counted: bool) -> String {
     match row.counted.sender_counts() {
-        Some(own) if are_counted => grouped(own.calls_in_all()),
+        Some(own) if are_counted => grouped(own.total_calls()),
         _ => grouped(row.counted.calls.values().sum()),
     }
 }
@@ -156,7 +156,7 @@ pub(super) fn share(part: u64, whole: u64) -> f64 {
 }
 
 /// What a table of these rows is about.
-pub(super) fn caption(rows: &[Row]) -> String {
+pub(super) fn caption(rows: &[ViaRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let over = describe(first.transport);
     format!("{} of a {} file over {over}", size(first.bytes), first.cache)

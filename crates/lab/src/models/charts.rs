@@ -1,4 +1,4 @@
-//! The models on a page: a wake-up by the number of descriptors, drawn, and then every table.
+//! The models on a page: a wake-up by the number of descriptors, charts, and then every table.
 
 use karez_reactor::Model;
 
@@ -29,14 +29,14 @@ pub(super) fn section(models: &Models) -> Section {
 /// CPU by the number of descriptors, a line a model; nothing where only one number was tried.
 fn wake_ups(models: &Models, active: u32) -> Option<Part> {
     let rows = models.rows.iter().filter(|row| row.active == active && !row.timed.is_empty());
-    let drawn = by_model(rows.map(|row| (row.model, row.descriptors, row.cpu())));
+    let lines_by_model = by_model(rows.map(|row| (row.model, row.descriptors, row.cpu())));
     let caption = format!(
         "CPU of a wake-up, µs, by the number of descriptors of which {active} {} active: median \
          and range. Both scales are logarithmic.",
         if active == 1 { "is" } else { "are" }
     );
-    let svg = lines(&caption, "descriptors", "CPU µs a wake-up", &drawn);
-    (!drawn.is_empty()).then_some(Part::Figure(caption, svg))
+    let svg = lines(&caption, "descriptors", "CPU µs a wake-up", &lines_by_model);
+    (!lines_by_model.is_empty()).then_some(Part::Figure(caption, svg))
 }
 
 /// CPU of a request by the number of connections, a line a model, and the tables.
@@ -48,13 +48,13 @@ fn requests(models: &Models) -> Vec<Part> {
     for active in active {
         let rows = models.requests.iter();
         let rows = rows.filter(|row| row.active == active && !row.timed.is_empty());
-        let drawn = by_model(rows.map(|row| (row.model, row.connections, row.cpu())));
+        let lines_by_model = by_model(rows.map(|row| (row.model, row.connections, row.cpu())));
         let caption = format!(
             "CPU of a request, µs, by the number of connections of which {active} {} active.",
             if active == 1 { "is" } else { "are" }
         );
-        if !drawn.is_empty() {
-            let svg = lines(&caption, "connections", "CPU µs a request", &drawn);
+        if !lines_by_model.is_empty() {
+            let svg = lines(&caption, "connections", "CPU µs a request", &lines_by_model);
             parts.push(Part::Figure(caption, svg));
         }
     }

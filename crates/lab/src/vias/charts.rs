@@ -2,7 +2,7 @@
 //! table.
 
 use super::tables::{caption, share};
-use super::{Row, Vias};
+use super::{ViaRow, Vias};
 use crate::chart::{bars, stacked};
 use crate::report::{Part, Section, skipped_lines};
 
@@ -22,12 +22,12 @@ pub(super) fn section(vias: &Vias) -> Section {
         }
         parts.push(Part::Table("What was counted and timed".to_owned(), vias.table_of(rows)));
     }
-    let others: Vec<_> =
+    let other_sizes: Vec<_> =
         vias.groups().filter(|rows| rows.first().map(|row| row.bytes) != largest).collect();
-    if !others.is_empty() {
+    if !other_sizes.is_empty() {
         parts.push(Part::Heading("Other sizes".to_owned()));
     }
-    for rows in others {
+    for rows in other_sizes {
         parts.push(Part::Table(caption(rows), vias.table_of(rows)));
     }
     let mut notes = vias.notes();
@@ -37,8 +37,8 @@ pub(super) fn section(vias: &Vias) -> Section {
     Section { anchor: "vias".to_owned(), title, parts }
 }
 
-fn copies(rows: &[Row]) -> Part {
-    let drawn: Vec<_> = rows
+fn copies(rows: &[ViaRow]) -> Part {
+    let bars_by_via: Vec<_> = rows
         .iter()
         .map(|row| {
             let copies = row.copies;
@@ -49,13 +49,13 @@ fn copies(rows: &[Row]) -> Part {
     let inferred = rows.iter().any(|row| row.copies.inferred);
     let how = if inferred { "inferred from the via that ran" } else { "counted" };
     let caption = format!("How often the CPU copies each byte, {how}. 1 × is the whole file once.");
-    let svg = stacked(&caption, &COPIES, &drawn);
+    let svg = stacked(&caption, &COPIES, &bars_by_via);
     Part::Figure(caption, svg)
 }
 
-fn cpu(rows: &[Row]) -> Part {
-    let drawn: Vec<_> = rows.iter().map(|row| (row.via.to_string(), row.cpu())).collect();
+fn cpu(rows: &[ViaRow]) -> Part {
+    let bars_by_via: Vec<_> = rows.iter().map(|row| (row.via.to_string(), row.cpu())).collect();
     let caption = "CPU of the sender, ms for 10⁹ bytes: median and range.".to_owned();
-    let svg = bars(&caption, &drawn);
+    let svg = bars(&caption, &bars_by_via);
     Part::Figure(caption, svg)
 }

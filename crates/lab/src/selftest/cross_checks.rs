@@ -4,10 +4,10 @@
 use karez_transfer::{Direction, Via};
 use std::collections::BTreeMap;
 
-use super::bench::{Bench, is};
-use super::check::{CheckOutcome, Figure, Stop};
+use super::bench::{SelfTestBench, expect};
+use super::check::{CheckOutcome, CheckedFigure, ExperimentError};
 use super::counter::Counter;
-use super::definition::Definition;
+use super::definition::CheckDefinition;
 use crate::mutation::{CopyVerdict, mutation_probe};
 use crate::test_file::CacheState;
 use crate::transfer_outcome::TransferOutcome;
@@ -17,23 +17,23 @@ use crate::transport::Transport;
 /// Enough to tell, and little enough for every via.
 const BYTES: u64 = 4 << 20;
 
-pub(super) const CHECKS: &[Definition] = &[
-    Definition {
+pub(super) const CHECKS: &[CheckDefinition] = &[
+    CheckDefinition {
         letter: 'j',
         name: "the mutation probe agrees with provenance, for every via",
-        vouches: &[Counter::Mutation, Counter::PageCache, Counter::Kernel],
+        validates: &[Counter::Mutation, Counter::PageCache, Counter::Kernel],
         body: mutation,
     },
-    Definition {
+    CheckDefinition {
         letter: 'k',
         name: "hooks on functions agree with tracepoints",
-        vouches: &[Counter::FileToUser],
+        validates: &[Counter::FileToUser],
         body: functions,
     },
-    Definition {
+    CheckDefinition {
         letter: 'm',
         name: "transfers count their own system calls as ptrace sees them",
-        vouches: &[Counter::Own],
+        validates: &[Counter::Own],
         body: own_calls,
     },
 ];
@@ -42,7 +42,7 @@ fn vias() -> impl Iterator<Item = Via> {
     Direction::FileToSocket.vias().iter().copied().filter(|&via| via != Via::Auto)
 }
 
-fn mutation(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
+fn mutation(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> CheckOutcome {
     bench.counters()?;
     for transport in [Transport::Unix, Transport::Loopback] {
         for via in vias() {
@@ -56,10 +56,10 @@ fn mutation(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
             let chunk = Some(bench.plan.chunk);
             let spec = TransferSpec { bytes, ..TransferSpec::of(&bench.test_file, via, chunk) };
             let (outcome, counts) = bench.counted(&spec, transport)?;
-            let what = format!("{via} over {transport}: bytes that were the file's on arrival");
-            is(figures, what, expected, aliased(&outcome, counts.sent().ours));
-            let what = format!("{via} over {transport}: bytes in all");
-            is(figures, what, bytes, counts.sent().payload());
+            let subject = format!("{via} over {transport}: bytes that were the file's on arrival");
+            expect(figures, subject, expected, aliased(&outcome, counts.sent().ours));
+            let subject = format!("{via} over {transport}: bytes in all");
+            expect(figures, subject, bytes, counts.sent().payload());
         }
     }
     Ok(())
@@ -68,27 +68,28 @@ fn mutation(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
 /// The bytes that left in pages of the file and were not copied behind the driver, as the error
 /// queue tells it of `MSG_ZEROCOPY`.
 fn aliased(outcome: &TransferOutcome, ours: u64) -> u64 {
-    let told = outcome.zerocopy;
-    if told.sends > 0 && told.copied == told.sends { 0 } else { ours }
+    let reply = outcome.zerocopy;
+    if reply.sends > 0 && reply.copied == reply.sends { 0 } else { ours }
 }
 
-fn functions(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
+fn functions(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> CheckOutcome {
     let missing = bench.counters()?.missing().iter().find(|one| one.is_function);
     if let Some(missing) = missing {
-        return Err(Stop::Skipped(format!("fexit {}: {}", missing.name, missing.why)));
+        return Err(ExperimentError::Skipped(format!("fexit {}: {}", missing.name, missing.why)));
     }
     let spec = TransferSpec::of(&bench.test_file, Via::Copy, Some(bench.plan.chunk));
     let (outcome, _) = bench.counted(&spec, Transport::Loopback)?;
-    let own = outcome.sender_counts().ok_or_else(|| Stop::Failed("no process".to_owned()))?;
-    is(figures, "bytes that filemap_read copied", own.read(), own.filemap_read.unwrap_or(0));
+    let own =
+        outcome.sender_counts().ok_or_else(|| ExperimentError::Failed("no process".to_owned()))?;
+    expect(figures, "bytes that filemap_read copied", own.read(), own.filemap_read.unwrap_or(0));
     let spec = TransferSpec::of(&bench.test_file, Via::Sendfile, Some(bench.plan.chunk));
     let (outcome, _) = bench.counted(&spec, Transport::Loopback)?;
     let copied = outcome.sender_counts().and_then(|own| own.filemap_read).unwrap_or(u64::MAX);
-    is(figures, "bytes that filemap_read copied for sendfile", 0, copied);
+    expect(figures, "bytes that filemap_read copied for sendfile", 0, copied);
     Ok(())
 }
 
-fn own_calls(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
+fn own_calls(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> CheckOutcome {
     bench.test_file.prepare(CacheState::Warm)?;
     for transport in [Transport::Unix, Transport::Loopback] {
         for via in vias() {
@@ -99,8 +100,8 @@ fn own_calls(bench: &mut Bench<'_>, figures: &mut Vec<Figure>) -> CheckOutcome {
             for (name, count) in &outcome.calls {
                 // The allocator maps memory, too.
                 if name != "mmap" {
-                    let what = format!("{via} over {transport}: calls of {name}");
-                    is(figures, what, *count, seen(&traced, name));
+                    let subject = format!("{via} over {transport}: calls of {name}");
+                    expect(figures, subject, *count, seen(&traced, name));
                 }
             }
         }

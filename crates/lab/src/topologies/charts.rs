@@ -1,23 +1,23 @@
 //! The layouts on a page: who is answered while a job is held, how many fast requests and how late,
 //! drawn for each mix of clients, and then the tables.
 
-use super::tables::{BESIDE, FAST, HELD, ranking, rate, table};
-use super::{Row, Sample, Topologies};
+use super::tables::{BLOCKED_JOBS, FAST_COLUMNS, SERVER_COLUMNS, ranking, rate, table};
+use super::{LoadSample, Topologies, TopologyRow};
 use crate::chart::bars;
 use crate::report::{Part, Section, skipped_lines};
 use crate::stats::MedianRange;
 
 pub(super) fn section(topologies: &Topologies) -> Section {
-    let mut parts = vec![Part::Table(HELD.to_owned(), topologies.table_of_held())];
+    let mut parts = vec![Part::Table(BLOCKED_JOBS.to_owned(), topologies.blocked_jobs_table())];
     for rows in topologies.groups() {
         let of = rows.first().map(|row| row.clients.name()).unwrap_or_default();
         parts.push(Part::Heading(of));
-        let rate = |row: &Row| Some(rate(row));
+        let rate = |row: &TopologyRow| Some(rate(row));
         parts.push(figure("Fast requests a second: median and range.", &rows, rate));
-        let late = |row: &Row| row.latency(|run: &Sample| &run.fast, |had| had.p99);
+        let late = |row: &TopologyRow| row.latency(|run: &LoadSample| &run.fast, |stats| stats.p99);
         parts.push(figure("p99 of fast requests, µs: median and range.", &rows, late));
-        parts.push(Part::Table(ranking(&rows), table(&FAST, &rows)));
-        let beside = table(&BESIDE, &rows);
+        parts.push(Part::Table(ranking(&rows), table(&FAST_COLUMNS, &rows)));
+        let beside = table(&SERVER_COLUMNS, &rows);
         parts.push(Part::Table("What it used, and the others".to_owned(), beside));
     }
     let mut notes = topologies.notes();
@@ -27,8 +27,13 @@ pub(super) fn section(topologies: &Topologies) -> Section {
 }
 
 /// Who has no such figure has no bar.
-fn figure(caption: &str, rows: &[&Row], of: impl Fn(&Row) -> Option<MedianRange>) -> Part {
-    let name = |row: &Row| format!("{} × {}", row.model, row.topology);
-    let drawn: Vec<_> = rows.iter().filter_map(|row| Some((name(row), of(row)?))).collect();
-    Part::Figure(caption.to_owned(), bars(caption, &drawn))
+fn figure(
+    caption: &str,
+    rows: &[&TopologyRow],
+    of: impl Fn(&TopologyRow) -> Option<MedianRange>,
+) -> Part {
+    let name = |row: &TopologyRow| format!("{} × {}", row.model, row.topology);
+    let bars_by_layout: Vec<_> =
+        rows.iter().filter_map(|row| Some((name(row), of(row)?))).collect();
+    Part::Figure(caption.to_owned(), bars(caption, &bars_by_layout))
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use tempfile::TempDir;
 
-use super::plan::Clients;
+use super::plan::ClientMix;
 use crate::error::{ErrorContext as _, Result};
 use crate::test_file::{CacheState, TestFile};
 use crate::workers::ClientKind;
@@ -19,7 +19,7 @@ const LARGE: u64 = 4 << 20;
 /// What blocking ones do.
 const COLD: u64 = 256 << 10;
 
-pub(super) struct Site {
+pub(super) struct TestSite {
     small: TestFile,
     large: TestFile,
     cold: Vec<TestFile>,
@@ -27,8 +27,8 @@ pub(super) struct Site {
     root: TempDir,
 }
 
-impl Site {
-    pub(super) fn lay(directory: &Path, cold: u32) -> Result<Self> {
+impl TestSite {
+    pub(super) fn create(directory: &Path, cold: u32) -> Result<Self> {
         let root = tempfile::Builder::new().prefix("karez-lab-").tempdir_in(directory);
         let root = root.context("make a directory in", directory.display())?;
         let file = |bytes| TestFile::new(root.path(), bytes);
@@ -52,7 +52,7 @@ impl Site {
     }
 
     /// What each connection is to ask for.
-    pub(super) fn load(&self, clients: Clients) -> Vec<Value> {
+    pub(super) fn load(&self, clients: ClientMix) -> Vec<Value> {
         let all = |kind, file, count: u32| (0..count).map(move |_| load_client(kind, file, false));
         let fast = all(ClientKind::Fast, &self.small, clients.fast);
         let slow = all(ClientKind::Slow, &self.large, clients.slow);
