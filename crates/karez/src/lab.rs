@@ -178,7 +178,7 @@ fn read(path: &Path) -> io::Result<Value> {
 }
 
 fn trace(args: &TraceArgs) -> io::Result<bool> {
-    let plan = trace::Plan {
+    let plan = trace::TracePlan {
         topology: args.topology,
         transport: args.transport,
         file: args.file.clone(),
@@ -186,7 +186,7 @@ fn trace(args: &TraceArgs) -> io::Result<bool> {
         cache: if args.cold { CacheState::Cold } else { CacheState::Warm },
         object: args.probe.clone(),
         width: width().unwrap_or(80),
-        ..trace::Plan::new(workers()?, args.model, args.via, &args.dir)
+        ..trace::TracePlan::new(workers()?, args.model, args.via, &args.dir)
     };
     let told = Trace::run(&plan)?;
     let tell = if is_stdout(&args.svg) { save_all } else { write };

@@ -179,8 +179,8 @@ fn traces(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
     for (model, topology, via, cache) in TRACES {
         on_step(&format!("{via} on {model} × {topology}, {cache}"));
         let plan_of_experiment =
-            trace::Plan::new(plan.workers.clone(), model, via, &plan.directory);
-        match Trace::run(&trace::Plan { topology, cache, ..plan_of_experiment }) {
+            trace::TracePlan::new(plan.workers.clone(), model, via, &plan.directory);
+        match Trace::run(&trace::TracePlan { topology, cache, ..plan_of_experiment }) {
             Ok(report) => {
                 sound &= report.totals.contradictions.is_empty();
                 reports.push(Box::new(report));

@@ -1,9 +1,9 @@
 //! `karez lab compare`: what changed between two reports, beyond the noise.
 //!
 //! What was counted changed if it is not the same. What was timed drifts with the machine: the
-//! median of the ratios of all rows is told by itself and taken out. A figure changed if the two
+//! median of the ratios of all rows is comparison by itself and taken out. A figure changed if the two
 //! ranges have nothing in common, neither as they were measured nor without that drift (a row that
-//! stands still while others drift is not told), and if so many runs make that unlikely by itself:
+//! stands still while others drift is not comparison), and if so many runs make that unlikely by itself:
 //! of n and m runs from one distribution, all of one lie above all of the other in 2 of C(n + m, n)
 //! cases, and that times the number of figures compared has to stay below 5 % (the rank-sum test at
 //! its most extreme, with Bonferroni's correction).
@@ -11,42 +11,42 @@
 //! What it does badly: a small change within wide ranges is called noise, though more runs would
 //! show it; what changes everything alike is called drift; and why, it cannot know.
 
+mod format;
 mod render;
-mod shape;
 
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::stats::MedianRange;
-use shape::{SHAPES, Shape};
+use format::{FORMATS, ReportFormat};
 
-pub(crate) use shape::long_table;
+pub(crate) use format::long_table;
 
-/// How likely it may be that chance alone changes any of the figures.
-const LEVEL: f64 = 0.05;
+/// How likely it may be that chance unmatched changes any of the figures.
+const SIGNIFICANCE: f64 = 0.05;
 
 /// Calls that are made as often as there is something to fetch yet: the error queue.
-const BY_TIME: [&str; 1] = ["recvmsg"];
+const TIME_DEPENDENT_CALLS: [&str; 1] = ["recvmsg"];
 
 /// Of fewer rows nobody can say what they have in common.
-const CROWD: usize = 8;
+const MIN_ROWS_FOR_DRIFT: usize = 8;
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// The experiment.
-    pub of: &'static str,
+    pub experiment: &'static str,
     /// The row, by what tells it apart.
     pub row: String,
     /// The figure.
     pub figure: &'static str,
     /// What it was and is.
-    pub kind: Kind,
+    pub kind: ChangeKind,
 }
 
 /// What a figure was and is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
+pub enum ChangeKind {
     /// Something counted, or a word.
     Counted(String, String),
     /// Something timed, whose ranges are apart.
@@ -55,18 +55,18 @@ pub enum Kind {
         was: MedianRange,
         /// What it is.
         is: MedianRange,
-        /// How many of all the figures compared are expected to be so by chance alone.
+        /// How many of all the figures compared are expected to be so by chance unmatched.
         by_chance: f64,
     },
 }
 
 impl Change {
-    /// Whether so many runs make it unlikely that chance alone did this.
+    /// Whether so many runs make it unlikely that chance unmatched did this.
     #[must_use]
     pub fn is_beyond_noise(&self) -> bool {
         match self.kind {
-            Kind::Counted(..) => true,
-            Kind::Timed { by_chance, .. } => by_chance <= LEVEL,
+            ChangeKind::Counted(..) => true,
+            ChangeKind::Timed { by_chance, .. } => by_chance <= SIGNIFICANCE,
         }
     }
 }
@@ -86,7 +86,7 @@ pub struct Condition {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drift {
     /// The experiment.
-    pub of: &'static str,
+    pub experiment: &'static str,
     /// The figure.
     pub figure: &'static str,
     /// The median of what it is by what it was.
@@ -97,9 +97,9 @@ pub struct Drift {
 
 /// Rows that only one report has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alone {
+pub struct UnmatchedRows {
     /// The experiment.
-    pub of: &'static str,
+    pub experiment: &'static str,
     /// The other report has no row of this experiment.
     pub entirely: bool,
     /// Which.
@@ -118,7 +118,7 @@ pub struct Comparison {
     /// What all rows have in common.
     pub drifts: Vec<Drift>,
     /// Rows that only the first has, and those that only the second has.
-    pub alone: [Vec<Alone>; 2],
+    pub unmatched: [Vec<UnmatchedRows>; 2],
 }
 
 impl Comparison {
@@ -130,11 +130,11 @@ impl Comparison {
         let (before, after) = (experiments(before)?, experiments(after)?);
         let mut comparison = Self::default();
         let mut any = false;
-        for shape in SHAPES {
-            let rows_before = before.iter().flat_map(|one| shape.rows_of(one)).collect::<Vec<_>>();
-            let rows_after = after.iter().flat_map(|one| shape.rows_of(one)).collect::<Vec<_>>();
+        for format in FORMATS {
+            let rows_before = before.iter().flat_map(|one| format.rows_of(one)).collect::<Vec<_>>();
+            let rows_after = after.iter().flat_map(|one| format.rows_of(one)).collect::<Vec<_>>();
             any |= !rows_before.is_empty() && !rows_after.is_empty();
-            comparison.rows(shape, &rows_before, &rows_after);
+            comparison.rows(format, &rows_before, &rows_after);
         }
         if !any {
             let why = "they are of different experiments";
@@ -153,31 +153,32 @@ impl Comparison {
         self.changes.iter().any(Change::is_beyond_noise)
     }
 
-    fn rows(&mut self, shape: &'static Shape, before: &[&Value], after: &[&Value]) {
-        let named = |rows: &[&Value]| rows.iter().map(|row| shape.name_of(row)).collect::<Vec<_>>();
+    fn rows(&mut self, format: &'static ReportFormat, before: &[&Value], after: &[&Value]) {
+        let named =
+            |rows: &[&Value]| rows.iter().map(|row| format.name_of(row)).collect::<Vec<_>>();
         let (names, others) = (named(before), named(after));
         for (side, (own, other)) in [(&names, &others), (&others, &names)].into_iter().enumerate() {
             let rows: Vec<_> = own.iter().filter(|name| !other.contains(name)).cloned().collect();
             if !rows.is_empty() {
-                let (of, entirely) = (shape.experiment, other.is_empty());
-                self.alone[side].push(Alone { of, entirely, rows });
+                let (experiment, entirely) = (format.experiment, other.is_empty());
+                self.unmatched[side].push(UnmatchedRows { experiment, entirely, rows });
             }
         }
         let other = |name| others.iter().position(|other| other == name).map(|at| after[at]);
         let pairs = names.iter().zip(before);
         let pairs: Vec<_> =
             pairs.filter_map(|(name, was)| Some((name.as_str(), *was, other(name)?))).collect();
-        for figure in shape.counted {
-            self.counted(shape, *figure, &pairs);
+        for figure in format.counted {
+            self.counted(format, *figure, &pairs);
         }
-        for figure in shape.timed {
-            self.timed(shape, *figure, &pairs);
+        for figure in format.timed {
+            self.timed(format, *figure, &pairs);
         }
     }
 
     fn counted(
         &mut self,
-        shape: &'static Shape,
+        format: &'static ReportFormat,
         (figure, path): (&'static str, &str),
         pairs: &[Pair<'_>],
     ) {
@@ -187,36 +188,36 @@ impl Comparison {
             };
             self.compared += 1;
             if let Some(kind) = counted(was, is) {
-                let (of, row) = (shape.experiment, (*row).to_owned());
-                self.changes.push(Change { of, row, figure, kind });
+                let (experiment, row) = (format.experiment, (*row).to_owned());
+                self.changes.push(Change { experiment, row, figure, kind });
             }
         }
     }
 
     fn timed(
         &mut self,
-        shape: &'static Shape,
+        format: &'static ReportFormat,
         (figure, path): (&'static str, &str),
         pairs: &[Pair<'_>],
     ) {
         let there = pairs.iter().filter_map(|&(row, was, is)| {
-            let by_chance = chance(shape.runs_of(was), shape.runs_of(is));
+            let by_chance = chance(format.runs_of(was), format.runs_of(is));
             Some((row, median_range(was, path)?, median_range(is, path)?, by_chance))
         });
         let there: Vec<_> = there.collect();
         self.compared += there.len();
         let ratios = there.iter().map(|(_, was, is, _)| is.median / was.median);
         let common = MedianRange::of(ratios.filter(|ratio| ratio.is_finite())).median;
-        let drift = if there.len() < CROWD || common <= 0.0 { 1.0 } else { common };
-        if there.len() >= CROWD {
-            let (of, rows) = (shape.experiment, there.len());
-            self.drifts.push(Drift { of, figure, ratio: drift, rows });
+        let drift = if there.len() < MIN_ROWS_FOR_DRIFT || common <= 0.0 { 1.0 } else { common };
+        if there.len() >= MIN_ROWS_FOR_DRIFT {
+            let (experiment, rows) = (format.experiment, there.len());
+            self.drifts.push(Drift { experiment, figure, ratio: drift, rows });
         }
         for (row, was, is, by_chance) in there {
             if !was.overlaps(&is.scaled(1.0 / drift)) && !was.overlaps(&is) {
-                let kind = Kind::Timed { was, is, by_chance };
-                let (of, row) = (shape.experiment, row.to_owned());
-                self.changes.push(Change { of, row, figure, kind });
+                let kind = ChangeKind::Timed { was, is, by_chance };
+                let (experiment, row) = (format.experiment, row.to_owned());
+                self.changes.push(Change { experiment, row, figure, kind });
             }
         }
     }
@@ -226,7 +227,7 @@ impl Comparison {
         #[allow(clippy::cast_precision_loss, reason = "some thousands at most")]
         let compared = self.compared as f64;
         for change in &mut self.changes {
-            if let Kind::Timed { by_chance, .. } = &mut change.kind {
+            if let ChangeKind::Timed { by_chance, .. } = &mut change.kind {
                 *by_chance *= compared;
             }
         }
@@ -241,7 +242,7 @@ fn experiments(report: &Value) -> Result<Vec<&Value>> {
     let all = report["reports"].as_array().map_or_else(|| vec![report], |all| all.iter().collect());
     for one in &all {
         let schema = one["schema"].as_str().unwrap_or("a file without a schema");
-        if !SHAPES.iter().any(|shape| shape.schema == schema) {
+        if !FORMATS.iter().any(|format| format.schema == schema) {
             let why = "it is no report of a form that is known here";
             return Err(Error::new("compare", schema, why));
         }
@@ -273,26 +274,28 @@ fn present<'a>(row: &'a Value, path: &str) -> Option<&'a Value> {
     row.pointer(path).filter(|value| !value.is_null())
 }
 
-/// What was counted by name is told by the names of which the counts differ.
-fn counted(was: &Value, is: &Value) -> Option<Kind> {
+/// What was counted by name is comparison by the names of which the counts differ.
+fn counted(was: &Value, is: &Value) -> Option<ChangeKind> {
     let (Some(before), Some(after)) = (was.as_object(), is.as_object()) else {
-        return (was != is).then(|| Kind::Counted(words(was), words(is)));
+        return (was != is).then(|| ChangeKind::Counted(words(was), words(is)));
     };
     let mut names: Vec<_> = before.keys().chain(after.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    names.retain(|name| before.get(*name) != after.get(*name) && !BY_TIME.contains(&name.as_str()));
-    let told = |of: &serde_json::Map<String, Value>| {
+    names.retain(|name| {
+        before.get(*name) != after.get(*name) && !TIME_DEPENDENT_CALLS.contains(&name.as_str())
+    });
+    let comparison = |of: &serde_json::Map<String, Value>| {
         let each =
             names.iter().map(|name| format!("{} {name}", of.get(*name).unwrap_or(&json!(0))));
         each.collect::<Vec<_>>().join(", ")
     };
-    (!names.is_empty()).then(|| Kind::Counted(told(before), told(after)))
+    (!names.is_empty()).then(|| ChangeKind::Counted(comparison(before), comparison(after)))
 }
 
 fn median_range(row: &Value, path: &str) -> Option<MedianRange> {
-    let told = row.pointer(path)?;
-    let number = |name: &str| told[name].as_f64();
+    let comparison = row.pointer(path)?;
+    let number = |name: &str| comparison[name].as_f64();
     Some(MedianRange { median: number("median")?, low: number("low")?, high: number("high")? })
 }
 
@@ -328,18 +331,20 @@ mod tests {
 
     #[test]
     fn the_same_report_has_not_changed() {
-        let told = Comparison::of(&vias(0, 5.0, 9), &vias(0, 5.0, 9)).unwrap();
-        assert!(!told.differs() && told.changes.is_empty());
-        assert_eq!(told.compared, 3);
+        let comparison = Comparison::of(&vias(0, 5.0, 9), &vias(0, 5.0, 9)).unwrap();
+        assert!(!comparison.differs() && comparison.changes.is_empty());
+        assert_eq!(comparison.compared, 3);
     }
 
     #[test]
     fn a_byte_is_a_change_and_a_time_only_beyond_its_range() {
-        let told = Comparison::of(&vias(0, 5.0, 9), &vias(1, 6.5, 9)).unwrap();
-        assert_eq!(told.changes.len(), 1, "{told:?}");
-        assert_eq!(told.changes[0].kind, Kind::Counted("0".to_owned(), "1".to_owned()));
-        let told = Comparison::of(&vias(0, 5.0, 9), &vias(0, 8.0, 9)).unwrap();
-        assert!(told.differs() && matches!(told.changes[0].kind, Kind::Timed { .. }));
+        let comparison = Comparison::of(&vias(0, 5.0, 9), &vias(1, 6.5, 9)).unwrap();
+        assert_eq!(comparison.changes.len(), 1, "{comparison:?}");
+        assert_eq!(comparison.changes[0].kind, ChangeKind::Counted("0".to_owned(), "1".to_owned()));
+        let comparison = Comparison::of(&vias(0, 5.0, 9), &vias(0, 8.0, 9)).unwrap();
+        assert!(
+            comparison.differs() && matches!(comparison.changes[0].kind, ChangeKind::Timed { .. })
+        );
     }
 
     #[test]
@@ -357,27 +362,27 @@ mod tests {
             report["rows"] = rows.collect::<Vec<_>>().into();
             report
         };
-        let told = Comparison::of(&many(1.0, 1.0), &many(2.0, 2.0)).unwrap();
-        assert!(!told.differs(), "{:?}", told.changes);
-        assert!((told.drifts[0].ratio - 2.0).abs() < 1e-9);
-        let told = Comparison::of(&many(1.0, 1.0), &many(2.0, 5.0)).unwrap();
-        assert_eq!(told.changes.len(), 1);
-        assert!(told.changes[0].row.contains("7 bytes"), "{:?}", told.changes);
+        let comparison = Comparison::of(&many(1.0, 1.0), &many(2.0, 2.0)).unwrap();
+        assert!(!comparison.differs(), "{:?}", comparison.changes);
+        assert!((comparison.drifts[0].ratio - 2.0).abs() < 1e-9);
+        let comparison = Comparison::of(&many(1.0, 1.0), &many(2.0, 5.0)).unwrap();
+        assert_eq!(comparison.changes.len(), 1);
+        assert!(comparison.changes[0].row.contains("7 bytes"), "{:?}", comparison.changes);
     }
 
     #[test]
     fn calls_are_told_by_name_and_the_error_queue_is_left_out() {
         let calls = |sends: u64, fetches: u64| json!({ "sendto": sends, "recvmsg": fetches });
         assert_eq!(counted(&calls(4, 9), &calls(4, 2)), None);
-        let told = counted(&calls(4, 9), &json!({ "splice": 8 }));
+        let comparison = counted(&calls(4, 9), &json!({ "splice": 8 }));
         let (was, is) = ("4 sendto, 0 splice".to_owned(), "0 sendto, 8 splice".to_owned());
-        assert_eq!(told, Some(Kind::Counted(was, is)));
+        assert_eq!(comparison, Some(ChangeKind::Counted(was, is)));
     }
 
     #[test]
     fn after_few_runs_it_may_be_chance() {
-        let told = Comparison::of(&vias(0, 5.0, 3), &vias(0, 8.0, 3)).unwrap();
-        assert!(!told.differs() && told.changes.len() == 1, "{told:?}");
+        let comparison = Comparison::of(&vias(0, 5.0, 3), &vias(0, 8.0, 3)).unwrap();
+        assert!(!comparison.differs() && comparison.changes.len() == 1, "{comparison:?}");
         assert!((chance(3, 3) - 0.1).abs() < 1e-9);
         assert!((chance(9, 9) - 2.0 / 48620.0).abs() < 1e-9);
         assert!((chance(0, 9) - 1.0).abs() < 1e-9);
@@ -388,12 +393,13 @@ mod tests {
         let (before, mut after) = (vias(0, 5.0, 9), vias(0, 5.0, 9));
         after["machine"]["kernel"] = json!("6.12");
         after["rows"].as_array_mut().unwrap().push(json!({ "via": "copy" }));
-        let told = Comparison::of(&before, &after).unwrap();
-        assert_eq!(told.alone[0], []);
-        let alone = Alone { of: "vias", entirely: false, rows: vec!["copy".to_owned()] };
-        assert_eq!(told.alone[1], [alone]);
-        assert_eq!(told.conditions.len(), 1);
-        assert_eq!(told.conditions[0].after, "6.12");
+        let comparison = Comparison::of(&before, &after).unwrap();
+        assert_eq!(comparison.unmatched[0], []);
+        let unmatched =
+            UnmatchedRows { experiment: "vias", entirely: false, rows: vec!["copy".to_owned()] };
+        assert_eq!(comparison.unmatched[1], [unmatched]);
+        assert_eq!(comparison.conditions.len(), 1);
+        assert_eq!(comparison.conditions[0].after, "6.12");
         assert!(Comparison::of(&before, &json!({ "schema": "x/1" })).is_err());
     }
 }

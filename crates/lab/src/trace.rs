@@ -5,25 +5,25 @@
 //! The kernel tells each event through BPF programs (T1), or, where that is not permitted, ptrace
 //! tells the system calls (T0).
 //!
-//! What it does badly: a request that is watched takes longer than one that is not, by ptrace many
+//! EventKind it does badly: a request that is watched takes longer than one that is not, by ptrace many
 //! times as long, so the times are for comparing its parts; what the kernel copies is not seen but
 //! told by where the bytes lie when they leave, and by the answers of the calls.
 
-mod calls;
 mod event;
-mod lanes;
+mod narrate;
 mod recorder;
 mod render;
+mod run;
 mod steps;
+mod summary;
 mod svg;
-mod tell;
+mod syscalls;
+mod text_timeline;
 mod totals;
-mod watch;
-mod words;
 
-pub use event::{Call, Event, Lane, Memory, Waker, What};
-pub use tell::Thread;
-pub use totals::{Counted, Totals};
+pub use event::{Event, EventKind, Lane, Memory, TracedCall, WakeSource};
+pub use narrate::Thread;
+pub use totals::{CallTotals, Totals};
 
 use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
@@ -34,9 +34,9 @@ use crate::tier::Tier;
 use crate::transport::Transport;
 use crate::workers::WorkerCommand;
 
-/// What is to be traced.
+/// EventKind is to be traced.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct TracePlan {
     /// How to start workers.
     pub workers: WorkerCommand,
     /// How the server waits.
@@ -61,7 +61,7 @@ pub struct Plan {
     pub width: usize,
 }
 
-impl Plan {
+impl TracePlan {
     /// 1 MiB in memory, over loopback, by one reactor.
     #[must_use]
     pub fn new(workers: WorkerCommand, model: Model, via: Via, directory: &Path) -> Self {
@@ -92,10 +92,10 @@ pub struct Trace {
     pub missing: Vec<&'static str>,
     /// How the server waited.
     pub model: Model,
-    /// What was asked for.
+    /// EventKind was asked for.
     pub via: Via,
-    /// What the model grants of it.
-    pub granted: Via,
+    /// EventKind the model grants of it.
+    pub effective_via: Via,
     /// How its threads were laid out.
     pub topology: Topology,
     /// Over what.
@@ -118,8 +118,8 @@ pub struct Trace {
     pub lost: u64,
     /// Who took part.
     pub threads: Vec<Thread>,
-    /// What happened, in the order in which it began.
+    /// EventKind happened, in the order in which it began.
     pub events: Vec<Event>,
-    /// What it comes to.
+    /// EventKind it comes to.
     pub totals: Totals,
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::fmt;
 
-use super::{Alone, Change, Comparison, Drift, Kind};
+use super::{Change, ChangeKind, Comparison, Drift, UnmatchedRows};
 use crate::report::{Part, Report, Section};
 use crate::table::Table;
 
@@ -19,8 +19,8 @@ impl Comparison {
         let rows = changes.map(|change| {
             let (was, is) = change.figures();
             let in_words = change.in_words();
-            let Change { of, row, figure, .. } = change;
-            vec![(*of).to_owned(), row.clone(), (*figure).to_owned(), was, is, in_words]
+            let Change { experiment, row, figure, .. } = change;
+            vec![(*experiment).to_owned(), row.clone(), (*figure).to_owned(), was, is, in_words]
         });
         Table { heading, rows: rows.collect() }
     }
@@ -39,14 +39,16 @@ impl Comparison {
     /// What is to be said beside the table.
     fn notes(&self) -> Vec<String> {
         let drifts = self.drifts.iter().map(|drift| {
-            let Drift { of, figure, ratio, rows } = drift;
-            format!("{of}: {figure} of all {rows} rows together: x {ratio:.2}, which is taken out")
+            let Drift { experiment, figure, ratio, rows } = drift;
+            format!("{experiment}: {figure} of all {rows} rows together: x {ratio:.2}, which is taken out")
         });
-        let sides = ["the first", "the second"].into_iter().zip(&self.alone);
-        let alone = sides.flat_map(|(side, alone)| {
-            alone.iter().map(move |alone| format!("only in {side}: {}", alone.in_words()))
+        let sides = ["the first", "the second"].into_iter().zip(&self.unmatched);
+        let unmatched = sides.flat_map(|(side, unmatched)| {
+            unmatched
+                .iter()
+                .map(move |unmatched| format!("only in {side}: {}", unmatched.in_words()))
         });
-        drifts.chain(alone).collect()
+        drifts.chain(unmatched).collect()
     }
 
     fn summary(&self) -> String {
@@ -62,36 +64,36 @@ impl Comparison {
     }
 }
 
-impl Alone {
+impl UnmatchedRows {
     fn in_words(&self) -> String {
-        let Self { of, entirely, rows } = self;
+        let Self { experiment, entirely, rows } = self;
         if *entirely {
-            return format!("{of}, {} rows", rows.len());
+            return format!("{experiment}, {} rows", rows.len());
         }
         let named = rows.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
         match rows.len().saturating_sub(NAMED) {
-            0 => format!("{of}: {named}"),
-            more => format!("{of}: {named} and {more} more"),
+            0 => format!("{experiment}: {named}"),
+            more => format!("{experiment}: {named} and {more} more"),
         }
     }
 
     fn to_json(&self) -> Value {
-        json!({ "experiment": self.of, "rows": self.rows })
+        json!({ "experiment": self.experiment, "rows": self.rows })
     }
 }
 
 impl Change {
     fn figures(&self) -> (String, String) {
         match &self.kind {
-            Kind::Counted(was, is) => (was.clone(), is.clone()),
-            Kind::Timed { was, is, .. } => (was.to_string(), is.to_string()),
+            ChangeKind::Counted(was, is) => (was.clone(), is.clone()),
+            ChangeKind::Timed { was, is, .. } => (was.to_string(), is.to_string()),
         }
     }
 
     fn in_words(&self) -> String {
         match &self.kind {
-            Kind::Counted(..) => "counted".to_owned(),
-            Kind::Timed { was, is, .. } => {
+            ChangeKind::Counted(..) => "counted".to_owned(),
+            ChangeKind::Timed { was, is, .. } => {
                 let ratio = format!("x {:.2}", is.median / was.median);
                 if self.is_beyond_noise() { ratio } else { format!("{ratio}, may be chance") }
             }
@@ -100,11 +102,13 @@ impl Change {
 
     fn to_json(&self) -> Value {
         let (was, is, by_chance) = match &self.kind {
-            Kind::Counted(was, is) => (json!(was), json!(is), Value::Null),
-            Kind::Timed { was, is, by_chance } => (was.to_json(), is.to_json(), json!(by_chance)),
+            ChangeKind::Counted(was, is) => (json!(was), json!(is), Value::Null),
+            ChangeKind::Timed { was, is, by_chance } => {
+                (was.to_json(), is.to_json(), json!(by_chance))
+            }
         };
         json!({
-            "experiment": self.of, "row": self.row, "figure": self.figure, "was": was, "is": is,
+            "experiment": self.experiment, "row": self.row, "figure": self.figure, "was": was, "is": is,
             "expected_by_chance": by_chance, "beyond_noise": self.is_beyond_noise(),
         })
     }
@@ -123,12 +127,12 @@ impl Report for Comparison {
             "changes": self.changes.iter().map(Change::to_json).collect::<Vec<_>>(),
             "drifts": self.drifts.iter()
                 .map(|one| json!({
-                    "experiment": one.of, "figure": one.figure, "ratio": one.ratio,
+                    "experiment": one.experiment, "figure": one.figure, "ratio": one.ratio,
                     "rows": one.rows,
                 }))
                 .collect::<Vec<_>>(),
-            "only_in_first": self.alone[0].iter().map(Alone::to_json).collect::<Vec<_>>(),
-            "only_in_second": self.alone[1].iter().map(Alone::to_json).collect::<Vec<_>>(),
+            "only_in_first": self.unmatched[0].iter().map(UnmatchedRows::to_json).collect::<Vec<_>>(),
+            "only_in_second": self.unmatched[1].iter().map(UnmatchedRows::to_json).collect::<Vec<_>>(),
         })
     }
 

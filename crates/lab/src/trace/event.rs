@@ -1,10 +1,10 @@
-//! What happens in a request, in the words of the reports.
+//! EventKind happens in a request, in the words of the reports.
 
 use serde_json::{Value, json};
 use std::fmt;
 
-use super::calls;
-pub use super::calls::Call;
+use super::syscalls;
+pub use super::syscalls::TracedCall;
 use crate::probe::Provenance;
 
 /// Where something happens: the rows of the figures in textbooks.
@@ -14,9 +14,9 @@ pub enum Lane {
     User,
     /// The boundary that the server crosses.
     Call,
-    /// What the kernel does for it.
+    /// EventKind the kernel does for it.
     Kernel,
-    /// What leaves for a network or comes from a disk.
+    /// EventKind leaves for a network or comes from a disk.
     Device,
     /// Who asked.
     Receiver,
@@ -58,24 +58,24 @@ pub struct Event {
     pub thread: Option<usize>,
     /// During which system call, by its place among the events.
     pub within: Option<usize>,
-    /// What.
-    pub what: What,
+    /// EventKind.
+    pub kind: EventKind,
 }
 
-/// What happened.
+/// EventKind happened.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum EventKind {
     /// The thread ran its own code.
-    Runs,
+    RunsUserCode,
     /// A system call.
-    Calls(Call),
+    Syscall(TracedCall),
     /// The thread slept.
     Sleeps {
         /// Who woke it; `None` if it still slept at the end or nobody was seen.
-        woken: Option<Waker>,
+        woken: Option<WakeSource>,
     },
     /// The thread could go on and had no core.
-    Queues {
+    Runnable {
         /// It was sent away from one for another; else it had been woken.
         preempted: bool,
     },
@@ -98,12 +98,12 @@ pub enum What {
         to_write: bool,
     },
     /// Pages of the file were looked for in the page cache.
-    LooksUp {
+    CacheLookup {
         /// How many.
         pages: u64,
     },
     /// Pages of the file that are in memory were mapped around a fault.
-    Maps {
+    FaultAround {
         /// How many.
         pages: u64,
     },
@@ -129,17 +129,17 @@ pub enum What {
     Operation {
         /// Its name.
         name: &'static str,
-        /// What it answered.
+        /// EventKind it answered.
         result: i64,
     },
     /// An operation of io_uring would have blocked, and went to a worker of the kernel's.
-    HandsOver {
+    IoWorker {
         /// Its name.
         name: &'static str,
     },
 }
 
-/// What bytes are copied from or to.
+/// EventKind bytes are copied from or to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Memory {
     /// The page cache of a file.
@@ -164,7 +164,7 @@ impl Memory {
 
 /// Who woke a thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waker {
+pub struct WakeSource {
     /// The name of the thread that was interrupted for it, or did it itself.
     pub name: String,
     /// Its place among the threads of the trace, if it is one of them.
@@ -175,7 +175,7 @@ pub struct Waker {
     pub interrupt: Option<Option<u64>>,
 }
 
-impl Waker {
+impl WakeSource {
     fn to_json(&self) -> Value {
         let line = self.interrupt.map(|line| line.map_or(json!("timer"), |line| json!(line)));
         json!({
@@ -184,7 +184,7 @@ impl Waker {
     }
 }
 
-impl fmt::Display for Waker {
+impl fmt::Display for WakeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = &self.name;
         match (self.interrupt, self.softirq) {
@@ -208,69 +208,75 @@ impl Event {
     /// How many bytes it was about, where it was about bytes.
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
-        match &self.what {
-            What::Calls(call) => calls::bytes(call),
-            What::Copies { bytes, .. } | What::Disk { bytes, .. } => Some(*bytes),
-            What::Packet { bytes, .. } => Some(bytes.payload()),
-            What::Operation { name, result } if calls::moves(name) => u64::try_from(*result).ok(),
+        match &self.kind {
+            EventKind::Syscall(call) => syscalls::bytes(call),
+            EventKind::Copies { bytes, .. } | EventKind::Disk { bytes, .. } => Some(*bytes),
+            EventKind::Packet { bytes, .. } => Some(bytes.payload()),
+            EventKind::Operation { name, result } if syscalls::moves(name) => {
+                u64::try_from(*result).ok()
+            }
             _ => None,
         }
     }
 
     /// Whether it reads a file for sure, and not a socket or a waker's eventfd: at an offset.
     pub(super) fn reads_at_an_offset(&self) -> bool {
-        match &self.what {
-            What::Calls(call) => call.name.starts_with("pread"),
-            What::Operation { name, .. } => calls::reads_file(name),
+        match &self.kind {
+            EventKind::Syscall(call) => call.name.starts_with("pread"),
+            EventKind::Operation { name, .. } => syscalls::reads_file(name),
             _ => false,
         }
     }
 
     /// One word for what it is.
     pub(super) fn word(&self) -> &'static str {
-        match &self.what {
-            What::Runs => "run",
-            What::Calls(_) => "call",
-            What::Sleeps { .. } => "sleep",
-            What::Queues { .. } => "queue",
-            What::Copies { .. } => "copy",
-            What::Faults { .. } => "fault",
-            What::LooksUp { .. } => "lookup",
-            What::Maps { .. } => "map",
-            What::Packet { .. } => "packet",
-            What::Disk { .. } => "disk",
-            What::Operation { .. } => "operation",
-            What::HandsOver { .. } => "hand-over",
+        match &self.kind {
+            EventKind::RunsUserCode => "run",
+            EventKind::Syscall(_) => "call",
+            EventKind::Sleeps { .. } => "sleep",
+            EventKind::Runnable { .. } => "queue",
+            EventKind::Copies { .. } => "copy",
+            EventKind::Faults { .. } => "fault",
+            EventKind::CacheLookup { .. } => "lookup",
+            EventKind::FaultAround { .. } => "map",
+            EventKind::Packet { .. } => "packet",
+            EventKind::Disk { .. } => "disk",
+            EventKind::Operation { .. } => "operation",
+            EventKind::IoWorker { .. } => "hand-over",
         }
     }
 
     /// The fields of its kind, for JSON.
     pub(super) fn fields(&self) -> Value {
-        match &self.what {
-            What::Runs => json!({}),
-            What::Calls(call) => json!({
-                "name": call.name, "descriptor": calls::descriptor(call), "result": call.result,
-                "error": call.result.and_then(calls::error), "flags": calls::flags(call),
+        match &self.kind {
+            EventKind::RunsUserCode => json!({}),
+            EventKind::Syscall(call) => json!({
+                "name": call.name, "descriptor": syscalls::descriptor(call), "result": call.result,
+                "error": call.result.and_then(syscalls::error), "flags": syscalls::flags(call),
                 "arguments": call.arguments,
             }),
-            What::Sleeps { woken } => json!({ "woken_by": woken.as_ref().map(Waker::to_json) }),
-            What::Queues { preempted } => json!({ "preempted": preempted }),
-            What::Copies { from, to, derived, .. } => {
+            EventKind::Sleeps { woken } => {
+                json!({ "woken_by": woken.as_ref().map(WakeSource::to_json) })
+            }
+            EventKind::Runnable { preempted } => json!({ "preempted": preempted }),
+            EventKind::Copies { from, to, derived, .. } => {
                 json!({ "from": from.name(), "to": to.name(), "derived": derived })
             }
-            What::Faults { in_user_mode, to_write } => {
+            EventKind::Faults { in_user_mode, to_write } => {
                 json!({ "in_user_mode": in_user_mode, "to_write": to_write })
             }
-            What::LooksUp { pages } | What::Maps { pages } => json!({ "pages": pages }),
-            What::Packet { device, bytes, to_server, again } => json!({
+            EventKind::CacheLookup { pages } | EventKind::FaultAround { pages } => {
+                json!({ "pages": pages })
+            }
+            EventKind::Packet { device, bytes, to_server, again } => json!({
                 "device": device, "to_server": to_server, "again": again,
                 "headers": bytes.headers, "linear": bytes.linear, "page_cache": bytes.ours,
                 "other_cache": bytes.cache, "user_pages": bytes.anonymous,
                 "kernel_pages": bytes.kernel, "unsorted": bytes.unsorted,
             }),
-            What::Disk { writes, .. } => json!({ "writes": writes }),
-            What::Operation { name, result } => json!({ "name": name, "result": result }),
-            What::HandsOver { name } => json!({ "name": name }),
+            EventKind::Disk { writes, .. } => json!({ "writes": writes }),
+            EventKind::Operation { name, result } => json!({ "name": name, "result": result }),
+            EventKind::IoWorker { name } => json!({ "name": name }),
         }
     }
 }

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use std::fmt;
 
-use super::event::{Event, Lane, What, microseconds, time};
-use super::steps::{Part as StepPart, Step, shown};
-use super::{Trace, calls, lanes, svg};
+use super::event::{Event, EventKind, Lane, microseconds, time};
+use super::steps::{Step, StepPart, shown};
+use super::{Trace, svg, syscalls, text_timeline};
 use crate::machine::machine;
 use crate::report::{Part, Report, Section};
 use crate::table::{Table, grouped, size};
@@ -13,18 +13,18 @@ use crate::table::{Table, grouped, size};
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
 const SCHEMA: &str = "karez.lab.trace/1";
 
-/// What the drawing shows.
+/// EventKind the drawing shows.
 const FIGURE: &str = "The lanes to scale; below, each system call and what crosses which boundary \
                       in it, not to scale.";
 
 impl Trace {
-    /// What was asked for, in a line.
+    /// EventKind was asked for, in a line.
     #[must_use]
     pub fn title(&self) -> String {
-        let via = if self.granted == self.via {
+        let via = if self.effective_via == self.via {
             self.via.to_string()
         } else {
-            format!("{} (as {})", self.via, self.granted)
+            format!("{} (as {})", self.via, self.effective_via)
         };
         format!(
             "GET of {} over {}: model {}, via {via}, topology {}",
@@ -48,7 +48,7 @@ impl Trace {
             "{}\n{}\n\n{}\n{}\n{}\n\n{}",
             self.title(),
             self.seen(),
-            lanes::draw(self, self.width),
+            text_timeline::draw(self, self.width),
             self.table().aligned(|column| column == 1 || column == 2),
             self.summary().join("\n"),
             notes.concat()
@@ -103,7 +103,7 @@ impl Trace {
     }
 
     fn event_to_json(&self, event: &Event) -> Value {
-        let mut told = json!({
+        let mut json = json!({
             "begun_us": microseconds(event.begun),
             "took_us": microseconds(event.took()),
             "lane": event.lane.name(),
@@ -112,19 +112,19 @@ impl Trace {
             "event": event.word(),
             "bytes": event.bytes(),
         });
-        if let (Value::Object(told), Value::Object(more)) = (&mut told, event.fields()) {
-            told.extend(more);
+        if let (Value::Object(json), Value::Object(more)) = (&mut json, event.fields()) {
+            json.extend(more);
         }
-        told
+        json
     }
 
     fn totals_to_json(&self) -> Value {
         let totals = &self.totals;
         let calls = totals.calls.iter().map(|(name, counted)| {
-            let told = json!({
+            let totals_of_call = json!({
                 "calls": counted.calls, "bytes": counted.bytes, "us": microseconds(counted.took),
             });
-            (name.clone(), told)
+            (name.clone(), totals_of_call)
         });
         let copies = &totals.copies;
         json!({
@@ -168,7 +168,7 @@ impl Report for Trace {
             "missing_tracepoints": self.missing,
             "lost_events": self.lost,
             "request": {
-                "model": self.model.name(), "via": self.via.name(), "granted": self.granted.name(),
+                "model": self.model.name(), "via": self.via.name(), "granted": self.effective_via.name(),
                 "topology": self.topology.name(), "transport": self.transport.name(),
                 "head": self.head, "body": self.body,
                 "pages_in_memory": self.pages.0, "pages": self.pages.1,
@@ -232,7 +232,7 @@ impl Report for Trace {
 }
 
 impl Trace {
-    /// What tells it from others on a page.
+    /// EventKind tells it from others on a page.
     fn anchor(&self) -> String {
         let warmth = if self.is_warm() { "" } else { "-cold" };
         format!("trace-{}-{}-{}{warmth}", self.model, self.topology, self.via)
@@ -286,16 +286,16 @@ fn part_row(part: &StepPart) -> Vec<String> {
 }
 
 fn detail(event: &Event) -> String {
-    match &event.what {
-        What::Calls(call) => {
-            let error = call.result.and_then(calls::error);
-            let words = [vec![&*call.name], calls::flags(call)].concat();
+    match &event.kind {
+        EventKind::Syscall(call) => {
+            let error = call.result.and_then(syscalls::error);
+            let words = [vec![&*call.name], syscalls::flags(call)].concat();
             words.into_iter().map(str::to_owned).chain(error).collect::<Vec<_>>().join(" ")
         }
-        What::Sleeps { woken: Some(waker) } => format!("woken by {waker}"),
-        What::Copies { from, to, .. } => format!("{} to {}", from.name(), to.name()),
-        What::Packet { device, .. } => device.clone(),
-        What::Operation { name, .. } | What::HandsOver { name } => (*name).to_owned(),
+        EventKind::Sleeps { woken: Some(waker) } => format!("woken by {waker}"),
+        EventKind::Copies { from, to, .. } => format!("{} to {}", from.name(), to.name()),
+        EventKind::Packet { device, .. } => device.clone(),
+        EventKind::Operation { name, .. } | EventKind::IoWorker { name } => (*name).to_owned(),
         _ => String::new(),
     }
 }

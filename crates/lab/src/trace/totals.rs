@@ -1,21 +1,21 @@
-//! What a request comes to: calls, switches, copies, faults, sleep.
+//! EventKind a request comes to: calls, switches, copies, faults, sleep.
 //!
-//! What it does badly: where bytes are copied late is told by where they lie at the receiver, so
+//! EventKind it does badly: where bytes are copied late is narration by where they lie at the receiver, so
 //! that a packet of which only a part was taken counts by its share.
 
 use karez_transfer::Via;
 use std::collections::BTreeMap;
 
-use super::calls;
-use super::event::{Event, Memory, Waker, What};
+use super::event::{Event, EventKind, Memory, WakeSource};
+use super::narrate::Narration;
 use super::steps::since_wake_up;
-use super::tell::Told;
+use super::syscalls;
 use crate::copies::Copies;
 use crate::probe::{Disk, Provenance};
 
 /// How often a call was made, and what it said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct CallTotals {
     /// How often.
     pub calls: u64,
     /// Bytes, for calls that move some.
@@ -26,19 +26,19 @@ pub struct Counted {
 
 /// How copies are known.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Way {
-    /// The kernel's tracepoints told.
+pub(super) enum CopyEvidence {
+    /// The kernel's tracepoints narration.
     Seen,
     /// By the system calls; or by the via, where the bytes move without any.
     Inferred(Option<Via>),
 }
 
-/// What a request comes to.
+/// EventKind a request comes to.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     /// The server's system calls by name, from the one that woke up for the request to the last
     /// that answered.
-    pub calls: BTreeMap<String, Counted>,
+    pub calls: BTreeMap<String, CallTotals>,
     /// Two a system call, two a fault in user mode.
     pub mode_switches: u64,
     /// Faults of the server in user mode; `None` where nobody sees them.
@@ -47,11 +47,11 @@ pub struct Totals {
     pub faults_kernel: Option<u64>,
     /// Bytes copied by the CPU.
     pub copies: Copies,
-    /// Where the bytes of the answer lay as they left; `None` where nobody sees it.
+    /// Where the bytes of the response lay as they left; `None` where nobody sees it.
     pub sent: Option<Provenance>,
     /// Bytes that TCP sent again.
     pub retransmitted: u64,
-    /// What the disk did for the file; `None` where nobody sees it.
+    /// EventKind the disk did for the file; `None` where nobody sees it.
     pub disk: Option<Disk>,
     /// How often the server slept between the wake-up and the last byte.
     pub sleeps: u64,
@@ -62,49 +62,54 @@ pub struct Totals {
     /// How long it could go on and had no core, in nanoseconds.
     pub queued: i64,
     /// Who woke the server's threads, in order: a thread by its place, and the waker.
-    pub woken: Vec<(usize, Waker)>,
-    /// What contradicts itself: a bug of the laboratory's.
+    pub woken: Vec<(usize, WakeSource)>,
+    /// EventKind contradicts itself: a bug of the laboratory's.
     pub contradictions: Vec<String>,
     /// Bytes that a call let the socket refer to in memory of the server.
     referred: u64,
 }
 
 impl Totals {
-    /// Of what was told of an answer with so many bytes of head and body, the last of which came
+    /// Of what was narration of an response with so many bytes of head and body, the last of which came
     /// after `took` nanoseconds.
-    pub(super) fn of(told: &Told, took: i64, answer: (u64, u64), way: Way) -> Self {
+    pub(super) fn of(
+        narration: &Narration,
+        took: i64,
+        response: (u64, u64),
+        evidence: CopyEvidence,
+    ) -> Self {
         let mut totals = Self::default();
-        for event in &told.events {
-            match event.thread.map(|place| &told.threads[place]) {
-                Some(thread) if !thread.receives => totals.take(event, took),
+        for event in &narration.events {
+            match event.thread.map(|place| &narration.threads[place]) {
+                Some(thread) if !thread.receives => totals.add(event, took),
                 _ => {}
             }
         }
         totals.mode_switches = 2 * totals.calls.values().map(|call| call.calls).sum::<u64>();
-        match way {
-            Way::Seen => totals.see(told, answer.0 + answer.1),
-            Way::Inferred(unseen) => totals.infer(answer, unseen),
+        match evidence {
+            CopyEvidence::Seen => totals.apply_tracepoints(narration, response.0 + response.1),
+            CopyEvidence::Inferred(unseen) => totals.infer(response, unseen),
         }
         totals
     }
 
-    /// What a thread of the server did.
-    fn take(&mut self, event: &Event, took: i64) {
-        match &event.what {
-            What::Calls(call) if call.result.is_some() => {
-                let counted = self.calls.entry(call.name.clone()).or_default();
+    /// EventKind a thread of the server did.
+    fn add(&mut self, event: &Event, took: i64) {
+        match &event.kind {
+            EventKind::Syscall(call) if call.result.is_some() => {
+                let totals_of_call = self.calls.entry(call.name.clone()).or_default();
                 let bytes = event.bytes().unwrap_or(0);
-                counted.calls += 1;
-                counted.bytes += bytes;
-                counted.took += since_wake_up(event);
-                if calls::is_zerocopy(call) {
+                totals_of_call.calls += 1;
+                totals_of_call.bytes += bytes;
+                totals_of_call.took += since_wake_up(event);
+                if syscalls::is_zerocopy(call) {
                     self.referred += bytes;
                 }
             }
-            What::Operation { name: "send_zc" | "sendmsg_zc", .. } => {
+            EventKind::Operation { name: "send_zc" | "sendmsg_zc", .. } => {
                 self.referred += event.bytes().unwrap_or(0);
             }
-            What::Sleeps { woken } => {
+            EventKind::Sleeps { woken } => {
                 let place = event.thread.unwrap_or(0);
                 self.woken.extend(woken.as_ref().map(|waker| (place, waker.clone())));
                 if (0..took).contains(&event.begun) && woken.is_some() {
@@ -112,11 +117,11 @@ impl Totals {
                     self.slept += event.ended.min(took) - event.begun;
                 }
             }
-            What::Queues { preempted } if event.begun < took => {
+            EventKind::Runnable { preempted } if event.begun < took => {
                 self.queued += event.took();
                 self.preempted += u64::from(*preempted);
             }
-            What::Copies { from, to, bytes, derived: true } => match (from, to) {
+            EventKind::Copies { from, to, bytes, derived: true } => match (from, to) {
                 (Memory::PageCache, _) => self.copies.file_to_user += bytes,
                 _ => self.copies.to_socket += bytes,
             },
@@ -124,31 +129,33 @@ impl Totals {
         }
     }
 
-    /// What tracepoints told.
-    fn see(&mut self, told: &Told, answer: u64) {
+    /// EventKind tracepoints narration.
+    fn apply_tracepoints(&mut self, narration: &Narration, response: u64) {
         let (mut sent, mut disk, mut faults) = (Provenance::default(), Disk::default(), (0, 0));
-        for event in &told.events {
-            let receives = event.thread.is_some_and(|place| told.threads[place].receives);
-            match &event.what {
-                What::Packet { to_server: false, again: false, bytes, .. } => add(&mut sent, bytes),
-                What::Packet { to_server: false, again: true, bytes, .. } => {
+        for event in &narration.events {
+            let receives = event.thread.is_some_and(|place| narration.threads[place].receives);
+            match &event.kind {
+                EventKind::Packet { to_server: false, again: false, bytes, .. } => {
+                    add(&mut sent, bytes);
+                }
+                EventKind::Packet { to_server: false, again: true, bytes, .. } => {
                     self.retransmitted += bytes.payload();
                 }
-                What::Disk { writes, bytes } => count(&mut disk, *writes, *bytes),
-                What::Faults { in_user_mode: true, .. } if !receives => faults.0 += 1,
-                What::Faults { in_user_mode: false, .. } if !receives => faults.1 += 1,
-                What::Copies { bytes, derived: false, .. } if receives => {
+                EventKind::Disk { writes, bytes } => count(&mut disk, *writes, *bytes),
+                EventKind::Faults { in_user_mode: true, .. } if !receives => faults.0 += 1,
+                EventKind::Faults { in_user_mode: false, .. } if !receives => faults.1 += 1,
+                EventKind::Copies { bytes, derived: false, .. } if receives => {
                     self.copies.received += bytes;
                 }
                 _ => {}
             }
         }
-        self.check("were copied by the receiver", self.copies.received, answer);
-        self.check("left the server", sent.payload(), answer);
-        self.check("were copied to the socket", sent.copied(), self.copies.to_socket);
+        self.expect_equal("were copied by the receiver", self.copies.received, response);
+        self.expect_equal("left the server", sent.payload(), response);
+        self.expect_equal("were copied to the socket", sent.copied(), self.copies.to_socket);
         self.copies.to_socket = sent.copied();
         if self.referred > 0 {
-            self.copies.late = (sent.ours + sent.anonymous).saturating_sub(told.referred);
+            self.copies.late = (sent.ours + sent.anonymous).saturating_sub(narration.referred);
         }
         self.mode_switches += 2 * faults.0;
         (self.faults_user, self.faults_kernel) = (Some(faults.0), Some(faults.1));
@@ -172,9 +179,9 @@ impl Totals {
         self.copies.inferred = true;
     }
 
-    fn check(&mut self, what: &str, seen: u64, told: u64) {
-        if seen != told {
-            let found = format!("{seen} bytes {what} by their pages, but {told} by the calls");
+    fn expect_equal(&mut self, what: &str, seen: u64, by_calls: u64) {
+        if seen != by_calls {
+            let found = format!("{seen} bytes {what} by their pages, but {by_calls} by the calls");
             self.contradictions.push(found);
         }
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::table::Table;
 
 /// The form of a report.
-pub(super) struct Shape {
+pub(super) struct ReportFormat {
     /// Its schema, with the version.
     pub(super) schema: &'static str,
     /// What it is called.
@@ -23,8 +23,8 @@ pub(super) struct Shape {
 }
 
 /// Every form.
-pub(super) const SHAPES: &[Shape] = &[
-    Shape {
+pub(super) const FORMATS: &[ReportFormat] = &[
+    ReportFormat {
         schema: "karez.lab.selftest/1",
         experiment: "selftest",
         rows: Some("checks"),
@@ -32,7 +32,7 @@ pub(super) const SHAPES: &[Shape] = &[
         counted: &[("verdict", "/verdict")],
         timed: &[],
     },
-    Shape {
+    ReportFormat {
         schema: "karez.lab.claims/1",
         experiment: "claims",
         rows: Some("claims"),
@@ -40,7 +40,7 @@ pub(super) const SHAPES: &[Shape] = &[
         counted: &[("verdict", "/verdict")],
         timed: &[],
     },
-    Shape {
+    ReportFormat {
         schema: "karez.lab.vias/1",
         experiment: "vias",
         rows: Some("rows"),
@@ -56,7 +56,7 @@ pub(super) const SHAPES: &[Shape] = &[
         ],
         timed: &[("CPU ms/GB", "/cpu_ms_per_gb"), ("GB/s", "/gb_per_s")],
     },
-    Shape {
+    ReportFormat {
         schema: "karez.lab.models/1",
         experiment: "models",
         rows: Some("rows"),
@@ -65,7 +65,7 @@ pub(super) const SHAPES: &[Shape] = &[
         timed: &[("us/wake-up", "/us_per_wake_up"), ("CPU us/wake-up", "/cpu_us_per_wake_up")],
     },
     // How often a thread is woken depends on time, and with it the calls of a request.
-    Shape {
+    ReportFormat {
         schema: "karez.lab.models/1",
         experiment: "requests",
         rows: Some("requests"),
@@ -73,7 +73,7 @@ pub(super) const SHAPES: &[Shape] = &[
         counted: &[],
         timed: &[("us/request", "/us_per_request"), ("CPU us/request", "/cpu_us_per_request")],
     },
-    Shape {
+    ReportFormat {
         schema: "karez.lab.topologies/1",
         experiment: "held",
         rows: Some("held"),
@@ -81,7 +81,7 @@ pub(super) const SHAPES: &[Shape] = &[
         counted: &[("answered while a job is held", "/answered_while_held")],
         timed: &[],
     },
-    Shape {
+    ReportFormat {
         schema: "karez.lab.topologies/1",
         experiment: "topologies",
         rows: Some("rows"),
@@ -95,7 +95,7 @@ pub(super) const SHAPES: &[Shape] = &[
         ],
     },
     // How many calls a request takes depends on how soon the receiver reads.
-    Shape {
+    ReportFormat {
         schema: "karez.lab.trace/1",
         experiment: "trace",
         rows: None,
@@ -120,16 +120,16 @@ pub(super) const SHAPES: &[Shape] = &[
 pub(crate) fn long_table(reports: &[Value]) -> Table {
     let mut rows = Vec::new();
     for report in reports {
-        for shape in SHAPES {
-            for row in shape.rows_of(report) {
-                rows.extend(shape.figures_of(row));
+        for format in FORMATS {
+            for row in format.rows_of(report) {
+                rows.extend(format.figures_of(row));
             }
         }
     }
     Table { heading: vec!["experiment", "row", "figure", "value", "low", "high"], rows }
 }
 
-impl Shape {
+impl ReportFormat {
     fn figures_of(&self, row: &Value) -> Vec<Vec<String>> {
         let begin =
             |figure: &str| vec![self.experiment.to_owned(), self.name_of(row), figure.to_owned()];

@@ -1,4 +1,4 @@
-//! What a trace comes to in sentences, and what has to be known to read it.
+//! EventKind a trace comes to in sentences, and what has to be known to read it.
 
 use super::Trace;
 use super::event::time;
@@ -103,7 +103,7 @@ impl Trace {
         format!("{} us from the wake-up to the last byte; {slept}{woken}", time(self.took))
     }
 
-    /// What has to be known to read it.
+    /// EventKind has to be known to read it.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some(why) = &self.without_t1 {

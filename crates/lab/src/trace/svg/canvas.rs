@@ -42,13 +42,13 @@ impl Shade {
 
 /// Where a text stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Anchor {
+pub(super) enum TextAnchor {
     Start,
     Middle,
     End,
 }
 
-impl Anchor {
+impl TextAnchor {
     const fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -59,19 +59,26 @@ impl Anchor {
 }
 
 #[derive(Default)]
-pub(super) struct Pen(String);
+pub(super) struct Canvas(String);
 
-impl Pen {
+impl Canvas {
     pub(super) fn into_text(self) -> String {
         self.0
     }
 
-    /// What another has drawn, on top.
+    /// EventKind another has drawn, on top.
     pub(super) fn append(&mut self, other: &Self) {
         self.0 += &other.0;
     }
 
-    fn text(&mut self, (x, y): (f64, f64), anchor: Anchor, shade: Shade, more: &str, text: &str) {
+    fn text(
+        &mut self,
+        (x, y): (f64, f64),
+        anchor: TextAnchor,
+        shade: Shade,
+        more: &str,
+        text: &str,
+    ) {
         let _ = writeln!(
             self.0,
             "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{}\" fill=\"{}\"{more}>{}</text>",
@@ -83,23 +90,23 @@ impl Pen {
 
     pub(super) fn title(&mut self, x: f64, y: f64, text: &str) {
         let more = " font-size=\"18\" font-weight=\"700\"";
-        self.text((x, y), Anchor::Start, Shade::Ink, more, text);
+        self.text((x, y), TextAnchor::Start, Shade::Ink, more, text);
     }
 
     pub(super) fn figure(&mut self, x: f64, y: f64, text: &str) {
         let more = " font-size=\"14\" font-weight=\"700\"";
-        self.text((x, y), Anchor::Start, Shade::Ink, more, text);
+        self.text((x, y), TextAnchor::Start, Shade::Ink, more, text);
     }
 
     pub(super) fn tiny(&mut self, x: f64, y: f64, text: &str) {
-        self.text((x, y), Anchor::Start, Shade::Faint, " font-size=\"8.6\"", text);
+        self.text((x, y), TextAnchor::Start, Shade::Faint, " font-size=\"8.6\"", text);
     }
 
-    pub(super) fn small(&mut self, x: f64, y: f64, anchor: Anchor, shade: Shade, text: &str) {
+    pub(super) fn small(&mut self, x: f64, y: f64, anchor: TextAnchor, shade: Shade, text: &str) {
         self.text((x, y), anchor, shade, " font-size=\"10.5\"", text);
     }
 
-    pub(super) fn bold(&mut self, x: f64, y: f64, anchor: Anchor, shade: Shade, text: &str) {
+    pub(super) fn bold(&mut self, x: f64, y: f64, anchor: TextAnchor, shade: Shade, text: &str) {
         self.text((x, y), anchor, shade, " font-weight=\"600\"", text);
     }
 

@@ -1,7 +1,7 @@
 //! The lanes of a trace in characters, to scale: how much of each column's time something happened.
 
-use super::event::{Event, Lane, What, time};
-use super::{Trace, calls};
+use super::event::{Event, EventKind, Lane, time};
+use super::{Trace, syscalls};
 use crate::tier::Tier;
 
 /// From nothing to all of a column.
@@ -10,7 +10,7 @@ const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 /// The least that shows anything.
 const NARROWEST: usize = 40;
 
-/// What stands before the lanes.
+/// EventKind stands before the lanes.
 const MARGIN: usize = 13;
 
 pub(super) fn draw(trace: &Trace, width: usize) -> String {
@@ -50,10 +50,10 @@ fn line<'a>(events: impl Iterator<Item = &'a Event>, columns: usize, took: i64) 
 
 /// Waiting is no doing.
 fn shows(event: &Event) -> bool {
-    match &event.what {
-        What::Sleeps { .. } | What::Queues { .. } => false,
-        What::Calls(call) => !(calls::waits(&call.name)) && call.result.is_some(),
-        What::Packet { bytes, to_server, .. } => !to_server && bytes.payload() > 0,
+    match &event.kind {
+        EventKind::Sleeps { .. } | EventKind::Runnable { .. } => false,
+        EventKind::Syscall(call) => !(syscalls::waits(&call.name)) && call.result.is_some(),
+        EventKind::Packet { bytes, to_server, .. } => !to_server && bytes.payload() > 0,
         _ => true,
     }
 }

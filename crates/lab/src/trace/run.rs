@@ -1,6 +1,6 @@
 //! One request under observation: who serves, who asks, and when to look.
 //!
-//! What it does badly: that the server sleeps is asked of /proc until it does, and a model that
+//! EventKind it does badly: that the server sleeps is asked of /proc until it does, and a model that
 //! never sleeps is waited for a moment in vain.
 
 use karez_lab_sys::{TracedSyscall, trace_syscalls};
@@ -17,10 +17,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-use super::recorder::{Kind, Open, Raw, Recorder, Recording};
-use super::tell::{Cast, tell};
-use super::totals::{Totals, Way};
-use super::{Plan, Trace};
+use super::narrate::{Participants, narrate};
+use super::recorder::{OpenCall, Record, RecordKind, Recorder, Recording};
+use super::totals::{CopyEvidence, Totals};
+use super::{Trace, TracePlan};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::{FileId, Unavailable, mark};
 use crate::test_file::{CacheState, TestFile};
@@ -29,55 +29,55 @@ use crate::transport::Transport;
 use crate::workers::Worker;
 
 /// How long a server is waited for to fall asleep, and how often it is looked at meanwhile.
-const PATIENCE: Duration = Duration::from_millis(20);
-const PAUSE: Duration = Duration::from_micros(200);
+const SLEEP_TIMEOUT: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
 /// How many requests are watched, of which the quickest is shown: on a busy machine most of a time
 /// is others'. Of a large file it is one, unless that contradicts itself.
-const TRIES: u32 = 5;
+const ATTEMPTS: u32 = 5;
 const LARGE: u64 = 16 << 20;
 
 /// How often a file is tried to be got out of memory.
-const STIRRED: usize = 20;
+const NETWORK_FLUSHES: usize = 20;
 
 impl Trace {
     /// Serves, asks, and watches one request.
     ///
     /// # Errors
     /// A model that the kernel refuses, a file that cannot be had; what a worker could not do.
-    pub fn run(plan: &Plan) -> Result<Self> {
+    pub fn run(plan: &TracePlan) -> Result<Self> {
         let object =
             plan.object.as_ref().map(|path| fs::read(path).context("read", path.display()));
         let object = object.transpose()?;
         let recorder = Recorder::attach(object.as_deref());
-        let mut scene = Scene::set(plan)?;
+        let mut setup = TraceSetup::new(plan)?;
         match recorder {
-            Ok(recorder) => scene.by_tracepoints(plan, recorder),
-            Err(why) => scene.by_ptrace(plan, &why),
+            Ok(recorder) => setup.by_tracepoints(plan, recorder),
+            Err(why) => setup.by_ptrace(plan, &why),
         }
     }
 }
 
 /// Everything that is needed for a request.
-struct Scene {
+struct TraceSetup {
     server: Worker,
     client: Worker,
-    file: Served,
+    file: ServedFile,
     ports: [u16; 2],
     path: String,
     _place: TempDir,
 }
 
 /// A file that is served.
-enum Served {
+enum ServedFile {
     /// The laboratory's own, and the directory it is alone in.
     Own(TestFile, #[expect(dead_code, reason = "it goes with this")] TempDir),
     Given(PathBuf),
 }
 
-impl Scene {
-    fn set(plan: &Plan) -> Result<Self> {
-        let file = Served::find(plan)?;
+impl TraceSetup {
+    fn new(plan: &TracePlan) -> Result<Self> {
+        let file = ServedFile::find(plan)?;
         let (mut server, mut client) = (plan.workers.start(0)?, plan.workers.start(1)?);
         let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
         let place = place.context("make", "a directory")?;
@@ -101,26 +101,26 @@ impl Scene {
     }
 
     /// One request before, so that what is done once has been done; and the file as it is to be.
-    fn warm_up(&mut self, plan: &Plan) -> Result<(u64, u64)> {
+    fn warm_up(&mut self, plan: &TracePlan) -> Result<(u64, u64)> {
         let (cached, pages) = self.file.cached()?;
-        let is_own = matches!(self.file, Served::Own(..));
+        let is_own = matches!(self.file, ServedFile::Own(..));
         self.request("HEAD")?;
         if is_own || cached == pages {
             self.request("GET")?;
         }
-        self.settle();
-        if let Served::Own(test_file, _) = &self.file {
+        self.wait_until_asleep();
+        if let ServedFile::Own(test_file, _) = &self.file {
             let mut tried = 0;
             while let Err(error) = test_file.prepare(plan.cache) {
                 tried += 1;
-                if tried == STIRRED {
+                if tried == NETWORK_FLUSHES {
                     return Err(error);
                 }
                 self.client.request(&json!({ "command": "flush-network" }))?;
                 self.server.request(&json!({ "command": "flush-network" }))?;
             }
         }
-        self.settle();
+        self.wait_until_asleep();
         self.file.cached()
     }
 
@@ -130,23 +130,23 @@ impl Scene {
     }
 
     /// Waits until every thread of the server sleeps, but for the one that waits for orders.
-    fn settle(&self) {
+    fn wait_until_asleep(&self) {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && !sleeps(self.server.pid()) {
-            thread::sleep(PAUSE);
+        while begun.elapsed() < SLEEP_TIMEOUT && !sleeps(self.server.pid()) {
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
     /// Tier T1.
-    fn by_tracepoints(&mut self, plan: &Plan, mut recorder: Recorder) -> Result<Trace> {
+    fn by_tracepoints(&mut self, plan: &TracePlan, mut recorder: Recorder) -> Result<Trace> {
         let processes = [self.server.pid(), self.client.pid()];
-        recorder.aim(processes, self.file.id()?, self.ports)?;
-        let mut best = self.once(plan, &mut recorder)?;
+        recorder.set_scope(processes, self.file.id()?, self.ports)?;
+        let mut best = self.trace_once(plan, &mut recorder)?;
         let mut tries = 1;
         // A burst of packets has been seen to leave without its events: such a trace is no good.
         let rank = |trace: &Trace| (!trace.totals.contradictions.is_empty(), trace.took);
-        while tries < TRIES && (best.body <= LARGE || rank(&best).0) {
-            let next = self.once(plan, &mut recorder)?;
+        while tries < ATTEMPTS && (best.body <= LARGE || rank(&best).0) {
+            let next = self.trace_once(plan, &mut recorder)?;
             if rank(&next) < rank(&best) {
                 best = next;
             }
@@ -155,91 +155,92 @@ impl Scene {
         Ok(Trace { tries, ..best })
     }
 
-    fn once(&mut self, plan: &Plan, recorder: &mut Recorder) -> Result<Trace> {
+    fn trace_once(&mut self, plan: &TracePlan, recorder: &mut Recorder) -> Result<Trace> {
         let pages = self.warm_up(plan)?;
-        recorder.arm()?;
-        let answer = self.request("GET")?;
-        self.settle();
-        let recording = recorder.take()?;
-        let cast = Cast {
-            tells_lookups: !recorder.missing().contains(&"mm_filemap_get_pages"),
-            ..self.cast(plan, &answer)
+        recorder.start()?;
+        let reply = self.request("GET")?;
+        self.wait_until_asleep();
+        let recording = recorder.stop()?;
+        let participants = Participants {
+            reports_lookups: !recorder.missing().contains(&"mm_filemap_get_pages"),
+            ..self.participants(plan, &reply)
         };
-        let mut trace = self.trace(plan, &cast, &recording, &answer, Tier::T1);
+        let mut trace = self.trace(plan, &participants, &recording, &reply, Tier::T1);
         (trace.missing, trace.pages) = (recorder.missing().to_vec(), pages);
         Ok(trace)
     }
 
     /// Tier T0.
-    fn by_ptrace(&mut self, plan: &Plan, why: &Unavailable) -> Result<Trace> {
+    fn by_ptrace(&mut self, plan: &TracePlan, why: &Unavailable) -> Result<Trace> {
         let mut pages = self.warm_up(plan)?;
-        let mut answer = Ok(Value::Null);
+        let mut reply = Ok(Value::Null);
         let pid = self.server.pid();
         let traced = trace_syscalls(pid, mark::end_number(), || {
-            self.settle();
+            self.wait_until_asleep();
             pages = self.file.cached().unwrap_or(pages);
-            answer = self.request("GET");
-            self.settle();
+            reply = self.request("GET");
+            self.wait_until_asleep();
             // Whatever came of it, this is what ends the tracing.
             let marked = self.server.request(&json!({ "command": "mark", "edge": "end" }));
-            if let (Ok(_), Err(error)) = (&answer, marked) {
-                answer = Err(error);
+            if let (Ok(_), Err(error)) = (&reply, marked) {
+                reply = Err(error);
             }
         });
         let calls = traced.context("trace", "the server")?;
-        let answer = answer?;
+        let reply = reply?;
         let process = pid.as_raw_nonzero().get().cast_unsigned();
         let recording = recording(process, &calls);
-        let cast = self.cast(plan, &answer);
-        let mut trace = self.trace(plan, &cast, &recording, &answer, Tier::T0);
+        let participants = self.participants(plan, &reply);
+        let mut trace = self.trace(plan, &participants, &recording, &reply, Tier::T0);
         (trace.without_t1, trace.pages) = (Some(why.to_string()), pages);
         Ok(trace)
     }
 
-    fn cast(&self, plan: &Plan, answer: &Value) -> Cast {
+    fn participants(&self, plan: &TracePlan, reply: &Value) -> Participants {
         let number = |pid: Pid| pid.as_raw_nonzero().get().cast_unsigned();
-        Cast {
+        Participants {
             server: number(self.server.pid()),
             client: number(self.client.pid()),
             names: names(self.server.pid())
                 .chain([(number(self.client.pid()), "client".to_owned())])
                 .collect(),
-            begun: answer["started"].as_u64().unwrap_or(0),
-            ended: answer["ended"].as_u64().unwrap_or(0),
-            rests: plan.model != Model::Nonblocking,
-            tells_lookups: false,
+            begun: reply["started"].as_u64().unwrap_or(0),
+            ended: reply["ended"].as_u64().unwrap_or(0),
+            sleeps: plan.model != Model::Nonblocking,
+            reports_lookups: false,
             reads_directly: plan.model.grants(plan.via) == Via::Direct,
         }
     }
 
     fn trace(
         &self,
-        plan: &Plan,
-        cast: &Cast,
+        plan: &TracePlan,
+        participants: &Participants,
         recording: &Recording,
-        answer: &Value,
+        reply: &Value,
         tier: Tier,
     ) -> Trace {
-        let told = tell(cast, recording);
-        let number = |name: &str| answer[name].as_u64().unwrap_or(0);
+        let narration = narrate(participants, recording);
+        let number = |name: &str| reply[name].as_u64().unwrap_or(0);
         let (head, body) = (number("head"), number("body"));
-        let since = |time: u64| time.cast_signed() - told.zero.cast_signed();
-        let granted = plan.model.grants(plan.via);
-        let unseen = (plan.model == Model::Uring).then_some(granted);
-        let way = if tier > Tier::T0 { Way::Seen } else { Way::Inferred(unseen) };
-        let mut totals = Totals::of(&told, since(cast.ended), (head, body), way);
+        let since = |time: u64| time.cast_signed() - narration.zero.cast_signed();
+        let effective_via = plan.model.grants(plan.via);
+        let unseen = (plan.model == Model::Uring).then_some(effective_via);
+        let evidence =
+            if tier > Tier::T0 { CopyEvidence::Seen } else { CopyEvidence::Inferred(unseen) };
+        let mut totals = Totals::of(&narration, since(participants.ended), (head, body), evidence);
         if recording.lost > 0 {
-            // What is not whole may well contradict itself.
+            // EventKind is not whole may well contradict itself.
             totals.contradictions.clear();
         }
-        let (took, asked) = (since(cast.ended), since(cast.begun));
+        let (took, asked) = (since(participants.ended), since(participants.begun));
         Trace {
             tier,
             without_t1: None,
             missing: Vec::new(),
             model: plan.model,
             via: plan.via,
-            granted,
+            effective_via,
             topology: plan.topology,
             transport: plan.transport,
             pages: (0, 0),
@@ -251,14 +252,14 @@ impl Scene {
             asked,
             lost: recording.lost,
             totals,
-            threads: told.threads,
-            events: told.events,
+            threads: narration.threads,
+            events: narration.events,
         }
     }
 }
 
-impl Served {
-    fn find(plan: &Plan) -> Result<Self> {
+impl ServedFile {
+    fn find(plan: &TracePlan) -> Result<Self> {
         if let Some(path) = &plan.file {
             let path = path.canonicalize().context("find", path.display())?;
             let kind = fs::metadata(&path).context("stat", path.display())?;
@@ -343,20 +344,28 @@ fn names(pid: Pid) -> impl Iterator<Item = (u32, String)> {
     })
 }
 
-/// What ptrace tells, in the form of what the kernel tells.
+/// EventKind ptrace tells, in the form of what the kernel tells.
 fn recording(process: u32, calls: &[TracedSyscall]) -> Recording {
     let mut recording = Recording::default();
     for call in calls {
         let thread = call.thread.as_raw_nonzero().get().cast_unsigned();
         let TracedSyscall { entered: begun, number, arguments, .. } = *call;
         let Some((time, result)) = call.exit else {
-            recording.open.push(Open { process, thread, begun, number, arguments });
+            recording.open.push(OpenCall { process, thread, begun, number, arguments });
             continue;
         };
         let [a, b, c, d, e, f] = arguments;
-        let of = [number, result.cast_unsigned(), a, b, c, d, e, f, 0, 0];
+        let record_arguments = [number, result.cast_unsigned(), a, b, c, d, e, f, 0, 0];
         let name = String::new();
-        recording.events.push(Raw { time, begun, kind: Kind::Call, process, thread, of, name });
+        recording.events.push(Record {
+            time,
+            begun,
+            kind: RecordKind::Call,
+            process,
+            thread,
+            arguments: record_arguments,
+            name,
+        });
     }
     recording.events.sort_by_key(|event| event.time);
     recording

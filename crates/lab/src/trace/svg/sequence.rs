@@ -1,11 +1,11 @@
 //! Each call, from above to below, and what crosses which boundary in it: not to scale, so that all
 //! can be read.
 
-use super::pen::{Anchor, Pen, Shade, WIDTH, wrapped};
+use super::canvas::{Canvas, Shade, TextAnchor, WIDTH, wrapped};
 use crate::table::grouped;
 use crate::trace::Trace;
 use crate::trace::event::{Lane, microseconds, time};
-use crate::trace::steps::{Flow, Part, Step, shown};
+use crate::trace::steps::{Flow, Step, StepPart, shown};
 
 /// Where each lane begins; the last is the right edge.
 const EDGES: [f64; 6] = [50.0, 118.0, 262.0, 394.0, 486.0, WIDTH - 6.0];
@@ -17,20 +17,20 @@ fn middle(lane: usize) -> f64 {
     f64::midpoint(EDGES[lane], EDGES[lane + 1])
 }
 
-pub(super) fn draw(pen: &mut Pen, trace: &Trace, top: f64) -> f64 {
+pub(super) fn draw(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
     let (steps, left_out) = shown(trace);
     for (lane, place) in Lane::ALL.iter().zip(0..) {
-        pen.bold(middle(place), top + 10.0, Anchor::Middle, Shade::Ink, lane.name());
+        canvas.bold(middle(place), top + 10.0, TextAnchor::Middle, Shade::Ink, lane.name());
     }
-    pen.small(EDGES[0] - 6.0, top + 10.0, Anchor::End, Shade::Faint, "µs");
+    canvas.small(EDGES[0] - 6.0, top + 10.0, TextAnchor::End, Shade::Faint, "µs");
     let begin = top + 18.0;
-    let mut background = Pen::default();
-    let mut rows = Pen::default();
+    let mut background = Canvas::default();
+    let mut rows = Canvas::default();
     let mut y = begin;
     for (place, step) in steps.iter().enumerate() {
         if let Some((_, count)) = left_out.filter(|(after, _)| *after == place) {
             let words = format!("… {count} more steps …");
-            rows.small(middle(1), y + 14.0, Anchor::Middle, Shade::Faint, &words);
+            rows.small(middle(1), y + 14.0, TextAnchor::Middle, Shade::Faint, &words);
             y += 22.0;
         }
         let end = row(&mut rows, trace, step, y);
@@ -50,30 +50,34 @@ pub(super) fn draw(pen: &mut Pen, trace: &Trace, top: f64) -> f64 {
         let (width, dashes) = if place == 1 { (1.6, "") } else { (0.8, "2 3") };
         background.line((*edge, begin), (*edge, y), Shade::Line, width, dashes);
     }
-    pen.append(&background);
-    pen.append(&rows);
+    canvas.append(&background);
+    canvas.append(&rows);
     y
 }
 
 /// A step; where it ends.
-fn row(pen: &mut Pen, trace: &Trace, step: &Step, top: f64) -> f64 {
+fn row(canvas: &mut Canvas, trace: &Trace, step: &Step, top: f64) -> f64 {
     let receives = trace.threads[step.thread].receives;
     let at = if step.begun < trace.asked { "…".to_owned() } else { time(step.begun) };
-    pen.small(EDGES[0] - 6.0, top + 16.0, Anchor::End, Shade::Faint, &at);
-    let box_end = if receives { asked(pen, step, top) } else { called(pen, trace, step, top) };
+    canvas.small(EDGES[0] - 6.0, top + 16.0, TextAnchor::End, Shade::Faint, &at);
+    let box_end = if receives {
+        receiver_call(canvas, step, top)
+    } else {
+        server_call(canvas, trace, step, top)
+    };
     let mut text_end = top + 5.0;
     for part in step.parts.iter().filter(|part| span(part.flow).is_none()) {
-        text_end = words(pen, part, text_end);
+        text_end = annotation(canvas, part, text_end);
     }
     let mut y = box_end.max(text_end) + 4.0;
     for part in step.parts.iter().filter(|part| span(part.flow).is_some()) {
-        y = arrow(pen, trace, part, receives, y);
+        y = arrow(canvas, trace, part, receives, y);
     }
     y + 3.0
 }
 
 /// A call of the server: into the kernel, and back.
-fn called(pen: &mut Pen, trace: &Trace, step: &Step, top: f64) -> f64 {
+fn server_call(canvas: &mut Canvas, trace: &Trace, step: &Step, top: f64) -> f64 {
     let (left, right) = (EDGES[1] + 8.0, EDGES[2] - 8.0);
     let mut lines = wrapped(&step.title, 21);
     if trace.servers() > 1 {
@@ -85,54 +89,54 @@ fn called(pen: &mut Pen, trace: &Trace, step: &Step, top: f64) -> f64 {
     let figures = figures(step);
     let height = LINE * f64::from(u8::try_from(lines.len() + 1).unwrap_or(u8::MAX)) + 8.0;
     let shade = shade(step);
-    pen.pale(left, top + 4.0, right - left, height, shade, &step.title);
-    pen.block(left, top + 4.0, 3.0, height, shade, "");
+    canvas.pale(left, top + 4.0, right - left, height, shade, &step.title);
+    canvas.block(left, top + 4.0, 3.0, height, shade, "");
     let mut y = top + 16.0;
     for (place, line) in lines.iter().enumerate() {
         if place == 0 {
-            pen.bold(left + 7.0, y, Anchor::Start, Shade::Ink, line);
+            canvas.bold(left + 7.0, y, TextAnchor::Start, Shade::Ink, line);
         } else {
-            pen.small(left + 7.0, y, Anchor::Start, Shade::Faint, line);
+            canvas.small(left + 7.0, y, TextAnchor::Start, Shade::Faint, line);
         }
         y += LINE;
     }
-    pen.small(left + 7.0, y, Anchor::Start, Shade::Ink, &figures);
+    canvas.small(left + 7.0, y, TextAnchor::Start, Shade::Ink, &figures);
     if step.times > 1 {
         // Beside a long name there is no room.
         let is_long = lines[0].chars().count() > 12;
         let y = if is_long { top + 16.0 + LINE } else { top + 16.0 };
-        pen.bold(right - 5.0, y, Anchor::End, shade, &format!("× {}", step.times));
+        canvas.bold(right - 5.0, y, TextAnchor::End, shade, &format!("× {}", step.times));
     }
-    crossing(pen, step, top, height, left);
+    crossing(canvas, step, top, height, left);
     top + 4.0 + height
 }
 
 /// Into the kernel and back: the two mode switches of a call.
-fn crossing(pen: &mut Pen, step: &Step, top: f64, height: f64, left: f64) {
+fn crossing(canvas: &mut Canvas, step: &Step, top: f64, height: f64, left: f64) {
     let x = EDGES[0] + 12.0;
     if step.ran > 0 {
         let words = short(step.ran);
-        pen.block(x - 3.0, top, 6.0, 14.0, Shade::User, "runs in user space before");
-        pen.small(x + 6.0, top + 9.0, Anchor::Start, Shade::Faint, &words);
+        canvas.block(x - 3.0, top, 6.0, 14.0, Shade::User, "runs in user space before");
+        canvas.small(x + 6.0, top + 9.0, TextAnchor::Start, Shade::Faint, &words);
     }
-    pen.arrow(x, left, top + 14.0, Shade::Faint, 1.2);
+    canvas.arrow(x, left, top + 14.0, Shade::Faint, 1.2);
     if step.took.is_some() {
-        pen.arrow(left, x, top + height, Shade::Faint, 1.2);
+        canvas.arrow(left, x, top + height, Shade::Faint, 1.2);
     }
 }
 
 /// A call of the receiver.
-fn asked(pen: &mut Pen, step: &Step, top: f64) -> f64 {
+fn receiver_call(canvas: &mut Canvas, step: &Step, top: f64) -> f64 {
     let (left, right) = (EDGES[4] + 4.0, EDGES[5] - 2.0);
     let height = 2.0 * LINE + 8.0;
-    pen.pale(left, top + 4.0, right - left, height, Shade::Call, &step.title);
-    pen.bold(left + 5.0, top + 16.0, Anchor::Start, Shade::Ink, &step.title);
+    canvas.pale(left, top + 4.0, right - left, height, Shade::Call, &step.title);
+    canvas.bold(left + 5.0, top + 16.0, TextAnchor::Start, Shade::Ink, &step.title);
     if step.times > 1 {
         let times = format!("× {}", step.times);
-        pen.bold(right - 4.0, top + 16.0, Anchor::End, Shade::Call, &times);
+        canvas.bold(right - 4.0, top + 16.0, TextAnchor::End, Shade::Call, &times);
     }
     let bytes = step.bytes.map_or_else(String::new, |bytes| format!("{} B", grouped(bytes)));
-    pen.small(left + 5.0, top + 16.0 + LINE, Anchor::Start, Shade::Ink, &bytes);
+    canvas.small(left + 5.0, top + 16.0 + LINE, TextAnchor::Start, Shade::Ink, &bytes);
     top + 4.0 + height
 }
 
@@ -169,8 +173,8 @@ fn shade(step: &Step) -> Shade {
     }
 }
 
-/// What crosses no boundary, in words.
-fn words(pen: &mut Pen, part: &Part, top: f64) -> f64 {
+/// EventKind crosses no boundary, in words.
+fn annotation(canvas: &mut Canvas, part: &StepPart, top: f64) -> f64 {
     let lane = Lane::ALL.iter().position(|lane| *lane == part.lane).unwrap_or(2);
     let (x, most) = (EDGES[lane] + 6.0, if lane == 4 { 15 } else { 23 });
     let shade = match part.flow {
@@ -188,7 +192,7 @@ fn words(pen: &mut Pen, part: &Part, top: f64) -> f64 {
     let mut y = top;
     for line in wrapped(&format!("{}{times}{bytes}{took}", part.text), most) {
         y += LINE;
-        pen.small(x, y, Anchor::Start, shade, &line);
+        canvas.small(x, y, TextAnchor::Start, shade, &line);
     }
     y
 }
@@ -201,30 +205,30 @@ fn span(flow: Flow) -> Option<(f64, f64, Shade)> {
         Flow::CopyUp => (kernel, user, Shade::Copy),
         Flow::CopyDown => (user, kernel, Shade::Copy),
         Flow::CopyOut => (EDGES[3] + 10.0, EDGES[5] - 4.0, Shade::Copy),
-        Flow::Leave => (inside, device, Shade::Copy),
-        Flow::Refer => (inside, device, Shade::Refer),
+        Flow::SendCopied => (inside, device, Shade::Copy),
+        Flow::SendReferred => (inside, device, Shade::Refer),
         Flow::Disk => (device, inside, Shade::Disk),
         Flow::Fault | Flow::Sleep | Flow::Other => return None,
     })
 }
 
-fn arrow(pen: &mut Pen, trace: &Trace, part: &Part, receives: bool, top: f64) -> f64 {
+fn arrow(canvas: &mut Canvas, trace: &Trace, part: &StepPart, receives: bool, top: f64) -> f64 {
     let Some((from, to, shade)) = span(part.flow) else { return top };
     let times = if part.times > 1 { format!(" × {}", part.times) } else { String::new() };
     let bytes = part.bytes.map_or_else(String::new, grouped);
     let what = match part.flow {
         Flow::CopyOut => "copies",
-        Flow::Leave => "leaves, copied",
-        Flow::Refer => "by reference",
+        Flow::SendCopied => "leaves, copied",
+        Flow::SendReferred => "by reference",
         Flow::Disk => "DMA",
         _ => &part.text,
     };
-    let is_packet = matches!(part.flow, Flow::Leave | Flow::Refer);
+    let is_packet = matches!(part.flow, Flow::SendCopied | Flow::SendReferred);
     // An acknowledgement lets more go, on the time of who sends it.
     let whose =
         if is_packet && receives && trace.transport.is_tcp() { " in its softirq" } else { "" };
     let text = format!("{what}{whose}{times}, {bytes} B").replace("->", "→");
-    pen.small(f64::midpoint(from, to), top + 9.0, Anchor::Middle, shade, &text);
-    pen.arrow(from, to, top + 15.0, shade, if part.bytes > Some(1 << 14) { 3.0 } else { 1.5 });
+    canvas.small(f64::midpoint(from, to), top + 9.0, TextAnchor::Middle, shade, &text);
+    canvas.arrow(from, to, top + 15.0, shade, if part.bytes > Some(1 << 14) { 3.0 } else { 1.5 });
     top + ARROW
 }

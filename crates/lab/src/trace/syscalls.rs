@@ -1,16 +1,16 @@
-//! What the laboratory knows of system calls by their names: which move bytes, and whose.
+//! EventKind the laboratory knows of system calls by their names: which move bytes, and whose.
 //!
-//! What it does badly: a name says nothing of what a descriptor is, so `write` may be to an eventfd;
+//! EventKind it does badly: a name says nothing of what a descriptor is, so `write` may be to an eventfd;
 //! who wants to know looks at what happened during the call.
 
 /// A system call.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct TracedCall {
     /// Its name.
     pub name: String,
-    /// What it was asked.
+    /// EventKind it was asked.
     pub arguments: [u64; 6],
-    /// What it answered, an error as its number below 0; `None` if it still was in it at the end.
+    /// EventKind it answered, an error as its number below 0; `None` if it still was in it at the end.
     pub result: Option<i64>,
 }
 
@@ -163,23 +163,23 @@ pub(super) fn moves(name: &str) -> bool {
 }
 
 /// The bytes that a call says it has moved.
-pub(super) fn bytes(call: &Call) -> Option<u64> {
+pub(super) fn bytes(call: &TracedCall) -> Option<u64> {
     let result = call.result.filter(|_| moves(&call.name))?;
     u64::try_from(result).ok()
 }
 
 /// The descriptor that it is about.
-pub(super) fn descriptor(call: &Call) -> Option<u64> {
+pub(super) fn descriptor(call: &TracedCall) -> Option<u64> {
     let has_one = !WITHOUT_DESCRIPTOR.contains(&&*call.name);
     has_one.then_some(call.arguments[0]).filter(|&number| number < 1 << 20)
 }
 
 /// Whether it lets the socket refer to pages of the caller.
-pub(super) fn is_zerocopy(call: &Call) -> bool {
+pub(super) fn is_zerocopy(call: &TracedCall) -> bool {
     sends(&call.name) && flag_word(call) & libc::MSG_ZEROCOPY.cast_unsigned() != 0
 }
 
-fn flag_word(call: &Call) -> u32 {
+fn flag_word(call: &TracedCall) -> u32 {
     let word = match &*call.name {
         "sendto" | "recvfrom" => call.arguments[3],
         "sendmsg" | "recvmsg" => call.arguments[2],
@@ -189,7 +189,7 @@ fn flag_word(call: &Call) -> u32 {
 }
 
 /// The flags that tell something.
-pub(super) fn flags(call: &Call) -> Vec<&'static str> {
+pub(super) fn flags(call: &TracedCall) -> Vec<&'static str> {
     let word = flag_word(call);
     let known = [
         (libc::MSG_MORE, "MSG_MORE"),
@@ -238,8 +238,8 @@ pub(super) fn error(result: i64) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn call(name: &str, arguments: [u64; 6], result: i64) -> Call {
-        Call { name: name.to_owned(), arguments, result: Some(result) }
+    fn call(name: &str, arguments: [u64; 6], result: i64) -> TracedCall {
+        TracedCall { name: name.to_owned(), arguments, result: Some(result) }
     }
 
     #[test]
