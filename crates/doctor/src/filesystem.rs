@@ -17,9 +17,9 @@ const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 const BLOCK: usize = 64 << 10;
 
 pub(crate) fn section(directory: &Path) -> Section {
-    let mut findings = vec![kind(directory), watched(directory), nameless(directory)];
+    let mut findings = vec![kind(directory), watched(directory), unnamed(directory)];
     match block(directory) {
-        Ok(file) => findings.extend(of_a_file(&file, directory)),
+        Ok(file) => findings.extend(of_file(&file, directory)),
         Err(error) => {
             findings.push(Finding::unknown("files", format!("none can be made there: {error}")));
         }
@@ -27,7 +27,7 @@ pub(crate) fn section(directory: &Path) -> Section {
     Section { title: "file system", findings }
 }
 
-fn of_a_file(file: &File, directory: &Path) -> Vec<Finding> {
+fn of_file(file: &File, directory: &Path) -> Vec<Finding> {
     let shared = tempfile::tempfile_in(directory)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         .and_then(|other| clone_range(file.as_fd(), 0..BLOCK as u64, other.as_fd(), 0));
@@ -35,11 +35,11 @@ fn of_a_file(file: &File, directory: &Path) -> Vec<Finding> {
     let nowait = preadv2(file, &mut [IoSliceMut::new(&mut buffer)], 0, ReadWriteFlags::NOWAIT);
     let uncached = pwritev2(file, &[IoSlice::new(&buffer)], 0, DONTCACHE);
     vec![
-        Finding::tried("shared extents (reflink)", &shared, "since Linux 4.5"),
+        Finding::from_result("shared extents (reflink)", &shared, "since Linux 4.5"),
         aligned(file),
-        Finding::tried("reading what is in memory (RWF_NOWAIT)", &nowait, "since Linux 4.14"),
-        Finding::tried("uncached (RWF_DONTCACHE)", &uncached, "since Linux 6.14"),
-        Finding::tried(
+        Finding::from_result("reading what is in memory (RWF_NOWAIT)", &nowait, "since Linux 4.14"),
+        Finding::from_result("uncached (RWF_DONTCACHE)", &uncached, "since Linux 6.14"),
+        Finding::from_result(
             "pages counted (cachestat)",
             &cached_pages(file.as_fd(), 0..BLOCK as u64),
             "since Linux 6.5",
@@ -63,7 +63,7 @@ fn kind(directory: &Path) -> Finding {
             let name = known.map_or_else(|| format!("type {number:#x}"), |kind| kind.1.to_owned());
             Finding::fact("kind", name)
         }
-        Err(errno) => Finding::tried::<()>("kind", &Err(errno), "statfs"),
+        Err(errno) => Finding::from_result::<()>("kind", &Err(errno), "statfs"),
     }
 }
 
@@ -91,7 +91,7 @@ const KINDS: [(u64, &str); 16] = [
 fn aligned(file: &File) -> Finding {
     let name = "direct I/O (O_DIRECT)";
     match statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
-        Err(errno) => Finding::tried::<()>(name, &Err(errno), "statx"),
+        Err(errno) => Finding::from_result::<()>(name, &Err(errno), "statx"),
         Ok(stat) if stat.stx_mask & StatxFlags::DIOALIGN.bits() == 0 => {
             Finding::unknown(name, "the kernel does not say how it has to be aligned (6.1)")
         }
@@ -106,15 +106,15 @@ fn aligned(file: &File) -> Finding {
 fn watched(directory: &Path) -> Finding {
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC)
         .and_then(|fd| inotify::add_watch(&fd, directory, inotify::WatchFlags::CREATE));
-    Finding::tried(
+    Finding::from_result(
         "watching (inotify)",
         &watch,
         "since Linux 2.6.13; not what others do over a network",
     )
 }
 
-fn nameless(directory: &Path) -> Finding {
+fn unnamed(directory: &Path) -> Finding {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     let opened = openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR);
-    Finding::tried("files without a name (O_TMPFILE)", &opened, "since Linux 3.11")
+    Finding::from_result("files without a name (O_TMPFILE)", &opened, "since Linux 3.11")
 }

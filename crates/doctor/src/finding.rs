@@ -70,16 +70,16 @@ impl Finding {
     }
 
     /// What came of trying.
-    pub(crate) fn tried<T>(name: &str, outcome: &Result<T, Errno>, since: &str) -> Self {
+    pub(crate) fn from_result<T>(name: &str, outcome: &Result<T, Errno>, since: &str) -> Self {
         match outcome {
             Ok(_) => Self::available(name, since),
-            Err(errno) => Self::refused(name, format!("{}, {since}", told(*errno))),
+            Err(errno) => Self::refused(name, format!("{}, {since}", describe(*errno))),
         }
     }
 }
 
 /// An errno with its name and text: `EPERM: Operation not permitted (os error 1)`.
-pub(crate) fn told(errno: Errno) -> String {
+pub(crate) fn describe(errno: Errno) -> String {
     let text = std::io::Error::from(errno);
     match named(errno) {
         Some(name) => format!("{name}: {text}"),

@@ -25,7 +25,7 @@ pub(crate) fn section() -> Section {
         findings.push(match held {
             Ok(held) if held.contains(capability) => Finding::available(name, why),
             Ok(_) => Finding::refused(name, format!("this process does not have it: {why}")),
-            Err(errno) => Finding::tried::<()>(name, &Err(errno), why),
+            Err(errno) => Finding::from_result::<()>(name, &Err(errno), why),
         });
     }
     findings.extend(FACTS.iter().map(|&(name, what)| {

@@ -5,13 +5,13 @@ use std::fs;
 
 use crate::finding::{Finding, Section};
 
-const OF_THE_PROCESS: [(&str, Resource, &str); 3] = [
+const PROCESS_LIMITS: [(&str, Resource, &str); 3] = [
     ("open files", Resource::Nofile, "connections, and files held open"),
     ("locked memory", Resource::Memlock, "bytes; io_uring before 5.12, BPF before 5.11"),
     ("pending signals", Resource::Sigpending, "the queue of model signal"),
 ];
 
-const OF_THE_KERNEL: [(&str, &str); 11] = [
+const KERNEL_LIMITS: [(&str, &str); 11] = [
     ("net/core/somaxconn", "connections that wait to be accepted"),
     ("net/ipv4/tcp_wmem", "bytes a TCP socket may have to send: least, first, most"),
     ("net/core/optmem_max", "bytes of notifications that MSG_ZEROCOPY may have out"),
@@ -26,13 +26,14 @@ const OF_THE_KERNEL: [(&str, &str); 11] = [
 ];
 
 pub(crate) fn section() -> Section {
-    let own = OF_THE_PROCESS.iter().map(|&(name, resource, what)| {
+    let own = PROCESS_LIMITS.iter().map(|&(name, resource, what)| {
         let limit = getrlimit(resource);
-        let told = |value: Option<u64>| value.map_or("unlimited".to_owned(), |n| n.to_string());
-        let (now, most) = (told(limit.current), told(limit.maximum));
+        let limit_text =
+            |value: Option<u64>| value.map_or("unlimited".to_owned(), |n| n.to_string());
+        let (now, most) = (limit_text(limit.current), limit_text(limit.maximum));
         Finding::fact(name, format!("{now}, at most {most}: {what}"))
     });
-    let kernel = OF_THE_KERNEL.iter().map(|&(name, what)| {
+    let kernel = KERNEL_LIMITS.iter().map(|&(name, what)| {
         match fs::read_to_string(format!("/proc/sys/{name}")) {
             Ok(value) => {
                 let value: Vec<_> = value.split_whitespace().collect();

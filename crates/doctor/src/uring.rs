@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use crate::finding::{Finding, Section, told};
+use crate::finding::{Finding, Section, describe};
 
 pub(crate) fn section() -> Section {
     Section { title: "io_uring", findings: findings() }
@@ -42,7 +42,7 @@ fn findings() -> Vec<Finding> {
         ("a timeout for one wait", params.is_feature_ext_arg(), "5.11"),
         ("completions may be left out", params.is_feature_skip_cqe_on_success(), "5.17"),
     ] {
-        findings.push(there_or_not(name, there, since));
+        findings.push(supported(name, there, since));
     }
     findings.extend(receiving());
     let mut probe = Probe::new();
@@ -51,7 +51,7 @@ fn findings() -> Vec<Finding> {
         Ok(()) => findings.extend(
             OPERATIONS
                 .iter()
-                .map(|&(name, code, since)| there_or_not(name, probe.is_supported(code), since)),
+                .map(|&(name, code, since)| supported(name, probe.is_supported(code), since)),
         ),
     }
     findings
@@ -62,16 +62,16 @@ fn receiving() -> [Finding; 2] {
     let tried = receive_once();
     let has = |there: fn(Received) -> bool| tried.map(there).unwrap_or_default();
     [
-        there_or_not("buffers to take from", has(|it| it.into_provided), "5.19"),
-        there_or_not("recv, again and again", has(|it| it.goes_on), "6.0"),
+        supported("buffers to take from", has(|it| it.provided_buffer), "5.19"),
+        supported("recv, again and again", has(|it| it.multishot), "6.0"),
     ]
 }
 
 /// How something was received.
 #[derive(Clone, Copy)]
 struct Received {
-    into_provided: bool,
-    goes_on: bool,
+    provided_buffer: bool,
+    multishot: bool,
 }
 
 fn receive_once() -> rustix::io::Result<Received> {
@@ -84,7 +84,7 @@ fn receive_once() -> rustix::io::Result<Received> {
     while done.is_empty() {
         ring.wait(None, &mut done)?;
     }
-    Ok(Received { into_provided: ring.has_provided_buffers(), goes_on: !done[0].last })
+    Ok(Received { provided_buffer: ring.has_provided_buffers(), multishot: !done[0].last })
 }
 
 /// Those that a file server has use for.
@@ -112,13 +112,13 @@ fn setup(name: &str, since: &str, with: impl FnOnce(&mut io_uring::Builder)) -> 
     }
 }
 
-fn there_or_not(name: &str, there: bool, since: &str) -> Finding {
+fn supported(name: &str, there: bool, since: &str) -> Finding {
     let since = format!("since Linux {since}");
     if there { Finding::available(name, since) } else { Finding::refused(name, since) }
 }
 
 fn refused(name: &str, error: &io::Error) -> Finding {
-    let why = Errno::from_io_error(error).map_or_else(|| error.to_string(), told);
+    let why = Errno::from_io_error(error).map_or_else(|| error.to_string(), describe);
     Finding::refused(name, why)
 }
 
@@ -128,7 +128,7 @@ mod tests {
     use crate::finding::Verdict;
 
     #[test]
-    fn what_is_not_listed_by_the_kernel_is_there_since_its_version() {
+    fn unlisted_features_match_the_kernel_version() {
         if let Err(errno) = receive_once() {
             return assert!(matches!(errno, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP));
         }

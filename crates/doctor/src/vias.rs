@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::finding::{Finding, Section, told};
+use crate::finding::{Finding, Section, describe};
 
 /// Small enough for any socket to take without a reader, large enough for every via to bother.
 const SIZE: usize = 64 << 10;
@@ -24,13 +24,13 @@ pub(crate) fn section(directory: &Path) -> Section {
 
 fn finding(direction: Direction, via: Via, directory: &Path) -> Finding {
     let name = format!("{via}, {direction}");
-    match try_out(direction, via, directory) {
+    match run_via(direction, via, directory) {
         Err(error) => Finding::unknown(&name, format!("not tried: {error}")),
         Ok(report) if via == Via::Auto => Finding::available(&name, choice(&report)),
         Ok(report) => match report.fallbacks.first() {
             None => Finding::available(&name, via.since()),
             Some(fallback) => {
-                let (why, ran, since) = (told(fallback.errno), report.ran, via.since());
+                let (why, ran, since) = (describe(fallback.errno), report.ran, via.since());
                 Finding::refused(&name, format!("{why}; {ran} ran instead, {since}"))
             }
         },
@@ -41,36 +41,36 @@ fn finding(direction: Direction, via: Via, directory: &Path) -> Finding {
 fn choice(report: &Report) -> String {
     let mut text = format!("chose {}", report.ran);
     for fallback in &report.fallbacks {
-        text += &format!("; {}: {}", fallback.from, told(fallback.errno));
+        text += &format!("; {}: {}", fallback.from, describe(fallback.errno));
     }
     text
 }
 
 /// Moves a few blocks and says how.
-fn try_out(direction: Direction, via: Via, directory: &Path) -> io::Result<Report> {
+fn run_via(direction: Direction, via: Via, directory: &Path) -> io::Result<Report> {
     let range = 0..SIZE as u64;
     match direction {
         Direction::FileToSocket => {
             let (out, _peer) = pair()?;
-            let mut transfer = FileToSocket::new(Arc::new(filled(directory)?), range, via);
+            let mut transfer = FileToSocket::new(Arc::new(unnamed_file(directory)?), range, via);
             finish(|| transfer.step(out.as_fd()))?;
             Ok(transfer.report().clone())
         }
         Direction::SocketToFile => {
-            let source = closed_after(SIZE)?;
+            let source = sender_of(SIZE)?;
             let sink = Arc::new(tempfile::tempfile_in(directory)?);
             let mut transfer = SocketToFile::new(sink, 0, None, via);
             finish(|| transfer.step(source.as_fd()))?;
             Ok(transfer.report().clone())
         }
         Direction::SocketToSocket => {
-            let (source, (out, _peer)) = (closed_after(SIZE)?, pair()?);
+            let (source, (out, _peer)) = (sender_of(SIZE)?, pair()?);
             let mut transfer = SocketToSocket::new(None, via);
             finish(|| transfer.step(source.as_fd(), out.as_fd()))?;
             Ok(transfer.report().clone())
         }
         Direction::FileToFile => {
-            let source = Arc::new(filled(directory)?);
+            let source = Arc::new(unnamed_file(directory)?);
             let sink = Arc::new(tempfile::tempfile_in(directory)?);
             let mut transfer = FileToFile::new(source, range, sink, 0, via);
             finish(|| transfer.step())?;
@@ -92,7 +92,7 @@ fn finish(mut step: impl FnMut() -> io::Result<Progress>) -> io::Result<()> {
 }
 
 /// A file without a name.
-fn filled(directory: &Path) -> io::Result<File> {
+fn unnamed_file(directory: &Path) -> io::Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
     file.write_all(&[0x6b; SIZE])?;
     // `O_DIRECT` and `FICLONERANGE` look at what is on the disk.
@@ -113,7 +113,7 @@ fn pair() -> io::Result<(TcpStream, std::thread::JoinHandle<()>)> {
 }
 
 /// A connection from which so many bytes come, and then the end.
-fn closed_after(count: usize) -> io::Result<TcpStream> {
+fn sender_of(count: usize) -> io::Result<TcpStream> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let near = TcpStream::connect(listener.local_addr()?)?;
     let (mut far, _) = listener.accept()?;

@@ -49,11 +49,11 @@ fn selftest(args: &SelfTestArgs) -> io::Result<bool> {
     if args.quick {
         plan = plan.quick();
     }
-    let told = SelfTest::run(&plan, |letter, name| progress(&format!("{letter}. {name}")));
+    let report = SelfTest::run(&plan, |letter, name| progress(&format!("{letter}. {name}")));
     progress("");
-    let told = told?;
-    write(&args.forms, &told)?;
-    Ok(told.passed())
+    let report = report?;
+    write_report(&args.forms, &report)?;
+    Ok(report.passed())
 }
 
 fn vias(args: &ViasArgs) -> io::Result<bool> {
@@ -77,11 +77,11 @@ fn vias(args: &ViasArgs) -> io::Result<bool> {
         plan.transports.clone_from(&args.transport);
     }
     plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
-    let told = Vias::run(&plan, progress);
+    let report = Vias::run(&plan, progress);
     progress("");
-    let told = told?;
-    write(&args.forms, &told)?;
-    Ok(told.rows.iter().all(|row| row.contradictions.is_empty()))
+    let report = report?;
+    write_report(&args.forms, &report)?;
+    Ok(report.rows.iter().all(|row| row.contradictions.is_empty()))
 }
 
 fn models(args: &ModelsArgs) -> io::Result<bool> {
@@ -100,10 +100,10 @@ fn models(args: &ModelsArgs) -> io::Result<bool> {
         plan.active = numbers(&args.active);
     }
     plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
-    let told = Models::run(&plan, progress);
+    let report = Models::run(&plan, progress);
     progress("");
-    let told = told?;
-    write(&args.forms, &told)?;
+    let report = report?;
+    write_report(&args.forms, &report)?;
     Ok(true)
 }
 
@@ -125,10 +125,10 @@ fn topologies(args: &TopologiesArgs) -> io::Result<bool> {
     plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
     let time = args.time_per_run.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     plan.milliseconds = time.unwrap_or(plan.milliseconds);
-    let told = Topologies::run(&plan, progress);
+    let report = Topologies::run(&plan, progress);
     progress("");
-    let told = told?;
-    write(&args.forms, &told)?;
+    let report = report?;
+    write_report(&args.forms, &report)?;
     Ok(true)
 }
 
@@ -138,10 +138,10 @@ fn claims(args: &ClaimsArgs) -> io::Result<bool> {
         plan = plan.quick();
     }
     plan.only.clone_from(&args.claim);
-    let told = Claims::run(&plan, progress);
+    let report = Claims::run(&plan, progress);
     progress("");
-    let told = told?;
-    write(&args.forms, &told)?;
+    let report = report?;
+    write_report(&args.forms, &report)?;
     Ok(true)
 }
 
@@ -151,29 +151,29 @@ fn all(args: &AllArgs) -> io::Result<bool> {
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed} {wide_msg}") {
         bar.set_style(style);
     }
-    let told = AllReports::run(&plan, |progress| {
+    let report = AllReports::run(&plan, |progress| {
         bar.set_position(progress.done);
         bar.set_message(format!("{}: {}", progress.experiment, progress.step));
     });
     bar.finish_and_clear();
-    write(&args.forms, &told)?;
-    Ok(told.sound)
+    write_report(&args.forms, &report)?;
+    Ok(report.sound)
 }
 
 /// As diff(1): whether nothing changed; what cannot be compared is trouble of another kind.
 fn compare(args: &CompareArgs) -> io::Result<bool> {
     let compared = read(&args.before)
         .and_then(|before| Comparison::of(&before, &read(&args.after)?).map_err(io::Error::from));
-    let told = compared.unwrap_or_else(|error| complain::and_exit_for_usage(&error));
-    write(&args.forms, &told)?;
-    Ok(!told.differs())
+    let report = compared.unwrap_or_else(|error| complain::and_exit_for_usage(&error));
+    write_report(&args.forms, &report)?;
+    Ok(!report.differs())
 }
 
 /// A report that was written by `--json`.
 fn read(path: &Path) -> io::Result<Value> {
-    let complaint = |error: &dyn Display| Error::about("read", path.display(), error);
-    let text = fs::read(path).map_err(|error| complaint(&error))?;
-    let report = serde_json::from_slice(&text).map_err(|error| complaint(&error))?;
+    let read_error = |error: &dyn Display| Error::about("read", path.display(), error);
+    let text = fs::read(path).map_err(|error| read_error(&error))?;
+    let report = serde_json::from_slice(&text).map_err(|error| read_error(&error))?;
     Ok(report)
 }
 
@@ -188,13 +188,13 @@ fn trace(args: &TraceArgs) -> io::Result<bool> {
         width: width().unwrap_or(80),
         ..trace::TracePlan::new(workers()?, args.model, args.via, &args.dir)
     };
-    let told = Trace::run(&plan)?;
-    let tell = if is_stdout(&args.svg) { save_all } else { write };
-    tell(&args.forms, &told)?;
+    let report = Trace::run(&plan)?;
+    let output = if is_stdout(&args.svg) { save_all } else { write_report };
+    output(&args.forms, &report)?;
     if let Some(path) = &args.svg {
-        save(path, &told.to_svg())?;
+        save(path, &report.to_svg())?;
     }
-    Ok(told.totals.contradictions.is_empty())
+    Ok(report.totals.contradictions.is_empty())
 }
 
 /// How many columns the terminal has that standard output is, if it is one.
@@ -213,13 +213,13 @@ fn schema(name: Option<&str>) -> io::Result<()> {
 
 /// Writes a report in the forms that were asked for, and to the terminal unless one of them goes
 /// there.
-fn write(forms: &Forms, told: &dyn Report) -> io::Result<()> {
-    let goes_there =
+fn write_report(forms: &Forms, report: &dyn Report) -> io::Result<()> {
+    let to_stdout =
         [&forms.json, &forms.csv, &forms.markdown, &forms.html].into_iter().any(is_stdout);
-    if !goes_there {
-        print(&told.to_string())?;
+    if !to_stdout {
+        print(&report.to_string())?;
     }
-    save_all(forms, told)
+    save_all(forms, report)
 }
 
 fn is_stdout(path: &Option<PathBuf>) -> bool {
@@ -227,12 +227,12 @@ fn is_stdout(path: &Option<PathBuf>) -> bool {
 }
 
 /// Writes a report in the forms that were asked for.
-fn save_all(forms: &Forms, told: &dyn Report) -> io::Result<()> {
+fn save_all(forms: &Forms, report: &dyn Report) -> io::Result<()> {
     let form: [(_, &dyn Fn() -> String); 4] = [
-        (&forms.json, &|| format!("{:#}\n", told.to_json())),
-        (&forms.csv, &|| told.to_csv()),
-        (&forms.markdown, &|| told.to_markdown()),
-        (&forms.html, &|| karez_lab::html_page(&told.sections())),
+        (&forms.json, &|| format!("{:#}\n", report.to_json())),
+        (&forms.csv, &|| report.to_csv()),
+        (&forms.markdown, &|| report.to_markdown()),
+        (&forms.html, &|| karez_lab::html_page(&report.sections())),
     ];
     for (path, text) in form {
         if let Some(path) = path {
@@ -251,7 +251,7 @@ fn workers() -> io::Result<WorkerCommand> {
 fn progress(what: &str) {
     let mut out = io::stderr();
     if out.is_terminal() {
-        let _nobody_looks = write!(out, "\r\x1b[K{what}").and_then(|()| out.flush());
+        let _best_effort = write!(out, "\r\x1b[K{what}").and_then(|()| out.flush());
     }
 }
 
@@ -260,8 +260,8 @@ fn save(path: &Path, text: &str) -> io::Result<()> {
     if path == Path::new("-") {
         return print(text);
     }
-    let complaint = |error| Error::about("write", path.display(), error);
-    fs::write(path, text).map_err(complaint).map_err(io::Error::from)
+    let write_error = |error| Error::about("write", path.display(), error);
+    fs::write(path, text).map_err(write_error).map_err(io::Error::from)
 }
 
 /// A reader that closes early, such as `head`, has had enough: that is no error.

@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_is_as_long_as_its_median_and_its_line_as_its_range() {
+    fn bar_shows_median_and_whisker_shows_range() {
         let half = MedianRange { median: 5.0, low: 5.0, high: 5.0 };
         let whole = MedianRange { median: 10.0, low: 2.5, high: 10.0 };
         let svg = bars("x", &[("<".to_owned(), half), ("c".to_owned(), whole)]);
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logarithmic_scale_has_equal_steps() {
+    fn log_scale_has_equal_steps() {
         let scale = Scale::of([20.0, 9000.0].into_iter(), 0.0, 300.0);
         let places: Vec<_> = scale.marks().map(|(at, name)| (at.round(), name)).collect();
         let expected = [(0.0, "10"), (100.0, "100"), (200.0, "1000"), (300.0, "10k")];
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_draw_is_an_empty_chart() {
+    fn empty_input_gives_an_empty_chart() {
         let svg = lines("x", "n", "us", &[]);
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

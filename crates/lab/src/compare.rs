@@ -330,14 +330,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_report_has_not_changed() {
+    fn same_report_has_no_changes() {
         let comparison = Comparison::of(&vias(0, 5.0, 9), &vias(0, 5.0, 9)).unwrap();
         assert!(!comparison.differs() && comparison.changes.is_empty());
         assert_eq!(comparison.compared, 3);
     }
 
     #[test]
-    fn a_byte_is_a_change_and_a_time_only_beyond_its_range() {
+    fn counts_differ_exactly_and_times_beyond_their_range() {
         let comparison = Comparison::of(&vias(0, 5.0, 9), &vias(1, 6.5, 9)).unwrap();
         assert_eq!(comparison.changes.len(), 1, "{comparison:?}");
         assert_eq!(comparison.changes[0].kind, ChangeKind::Counted("0".to_owned(), "1".to_owned()));
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_all_rows_alike_is_drift_and_one_that_does_not_follow_is_told() {
+    fn common_change_is_drift_and_an_outlier_is_reported() {
         let many = |scale: f64, odd: f64| {
             let mut report = vias(0, 5.0, 9);
             let first = report["rows"][0].clone();
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_told_by_name_and_the_error_queue_is_left_out() {
+    fn calls_are_compared_by_name_without_the_error_queue() {
         let calls = |sends: u64, fetches: u64| json!({ "sendto": sends, "recvmsg": fetches });
         assert_eq!(counted(&calls(4, 9), &calls(4, 2)), None);
         let comparison = counted(&calls(4, 9), &json!({ "splice": 8 }));
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn after_few_runs_it_may_be_chance() {
+    fn few_runs_may_differ_by_chance() {
         let comparison = Comparison::of(&vias(0, 5.0, 3), &vias(0, 8.0, 3)).unwrap();
         assert!(!comparison.differs() && comparison.changes.len() == 1, "{comparison:?}");
         assert!((chance(3, 3) - 0.1).abs() < 1e-9);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_report_does_not_have_is_named_and_conditions_are_told() {
+    fn unmatched_rows_and_conditions_are_listed() {
         let (before, mut after) = (vias(0, 5.0, 9), vias(0, 5.0, 9));
         after["machine"]["kernel"] = json!("6.12");
         after["rows"].as_array_mut().unwrap().push(json!({ "via": "copy" }));

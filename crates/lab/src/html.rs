@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_is_told_is_taken_for_markup() {
+    fn text_is_escaped() {
         let evil = "<script>alert('&')</script>";
         let table = Table { heading: vec!["a"], rows: vec![vec![evil.to_owned()]] };
         let entry = ReportEntry {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_needs_nothing_from_elsewhere() {
+    fn page_has_no_external_resources() {
         let section = |anchor: &str| {
             let title = anchor.to_owned();
             Section { anchor: anchor.to_owned(), title, parts: Vec::new() }

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_pages_on_is_aliased_and_the_rest_is_copied() {
+    fn vias_by_reference_are_aliased_and_the_rest_copied() {
         // Not a temporary directory: that may be tmpfs.
         for one in mutations(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap() {
             let expected = match one.via {

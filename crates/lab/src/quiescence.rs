@@ -61,7 +61,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn one_that_waits_for_input_rests_and_one_that_works_does_not() {
+    fn sleeping_process_is_quiescent_and_busy_one_is_not() {
         let mut child = Command::new("sh").stdin(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_child(&child);
         wait_until_quiescent(pid).unwrap();

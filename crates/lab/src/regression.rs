@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_its_slope_and_its_band_holds_it() {
+    fn slope_lies_within_its_interval() {
         let line = |slope: f64| {
             let at = |x: f64| (x, [-0.5, 0.0, 0.5].map(|off| slope * x + 3.0 + off).to_vec());
             Slope::of(&[at(10.0), at(100.0), at(1000.0)], 7).unwrap()
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn one_abscissa_has_no_slope() {
+    fn single_abscissa_has_no_slope() {
         assert_eq!(Slope::of(&[(1.0, vec![1.0, 2.0])], 7), None);
         assert_eq!(Slope::of(&[], 7), None);
     }

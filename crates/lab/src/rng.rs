@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_repeats_its_order_and_nothing_is_lost() {
+    fn seed_reproduces_the_order_and_keeps_all_items() {
         let shuffled = |seed| {
             let mut items: Vec<_> = (0..100).collect();
             Rng::from_seed(seed).shuffle(&mut items);

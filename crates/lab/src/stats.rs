@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_of_an_even_number_lies_between_two() {
+    fn median_of_an_even_count_is_the_midpoint() {
         assert_eq!(
             MedianRange::of([4.0, 1.0, 2.0, 3.0]),
             MedianRange { median: 2.5, low: 1.0, high: 4.0 }
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_is_not_ranked() {
+    fn overlapping_ranges_are_detected() {
         let (slow, fast) = (MedianRange::of([1.0, 2.0]), MedianRange::of([2.5, 3.0]));
         assert!(!slow.overlaps(&fast));
         assert!(slow.overlaps(&MedianRange::of([1.5, 9.0])));

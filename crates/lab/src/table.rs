@@ -94,14 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_are_apart() {
+    fn thousands_are_separated() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(67_108_864), "67,108,864");
     }
 
     #[test]
-    fn sizes_have_the_unit_that_leaves_them_whole() {
+    fn sizes_use_the_largest_exact_unit() {
         assert_eq!(size(16 << 20), "16 MiB");
         assert_eq!(size(65_536), "64 KiB");
         assert_eq!(size(1025), "1025 B");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_three_forms() {
+    fn table_renders_as_text_csv_and_markdown() {
         let row = vec!["copy".to_owned(), "1,024".to_owned()];
         let table = Table { heading: vec!["via", "calls"], rows: vec![row] };
         assert_eq!(table.to_text(), "via   calls\ncopy  1,024\n");

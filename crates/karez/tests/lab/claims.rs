@@ -43,7 +43,7 @@ fn expect_schema(report: &Value, claims: usize) {
 }
 
 #[test]
-fn every_claim_gets_a_verdict_and_what_is_exact_is_exact() {
+fn every_claim_has_a_verdict_and_exact_counts() {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let markdown = place.path().join("r.md");
     let mut command = Command::new(KAREZ);
@@ -91,7 +91,7 @@ fn every_claim_gets_a_verdict_and_what_is_exact_is_exact() {
 }
 
 #[test]
-fn one_claim_can_be_tried_alone_and_a_number_that_is_none_is_refused() {
+fn single_claim_runs_alone_and_unknown_numbers_are_rejected() {
     let lab = |arguments: &[&str]| {
         Command::new(KAREZ).args(["lab", "claims", "--quick"]).args(arguments).output().unwrap()
     };
@@ -103,7 +103,7 @@ fn one_claim_can_be_tried_alone_and_a_number_that_is_none_is_refused() {
 }
 
 #[test]
-fn what_needs_counters_is_not_measurable_for_nobody() {
+fn counters_are_not_measurable_without_privileges() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can become nobody");
         return;
@@ -134,17 +134,17 @@ fn what_needs_counters_is_not_measurable_for_nobody() {
 }
 
 fn words(pairs: &[(&str, &str)]) -> Evidence {
-    pairs.iter().fold(Evidence::default(), |told, &(what, word)| told.with(what, word))
+    pairs.iter().fold(Evidence::default(), |evidence, &(what, word)| evidence.with(what, word))
 }
 
 fn counts(pairs: &[(&str, u64)]) -> Evidence {
-    pairs.iter().fold(Evidence::default(), |told, &(what, count)| told.with(what, count))
+    pairs.iter().fold(Evidence::default(), |evidence, &(what, count)| evidence.with(what, count))
 }
 
 fn slopes(select: [f64; 2], poll: [f64; 2], epoll: [f64; 2]) -> Evidence {
     let each = [("select", select), ("poll", poll), ("epoll", epoll)];
-    each.into_iter().fold(Evidence::default(), |told, (of, [low, high])| {
-        told.with(format!("{of}: at least"), low).with(format!("{of}: at most"), high)
+    each.into_iter().fold(Evidence::default(), |evidence, (of, [low, high])| {
+        evidence.with(format!("{of}: at least"), low).with(format!("{of}: at most"), high)
     })
 }
 
@@ -159,7 +159,7 @@ fn moved(calls: u64, copied: u64) -> Evidence {
     ])
 }
 
-fn over_cables(sendfile: [u64; 2], splice: [u64; 2]) -> Evidence {
+fn over_veths(sendfile: [u64; 2], splice: [u64; 2]) -> Evidence {
     counts(&[
         ("bytes", BYTES),
         ("chunks", CHUNKS),
@@ -184,7 +184,7 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
         ])
     };
     let clock = |calls| counts(&[("times read", 1000), ("system calls", calls)]);
-    let heard = |read, without| {
+    let received = |read, without| {
         counts(&[
             ("bytes sent", BYTES),
             ("copied by a receiver that reads", read),
@@ -194,18 +194,18 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
     let answers = |one, two| counts(&[("answers of one thread", one), ("of two", two)]);
     let lap = |reads| counts(&[("descriptors", 1000), ("reads a lap", reads)]);
     let bits = |left| counts(&[("bits asked", 100), ("ready", 1), ("bits left", left)]);
-    let high = |told| counts(&[("descriptor", 3000), ("told", told)]);
+    let high = |count| counts(&[("descriptor", 3000), ("told", count)]);
     let crowd = |word| words(&[("poll of as many", "ok"), ("poll of one more", word)]);
-    let kept = |told| {
+    let kept = |count| {
         counts(&[
             ("registered", 3),
             ("in the kernel's set", 3),
             ("ready", 3),
-            ("told in the order of arrival", told),
+            ("told in the order of arrival", count),
         ])
         .with("registered again", "EEXIST")
     };
-    let batch = |told| slopes(walk, walk, flat).with("ready", 3_u64).with("told", told);
+    let batch = |count| slopes(walk, walk, flat).with("ready", 3_u64).with("told", count);
     let opened = |count: u64, word| {
         counts(&[("RLIMIT_NOFILE", 256), ("opened", count)]).with("one more than the limit", word)
     };
@@ -233,8 +233,8 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
     let (yes, no, depends, unclear) = ("confirmed", "refuted", "depends on", "not measurable here");
     vec![
         (1, clock(0), depends, clock(1000), yes),
-        (2, heard(BYTES, 0), depends, heard(BYTES, BYTES), yes),
-        (2, heard(BYTES, 0), depends, heard(0, 0), no),
+        (2, received(BYTES, 0), depends, received(BYTES, BYTES), yes),
+        (2, received(BYTES, 0), depends, received(0, 0), no),
         (3, answers(0, 1), yes, answers(1, 1), no),
         (4, lap(1000), yes, lap(1), no),
         (5, bits(1), yes, bits(100), no),
@@ -288,9 +288,9 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
             counts(&[("bytes from file to file", 0)]),
             yes,
         ),
-        (30, over_cables([0, BYTES], [0, 0]), depends, over_cables([BYTES; 2], [0, 0]), yes),
-        (30, over_cables([0, BYTES], [0, 0]), depends, over_cables([0, 0], [0, 0]), no),
-        (31, over_cables([0, BYTES], [0, BYTES]), no, over_cables([0, BYTES], [0, 0]), yes),
+        (30, over_veths([0, BYTES], [0, 0]), depends, over_veths([BYTES; 2], [0, 0]), yes),
+        (30, over_veths([0, BYTES], [0, 0]), depends, over_veths([0, 0], [0, 0]), no),
+        (31, over_veths([0, BYTES], [0, BYTES]), no, over_veths([0, BYTES], [0, 0]), yes),
         (32, piped(2 * CHUNKS, "EINVAL"), no, piped(CHUNKS, "EINVAL"), yes),
         (33, one(after, "aliased"), no, one(after, "copied"), yes),
         (34, edited(0), yes, edited(32), no),
@@ -299,7 +299,7 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
 }
 
 #[test]
-fn a_verdict_follows_the_evidence_and_turns_with_it() {
+fn verdict_follows_the_evidence() {
     let claims = Claim::all();
     let mut tried = BTreeSet::new();
     for (number, found, verdict, other, turned) in table() {
@@ -313,7 +313,7 @@ fn a_verdict_follows_the_evidence_and_turns_with_it() {
 }
 
 #[test]
-fn without_evidence_there_is_no_verdict() {
+fn missing_evidence_gives_no_verdict() {
     for claim in Claim::all() {
         let judged = claim.judge(&Evidence::default());
         assert!(matches!(judged, Verdict::NotMeasurable(_)), "{}: {judged}", claim.number);

@@ -7,10 +7,10 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod all_and_compare;
 mod claims;
-mod command;
-mod exact;
+mod exact_counts;
 mod models;
-mod page;
+mod selftest;
 mod topologies;
 mod trace;

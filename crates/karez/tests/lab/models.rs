@@ -10,7 +10,7 @@ use std::process::Command;
 const MEMORY: [&str; 5] = ["mprotect", "brk", "madvise", "mmap", "munmap"];
 
 #[test]
-fn a_wake_up_and_a_request_make_their_calls_and_no_other() {
+fn wake_ups_and_requests_make_exactly_their_calls() {
     let place = tempfile::tempdir().unwrap();
     let [json, csv, markdown] = ["r.json", "r.csv", "r.md"].map(|name| place.path().join(name));
     let mut command = Command::new(env!("CARGO_BIN_EXE_karez"));
@@ -112,7 +112,7 @@ fn expect_request(row: &Value) {
 }
 
 #[test]
-fn what_needs_a_thread_for_each_is_refused_for_thousands_and_says_so() {
+fn thread_per_connection_is_refused_for_thousands() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_karez"));
     command.args(["lab", "models", "--quick", "--runs", "1", "--model", "blocking"]);
     command.args(["--descriptors", "10", "--descriptors", "1025", "--json", "-"]);

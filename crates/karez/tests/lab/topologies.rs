@@ -24,7 +24,7 @@ fn report(arguments: &[&str]) -> Value {
 /// What one job holds up: nobody where it has a thread of its own, and everybody where the thread
 /// that does it is the one that answers.
 #[test]
-fn a_job_that_is_held_holds_up_all_in_single_and_nobody_elsewhere() {
+fn blocked_job_stalls_only_topology_single() {
     let models = Model::ALL.iter().flat_map(|model| ["--model", model.name()]);
     let mut arguments: Vec<_> = models.collect();
     // What is timed is not what is asked here.
@@ -43,7 +43,7 @@ fn a_job_that_is_held_holds_up_all_in_single_and_nobody_elsewhere() {
 }
 
 #[test]
-fn every_layout_serves_every_mix_and_the_report_follows_its_schema() {
+fn every_layout_serves_every_mix() {
     let report = report(&["--fast", "4", "--slow", "2", "--blocking", "2"]);
     assert_eq!(report["schema"], "karez.lab.topologies/1");
     assert!(report["machine"]["kernel"].is_string());
@@ -111,7 +111,7 @@ fn expect_sample(row: &Value, sample: &Value) {
 }
 
 #[test]
-fn a_kind_of_which_there_is_nobody_is_in_no_mix() {
+fn absent_client_kind_is_in_no_mix() {
     let report = report(&["--model", "poll", "--topology", "workers", "--slow", "0"]);
     let rows = report["rows"].as_array().unwrap();
     assert!(rows.iter().all(|row| row["clients"]["slow"] == 0));

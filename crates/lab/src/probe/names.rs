@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_have_names() {
+    fn syscalls_have_names() {
         assert_eq!(call_name(u64::try_from(libc::SYS_sendfile).unwrap()), "sendfile");
         assert_eq!(call_name(451), "cachestat");
         assert_eq!(call_name(9999), "call 9999");

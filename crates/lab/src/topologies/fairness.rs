@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_that_are_alike_have_the_index_1_and_one_who_has_all_has_1_of_n() {
+    fn jain_index_ranges_from_one_over_n_to_one() {
         let near = |index: f64, expected: f64| assert!((index - expected).abs() < 1e-9, "{index}");
         near(jain(&[7, 7, 7, 7]), 1.0);
         near(jain(&[9, 0, 0, 0]), 0.25);

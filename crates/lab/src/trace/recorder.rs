@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_has_the_form_that_the_programs_give_it() {
+    fn record_layout_matches_the_bpf_programs() {
         let mut bytes = Vec::new();
         bytes.extend(7_u64.to_ne_bytes());
         bytes.extend(5_u64.to_ne_bytes());

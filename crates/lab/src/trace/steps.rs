@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_itself_is_folded_and_nothing_is_lost() {
+    fn repeated_sequences_are_folded_without_loss() {
         assert_eq!(folded("abcd"), "a1b1c1d1");
         assert_eq!(folded("waaaae"), "w1a4e1");
         assert_eq!(folded("wabababe"), "w1a3b3e1");

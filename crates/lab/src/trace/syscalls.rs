@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_told_apart_by_what_they_move() {
+    fn calls_are_classified_by_name() {
         let zerocopy = u64::from(libc::MSG_ZEROCOPY.cast_unsigned());
         let sent = call("sendto", [9, 0, 4096, zerocopy, 0, 0], 4096);
         assert!(is_zerocopy(&sent));

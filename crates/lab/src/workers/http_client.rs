@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_as_long_as_it_says() {
+    fn response_length_comes_from_its_head() {
         let response = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nbod";
         assert_eq!(response_lengths(response, false).unwrap(), Some((39, 12)));
         assert_eq!(response_lengths(response, true).unwrap(), Some((39, 0)));

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_sent_before_is_known_again() {
+    fn retransmissions_are_detected() {
         let mut retransmissions = Retransmissions::default();
         let first = u64::from(u32::MAX) - 50;
         assert!(!retransmissions.is_retransmission(first, 100));

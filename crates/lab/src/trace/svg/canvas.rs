@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_escaped_and_broken_between_words() {
+    fn text_is_escaped_and_wrapped_at_words() {
         assert_eq!(escape("a<b> & \"c\"\u{1}"), "a&lt;b&gt; &amp; &quot;c&quot;\u{fffd}");
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
         assert_eq!(wrapped("incomprehensible", 4), ["incomprehensible"]);

@@ -19,9 +19,9 @@ fn read(path: &Path) -> Value {
 }
 
 fn schema(name: &str) -> jsonschema::Validator {
-    let told = lab(&["schema", name]);
-    assert!(told.status.success(), "{told:?}");
-    jsonschema::validator_for(&serde_json::from_slice(&told.stdout).unwrap()).unwrap()
+    let output = lab(&["schema", name]);
+    assert!(output.status.success(), "{output:?}");
+    jsonschema::validator_for(&serde_json::from_slice(&output.stdout).unwrap()).unwrap()
 }
 
 fn expect_valid(name: &str, report: &Value) {
@@ -34,7 +34,7 @@ fn expect_valid(name: &str, report: &Value) {
 }
 
 #[test]
-fn all_experiments_keep_to_their_schemas_and_stand_on_one_page() {
+fn all_reports_match_their_schemas_on_one_page() {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
     let [json, html, csv, markdown] = ["a.json", "a.html", "a.csv", "a.md"].map(path);
@@ -42,8 +42,8 @@ fn all_experiments_keep_to_their_schemas_and_stand_on_one_page() {
     fs::create_dir(&directory).unwrap();
     let (dir, forms) = (directory.to_str().unwrap(), ["--json", &json, "--html", &html]);
     let others = ["--csv", &csv, "--markdown", &markdown];
-    let told = lab(&[&["all", "--quick", "--dir", dir][..], &forms, &others].concat());
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let output = lab(&[&["all", "--quick", "--dir", dir][..], &forms, &others].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "a file was left");
 
     let report = read(Path::new(&json));
@@ -56,7 +56,7 @@ fn all_experiments_keep_to_their_schemas_and_stand_on_one_page() {
     names.dedup();
     assert_eq!(names, ["selftest", "claims", "vias", "models", "topologies", "trace"]);
     expect_no_more_than_the_schema(reports);
-    same_report_has_not_changed(&json, place.path());
+    expect_no_changes(&json, place.path());
     expect_readable(Path::new(&html), names.len());
     for text in [&csv, &markdown] {
         assert!(fs::read_to_string(text).unwrap().lines().count() > 100, "{text}");
@@ -79,10 +79,10 @@ fn expect_no_more_than_the_schema(reports: &[Value]) {
     }
 }
 
-fn same_report_has_not_changed(json: &str, place: &Path) {
+fn expect_no_changes(json: &str, place: &Path) {
     let own = place.join("compare.json");
-    let told = lab(&["compare", json, json, "--json", own.to_str().unwrap()]);
-    assert_eq!(told.status.code(), Some(0), "{told:?}");
+    let output = lab(&["compare", json, json, "--json", own.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     let compared = read(&own);
     expect_valid("compare", &compared);
     assert_eq!(compared["differs"], false);
@@ -94,13 +94,13 @@ fn same_report_has_not_changed(json: &str, place: &Path) {
     claims["claims"][3]["verdict"] = "refuted".into();
     let changed = place.join("changed.json");
     fs::write(&changed, other.to_string()).unwrap();
-    let told = lab(&["compare", json, changed.to_str().unwrap()]);
-    assert_eq!(told.status.code(), Some(1), "{told:?}");
-    assert!(String::from_utf8_lossy(&told.stdout).contains("1 of "), "{told:?}");
+    let output = lab(&["compare", json, changed.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 of "), "{output:?}");
 }
 
 #[test]
-fn what_is_no_report_cannot_be_compared() {
+fn invalid_reports_are_rejected_by_compare() {
     let place = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = place.path().join(name);
@@ -109,15 +109,19 @@ fn what_is_no_report_cannot_be_compared() {
     };
     let (none, other) = (file("none", "no JSON"), file("other", r#"{ "schema": "x/1" }"#));
     for pair in [[&none, &other], [&other, &other], [&other, &"missing".to_owned()]] {
-        let told = lab(&["compare", pair[0], pair[1]]);
-        assert_eq!(told.status.code(), Some(2), "{told:?}");
-        assert!(String::from_utf8_lossy(&told.stderr).starts_with("error:"), "{told:?}");
+        let output = lab(&["compare", pair[0], pair[1]]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with("error:"), "{output:?}");
     }
 }
 
 /// On a telephone the page is no wider than the screen: what is wider moves in its own place.
 fn expect_readable(page: &Path, sections: usize) {
-    if !Command::new("chromium").arg("--version").output().is_ok_and(|told| told.status.success()) {
+    if !Command::new("chromium")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
         println!("skipped: no chromium");
         return;
     }
@@ -138,13 +142,13 @@ fn expect_readable(page: &Path, sections: usize) {
     browser.args(["--disable-component-update", "--disable-sync", "--dump-dom"]);
     browser.args(["--allow-file-access-from-files", "--virtual-time-budget=60000"]);
     browser.arg(format!("--user-data-dir={}", page.with_file_name(".profile").display()));
-    let told = browser.arg(format!("file://{}", frame.display())).output().unwrap();
-    let dom = String::from_utf8_lossy(&told.stdout).into_owned();
+    let output = browser.arg(format!("file://{}", frame.display())).output().unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout).into_owned();
     let title = dom.split(['<', '>']).skip_while(|word| *word != "title").nth(1);
     let figures: Vec<u32> =
         title.unwrap_or_default().split(' ').filter_map(|word| word.parse().ok()).collect();
     let &[width, found, drawings, articles, scripts] = &figures[..] else {
-        panic!("{dom}{}", String::from_utf8_lossy(&told.stderr));
+        panic!("{dom}{}", String::from_utf8_lossy(&output.stderr));
     };
     assert!(width <= NARROW, "{width} wide");
     assert!(usize::try_from(found).unwrap() >= sections, "{found} sections");

@@ -40,7 +40,7 @@ fn calls(outcome: &TransferOutcome, name: &str) -> (u64, u64) {
 }
 
 #[test]
-fn each_way_makes_its_calls_and_its_copies_and_no_other() {
+fn vias_make_exactly_their_calls_and_copies() {
     let Some(mut counters) = counters() else { return };
     let test_file = test_file();
     for transport in [Transport::Unix, Transport::Loopback] {
@@ -74,7 +74,7 @@ fn each_way_makes_its_calls_and_its_copies_and_no_other() {
 }
 
 #[test]
-fn what_zerocopy_referred_to_is_copied_late_on_loopback() {
+fn loopback_copies_zerocopy_data_late() {
     let Some(mut counters) = counters() else { return };
     let (test_file, transport) = (test_file(), Transport::Loopback);
     let mut bed = TestBed::set_up(&workers(), transport).unwrap();
@@ -90,7 +90,7 @@ fn what_zerocopy_referred_to_is_copied_late_on_loopback() {
 }
 
 #[test]
-fn a_via_that_is_broken_on_purpose_is_caught() {
+fn disguised_via_is_detected() {
     let test_file = test_file();
     let mut counters = counters();
     for transport in [Transport::Unix, Transport::Loopback] {
@@ -111,7 +111,7 @@ fn a_via_that_is_broken_on_purpose_is_caught() {
 }
 
 #[test]
-fn a_device_without_scatter_gather_makes_sendfile_copy() {
+fn sendfile_copies_without_scatter_gather() {
     let Some(mut counters) = counters() else { return };
     let test_file = test_file();
     for (transport, copied) in [(Transport::Veth, 0), (Transport::VethWithoutScatterGather, BYTES)]

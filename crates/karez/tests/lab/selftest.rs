@@ -57,7 +57,7 @@ fn workers_of(program: &Path) -> usize {
 }
 
 #[test]
-fn every_counter_finds_what_is_there_and_nothing_is_left_behind() {
+fn selftest_passes_and_leaves_no_files_or_workers() {
     let place = place();
     let program = place.path().join("karez");
     fs::copy(KAREZ, &program).unwrap();
@@ -72,7 +72,7 @@ fn every_counter_finds_what_is_there_and_nothing_is_left_behind() {
 }
 
 #[test]
-fn processes_have_other_numbers_in_a_pid_namespace_and_are_counted_all_the_same() {
+fn selftest_works_in_a_pid_namespace() {
     let may = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
     if !may.is_ok_and(|output| output.status.success()) {
         println!("skipped: no PID namespace may be made with unshare");
@@ -90,7 +90,7 @@ fn processes_have_other_numbers_in_a_pid_namespace_and_are_counted_all_the_same(
 }
 
 #[test]
-fn nobody_gets_what_anyone_can_count_and_is_told_so() {
+fn unprivileged_selftest_reports_tier_t0() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can become nobody");
         return;
@@ -118,7 +118,7 @@ fn nobody_gets_what_anyone_can_count_and_is_told_so() {
 }
 
 #[test]
-fn a_probe_that_is_none_is_no_reason_to_panic() {
+fn invalid_probe_object_is_reported() {
     let place = place();
     let nonsense = place.path().join("probe.o");
     fs::write(&nonsense, b"nonsense").unwrap();
@@ -136,7 +136,7 @@ fn a_probe_that_is_none_is_no_reason_to_panic() {
 }
 
 #[test]
-fn the_table_of_vias_has_every_way_and_follows_its_schema() {
+fn vias_report_has_every_via_and_exact_counts() {
     let place = place();
     let [json, csv, markdown] = ["r.json", "r.csv", "r.md"].map(|name| place.path().join(name));
     let mut command = Command::new(KAREZ);
