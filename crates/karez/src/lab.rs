@@ -157,7 +157,7 @@ fn all(args: &AllArgs) -> io::Result<bool> {
     });
     bar.finish_and_clear();
     write_report(&args.forms, &report)?;
-    Ok(report.sound)
+    Ok(report.passed)
 }
 
 /// As diff(1): whether nothing changed; what cannot be compared is trouble of another kind.

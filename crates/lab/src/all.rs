@@ -24,7 +24,7 @@ use crate::vias::{self, Vias};
 use crate::workers::WorkerCommand;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.all/1";
+const SCHEMA: &str = "karez.lab.all/2";
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ pub struct AllReports {
     /// How long they took.
     pub time: Duration,
     /// Whether nothing was found that should not be: no counter failed, no via was another.
-    pub sound: bool,
+    pub passed: bool,
 }
 
 /// Reports, and whether nothing was found that should not be.
@@ -95,15 +95,15 @@ impl AllReports {
     pub fn run(plan: &AllPlan, mut on_step: impl FnMut(AllProgress<'_>)) -> Self {
         let begun = Instant::now();
         let mut all =
-            Self { reports: Vec::new(), skipped: Vec::new(), time: Duration::ZERO, sound: true };
+            Self { reports: Vec::new(), skipped: Vec::new(), time: Duration::ZERO, passed: true };
         let total_weight: u64 = EXPERIMENTS.iter().map(|one| one.weight).sum();
         let mut finished_weight = 0;
         for &Experiment { name, weight, run } in EXPERIMENTS {
             let done = finished_weight * 1000 / total_weight;
             match run(plan, &mut |step| on_step(AllProgress { experiment: name, step, done })) {
-                Ok((reports, sound)) => {
+                Ok((reports, passed)) => {
                     all.reports.extend(reports);
-                    all.sound &= sound;
+                    all.passed &= passed;
                 }
                 Err(error) => all.skipped.push((name.to_owned(), error.to_string())),
             }
@@ -139,8 +139,8 @@ fn vias(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
         plan_of_experiment = plan_of_experiment.quick();
     }
     let report = Vias::run(&plan_of_experiment, on_step)?;
-    let sound = report.rows.iter().all(|row| row.contradictions.is_empty());
-    Ok((vec![Box::new(report)], sound))
+    let passed = report.rows.iter().all(|row| row.contradictions.is_empty());
+    Ok((vec![Box::new(report)], passed))
 }
 
 fn models(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
@@ -174,7 +174,7 @@ const TRACES: [(Model, Topology, Via, CacheState); 7] = [
 
 /// What this kernel refuses is left out: the other experiments have named it.
 fn traces(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
-    let (mut reports, mut sound, mut refused): (Vec<Box<dyn Report>>, _, _) =
+    let (mut reports, mut passed, mut refused): (Vec<Box<dyn Report>>, _, _) =
         (Vec::new(), true, None);
     for (model, topology, via, cache) in TRACES {
         on_step(&format!("{via} on {model} × {topology}, {cache}"));
@@ -182,7 +182,7 @@ fn traces(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
             trace::TracePlan::new(plan.workers.clone(), model, via, &plan.directory);
         match Trace::run(&trace::TracePlan { topology, cache, ..plan_of_experiment }) {
             Ok(report) => {
-                sound &= report.totals.contradictions.is_empty();
+                passed &= report.totals.contradictions.is_empty();
                 reports.push(Box::new(report));
             }
             Err(error) => refused = Some(error),
@@ -190,18 +190,21 @@ fn traces(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
     }
     match refused {
         Some(error) if reports.is_empty() => Err(error),
-        _ => Ok((reports, sound)),
+        _ => Ok((reports, passed)),
     }
 }
 
 impl Report for AllReports {
     fn to_json(&self) -> Value {
-        let skipped = self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }));
+        let skipped = self
+            .skipped
+            .iter()
+            .map(|(subject, reason)| json!({ "subject": subject, "reason": reason }));
         json!({
             "schema": SCHEMA,
             "machine": machine(),
             "seconds": self.time.as_secs_f64(),
-            "sound": self.sound,
+            "passed": self.passed,
             "skipped": skipped.collect::<Vec<_>>(),
             "reports": self.reports.iter().map(|report| report.to_json()).collect::<Vec<_>>(),
         })

@@ -317,12 +317,12 @@ mod tests {
 
     fn vias(copied: u64, low: f64, runs: usize) -> Value {
         json!({
-            "schema": "karez.lab.vias/1",
+            "schema": "karez.lab.vias/2",
             "machine": { "kernel": "6.18", "cores": 2 },
             "tiers": { "best": "T1" },
             "rows": [{
                 "via": "sendfile", "transport": "lo", "bytes": 65536, "cache": "warm",
-                "ran": "sendfile", "copies": { "late": copied },
+                "effective_via": "sendfile", "copies": { "late": copied },
                 "cpu_ms_per_gb": { "median": low + 1.0, "low": low, "high": low + 2.0 },
                 "samples": vec![0; runs],
             }],

@@ -21,7 +21,7 @@ fn wake_ups_and_requests_make_exactly_their_calls() {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
-    assert_eq!(report["schema"], "karez.lab.models/1");
+    assert_eq!(report["schema"], "karez.lab.models/2");
     assert!(report["machine"]["kernel"].is_string());
     for skipped in report["skipped"].as_array().unwrap() {
         println!("skipped: {skipped}");
@@ -122,6 +122,6 @@ fn thread_per_connection_is_refused_for_thousands() {
     assert_eq!(report["rows"].as_array().unwrap().len(), 0, "it is no demultiplexer");
     assert_eq!(report["requests"].as_array().unwrap().len(), 1);
     let skipped = &report["skipped"][0];
-    assert_eq!(skipped["what"], "requests of blocking on 1025 connections");
-    assert!(skipped["why"].as_str().unwrap().contains("refused"), "{skipped}");
+    assert_eq!(skipped["subject"], "requests of blocking on 1025 connections");
+    assert!(skipped["reason"].as_str().unwrap().contains("refused"), "{skipped}");
 }

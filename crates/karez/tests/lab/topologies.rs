@@ -30,10 +30,10 @@ fn blocked_job_stalls_only_topology_single() {
     // What is timed is not what is asked here.
     arguments.extend(["--fast", "1", "--slow", "0", "--blocking", "0"]);
     let report = report(&arguments);
-    let held = report["held"].as_array().unwrap();
+    let held = report["blocked_jobs"].as_array().unwrap();
     for one in held {
-        let asked = one["asked_while_held"].as_u64().unwrap();
-        let answered = one["answered_while_held"].as_u64().unwrap();
+        let asked = one["requests_while_blocked"].as_u64().unwrap();
+        let answered = one["responses_while_blocked"].as_u64().unwrap();
         assert_eq!(asked, 16);
         let waits = one["topology"] == "single" && one["model"] != "blocking";
         assert_eq!(answered, if waits { 0 } else { asked }, "{one}");
@@ -45,23 +45,27 @@ fn blocked_job_stalls_only_topology_single() {
 #[test]
 fn every_layout_serves_every_mix() {
     let report = report(&["--fast", "4", "--slow", "2", "--blocking", "2"]);
-    assert_eq!(report["schema"], "karez.lab.topologies/1");
+    assert_eq!(report["schema"], "karez.lab.topologies/2");
     assert!(report["machine"]["kernel"].is_string());
     assert!(report["server_cores"].is_number());
     let rows = report["rows"].as_array().unwrap();
     let cold = rows.iter().any(|row| row["clients"]["blocking"] == 2);
-    assert!(cold || report["skipped"].as_array().unwrap().iter().any(|it| it["what"] != ""));
+    assert!(cold || report["skipped"].as_array().unwrap().iter().any(|it| it["subject"] != ""));
     let layouts = Topology::ALL.len() + 2;
     assert_eq!(rows.len(), layouts * if cold { 3 } else { 2 }, "{:?}", report["skipped"]);
     assert_eq!(report["rankings"].as_array().unwrap().len(), rows.len() / layouts);
     for row in rows {
         let spreads = ["fast_per_second", "blocking_per_second", "slow_bytes_per_second"];
-        let more = ["cpu_us_per_answer", "voluntary_per_answer", "involuntary_per_answer"];
+        let more = [
+            "cpu_us_per_response",
+            "voluntary_switches_per_response",
+            "involuntary_switches_per_response",
+        ];
         for name in spreads.into_iter().chain(more) {
             assert!(row[name]["median"].is_number(), "{row:#}");
         }
         for kind in ["fast", "blocking"] {
-            for name in ["jain", "least_of_most"] {
+            for name in ["jain", "min_max_ratio"] {
                 assert!(row[kind][name]["high"].is_number(), "{row:#}");
             }
             for name in ["p50_us", "p99_us", "p99_9_us", "max_us"] {
@@ -95,10 +99,10 @@ fn expect_sample(row: &Value, sample: &Value) {
     assert_eq!(times("blocking")[3] > 0.0, blocking > 0, "{row:#}");
     // One question of each is open at most.
     for (kind, answered) in [("fast", fast), ("slow", slow), ("blocking", blocking)] {
-        let open = sample[kind]["asked"].as_u64().unwrap() - answered;
+        let open = sample[kind]["requests"].as_u64().unwrap() - answered;
         assert!(open <= row["clients"][kind].as_u64().unwrap(), "{row:#}");
     }
-    assert!(sample["blocking"]["seen_cold"].as_u64() <= sample["blocking"]["asked"].as_u64());
+    assert!(sample["blocking"]["seen_cold"].as_u64() <= sample["blocking"]["requests"].as_u64());
     let threads = sample["threads"].as_object().unwrap();
     let count = |name: &str| threads.get(name).map_or(0, |count| count.as_u64().unwrap());
     match (row["model"].as_str().unwrap(), row["topology"].as_str().unwrap()) {

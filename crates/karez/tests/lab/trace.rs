@@ -25,7 +25,7 @@ fn parse(output: &Output) -> Value {
     let trace: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {output:?}"));
     assert!(output.status.success(), "{:#}", trace["totals"]);
-    assert_eq!(trace["schema"], "karez.lab.trace/1");
+    assert_eq!(trace["schema"], "karez.lab.trace/2");
     trace
 }
 
@@ -83,7 +83,7 @@ fn expect_complete(trace: &Value, body: u64) {
     assert_eq!(trace["lost_events"], 0);
     let ids: Vec<_> = trace["threads"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
     for (place, event) in trace["events"].as_array().unwrap().iter().enumerate() {
-        assert!(event["took_us"].as_f64().unwrap() >= 0.0, "{event}");
+        assert!(event["duration_us"].as_f64().unwrap() >= 0.0, "{event}");
         assert!(event["thread"].is_null() || ids.contains(&&event["thread"]), "{event}");
         let Some(within) = event["within"].as_u64() else { continue };
         let call = &trace["events"][usize::try_from(within).unwrap()];
@@ -122,7 +122,7 @@ fn sendfile_copies_only_the_head() {
     assert_eq!(copies["to_socket"], head);
     if is_seen(&trace) {
         assert_eq!(totals["sent"]["page_cache"], MIB);
-        let woken = &totals["woken"][0];
+        let woken = &totals["wake_ups"][0];
         assert!(woken["by"].as_str().unwrap().contains("NET_RX"), "{woken}");
         assert_eq!(
             totals["faults_user"]
@@ -323,7 +323,7 @@ fn trace_works_in_a_pid_namespace() {
     let trace = parse(&command.args(["--dir", env!("CARGO_TARGET_TMPDIR")]).output().unwrap());
     expect_complete(&trace, MIB);
     if is_seen(&trace) {
-        let woken = &trace["totals"]["woken"][0];
+        let woken = &trace["totals"]["wake_ups"][0];
         let mut threads = trace["threads"].as_array().unwrap().iter();
         let thread = threads.find(|one| one["id"] == woken["thread"]).unwrap();
         assert_eq!(thread["receives"], false, "{woken}");

@@ -32,10 +32,10 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[],
         experiment: epoll_set,
         rule: |evidence| {
-            let kept = evidence.count("registered")? == evidence.count("in the kernel's set")?;
+            let kept = evidence.count("registered")? == evidence.count("entries in fdinfo")?;
             let once = evidence.word("registered again")? == "EEXIST";
             let in_order =
-                evidence.count("told in the order of arrival")? == evidence.count("ready")?;
+                evidence.count("reported in arrival order")? == evidence.count("ready")?;
             let what = "the source for the tree; a set and a queue in order of arrival are seen";
             Some(if kept && once && in_order {
                 Verdict::DependsOn(what.to_owned())
@@ -51,7 +51,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[],
         experiment: ready_list,
         rule: |evidence| {
-            let exact = evidence.count("told")? == evidence.count("ready")?;
+            let exact = evidence.count("reported")? == evidence.count("ready")?;
             if exact { independent_of_idle(evidence) } else { Some(Verdict::Refuted) }
         },
     },
@@ -70,7 +70,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[],
         experiment: limits,
         rule: |evidence| {
-            let refused = evidence.word("one more than the limit")? == "EMFILE";
+            let refused = evidence.word("open beyond the limit")? == "EMFILE";
             Some(refuted_if(
                 refused && evidence.count("opened")? < evidence.count("RLIMIT_NOFILE")?,
             ))
@@ -103,7 +103,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         reason: "the kernel does not look at O_NONBLOCK; epoll(7) statement that one should",
         needs: &[],
         experiment: blocking_edge,
-        rule: |evidence| Some(refuted_if(evidence.word("EPOLLET on a pipe that blocks")? == "ok")),
+        rule: |evidence| Some(refuted_if(evidence.word("EPOLLET on a blocking pipe")? == "ok")),
     },
     Claim {
         number: 19,
@@ -156,10 +156,10 @@ fn epoll_set(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let lines = info.lines().filter(|line| line.starts_with("tfd:")).count();
     Ok(Evidence::default()
         .with("registered", all.len())
-        .with("in the kernel's set", lines)
+        .with("entries in fdinfo", lines)
         .with("registered again", again)
         .with("ready", order.len())
-        .with("told in the order of arrival", in_order.count()))
+        .with("reported in arrival order", in_order.count()))
 }
 
 fn ready_list(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -170,7 +170,7 @@ fn ready_list(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     }
     let events = events(&mut epoll)?.len();
     let evidence = slopes(bench)?;
-    Ok(evidence.with("registered", all.len()).with("ready", 3_u64).with("told", events))
+    Ok(evidence.with("registered", all.len()).with("ready", 3_u64).with("reported", events))
 }
 
 fn limits(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -182,7 +182,7 @@ fn limits(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let evidence = Evidence::default()
         .with("RLIMIT_NOFILE", number("limit"))
         .with("opened", number("opened"))
-        .with("one more than the limit", errno(&reply["refused"]));
+        .with("open beyond the limit", errno(&reply["refused"]));
     Ok(match watches {
         Some(watches) => evidence.with("max_user_watches", watches),
         None => evidence,
@@ -194,7 +194,7 @@ fn triggers(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let edge = sequence::<EpollEdge>()?;
     let mut evidence = Evidence::default();
     for (name, counts) in [("level", level), ("edge", edge)] {
-        for (when, count) in ["first", "again", "after more came"].iter().zip(counts) {
+        for (when, count) in ["first", "again", "after another write"].iter().zip(counts) {
             evidence = evidence.with(format!("{name}, {when}"), count);
         }
     }
@@ -216,7 +216,7 @@ fn blocking_edge(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let mut edge = EpollEdge::new().context("open", "an epoll")?;
     let (near, _far) = pipe().context("open", "a pipe")?;
     let taken = edge.register(near.as_fd(), Token(0), Interest::READ);
-    Ok(Evidence::default().with("EPOLLET on a pipe that blocks", taken))
+    Ok(Evidence::default().with("EPOLLET on a blocking pipe", taken))
 }
 
 fn partial_read(_: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -232,9 +232,9 @@ fn partial_read(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let rest = rustix::io::read(&near, &mut bytes).context("read from", "a pipe")?;
     Ok(Evidence::default()
         .with("written", written)
-        .with("told", first)
+        .with("reported", first)
         .with("read at first", one)
-        .with("told of the rest", again)
+        .with("reported for the rest", again)
         .with("read later", rest))
 }
 

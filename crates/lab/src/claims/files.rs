@@ -47,7 +47,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         reason: "a fault in kernel mode is fixed up as EFAULT; only user code gets the signal",
         needs: &[],
         experiment: cut_off,
-        rule: |evidence| Some(refuted_if(evidence.word("send of what was cut off")? == "EFAULT")),
+        rule: |evidence| Some(refuted_if(evidence.word("send of a truncated range")? == "EFAULT")),
     },
     Claim {
         number: 29,
@@ -108,8 +108,8 @@ fn cut_off(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let sent = mapping.send(out.as_fd(), 2 * page..3 * page, SendFlags::empty());
     let written = mapping.write_at(made(bench, &[])?.as_fd(), 0, 0..4 * page);
     Ok(Evidence::default()
-        .with("send of what was cut off", sent)
-        .with("bytes written to a file across the cut", written.unwrap_or(0)))
+        .with("send of a truncated range", sent)
+        .with("bytes written across the truncation", written.unwrap_or(0)))
 }
 
 fn sendfile_to_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -123,7 +123,7 @@ fn sendfile_to_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let bytes = if report.ran == Via::Sendfile { report.bytes } else { 0 };
     Ok(Evidence::default()
         .with("bytes from file to file", bytes)
-        .with("from a socket", from_socket))
+        .with("sendfile from a socket", from_socket))
 }
 
 fn on_write(bench: &mut ClaimsBench<'_>) -> ExperimentResult {

@@ -27,8 +27,8 @@ const BYTES: &str = "bytes";
 const CHUNKS: &str = "chunks";
 const CALLS: &str = "calls that move data";
 const COPIED: &str = "bytes copied before the receiver";
-const COLD: &str = "bytes of the disk, cold";
-const WARM: &str = "bytes of the disk, warm";
+const COLD: &str = "disk bytes, cold";
+const WARM: &str = "disk bytes, warm";
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
@@ -56,7 +56,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: AND_DISK,
         experiment: direct,
         rule: |evidence| {
-            let works = evidence.count(CALLS)? > 0 && evidence.count("requests to the disk")? > 0;
+            let works = evidence.count(CALLS)? > 0 && evidence.count("disk requests")? > 0;
             Some(refuted_if(works && evidence.count(COLD)? >= evidence.count(BYTES)?))
         },
     },
@@ -125,7 +125,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[Counter::Mutation],
         experiment: overwritten,
         rule: |evidence| {
-            Some(match evidence.word("what was sent, after the file was overwritten")? {
+            Some(match evidence.word("bytes received after the file was overwritten")? {
                 "aliased" => Verdict::Refuted,
                 "copied" => Verdict::Confirmed,
                 other => Verdict::NotMeasurable(other.to_owned()),
@@ -140,7 +140,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         experiment: zerocopy,
         rule: |evidence| {
             let (sends, copied) =
-                (evidence.count("sends over lo")?, evidence.count("of them copied")?);
+                (evidence.count("sends over lo")?, evidence.count("sends copied")?);
             let to_dummy = evidence.count("datagrams to a dummy device copied");
             let what = match to_dummy {
                 Some(0) => "the device: lo copied every send, a dummy none",
@@ -189,7 +189,7 @@ fn cold_and_warm(bench: &mut ClaimsBench<'_>, via: Via) -> ExperimentResult {
         .with(WARM, warm.counts.disk.read_bytes);
     Ok(match faults {
         Some((user, kernel)) => {
-            evidence.with("faults in user mode", user).with("in kernel mode", kernel)
+            evidence.with("faults in user mode", user).with("faults in kernel mode", kernel)
         }
         None => evidence,
     })
@@ -200,10 +200,10 @@ fn direct(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     Ok(Evidence::default()
         .with(BYTES, counted.outcome.bytes)
         .with(CALLS, data_calls(&counted))
-        .with("copied from the file by the CPU", counted.copies.file_to_user)
-        .with("copied to the socket", counted.copies.to_socket)
+        .with("bytes copied from the file", counted.copies.file_to_user)
+        .with("bytes copied to the socket", counted.copies.to_socket)
         .with(COLD, counted.counts.disk.read_bytes)
-        .with("requests to the disk", counted.counts.disk.reads)
+        .with("disk requests", counted.counts.disk.reads)
         .with("pages in the cache afterwards", bench.base.test_file.cached()?))
 }
 
@@ -241,7 +241,7 @@ fn overwritten(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         CopyVerdict::Refused(why) => return Err(ExperimentError::Skipped(why)),
         verdict => verdict.to_string(),
     };
-    Ok(Evidence::default().with("what was sent, after the file was overwritten", verdict.as_str()))
+    Ok(Evidence::default().with("bytes received after the file was overwritten", verdict.as_str()))
 }
 
 fn zerocopy(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -252,7 +252,7 @@ fn zerocopy(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     }
     let evidence = Evidence::default()
         .with("sends over lo", u64::from(notifications.sends))
-        .with("of them copied", u64::from(notifications.copied));
+        .with("sends copied", u64::from(notifications.copied));
     Ok(match send_to_dummy(bench) {
         Ok(copied) => evidence.with("datagrams to a dummy device copied", copied),
         Err(error) => evidence.with("dummy device", error.to_string().as_str()),

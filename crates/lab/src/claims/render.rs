@@ -9,7 +9,7 @@ use crate::report::{Part, Report, ReportEntry, Section};
 use crate::table::Table;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.claims/1";
+const SCHEMA: &str = "karez.lab.claims/2";
 
 impl Verdict {
     /// The word for it.
@@ -125,7 +125,7 @@ impl Finding {
             "details": self.verdict.details(),
             "evidence": self.evidence.to_json(),
             "reason": self.claim.reason,
-            "repeat": self.command(),
+            "command": self.command(),
         })
     }
 }

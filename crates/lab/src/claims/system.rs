@@ -34,7 +34,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[],
         experiment: clock,
         rule: |evidence| {
-            let vdso = evidence.count("system calls")? < evidence.count("times read")?;
+            let vdso = evidence.count("system calls")? < evidence.count("clock reads")?;
             let what = "what it wants: the clock is read without any (vDSO), all else with";
             Some(if vdso { Verdict::DependsOn(what.to_owned()) } else { Verdict::Confirmed })
         },
@@ -47,8 +47,8 @@ pub(super) const CLAIMS: &[Claim] = &[
         experiment: receiving,
         rule: |evidence| {
             let bytes = evidence.count("bytes sent")?;
-            let by_read = evidence.count("copied by a receiver that reads")?;
-            let without = evidence.count("copied by one with MSG_TRUNC")?;
+            let by_read = evidence.count("copied by recv")?;
+            let without = evidence.count("copied by recv with MSG_TRUNC")?;
             let what = "how it is received: reading copies all, MSG_TRUNC nothing";
             Some(match (by_read == bytes, without == bytes) {
                 (true, false) => Verdict::DependsOn(what.to_owned()),
@@ -63,7 +63,10 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[],
         experiment: blocking_threads,
         rule: |evidence| {
-            let (one, two) = (evidence.count("answers of one thread")?, evidence.count("of two")?);
+            let (one, two) = (
+                evidence.count("responses with one thread")?,
+                evidence.count("responses with two threads")?,
+            );
             Some(confirmed_if(one == 0 && two == 1))
         },
     },
@@ -75,7 +78,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         experiment: signal_driven,
         rule: |evidence| {
             let sent = evidence.count("signals sent by the process")?;
-            Some(refuted_if(sent == 0 && evidence.count("signals taken")? > 0))
+            Some(refuted_if(sent == 0 && evidence.count("signals received")? > 0))
         },
     },
     Claim {
@@ -97,7 +100,7 @@ fn clock(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let traced = worker.request_traced(&json!({ "command": "read-clock", "times": CLOCK_READS }));
     let (_, calls) = traced.map_err(|error| ExperimentError::Skipped(error.to_string()))?;
     Ok(Evidence::default()
-        .with("times read", CLOCK_READS)
+        .with("clock reads", CLOCK_READS)
         .with("system calls", calls.values().sum::<u64>()))
 }
 
@@ -115,12 +118,14 @@ fn receiving(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let (_, without) = copied(ReceiveMode::Discard)?;
     Ok(Evidence::default()
         .with("bytes sent", bytes)
-        .with("copied by a receiver that reads", by_read)
-        .with("copied by one with MSG_TRUNC", without))
+        .with("copied by recv", by_read)
+        .with("copied by recv with MSG_TRUNC", without))
 }
 
 fn blocking_threads(_: &mut ClaimsBench<'_>) -> ExperimentResult {
-    Ok(Evidence::default().with("answers of one thread", replies(1)?).with("of two", replies(2)?))
+    Ok(Evidence::default()
+        .with("responses with one thread", replies(1)?)
+        .with("responses with two threads", replies(2)?))
 }
 
 /// Of two connections the first is silent. How many answers the second gets from so many threads,
@@ -163,9 +168,9 @@ fn signal_driven(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let sent = made("kill") + made("tgkill") + made("rt_sigqueueinfo");
     Ok(Evidence::default()
         .with("wake-ups", rounds)
-        .with("signals taken", made("rt_sigtimedwait"))
+        .with("signals received", made("rt_sigtimedwait"))
         .with("signals sent by the process", sent)
-        .with("reads for the bytes", made("read")))
+        .with("reads of the data", made("read")))
 }
 
 fn asynchronous(bench: &mut ClaimsBench<'_>) -> ExperimentResult {

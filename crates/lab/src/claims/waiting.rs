@@ -34,7 +34,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[],
         experiment: busy_polling,
         rule: |evidence| {
-            Some(confirmed_if(evidence.count("reads a lap")? == evidence.count("descriptors")?))
+            Some(confirmed_if(evidence.count("reads per round")? == evidence.count("descriptors")?))
         },
     },
     Claim {
@@ -44,7 +44,8 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[],
         experiment: select_set,
         rule: |evidence| {
-            let (asked, left) = (evidence.count("bits asked")?, evidence.count("bits left")?);
+            let (asked, left) =
+                (evidence.count("bits requested")?, evidence.count("bits set afterwards")?);
             // What was asked and is idle is gone: the answer was written over the question.
             Some(confirmed_if(left == evidence.count("ready")? && left < asked))
         },
@@ -72,7 +73,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         rule: |evidence| {
             let what = "who asks: glibc's set has 1024 bits, the kernel's has no such end";
             let why = "no descriptor may be as high";
-            Some(match (evidence.count("descriptor")? >= 1024, evidence.count("told")?) {
+            Some(match (evidence.count("descriptor")? >= 1024, evidence.count("reported")?) {
                 (true, 1) => Verdict::DependsOn(what.to_owned()),
                 (true, _) => Verdict::Confirmed,
                 (false, _) => Verdict::NotMeasurable(why.to_owned()),
@@ -94,8 +95,8 @@ pub(super) const CLAIMS: &[Claim] = &[
         needs: &[],
         experiment: poll_limit,
         rule: |evidence| {
-            let refused = evidence.word("poll of one more")? == "EINVAL";
-            Some(refuted_if(refused && evidence.word("poll of as many")? == "ok"))
+            let refused = evidence.word("poll of one entry more")? == "EINVAL";
+            Some(refuted_if(refused && evidence.word("poll of RLIMIT_NOFILE entries")? == "ok"))
         },
     },
     Claim {
@@ -149,7 +150,7 @@ fn busy_polling(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     Ok(Evidence::default()
         .with("descriptors", u64::from(row.descriptors))
         .with("ready", u64::from(row.active))
-        .with("reads a lap", whole(reads)))
+        .with("reads per round", whole(reads)))
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of calls")]
@@ -168,9 +169,9 @@ fn select_set(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let asked = read.iter().count();
     let ready = select(&mut read, &mut write, Some(Duration::ZERO)).context("select", "them")?;
     Ok(Evidence::default()
-        .with("bits asked", asked)
+        .with("bits requested", asked)
         .with("ready", ready)
-        .with("bits left", read.iter().count()))
+        .with("bits set afterwards", read.iter().count()))
 }
 
 /// What an idle descriptor costs select, poll and epoll.
@@ -184,7 +185,7 @@ pub(super) fn slopes(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         evidence = evidence.with_slope(name, models.slope(model).ok_or_else(missing)?);
     }
     let counts = models.rows.iter().map(|row| u64::from(row.descriptors));
-    Ok(evidence.with("descriptors, at most", counts.max().unwrap_or(0)))
+    Ok(evidence.with("most descriptors", counts.max().unwrap_or(0)))
 }
 
 fn limits(bench: &mut ClaimsBench<'_>) -> Result<Value, ExperimentError> {
@@ -197,15 +198,15 @@ fn high_descriptor(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     Ok(Evidence::default()
         .with("descriptor", number("high"))
         .with("select", errno(&reply["select"]))
-        .with("told", number("found")))
+        .with("reported", number("found")))
 }
 
 fn poll_limit(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let reply = limits(bench)?;
     Ok(Evidence::default()
         .with("RLIMIT_NOFILE", reply["limit"].as_u64().unwrap_or(0))
-        .with("poll of as many", errno(&reply["poll_at"]))
-        .with("poll of one more", errno(&reply["poll_above"])))
+        .with("poll of RLIMIT_NOFILE entries", errno(&reply["poll_at"]))
+        .with("poll of one entry more", errno(&reply["poll_above"])))
 }
 
 /// What a worker statement of a call, by the number of the error; 0 for none.
@@ -236,8 +237,8 @@ pub(super) fn wait_asleep<D: Demultiplexer>() -> ExperimentResult {
     let (waited, cpu) = (begun.elapsed(), cpu().saturating_sub(before.1));
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Ok(Evidence::default()
-        .with("told", ready.len())
-        .with("us until told", micros(waited))
+        .with("reported", ready.len())
+        .with("us until wake-up", micros(waited))
         .with("us of CPU", micros(cpu))
         .with("voluntary switches", used.voluntary))
 }
@@ -245,8 +246,8 @@ pub(super) fn wait_asleep<D: Demultiplexer>() -> ExperimentResult {
 /// Whether the thread gave its core away and was woken: a loop that checks would have used it.
 pub(super) fn is_asleep(evidence: &Evidence) -> Option<bool> {
     let switched = evidence.count("voluntary switches")? >= 1;
-    let idle = evidence.count("us of CPU")? * 2 < evidence.count("us until told")?;
-    Some(switched && idle && evidence.count("told")? == 1)
+    let idle = evidence.count("us of CPU")? * 2 < evidence.count("us until wake-up")?;
+    Some(switched && idle && evidence.count("reported")? == 1)
 }
 
 fn cpu() -> Duration {

@@ -25,7 +25,7 @@ pub(super) struct ReportFormat {
 /// Every form.
 pub(super) const FORMATS: &[ReportFormat] = &[
     ReportFormat {
-        schema: "karez.lab.selftest/1",
+        schema: "karez.lab.selftest/2",
         experiment: "selftest",
         rows: Some("checks"),
         identity: &["check"],
@@ -33,7 +33,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
         timed: &[],
     },
     ReportFormat {
-        schema: "karez.lab.claims/1",
+        schema: "karez.lab.claims/2",
         experiment: "claims",
         rows: Some("claims"),
         identity: &["number", "claim"],
@@ -41,13 +41,13 @@ pub(super) const FORMATS: &[ReportFormat] = &[
         timed: &[],
     },
     ReportFormat {
-        schema: "karez.lab.vias/1",
+        schema: "karez.lab.vias/2",
         experiment: "vias",
         rows: Some("rows"),
         identity: &["via", "transport", "bytes", "cache"],
         counted: &[
-            ("the via that ran", "/ran"),
-            ("system calls", "/calls_of_transfer"),
+            ("the via that ran", "/effective_via"),
+            ("system calls", "/transfer_calls"),
             ("bytes copied from the file to the user", "/copies/file_to_user"),
             ("bytes copied to the socket", "/copies/to_socket"),
             ("bytes copied late", "/copies/late"),
@@ -57,7 +57,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
         timed: &[("CPU ms/GB", "/cpu_ms_per_gb"), ("GB/s", "/gb_per_s")],
     },
     ReportFormat {
-        schema: "karez.lab.models/1",
+        schema: "karez.lab.models/2",
         experiment: "models",
         rows: Some("rows"),
         identity: &["model", "descriptors", "active"],
@@ -66,7 +66,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
     },
     // How often a thread is woken depends on time, and with it the calls of a request.
     ReportFormat {
-        schema: "karez.lab.models/1",
+        schema: "karez.lab.models/2",
         experiment: "requests",
         rows: Some("requests"),
         identity: &["model", "connections", "active"],
@@ -74,15 +74,15 @@ pub(super) const FORMATS: &[ReportFormat] = &[
         timed: &[("us/request", "/us_per_request"), ("CPU us/request", "/cpu_us_per_request")],
     },
     ReportFormat {
-        schema: "karez.lab.topologies/1",
-        experiment: "held",
-        rows: Some("held"),
+        schema: "karez.lab.topologies/2",
+        experiment: "blocked-jobs",
+        rows: Some("blocked_jobs"),
         identity: &["model", "topology"],
-        counted: &[("answered while a job is held", "/answered_while_held")],
+        counted: &[("answered while a job is held", "/responses_while_blocked")],
         timed: &[],
     },
     ReportFormat {
-        schema: "karez.lab.topologies/1",
+        schema: "karez.lab.topologies/2",
         experiment: "topologies",
         rows: Some("rows"),
         identity: &["model", "topology", "clients"],
@@ -91,12 +91,12 @@ pub(super) const FORMATS: &[ReportFormat] = &[
             ("fast/s", "/fast_per_second"),
             ("p99 us of fast", "/fast/p99_us"),
             ("blocking/s", "/blocking_per_second"),
-            ("CPU us/answer", "/cpu_us_per_answer"),
+            ("CPU us/answer", "/cpu_us_per_response"),
         ],
     },
     // How many calls a request takes depends on how soon the receiver reads.
     ReportFormat {
-        schema: "karez.lab.trace/1",
+        schema: "karez.lab.trace/2",
         experiment: "trace",
         rows: None,
         identity: &[
@@ -107,7 +107,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
             "/request/pages_in_memory",
         ],
         counted: &[
-            ("the via that ran", "/request/granted"),
+            ("the via that ran", "/request/effective_via"),
             ("bytes copied from the file to the user", "/totals/copies/file_to_user"),
             ("bytes copied late", "/totals/copies/late"),
             ("bytes sent in pages of the file", "/totals/sent/page_cache"),

@@ -8,7 +8,7 @@ use crate::report::{Part, Report, Section};
 use crate::table::Table;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.compare/1";
+const SCHEMA: &str = "karez.lab.compare/2";
 
 /// Of the rows that only one report has, so many are named.
 const NAMED: usize = 5;
@@ -108,7 +108,7 @@ impl Change {
             }
         };
         json!({
-            "experiment": self.experiment, "row": self.row, "figure": self.figure, "was": was, "is": is,
+            "experiment": self.experiment, "row": self.row, "figure": self.figure, "before": was, "after": is,
             "expected_by_chance": by_chance, "beyond_noise": self.is_beyond_noise(),
         })
     }
@@ -122,7 +122,7 @@ impl Report for Comparison {
             "differs": self.differs(),
             "compared": self.compared,
             "conditions": conditions
-                .map(|one| json!({ "name": one.name, "was": one.before, "is": one.after }))
+                .map(|one| json!({ "name": one.name, "before": one.before, "after": one.after }))
                 .collect::<Vec<_>>(),
             "changes": self.changes.iter().map(Change::to_json).collect::<Vec<_>>(),
             "drifts": self.drifts.iter()

@@ -11,7 +11,7 @@ use crate::stats::MedianRange;
 use crate::table::Table;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.models/1";
+const SCHEMA: &str = "karez.lab.models/2";
 
 const NOTES: [&str; 14] = [
     "A wake-up is a wait and the read of what it told of; nonblocking reads all to find out.",
@@ -69,7 +69,7 @@ impl Report for Models {
             "machine": machine(),
             "seed": self.seed,
             "notes": self.notes(),
-            "skipped": self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }))
+            "skipped": self.skipped.iter().map(|(subject, reason)| json!({ "subject": subject, "reason": reason }))
                 .collect::<Vec<_>>(),
             "rows": self.rows.iter().map(row_to_json).collect::<Vec<_>>(),
             "slopes": slopes.collect::<Vec<_>>(),
@@ -110,7 +110,7 @@ fn with_kind(kind: &str, mut cells: Vec<String>) -> Vec<String> {
 
 fn row_to_json(row: &WaitRow) -> Value {
     let samples = row.timed.iter().map(
-        |run| json!({ "laps": run.rounds, "us_per_wake_up": run.wait_time, "cpu_us": run.cpu }),
+        |run| json!({ "rounds": run.rounds, "us_per_wake_up": run.wait_time, "cpu_us": run.cpu }),
     );
     json!({
         "model": row.model.name(),

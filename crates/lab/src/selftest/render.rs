@@ -9,7 +9,7 @@ use crate::report::{Part, Report, Section};
 use crate::table::{Table, grouped};
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.selftest/1";
+const SCHEMA: &str = "karez.lab.selftest/2";
 
 /// Of a check that came out right, so many figures are shown.
 const MAX_FIGURES: usize = 12;
@@ -99,7 +99,7 @@ impl SelfTest {
 fn check_to_json(check: &Check) -> Value {
     let figure = |figure: &super::CheckedFigure| {
         json!({
-            "what": figure.subject, "expected": figure.expected, "counted": figure.counted,
+            "subject": figure.subject, "expected": figure.expected, "counted": figure.counted,
         })
     };
     let (verdict, reason) = verdict_and_reason(&check.verdict);
@@ -107,9 +107,9 @@ fn check_to_json(check: &Check) -> Value {
         "check": check.letter.to_string(),
         "name": check.name,
         "verdict": verdict,
-        "why": reason,
+        "reason": reason,
         "tries": check.tries,
-        "vouches": check.validates.iter().map(|counter| counter.name()).collect::<Vec<_>>(),
+        "validates": check.validates.iter().map(|counter| counter.name()).collect::<Vec<_>>(),
         "figures": check.figures.iter().map(figure).collect::<Vec<_>>(),
     })
 }

@@ -12,7 +12,7 @@ use crate::report::{Report, Section, skipped_lines};
 use crate::stats::MedianRange;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.topologies/1";
+const SCHEMA: &str = "karez.lab.topologies/2";
 
 const NOTES: [&str; 13] = [
     "BlockedJob: of those who asked while a job was held, so many were answered before it was let go. Counted, from event to event; exact.",
@@ -50,9 +50,9 @@ impl Report for Topologies {
             "server_cores": self.cores,
             "seed": self.seed,
             "notes": self.notes(),
-            "skipped": self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }))
+            "skipped": self.skipped.iter().map(|(subject, reason)| json!({ "subject": subject, "reason": reason }))
                 .collect::<Vec<_>>(),
-            "held": self.blocked_jobs.iter().map(blocked_job_to_json).collect::<Vec<_>>(),
+            "blocked_jobs": self.blocked_jobs.iter().map(blocked_job_to_json).collect::<Vec<_>>(),
             "rows": self.rows.iter().map(row_to_json).collect::<Vec<_>>(),
             "rankings": self.groups().map(|rows| ranking(&rows)).collect::<Vec<_>>(),
         })
@@ -103,8 +103,8 @@ fn blocked_job_to_json(job: &BlockedJob) -> Value {
     json!({
         "model": job.model.name(),
         "topology": job.topology.name(),
-        "asked_while_held": job.requests,
-        "answered_while_held": job.responses,
+        "requests_while_blocked": job.requests,
+        "responses_while_blocked": job.responses,
         "threads": job.threads,
     })
 }
@@ -130,9 +130,9 @@ fn row_to_json(row: &TopologyRow) -> Value {
         "blocking_per_second": row.median_range(|run| run.per_second(run.blocking.responses())).to_json(),
         "blocking": figures(row, blocking),
         "slow_bytes_per_second": row.median_range(|run| run.per_second(run.slow.bytes)).to_json(),
-        "cpu_us_per_answer": row.median_range(|run| run.per_response(run.cpu / 1000.0)).to_json(),
-        "voluntary_per_answer": row.median_range(|run| run.per_response(run.voluntary)).to_json(),
-        "involuntary_per_answer": row.median_range(|run| run.per_response(run.involuntary)).to_json(),
+        "cpu_us_per_response": row.median_range(|run| run.per_response(run.cpu / 1000.0)).to_json(),
+        "voluntary_switches_per_response": row.median_range(|run| run.per_response(run.voluntary)).to_json(),
+        "involuntary_switches_per_response": row.median_range(|run| run.per_response(run.involuntary)).to_json(),
         "samples": samples.collect::<Vec<_>>(),
     })
 }
@@ -149,13 +149,13 @@ fn figures(row: &TopologyRow, of: fn(&LoadSample) -> &ResponseStats) -> Value {
         "p99_9_us": latency(|stats| stats.p999),
         "max_us": latency(|stats| stats.max),
         "jain": fairness(ResponseStats::jain),
-        "least_of_most": fairness(ResponseStats::min_max_ratio),
+        "min_max_ratio": fairness(ResponseStats::min_max_ratio),
     })
 }
 
 fn stats_to_json(stats: &ResponseStats) -> Value {
     json!({
-        "by_connection": stats.by_connection, "bytes": stats.bytes, "asked": stats.requests,
+        "by_connection": stats.by_connection, "bytes": stats.bytes, "requests": stats.requests,
         "seen_cold": stats.seen_cold,
         "p50_us": stats.p50, "p99_us": stats.p99, "p99_9_us": stats.p999,
         "max_us": stats.max,

@@ -234,15 +234,15 @@ impl Event {
             EventKind::RunsUserCode => "run",
             EventKind::Syscall(_) => "call",
             EventKind::Sleeps { .. } => "sleep",
-            EventKind::Runnable { .. } => "queue",
+            EventKind::Runnable { .. } => "runnable",
             EventKind::Copies { .. } => "copy",
             EventKind::Faults { .. } => "fault",
             EventKind::CacheLookup { .. } => "lookup",
-            EventKind::FaultAround { .. } => "map",
+            EventKind::FaultAround { .. } => "fault-around",
             EventKind::Packet { .. } => "packet",
             EventKind::Disk { .. } => "disk",
             EventKind::Operation { .. } => "operation",
-            EventKind::IoWorker { .. } => "hand-over",
+            EventKind::IoWorker { .. } => "io-worker",
         }
     }
 
@@ -269,7 +269,7 @@ impl Event {
                 json!({ "pages": pages })
             }
             EventKind::Packet { device, bytes, to_server, again } => json!({
-                "device": device, "to_server": to_server, "again": again,
+                "device": device, "to_server": to_server, "retransmission": again,
                 "headers": bytes.headers, "linear": bytes.linear, "page_cache": bytes.ours,
                 "other_cache": bytes.cache, "user_pages": bytes.anonymous,
                 "kernel_pages": bytes.kernel, "unsorted": bytes.unsorted,

@@ -11,7 +11,7 @@ use crate::report::{Part, Report, Section};
 use crate::table::{Table, grouped, size};
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.trace/1";
+const SCHEMA: &str = "karez.lab.trace/2";
 
 /// EventKind the drawing shows.
 const FIGURE: &str = "The lanes to scale; below, each system call and what crosses which boundary \
@@ -104,8 +104,8 @@ impl Trace {
 
     fn event_to_json(&self, event: &Event) -> Value {
         let mut json = json!({
-            "begun_us": microseconds(event.begun),
-            "took_us": microseconds(event.took()),
+            "start_us": microseconds(event.begun),
+            "duration_us": microseconds(event.took()),
             "lane": event.lane.name(),
             "thread": event.thread.map(|place| self.threads[place].id),
             "within": event.within,
@@ -142,7 +142,7 @@ impl Trace {
                 "page_cache": sent.ours, "other_cache": sent.cache, "user_pages": sent.anonymous,
                 "copied": sent.copied(), "unsorted": sent.unsorted,
             })),
-            "sent_again": totals.retransmitted,
+            "retransmitted": totals.retransmitted,
             "disk": totals.disk.map(|disk| json!({
                 "bytes": disk.read_bytes, "requests": disk.reads, "written": disk.write_bytes,
             })),
@@ -150,7 +150,7 @@ impl Trace {
             "slept_us": microseconds(totals.slept),
             "preempted": totals.preempted,
             "queued_us": microseconds(totals.queued),
-            "woken": totals.woken.iter().map(|(thread, waker)| json!({
+            "wake_ups": totals.woken.iter().map(|(thread, waker)| json!({
                 "thread": self.threads[*thread].id, "by": waker.to_string(),
             })).collect::<Vec<_>>(),
             "contradictions": totals.contradictions,
@@ -168,14 +168,14 @@ impl Report for Trace {
             "missing_tracepoints": self.missing,
             "lost_events": self.lost,
             "request": {
-                "model": self.model.name(), "via": self.via.name(), "granted": self.effective_via.name(),
+                "model": self.model.name(), "via": self.via.name(), "effective_via": self.effective_via.name(),
                 "topology": self.topology.name(), "transport": self.transport.name(),
                 "head": self.head, "body": self.body,
                 "pages_in_memory": self.pages.0, "pages": self.pages.1,
             },
             "tries": self.tries,
-            "took_us": microseconds(self.took),
-            "asked_us": microseconds(self.asked),
+            "duration_us": microseconds(self.took),
+            "request_start_us": microseconds(self.asked),
             "threads": self.threads.iter().map(|thread| json!({
                 "id": thread.id, "name": thread.name, "receives": thread.receives,
             })).collect::<Vec<_>>(),
@@ -199,7 +199,7 @@ impl Report for Trace {
                 event.bytes().map_or_else(String::new, |bytes| bytes.to_string()),
             ]
         });
-        let heading = vec!["begun_us", "took_us", "lane", "thread", "event", "detail", "bytes"];
+        let heading = vec!["start_us", "duration_us", "lane", "thread", "event", "detail", "bytes"];
         Table { heading, rows: rows.collect() }.to_csv()
     }
 

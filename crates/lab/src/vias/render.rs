@@ -14,7 +14,7 @@ use crate::table::size;
 use crate::transport::ReceiveMode;
 
 /// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.vias/1";
+const SCHEMA: &str = "karez.lab.vias/2";
 
 impl Report for Vias {
     /// Every combination in one table.
@@ -40,7 +40,7 @@ impl Report for Vias {
             "receiver": self.receive_mode.name(),
             "seed": self.seed,
             "notes": self.notes(),
-            "skipped": self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }))
+            "skipped": self.skipped.iter().map(|(subject, reason)| json!({ "subject": subject, "reason": reason }))
                 .collect::<Vec<_>>(),
             "rows": self.rows.iter().map(|row| self.row_to_json(row)).collect::<Vec<_>>(),
         })
@@ -115,13 +115,13 @@ impl Vias {
         });
         json!({
             "via": row.via.name(),
-            "ran": row.counted.effective.name(),
+            "effective_via": row.counted.effective.name(),
             "fallbacks": row.counted.fallbacks.iter()
                 .map(|(from, errno)| json!({ "from": from, "errno": errno })).collect::<Vec<_>>(),
             "transport": row.transport.name(),
             "cache": row.cache.name(),
             "bytes": row.bytes,
-            "calls_of_transfer": row.counted.calls,
+            "transfer_calls": row.counted.calls,
             "calls": by_name,
             "mode_switches": own.map(|own| own.mode_switches()),
             "voluntary_switches": own.map(|own| own.voluntary),
