@@ -1,10 +1,11 @@
-//! The features of a network device: `SIOCETHTOOL`, netdevice(7), as ethtool(8) does it.
+//! Features of a network device: `SIOCETHTOOL`, netdevice(7), as ethtool(8) sets them.
 //!
-//! Without scatter-gather a device can be given one piece of memory a packet and no more, so the
-//! kernel copies what `sendfile` had referred to.
+//! Without scatter-gather a device accepts one linear buffer per packet, so the kernel copies the
+//! pages that `sendfile` refers to.
 //!
-//! What it does badly: it speaks by name of the calling thread's network, and the old requests
-//! know few features; what depends on this one (TSO) goes with it.
+//! # Limitations
+//! The device is named within the network namespace of the calling thread. The old requests know
+//! few features, and features that depend on scatter-gather (TSO) are turned off with it.
 
 use rustix::io::{self, Errno};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -32,18 +33,19 @@ struct Request {
     rest: [u64; 2],
 }
 
-/// Turns the scatter-gather of the device `name` on or off; `socket` is any socket of its network.
+/// Turns scatter-gather of the device `name` on or off; `socket` is any socket of its network.
 ///
 /// # Errors
-/// `EPERM` without CAP_NET_ADMIN there, `ENODEV` for no such device, `EOPNOTSUPP` where it cannot
-/// be changed, `EINVAL` for a name that is too long.
+/// `EPERM` without CAP_NET_ADMIN there, `ENODEV` for no such device, `EOPNOTSUPP` if the device
+/// cannot change it, `EINVAL` for a name that is too long.
 pub fn set_scatter_gather(socket: BorrowedFd<'_>, name: &str, on: bool) -> io::Result<()> {
     let mut value = Value { command: SET_SCATTER_GATHER, data: u32::from(on) };
     let mut request = Request { name: [0; 16], value: &raw mut value, rest: [0; 2] };
     let room = request.name.get_mut(..name.len()).filter(|room| room.len() < 16);
     room.ok_or(Errno::INVAL)?.copy_from_slice(name.as_bytes());
-    // SAFETY: the kernel reads the request and the value it points to; both live here, have the
-    // layout it expects for this command, and are not smaller than it takes them to be.
+    // SAFETY: the kernel reads the request and the value it points to. Both live on this stack
+    // frame, have the layout the kernel expects for this command, and are at least as large as it
+    // assumes.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }

@@ -1,34 +1,36 @@
-//! A network of one's own: unshare(2) with `CLONE_NEWNET` (Linux 3.0), for a user without
-//! privileges inside `CLONE_NEWUSER` (3.8).
+//! Private network namespaces: unshare(2) with `CLONE_NEWNET` (Linux 3.0), inside `CLONE_NEWUSER`
+//! (3.8) for unprivileged users.
 //!
-//! It begins with nothing but a loopback that is down, and ends with its last process.
+//! A new network namespace contains only a loopback device that is down, and ends with its last
+//! process.
 //!
-//! What it does badly: a user namespace is refused to a process with several threads, and by some
-//! distributions to everybody; devices take a moment to go after the last process has.
+//! # Limitations
+//! A process with several threads cannot create a user namespace, and some distributions forbid
+//! them entirely. Devices disappear some time after the last process has ended.
 
 use rustix::io::{Errno, Result};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use std::fs::File;
 use std::os::fd::AsFd as _;
 
-/// Puts the calling thread into a new network, and into a new user namespace if `new_user`, where
-/// it may do there as it likes.
+/// Moves the calling thread into a new network namespace, and into a new user namespace if
+/// `new_user`, in which it has all capabilities.
 ///
 /// # Errors
-/// `EPERM` where it is not permitted; `EINVAL` for a user namespace in a process that has other
-/// threads; `ENOSPC` where there are too many.
+/// `EPERM` if it is not permitted; `EINVAL` for a user namespace in a process that has other
+/// threads; `ENOSPC` if there are too many namespaces.
 pub fn unshare_network(new_user: bool) -> Result<()> {
     let mut flags = UnshareFlags::NEWNET;
     flags.set(UnshareFlags::NEWUSER, new_user);
-    // SAFETY: the table of open files, the one thing whose parting is unsound, stays shared.
+    // SAFETY: only unsharing the table of open files is unsound; it stays shared.
     unsafe { unshare_unsafe(flags) }
 }
 
-/// Puts the calling process into a network of its own: the one that a privileged user may make, or
-/// inside a user namespace, the one that `user_of` is in if that is given.
+/// Moves the calling process into a private network namespace: directly if the process is
+/// privileged, otherwise inside a user namespace, that of the process `user_of` if given.
 ///
 /// # Errors
-/// As [`unshare_network`]; those of the files in `/proc` that map the user and the group.
+/// Those of [`unshare_network`], and of the files in `/proc` that map the user and the group.
 pub fn enter_private_network(user_of: Option<i32>) -> std::io::Result<()> {
     if unshare_network(false).is_ok() {
         return Ok(());
@@ -50,7 +52,7 @@ pub fn enter_private_network(user_of: Option<i32>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The inode number of the calling process' network.
+/// Returns the inode number of the calling process' network namespace.
 ///
 /// # Errors
 /// Those of stat(2); `EOVERFLOW` for a number of more than 32 bits.

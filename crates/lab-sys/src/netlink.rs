@@ -1,9 +1,10 @@
-//! Devices and addresses of one's own network: rtnetlink(7), Linux 2.2; veth(4), 2.6.24.
+//! Devices and addresses of a private network: rtnetlink(7), Linux 2.2; veth(4), 2.6.24.
 //!
-//! Just enough of it to set up two ends of a cable in two networks, so that nothing outside is
-//! touched and no ip(8) is needed.
+//! It covers what a pair of veth devices in two network namespaces needs, so no ip(8) is required
+//! and the host's network stays untouched.
 //!
-//! What it does badly: a device that is made here goes with its network and not before.
+//! # Limitations
+//! A device cannot be removed; it goes with its network namespace.
 
 use rustix::io::{Errno, Result};
 use rustix::net::netdevice::name_to_index;
@@ -31,11 +32,12 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFF_UP: u32 = 1;
 
-/// Makes both ends of a cable; the other end, `peer`, lies in the network of `peer_process`.
+/// Creates a veth pair; the second device, `peer`, is created in the network namespace of the
+/// process `peer_process`.
 ///
 /// # Errors
 /// `EPERM` without CAP_NET_ADMIN in both networks, `ESRCH` for no such process, `EEXIST` for a name
-/// that is taken, `EOPNOTSUPP` where the kernel has no veth.
+/// that is taken, `EOPNOTSUPP` if the kernel has no veth.
 pub fn add_veth(name: &str, peer: &str, peer_process: u32) -> Result<()> {
     let mut peer_link = ifinfomsg(0, 0);
     attribute(&mut peer_link, IFLA_IFNAME, &c_string(peer));
@@ -50,10 +52,10 @@ pub fn add_veth(name: &str, peer: &str, peer_process: u32) -> Result<()> {
     request(RTM_NEWLINK, CREATE, &body)
 }
 
-/// Makes a device that swallows what is sent.
+/// Creates a dummy device, which discards all packets.
 ///
 /// # Errors
-/// `EPERM` without CAP_NET_ADMIN peer_link, `EOPNOTSUPP` where the kernel has no dummy devices.
+/// `EPERM` without CAP_NET_ADMIN there, `EOPNOTSUPP` if the kernel has no dummy devices.
 pub fn add_dummy(name: &str) -> Result<()> {
     let (mut body, mut info) = (ifinfomsg(0, 0), Vec::new());
     attribute(&mut info, IFLA_INFO_KIND, b"dummy");
@@ -62,10 +64,10 @@ pub fn add_dummy(name: &str) -> Result<()> {
     request(RTM_NEWLINK, CREATE, &body)
 }
 
-/// Gives a device an address in a network of four.
+/// Adds an address with a /30 prefix to a device.
 ///
 /// # Errors
-/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN peer_link.
+/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN there.
 pub fn add_address(name: &str, address: Ipv4Addr) -> Result<()> {
     // Family, prefix, flags, scope, index.
     let mut body = vec![2, 30, 0, 0];
@@ -78,7 +80,7 @@ pub fn add_address(name: &str, address: Ipv4Addr) -> Result<()> {
 /// Sets a device up.
 ///
 /// # Errors
-/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN peer_link.
+/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN there.
 pub fn set_link_up(name: &str) -> Result<()> {
     request(RTM_NEWLINK, 0, &ifinfomsg(link_index(name)?, IFF_UP))
 }
@@ -88,11 +90,11 @@ fn link_index(name: &str) -> Result<u32> {
 }
 
 fn open() -> Result<std::os::fd::OwnedFd> {
-    // No protocol is NETLINK_ROUTE, which is 0.
+    // The default protocol is NETLINK_ROUTE, which is 0.
     socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
 }
 
-/// `struct ifinfomsg`: `index`, and the flags to set.
+/// Encodes a `struct ifinfomsg` with `index` and the flags to set.
 fn ifinfomsg(index: u32, flags: u32) -> Vec<u8> {
     [0, index, flags, flags].iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
@@ -101,7 +103,7 @@ fn c_string(name: &str) -> Vec<u8> {
     [name.as_bytes(), &[0]].concat()
 }
 
-/// Adds an attribute: length, kind, value, and zeros up to a multiple of four.
+/// Appends an attribute: length, kind, value, and padding to a multiple of four.
 fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     to.extend(length.to_ne_bytes());
@@ -110,7 +112,7 @@ fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
     to.resize(to.len().next_multiple_of(4), 0);
 }
 
-/// One request and its acknowledgement.
+/// Sends one request and waits for its acknowledgement.
 fn request(kind: u16, flags: u16, body: &[u8]) -> Result<()> {
     let mut message = Vec::new();
     let length = u32::try_from(NLMSG_HDRLEN + body.len()).map_err(|_| Errno::OVERFLOW)?;

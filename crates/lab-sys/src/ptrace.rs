@@ -1,11 +1,12 @@
-//! Another process, stopped at each of its system calls: ptrace(2) with `PTRACE_SEIZE` (Linux 3.4)
-//! and `PTRACE_GET_SYSCALL_INFO` (5.3), as strace(1) does it.
+//! System calls of one thread of another process: ptrace(2) with `PTRACE_SEIZE` (Linux 3.4) and
+//! `PTRACE_GET_SYSCALL_INFO` (5.3), like strace(1).
 //!
-//! It sees every call of one thread, whoever counts them otherwise: so a counter can be checked.
+//! ptrace sees every call independently of all other counters, so it can validate them.
 //!
-//! What it does badly: two stops and four switches a call, so nothing that is timed may run under
-//! it; other threads of the process are not followed (`ptrace_threads.rs` does); a process has one tracer at most; and Yama
-//! or a sandbox may refuse whom one did not start oneself.
+//! # Limitations
+//! Each call takes two stops and four context switches, so timed runs cannot use it. Other threads
+//! of the process are not followed (`ptrace_threads.rs` does that). A process has at most one
+//! tracer, and Yama or a sandbox may forbid tracing of processes other than children.
 
 use rustix::io::{self, Errno};
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
@@ -14,33 +15,34 @@ use std::ptr::{null_mut, without_provenance_mut};
 
 use crate::last_errno;
 
-/// A stop at a system call, told from a real SIGTRAP by `PTRACE_O_TRACESYSGOOD`.
+/// Signal of a system call stop; `PTRACE_O_TRACESYSGOOD` distinguishes it from a real SIGTRAP.
 pub(crate) const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
 
 /// `PTRACE_SYSCALL_INFO_ENTRY` and `_EXIT` of linux/ptrace.h.
 const ENTRY: u8 = 1;
 const EXIT: u8 = 2;
 
-/// The requests, as linux/ptrace.h numbers them: libc types them by C library.
+/// Requests as numbered by linux/ptrace.h; libc gives them a different type for each C library.
 pub(crate) const SYSCALL: u32 = 24;
 pub(crate) const DETACH: u32 = 17;
 pub(crate) const SEIZE: u32 = 0x4206;
 pub(crate) const INTERRUPT: u32 = 0x4207;
 const GET_SYSCALL_INFO: u32 = 0x420e;
 
-/// `struct ptrace_syscall_info`: its first byte says what follows after 24 bytes.
+/// `struct ptrace_syscall_info`: its first byte tells the meaning of the data after the first 24
+/// bytes.
 #[repr(C, align(8))]
 struct Info([u8; 128]);
 
-/// The system calls that the main thread of the child `pid` enters between the call numbered
-/// `begin` and the one numbered `end`, neither of them counted: how many by number.
+/// Counts the system calls, by number, that the main thread of the child `pid` enters between the
+/// call numbered `begin` and the one numbered `end`, both excluded.
 ///
-/// `attached` is called once the child is seized, so that nothing it does afterwards is missed.
-/// Waits until the end has come, or the child has ended.
+/// Calls `attached` once the child is seized, so that no later call is missed. Blocks until the
+/// call `end` or the end of the child.
 ///
 /// # Errors
-/// `EPERM` where tracing is not permitted or another traces it, `ESRCH` for no such process; `EIO`
-/// before Linux 5.3.
+/// `EPERM` if tracing is not permitted or another process traces it, `ESRCH` for no such process;
+/// `EIO` before Linux 5.3.
 pub fn count_syscalls(
     pid: Pid,
     begin: u64,
@@ -75,7 +77,8 @@ pub fn count_syscalls(
     Ok(calls)
 }
 
-/// The signal it stopped at, 0 where that is none to pass on; `None` if it has ended.
+/// Waits for the next stop and returns its signal, 0 if there is none to deliver; `None` if the
+/// child has ended.
 fn wait(pid: Pid) -> io::Result<Option<i32>> {
     loop {
         match waitpid(Some(pid), WaitOptions::empty()) {
@@ -92,7 +95,7 @@ pub(crate) fn signal(status: WaitStatus) -> i32 {
     if is_event { 0 } else { status.stopping_signal().unwrap_or(0) }
 }
 
-/// The number of the call it stands before; `None` behind it.
+/// Returns the number of the call at an entry stop; `None` at other stops.
 pub(crate) fn entered_syscall(pid: Pid) -> io::Result<Option<u64>> {
     Ok(match syscall_stop(pid)? {
         SyscallStop::Entry(number, _) => Some(number),
@@ -100,13 +103,13 @@ pub(crate) fn entered_syscall(pid: Pid) -> io::Result<Option<u64>> {
     })
 }
 
-/// Where a thread stands that has stopped at a system call.
+/// Position of a thread that has stopped.
 pub(crate) enum SyscallStop {
-    /// Before the call with this number, and what it is asked.
+    /// Entry of the call with this number and these arguments.
     Entry(u64, [u64; 6]),
-    /// Behind it, and what it answers: an error as its number below 0.
+    /// Exit with this result, an error as its negated number.
     Exit(i64),
-    /// Elsewhere.
+    /// Any other stop.
     Other,
 }
 
@@ -126,8 +129,8 @@ pub(crate) fn syscall_stop(pid: Pid) -> io::Result<SyscallStop> {
     })
 }
 
-/// One of the requests above. Of these only `GET_SYSCALL_INFO` writes to memory of ours, at `data`
-/// and no more than `address` bytes.
+/// Makes one of the requests above. Of these only `GET_SYSCALL_INFO` makes the kernel write to our
+/// memory: at `data`, at most `address` bytes.
 pub(crate) fn request(
     request: u32,
     pid: Pid,
@@ -135,8 +138,8 @@ pub(crate) fn request(
     data: *mut libc::c_void,
 ) -> io::Result<()> {
     let pid = pid.as_raw_nonzero().get();
-    // SAFETY: of the requests of this file only `GET_SYSCALL_INFO` has the kernel write, and
-    // `stop` gives it an `Info` and its size; all others take numbers.
+    // SAFETY: of the requests in this file only `GET_SYSCALL_INFO` makes the kernel write, and
+    // `syscall_stop` passes an `Info` and its size; all others take numbers.
     let result = unsafe { libc::ptrace(request as _, pid, address, data) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
@@ -149,7 +152,7 @@ mod tests {
 
     #[test]
     fn calls_between_the_marks_are_counted() {
-        // A shell makes these for nothing but the commands of the same names.
+        // A shell makes these calls only for the commands of the same names.
         let (umask, chdir) = (libc::SYS_umask as u64, libc::SYS_chdir as u64);
         let mut child = Command::new("sh").stdin(Stdio::piped()).spawn().unwrap();
         let mut script = child.stdin.take().unwrap();

@@ -1,11 +1,12 @@
-//! All threads of another process, stopped at each of their system calls: ptrace(2) with
-//! `PTRACE_SEIZE` (Linux 3.4) and `PTRACE_O_TRACECLONE` (2.5.46), as strace(1) does it with `-f`.
+//! System calls of all threads of another process: ptrace(2) with `PTRACE_SEIZE` (Linux 3.4) and
+//! `PTRACE_O_TRACECLONE` (2.5.46), like strace(1) with `-f`.
 //!
-//! The main thread says when: what the others enter between two calls of its own is counted. So
-//! whoever gives orders to a process by its main thread sees what the rest does about them.
+//! The main thread marks begin and end: calls of the other threads are counted between two calls of
+//! the main thread. A process that receives commands on its main thread can thus be measured
+//! command by command.
 //!
-//! What it does badly: as with one thread (`ptrace.rs`), and more so: all threads wait for one
-//! tracer, so what would happen at the same time happens one after the other.
+//! # Limitations
+//! Those of `ptrace.rs`. In addition all threads wait for a single tracer, which serialises them.
 
 use rustix::io::{self, Errno};
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -17,15 +18,15 @@ use crate::ptrace::{
     DETACH, INTERRUPT, SEIZE, SYSCALL, SYSCALL_STOP, entered_syscall, request, signal,
 };
 
-/// The system calls that all threads of the child `pid` but its main one enter between the call
-/// numbered `begin` and the one numbered `end`, both of the main thread: how many by number.
+/// Counts the system calls, by number, that all threads of the child `pid` except its main thread
+/// enter between the calls `begin` and `end` of the main thread.
 ///
-/// `attached` is called once every thread is seized. Waits until the end has come, or the child has
-/// ended. Only tracees of the calling thread are waited for, so it should trace nothing else.
+/// Calls `attached` once every thread is seized. Blocks until the call `end` or the end of the
+/// child. Waits for all tracees of the calling thread, which should trace nothing else.
 ///
 /// # Errors
-/// `EPERM` where tracing is not permitted or another traces it, `ESRCH` for no such process; `EIO`
-/// before Linux 5.3.
+/// `EPERM` if tracing is not permitted or another process traces it, `ESRCH` for no such process;
+/// `EIO` before Linux 5.3.
 pub fn count_thread_syscalls(
     pid: Pid,
     begin: u64,
@@ -63,17 +64,18 @@ pub fn count_thread_syscalls(
     Ok(calls)
 }
 
-/// The threads that this one traces.
+/// Threads traced by the calling thread.
 pub(crate) struct Tracees {
     all: HashSet<Pid>,
 }
 
 impl Tracees {
-    /// Seizes every thread and those that they make, and has each stop once.
+    /// Seizes and stops every thread, and threads that they create later.
     pub(crate) fn seize(pid: Pid) -> io::Result<Self> {
         let options = (libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE).cast_unsigned();
         let (mut seized, mut skipped) = (HashSet::new(), HashSet::new());
-        // Until nobody is new: what a thread makes before it is seized is not followed.
+        // Repeats until there are no new threads: threads created before their parent was seized
+        // are not followed automatically.
         loop {
             let known = |thread: &Pid| seized.contains(thread) || skipped.contains(thread);
             let new: Vec<_> = threads(pid)?.into_iter().filter(|thread| !known(thread)).collect();
@@ -86,8 +88,8 @@ impl Tracees {
                     .and_then(|()| request(INTERRUPT, thread, null_mut(), null_mut()));
                 match outcome {
                     Ok(()) => _ = seized.insert(thread),
-                    // It has ended meanwhile, its maker was seized in time, or it is one of those
-                    // that the kernel makes for io_uring.
+                    // The thread has ended, it was already seized through its parent, or it is an
+                    // io_uring thread of the kernel.
                     Err(Errno::SRCH | Errno::PERM) if thread != pid => _ = skipped.insert(thread),
                     Err(errno) => return Err(errno),
                 }
@@ -95,8 +97,8 @@ impl Tracees {
         }
     }
 
-    /// The next that stops, and the signal for it; no signal for one that has ended. `None` once
-    /// there is no main thread any more.
+    /// Waits for the next stop and returns the thread and its signal; no signal for a thread that
+    /// has ended. Returns `None` once the main thread has ended.
     pub(crate) fn wait(&mut self, pid: Pid) -> io::Result<Option<(Pid, Option<i32>)>> {
         let options = (libc::__WALL | libc::__WNOTHREAD).cast_unsigned();
         loop {
@@ -116,7 +118,8 @@ impl Tracees {
         }
     }
 
-    /// Lets one run to its next system call. One that was killed meanwhile tells so by itself.
+    /// Resumes a thread until its next system call. A thread that was killed reports its end
+    /// separately.
     pub(crate) fn resume(thread: Pid, signal: i32) -> io::Result<()> {
         let data = without_provenance_mut(signal_to_deliver(signal));
         match request(SYSCALL, thread, null_mut(), data) {
@@ -126,13 +129,13 @@ impl Tracees {
     }
 
     pub(crate) fn detach(&mut self, thread: Pid, signal: i32) {
-        // One that has ended needs nothing.
+        // A thread that has ended needs no detach.
         let _gone =
             request(DETACH, thread, null_mut(), without_provenance_mut(signal_to_deliver(signal)));
         self.all.remove(&thread);
     }
 
-    /// Only who has stopped can be let go.
+    /// Detaches all threads; only a stopped thread can be detached.
     pub(crate) fn detach_all(&mut self, pid: Pid) -> io::Result<()> {
         for &thread in &self.all {
             let _gone = request(INTERRUPT, thread, null_mut(), null_mut());
@@ -147,12 +150,12 @@ impl Tracees {
     }
 }
 
-/// The signal to hand on: a stop at a call is none.
+/// Returns the signal to deliver on resume; a system call stop delivers none.
 fn signal_to_deliver(signal: i32) -> usize {
     if signal == SYSCALL_STOP { 0 } else { usize::try_from(signal).unwrap_or(0) }
 }
 
-/// As [`entered_syscall`]; nothing for one that was killed while it stood there.
+/// Like [`entered_syscall`], but returns `None` for a thread that was killed at the stop.
 fn entered_if_alive(thread: Pid) -> io::Result<Option<u64>> {
     match entered_syscall(thread) {
         Err(Errno::SRCH) => Ok(None),
@@ -176,8 +179,8 @@ mod tests {
     use std::process::{Command, Stdio};
     use std::sync::mpsc::channel;
 
-    /// A main thread that changes the mask of files at each line it reads, and another that changes
-    /// its directory, which it has begun to when the line is answered.
+    /// A main thread that calls umask(2) or getppid(2) on command, and a second thread that calls
+    /// chdir(2), which has happened when the command is answered.
     const SCRIPT: &str = "
 import os, sys, threading
 commands, done = threading.Semaphore(0), threading.Semaphore(0)

@@ -1,31 +1,32 @@
-//! What the calling thread, or the whole process, has used: getrusage(2), for a thread with
+//! Resource usage of the calling thread or process: getrusage(2), for a thread with
 //! `RUSAGE_THREAD`, Linux 2.6.26.
 //!
-//! What it does badly: faults in user mode and in kernel mode are one number; system time is
-//! sampled by the tick on some kernels, and has in it what interrupts did on the thread's time.
+//! # Limitations
+//! Faults in user mode and in kernel mode are one number. On some kernels system time is sampled by
+//! the timer tick, and it includes interrupts handled on the thread's time.
 
 use std::mem::zeroed;
 use std::time::Duration;
 
-/// What a thread or a process has used since it began.
+/// Resources used since the start of a thread or process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time in user mode.
     pub user: Duration,
     /// CPU time in kernel mode.
     pub system: Duration,
-    /// Page faults that needed no disk.
+    /// Page faults resolved without I/O.
     pub minor_faults: u64,
     /// Page faults that waited for a disk.
     pub major_faults: u64,
-    /// Context switches because it waited.
+    /// Context switches because the thread blocked.
     pub voluntary: u64,
-    /// Context switches because its time was over or another was more urgent.
+    /// Context switches because the thread was preempted.
     pub involuntary: u64,
 }
 
 impl Usage {
-    /// What was used since `before`.
+    /// Returns the usage since `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self {
@@ -39,22 +40,22 @@ impl Usage {
     }
 }
 
-/// What the calling thread has used.
+/// Returns the usage of the calling thread.
 #[must_use]
 pub fn thread_usage() -> Usage {
     usage_of(libc::RUSAGE_THREAD)
 }
 
-/// What all threads of this process have used, those that have ended too.
+/// Returns the usage of all threads of this process, including ended ones.
 #[must_use]
 pub fn process_usage() -> Usage {
     usage_of(libc::RUSAGE_SELF)
 }
 
 fn usage_of(who: libc::c_int) -> Usage {
-    // SAFETY: a struct of integers, for which zeros are a value.
+    // SAFETY: zeros are valid for a struct of integers.
     let mut usage: libc::rusage = unsafe { zeroed() };
-    // SAFETY: the kernel writes the struct above. It cannot fail for oneself.
+    // SAFETY: the kernel writes to the struct above. The call cannot fail for the calling process.
     let _always_0 = unsafe { libc::getrusage(who, &raw mut usage) };
     let count = |number: libc::c_long| u64::try_from(number).unwrap_or(0);
     Usage {

@@ -1,10 +1,11 @@
-//! Another process in time: each system call of each of its threads, when it began and ended, what
-//! was asked and answered. ptrace(2) with `PTRACE_SEIZE` (Linux 3.4), `PTRACE_O_TRACECLONE` (2.5.46)
-//! and `PTRACE_GET_SYSCALL_INFO` (5.3), as strace(1) does it with `-f`.
+//! Timed trace of all system calls of another process: entry and exit time, arguments and result of
+//! each call of each thread. ptrace(2) with `PTRACE_SEIZE` (Linux 3.4), `PTRACE_O_TRACECLONE`
+//! (2.5.46) and `PTRACE_GET_SYSCALL_INFO` (5.3), like strace(1) with `-f`.
 //!
-//! What it does badly: two stops and four switches a call, so everything takes many times as long as
-//! it would; a wait that is interrupted to begin with says so (`EINTR`) to whoever made it; threads
-//! that the kernel made for io_uring cannot be traced; and Yama or a sandbox may refuse.
+//! # Limitations
+//! Each call takes two stops and four context switches, so the process runs many times slower. A
+//! wait that the attach interrupts returns `EINTR`. Kernel threads of io_uring cannot be traced,
+//! and Yama or a sandbox may forbid tracing.
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -19,26 +20,26 @@ use crate::ptrace_threads::Tracees;
 /// A system call of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracedSyscall {
-    /// Which thread.
+    /// The thread.
     pub thread: Pid,
-    /// When it began, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// Entry time, in nanoseconds of `CLOCK_MONOTONIC`.
     pub entered: u64,
-    /// When it ended and what it answered, an error as its number below 0; `None` if it still was
-    /// in it at the end.
+    /// Exit time and result, an error as its negated number; `None` if the call had not returned
+    /// when tracing ended.
     pub exit: Option<(u64, i64)>,
-    /// Its number.
+    /// The number of the system call.
     pub number: u64,
-    /// What it was asked.
+    /// Its arguments.
     pub arguments: [u64; 6],
 }
 
-/// The system calls of all threads of the child `pid` while `during` runs, in the order in which
-/// they began. It is followed until one of its threads enters the call numbered `end`, which
-/// `during` has to bring about; or until all have ended.
+/// Returns the system calls of all threads of the child `pid` while `during` runs, in the order of
+/// entry. Tracing ends when one of the threads enters the call numbered `end`, which `during` has
+/// to cause, or when all threads have ended.
 ///
 /// # Errors
-/// `EPERM` where tracing is not permitted or another traces it, `ESRCH` for no such process; `EIO`
-/// before Linux 5.3.
+/// `EPERM` if tracing is not permitted or another process traces it, `ESRCH` for no such process;
+/// `EIO` before Linux 5.3.
 pub fn trace_syscalls(
     pid: Pid,
     end: u64,
@@ -46,7 +47,7 @@ pub fn trace_syscalls(
 ) -> std::io::Result<Vec<TracedSyscall>> {
     thread::scope(|scope| {
         let (seized, is_seized) = mpsc::channel();
-        // What it traces goes on by itself when this thread ends.
+        // Its tracees are detached automatically when this thread ends.
         let tracer = thread::Builder::new().spawn_scoped(scope, move || {
             let mut tracees = Tracees::seize(pid)?;
             let _receiver_gone = seized.send(());
