@@ -1,4 +1,4 @@
-//! The file system of a directory: what it is, and what it does for files in it.
+//! The file system of a directory: its type and the features it offers for files.
 
 use karez_sys::{cached_pages, clone_range};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, inotify, openat, statfs, statx};
@@ -13,7 +13,7 @@ use crate::finding::{Finding, Section};
 /// `RWF_DONTCACHE` of linux/fs.h, which rustix does not name.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-/// A block for which every file system has room.
+/// A size for which every file system has space.
 const BLOCK: usize = 64 << 10;
 
 pub(crate) fn section(directory: &Path) -> Section {
@@ -47,7 +47,7 @@ fn of_file(file: &File, directory: &Path) -> Vec<Finding> {
     ]
 }
 
-/// A file with a block that is on the disk.
+/// Creates a file with one block on disk.
 fn block(directory: &Path) -> std::io::Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
     file.write_all(&[0x6b; BLOCK])?;
@@ -67,7 +67,7 @@ fn kind(directory: &Path) -> Finding {
     }
 }
 
-/// Of linux/magic.h, those that files are served from.
+/// File systems of linux/magic.h that commonly hold served files.
 const KINDS: [(u64, &str); 16] = [
     (0xef53, "ext4, ext3 or ext2"),
     (0x9123_683e, "btrfs"),
@@ -87,7 +87,7 @@ const KINDS: [(u64, &str); 16] = [
     (0x2011_bab0, "exfat"),
 ];
 
-/// What `O_DIRECT` asks of addresses and offsets: statx(2), `STATX_DIOALIGN`.
+/// Reports the alignment that `O_DIRECT` requires: statx(2), `STATX_DIOALIGN`.
 fn aligned(file: &File) -> Finding {
     let name = "direct I/O (O_DIRECT)";
     match statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {

@@ -1,5 +1,5 @@
-//! What counting to the byte needs: the kernel's types (BTF), two capabilities, and that nothing
-//! forbids it. capabilities(7), bpf(2).
+//! Requirements of the laboratory's exact counters: the kernel's type information (BTF), two
+//! capabilities and permissive sysctls. capabilities(7), bpf(2).
 
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fs;

@@ -1,4 +1,4 @@
-//! The limits that matter: of the process (getrlimit(2)) and of the kernel (/proc/sys).
+//! The relevant limits of the process (getrlimit(2)) and of the kernel (/proc/sys).
 
 use rustix::process::{Resource, getrlimit};
 use std::fs;

@@ -1,4 +1,4 @@
-//! io_uring(7): whether a ring may be made, and what the kernel knows to do in it
+//! io_uring(7): whether a ring can be created, and which operations the kernel supports
 //! (io_uring_register(2), `IORING_REGISTER_PROBE`, Linux 5.6).
 
 use io_uring::{IoUring, Probe, opcode};
@@ -57,7 +57,7 @@ fn findings() -> Vec<Finding> {
     findings
 }
 
-/// What the kernel does not name in its list of operations: tried as model uring does.
+/// Tests features that are not in the kernel's list of operations, as model uring uses them.
 fn receiving() -> [Finding; 2] {
     let tried = receive_once();
     let has = |there: fn(Received) -> bool| tried.map(there).unwrap_or_default();
@@ -67,7 +67,7 @@ fn receiving() -> [Finding; 2] {
     ]
 }
 
-/// How something was received.
+/// How a message was received.
 #[derive(Clone, Copy)]
 struct Received {
     provided_buffer: bool,
@@ -87,7 +87,7 @@ fn receive_once() -> rustix::io::Result<Received> {
     Ok(Received { provided_buffer: ring.has_provided_buffers(), multishot: !done[0].last })
 }
 
-/// Those that a file server has use for.
+/// Operations that a file server can use.
 const OPERATIONS: [(&str, u8, &str); 12] = [
     ("accept", opcode::Accept::CODE, "5.5, again and again 5.19"),
     ("recv", opcode::Recv::CODE, "5.6"),

@@ -1,4 +1,5 @@
-//! The vias: each moves a few blocks in each of its directions, and its report says what ran.
+//! The vias: each moves some blocks in each of its directions, and the transfer's report names the
+//! method that ran.
 
 use karez_transfer::{
     Direction, FileToFile, FileToSocket, Progress, Report, SocketToFile, SocketToSocket, Via,
@@ -12,7 +13,8 @@ use std::sync::Arc;
 
 use crate::finding::{Finding, Section, describe};
 
-/// Small enough for any socket to take without a reader, large enough for every via to bother.
+/// Small enough for a socket buffer without a reader, large enough that every via uses its own
+/// method.
 const SIZE: usize = 64 << 10;
 
 pub(crate) fn section(directory: &Path) -> Section {
@@ -37,7 +39,7 @@ fn finding(direction: Direction, via: Via, directory: &Path) -> Finding {
     }
 }
 
-/// What `auto` came to, and what it tried before.
+/// Describes the choice of `auto` and the vias that it tried before.
 fn choice(report: &Report) -> String {
     let mut text = format!("chose {}", report.ran);
     for fallback in &report.fallbacks {
@@ -46,7 +48,7 @@ fn choice(report: &Report) -> String {
     text
 }
 
-/// Moves a few blocks and says how.
+/// Moves some blocks and returns the transfer's report.
 fn run_via(direction: Direction, via: Via, directory: &Path) -> io::Result<Report> {
     let range = 0..SIZE as u64;
     match direction {
@@ -79,28 +81,28 @@ fn run_via(direction: Direction, via: Via, directory: &Path) -> io::Result<Repor
     }
 }
 
-/// Steps until the end. The sockets block, and take all that there is.
+/// Steps to the end. The sockets block and accept all data.
 fn finish(mut step: impl FnMut() -> io::Result<Progress>) -> io::Result<()> {
     loop {
         match step()? {
             Progress::Moved(_) => {}
-            // On loopback the kernel lets go within the call that reads the bytes.
+            // On loopback the completion arrives within the call that reads the bytes.
             Progress::Done | Progress::NeedsRelease => return Ok(()),
             other => return Err(io::Error::other(format!("it stopped: {other:?}"))),
         }
     }
 }
 
-/// A file without a name.
+/// Creates an unnamed file.
 fn unnamed_file(directory: &Path) -> io::Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
     file.write_all(&[0x6b; SIZE])?;
-    // `O_DIRECT` and `FICLONERANGE` look at what is on the disk.
+    // `O_DIRECT` and `FICLONERANGE` need the data on disk.
     file.sync_data()?;
     Ok(file)
 }
 
-/// A TCP connection to ourselves, whose far end takes everything.
+/// Opens a TCP connection whose peer reads and discards everything.
 fn pair() -> io::Result<(TcpStream, std::thread::JoinHandle<()>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let near = TcpStream::connect(listener.local_addr()?)?;
@@ -112,13 +114,13 @@ fn pair() -> io::Result<(TcpStream, std::thread::JoinHandle<()>)> {
     Ok((near, std::thread::Builder::new().spawn(drain)?))
 }
 
-/// A connection from which so many bytes come, and then the end.
+/// Opens a connection whose peer sends `count` bytes and closes.
 fn sender_of(count: usize) -> io::Result<TcpStream> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let near = TcpStream::connect(listener.local_addr()?)?;
     let (mut far, _) = listener.accept()?;
     let fill = move || {
-        // Who stops reading has an error of its own to tell.
+        // A reader that stops early reports its own error.
         let _unread = far.write_all(&vec![0x6b; count]);
     };
     std::thread::Builder::new().spawn(fill)?;
