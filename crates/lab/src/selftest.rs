@@ -1,11 +1,11 @@
-//! The counters count themselves: each is given what is known beforehand, and has to find exactly
-//! that, to the byte. Positive controls are among it: a counter that always says 0 fails.
+//! The self-test: validates each counter, to the byte, against workloads with known figures. They
+//! include positive controls, so a counter that always returns 0 fails.
 //!
-//! A counter that fails is [not usable](SelfTest::usable), and no report uses it.
+//! A failed counter is [not usable](SelfTest::usable), and no report uses it.
 //!
-//! What it does badly: it says that a counter is right for these movements on this machine now, and
-//! no more; and what it cannot try here (a device that swallows datagrams, hooks on functions) it
-//! can only name.
+//! # Limitations
+//! It validates the counters for these transfers on this machine now. Facilities that are missing
+//! (dummy devices, function hooks) are only listed.
 
 pub(crate) mod bench;
 mod check;
@@ -25,20 +25,20 @@ use crate::error::Result;
 use crate::tier::Tiers;
 use bench::SelfTestBench;
 
-/// A self-test that was made.
+/// The report.
 #[derive(Clone, Debug)]
 pub struct SelfTest {
-    /// What can be counted here.
+    /// Available counters.
     pub tiers: Tiers,
-    /// The checks, in order.
+    /// The checks in order.
     pub checks: Vec<Check>,
 }
 
 impl SelfTest {
-    /// Makes every check that can be made here; `on_step` hears of each on_step it begins.
+    /// Runs every check and calls `on_step` before each.
     ///
     /// # Errors
-    /// Where not even a file can be made.
+    /// If no file can be created.
     pub fn run(plan: &SelfTestPlan, mut on_step: impl FnMut(char, &str)) -> Result<Self> {
         let mut bench = SelfTestBench::new(plan)?;
         let tiers = Tiers::of(bench.counters.as_ref());
@@ -51,14 +51,14 @@ impl SelfTest {
         Ok(Self { tiers, checks })
     }
 
-    /// Whether no check failed.
+    /// Returns whether no check failed.
     #[must_use]
     pub fn passed(&self) -> bool {
         !self.checks.iter().any(|check| matches!(check.verdict, CheckVerdict::Failed(_)))
     }
 
-    /// Whether a report may use this counter: a check that validates for it came out right, and none
-    /// came out wrong.
+    /// Returns whether reports may use this counter: a check that validates it passed, and none
+    /// failed.
     #[must_use]
     pub fn usable(&self, counter: Counter) -> bool {
         let mut of_it = self.checks.iter().filter(|check| check.validates.contains(&counter));

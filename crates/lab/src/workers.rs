@@ -1,9 +1,10 @@
-//! Processes that do what is counted: one sends or serves, one receives or asks, each on cores of
-//! its own, so that tgids tell them apart and nothing of the laboratory's own is counted with them.
+//! Worker processes: separate processes for sending, serving, receiving and requesting, pinned to
+//! separate cores, so that the counters can tell them apart by tgid and count nothing of the
+//! laboratory itself.
 //!
-//! A worker is the same program started again, with a word that makes it call [`work`]. It reads
-//! orders from its standard input and answers on its standard output, a line of JSON each, and
-//! ends with its input.
+//! A worker is the same program with arguments that make it call [`work`]. It reads commands from
+//! standard input and replies on standard output, one line of JSON each, until the end of its
+//! input.
 
 mod cold_file;
 mod command;
@@ -33,12 +34,12 @@ use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe;
 use command::{number, text};
 
-/// Does what it is told on standard input until that ends: the whole life of a worker.
+/// Executes commands from standard input until its end; this is the main function of a worker.
 ///
 /// # Errors
-/// Where nobody listens to the answers.
+/// If a reply cannot be written.
 pub fn work() -> io::Result<()> {
-    // A worker never outlives who started it, not even one that waits in a system call.
+    // Ends the worker with its parent, even during a blocking system call.
     let _without_it =
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let mut state = WorkerState::default();
@@ -47,7 +48,7 @@ pub fn work() -> io::Result<()> {
         let reply = match state.execute(&command) {
             Ok(result) => json!({ "ok": result }),
             Err(error) => {
-                // Whoever traces this waits for both marks, and it may have come to neither.
+                // A tracer waits for both marks, which a failed command may not have reached.
                 probe::mark::begin();
                 probe::mark::end();
                 json!({ "error": error.to_string() })
@@ -60,7 +61,7 @@ pub fn work() -> io::Result<()> {
     Ok(())
 }
 
-/// What a worker can do, and what it holds meanwhile.
+/// The state of a worker between commands.
 #[derive(Default)]
 struct WorkerState {
     sender: sender::Sender,
@@ -108,7 +109,7 @@ impl WorkerState {
     }
 }
 
-/// What has to do with networks of one's own.
+/// Executes a command that configures a private network.
 fn configure_network(what: &str, command: &Value) -> Result<Value> {
     match what {
         "enter-network" => {
@@ -148,8 +149,8 @@ fn configure_network(what: &str, command: &Value) -> Result<Value> {
     }
 }
 
-/// Stays on the core with this number among those allowed, counted around, or on the cores that are
-/// named.
+/// Pins the worker to the given cores, or to the allowed core with the given index modulo their
+/// number.
 fn pin(command: &Value) -> Result<Value> {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     if let Some(named) = command["cores"].as_array() {
@@ -172,8 +173,8 @@ fn pin(command: &Value) -> Result<Value> {
     Ok(json!(core))
 }
 
-/// Makes the network of this core do something: packets that were read may wait there to be freed
-/// (Linux 6.0), and keep pages of the file in the cache meanwhile.
+/// Sends and receives a datagram on this core, which frees received packets that still hold pages
+/// of the file (Linux 6.0).
 fn flush_network() -> Result<Value> {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").context("open", "a socket")?;
     let own = socket.local_addr().context("ask for", "an address")?;
@@ -182,7 +183,7 @@ fn flush_network() -> Result<Value> {
     Ok(Value::Null)
 }
 
-/// Begins or ends what is counted of the other threads.
+/// Marks the begin or end of counting for the other threads.
 fn mark(command: &Value) -> Result<Value> {
     match text(command, "edge")? {
         "begin" => probe::mark::begin(),
@@ -191,7 +192,7 @@ fn mark(command: &Value) -> Result<Value> {
     Ok(Value::Null)
 }
 
-/// Sleeps: one system call and nothing else.
+/// Sleeps: a single system call.
 fn sleep(command: &Value) -> Result<Value> {
     let time = std::time::Duration::from_millis(number(command, "milliseconds")?);
     probe::mark::begin();

@@ -1,4 +1,4 @@
-//! What the checks have at hand: counters, a file, beds that are set once.
+//! Fixture of the checks: counters, a file, and test beds that are set up once.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -28,12 +28,12 @@ impl<'a> SelfTestBench<'a> {
         Ok(Self { plan, test_file, counters: plan.attach()?, beds: Vec::new() })
     }
 
-    /// The counters, or a reason to skip.
+    /// Returns the counters, or the reason to skip.
     pub(crate) fn counters(&mut self) -> StdResult<&mut Counters, ExperimentError> {
         self.counters.as_mut().map_err(|reason| ExperimentError::Skipped(reason.to_string()))
     }
 
-    /// Where the bed with this transport is, or a reason to skip.
+    /// Returns the index of the test bed for a transport, or the reason to skip.
     fn bed_index(&mut self, transport: Transport) -> StdResult<usize, ExperimentError> {
         if let Some(place) = self.beds.iter().position(|(of, _)| *of == transport) {
             return Ok(place);
@@ -44,19 +44,19 @@ impl<'a> SelfTestBench<'a> {
         Ok(self.beds.len() - 1)
     }
 
-    /// None of the file in memory, or a reason to skip.
+    /// Evicts the file, or returns the reason to skip.
     pub(crate) fn evict(&mut self) -> StdResult<(), ExperimentError> {
         let place = self.bed_index(Transport::Loopback)?;
         let cold = self.beds[place].1.prepare(&self.test_file, CacheState::Cold);
         cold.map_err(|error| ExperimentError::Skipped(error.to_string()))
     }
 
-    /// A worker that nothing has been done to.
+    /// Starts a fresh worker.
     pub(crate) fn worker(&self) -> Result<Worker> {
         self.plan.workers.start(0)
     }
 
-    /// The file, warm, moved once and counted.
+    /// Transfers the cached file once and counts.
     pub(crate) fn counted(
         &mut self,
         spec: &TransferSpec,
@@ -65,7 +65,7 @@ impl<'a> SelfTestBench<'a> {
         self.counted_from(CacheState::Warm, spec, transport)
     }
 
-    /// The file in this state, moved once and counted.
+    /// Transfers the file in this cache state once and counts.
     pub(crate) fn counted_from(
         &mut self,
         cache: CacheState,
@@ -86,7 +86,7 @@ impl<'a> SelfTestBench<'a> {
         Ok((outcome, counts))
     }
 
-    /// The file, warm, moved once and not counted.
+    /// Transfers the cached file once without counters.
     pub(crate) fn uncounted(
         &mut self,
         spec: &TransferSpec,
@@ -97,7 +97,7 @@ impl<'a> SelfTestBench<'a> {
         Ok(self.beds[place].1.run(spec, &self.test_file, None)?)
     }
 
-    /// The file, warm, moved once under ptrace.
+    /// Transfers the cached file once under ptrace.
     pub(crate) fn traced(
         &mut self,
         spec: &TransferSpec,
@@ -109,7 +109,7 @@ impl<'a> SelfTestBench<'a> {
         traced.map_err(|error| ExperimentError::Skipped(error.to_string()))
     }
 
-    /// What the sender on loopback does by one command, counted.
+    /// Executes a command on the sender over loopback and counts.
     pub(crate) fn sender_command(
         &mut self,
         command: &Value,
@@ -125,7 +125,7 @@ impl<'a> SelfTestBench<'a> {
         Ok((answer, counters.take()?))
     }
 
-    /// What a worker does by one command, counted.
+    /// Executes a command on a worker and counts.
     pub(crate) fn worker_command(
         &mut self,
         worker: &mut Worker,

@@ -1,48 +1,48 @@
-//! One check of a self-test: its figures and its result.
+//! A check of the self-test: its figures and its result.
 
 use super::counter::Counter;
 use crate::error::Error;
 
-/// One thing that was known beforehand, and what was counted.
+/// A known figure and the counted one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedFigure {
-    /// Of what.
+    /// The figure's subject.
     pub subject: String,
-    /// What has to be counted.
+    /// The known value.
     pub expected: u64,
-    /// What was.
+    /// The counted value.
     pub counted: u64,
 }
 
-/// What came of a check.
+/// Result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckVerdict {
     /// Every figure is as expected.
     Ok,
-    /// One is not, or could not be had: reason.
+    /// A figure is wrong or could not be obtained: the reason.
     Failed(String),
-    /// It cannot be made here: reason.
+    /// The check cannot run here: the reason.
     Skipped(String),
 }
 
-/// One check.
+/// A check that has run.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// Its letter.
+    /// Its identifier.
     pub letter: char,
-    /// What it does.
+    /// Its name.
     pub name: &'static str,
-    /// What it validates for.
+    /// The counters that it validates.
     pub validates: &'static [Counter],
-    /// What was expected and counted; also of a check that was skipped half way.
+    /// Expected and counted figures, also of a check that was skipped half way.
     pub figures: Vec<CheckedFigure>,
-    /// What came of it.
+    /// The result.
     pub verdict: CheckVerdict,
-    /// How often it was made until it came out right.
+    /// Number of attempts.
     pub tries: u32,
 }
 
-/// Why an experiment came to no figures.
+/// Why an experiment returned no figures.
 pub(crate) enum ExperimentError {
     Failed(String),
     Skipped(String),
@@ -54,5 +54,5 @@ impl From<Error> for ExperimentError {
     }
 }
 
-/// What the body of a check returns: nothing, or reason it stopped.
+/// Return type of a check's body.
 pub(super) type CheckOutcome = std::result::Result<(), ExperimentError>;

@@ -1,29 +1,29 @@
 //! The counters that a self-test checks.
 
-/// What a figure of a report rests on.
+/// A counter that reports rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
     /// System calls, switches and faults by process.
     Calls,
-    /// Bytes copied from the page cache into memory of a process.
+    /// Bytes copied from the page cache into user memory.
     FileToUser,
-    /// Bytes into and out of pipes.
+    /// Bytes written to and read from pipes.
     Pipe,
-    /// Bytes that leave in memory of the kernel's: copied.
+    /// Bytes sent from kernel memory: copied.
     Kernel,
-    /// Bytes that leave in pages of a file: not copied.
+    /// Bytes sent in pages of a file: not copied.
     PageCache,
-    /// Bytes that leave in the packet's own memory.
+    /// Bytes sent from the linear part of a packet.
     Linear,
-    /// Bytes the receiver copied.
+    /// Bytes copied by the receiver.
     Receiver,
-    /// Bytes a disk moved.
+    /// Bytes of disk I/O.
     Disk,
-    /// What the error queue says of `MSG_ZEROCOPY`.
+    /// Notifications of the error queue for `MSG_ZEROCOPY`.
     Notifications,
     /// The mutation probe.
     Mutation,
-    /// What transfers say of their own system calls.
+    /// The transfers' own counts of system calls.
     Own,
 }
 
@@ -43,7 +43,7 @@ impl Counter {
         Self::Own,
     ];
 
-    /// The name used in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

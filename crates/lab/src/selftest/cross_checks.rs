@@ -1,5 +1,5 @@
-//! The checks where two ways of counting have to agree: provenance with the mutation probe, with
-//! hooks on functions, and what transfers say of themselves with ptrace.
+//! Checks in which two methods of counting have to agree: provenance with the mutation probe and
+//! with function hooks, and the transfers' own counts with ptrace.
 
 use karez_transfer::{Direction, Via};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::transfer_outcome::TransferOutcome;
 use crate::transfer_spec::TransferSpec;
 use crate::transport::Transport;
 
-/// Enough to tell, and little enough for every via.
+/// Large enough to be significant and small enough for every via.
 const BYTES: u64 = 4 << 20;
 
 pub(super) const CHECKS: &[CheckDefinition] = &[
@@ -65,8 +65,8 @@ fn mutation(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> 
     Ok(())
 }
 
-/// The bytes that left in pages of the file and were not copied behind the driver, as the error
-/// queue tells it of `MSG_ZEROCOPY`.
+/// Returns the bytes sent in pages of the file and not copied later, as reported by the error queue
+/// for `MSG_ZEROCOPY`.
 fn aliased(outcome: &TransferOutcome, ours: u64) -> u64 {
     let reply = outcome.zerocopy;
     if reply.sends > 0 && reply.copied == reply.sends { 0 } else { ours }
@@ -98,7 +98,7 @@ fn own_calls(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) ->
             let spec = TransferSpec { bytes, ..TransferSpec::of(&bench.test_file, via, chunk) };
             let (outcome, traced) = bench.traced(&spec, transport)?;
             for (name, count) in &outcome.calls {
-                // The allocator maps memory, too.
+                // The allocator maps memory as well.
                 if name != "mmap" {
                     let subject = format!("{via} over {transport}: calls of {name}");
                     expect(figures, subject, *count, seen(&traced, name));
@@ -109,7 +109,7 @@ fn own_calls(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) ->
     Ok(())
 }
 
-/// A call by the name that the transfer has for it.
+/// Counts a call by the transfer's name for it.
 fn seen(traced: &BTreeMap<String, u64>, name: &str) -> u64 {
     let names: &[&str] = match name {
         "open" => &["openat", "open"],

@@ -1,13 +1,13 @@
-//! The definition of a check: its name, the counters it validates for, and its body.
+//! Definition of a check: its name, the counters it validates, and its body.
 
 use super::bench::SelfTestBench;
 use super::check::{Check, CheckOutcome, CheckVerdict, CheckedFigure, ExperimentError};
 use super::counter::Counter;
 
-/// How often a check is made that fails.
+/// Attempts of a failing check.
 const ATTEMPTS: u32 = 3;
 
-/// A check as it is defined. It adds its figures as it goes.
+/// A check; its body adds the figures.
 pub(super) struct CheckDefinition {
     pub(super) letter: char,
     pub(super) name: &'static str,
@@ -16,8 +16,8 @@ pub(super) struct CheckDefinition {
 }
 
 impl CheckDefinition {
-    /// Makes the check; one that fails is made again, for a busy machine may disturb it, but a
-    /// counter that is wrong is wrong each time. How often it was made is in the report.
+    /// Runs the check. A failed check is repeated, because a busy machine may disturb it; a wrong
+    /// counter fails each time. The report contains the number of attempts.
     pub(super) fn run(&self, bench: &mut SelfTestBench<'_>) -> Check {
         let mut check = self.attempt(bench);
         while check.tries < ATTEMPTS && matches!(check.verdict, CheckVerdict::Failed(_)) {

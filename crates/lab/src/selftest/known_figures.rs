@@ -1,5 +1,4 @@
-//! The checks whose figures are known beforehand: so many bytes are moved in a way that leaves no
-//! doubt where they go.
+//! Checks with known figures: they move a known number of bytes by a method with known effects.
 
 use karez_transfer::Via;
 use serde_json::json;
@@ -13,7 +12,7 @@ use crate::test_file::CacheState;
 use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
 
-/// How long nothing is done, and how many datagrams are sent of how many bytes.
+/// Duration of the idle check; number and size of datagrams.
 const SLEEP_MILLISECONDS: u64 = 1000;
 const DATAGRAMS: u64 = 1024;
 const DATAGRAM: u64 = 1400;
@@ -214,7 +213,7 @@ fn notifications(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>
     send_to_dummy(bench, figures)
 }
 
-/// The half of it that shows no copy.
+/// Sends to a dummy device: the half of the check in which nothing is copied.
 fn send_to_dummy(bench: &SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> CheckOutcome {
     let mut worker = bench.worker()?;
     let device = [
@@ -223,7 +222,7 @@ fn send_to_dummy(bench: &SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) ->
         json!({ "command": "add-address", "name": "karez2", "address": "192.0.2.5" }),
     ];
     for command in device {
-        // Half of the check stands all the same: a kernel need not have the device.
+        // A kernel without dummy devices leaves the other half of the check valid.
         if let Err(error) = worker.request(&command) {
             let _what_is_left_out = error;
             return Ok(());
@@ -252,7 +251,7 @@ fn direct(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> Ch
     expect(figures, "bytes read by the process", bytes, own.read());
     expect(figures, "bytes read from the disk", bytes, counts.disk.read_bytes);
     expect(figures, "pages in the cache afterwards", 0, bench.test_file.cached()?);
-    // The same through the cache: the disk is attributed by inode then.
+    // The same through the page cache, where the disk I/O is attributed by inode.
     bench.evict()?;
     let mut worker = bench.worker()?;
     let scope = Scope::default().process(worker.pid()).file(bench.test_file.id()?);

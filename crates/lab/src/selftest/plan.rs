@@ -1,4 +1,4 @@
-//! What a self-test is to do.
+//! Parameters of a self-test.
 
 use std::path::{Path, PathBuf};
 
@@ -6,36 +6,36 @@ use crate::error::{Error, Result};
 use crate::probe::{Counters, Scope, Unavailable};
 use crate::workers::WorkerCommand;
 
-/// How a self-test is to be made.
+/// Parameters of a self-test.
 #[derive(Clone, Debug)]
 pub struct SelfTestPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
-    /// Where its files are made; a file system on a disk, for one in memory has no cold files.
+    /// Directory of the test files, on a disk: a file system in memory has no cold files.
     pub directory: PathBuf,
-    /// How many bytes are moved by most checks.
+    /// File size of most checks.
     pub bytes: u64,
-    /// By pieces of how many.
+    /// Chunk size.
     pub chunk: u32,
-    /// Another object to count with than the one built in.
+    /// A BPF object instead of the built-in one.
     pub object: Option<PathBuf>,
 }
 
 impl SelfTestPlan {
-    /// 64 MiB by 64 KiB.
+    /// Creates parameters for 64 MiB in chunks of 64 KiB.
     #[must_use]
     pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         let (bytes, chunk) = (64 << 20, 64 << 10);
         Self { workers, directory: directory.to_owned(), bytes, chunk, object: None }
     }
 
-    /// The same with 8 MiB.
+    /// Reduces the size to 8 MiB.
     #[must_use]
     pub fn quick(self) -> Self {
         Self { bytes: 8 << 20, ..self }
     }
 
-    /// The same with counters, or reason there are none.
+    /// Attaches the counters, or returns why they are unavailable.
     pub(crate) fn attach(&self) -> Result<std::result::Result<Counters, Unavailable>> {
         let Some(path) = &self.object else {
             return Ok(Counters::attach(&Scope::default()));

@@ -1,4 +1,4 @@
-//! A self-test as text for a terminal, and as JSON of a versioned form.
+//! Output formats of a self-test.
 
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -8,10 +8,10 @@ use crate::machine::machine;
 use crate::report::{Part, Report, Section};
 use crate::table::{Table, grouped};
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
 const SCHEMA: &str = "karez.lab.selftest/2";
 
-/// Of a check that came out right, so many figures are shown.
+/// Maximum number of figures shown for a passed check.
 const MAX_FIGURES: usize = 12;
 
 impl Report for SelfTest {
@@ -30,7 +30,7 @@ impl Report for SelfTest {
         })
     }
 
-    /// Every figure of every check.
+    /// Lists every figure of every check.
     fn to_csv(&self) -> String {
         let heading = vec!["check", "name", "verdict", "figure", "expected", "counted"];
         let rows = self.checks.iter().flat_map(|check| {
@@ -66,7 +66,7 @@ impl Report for SelfTest {
 }
 
 impl SelfTest {
-    /// A row a check.
+    /// Returns one row per check.
     fn table(&self) -> Table {
         let heading = vec!["check", "what", "verdict", "figures as expected", "tries", "why"];
         let rows = self.checks.iter().map(|check| {

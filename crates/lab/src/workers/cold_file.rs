@@ -1,8 +1,8 @@
-//! A file that is dropped from the page cache before each time it is asked for: posix_fadvise(2)
-//! with `POSIX_FADV_DONTNEED`, Linux 2.5.60, verified by cachestat(2), 6.5.
+//! A file that is evicted from the page cache before each request: posix_fadvise(2) with
+//! `POSIX_FADV_DONTNEED`, Linux 2.5.60, verified by cachestat(2), 6.5.
 //!
-//! What it does badly: a page of a packet that is not freed yet stays; before Linux 6.5 nobody can
-//! say whether one does.
+//! # Limitations
+//! Pages held by unfreed packets stay cached; before Linux 6.5 that cannot be verified.
 
 use karez_sys::cached_pages;
 use rustix::fs::{Advice, fadvise};
@@ -11,7 +11,7 @@ use std::os::fd::AsFd as _;
 
 use crate::error::{ErrorContext as _, Result};
 
-/// How often it is tried: what has been read is freed soon.
+/// Attempts to evict: received packets are freed soon.
 const TRIES: u32 = 5;
 
 pub(super) struct ColdFile {
@@ -24,7 +24,7 @@ impl ColdFile {
         Ok(Self { file: File::open(path).context("open", path)?, bytes })
     }
 
-    /// Drops what is cached; whether it was seen to be gone.
+    /// Evicts the file and returns whether no page is cached any more.
     pub(super) fn evict(&self) -> bool {
         (0..TRIES).any(|_| {
             let dropped = fadvise(&self.file, 0, None, Advice::DontNeed);

@@ -1,4 +1,4 @@
-//! What stands in an command.
+//! Access to the fields of a command.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ pub(super) fn number(command: &Value, name: &'static str) -> Result<u64> {
     command[name].as_u64().ok_or_else(|| Error::new("read", name, "the command has no such number"))
 }
 
-/// A number that counts memory.
+/// Returns a number that fits in memory.
 pub(super) fn size(command: &Value, name: &'static str) -> Result<usize> {
     let too_large = |_| Error::new("read", name, "it is too large");
     number(command, name).and_then(|size| usize::try_from(size).map_err(too_large))

@@ -1,11 +1,12 @@
-//! The worker that is many clients of the laboratory's own task: of so many connections some ask at
-//! the same time, and the others rest.
+//! Clients of the echo service: of all connections some send a message at the same time, and the
+//! others stay idle.
 //!
-//! It writes to all that are to ask, then reads from each in turn with calls that block: what it does
-//! itself does not depend on how many rest.
+//! It writes to all active connections and then reads from each with blocking calls, so its own
+//! work does not depend on the number of idle connections.
 //!
-//! What it does badly: it waits for all before it asks again, so a server is idle while the last
-//! answer is on its way.
+//! # Limitations
+//! It waits for all responses before the next round, so the server is idle while the last response
+//! is in flight.
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -24,26 +25,26 @@ use super::sender::now;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::rng::Rng;
 
-/// How long an answer may take.
+/// Maximum time to a response.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How many ask at once while they gather: who walks over all for each has to be spared.
+/// Connections that send at once while connecting; some models scan all descriptors for each.
 const BATCH: usize = 2000;
 
-/// How long to wait before a fifo is tried again.
+/// Delay before the FIFO is opened again.
 const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
-/// Connections, and the fifo at which a job of the first is held.
+/// Connections, and the FIFO at which a job of the first one blocks.
 #[derive(Default)]
 pub(super) struct EchoClients {
     connections: Vec<UnixStream>,
     fifo: Option<OwnedFd>,
-    /// Who has asked and was not answered.
+    /// Connections with a pending response.
     unanswered: Vec<usize>,
 }
 
 impl EchoClients {
-    /// Connects so many, and has one answer on each, so that all have been let in.
+    /// Opens the connections and exchanges one message on each, so that all are accepted.
     pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, ..limit };
@@ -63,7 +64,8 @@ impl EchoClients {
         Ok(Value::Null)
     }
 
-    /// Some ask and are answered, so many rounds or so long; what it took.
+    /// Runs rounds of messages on the active connections for the given number or time, and replies
+    /// with the figures.
     pub(super) fn echo(&mut self, command: &Value) -> Result<Value> {
         let count = self.connections.len();
         let active = size(command, "active")?.min(count);
@@ -92,7 +94,8 @@ impl EchoClients {
         Ok(())
     }
 
-    /// Has a job of the first held, waits until it has started, then has all others ask.
+    /// Blocks a job of the first connection, waits until it has started, then sends on all other
+    /// connections.
     pub(super) fn block_job(&mut self, command: &Value) -> Result<Value> {
         let fifo = text(command, "fifo")?;
         let Some(first) = self.connections.first_mut() else {
@@ -107,7 +110,7 @@ impl EchoClients {
         Ok(json!(self.unanswered.len()))
     }
 
-    /// How many wait for their answer still. It waits for nobody.
+    /// Replies with the number of pending responses, without waiting.
     pub(super) fn unanswered(&mut self) -> Result<Value> {
         let mut still_unanswered = Vec::new();
         for one in self.unanswered.drain(..) {
@@ -122,7 +125,7 @@ impl EchoClients {
         Ok(json!(self.unanswered.len()))
     }
 
-    /// Opens the fifo, and waits for every answer that is pending.
+    /// Closes the FIFO, which unblocks the job, and waits for all pending responses.
     pub(super) fn unblock_job(&mut self) -> Result<Value> {
         self.fifo = None;
         let pending = std::iter::once(0).chain(self.unanswered.drain(..));
@@ -134,7 +137,7 @@ impl EchoClients {
     }
 }
 
-/// The writing side of a FIFO, once somebody has opened the other.
+/// Opens a FIFO for writing, as soon as it has been opened for reading.
 fn open_when_read(fifo: &str) -> Result<OwnedFd> {
     let started = Instant::now();
     loop {

@@ -1,12 +1,13 @@
-//! The laboratory's own task: it says back what it hears, or has a job done first that blocks for
-//! as long as the laboratory wants.
+//! The echo service: it returns each message, if requested after a job that blocks as long as the
+//! laboratory wants.
 //!
-//! Eight bytes are a message. What begins with [`BLOCK`] wants the job: it opens a FIFO (fifo(7)) and
-//! reads to its end, so it has begun when somebody can open the other side, and is done when that
-//! is closed.
+//! A message has eight bytes. The message [`BLOCK`] starts the job: it opens a FIFO (fifo(7)) for
+//! reading and reads to its end. So the job has started when the FIFO can be opened for writing,
+//! and ends when that side is closed.
 //!
-//! What it does badly: it takes for granted that a message arrives whole, as it does on a UNIX
-//! socket where one at a time is under way.
+//! # Limitations
+//! It assumes that a message arrives at once, which holds on a UNIX socket with one message in
+//! flight.
 
 use karez_reactor::{Event, Job, NoMail, Peer, Service, Task, Want};
 use std::fs::File;
@@ -15,22 +16,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a client says to have a job held.
+/// Message that starts the blocking job.
 pub(super) const BLOCK: [u8; 8] = *b"blockjob";
 
-/// What a client says to hear it back.
+/// Message that is returned immediately.
 pub(super) const ECHO: [u8; 8] = *b"echo me!";
 
 /// Longer than any experiment.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What lives on a connection, and what it wants next.
+/// The task of a connection and its next step.
 pub(super) struct EchoTask {
     want: Want<BlockingJob>,
     fifo: Arc<Path>,
 }
 
-/// A job that is done when the fifo is opened.
+/// A job that blocks until the FIFO is closed.
 pub(super) struct BlockingJob {
     fifo: Arc<Path>,
     message: Vec<u8>,
@@ -40,7 +41,7 @@ impl Job for BlockingJob {
     type Done = Vec<u8>;
 
     fn run(self) -> Vec<u8> {
-        // A fifo that is gone holds nobody.
+        // If the FIFO has been removed, the job does not block.
         let fifo = File::open(&self.fifo);
         let _closed = fifo.and_then(|mut fifo| fifo.read_to_end(&mut Vec::new()));
         self.message
@@ -73,11 +74,11 @@ fn receive(now: Instant) -> Want<BlockingJob> {
     Want::Receive { until: now + TIMEOUT, idle: true }
 }
 
-/// Makes one for each connection.
+/// Creates a task for each connection.
 pub(super) struct EchoService(Arc<Path>);
 
 impl EchoService {
-    /// Jobs wait at the FIFO of this name.
+    /// Creates a service whose jobs block at this FIFO.
     pub(super) fn new(fifo: PathBuf) -> Self {
         Self(fifo.into())
     }

@@ -1,4 +1,4 @@
-//! The worker that asks a server for a file: one connection, kept for the next request.
+//! HTTP client: sends one request at a time on a persistent connection.
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde_json::{Value, json};
@@ -10,10 +10,10 @@ use super::command::text;
 use super::sender::now;
 use crate::error::{Error, ErrorContext as _, Result};
 
-/// What is received at a time.
+/// Size of one receive.
 const RECEIVE_SIZE: usize = 256 << 10;
 
-/// The most that is looked at for a head.
+/// Maximum size of a response head.
 const MAX_HEAD: usize = 8 << 10;
 
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) struct HttpClient {
 }
 
 impl HttpClient {
-    /// Connects; the response is the port that the connection has at this end, 0 if it has none.
+    /// Connects and replies with the local port, 0 for a UNIX socket.
     pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
         let at = text(command, "at")?;
         let (connection, port): (OwnedFd, u16) = if let Some(path) = at.strip_prefix("unix:") {
@@ -35,13 +35,13 @@ impl HttpClient {
             (stream.into(), port)
         };
         self.connection = Some(connection);
-        // Its pages are there before anything is received into them.
+        // Touches the pages before data is received into them.
         self.buffer = vec![1; RECEIVE_SIZE];
         self.head = vec![1; 2 * MAX_HEAD];
         Ok(json!(port))
     }
 
-    /// A request, and its response to the last byte, which is thrown away.
+    /// Sends a request and receives its response completely, discarding it.
     pub(super) fn request(&mut self, command: &Value) -> Result<Value> {
         let connection = self.connection.as_ref();
         let connection = connection.ok_or_else(|| Error::new("request", "", "nobody called"))?;
@@ -71,7 +71,7 @@ impl HttpClient {
     }
 }
 
-/// The lengths of head and body of an response that begins like this; `None` if the head is not whole.
+/// Returns the lengths of head and body of a response; `None` if the head is incomplete.
 fn response_lengths(response: &[u8], without_body: bool) -> Result<Option<(u64, u64)>> {
     let Some(end) = response.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);

@@ -1,7 +1,8 @@
-//! One connection of a client of the file server: it asks for one file again and again (RFC 9112),
-//! and takes what comes without waiting.
+//! One non-blocking client connection of the file server, which requests the same file repeatedly
+//! (RFC 9112).
 //!
-//! What it does badly: it knows of heads only that they end, that they say 200, and the length.
+//! # Limitations
+//! It checks only the status 200 and the length of a response head.
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv, sockopt};
@@ -10,30 +11,30 @@ use std::net::TcpStream;
 
 use crate::error::{Error, ErrorContext as _, Result};
 
-/// The most that a head may have.
+/// Maximum size of a response head.
 const MAX_HEAD: usize = 8 << 10;
 
 pub(super) struct HttpExchange {
     pub(super) stream: TcpStream,
     request: Vec<u8>,
     path: String,
-    /// The length that the file has.
+    /// Size of the file.
     bytes: u64,
     head: Vec<u8>,
-    /// Of the body; `None` before the head has ended.
+    /// Remaining bytes of the body; `None` until the head is complete.
     remaining: Option<u64>,
 }
 
-/// What one look at the socket came to.
+/// Result of one receive.
 pub(super) struct ReadResult {
-    /// Bytes, those of the head too; 0 where there are none.
+    /// Received bytes including the head; 0 if there are none.
     pub(super) bytes: usize,
-    /// They were the last of the answer.
+    /// Whether the response is complete.
     pub(super) complete: bool,
 }
 
 impl HttpExchange {
-    /// Connects; `receive_buffer` is what the socket keeps at most of what is not taken.
+    /// Connects; `receive_buffer` limits the receive buffer of the socket.
     pub(super) fn open(
         to: &str,
         path: &str,
@@ -56,7 +57,7 @@ impl HttpExchange {
         self.stream.write_all(&self.request).context("ask for", &self.path)
     }
 
-    /// Takes what is there, at most what `buffer` holds.
+    /// Receives available data into `buffer`.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Result<ReadResult> {
         match recv(&self.stream, &mut *buffer, RecvFlags::empty()) {
             Ok((0, _)) => Err(Error::new("hear of", &self.path, "the server has closed")),
@@ -66,7 +67,7 @@ impl HttpExchange {
         }
     }
 
-    /// Whether that was the end of the answer.
+    /// Processes received bytes and returns whether the response is complete.
     fn consume(&mut self, bytes: &[u8]) -> Result<bool> {
         let remaining = match self.remaining {
             Some(remaining) => remaining.checked_sub(bytes.len() as u64),

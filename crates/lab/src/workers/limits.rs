@@ -1,5 +1,5 @@
-//! The worker that runs against limits: of select, of poll, of descriptors; and that asks for the
-//! time. Its own limits are changed, so it is good for nothing else afterwards.
+//! Tests of limits: of select, poll and open descriptors; and of reading the clock. It changes the
+//! limits of the worker, which should not be used afterwards.
 
 use karez_sys::{FdSet, Polled, poll, select};
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
@@ -14,13 +14,13 @@ use super::command::number;
 use crate::error::{ErrorContext as _, Result};
 use crate::probe::mark;
 
-/// A descriptor beyond what glibc's `fd_set` has room for, where one may be had.
+/// A descriptor above the capacity of glibc's `fd_set`, if one can be opened.
 const HIGH_DESCRIPTOR: i32 = 3000;
 
-/// How many descriptors may be open, once that is tried.
+/// The lowered limit on open descriptors.
 const LOW_LIMIT: u64 = 256;
 
-/// Select on a high descriptor, then poll and open beyond the limit on descriptors.
+/// Calls select on a high descriptor, then poll and open beyond the descriptor limit.
 pub(super) fn limits() -> Result<Value> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
@@ -50,7 +50,7 @@ pub(super) fn limits() -> Result<Value> {
     }))
 }
 
-/// What select finds on a duplicate with a high number, and that number; 0 where none may be had.
+/// Calls select on a duplicate with a high number and returns that number; 0 if there can be none.
 fn select_on_high_descriptor(one: &OwnedFd) -> (i32, std::result::Result<usize, Errno>) {
     let high = match fcntl_dupfd_cloexec(one, HIGH_DESCRIPTOR) {
         Ok(high) => high,
@@ -61,10 +61,10 @@ fn select_on_high_descriptor(one: &OwnedFd) -> (i32, std::result::Result<usize, 
     (high.as_raw_fd(), select(&mut read, &mut write, Some(Duration::ZERO)))
 }
 
-/// Asks for the time, so many times.
+/// Reads the clock a number of times.
 pub(super) fn read_clock(command: &Value) -> Result<Value> {
     let times = number(command, "times")?;
-    // The first time finds out where the vDSO is.
+    // The first call locates the vDSO.
     let mut last = clock_gettime(ClockId::Monotonic).tv_nsec;
     mark::begin();
     for _ in 0..times {
@@ -74,7 +74,7 @@ pub(super) fn read_clock(command: &Value) -> Result<Value> {
     Ok(json!({ "times": times, "last": last }))
 }
 
-/// The number of what a call said; 0 for no error.
+/// Returns the errno of a result; 0 for success.
 fn errno<T>(result: std::result::Result<T, Errno>) -> i32 {
     result.err().map_or(0, Errno::raw_os_error)
 }

@@ -1,11 +1,13 @@
-//! The worker that is the clients of a file server: each connection asks again as soon as it was
-//! answered (a closed loop), for so long.
+//! The load generator: clients of a file server in closed loops, each sending its next request as
+//! soon as it has received a response.
 //!
-//! A fast one asks for a small file, a slow one for a large file of which it takes a little every few
-//! milliseconds, a blocking one for a file that it has dropped from the page cache before.
+//! A fast client requests a small file. A slow client requests a large file and reads a part of it
+//! every few milliseconds. A blocking client evicts its file from the page cache before each
+//! request.
 //!
-//! What it does badly: one thread is all clients, so an answer may lie a little before it is read;
-//! and who waits does not ask, so few wait while a server stands still (coordinated omission).
+//! # Limitations
+//! All clients share a thread, so a response may be read some time after its arrival. A waiting
+//! client sends no request, so a stalled server faces few requests (coordinated omission).
 
 use hdrhistogram::Histogram;
 use karez_reactor::{Demultiplexer as _, EpollLevel, Interest, Token};
@@ -21,38 +23,38 @@ use super::http_exchange::HttpExchange;
 use super::sender::{clock, now};
 use crate::error::{Error, ErrorContext as _, Result};
 
-/// How often a slow one takes something.
+/// Interval of the reads of a slow client.
 const SLOW_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What it takes then: some 13 MB/s.
+/// Bytes per read of a slow client, about 13 MB/s.
 const SLOW_READ: usize = 64 << 10;
 
-/// What its socket keeps beside, so that the server has to wait for it.
+/// Receive buffer of a slow client, so that the server has to wait for it.
 const SLOW_RECEIVE_BUFFER: usize = 64 << 10;
 
-/// What the others take at a time.
+/// Bytes per read of the other clients.
 const RECEIVE_SIZE: usize = 256 << 10;
 
-/// How long pages of the last answer may stay in memory before it asks all the same.
+/// Maximum time for the eviction of a file before the request is sent anyway.
 const EVICTION_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// How long it waits before it tries again to drop them.
+/// Delay before the next attempt to evict.
 const EVICTION_RETRY: Duration = Duration::from_millis(1);
 
-/// The longest that can be told apart, in nanoseconds.
+/// Maximum recordable latency in nanoseconds.
 const MAX_LATENCY: u64 = 600_000_000_000;
 
-/// How long the first responses may take.
+/// Maximum time to the first responses.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a connection asks for.
+/// Kind of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientKind {
-    /// A small file that is in memory.
+    /// Requests a small cached file.
     Fast,
-    /// A large one, of which it takes little at a time.
+    /// Requests a large file and reads slowly.
     Slow,
-    /// One that is on the disk only.
+    /// Requests a file that is not cached.
     Blocking,
 }
 
@@ -68,7 +70,7 @@ impl ClientKind {
     }
 }
 
-/// Connections to one server.
+/// Clients of one server.
 #[derive(Default)]
 pub(super) struct LoadGenerator {
     clients: Vec<LoadClient>,
@@ -79,19 +81,19 @@ struct LoadClient {
     kind: ClientKind,
     exchange: HttpExchange,
     cold: Option<ColdFile>,
-    /// When it requested_at last.
+    /// Time of the last request.
     requested_at: u64,
     requests: u64,
     responses: u64,
     bytes: u64,
-    /// Its file is to be cold before it asks; by then it asks in any case.
+    /// Deadline for the eviction of the file, after which the request is sent anyway.
     request_by: Option<u64>,
-    /// How often its file was seen to be cold before it requested_at.
+    /// Requests whose file was verified as not cached.
     evicted: u64,
 }
 
 impl LoadGenerator {
-    /// Connects, and has one answer for each who is fast.
+    /// Connects, and receives one response on each fast client.
     pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
         *self = Self::default();
         let mut demultiplexer = EpollLevel::new().context("begin to", "wait")?;
@@ -115,7 +117,7 @@ impl LoadGenerator {
         Ok(Value::Null)
     }
 
-    /// Waits request_by every fast one has been answered once.
+    /// Waits until every fast client has received a response.
     fn await_first_responses(&mut self) -> Result<()> {
         let (started, mut buffer) = (now(), vec![0; RECEIVE_SIZE]);
         let mut left = self.clients.iter().filter(|client| client.kind == ClientKind::Fast).count();
@@ -127,12 +129,12 @@ impl LoadGenerator {
                 return Err(Error::new("hear", "the server", "the first responses do not come"));
             }
         }
-        // These do not count.
+        // These requests are not counted.
         self.clients.iter_mut().for_each(|client| client.requests = 0);
         Ok(())
     }
 
-    /// All ask for so long; what came of it.
+    /// Runs all clients for the given time and replies with the figures.
     pub(super) fn run(&mut self, command: &Value) -> Result<Value> {
         let length = Duration::from_millis(number(command, "milliseconds")?);
         let mut latencies = Latencies::new()?;
@@ -155,7 +157,7 @@ impl LoadGenerator {
                 {
                     client.receive(&mut buffer[..SLOW_READ], &mut latencies)?;
                 }
-                // What was missed is not made up for: a slow reader is slow.
+                // Missed reads are not made up for: a slow reader stays slow.
                 next_slow_read = now() + interval;
             }
         }
@@ -163,19 +165,19 @@ impl LoadGenerator {
         Ok(self.result(&latencies, now() - started, spent))
     }
 
-    /// How long to wait: not that long if a file is to be cold first.
+    /// Returns the poll timeout, which is short while files are being evicted.
     fn poll_timeout(&self, time: Duration) -> Duration {
         let is_evicting = self.clients.iter().any(|client| client.request_by.is_some());
         if is_evicting { time.min(EVICTION_RETRY) } else { time }
     }
 
-    /// Says good-bye to the server.
+    /// Closes all connections.
     pub(super) fn disconnect(&mut self) -> Value {
         *self = Self::default();
         Value::Null
     }
 
-    /// Who can be read from.
+    /// Returns the readable clients.
     fn wait(&mut self, timeout: Duration) -> Result<Vec<usize>> {
         let mut ready = Vec::new();
         if let Some(demultiplexer) = &mut self.demultiplexer {
@@ -223,17 +225,17 @@ impl LoadClient {
         })
     }
 
-    /// Asks, as soon as its file is cold if it is to be.
+    /// Sends a request, after the eviction of the file if the client is a blocking one.
     fn request(&mut self) -> Result<()> {
         if self.cold.is_some() {
-            // Till the last bytes are acknowledged the server's socket holds their pages.
+            // Until the last bytes are acknowledged, the server's socket holds their pages.
             let _acknowledged = sockopt::set_tcp_quickack(&self.exchange.stream, true);
         }
         self.request_by = Some(now() + nanoseconds(EVICTION_TIMEOUT));
         self.request_when_cold()
     }
 
-    /// Asks, unless it did, or its file is in memory and there is time.
+    /// Sends the pending request if the file is evicted or the deadline has passed.
     fn request_when_cold(&mut self) -> Result<()> {
         let Some(request_by) = self.request_by else { return Ok(()) };
         if let Some(cold) = &self.cold {
@@ -249,7 +251,7 @@ impl LoadClient {
         self.exchange.request()
     }
 
-    /// Takes what is there, and asks again if that was the end of an answer.
+    /// Receives available data, and sends the next request at the end of a response.
     fn receive(&mut self, buffer: &mut [u8], latencies: &mut Latencies) -> Result<()> {
         let received = self.exchange.receive(buffer)?;
         self.bytes += received.bytes as u64;
@@ -262,7 +264,7 @@ impl LoadClient {
     }
 }
 
-/// How long responses took, in nanoseconds to three digits.
+/// Latency histograms in nanoseconds, with three significant digits.
 struct Latencies {
     fast: Histogram<u64>,
     blocking: Histogram<u64>,
@@ -278,7 +280,7 @@ impl Latencies {
         match kind {
             ClientKind::Fast => self.fast.saturating_record(nanoseconds),
             ClientKind::Blocking => self.blocking.saturating_record(nanoseconds),
-            // It takes as long as it makes it take.
+            // Its latency is determined by its own read rate.
             ClientKind::Slow => {}
         }
     }

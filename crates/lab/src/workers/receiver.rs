@@ -1,4 +1,4 @@
-//! The worker that takes what is sent.
+//! The receiver: reads everything that a sender sends.
 
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
@@ -13,7 +13,7 @@ use super::sender::{UsageSnapshot, now};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::mark;
 
-/// What is received at a time.
+/// Size of one receive.
 const RECEIVE_SIZE: usize = 256 << 10;
 
 #[derive(Default)]
@@ -27,7 +27,7 @@ enum Listener {
 }
 
 impl Receiver {
-    /// Listens; the answer is where.
+    /// Listens and replies with the address.
     pub(super) fn listen(&mut self, command: &Value) -> Result<Value> {
         let at = text(command, "at")?;
         let (listener, address) = if let Some(path) = at.strip_prefix("unix:") {
@@ -42,7 +42,7 @@ impl Receiver {
         Ok(json!(address))
     }
 
-    /// Takes everything from the next who connects.
+    /// Receives everything from the next connection.
     pub(super) fn receive(&mut self, command: &Value) -> Result<Value> {
         let mode = text(command, "mode")?;
         let listener = self.listener.take();
@@ -62,11 +62,11 @@ impl Receiver {
     }
 }
 
-/// How bytes are received.
+/// Method of receiving.
 enum Sink {
     /// Into memory.
     Read(Vec<u8>),
-    /// TCP throws them away (`MSG_TRUNC`, tcp(7)).
+    /// Discarded by TCP (`MSG_TRUNC`, tcp(7)).
     Truncate(Vec<u8>),
     /// Through a pipe to /dev/null.
     Splice(OwnedFd, OwnedFd, File),

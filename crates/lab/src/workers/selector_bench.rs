@@ -1,11 +1,12 @@
-//! The worker that waits: by a demultiplexer of `karez-reactor`, the one that the server uses.
+//! Benchmark of waiting with a selector of `karez-reactor`, like the server.
 //!
-//! A lap: some descriptors of a descriptor_set are made ready, then it waits until each was event and reads
-//! what it was event of. Timed is from the first wait to the last read; a model that only guesses
-//! pays for its guesses there.
+//! In each round some descriptors of a set are made ready; then it waits until every one has been
+//! reported, and reads it. The time from the first wait to the last read is measured, which
+//! includes failed reads of models that have to guess.
 //!
-//! What it does badly: whoever writes is the same thread, so nobody is ever asleep when something
-//! becomes ready: the price of a wake-up by another thread is not in it.
+//! # Limitations
+//! The same thread writes and waits, so it never sleeps, and the cost of a wake-up by another
+//! thread is not included.
 
 use karez_reactor::{
     Demultiplexer, EpollEdge, EpollLevel, Interest, LinuxAio, Nonblocking, Poll, Select, Signal,
@@ -24,23 +25,23 @@ use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::mark;
 use crate::rng::Rng;
 
-/// What makes a descriptor ready, and is read back: as large as an eventfd wants it.
+/// Data that makes a descriptor ready, in the size that an eventfd requires.
 const WORD: [u8; 8] = 1_u64.to_ne_bytes();
 
-/// How long is waited for what is ready already; a model that forgets it is not waited for.
+/// Maximum time until a ready descriptor is reported.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most that one wait may report and leave behind, and somewhat more.
+/// Above the maximum number of events of one wait.
 const MAX_EVENTS: usize = 256;
 
-/// The worker's descriptor_set, which stays until another is asked for.
+/// The descriptor set, kept until a command needs another.
 #[derive(Default)]
 pub(super) struct SelectorBench {
     prepared: Option<(String, usize, Box<dyn Rounds>)>,
 }
 
 impl SelectorBench {
-    /// Lays the descriptor_set that an command is about, unless it is there already.
+    /// Creates the descriptor set of a command, unless it exists.
     pub(super) fn prepare(&mut self, command: &Value) -> Result<Value> {
         let (model, count) = (text(command, "model")?, size(command, "descriptors")?);
         if self
@@ -48,14 +49,14 @@ impl SelectorBench {
             .as_ref()
             .is_none_or(|(of, prepared_count, _)| (&**of, *prepared_count) != (model, count))
         {
-            // There may not be descriptors budget for two.
+            // The descriptor limit may not allow two sets.
             self.prepared = None;
             self.prepared = Some((model.to_owned(), count, descriptor_set(model, count)?));
         }
         Ok(Value::Null)
     }
 
-    /// Waits by a model, so many rounds or so long; what they took.
+    /// Runs rounds of waiting for the given number or time, and replies with the figures.
     pub(super) fn wait(&mut self, command: &Value) -> Result<Value> {
         self.prepare(command)?;
         let Some((_, count, descriptor_set)) = &mut self.prepared else {
@@ -65,7 +66,7 @@ impl SelectorBench {
         let (min, max) = (number(command, "min_rounds")?, number(command, "max_rounds")?);
         let budget = number(command, "microseconds")? * 1000;
         let mut rng = Rng::from_seed(command["seed"].as_u64().unwrap_or(1));
-        // The first lap is not like the others: it finds what registering has prepared.
+        // The first round is different, because it sees the effects of the registration.
         descriptor_set.round(active, &mut rng)?;
         let (mut rounds, mut wait_time) = (0, 0);
         let before = UsageSnapshot::now();
@@ -94,16 +95,16 @@ fn descriptor_set(model: &str, count: usize) -> Result<Box<dyn Rounds>> {
     })
 }
 
-/// What rounds can be made on.
+/// A set on which rounds can run.
 trait Rounds {
-    /// One lap; the nanoseconds from the first wait to the last read.
+    /// Runs one round and returns the nanoseconds from the first wait to the last read.
     fn round(&mut self, active: usize, rng: &mut Rng) -> Result<u64>;
 }
 
-/// Descriptors and a demultiplexer that watches them.
+/// Descriptors and a selector that watches them.
 struct DescriptorSet<D> {
     demultiplexer: D,
-    /// Where is read, and where is written if that is another.
+    /// The read end of each descriptor, and the write end if it is a different one.
     descriptors: Vec<(OwnedFd, Option<OwnedFd>)>,
     ready: Vec<karez_reactor::Ready>,
 }
@@ -112,7 +113,7 @@ impl<D: Demultiplexer> DescriptorSet<D> {
     fn new(count: usize) -> Result<Self> {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, ..limit };
-        // Without it the next descriptor that is too many says so.
+        // If it fails, the first descriptor beyond the limit reports the error.
         let _best_effort = setrlimit(Resource::Nofile, raised);
         let mut demultiplexer = D::new().context("begin to", "wait")?;
         let mut descriptors = Vec::with_capacity(count);
@@ -130,7 +131,8 @@ impl<D: Demultiplexer> DescriptorSet<D> {
         Ok(descriptor_set)
     }
 
-    /// Hears what registering made it say: an edge model tells once that all can be written.
+    /// Consumes the events of the registration: an edge-triggered selector reports each descriptor
+    /// as writable once.
     fn drain(&mut self) -> Result<()> {
         for _ in 0..self.descriptors.len() / MAX_EVENTS + 3 {
             self.ready.clear();

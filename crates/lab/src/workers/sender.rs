@@ -1,4 +1,4 @@
-//! The worker that sends: by a transfer of `karez-transfer`, the one that the server uses.
+//! The sender: sends by a transfer of `karez-transfer`, like the server.
 
 use karez_lab_sys::{Usage, thread_usage};
 use karez_sys::{MSG_ZEROCOPY, allow_zerocopy, take_released};
@@ -25,7 +25,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Connects; the answer is the socket's cookie.
+    /// Connects and replies with the socket's cookie.
     pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
         let to = text(command, "to")?;
         let connection: OwnedFd = match to.strip_prefix("unix:") {
@@ -37,7 +37,7 @@ impl Sender {
         Ok(json!(cookie))
     }
 
-    /// Pushes a part of a file through the connection and closes it.
+    /// Sends a part of a file over the connection and closes it.
     pub(super) fn send_file(&mut self, command: &Value) -> Result<Value> {
         let connection = self.take_connection()?;
         let path = text(command, "file")?;
@@ -62,7 +62,7 @@ impl Sender {
         Ok(reply)
     }
 
-    /// Copies each piece once by itself, in user space, before it sends it.
+    /// Sends data that it copies once in user space before.
     pub(super) fn copy_in_user_space(&mut self, command: &Value) -> Result<Value> {
         let connection = self.take_connection()?;
         let (bytes, chunk) = (size(command, "bytes")?, size(command, "chunk")?);
@@ -93,7 +93,8 @@ pub(super) fn read_file(command: &Value) -> Result<Value> {
     flags.set(OFlags::DIRECT, command["direct"].as_bool() == Some(true));
     let file = rustix::fs::open(path, flags, Mode::empty()).context("open", path)?;
     let (bytes, chunk) = (number(command, "bytes")?, size(command, "chunk")?);
-    // Memory for O_DIRECT begins at a page; all of it is touched, so that nothing faults later.
+    // `O_DIRECT` needs page-aligned memory. All of it is touched, so that no page fault occurs
+    // later.
     let mut memory = vec![1; chunk + 4096];
     let start = memory.as_ptr().align_offset(4096);
     let buffer = &mut memory[start..start + chunk];
@@ -109,7 +110,7 @@ pub(super) fn read_file(command: &Value) -> Result<Value> {
     Ok(json!({ "bytes": total }))
 }
 
-/// Writes into a pipe and reads the same out of it.
+/// Writes to a pipe and reads the data back.
 pub(super) fn pipe(command: &Value) -> Result<Value> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).context("open", "a pipe")?;
     let (bytes, chunk) = (number(command, "bytes")?, size(command, "chunk")?);
@@ -128,7 +129,7 @@ pub(super) fn pipe(command: &Value) -> Result<Value> {
     Ok(json!({ "in": into, "out": out }))
 }
 
-/// Sends datagrams with `MSG_ZEROCOPY`; how many the kernel copied after all.
+/// Sends datagrams with `MSG_ZEROCOPY` and replies with the number that the kernel copied.
 pub(super) fn send_datagrams(command: &Value) -> Result<Value> {
     let socket = UdpSocket::bind("0.0.0.0:0").context("open", "a socket")?;
     let to = text(command, "to")?;
@@ -150,7 +151,8 @@ pub(super) fn send_datagrams(command: &Value) -> Result<Value> {
     Ok(json!({ "sent": count, "released": released, "copied": copied }))
 }
 
-/// Steps until everything has gone. The socket blocks, so only a release is waited for.
+/// Steps a transfer to its end. The socket is blocking, so it only has to wait for zero-copy
+/// completions.
 fn run_transfer(transfer: &mut FileToSocket, out: BorrowedFd<'_>) -> Result<()> {
     loop {
         match transfer.step(out).context("move", "bytes")? {
@@ -172,7 +174,7 @@ fn send_all(out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A report as it travels.
+/// Encodes a transfer report.
 fn report_to_json(report: &Report) -> Value {
     let calls: Map<_, _> =
         report.calls.iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
@@ -192,7 +194,7 @@ fn report_to_json(report: &Report) -> Value {
     })
 }
 
-/// What this thread had used at some time.
+/// Resource usage of this thread at some time.
 pub(super) struct UsageSnapshot {
     usage: Usage,
     cpu: u64,
@@ -203,7 +205,7 @@ impl UsageSnapshot {
         Self { usage: thread_usage(), cpu: clock(ClockId::ThreadCPUTime) }
     }
 
-    /// What it has used since, as it travels. The clock is exact where getrusage may be a tick old.
+    /// Returns the usage since then. The clock is exact, while getrusage may lag by a tick.
     pub(super) fn elapsed(&self) -> Value {
         let cpu = clock(ClockId::ThreadCPUTime).saturating_sub(self.cpu);
         let usage = thread_usage().since(&self.usage);
@@ -217,7 +219,7 @@ impl UsageSnapshot {
     }
 }
 
-/// Nanoseconds on the clock that all processes share.
+/// Returns the nanoseconds of the clock that all processes share.
 pub(super) fn now() -> u64 {
     clock(ClockId::Monotonic)
 }

@@ -1,8 +1,8 @@
-//! The worker that serves: a layout of `karez-reactor`, with the file server of `karez-server` on it
-//! or with the laboratory's own task. Orders are heard by the main thread, which does nothing else,
-//! and what that uses is told apart.
+//! The server worker: a layout of `karez-reactor` with the file server of `karez-server` or the
+//! echo service. The main thread only executes commands, and its resource usage is excluded.
 //!
-//! What it does badly: it serves until the worker ends.
+//! # Limitations
+//! It serves until the worker ends.
 
 use karez_lab_sys::{process_usage, thread_usage};
 use karez_reactor::{Address, Bound, Layout, Limits, Stop, Wishes};
@@ -22,27 +22,27 @@ use super::echo_service::EchoService;
 use super::sender::clock;
 use crate::error::{Error, ErrorContext as _, Result};
 
-/// The thread that waits for the others.
+/// Name of the thread that runs the server.
 const SERVER_THREAD: &str = "lab-server";
 
-/// The thread of the server's log.
+/// Name of the thread of the server's log.
 const LOG_THREAD: &str = "lab-log";
 
-/// More than there are descriptors, so that nobody is turned away for another.
+/// Above the descriptor limit, so that no idle connection is evicted.
 const MAX_CONNECTIONS: usize = 1 << 20;
 
-/// The patience of `karez serve`, by default.
+/// The default timeouts of `karez serve`.
 const TIMEOUTS: Patience = Patience {
     head: Duration::from_secs(10),
     idle: Duration::from_secs(60),
     send: Duration::from_secs(30),
 };
 
-/// Begins to serve; the answer is where.
+/// Starts the server and replies with its address.
 pub(super) fn serve(command: &Value) -> Result<Value> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
-    // Without it the next descriptor that is too many says so.
+    // If it fails, the first descriptor beyond the limit reports the error.
     let _best_effort = setrlimit(Resource::Nofile, raised);
     let layout = layout(command)?;
     let address: Address = text(command, "at")?.parse().context("read", "an address")?;
@@ -76,8 +76,8 @@ fn layout(command: &Value) -> Result<Layout> {
     Layout::choose(&wishes, reactors).context("lay out", "a server")
 }
 
-/// As `karez serve` does it when nobody says anything, but for the via, and names that begin with a
-/// dot are served, too.
+/// Opens the file service with the defaults of `karez serve`, except for the via, and with hidden
+/// files.
 fn file_service(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
     let log = Log::start(LOG_THREAD, io::stderr(), |count| format!("{count} notices were dropped"));
     let log = log.context("start", "a log")?;
@@ -94,7 +94,8 @@ fn file_service(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
     FileService::open(options, None, log, stop).context("serve", "files")
 }
 
-/// What the threads that serve have used so far: nanoseconds of CPU, context switches.
+/// Replies with the resource usage of the server's threads: nanoseconds of CPU time, context
+/// switches.
 pub(super) fn usage() -> Value {
     let (all, own) = (process_usage(), thread_usage());
     let cpu = clock(ClockId::ProcessCPUTime).saturating_sub(clock(ClockId::ThreadCPUTime));
@@ -105,7 +106,7 @@ pub(super) fn usage() -> Value {
     })
 }
 
-/// The threads that serve: how many by name, without the numbers of those that have some.
+/// Replies with the number of the server's threads by name, without their index.
 pub(super) fn threads() -> Result<Value> {
     let mut by_name = BTreeMap::<_, u64>::new();
     let own = rustix::thread::gettid().as_raw_nonzero().to_string();

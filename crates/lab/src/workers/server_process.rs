@@ -1,4 +1,4 @@
-//! A worker that serves, as its employer sees it, and the cores that it and its clients have.
+//! Handle of a server worker, and the assignment of cores to server and clients.
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::worker::{Worker, WorkerCommand};
 use crate::error::{Error, ErrorContext as _, Result};
 
-/// Which cores the server has, and which its clients.
+/// The cores of the server and of its clients.
 #[derive(Clone, Debug)]
 pub(crate) struct CoreSplit {
     pub(crate) server: Vec<usize>,
@@ -16,7 +16,8 @@ pub(crate) struct CoreSplit {
 }
 
 impl CoreSplit {
-    /// The last for the clients, the others for the server; one for both where there is only one.
+    /// Assigns the last allowed core to the clients and the others to the server; a single core is
+    /// shared.
     pub(crate) fn of_allowed() -> Result<Self> {
         let allowed = sched_getaffinity(None).context("ask for", "cores")?;
         let all: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
@@ -26,14 +27,14 @@ impl CoreSplit {
     }
 }
 
-/// What the threads that serve have used.
+/// Resource usage of the server's threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ServerUsage {
-    /// Nanoseconds of CPU.
+    /// Nanoseconds of CPU time.
     pub(crate) cpu: u64,
-    /// Context switches because a thread waited.
+    /// Context switches because a thread blocked.
     pub(crate) voluntary: u64,
-    /// Context switches because its time was over or another was more urgent.
+    /// Context switches because a thread was preempted.
     pub(crate) involuntary: u64,
 }
 
@@ -47,7 +48,7 @@ impl ServerUsage {
     }
 }
 
-/// A server; it is ended when this is dropped.
+/// A server process, killed on drop.
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     worker: Worker,
@@ -55,7 +56,7 @@ pub(crate) struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts one as the command says, on its cores.
+    /// Starts a server on its cores.
     pub(crate) fn start(
         workers: &WorkerCommand,
         cores: &CoreSplit,
@@ -70,7 +71,7 @@ impl ServerProcess {
         Ok(Self { address: address.to_owned(), worker })
     }
 
-    /// Where it listens.
+    /// Returns its address.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
@@ -93,14 +94,14 @@ impl ServerProcess {
         })
     }
 
-    /// Its threads by name.
+    /// Returns the number of its threads by name.
     pub(crate) fn threads(&mut self) -> Result<BTreeMap<String, u64>> {
         let reply = self.worker.request(&json!({ "command": "threads" }))?;
         let by_name = reply.as_object().into_iter().flatten();
         Ok(by_name.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect())
     }
 
-    /// From now on it uses no core, until it is [woken](Self::resume).
+    /// Stops the process until it is [resumed](Self::resume).
     pub(crate) fn pause(&self) -> Result<()> {
         kill_process(self.pid(), Signal::STOP).context("stop", "a server")
     }
@@ -109,7 +110,7 @@ impl ServerProcess {
         kill_process(self.pid(), Signal::CONT).context("continue", "a server")
     }
 
-    /// Ends it at once.
+    /// Kills the process.
     pub(crate) fn kill(&self) {
         let _ended_already = kill_process(self.pid(), Signal::KILL);
     }

@@ -1,4 +1,4 @@
-//! A worker as its employer sees it: commands go in, replies come out.
+//! Handle of a worker process, which sends commands and receives replies.
 
 use karez_lab_sys::count_syscalls;
 use rustix::process::Pid;
@@ -20,7 +20,7 @@ pub struct WorkerCommand {
 }
 
 impl WorkerCommand {
-    /// WorkerCommand are `program` with `arguments`.
+    /// Uses `program` with `arguments`.
     #[must_use]
     pub fn new(
         program: impl Into<PathBuf>,
@@ -30,7 +30,7 @@ impl WorkerCommand {
         Self { program: program.into(), arguments }
     }
 
-    /// Starts one, and pins it to the core with this number.
+    /// Starts a worker on the core with this index.
     pub(crate) fn start(&self, core: u64) -> Result<Worker> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -44,7 +44,7 @@ impl WorkerCommand {
     }
 }
 
-/// A worker; it is ended when this is dropped.
+/// A worker process, killed on drop.
 #[derive(Debug)]
 pub(crate) struct Worker {
     child: Child,
@@ -57,14 +57,14 @@ impl Worker {
         Pid::from_child(&self.child)
     }
 
-    /// Gives an command and waits until it is done.
+    /// Sends a command and waits for its reply.
     pub(crate) fn request(&mut self, command: &Value) -> Result<Value> {
         self.send(command)?;
         self.receive()
     }
 
-    /// Gives an command under ptrace: the reply, and how often it made which system call between its
-    /// marks.
+    /// Executes a command under ptrace and returns the reply and the system calls between its marks
+    /// by name.
     pub(crate) fn request_traced(
         &mut self,
         command: &Value,
@@ -80,12 +80,12 @@ impl Worker {
         Ok((reply, by_name.collect()))
     }
 
-    /// Gives an command.
+    /// Sends a command.
     pub(crate) fn send(&mut self, command: &Value) -> Result<()> {
         writeln!(self.commands, "{command}").context("tell a worker", command)
     }
 
-    /// Waits for what came of an command.
+    /// Waits for the reply to a command.
     pub(crate) fn receive(&mut self) -> Result<Value> {
         let mut line = String::new();
         self.replies.read_line(&mut line).context("hear", "a worker")?;
@@ -100,7 +100,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It may wait for a peer that is gone.
+        // It may be waiting for a peer that has ended.
         let _ended_already = self.child.kill();
         let _ended = self.child.wait();
     }
