@@ -1,12 +1,12 @@
-//! `karez lab claims`: what is told of Linux I/O, held against the kernel that is running.
+//! `karez lab claims`: tests common claims about Linux I/O on the running kernel.
 //!
-//! A [`Claim`] is an experiment that comes to [`Evidence`], and a rule that makes a [`Verdict`] of
-//! it. The rule sees nothing but the evidence, so other evidence is another verdict. What a claim
-//! needs counted has to have passed the self-test on_step.
+//! A [`Claim`] consists of an experiment that returns [`Evidence`], and a rule that derives a
+//! [`Verdict`] from it. The rule sees only the evidence, so different evidence gives a different
+//! verdict. The counters that a claim needs must have passed the self-test.
 //!
-//! What it does badly: a claim is one sentence, and a verdict one word; what was counted and the
-//! kernel's reason stand beside it and are to be read. Where evidence cannot show how the kernel
-//! does something but only that it does, the verdict statement so.
+//! # Limitations
+//! A claim is one sentence and a verdict one word; the evidence and the kernel's reason belong to
+//! it. If evidence shows the behaviour but not its implementation, the verdict says so.
 
 mod bench;
 mod claim;
@@ -31,11 +31,11 @@ use crate::selftest::bench::SelfTestBench;
 use crate::tier::Tiers;
 use bench::ClaimsBench;
 
-/// What the self-test on_step it moves.
+/// File size of the preceding self-test.
 const SELF_TEST_BYTES: u64 = 4 << 20;
 
 impl Claim {
-    /// Every claim, by number.
+    /// Returns every claim, ordered by number.
     #[must_use]
     pub fn all() -> Vec<&'static Self> {
         let groups = [system::CLAIMS, waiting::CLAIMS, epoll::CLAIMS, files::CLAIMS, paths::CLAIMS];
@@ -45,19 +45,19 @@ impl Claim {
     }
 }
 
-/// What came of it.
+/// The report.
 pub struct Claims {
-    /// What could be counted.
+    /// Available counters.
     pub tiers: Tiers,
-    /// Each claim that was tried, by number.
+    /// The tested claims, ordered by number.
     pub findings: Vec<Finding>,
 }
 
 impl Claims {
-    /// Tries the claims that are planned; `on_step` hears of each on_step it begins.
+    /// Tests the selected claims and calls `on_step` before each.
     ///
     /// # Errors
-    /// Where not even a file can be made.
+    /// If no file can be created.
     pub fn run(plan: &ClaimsPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
         on_step("self-test");
         let test = SelfTest::run(&plan.self_test_plan(SELF_TEST_BYTES), |_, _| {})?;

@@ -1,15 +1,16 @@
-//! `karez lab compare`: what changed between two reports, beyond the noise.
+//! `karez lab compare`: reports the changes between two reports beyond noise.
 //!
-//! What was counted changed if it is not the same. What was timed drifts with the machine: the
-//! median of the ratios of all rows is comparison by itself and taken out. A figure changed if the two
-//! ranges have nothing in common, neither as they were measured nor without that drift (a row that
-//! stands still while others drift is not comparison), and if so many runs make that unlikely by itself:
-//! of n and m runs from one distribution, all of one lie above all of the other in 2 of C(n + m, n)
-//! cases, and that times the number of figures compared has to stay below 5 % (the rank-sum test at
-//! its most extreme, with Bonferroni's correction).
+//! A counted figure has changed if it is not equal. Timed figures drift with the machine: the
+//! median ratio over all rows is reported separately and removed. A timed figure has changed if its
+//! two ranges do not overlap, neither as measured nor without the drift, and if the number of runs
+//! makes that unlikely: for n and m runs from one distribution all runs of one side lie above the
+//! other in 2 of C(n + m, n) cases; that probability times the number of compared figures must be
+//! below 5 % (the rank-sum test at its extreme, with Bonferroni correction). Consequently a row
+//! that stays constant while others drift is not reported.
 //!
-//! What it does badly: a small change within wide ranges is called noise, though more runs would
-//! show it; what changes everything alike is called drift; and why, it cannot know.
+//! # Limitations
+//! A small change within wide ranges counts as noise, although more runs might reveal it. A change
+//! common to all rows counts as drift. The cause of a change is not determined.
 
 mod format;
 mod render;
@@ -22,46 +23,46 @@ use format::{FORMATS, ReportFormat};
 
 pub(crate) use format::long_table;
 
-/// How likely it may be that chance unmatched changes any of the figures.
+/// Accepted probability that any figure differs by chance.
 const SIGNIFICANCE: f64 = 0.05;
 
-/// Calls that are made as often as there is something to fetch yet: the error queue.
+/// Calls whose number depends on timing: reads of the error queue.
 const TIME_DEPENDENT_CALLS: [&str; 1] = ["recvmsg"];
 
-/// Of fewer rows nobody can say what they have in common.
+/// Minimum number of rows for a drift estimate.
 const MIN_ROWS_FOR_DRIFT: usize = 8;
 
-/// What changed.
+/// A changed figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// The experiment.
     pub experiment: &'static str,
-    /// The row, by what tells it apart.
+    /// Identity of the row.
     pub row: String,
     /// The figure.
     pub figure: &'static str,
-    /// What it was and is.
+    /// Both values.
     pub kind: ChangeKind,
 }
 
-/// What a figure was and is.
+/// The values of a figure before and after.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChangeKind {
-    /// Something counted, or a word.
+    /// A count or a word.
     Counted(String, String),
-    /// Something timed, whose ranges are apart.
+    /// A timed figure whose ranges do not overlap.
     Timed {
-        /// What it was.
+        /// Value before.
         was: MedianRange,
-        /// What it is.
+        /// Value after.
         is: MedianRange,
-        /// How many of all the figures compared are expected to be so by chance unmatched.
+        /// Expected number of such differences by chance among all compared figures.
         by_chance: f64,
     },
 }
 
 impl Change {
-    /// Whether so many runs make it unlikely that chance unmatched did this.
+    /// Returns whether chance is an unlikely explanation for the number of runs.
     #[must_use]
     pub fn is_beyond_noise(&self) -> bool {
         match self.kind {
@@ -71,61 +72,61 @@ impl Change {
     }
 }
 
-/// A condition under which a report was made that is another in the other.
+/// A condition that differs between the reports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
-    /// Which.
+    /// Its name.
     pub name: String,
-    /// What it was.
+    /// Value before.
     pub before: String,
-    /// What it is.
+    /// Value after.
     pub after: String,
 }
 
-/// By how much a figure changed in all rows together.
+/// Common change of a figure over all rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drift {
     /// The experiment.
     pub experiment: &'static str,
     /// The figure.
     pub figure: &'static str,
-    /// The median of what it is by what it was.
+    /// Median ratio of the values after and before.
     pub ratio: f64,
-    /// Of how many rows.
+    /// Number of rows.
     pub rows: usize,
 }
 
-/// Rows that only one report has.
+/// Rows that only one report contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnmatchedRows {
     /// The experiment.
     pub experiment: &'static str,
-    /// The other report has no row of this experiment.
+    /// Whether the other report has no row of this experiment.
     pub entirely: bool,
-    /// Which.
+    /// The rows.
     pub rows: Vec<String>,
 }
 
-/// Two reports, held against each other.
+/// Comparison of two reports.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
-    /// Under what else the second was made.
+    /// Differing conditions.
     pub conditions: Vec<Condition>,
-    /// What changed, in the order of the first report.
+    /// Changes in the order of the first report.
     pub changes: Vec<Change>,
-    /// How many figures were compared.
+    /// Number of compared figures.
     pub compared: usize,
-    /// What all rows have in common.
+    /// Common changes.
     pub drifts: Vec<Drift>,
-    /// Rows that only the first has, and those that only the second has.
+    /// Rows only in the first report, and rows only in the second.
     pub unmatched: [Vec<UnmatchedRows>; 2],
 }
 
 impl Comparison {
-    /// Holds two reports against each other, as they were written by `--json`.
+    /// Compares two reports written by `--json`.
     ///
     /// # Errors
-    /// What is no report, is of a form that is not known, or has nothing that the other has.
+    /// If a value is not a report, has an unknown schema, or shares no experiment with the other.
     pub fn of(before: &Value, after: &Value) -> Result<Self> {
         let (before, after) = (experiments(before)?, experiments(after)?);
         let mut comparison = Self::default();
@@ -147,7 +148,7 @@ impl Comparison {
         Ok(comparison)
     }
 
-    /// Whether something changed beyond the noise.
+    /// Returns whether any figure changed beyond noise.
     #[must_use]
     pub fn differs(&self) -> bool {
         self.changes.iter().any(Change::is_beyond_noise)
@@ -222,7 +223,7 @@ impl Comparison {
         }
     }
 
-    /// From the chance of one figure to that of any among all that were compared.
+    /// Scales the probability of one figure to all compared figures.
     fn count_chances(&mut self) {
         #[allow(clippy::cast_precision_loss, reason = "some thousands at most")]
         let compared = self.compared as f64;
@@ -234,10 +235,10 @@ impl Comparison {
     }
 }
 
-/// A row by its name, as it was and as it is.
+/// Name of a row with its values before and after.
 type Pair<'a> = (&'a str, &'a Value, &'a Value);
 
-/// The experiments in a report: itself, or those that `karez lab all` put together.
+/// Returns the experiments of a report: itself, or those combined by `karez lab all`.
 fn experiments(report: &Value) -> Result<Vec<&Value>> {
     let all = report["reports"].as_array().map_or_else(|| vec![report], |all| all.iter().collect());
     for one in &all {
@@ -250,7 +251,7 @@ fn experiments(report: &Value) -> Result<Vec<&Value>> {
     Ok(all)
 }
 
-/// What else is not the same: the machine, and what could be counted on it.
+/// Compares the machine and the available tier.
 fn conditions(before: &Value, after: &Value) -> Vec<Condition> {
     let empty = serde_json::Map::new();
     let of = |report: &Value| report["machine"].as_object().unwrap_or(&empty).clone();
@@ -269,12 +270,12 @@ fn conditions(before: &Value, after: &Value) -> Vec<Condition> {
     names.into_iter().filter_map(condition).collect()
 }
 
-/// A figure that was counted: what could not be is `null`, and nothing follows from that.
+/// Returns a counted figure; `null` means that it was not available.
 fn present<'a>(row: &'a Value, path: &str) -> Option<&'a Value> {
     row.pointer(path).filter(|value| !value.is_null())
 }
 
-/// What was counted by name is comparison by the names of which the counts differ.
+/// Compares counts; for counts by name only the differing names are reported.
 fn counted(was: &Value, is: &Value) -> Option<ChangeKind> {
     let (Some(before), Some(after)) = (was.as_object(), is.as_object()) else {
         return (was != is).then(|| ChangeKind::Counted(words(was), words(is)));
@@ -303,7 +304,7 @@ fn words(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// How likely it is that two ranges, of so many runs from one distribution, are apart.
+/// Returns the probability that the ranges of n and m runs from one distribution do not overlap.
 fn chance(n: usize, m: usize) -> f64 {
     // 2 / C(n + m, n), factor by factor.
     #[allow(clippy::cast_precision_loss, reason = "runs of an experiment")]

@@ -1,5 +1,5 @@
-//! What the claims have at hand: the bench of the self-test, and a sweep of the models that is made
-//! once for all that need it.
+//! Fixture of the claims: that of the self-test, and a sweep over the models that several claims
+//! share.
 
 use karez_reactor::Model;
 use karez_transfer::Via;
@@ -16,7 +16,7 @@ use crate::transfer_outcome::TransferOutcome;
 use crate::transfer_spec::TransferSpec;
 use crate::transport::Transport;
 
-/// How often a movement from the disk is made that packets went unseen of.
+/// Attempts of a transfer from disk if packets were missed.
 const ATTEMPTS: u32 = 3;
 
 pub(super) struct ClaimsBench<'a> {
@@ -26,7 +26,7 @@ pub(super) struct ClaimsBench<'a> {
     pub(super) sweep_result: Option<Models>,
 }
 
-/// A movement that was counted.
+/// A counted transfer.
 pub(super) struct CountedTransfer {
     pub(super) outcome: TransferOutcome,
     pub(super) counts: Counts,
@@ -34,14 +34,14 @@ pub(super) struct CountedTransfer {
 }
 
 impl CountedTransfer {
-    /// How often the sender called this.
+    /// Returns the number of a system call of the sender.
     pub(super) fn calls(&self, name: &str) -> u64 {
         self.outcome.sender_counts().map_or(0, |own| own.call(name).calls)
     }
 }
 
 impl ClaimsBench<'_> {
-    /// select, poll, epoll and asking everybody, by the number of descriptors.
+    /// Measures select, poll, epoll and busy polling by number of descriptors, once.
     pub(super) fn sweep(&mut self) -> Result<&Models, ExperimentError> {
         let models = vec![Model::Nonblocking, Model::Select, Model::Poll, Model::EpollLevel];
         let whole = ModelsPlan::new(self.plan.workers.clone());
@@ -54,17 +54,17 @@ impl ClaimsBench<'_> {
         Ok(self.sweep_result.insert(sweep_result))
     }
 
-    /// How many pieces are moved.
+    /// Returns the number of chunks.
     pub(super) fn chunks(&self) -> u64 {
         self.plan.bytes.div_ceil(u64::from(self.plan.chunk))
     }
 
-    /// The movement of the whole file.
+    /// Returns the specification of a transfer of the whole file.
     pub(super) fn spec(&self, via: Via) -> TransferSpec {
         TransferSpec::of(&self.base.test_file, via, Some(self.plan.chunk))
     }
 
-    /// The file in this state moved by `via`, counted; a way that the kernel refuses is skipped.
+    /// Transfers the file in this cache state by `via` and counts; an unsupported via is skipped.
     pub(super) fn counted(
         &mut self,
         via: Via,
@@ -90,12 +90,12 @@ impl ClaimsBench<'_> {
     }
 }
 
-/// Refuted if this is so, else confirmed.
+/// Returns `Refuted` if the condition holds, otherwise `Confirmed`.
 pub(super) fn refuted_if(so: bool) -> Verdict {
     if so { Verdict::Refuted } else { Verdict::Confirmed }
 }
 
-/// Confirmed if this is so, else refuted.
+/// Returns `Confirmed` if the condition holds, otherwise `Refuted`.
 pub(super) fn confirmed_if(so: bool) -> Verdict {
     refuted_if(!so)
 }

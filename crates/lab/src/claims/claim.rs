@@ -5,24 +5,24 @@ use super::evidence::Evidence;
 use super::verdict::Verdict;
 use crate::selftest::{Counter, ExperimentError};
 
-/// One claim.
+/// A claim.
 pub struct Claim {
     /// Its number.
     pub number: u8,
-    /// The claim.
+    /// The statement.
     pub statement: &'static str,
-    /// Why the kernel does what it does.
+    /// The kernel's mechanism behind the result.
     pub reason: &'static str,
-    /// What its evidence is counted with.
+    /// The counters that its evidence needs.
     pub needs: &'static [Counter],
     pub(super) experiment:
         fn(&mut ClaimsBench<'_>) -> std::result::Result<Evidence, ExperimentError>,
-    /// `None` where a figure is missing.
+    /// Returns `None` if a figure is missing.
     pub(super) rule: fn(&Evidence) -> Option<Verdict>,
 }
 
 impl Claim {
-    /// What this evidence statement of it.
+    /// Returns the verdict that follows from the evidence.
     #[must_use]
     pub fn judge(&self, evidence: &Evidence) -> Verdict {
         let missing = || Verdict::NotMeasurable("a figure is missing".to_owned());
@@ -31,7 +31,7 @@ impl Claim {
 
     pub(super) fn run(&'static self, bench: &mut ClaimsBench<'_>) -> Finding {
         let unusable = self.needs.iter().find(|&&counter| !bench.test.usable(counter));
-        // Without counters the experiment statement itself that it needs them, and why there are none.
+        // Without counters the experiment reports why they are unavailable.
         if let (Some(counter), true) = (unusable, bench.base.counters.is_ok()) {
             let why = format!("the counter {} did not pass its self-test", counter.name());
             return Finding::not_measurable(self, why);
@@ -45,13 +45,13 @@ impl Claim {
     }
 }
 
-/// A claim and what came of it.
+/// A tested claim.
 pub struct Finding {
     /// The claim.
     pub claim: &'static Claim,
-    /// What was measured.
+    /// The evidence.
     pub evidence: Evidence,
-    /// What that statement.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
@@ -60,7 +60,7 @@ impl Finding {
         Self { claim, evidence: Evidence::default(), verdict: Verdict::NotMeasurable(why) }
     }
 
-    /// The command that tries it again.
+    /// Returns the command that repeats the test.
     #[must_use]
     pub fn command(&self) -> String {
         format!("karez lab claims --claim {}", self.claim.number)

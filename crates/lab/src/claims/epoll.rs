@@ -1,4 +1,4 @@
-//! Claims about epoll: what it shares, whom it visits, when it tells.
+//! Claims about epoll: memory, data structures, triggering.
 
 use karez_reactor::{Demultiplexer, EpollEdge, EpollLevel, Interest, Ready, Token};
 use karez_sys::Mapping;
@@ -126,7 +126,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
 ];
 
-/// Confirmed if an idle descriptor costs epoll too little to be looked at.
+/// Returns `Confirmed` if an idle descriptor costs epoll less than an inspection.
 fn independent_of_idle(evidence: &Evidence) -> Option<Verdict> {
     Some(match scans_idle(evidence, "epoll")? {
         IdleScan::No => Verdict::Confirmed,
@@ -201,7 +201,7 @@ fn triggers(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     Ok(evidence)
 }
 
-/// How many are told: of bytes, without reading once more, without reading but after more.
+/// Returns the number of events after a write, without reading, and after another write.
 fn sequence<D: Demultiplexer>() -> LabResult<[usize; 3]> {
     let mut waiting = D::new().context("open", "an epoll")?;
     let (near, far) = pipe().context("open", "a pipe")?;
@@ -246,7 +246,7 @@ fn regular_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     Ok(Evidence::default().with("epoll on a regular file", taken))
 }
 
-/// So many idle descriptors, watched under their places.
+/// Registers idle descriptors with their index as token.
 fn registered(waiting: &mut impl Demultiplexer, count: u64) -> LabResult<Vec<OwnedFd>> {
     let mut all = Vec::new();
     for place in 0..count {
@@ -264,7 +264,7 @@ fn make_ready(one: &OwnedFd) -> LabResult<()> {
     rustix::io::write(one, &1_u64.to_ne_bytes()).map(drop).context("write to", "an eventfd")
 }
 
-/// What is told now.
+/// Returns the current events.
 fn events(waiting: &mut impl Demultiplexer) -> LabResult<Vec<Ready>> {
     let mut ready = Vec::new();
     waiting.wait(Some(Duration::ZERO), &mut ready).context("wait for", "a descriptor")?;

@@ -1,5 +1,5 @@
-//! What an experiment came to: figures and words by name. A rule reads them by name, too, and a
-//! name that is missing is no evidence.
+//! Evidence of an experiment: named figures and words. A rule reads them by name; a missing name is
+//! no evidence.
 
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::regression::Slope;
 use crate::selftest::ExperimentError;
 use crate::table::grouped;
 
-/// What errors are called here; a probe provokes no others.
+/// Names of the errors that the experiments provoke.
 const ERRNO_NAMES: [(Errno, &str); 8] = [
     (Errno::NODEV, "ENODEV"),
     (Errno::PERM, "EPERM"),
@@ -21,14 +21,14 @@ const ERRNO_NAMES: [(Errno, &str); 8] = [
     (Errno::AGAIN, "EAGAIN"),
 ];
 
-/// One thing that was measured.
+/// A measured value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Figure {
-    /// So many.
+    /// A count.
     Count(u64),
-    /// So much.
+    /// A number.
     Number(f64),
-    /// What the kernel said: the name of an error, or `ok`.
+    /// The result of a call: the name of an error, or `ok`.
     Word(String),
 }
 
@@ -56,7 +56,7 @@ impl From<&str> for Figure {
     }
 }
 
-/// What became of a call.
+/// Converts the result of a call.
 impl<T> From<Result<T, Errno>> for Figure {
     fn from(result: Result<T, Errno>) -> Self {
         let Err(errno) = result else { return Self::from("ok") };
@@ -66,22 +66,22 @@ impl<T> From<Result<T, Errno>> for Figure {
     }
 }
 
-/// What an experiment came to.
+/// Evidence of an experiment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence(Vec<(String, Figure)>);
 
-/// The evidence of an experiment, or why there is none.
+/// The evidence of an experiment, or the reason for its absence.
 pub(super) type ExperimentResult = Result<Evidence, ExperimentError>;
 
 impl Evidence {
-    /// The same with another figure.
+    /// Adds a figure.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, figure: impl Into<Figure>) -> Self {
         self.0.push((name.into(), figure.into()));
         self
     }
 
-    /// The same with a slope, of nanoseconds of CPU per idle descriptor, and its band.
+    /// Adds a slope in nanoseconds of CPU time per idle descriptor, with its interval.
     #[must_use]
     pub fn with_slope(self, of: &str, slope: Slope) -> Self {
         self.with(format!("{of}: CPU ns per idle descriptor"), slope.fitted)
@@ -89,7 +89,7 @@ impl Evidence {
             .with(format!("{of}: at most"), slope.high)
     }
 
-    /// How many of this there were.
+    /// Returns a count by name.
     #[must_use]
     pub fn count(&self, name: &str) -> Option<u64> {
         match self.find(name)? {
@@ -98,7 +98,7 @@ impl Evidence {
         }
     }
 
-    /// How much of this there was.
+    /// Returns a number by name.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<f64> {
         match self.find(name)? {
@@ -107,7 +107,7 @@ impl Evidence {
         }
     }
 
-    /// What the kernel said to this.
+    /// Returns a word by name.
     #[must_use]
     pub fn word(&self, name: &str) -> Option<&str> {
         match self.find(name)? {

@@ -1,5 +1,4 @@
-//! Claims about files in memory: who keeps pages, what a mapping costs, what becomes of it. Anyone
-//! can try them.
+//! Claims about cached files: page cache, mappings, copy-on-write. They need no privileges.
 
 use karez_lab_sys::thread_usage;
 use karez_sys::{Mapping, PrivateMapping, page_size};
@@ -146,7 +145,7 @@ fn on_write(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         .with("pages of the file changed", changed))
 }
 
-/// A file without a name with these bytes.
+/// Creates an unnamed file with this content.
 fn made(bench: &ClaimsBench<'_>, bytes: &[u8]) -> Result<File, ExperimentError> {
     let directory = &bench.plan.directory;
     let file = tempfile::tempfile_in(directory).context("make a file in", directory.display())?;

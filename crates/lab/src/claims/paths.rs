@@ -1,4 +1,4 @@
-//! Claims about the ways from a file to a socket: switches, copies, DMA, and whose bytes they are.
+//! Claims about the path from a file to a socket: mode switches, copies, DMA, aliasing.
 
 use karez_transfer::Via;
 use rustix::pipe::SpliceFlags;
@@ -16,13 +16,13 @@ use crate::selftest::{Counter, ExperimentError};
 use crate::test_file::{CacheState, TestFile};
 use crate::transport::Transport;
 
-/// What every claim about copies rests on.
+/// Counters of the claims about copies.
 const COPIES: &[Counter] = &[Counter::Calls, Counter::Kernel, Counter::PageCache];
 const AND_DISK: &[Counter] = &[Counter::Calls, Counter::Kernel, Counter::PageCache, Counter::Disk];
 const AND_LINEAR: &[Counter] =
     &[Counter::Calls, Counter::Kernel, Counter::PageCache, Counter::Linear];
 
-/// Names of figures that several have.
+/// Names of shared figures.
 const BYTES: &str = "bytes";
 const CHUNKS: &str = "chunks";
 const CALLS: &str = "calls that move data";
@@ -156,12 +156,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
 ];
 
-/// Whether so many calls were made for each chunk.
+/// Returns whether each chunk took this number of calls.
 fn calls_a_chunk(evidence: &Evidence, calls: u64) -> Option<bool> {
     Some(evidence.count(CALLS)? == calls * evidence.count(CHUNKS)?)
 }
 
-/// Bytes copied with scatter-gather and without.
+/// Returns the copied bytes with and without scatter-gather.
 fn copies_of(evidence: &Evidence, via: Via) -> Option<(u64, u64)> {
     Some((
         evidence.count(&format!("{via}: copied"))?,
@@ -169,7 +169,7 @@ fn copies_of(evidence: &Evidence, via: Via) -> Option<(u64, u64)> {
     ))
 }
 
-/// The calls by which any via moves data.
+/// Returns the number of calls that move data, for any via.
 fn data_calls(counted: &CountedTransfer) -> u64 {
     let names = ["read", "pread64", "write", "sendto", "sendmsg", "sendfile", "splice"];
     names.iter().map(|name| counted.calls(name)).sum()
@@ -259,7 +259,7 @@ fn zerocopy(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     })
 }
 
-/// How many datagrams the kernel copied that went to a device which swallows them.
+/// Sends datagrams to a dummy device and returns how many the kernel copied.
 fn send_to_dummy(bench: &ClaimsBench<'_>) -> Result<u64, Error> {
     let mut worker = bench.base.worker()?;
     worker.request(&json!({ "command": "enter-network" }))?;

@@ -1,29 +1,29 @@
-//! Which claims are to be tested, and with what.
+//! Parameters of the experiment.
 
 use std::path::{Path, PathBuf};
 
 use crate::selftest::SelfTestPlan;
 use crate::workers::WorkerCommand;
 
-/// What is to be tried.
+/// Parameters of the experiment.
 #[derive(Clone, Debug)]
 pub struct ClaimsPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
-    /// Where files are made: on a disk.
+    /// Directory of the test files, on a disk.
     pub directory: PathBuf,
-    /// How many bytes are moved.
+    /// File size.
     pub bytes: u64,
-    /// By pieces of how many.
+    /// Chunk size.
     pub chunk: u32,
-    /// Fewer descriptors and runs where times are needed.
+    /// Whether to use fewer descriptors and runs in timed experiments.
     pub quick: bool,
-    /// The numbers of the claims; empty for all.
+    /// Numbers of the selected claims; empty for all.
     pub only: Vec<u8>,
 }
 
 impl ClaimsPlan {
-    /// Every claim, by 16 MiB in pieces of 64 KiB.
+    /// Creates parameters for every claim, 16 MiB in chunks of 64 KiB.
     #[must_use]
     pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         let (bytes, chunk) = (16 << 20, 64 << 10);
@@ -31,7 +31,7 @@ impl ClaimsPlan {
         Self { workers, directory, bytes, chunk, quick: false, only: Vec::new() }
     }
 
-    /// The same with 4 MiB, fewer descriptors and fewer runs.
+    /// Reduces the size to 4 MiB, with fewer descriptors and runs.
     #[must_use]
     pub fn quick(self) -> Self {
         Self { bytes: 4 << 20, quick: true, ..self }

@@ -1,4 +1,4 @@
-//! The table of the claims: for a terminal, as JSON of a versioned form and Markdown.
+//! Output formats of the claims.
 
 use serde_json::{Value, json};
 use std::fmt;
@@ -8,11 +8,11 @@ use crate::machine::machine;
 use crate::report::{Part, Report, ReportEntry, Section};
 use crate::table::Table;
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
 const SCHEMA: &str = "karez.lab.claims/2";
 
 impl Verdict {
-    /// The word for it.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -23,7 +23,7 @@ impl Verdict {
         }
     }
 
-    /// On what it depends, or why it cannot be measured.
+    /// Returns the condition or the reason, if the verdict has one.
     #[must_use]
     pub fn details(&self) -> Option<&str> {
         match self {
@@ -89,7 +89,7 @@ impl Claims {
         Table { heading, rows: rows.collect() }
     }
 
-    /// How many claims have which verdict.
+    /// Summarises the verdicts.
     fn verdicts(&self) -> String {
         let names = ["confirmed", "refuted", "depends on", "not measurable here"];
         names.map(|name| format!("{name} {}", self.count(name))).join(", ")

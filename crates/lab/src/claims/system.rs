@@ -1,4 +1,4 @@
-//! Claims about system calls, sockets and who waits for whom.
+//! Claims about system calls, sockets and blocking.
 
 use karez_reactor::{Demultiplexer as _, LinuxAio};
 use karez_sys::{Operation, Outcome as RingOutcome, Ring, RingOptions};
@@ -20,10 +20,10 @@ use crate::selftest::{Counter, ExperimentError};
 use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
 
-/// How often the time is asked for.
+/// Number of clock reads.
 const CLOCK_READS: u64 = 1000;
 
-/// How long somebody who speaker waits for an answer.
+/// Time to wait for a response.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -128,8 +128,8 @@ fn blocking_threads(_: &mut ClaimsBench<'_>) -> ExperimentResult {
         .with("responses with two threads", replies(2)?))
 }
 
-/// Of two connections the first is silent. How many answers the second gets from so many threads,
-/// of which each takes the connections in turn.
+/// Runs the given number of threads, each serving its connections one after the other, on two
+/// connections of which the first stays silent. Returns the number of responses on the second.
 fn replies(threads: usize) -> Result<u64, ExperimentError> {
     let (silent, first) = UnixStream::pair().context("open", "a socket pair")?;
     let (mut speaker, second) = UnixStream::pair().context("open", "a socket pair")?;
@@ -149,7 +149,7 @@ fn replies(threads: usize) -> Result<u64, ExperimentError> {
             .set_read_timeout(Some(REPLY_TIMEOUT))
             .and_then(|()| speaker.write_all(b"?"))
             .map(|()| u64::from(speaker.read_exact(&mut [0]).is_ok()));
-        // Whoever waits for this one waits no more.
+        // Ends the read on the silent connection.
         drop(silent);
         replied
     });

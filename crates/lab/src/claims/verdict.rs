@@ -1,14 +1,14 @@
 //! The verdict on a claim.
 
-/// What the evidence statement of a claim.
+/// Verdict that follows from the evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It holds.
+    /// The claim holds.
     Confirmed,
-    /// It does not.
+    /// The claim does not hold.
     Refuted,
-    /// It holds at times: on what that depends.
+    /// The claim holds under this condition.
     DependsOn(String),
-    /// It cannot be measured here: why.
+    /// The claim cannot be tested here, for this reason.
     NotMeasurable(String),
 }

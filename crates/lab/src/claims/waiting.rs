@@ -1,4 +1,4 @@
-//! Claims about busy_polling, select and poll: what is copied, who is looked at, where it ends.
+//! Claims about busy polling, select and poll: copies, scans, limits.
 
 use karez_reactor::{Demultiplexer, Interest, Model, Select, Token};
 use karez_sys::{FdSet, select};
@@ -17,13 +17,14 @@ use super::verdict::Verdict;
 use crate::error::ErrorContext as _;
 use crate::selftest::ExperimentError;
 
-/// How long a descriptor stays idle that is waited for.
+/// Time until the awaited descriptor becomes ready.
 const IDLE_TIME: Duration = Duration::from_millis(50);
 
-/// Nanoseconds that no indirect call with a lock can be made in.
+/// Nanoseconds: shorter than any indirect call with a lock, so it separates scanning from not
+/// scanning.
 const SCAN_NS: f64 = 2.0;
 
-/// How long is waited for it at most.
+/// Maximum time to wait.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -46,7 +47,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         rule: |evidence| {
             let (asked, left) =
                 (evidence.count("bits requested")?, evidence.count("bits set afterwards")?);
-            // What was asked and is idle is gone: the answer was written over the question.
+            // Requested bits of idle descriptors are cleared: the result overwrites the request.
             Some(confirmed_if(left == evidence.count("ready")? && left < asked))
         },
     },
@@ -115,14 +116,14 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
 ];
 
-/// Whether an idle descriptor is looked at.
+/// Whether the kernel inspects idle descriptors.
 pub(super) enum IdleScan {
     Yes,
     No,
     Unclear,
 }
 
-/// Whether what an idle descriptor costs is enough to look at it, with the whole band.
+/// Compares the interval of the cost per idle descriptor with the minimum cost of an inspection.
 pub(super) fn scans_idle(evidence: &Evidence, of: &str) -> Option<IdleScan> {
     let low = evidence.number(&format!("{of}: at least"))?;
     let high = evidence.number(&format!("{of}: at most"))?;
@@ -174,7 +175,7 @@ fn select_set(_: &mut ClaimsBench<'_>) -> ExperimentResult {
         .with("bits set afterwards", read.iter().count()))
 }
 
-/// What an idle descriptor costs select, poll and epoll.
+/// Measures the cost of an idle descriptor with select, poll and epoll.
 pub(super) fn slopes(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let models = bench.sweep()?;
     let mut evidence = Evidence::default();
@@ -209,7 +210,7 @@ fn poll_limit(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         .with("poll of one entry more", errno(&reply["poll_above"])))
 }
 
-/// What a worker statement of a call, by the number of the error; 0 for none.
+/// Converts an errno of a worker's reply; 0 is success.
 pub(super) fn errno(reply: &Value) -> Figure {
     match reply.as_i64().and_then(|number| i32::try_from(number).ok()) {
         Some(0) => Figure::from("ok"),
@@ -218,7 +219,7 @@ pub(super) fn errno(reply: &Value) -> Figure {
     }
 }
 
-/// One wait for a descriptor that another thread makes ready after a while.
+/// Waits for a descriptor that another thread makes ready after a while.
 pub(super) fn wait_asleep<D: Demultiplexer>() -> ExperimentResult {
     let one = eventfd(0, EventfdFlags::CLOEXEC).context("open", "an eventfd")?;
     let mut waiting = D::new().context("begin to", "wait")?;
@@ -243,7 +244,7 @@ pub(super) fn wait_asleep<D: Demultiplexer>() -> ExperimentResult {
         .with("voluntary switches", used.voluntary))
 }
 
-/// Whether the thread gave its core away and was woken: a loop that checks would have used it.
+/// Returns whether the thread slept and was woken, instead of polling in a loop.
 pub(super) fn is_asleep(evidence: &Evidence) -> Option<bool> {
     let switched = evidence.count("voluntary switches")? >= 1;
     let idle = evidence.count("us of CPU")? * 2 < evidence.count("us until wake-up")?;

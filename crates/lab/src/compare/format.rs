@@ -1,28 +1,27 @@
-//! What a comparison knows of each report: where its rows are, what tells one from another, which
-//! figures were counted and which were timed. What is noise by nature (how often a thread waited)
-//! is not among it.
+//! Structure of each report for comparisons: its rows, their identity, and the counted and timed
+//! figures. Figures that are noise by nature, such as the number of waits, are excluded.
 
 use serde_json::Value;
 
 use crate::table::Table;
 
-/// The form of a report.
+/// Structure of a report.
 pub(super) struct ReportFormat {
-    /// Its schema, with the version.
+    /// Its schema with the version.
     pub(super) schema: &'static str,
-    /// What it is called.
+    /// Name of the experiment.
     pub(super) experiment: &'static str,
-    /// The field that holds its rows; `None` where the report is one row.
+    /// Field with the rows; `None` if the report is a single row.
     rows: Option<&'static str>,
-    /// The fields that tell a row from others, or where they are in it (RFC 6901).
+    /// Fields, or JSON pointers (RFC 6901), that identify a row.
     identity: &'static [&'static str],
-    /// Figures that are the same each time: a name, and where it is in a row (RFC 6901).
+    /// Deterministic figures: name and JSON pointer (RFC 6901).
     pub(super) counted: &'static [(&'static str, &'static str)],
-    /// Figures that are not, with their ranges.
+    /// Figures with ranges.
     pub(super) timed: &'static [(&'static str, &'static str)],
 }
 
-/// Every form.
+/// All formats.
 pub(super) const FORMATS: &[ReportFormat] = &[
     ReportFormat {
         schema: "karez.lab.selftest/2",
@@ -64,7 +63,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
         counted: &[("system calls", "/calls")],
         timed: &[("us/wake-up", "/us_per_wake_up"), ("CPU us/wake-up", "/cpu_us_per_wake_up")],
     },
-    // How often a thread is woken depends on time, and with it the calls of a request.
+    // The number of wake-ups depends on timing, and with it the calls of a request.
     ReportFormat {
         schema: "karez.lab.models/2",
         experiment: "requests",
@@ -94,7 +93,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
             ("CPU us/answer", "/cpu_us_per_response"),
         ],
     },
-    // How many calls a request takes depends on how soon the receiver reads.
+    // The number of calls of a request depends on how soon the receiver reads.
     ReportFormat {
         schema: "karez.lab.trace/2",
         experiment: "trace",
@@ -116,7 +115,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
     },
 ];
 
-/// Every figure of these reports, a row each.
+/// Returns one row per figure of these reports.
 pub(crate) fn long_table(reports: &[Value]) -> Table {
     let mut rows = Vec::new();
     for report in reports {
@@ -150,7 +149,7 @@ impl ReportFormat {
         counted.chain(timed).collect()
     }
 
-    /// Its rows in a report; none in a report of another form.
+    /// Returns the rows of a report; none if it has another schema.
     pub(super) fn rows_of<'a>(&self, report: &'a Value) -> impl Iterator<Item = &'a Value> {
         let rows = match self.rows {
             Some(field) => report[field].as_array().map_or(&[][..], Vec::as_slice),
@@ -159,7 +158,7 @@ impl ReportFormat {
         rows.iter().filter(|_| report["schema"] == self.schema)
     }
 
-    /// What tells a row from others, in words.
+    /// Returns the identity of a row as text.
     pub(super) fn name_of(&self, row: &Value) -> String {
         let value = |field: &str| {
             if field.starts_with('/') { row.pointer(field) } else { row.get(field) }
@@ -181,7 +180,7 @@ impl ReportFormat {
         words.collect::<Vec<_>>().join(" ")
     }
 
-    /// How many runs the ranges of a row are of.
+    /// Returns the number of runs behind the ranges of a row.
     pub(super) fn runs_of(&self, row: &Value) -> usize {
         row["samples"].as_array().map_or(0, Vec::len)
     }

@@ -1,4 +1,4 @@
-//! A comparison as a report.
+//! Output formats of a comparison.
 
 use serde_json::{Value, json};
 use std::fmt;
@@ -7,10 +7,10 @@ use super::{Change, ChangeKind, Comparison, Drift, UnmatchedRows};
 use crate::report::{Part, Report, Section};
 use crate::table::Table;
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
 const SCHEMA: &str = "karez.lab.compare/2";
 
-/// Of the rows that only one report has, so many are named.
+/// Maximum number of named unmatched rows.
 const NAMED: usize = 5;
 
 impl Comparison {
@@ -36,7 +36,7 @@ impl Comparison {
         Table { heading, rows: rows.collect() }
     }
 
-    /// What is to be said beside the table.
+    /// Returns drifts and unmatched rows.
     fn notes(&self) -> Vec<String> {
         let drifts = self.drifts.iter().map(|drift| {
             let Drift { experiment, figure, ratio, rows } = drift;
@@ -136,7 +136,7 @@ impl Report for Comparison {
         })
     }
 
-    /// Every change, also what may be chance.
+    /// Lists every change, including possible chance.
     fn to_csv(&self) -> String {
         self.table(self.changes.iter()).to_csv()
     }
