@@ -1,4 +1,4 @@
-//! EventKind happens in a request, in the words of the reports.
+//! Events of a request.
 
 use serde_json::{Value, json};
 use std::fmt;
@@ -7,26 +7,26 @@ use super::syscalls;
 pub use super::syscalls::TracedCall;
 use crate::probe::Provenance;
 
-/// Where something happens: the rows of the figures in textbooks.
+/// Location of an event: the rows of the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     /// The server's own code.
     User,
-    /// The boundary that the server crosses.
+    /// The system call boundary.
     Call,
-    /// EventKind the kernel does for it.
+    /// Work of the kernel for the server.
     Kernel,
-    /// EventKind leaves for a network or comes from a disk.
+    /// Network and disk devices.
     Device,
-    /// Who asked.
+    /// The client.
     Receiver,
 }
 
 impl Lane {
-    /// All, from above to below.
+    /// All lanes from top to bottom.
     pub const ALL: [Self; 5] = [Self::User, Self::Call, Self::Kernel, Self::Device, Self::Receiver];
 
-    /// The name used in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,24 +45,24 @@ impl fmt::Display for Lane {
     }
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When it began, in nanoseconds since the wake-up.
+    /// Start, in nanoseconds since the wake-up.
     pub begun: i64,
-    /// When it ended; the same for what has no length.
+    /// End; equal to the start for an instant.
     pub ended: i64,
-    /// Where.
+    /// Its lane.
     pub lane: Lane,
-    /// In which thread, by its place among the [threads](super::Trace::threads); `None` in none.
+    /// Index of its thread among the [threads](super::Trace::threads), if it has one.
     pub thread: Option<usize>,
-    /// During which system call, by its place among the events.
+    /// Index of the enclosing system call among the events.
     pub within: Option<usize>,
-    /// EventKind.
+    /// Its kind.
     pub kind: EventKind,
 }
 
-/// EventKind happened.
+/// Kind of an event.
 #[derive(Clone, Debug)]
 pub enum EventKind {
     /// The thread ran its own code.
@@ -71,87 +71,88 @@ pub enum EventKind {
     Syscall(TracedCall),
     /// The thread slept.
     Sleeps {
-        /// Who woke it; `None` if it still slept at the end or nobody was seen.
+        /// The source of the wake-up; `None` if it still slept at the end or the source was not
+        /// seen.
         woken: Option<WakeSource>,
     },
-    /// The thread could go on and had no core.
+    /// The thread was runnable but had no core.
     Runnable {
-        /// It was sent away from one for another; else it had been woken.
+        /// Whether it was preempted; otherwise it had been woken.
         preempted: bool,
     },
     /// The CPU copied bytes.
     Copies {
-        /// Out of what.
+        /// Source.
         from: Memory,
-        /// Into what.
+        /// Destination.
         to: Memory,
-        /// How many.
+        /// Number of bytes.
         bytes: u64,
-        /// It was not seen but follows from the answer of the call.
+        /// Whether it is derived from the result of the call instead of observed.
         derived: bool,
     },
-    /// A page was not there.
+    /// A page fault.
     Faults {
-        /// In user mode, with two mode switches; else inside the kernel.
+        /// Whether in user mode, with two mode switches; otherwise in the kernel.
         in_user_mode: bool,
-        /// To write.
+        /// Whether for a write.
         to_write: bool,
     },
-    /// Pages of the file were looked for in the page cache.
+    /// A lookup of pages of the file in the page cache.
     CacheLookup {
-        /// How many.
+        /// Number of pages.
         pages: u64,
     },
-    /// Pages of the file that are in memory were mapped around a fault.
+    /// Cached pages around a fault were mapped (fault-around).
     FaultAround {
-        /// How many.
+        /// Number of pages.
         pages: u64,
     },
-    /// A packet left, sorted by where its bytes lie. For a UNIX socket: was taken in.
+    /// A packet was sent, with its bytes by provenance; on a UNIX socket, a packet was received.
     Packet {
-        /// By which device.
+        /// The device.
         device: String,
-        /// By what.
+        /// Bytes by provenance.
         bytes: Provenance,
-        /// It is the request, or says that something has come.
+        /// Whether it goes to the server: the request or an acknowledgement.
         to_server: bool,
-        /// TCP has sent it before.
+        /// Whether it is a retransmission of TCP.
         again: bool,
     },
-    /// A request to a disk.
+    /// A disk request.
     Disk {
-        /// To write.
+        /// Whether it writes.
         writes: bool,
-        /// How many bytes.
+        /// Number of bytes.
         bytes: u64,
     },
     /// An operation of io_uring.
     Operation {
         /// Its name.
         name: &'static str,
-        /// EventKind it answered.
+        /// Its result.
         result: i64,
     },
-    /// An operation of io_uring would have blocked, and went to a worker of the kernel's.
+    /// An operation of io_uring would have blocked and was passed to an io-wq worker thread.
     IoWorker {
         /// Its name.
         name: &'static str,
     },
 }
 
-/// EventKind bytes are copied from or to.
+/// Source or destination of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Memory {
-    /// The page cache of a file.
+    /// Page cache of a file.
     PageCache,
-    /// A process.
+    /// User memory.
     User,
     /// Pages of a socket.
     Socket,
 }
 
 impl Memory {
-    /// The name used in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -162,16 +163,16 @@ impl Memory {
     }
 }
 
-/// Who woke a thread.
+/// Source of a wake-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WakeSource {
-    /// The name of the thread that was interrupted for it, or did it itself.
+    /// Name of the thread that caused it, or was interrupted by it.
     pub name: String,
-    /// Its place among the threads of the trace, if it is one of them.
+    /// Index of that thread among the threads of the trace, if it is one.
     pub thread: Option<usize>,
-    /// In which softirq.
+    /// The softirq.
     pub softirq: Option<&'static str>,
-    /// In an interrupt: its line, or none for the timer of a core.
+    /// The interrupt: its line, or `None` for the timer of a core.
     pub interrupt: Option<Option<u64>>,
 }
 
@@ -190,7 +191,7 @@ impl fmt::Display for WakeSource {
         match (self.interrupt, self.softirq) {
             (Some(Some(line)), _) => write!(f, "interrupt {line}"),
             (Some(None), _) => f.write_str("the timer"),
-            // Whom it interrupted has nothing to do with it, unless he is of the trace.
+            // The interrupted thread is irrelevant, unless it belongs to the trace.
             (None, Some(softirq)) if self.thread.is_none() => write!(f, "softirq {softirq}"),
             (None, Some(softirq)) => write!(f, "{on} in softirq {softirq}"),
             (None, None) => f.write_str(on),
@@ -199,13 +200,13 @@ impl fmt::Display for WakeSource {
 }
 
 impl Event {
-    /// How many nanoseconds it took.
+    /// Returns the duration in nanoseconds.
     #[must_use]
     pub fn took(&self) -> i64 {
         self.ended - self.begun
     }
 
-    /// How many bytes it was about, where it was about bytes.
+    /// Returns the number of bytes, if the event has one.
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
         match &self.kind {
@@ -219,7 +220,7 @@ impl Event {
         }
     }
 
-    /// Whether it reads a file for sure, and not a socket or a waker's eventfd: at an offset.
+    /// Returns whether it certainly reads a file, not a socket or eventfd: reads with an offset.
     pub(super) fn reads_at_an_offset(&self) -> bool {
         match &self.kind {
             EventKind::Syscall(call) => call.name.starts_with("pread"),
@@ -228,7 +229,7 @@ impl Event {
         }
     }
 
-    /// One word for what it is.
+    /// Returns the name of its kind.
     pub(super) fn word(&self) -> &'static str {
         match &self.kind {
             EventKind::RunsUserCode => "run",
@@ -246,7 +247,7 @@ impl Event {
         }
     }
 
-    /// The fields of its kind, for JSON.
+    /// Returns the JSON fields of its kind.
     pub(super) fn fields(&self) -> Value {
         match &self.kind {
             EventKind::RunsUserCode => json!({}),
@@ -281,13 +282,13 @@ impl Event {
     }
 }
 
-/// Nanoseconds as microseconds, for reports.
+/// Converts nanoseconds to microseconds.
 #[allow(clippy::cast_precision_loss, reason = "a time of an experiment")]
 pub(super) fn microseconds(nanoseconds: i64) -> f64 {
     nanoseconds as f64 / 1000.0
 }
 
-/// Nanoseconds, in microseconds.
+/// Formats nanoseconds in microseconds.
 pub(super) fn time(nanoseconds: i64) -> String {
     format!("{:.1}", microseconds(nanoseconds))
 }

@@ -1,8 +1,9 @@
-//! From what the kernel told to what happened: times since the wake-up, who slept where, which
-//! copies follow from which answers.
+//! Converts a recording to events: times since the wake-up, sleep periods, and copies derived from
+//! results.
 //!
-//! EventKind it does badly: what an interrupt does for somebody else is told of the thread that it
-//! interrupted, unless it is a wake-up, a packet of the connection or a request to the disk.
+//! # Limitations
+//! Work of an interrupt is attributed to the interrupted thread, unless it is a wake-up, a packet
+//! of the connection or a disk request.
 
 mod kernel_events;
 mod off_cpu;
@@ -14,46 +15,46 @@ use super::recorder::{Record, RecordKind, Recording};
 use super::syscalls;
 use crate::probe::call_name;
 
-/// Of whom is told, and when he asked.
+/// Processes of the trace and time of the request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Participants {
-    /// The process that serves; its main thread takes orders.
+    /// The server process; its main thread receives commands.
     pub(super) server: u32,
-    /// The process that asks, of which the main thread does everything.
+    /// The client process, whose main thread sends the request.
     pub(super) client: u32,
-    /// The names of threads.
+    /// Names of threads.
     pub(super) names: BTreeMap<u32, String>,
-    /// When the client began, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// Start of the request, in nanoseconds of `CLOCK_MONOTONIC`.
     pub(super) begun: u64,
-    /// When it had the last byte.
+    /// Time of the last byte at the client.
     pub(super) ended: u64,
-    /// Its threads come to rest in a call that waits.
+    /// Whether idle threads of the server sleep in a waiting call.
     pub(super) sleeps: bool,
-    /// Lookups in the page cache are told, so a read that has none went past it.
+    /// Whether page cache lookups are recorded, so that a read without one is direct.
     pub(super) reports_lookups: bool,
-    /// Reads go past the page cache.
+    /// Whether reads bypass the page cache.
     pub(super) reads_directly: bool,
 }
 
 /// A thread of the trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Thread {
-    /// Its number.
+    /// Its id.
     pub id: u32,
     /// Its name.
     pub name: String,
-    /// It is the one who asked.
+    /// Whether it is the client.
     pub receives: bool,
 }
 
-/// EventKind happened, in the order in which it began.
+/// The events, ordered by start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Narration {
-    /// The wake-up, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time of the wake-up, in nanoseconds of `CLOCK_MONOTONIC`.
     pub(super) zero: u64,
     pub(super) threads: Vec<Thread>,
     pub(super) events: Vec<Event>,
-    /// Bytes that the receiver copied out of pages that are not the kernel's own.
+    /// Bytes that the receiver copied out of pages that do not belong to the kernel.
     pub(super) referred: u64,
 }
 
@@ -69,7 +70,7 @@ pub(super) fn narrate(participants: &Participants, recording: &Recording) -> Nar
     narrator.sorted()
 }
 
-/// Of the server, but not an order that its main thread waits for.
+/// Returns whether a record belongs to serving, not to a command read by the main thread.
 fn is_served(participants: &Participants, record: &Record) -> bool {
     let is_command = || {
         let call = call_of(record);
@@ -83,7 +84,8 @@ fn call_of(record: &Record) -> TracedCall {
     TracedCall { name: call_name(number), arguments, result: Some(result.cast_signed()) }
 }
 
-/// When the server woke up for the request, or where nobody sleeps, when it began to receive it.
+/// Returns the time of the server's wake-up for the request; without one, the start of its receive
+/// call.
 fn wake_up_time(participants: &Participants, recording: &Recording) -> u64 {
     let of_server = || {
         let events = recording.events.iter();
@@ -104,7 +106,7 @@ fn wake_up_time(participants: &Participants, recording: &Recording) -> u64 {
     let Some(received) = received else {
         return calls().next().map_or(participants.begun, |record| record.time);
     };
-    // Nobody saw it woken: by ptrace, or because it never slept.
+    // The wake-up was not observed: with ptrace, or because the thread did not sleep.
     let mut before =
         calls().filter(|record| record.thread == received.thread && record.time < received.begun);
     match before.next_back() {
@@ -125,7 +127,7 @@ impl Narrator<'_> {
         time.cast_signed() - self.narration.zero.cast_signed()
     }
 
-    /// The place of a thread among those of the trace.
+    /// Returns the index of a thread, adding it if it is new.
     fn thread(&mut self, id: u32, name: &str) -> usize {
         if let Some(place) = self.narration.threads.iter().position(|thread| thread.id == id) {
             return place;
@@ -155,7 +157,7 @@ impl Narrator<'_> {
         if self.narration.threads[thread].receives { Lane::Receiver } else { lane }
     }
 
-    /// Whether an event belongs to the request.
+    /// Returns whether a record belongs to the request.
     fn is_in_time(&self, record: &Record) -> bool {
         if record.process == self.participants.client && record.thread == self.participants.client {
             return record.begun >= self.participants.begun
@@ -164,7 +166,7 @@ impl Narrator<'_> {
         is_served(self.participants, record) && record.time >= self.narration.zero
     }
 
-    /// The calls of the request, and those that who waits again is in.
+    /// Adds the calls of the request, and the calls in which threads wait again.
     fn calls(&mut self) {
         let recording = self.recording;
         let ends = self.idle_since();
@@ -194,8 +196,8 @@ impl Narrator<'_> {
         }
     }
 
-    /// For threads that never rest: when they began to look for the next thing to do, after the
-    /// last bytes had moved.
+    /// Returns, for busy-polling threads, the time at which each continued polling after its last
+    /// transfer of bytes.
     fn idle_since(&self) -> BTreeMap<u32, u64> {
         let mut ends = BTreeMap::new();
         if self.participants.sleeps {
@@ -219,10 +221,10 @@ impl Narrator<'_> {
         ends
     }
 
-    /// By time, each with the call in which it happened.
+    /// Sorts the events and determines the enclosing call of each.
     fn sorted(self) -> Narration {
         let Narration { zero, threads, mut events, referred } = self.narration;
-        // A call before what happens in it.
+        // A call precedes the events during it.
         let rank = |event: &Event| !matches!(event.kind, EventKind::Syscall(_));
         events.sort_by_key(|event| (event.begun, rank(event)));
         let mut by_thread: Vec<Vec<usize>> = vec![Vec::new(); threads.len()];
@@ -241,8 +243,8 @@ impl Narrator<'_> {
     }
 }
 
-/// The call in which something happened. A disk is asked by whoever, so any call of the server's of
-/// that time will do; an operation of io_uring belongs to the call in which it was done.
+/// Returns the call during which an event happened. Disk requests belong to any current call of the
+/// server; an io_uring operation belongs to the call in which it completed.
 fn enclosing_call(
     event: &Event,
     events: &[Event],

@@ -1,8 +1,9 @@
-//! The events of one request as the kernel tells them: the object `bpf/trace.bpf.o`, its ring
-//! buffer (Linux 5.8) and what it was told to look at.
+//! Recorder of the kernel events of a request: the object `bpf/trace.bpf.o`, its ring buffer (Linux
+//! 5.8) and its scope.
 //!
-//! EventKind it does badly: the ring is read only at the end, so a long request may not fit; what was
-//! lost is counted.
+//! # Limitations
+//! The ring buffer is read only at the end, so it may overflow during a long request; lost events
+//! are counted.
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, RingBuf};
@@ -12,7 +13,7 @@ use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::FileId;
 use crate::probe::attach::{self, Unavailable, fill};
 
-/// The programs as they are built in.
+/// The built-in programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/trace.bpf.o");
 
 /// The tracepoints, each with a program of the same name.
@@ -41,14 +42,14 @@ const TRACEPOINTS: [&str; 22] = [
     "io_uring_queue_async_work",
 ];
 
-/// Two of which one is for this kernel.
+/// Alternatives of which one loads on this kernel.
 const COMPLETIONS: [&str; 2] = ["io_uring_complete_by_value", "io_uring_complete_by_entry"];
 
-/// Those of one machine or of one age, whose absence takes nothing away.
+/// Tracepoints of some architectures or versions, whose absence loses nothing.
 const OPTIONAL: [&str; 4] =
     ["local_timer_entry", "local_timer_exit", "io_uring_submit_req", "io_uring_submit_sqe"];
 
-/// EventKind an event tells, in the order of bpf/trace.bpf.c.
+/// Kind of a record, in the order of bpf/trace.bpf.c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecordKind {
     Call,
@@ -80,7 +81,7 @@ const RECORD_KINDS: [RecordKind; 12] = [
     RecordKind::IoWorker,
 ];
 
-/// An event as it comes out of the ring: `struct event`.
+/// A record of the ring buffer: `struct event`.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) time: u64,
@@ -92,7 +93,7 @@ pub(super) struct Record {
     pub(super) name: String,
 }
 
-/// A system call that somebody still was in at the end.
+/// A system call that had not returned at the end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenCall {
     pub(super) process: u32,
@@ -102,7 +103,7 @@ pub(super) struct OpenCall {
     pub(super) arguments: [u64; 6],
 }
 
-/// EventKind was recorded, by time.
+/// A recording, ordered by time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recording {
     pub(super) events: Vec<Record>,
@@ -110,7 +111,7 @@ pub(super) struct Recording {
     pub(super) lost: u64,
 }
 
-/// The programs at work; they go when this is dropped.
+/// Attached programs, detached on drop.
 pub(super) struct Recorder {
     programs: Ebpf,
     ring: RingBuf<MapData>,
@@ -118,7 +119,7 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Attaches the programs that are built in, or those of another object.
+    /// Attaches the built-in programs, or those of another object.
     pub(super) fn attach(object: Option<&[u8]>) -> std::result::Result<Self, Unavailable> {
         let (btf, mut programs) = attach::load(object.unwrap_or(OBJECT))?;
         let mut missing = Vec::new();
@@ -140,13 +141,13 @@ impl Recorder {
         Ok(Self { programs, ring, missing })
     }
 
-    /// Tracepoints that this kernel does not have.
+    /// Returns the tracepoints that this kernel lacks.
     pub(super) fn missing(&self) -> &[&'static str] {
         &self.missing
     }
 
-    /// Looks at these processes, this file, and the connection with these ports at its server and
-    /// its client.
+    /// Restricts the events to these processes, this file, and the connection with these ports of
+    /// server and client.
     pub(super) fn set_scope(
         &mut self,
         processes: [Pid; 2],
@@ -163,12 +164,12 @@ impl Recorder {
         both.set(0, ports, 0).context("set", "the ports")
     }
 
-    /// From now on everything is told.
+    /// Starts recording.
     pub(super) fn start(&mut self) -> Result<()> {
         self.set_state([1, 0])
     }
 
-    /// EventKind was told since; from now on nothing is.
+    /// Stops recording and returns the records.
     pub(super) fn stop(&mut self) -> Result<Recording> {
         let state: Array<_, [u64; 2]> = self.map("STATE")?;
         let [_, lost] = state.get(&0, 0).context("read", "the state")?;
@@ -208,7 +209,7 @@ fn low(word: u64) -> u32 {
 }
 
 impl Record {
-    /// `None` for what this program does not know.
+    /// Parses a record; `None` if its kind is unknown.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let word = |place: usize| {
             let field = bytes.get(8 * place..8 * place + 8)?;

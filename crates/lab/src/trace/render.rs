@@ -1,4 +1,4 @@
-//! A trace as text for a terminal, JSON of a versioned form, CSV, Markdown, and a part of a page.
+//! Output formats of a trace.
 
 use serde_json::{Value, json};
 use std::fmt;
@@ -10,15 +10,15 @@ use crate::machine::machine;
 use crate::report::{Part, Report, Section};
 use crate::table::{Table, grouped, size};
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
 const SCHEMA: &str = "karez.lab.trace/2";
 
-/// EventKind the drawing shows.
+/// Caption of the drawing.
 const FIGURE: &str = "The lanes to scale; below, each system call and what crosses which boundary \
                       in it, not to scale.";
 
 impl Trace {
-    /// EventKind was asked for, in a line.
+    /// Describes the request in one line.
     #[must_use]
     pub fn title(&self) -> String {
         let via = if self.effective_via == self.via {
@@ -35,13 +35,13 @@ impl Trace {
         )
     }
 
-    /// The drawing: an `<svg>` element that can stand alone.
+    /// Draws the trace as a standalone `<svg>` element.
     #[must_use]
     pub fn to_svg(&self) -> String {
         svg::draw(self)
     }
 
-    /// The text for a terminal.
+    /// Formats the trace for a terminal.
     fn to_text(&self) -> String {
         let notes: Vec<_> = self.notes().iter().map(|note| format!("{note}\n")).collect();
         format!(
@@ -97,7 +97,7 @@ impl Trace {
         ]
     }
 
-    /// How many threads of the server took part.
+    /// Returns the number of server threads involved.
     pub(super) fn servers(&self) -> usize {
         self.threads.iter().filter(|thread| !thread.receives).count()
     }
@@ -185,7 +185,7 @@ impl Report for Trace {
         })
     }
 
-    /// Each event, none folded.
+    /// Lists every event, without folding.
     fn to_csv(&self) -> String {
         let rows = self.events.iter().map(|event| {
             let thread = event.thread.map(|place| self.threads[place].id.to_string());
@@ -232,7 +232,7 @@ impl Report for Trace {
 }
 
 impl Trace {
-    /// EventKind tells it from others on a page.
+    /// Returns the link target on a page.
     fn anchor(&self) -> String {
         let warmth = if self.is_warm() { "" } else { "-cold" };
         format!("trace-{}-{}-{}{warmth}", self.model, self.topology, self.via)
@@ -255,7 +255,7 @@ impl fmt::Display for Trace {
     }
 }
 
-/// A call with its answer.
+/// Returns the title of a step with its result.
 pub(super) fn name(step: &Step) -> String {
     if step.answer.is_empty() {
         step.title.clone()
@@ -264,7 +264,7 @@ pub(super) fn name(step: &Step) -> String {
     }
 }
 
-/// How many are alike, and that they alternate with others.
+/// Returns the repetition count, and the position within a repeated sequence.
 fn fold_mark(step: &Step) -> String {
     match step.of {
         Some((many, place)) => format!(" x {} ({} of {many} in turn)", step.times, place + 1),

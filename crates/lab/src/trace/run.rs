@@ -1,7 +1,7 @@
-//! One request under observation: who serves, who asks, and when to look.
+//! Runs a trace: server, client, and recording of one request.
 //!
-//! EventKind it does badly: that the server sleeps is asked of /proc until it does, and a model that
-//! never sleeps is waited for a moment in vain.
+//! # Limitations
+//! It polls /proc until the server sleeps; for a busy-polling model that waits for the timeout.
 
 use karez_lab_sys::{TracedSyscall, trace_syscalls};
 use karez_reactor::Model;
@@ -28,23 +28,23 @@ use crate::tier::Tier;
 use crate::transport::Transport;
 use crate::workers::Worker;
 
-/// How long a server is waited for to fall asleep, and how often it is looked at meanwhile.
+/// Maximum time until the server sleeps, and the polling interval.
 const SLEEP_TIMEOUT: Duration = Duration::from_millis(20);
 const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
-/// How many requests are watched, of which the quickest is shown: on a busy machine most of a time
-/// is others'. Of a large file it is one, unless that contradicts itself.
+/// Number of traced requests, of which the fastest is shown, because a busy machine slows most of
+/// them down. A large file is traced once, unless the trace contradicts itself.
 const ATTEMPTS: u32 = 5;
 const LARGE: u64 = 16 << 20;
 
-/// How often a file is tried to be got out of memory.
+/// Attempts to evict a file from the page cache.
 const NETWORK_FLUSHES: usize = 20;
 
 impl Trace {
-    /// Serves, asks, and watches one request.
+    /// Traces a request.
     ///
     /// # Errors
-    /// A model that the kernel refuses, a file that cannot be had; what a worker could not do.
+    /// If the kernel does not support the model, the file cannot be read, or a worker fails.
     pub fn run(plan: &TracePlan) -> Result<Self> {
         let object =
             plan.object.as_ref().map(|path| fs::read(path).context("read", path.display()));
@@ -58,7 +58,7 @@ impl Trace {
     }
 }
 
-/// Everything that is needed for a request.
+/// A server, a client and a file.
 struct TraceSetup {
     server: Worker,
     client: Worker,
@@ -68,9 +68,9 @@ struct TraceSetup {
     _place: TempDir,
 }
 
-/// A file that is served.
+/// The served file.
 enum ServedFile {
-    /// The laboratory's own, and the directory it is alone in.
+    /// A test file, and the directory that contains only this file.
     Own(TestFile, #[expect(dead_code, reason = "it goes with this")] TempDir),
     Given(PathBuf),
 }
@@ -100,7 +100,7 @@ impl TraceSetup {
         Ok(Self { server, client, file, ports, path: name, _place: place })
     }
 
-    /// One request before, so that what is done once has been done; and the file as it is to be.
+    /// Sends a warm-up request for one-time initialisations, and prepares the cache state.
     fn warm_up(&mut self, plan: &TracePlan) -> Result<(u64, u64)> {
         let (cached, pages) = self.file.cached()?;
         let is_own = matches!(self.file, ServedFile::Own(..));
@@ -129,7 +129,7 @@ impl TraceSetup {
             .request(&json!({ "command": "http-request", "method": method, "path": self.path }))
     }
 
-    /// Waits until every thread of the server sleeps, but for the one that waits for orders.
+    /// Waits until every thread of the server sleeps, except the main thread.
     fn wait_until_asleep(&self) {
         let begun = Instant::now();
         while begun.elapsed() < SLEEP_TIMEOUT && !sleeps(self.server.pid()) {
@@ -137,13 +137,13 @@ impl TraceSetup {
         }
     }
 
-    /// Tier T1.
+    /// Traces by tracepoints, tier T1.
     fn by_tracepoints(&mut self, plan: &TracePlan, mut recorder: Recorder) -> Result<Trace> {
         let processes = [self.server.pid(), self.client.pid()];
         recorder.set_scope(processes, self.file.id()?, self.ports)?;
         let mut best = self.trace_once(plan, &mut recorder)?;
         let mut tries = 1;
-        // A burst of packets has been seen to leave without its events: such a trace is no good.
+        // Events of a burst of packets can be lost; such a trace is discarded.
         let rank = |trace: &Trace| (!trace.totals.contradictions.is_empty(), trace.took);
         while tries < ATTEMPTS && (best.body <= LARGE || rank(&best).0) {
             let next = self.trace_once(plan, &mut recorder)?;
@@ -170,7 +170,7 @@ impl TraceSetup {
         Ok(trace)
     }
 
-    /// Tier T0.
+    /// Traces by ptrace, tier T0.
     fn by_ptrace(&mut self, plan: &TracePlan, why: &Unavailable) -> Result<Trace> {
         let mut pages = self.warm_up(plan)?;
         let mut reply = Ok(Value::Null);
@@ -180,7 +180,7 @@ impl TraceSetup {
             pages = self.file.cached().unwrap_or(pages);
             reply = self.request("GET");
             self.wait_until_asleep();
-            // Whatever came of it, this is what ends the tracing.
+            // Ends the tracing, regardless of the result.
             let marked = self.server.request(&json!({ "command": "mark", "edge": "end" }));
             if let (Ok(_), Err(error)) = (&reply, marked) {
                 reply = Err(error);
@@ -230,7 +230,7 @@ impl TraceSetup {
             if tier > Tier::T0 { CopyEvidence::Seen } else { CopyEvidence::Inferred(unseen) };
         let mut totals = Totals::of(&narration, since(participants.ended), (head, body), evidence);
         if recording.lost > 0 {
-            // EventKind is not whole may well contradict itself.
+            // An incomplete recording may contradict itself.
             totals.contradictions.clear();
         }
         let (took, asked) = (since(participants.ended), since(participants.begun));
@@ -283,7 +283,7 @@ impl ServedFile {
         }
     }
 
-    /// The directory to serve, and the path to ask for, escaped.
+    /// Returns the directory to serve and the percent-encoded path to request.
     fn root_and_name(&self) -> Result<(&Path, String)> {
         let parts = self.path().parent().zip(self.path().file_name());
         let (root, name) =
@@ -306,7 +306,7 @@ impl ServedFile {
         }
     }
 
-    /// How many of its pages are in memory, and how many it has.
+    /// Returns the number of cached pages and of all pages.
     fn cached(&self) -> Result<(u64, u64)> {
         match self {
             Self::Own(test_file, _) => Ok((test_file.cached()?, test_file.pages())),
@@ -314,14 +314,14 @@ impl ServedFile {
                 let file = File::open(path).context("open", path.display())?;
                 let length = file.metadata().context("stat", path.display())?.len();
                 let pages = length.div_ceil(karez_sys::page_size() as u64);
-                // Where nobody can say, it is treated as one that is not.
+                // If unknown, it is treated as not cached.
                 Ok((cached_pages(file.as_fd(), 0..length).unwrap_or(0), pages))
             }
         }
     }
 }
 
-/// Whether every thread of a process sleeps but for the main one, of which nothing is asked.
+/// Returns whether every thread of a process sleeps, except its idle main thread.
 fn sleeps(pid: Pid) -> bool {
     let main = pid.as_raw_nonzero().to_string();
     tasks(pid).filter(|path| !path.ends_with(&main)).all(|path| {
@@ -336,7 +336,7 @@ fn tasks(pid: Pid) -> impl Iterator<Item = PathBuf> {
     tasks.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
 }
 
-/// The names of the threads of a process.
+/// Returns the names of the threads of a process.
 fn names(pid: Pid) -> impl Iterator<Item = (u32, String)> {
     tasks(pid).filter_map(|path| {
         let name = fs::read_to_string(path.join("comm")).ok()?;
@@ -344,7 +344,7 @@ fn names(pid: Pid) -> impl Iterator<Item = (u32, String)> {
     })
 }
 
-/// EventKind ptrace tells, in the form of what the kernel tells.
+/// Converts calls traced by ptrace to a recording.
 fn recording(process: u32, calls: &[TracedSyscall]) -> Recording {
     let mut recording = Recording::default();
     for call in calls {

@@ -1,49 +1,49 @@
-//! A trace as steps: each system call with what happened in it, and what repeats itself folded.
+//! The steps of a trace: each system call with its events; repetitions are folded.
 //!
-//! EventKind it does badly: in what is folded, bytes and times are sums; one by one they are only in the
-//! JSON.
+//! # Limitations
+//! Bytes and durations of folded steps are sums; the single values are only in the JSON.
 
 use super::Trace;
 use super::event::{Event, EventKind, Lane, Memory, TracedCall};
 use super::syscalls;
 use crate::probe::Provenance;
 
-/// The longest sequence of calls whose repetition is seen.
+/// Maximum length of a repeated sequence.
 const LONGEST: usize = 12;
 
-/// EventKind is shown of more steps than that: so many of the first and of the last.
+/// Number of steps shown from the start and from the end of a long trace.
 const SHOWN: (usize, usize) = (40, 10);
 
-/// How often something has to come to be folded.
+/// Minimum number of repetitions for folding.
 const MIN_REPEATS: usize = 3;
 
-/// A system call, or as many alike as came one after the other.
+/// A system call, or several equal ones in sequence.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
-    /// Whose, by its place among the threads.
+    /// Index of its thread.
     pub(super) thread: usize,
-    /// When the first began and the last ended.
+    /// Start of the first and end of the last call.
     pub(super) begun: i64,
     pub(super) ended: i64,
-    /// The call and its flags.
+    /// Name and flags of the call.
     pub(super) title: String,
-    /// EventKind it answered, if that is no number of bytes; of the last.
+    /// Result of the last call, if it is not a number of bytes.
     pub(super) answer: String,
-    /// How many bytes.
+    /// Number of bytes.
     pub(super) bytes: Option<u64>,
-    /// How long, since the wake-up; `None` if it still was in it at the end.
+    /// Duration since the wake-up; `None` if it had not returned at the end.
     pub(super) took: Option<i64>,
-    /// How long the thread ran in user space before.
+    /// Time in user code before the call.
     pub(super) ran: i64,
-    /// How many are alike.
+    /// Number of calls.
     pub(super) times: u64,
-    /// How many steps repeat themselves with it, if any do, and which of them it is.
+    /// Length of the repeated sequence and position in it, if the step belongs to one.
     pub(super) of: Option<(usize, usize)>,
-    /// EventKind happened in it.
+    /// Events during the step.
     pub(super) parts: Vec<StepPart>,
 }
 
-/// Something that happened in a step, as often as it came.
+/// Equal events of a step.
 #[derive(Clone, Debug)]
 pub(super) struct StepPart {
     pub(super) lane: Lane,
@@ -54,26 +54,26 @@ pub(super) struct StepPart {
     pub(super) took: i64,
 }
 
-/// EventKind a part is, for a drawing.
+/// Direction of an event in the drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// The CPU copies up into user space, or down out of it.
+    /// Copy by the CPU into or out of user space.
     CopyUp,
     CopyDown,
-    /// Copied into the receiver.
+    /// Copy into the receiver.
     CopyOut,
-    /// Bytes leave that were copied before.
+    /// Copied bytes are sent.
     SendCopied,
-    /// Bytes leave that nobody has copied.
+    /// Bytes are sent by reference.
     SendReferred,
-    /// A disk fetches or writes.
+    /// Disk I/O.
     Disk,
     Fault,
     Sleep,
     Other,
 }
 
-/// The steps to show, and how many are left out after how many.
+/// Returns the steps to show, and the position and number of omitted ones.
 pub(super) fn shown(trace: &Trace) -> (Vec<Step>, Option<(usize, usize)>) {
     let mut all = steps(trace);
     let (first, last) = SHOWN;
@@ -84,7 +84,7 @@ pub(super) fn shown(trace: &Trace) -> (Vec<Step>, Option<(usize, usize)>) {
     (all, Some((first, out)))
 }
 
-/// The steps of all threads by time, folded.
+/// Returns the folded steps of all threads, ordered by time.
 pub(super) fn steps(trace: &Trace) -> Vec<Step> {
     let mut all = Vec::new();
     for thread in 0..trace.threads.len() {
@@ -107,7 +107,7 @@ fn unfolded(trace: &Trace, thread: usize) -> Vec<Step> {
     for (_, event) in events() {
         let is_own = event.thread == Some(thread);
         let inside = event.within.and_then(|place| places.binary_search(&place).ok());
-        // EventKind happens in no call of anyone's goes with what the server does meanwhile.
+        // An event outside all system calls is shown with the server's current step.
         let is_loose = event.within.is_none() && (is_own || (event.thread.is_none() && is_first));
         let place = match inside {
             Some(place) => place,
@@ -150,12 +150,12 @@ fn step(thread: usize, event: &Event, call: &TracedCall) -> Step {
     }
 }
 
-/// How long it took; of what the wake-up ended, the time since.
+/// Returns the duration, counted from the wake-up for the call that it ended.
 pub(super) fn since_wake_up(event: &Event) -> i64 {
     if event.ended < 0 { event.took() } else { event.ended - event.begun.max(0) }
 }
 
-/// An answer that is no number of bytes, where it tells something.
+/// Returns a result that is not a number of bytes, if it is relevant.
 fn answer(call: &TracedCall, result: i64) -> String {
     if syscalls::waits(&call.name) { format!("= {result}") } else { String::new() }
 }
@@ -173,8 +173,8 @@ impl Step {
         }
     }
 
-    /// Flags do not matter: the last of many says that no more comes. Nor does whether a lock was
-    /// free.
+    /// Compares the calls without their flags: the last of a sequence lacks MSG_MORE. Results of
+    /// locks are ignored.
     fn is_like(&self, other: &Self) -> bool {
         let ended = self.took.is_some() && other.took.is_some();
         let same = self.answer == other.answer || self.is_lock();
@@ -205,7 +205,7 @@ impl Step {
     }
 }
 
-/// EventKind a thread does with locks in one go becomes one: how often is up to chance.
+/// Merges successive lock operations of a thread, whose number is random.
 fn without_locks(steps: Vec<Step>) -> Vec<Step> {
     let mut few: Vec<Step> = Vec::new();
     for step in steps {
@@ -217,7 +217,7 @@ fn without_locks(steps: Vec<Step>) -> Vec<Step> {
     few
 }
 
-/// Sequences that repeat themselves become one.
+/// Folds repeated sequences.
 fn fold(steps: Vec<Step>) -> Vec<Step> {
     let steps = without_locks(steps);
     let repeats = |at: usize, length: usize| {
@@ -226,7 +226,7 @@ fn fold(steps: Vec<Step>) -> Vec<Step> {
             .count();
         1 + same / length
     };
-    // Of the sequences that cover as much the shortest.
+    // The shortest among sequences of equal coverage.
     let best = |at: usize| {
         let found = (1..=LONGEST).map(|length| (length, repeats(at, length)));
         let often = found.filter(|&(_, times)| times >= MIN_REPEATS);
@@ -236,7 +236,7 @@ fn fold(steps: Vec<Step>) -> Vec<Step> {
     let mut at = 0;
     while at < steps.len() {
         let (length, times) = best(at);
-        // EventKind repeats itself as often from the next on begins there.
+        // A sequence that repeats as often from the next step on starts there.
         let later = length > 1 && repeats(at + 1, length) >= times;
         let (length, times) = if later { (1, 1) } else { (length, times) };
         plan.push((length, times));
@@ -259,7 +259,7 @@ fn fold(steps: Vec<Step>) -> Vec<Step> {
     folded
 }
 
-/// An event as parts of a step.
+/// Converts an event to parts of a step.
 fn parts(event: &Event, is_server: bool) -> Vec<StepPart> {
     let lane = event.lane;
     let part = |flow, text: String, bytes| StepPart {
@@ -277,7 +277,7 @@ fn parts(event: &Event, is_server: bool) -> Vec<StepPart> {
         EventKind::Sleeps { woken } => {
             let by = woken.as_ref().map(|waker| format!(", woken by {waker}"));
             let text = format!("sleeps{}", by.unwrap_or_default());
-            // EventKind was before the wake-up is of no interest.
+            // The time before the wake-up is irrelevant.
             let took = if event.begun < 0 { 0 } else { event.took() };
             vec![StepPart { took, ..part(Flow::Sleep, text, None) }]
         }
@@ -287,7 +287,7 @@ fn parts(event: &Event, is_server: bool) -> Vec<StepPart> {
         }
         EventKind::Copies { from, to, bytes, .. } => {
             let text = format!("copies {} -> {}", from.name(), to.name());
-            // Nobody saw how long.
+            // The duration of a copy is unknown.
             vec![StepPart { took: 0, ..part(flow(*to, is_server), text, Some(*bytes)) }]
         }
         EventKind::Faults { in_user_mode, .. } => {
@@ -316,7 +316,7 @@ fn parts(event: &Event, is_server: bool) -> Vec<StepPart> {
     }
 }
 
-/// Where a copy into this goes in a drawing.
+/// Returns the direction of a copy.
 fn flow(to: Memory, is_server: bool) -> Flow {
     match to {
         Memory::User if is_server => Flow::CopyUp,
@@ -325,7 +325,7 @@ fn flow(to: Memory, is_server: bool) -> Flow {
     }
 }
 
-/// A packet by where its bytes lie.
+/// Converts a packet to one part per provenance.
 fn packet(device: &str, bytes: &Provenance, again: bool) -> Vec<StepPart> {
     let again = if again { ", once more" } else { "" };
     let groups = [

@@ -1,4 +1,4 @@
-//! EventKind a trace comes to in sentences, and what has to be known to read it.
+//! Summary and notes of a trace as text.
 
 use super::Trace;
 use super::event::time;
@@ -7,7 +7,7 @@ use crate::tier::Tier;
 use crate::transport::Transport;
 
 impl Trace {
-    /// How it was seen.
+    /// Describes how the request was observed.
     pub(super) fn seen(&self) -> String {
         match self.tier {
             Tier::T0 => {
@@ -18,7 +18,7 @@ impl Trace {
         .to_owned()
     }
 
-    /// The figures, a line each.
+    /// Returns the figures, one line each.
     pub(super) fn summary(&self) -> Vec<String> {
         let totals = &self.totals;
         let by_name =
@@ -103,7 +103,7 @@ impl Trace {
         format!("{} us from the wake-up to the last byte; {slept}{woken}", time(self.took))
     }
 
-    /// EventKind has to be known to read it.
+    /// Returns the notes.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some(why) = &self.without_t1 {

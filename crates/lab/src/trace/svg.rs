@@ -1,11 +1,12 @@
-//! The drawing of a trace: what it comes to, the lanes to scale, and each call with what crosses
-//! which boundary in it.
+//! Drawing of a trace: key figures, a timeline to scale, and a sequence diagram of the system
+//! calls.
 //!
-//! An `<svg>` element with a `viewBox` and no width, so it is as wide as it may. Its colours are
-//! custom properties of the page with values to fall back on; alone it brings its own, for light and
-//! dark. EventKind it shows in colours it says in words, too.
+//! It is an `<svg>` element with a `viewBox` and no width, so it fills its container. Its colours
+//! are custom properties of the page, with fallback values; a standalone drawing defines its own
+//! for light and dark mode. Every colour is also explained by text.
 //!
-//! EventKind it does badly: it measures no text, so a line is broken where most letters would not fit.
+//! # Limitations
+//! It does not measure text; lines break at an estimated width.
 
 mod canvas;
 mod sequence;
@@ -18,7 +19,7 @@ use crate::table::{grouped, size};
 use crate::tier::Tier;
 use canvas::{Canvas, Shade, TextAnchor, WIDTH, wrapped};
 
-/// The colours of those that no page gives.
+/// Colours without a page.
 const STYLE: &str = "--karez-background:#fff;--karez-ink:#1c1e21;--karez-faint:#5f6670;\
 --karez-line:#d8dce1;--karez-raised:#f5f7f9";
 const DARK: &str = "--karez-background:#14171a;--karez-ink:#e4e7ea;--karez-faint:#9aa3ad;\
@@ -31,7 +32,7 @@ pub(super) fn draw(trace: &Trace) -> String {
     y = timeline::draw(&mut canvas, trace, y + 16.0);
     y = sequence::draw(&mut canvas, trace, y + 14.0);
     y = footer(&mut canvas, trace, y + 16.0);
-    // Two drawings on a page are not told apart by more than this.
+    // Distinguishes the drawings of a page.
     let id = format!("karez-trace-{:x}-{:x}", trace.took, trace.asked.unsigned_abs());
     let what = escape(&trace.title());
     format!(
@@ -70,12 +71,12 @@ fn header(canvas: &mut Canvas, trace: &Trace) -> f64 {
     y + 5.0
 }
 
-/// The figures that one remembers.
+/// Draws the key figures.
 fn tiles(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
     let totals = &trace.totals;
     let about = if totals.copies.inferred { "~" } else { "" };
     let referred = totals.sent.map(|sent| sent.ours + sent.cache + sent.anonymous);
-    // EventKind was not copied into the socket.
+    // Bytes that were not copied into the socket.
     let inferred = (trace.head + trace.body).saturating_sub(totals.copies.to_socket);
     let referred = bytes_of(referred.unwrap_or(inferred), about);
     let copied = totals.copies.before_receiver();
@@ -98,12 +99,12 @@ fn tiles(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
     top + 44.0
 }
 
-/// A number of bytes that fits into a tile.
+/// Formats a number of bytes for a tile.
 fn bytes_of(bytes: u64, about: &str) -> String {
     format!("{about}{} B", grouped(bytes))
 }
 
-/// EventKind has to be known.
+/// Draws summary and notes.
 fn footer(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
     let mut y = top;
     for (place, line) in trace.summary().iter().chain(&trace.notes()).enumerate() {

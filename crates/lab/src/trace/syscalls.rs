@@ -1,29 +1,30 @@
-//! EventKind the laboratory knows of system calls by their names: which move bytes, and whose.
+//! Classification of system calls by name: calls that move bytes, and whose.
 //!
-//! EventKind it does badly: a name says nothing of what a descriptor is, so `write` may be to an eventfd;
-//! who wants to know looks at what happened during the call.
+//! # Limitations
+//! A name does not tell the kind of a descriptor: `write` may go to an eventfd. The events during
+//! the call tell more.
 
 /// A system call.
 #[derive(Clone, Debug)]
 pub struct TracedCall {
     /// Its name.
     pub name: String,
-    /// EventKind it was asked.
+    /// Its arguments.
     pub arguments: [u64; 6],
-    /// EventKind it answered, an error as its number below 0; `None` if it still was in it at the end.
+    /// Its result, an error as its negated number; `None` if it had not returned at the end.
     pub result: Option<i64>,
 }
 
-/// Calls that read a file into memory of the caller.
+/// Calls that read a file into user memory.
 const READERS: [&str; 5] = ["pread64", "preadv2", "read", "readv", "read_fixed"];
 
-/// Calls that copy memory of the caller into a socket.
+/// Calls that copy user memory into a socket.
 const SENDERS: [&str; 3] = ["sendto", "sendmsg", "send"];
 
-/// Calls that take bytes from a socket, and may wait for them.
+/// Calls that receive from a socket and may block.
 const RECEIVERS: [&str; 4] = ["recvfrom", "recvmsg", "recv", "read"];
 
-/// Others that answer with a number of bytes.
+/// Other calls that return a number of bytes.
 const MOVERS: [&str; 11] = [
     "write",
     "pwrite64",
@@ -38,7 +39,7 @@ const MOVERS: [&str; 11] = [
     "write_fixed",
 ];
 
-/// Calls that wait for one of many.
+/// Calls that wait for several descriptors or events.
 const WAITS: [&str; 10] = [
     "epoll_pwait",
     "epoll_wait",
@@ -52,7 +53,7 @@ const WAITS: [&str; 10] = [
     "futex",
 ];
 
-/// Calls whose first argument is no descriptor.
+/// Calls whose first argument is not a descriptor.
 const WITHOUT_DESCRIPTOR: [&str; 22] = [
     "mmap",
     "munmap",
@@ -78,7 +79,7 @@ const WITHOUT_DESCRIPTOR: [&str; 22] = [
     "io_getevents",
 ];
 
-/// The operations of io_uring by their numbers (linux/io_uring.h).
+/// Operations of io_uring by number (linux/io_uring.h).
 const OPERATIONS: [&str; 49] = [
     "nop",
     "readv",
@@ -140,7 +141,7 @@ pub(super) fn reads_file(name: &str) -> bool {
     READERS.contains(&name)
 }
 
-/// Whether so many bytes go to a socket: what wakes another thread is at most eight.
+/// Returns whether a write of this size goes to a socket: wakers write at most eight bytes.
 pub(super) fn may_send(name: &str, bytes: u64) -> bool {
     name == "write" && bytes > 8
 }
@@ -157,24 +158,24 @@ pub(super) fn waits(name: &str) -> bool {
     WAITS.contains(&name)
 }
 
-/// Whether its answer is a number of bytes.
+/// Returns whether the result is a number of bytes.
 pub(super) fn moves(name: &str) -> bool {
     reads_file(name) || sends(name) || receives(name) || MOVERS.contains(&name)
 }
 
-/// The bytes that a call says it has moved.
+/// Returns the number of bytes that a call has moved.
 pub(super) fn bytes(call: &TracedCall) -> Option<u64> {
     let result = call.result.filter(|_| moves(&call.name))?;
     u64::try_from(result).ok()
 }
 
-/// The descriptor that it is about.
+/// Returns the descriptor of a call.
 pub(super) fn descriptor(call: &TracedCall) -> Option<u64> {
     let has_one = !WITHOUT_DESCRIPTOR.contains(&&*call.name);
     has_one.then_some(call.arguments[0]).filter(|&number| number < 1 << 20)
 }
 
-/// Whether it lets the socket refer to pages of the caller.
+/// Returns whether the call sends user pages by reference.
 pub(super) fn is_zerocopy(call: &TracedCall) -> bool {
     sends(&call.name) && flag_word(call) & libc::MSG_ZEROCOPY.cast_unsigned() != 0
 }
@@ -188,7 +189,7 @@ fn flag_word(call: &TracedCall) -> u32 {
     u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0)
 }
 
-/// The flags that tell something.
+/// Returns the relevant flags.
 pub(super) fn flags(call: &TracedCall) -> Vec<&'static str> {
     let word = flag_word(call);
     let known = [
@@ -202,7 +203,7 @@ pub(super) fn flags(call: &TracedCall) -> Vec<&'static str> {
     set.map(|(_, name)| name).collect()
 }
 
-/// The name of an error, where an answer is one.
+/// Returns the name of an error, if the result is one.
 pub(super) fn error(result: i64) -> Option<String> {
     if !(-4095..0).contains(&result) {
         return None;
@@ -225,7 +226,7 @@ pub(super) fn error(result: i64) -> Option<String> {
         (libc::EOPNOTSUPP, "EOPNOTSUPP"),
         (libc::ENODATA, "ENODATA"),
         (libc::ESPIPE, "ESPIPE"),
-        // Of the kernel's own, for a call that a signal interrupted and that is made again.
+        // Internal to the kernel: an interrupted call that is restarted.
         (512, "ERESTARTSYS"),
         (514, "ERESTARTNOHAND"),
         (516, "ERESTART_RESTARTBLOCK"),

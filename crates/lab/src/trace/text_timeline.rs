@@ -1,16 +1,17 @@
-//! The lanes of a trace in characters, to scale: how much of each column's time something happened.
+//! The lanes of a trace as text, to scale: the shade of a column shows the share of its time in
+//! which events happened.
 
 use super::event::{Event, EventKind, Lane, time};
 use super::{Trace, syscalls};
 use crate::tier::Tier;
 
-/// From nothing to all of a column.
+/// Shades from 0 to 100 %.
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
-/// The least that shows anything.
+/// Minimum width.
 const NARROWEST: usize = 40;
 
-/// EventKind stands before the lanes.
+/// Width of the lane names.
 const MARGIN: usize = 13;
 
 pub(super) fn draw(trace: &Trace, width: usize) -> String {
@@ -48,7 +49,7 @@ fn line<'a>(events: impl Iterator<Item = &'a Event>, columns: usize, took: i64) 
     line.trim_end().to_owned()
 }
 
-/// Waiting is no doing.
+/// Returns whether an event is shown; waiting is not.
 fn shows(event: &Event) -> bool {
     match &event.kind {
         EventKind::Sleeps { .. } | EventKind::Runnable { .. } => false,

@@ -1,7 +1,7 @@
-//! EventKind a request comes to: calls, switches, copies, faults, sleep.
+//! Totals of a request: calls, switches, copies, faults, sleep.
 //!
-//! EventKind it does badly: where bytes are copied late is narration by where they lie at the receiver, so
-//! that a packet of which only a part was taken counts by its share.
+//! # Limitations
+//! Late copies are determined at the receiver, where a partially read packet counts proportionally.
 
 use karez_transfer::Via;
 use std::collections::BTreeMap;
@@ -13,64 +13,64 @@ use super::syscalls;
 use crate::copies::Copies;
 use crate::probe::{Disk, Provenance};
 
-/// How often a call was made, and what it said.
+/// Totals of a system call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallTotals {
-    /// How often.
+    /// Number of calls.
     pub calls: u64,
-    /// Bytes, for calls that move some.
+    /// Bytes, for calls that move data.
     pub bytes: u64,
-    /// Nanoseconds since the wake-up that were spent in it.
+    /// Nanoseconds spent in it since the wake-up.
     pub took: i64,
 }
 
-/// How copies are known.
+/// Source of the figures about copies.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CopyEvidence {
-    /// The kernel's tracepoints narration.
+    /// Tracepoints.
     Seen,
-    /// By the system calls; or by the via, where the bytes move without any.
+    /// The system calls; or the via, for data that moves without system calls.
     Inferred(Option<Via>),
 }
 
-/// EventKind a request comes to.
+/// Totals of a request.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
-    /// The server's system calls by name, from the one that woke up for the request to the last
-    /// that answered.
+    /// System calls of the server by name, from the one that was woken for the request to the last
+    /// one of the response.
     pub calls: BTreeMap<String, CallTotals>,
-    /// Two a system call, two a fault in user mode.
+    /// Two per system call and two per fault in user mode.
     pub mode_switches: u64,
-    /// Faults of the server in user mode; `None` where nobody sees them.
+    /// Faults of the server in user mode; `None` if unknown.
     pub faults_user: Option<u64>,
-    /// Faults of the server inside the kernel.
+    /// Faults of the server in the kernel.
     pub faults_kernel: Option<u64>,
     /// Bytes copied by the CPU.
     pub copies: Copies,
-    /// Where the bytes of the response lay as they left; `None` where nobody sees it.
+    /// Bytes of the response by provenance; `None` if unknown.
     pub sent: Option<Provenance>,
-    /// Bytes that TCP sent again.
+    /// Bytes that TCP retransmitted.
     pub retransmitted: u64,
-    /// EventKind the disk did for the file; `None` where nobody sees it.
+    /// Disk I/O of the file; `None` if unknown.
     pub disk: Option<Disk>,
-    /// How often the server slept between the wake-up and the last byte.
+    /// Number of sleeps of the server between the wake-up and the last byte.
     pub sleeps: u64,
-    /// How long, in nanoseconds.
+    /// Their duration in nanoseconds.
     pub slept: i64,
-    /// How often it had to leave its core to another meanwhile.
+    /// Number of preemptions of the server in that time.
     pub preempted: u64,
-    /// How long it could go on and had no core, in nanoseconds.
+    /// Nanoseconds in which the server was runnable without a core.
     pub queued: i64,
-    /// Who woke the server's threads, in order: a thread by its place, and the waker.
+    /// Wake-ups of the server's threads in order: index of the thread, and source.
     pub woken: Vec<(usize, WakeSource)>,
-    /// EventKind contradicts itself: a bug of the laboratory's.
+    /// Contradictions, which are bugs of the laboratory.
     pub contradictions: Vec<String>,
-    /// Bytes that a call let the socket refer to in memory of the server.
+    /// Bytes of user memory sent by reference.
     referred: u64,
 }
 
 impl Totals {
-    /// Of what was narration of an response with so many bytes of head and body, the last of which came
+    /// Sums up events for a response of the given head and body sizes, whose last byte arrived
     /// after `took` nanoseconds.
     pub(super) fn of(
         narration: &Narration,
@@ -93,7 +93,7 @@ impl Totals {
         totals
     }
 
-    /// EventKind a thread of the server did.
+    /// Adds an event of a server thread.
     fn add(&mut self, event: &Event, took: i64) {
         match &event.kind {
             EventKind::Syscall(call) if call.result.is_some() => {
@@ -129,7 +129,7 @@ impl Totals {
         }
     }
 
-    /// EventKind tracepoints narration.
+    /// Adds the figures of tracepoints.
     fn apply_tracepoints(&mut self, narration: &Narration, response: u64) {
         let (mut sent, mut disk, mut faults) = (Provenance::default(), Disk::default(), (0, 0));
         for event in &narration.events {
@@ -162,8 +162,8 @@ impl Totals {
         (self.sent, self.disk) = (Some(sent), Some(disk));
     }
 
-    /// Without tracepoints: the receiver reads; loopback copies what was referred to. Of operations
-    /// that make no system call it is only known by which via they are made.
+    /// Infers the figures without tracepoints: the receiver reads everything; loopback copies data
+    /// sent by reference. Operations without system calls are inferred from the via.
     fn infer(&mut self, (head, body): (u64, u64), unseen: Option<Via>) {
         if let Some(via) = unseen {
             self.copies.file_to_user = if via == Via::Splice { 0 } else { body };
@@ -186,7 +186,7 @@ impl Totals {
         }
     }
 
-    /// All calls together.
+    /// Returns the total number of system calls.
     #[must_use]
     pub fn total_calls(&self) -> u64 {
         self.calls.values().map(|call| call.calls).sum()

@@ -1,7 +1,9 @@
-//! EventKind is told as it is: faults, lookups, packets, disks; and the copies that follow from it.
+//! Events recorded directly: faults, lookups, packets, disk requests; and the copies derived from
+//! them.
 //!
-//! EventKind it does badly: that a read copies out of the page cache is known by a lookup at the time of
-//! the call, or where the kernel tells none, by its name.
+//! # Limitations
+//! A read is known to copy from the page cache by a lookup during the call or, if lookups are not
+//! recorded, by its name.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ use crate::trace::recorder::{Record, RecordKind};
 use crate::trace::syscalls;
 
 impl Narrator<'_> {
-    /// Everything that is told as it is.
+    /// Adds all directly recorded events.
     pub(super) fn kernel_events(&mut self) {
         let mut retransmissions = Retransmissions::default();
         let recording = self.recording;
@@ -61,7 +63,7 @@ impl Narrator<'_> {
             }
             RecordKind::Packet => {
                 let bytes = provenance(arguments);
-                // A UNIX socket's are taken in by whom they are for.
+                // The packets of a UNIX socket are recorded by their receiver.
                 let to_server = if arguments[8] == 0 {
                     record.process == self.participants.server
                 } else {
@@ -90,11 +92,12 @@ impl Narrator<'_> {
         })
     }
 
-    /// Copies of the server that no tracepoint shows, by the answers of its calls and operations.
+    /// Adds copies of the server that no tracepoint reports, derived from the results of calls and
+    /// operations.
     pub(super) fn derived_copies(&mut self) {
         let is_lookup = |event: &&Event| matches!(event.kind, EventKind::CacheLookup { .. });
         let lookups = self.narration.events.iter().filter(is_lookup).map(|event| event.begun);
-        // They were told in their order.
+        // They are ordered by time.
         let lookups: Vec<_> = lookups.collect();
         let mut copies = Vec::new();
         for event in &self.narration.events {
@@ -132,7 +135,7 @@ impl Narrator<'_> {
     }
 }
 
-/// Of the bytes taken out of a packet, the share that lay in pages that are not the kernel's own.
+/// Returns the share of the bytes copied out of a packet that lay in pages not owned by the kernel.
 fn referred(arguments: &[u64; 10]) -> u64 {
     let bytes = provenance(arguments);
     (bytes.ours + bytes.anonymous) * arguments[8] / bytes.payload().max(1)
@@ -151,7 +154,7 @@ fn provenance(arguments: &[u64; 10]) -> Provenance {
     }
 }
 
-/// EventKind TCP has sent once, by sequence numbers since the first.
+/// Ranges that TCP has sent, by sequence numbers relative to the first.
 #[derive(Default)]
 struct Retransmissions {
     first: Option<u64>,
@@ -159,7 +162,7 @@ struct Retransmissions {
 }
 
 impl Retransmissions {
-    /// Whether all of it was sent before.
+    /// Returns whether the whole range was sent before.
     fn is_retransmission(&mut self, sequence: u64, payload: u64) -> bool {
         let first = *self.first.get_or_insert(sequence);
         let begin = sequence.wrapping_sub(first) & u64::from(u32::MAX);
@@ -168,7 +171,7 @@ impl Retransmissions {
         if payload == 0 || before.is_some_and(|(_, &until)| until >= end) {
             return payload > 0;
         }
-        // Grown at the end of the one before, where it follows it.
+        // Extends the preceding range if they are adjacent.
         let from = before.filter(|(_, until)| **until >= begin).map_or(begin, |(from, _)| *from);
         self.sent.insert(from, end);
         false

@@ -1,20 +1,21 @@
-//! Who slept and who woke him, who had no core, and when the server ran in user space.
+//! Off-CPU periods of the threads, their wake-ups, and the time in user code.
 //!
-//! EventKind it does badly: who runs in an interrupt is told from the thread it interrupted only by the
-//! softirqs and interrupts that have a tracepoint.
+//! # Limitations
+//! Work in an interrupt is separated from the interrupted thread only for softirqs and interrupts
+//! with a tracepoint.
 
 use super::{Narrator, Thread};
 use crate::trace::event::{Event, EventKind, Lane, TracedCall, WakeSource};
 use crate::trace::recorder::{Record, RecordKind};
 
-/// The softirqs by their numbers (linux/interrupt.h).
+/// The softirqs by number (linux/interrupt.h).
 const SOFTIRQS: [&str; 10] =
     ["HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU"];
 
-/// EventKind stands for the interrupt of a core's own timer.
+/// Number that stands for the timer interrupt of a core.
 const TIMER: u64 = 0x10000;
 
-/// A time in which a thread had no core.
+/// A period in which a thread had no core.
 struct OffCpu {
     from: i64,
     to: i64,
@@ -27,7 +28,7 @@ impl OffCpu {
         Self { from, to: from, preempted, woken: None }
     }
 
-    /// From when to when it slept, and from when to when it waited for a core.
+    /// Splits the period into sleep and waiting for a core.
     fn events(self) -> Vec<(i64, i64, EventKind)> {
         let Self { from, to, preempted, woken } = self;
         match woken {
@@ -42,7 +43,7 @@ impl OffCpu {
 }
 
 impl Narrator<'_> {
-    /// When who slept, who woke him, and when he had a core again.
+    /// Adds sleep and runnable periods of all threads.
     pub(super) fn off_cpu(&mut self) {
         for place in 0..self.narration.threads.len() {
             let periods = self.off_cpu_periods(place);
@@ -64,12 +65,12 @@ impl Narrator<'_> {
         }
     }
 
-    /// When a thread had no core.
+    /// Returns the off-CPU periods of a thread.
     fn off_cpu_periods(&self, place: usize) -> Vec<OffCpu> {
         let Thread { id, receives, .. } = self.narration.threads[place];
         let since = if receives { self.participants.begun } else { 0 };
         let own = || self.recording.events.iter().filter(|record| record.thread == id);
-        // The server slept before anything was told, in the call it comes out of.
+        // The server slept before the recording started, in the call that it returns from.
         let first = self.narration.events.iter().find(|event| event.thread == Some(place));
         let before = first.map_or(0, |first| first.begun).min(0);
         let mut periods = Vec::new();
@@ -98,7 +99,7 @@ impl Narrator<'_> {
         periods
     }
 
-    /// After the last call of a thread nobody looks at it, unless it waits in one.
+    /// Returns the end of a thread's last call, after which its periods are irrelevant.
     fn until(&self, place: usize) -> i64 {
         let own = self.narration.events.iter().filter(|event| event.thread == Some(place));
         let ends = own.filter_map(|event| match &event.kind {
@@ -109,7 +110,7 @@ impl Narrator<'_> {
         ends.max().unwrap_or(i64::MIN)
     }
 
-    /// The server in user space: what is neither in a call nor asleep.
+    /// Adds the server's user code: the time between calls in which it does not sleep.
     pub(super) fn user_code(&mut self) {
         for place in 0..self.narration.threads.len() {
             if self.narration.threads[place].receives {

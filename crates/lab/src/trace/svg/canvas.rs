@@ -1,14 +1,14 @@
-//! The strokes that a drawing is made of.
+//! Drawing primitives.
 
 use std::fmt::Write as _;
 
 use crate::html::escape;
 
-/// How wide it is, in units of its own.
+/// Width of the drawing in user units.
 pub(super) const WIDTH: f64 = 600.0;
 
-/// A colour, by what it stands for. Those of Okabe and Ito are told apart by most eyes and on both
-/// test_files.
+/// Colours by meaning. The palette of Okabe and Ito is distinguishable for colour-blind readers on
+/// light and dark backgrounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shade {
     Ink,
@@ -40,7 +40,7 @@ impl Shade {
     }
 }
 
-/// Where a text stands.
+/// Horizontal alignment of text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TextAnchor {
     Start,
@@ -66,7 +66,7 @@ impl Canvas {
         self.0
     }
 
-    /// EventKind another has drawn, on top.
+    /// Draws another canvas on top.
     pub(super) fn append(&mut self, other: &Self) {
         self.0 += &other.0;
     }
@@ -110,12 +110,12 @@ impl Canvas {
         self.text((x, y), anchor, shade, " font-weight=\"600\"", text);
     }
 
-    /// A filled box; what it is can be read by who points at it.
+    /// Draws a filled box with a tooltip.
     pub(super) fn block(&mut self, x: f64, y: f64, w: f64, h: f64, shade: Shade, what: &str) {
         self.filled((x, y, w, h), shade, 1.0, what);
     }
 
-    /// The same, so that the test_file shows through.
+    /// Draws a translucent box with a tooltip.
     pub(super) fn pale(&mut self, x: f64, y: f64, w: f64, h: f64, shade: Shade, what: &str) {
         self.filled((x, y, w, h), shade, 0.22, what);
     }
@@ -166,7 +166,7 @@ impl Canvas {
         );
     }
 
-    /// A level arrow from `x` to `to`.
+    /// Draws a horizontal arrow from `x` to `to`.
     pub(super) fn arrow(&mut self, x: f64, to: f64, y: f64, shade: Shade, width: f64) {
         let back = if to > x { -1.0 } else { 1.0 };
         let long = 4.0 + 1.5 * width;
@@ -183,7 +183,7 @@ impl Canvas {
     }
 }
 
-/// A text in lines of at most so many letters, broken between words.
+/// Wraps text at words to lines of at most `most` characters.
 pub(super) fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

@@ -1,5 +1,5 @@
-//! Each call, from above to below, and what crosses which boundary in it: not to scale, so that all
-//! can be read.
+//! Sequence diagram of the system calls, from top to bottom, with the transfers across each
+//! boundary; not to scale, so that everything is readable.
 
 use super::canvas::{Canvas, Shade, TextAnchor, WIDTH, wrapped};
 use crate::table::grouped;
@@ -7,7 +7,7 @@ use crate::trace::Trace;
 use crate::trace::event::{Lane, microseconds, time};
 use crate::trace::steps::{Flow, Step, StepPart, shown};
 
-/// Where each lane begins; the last is the right edge.
+/// Left edges of the lanes, and the right edge of the last one.
 const EDGES: [f64; 6] = [50.0, 118.0, 262.0, 394.0, 486.0, WIDTH - 6.0];
 
 const LINE: f64 = 13.0;
@@ -46,7 +46,7 @@ pub(super) fn draw(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
         y = end;
     }
     for (place, edge) in EDGES.iter().enumerate() {
-        // The boundary that a mode switch crosses.
+        // The boundary between user and kernel mode.
         let (width, dashes) = if place == 1 { (1.6, "") } else { (0.8, "2 3") };
         background.line((*edge, begin), (*edge, y), Shade::Line, width, dashes);
     }
@@ -55,7 +55,7 @@ pub(super) fn draw(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
     y
 }
 
-/// A step; where it ends.
+/// Draws a step and returns its lower edge.
 fn row(canvas: &mut Canvas, trace: &Trace, step: &Step, top: f64) -> f64 {
     let receives = trace.threads[step.thread].receives;
     let at = if step.begun < trace.asked { "…".to_owned() } else { time(step.begun) };
@@ -76,7 +76,7 @@ fn row(canvas: &mut Canvas, trace: &Trace, step: &Step, top: f64) -> f64 {
     y + 3.0
 }
 
-/// A call of the server: into the kernel, and back.
+/// Draws a call of the server, into the kernel and back.
 fn server_call(canvas: &mut Canvas, trace: &Trace, step: &Step, top: f64) -> f64 {
     let (left, right) = (EDGES[1] + 8.0, EDGES[2] - 8.0);
     let mut lines = wrapped(&step.title, 21);
@@ -102,7 +102,7 @@ fn server_call(canvas: &mut Canvas, trace: &Trace, step: &Step, top: f64) -> f64
     }
     canvas.small(left + 7.0, y, TextAnchor::Start, Shade::Ink, &figures);
     if step.times > 1 {
-        // Beside a long name there is no room.
+        // Below a long name, where there is space.
         let is_long = lines[0].chars().count() > 12;
         let y = if is_long { top + 16.0 + LINE } else { top + 16.0 };
         canvas.bold(right - 5.0, y, TextAnchor::End, shade, &format!("× {}", step.times));
@@ -111,7 +111,7 @@ fn server_call(canvas: &mut Canvas, trace: &Trace, step: &Step, top: f64) -> f64
     top + 4.0 + height
 }
 
-/// Into the kernel and back: the two mode switches of a call.
+/// Draws the two mode switches of a call.
 fn crossing(canvas: &mut Canvas, step: &Step, top: f64, height: f64, left: f64) {
     let x = EDGES[0] + 12.0;
     if step.ran > 0 {
@@ -125,7 +125,7 @@ fn crossing(canvas: &mut Canvas, step: &Step, top: f64, height: f64, left: f64) 
     }
 }
 
-/// A call of the receiver.
+/// Draws a call of the receiver.
 fn receiver_call(canvas: &mut Canvas, step: &Step, top: f64) -> f64 {
     let (left, right) = (EDGES[4] + 4.0, EDGES[5] - 2.0);
     let height = 2.0 * LINE + 8.0;
@@ -149,7 +149,7 @@ fn figures(step: &Step) -> String {
     both.join(" · ")
 }
 
-/// Nanoseconds in microseconds, in few letters that stay together.
+/// Formats nanoseconds in microseconds, compactly and without line breaks.
 fn short(nanoseconds: i64) -> String {
     if nanoseconds < 100_000 {
         return format!("{}\u{a0}µs", time(nanoseconds));
@@ -157,7 +157,7 @@ fn short(nanoseconds: i64) -> String {
     format!("{:.0}\u{a0}µs", microseconds(nanoseconds))
 }
 
-/// A call has the colour of what it does with bytes.
+/// Returns the colour of a call by its effect on bytes.
 fn shade(step: &Step) -> Shade {
     let has = |flow| step.parts.iter().any(|part| part.flow == flow);
     if has(Flow::CopyUp) && step.bytes.is_none_or(|bytes| bytes < 1024) {
@@ -173,7 +173,7 @@ fn shade(step: &Step) -> Shade {
     }
 }
 
-/// EventKind crosses no boundary, in words.
+/// Draws the text of an event that crosses no boundary.
 fn annotation(canvas: &mut Canvas, part: &StepPart, top: f64) -> f64 {
     let lane = Lane::ALL.iter().position(|lane| *lane == part.lane).unwrap_or(2);
     let (x, most) = (EDGES[lane] + 6.0, if lane == 4 { 15 } else { 23 });
@@ -185,7 +185,7 @@ fn annotation(canvas: &mut Canvas, part: &StepPart, top: f64) -> f64 {
     let times = if part.times > 1 { format!(" × {}", part.times) } else { String::new() };
     let bytes = part.bytes.map(|bytes| format!(" {}", grouped(bytes))).unwrap_or_default();
     let took = if part.took > 0 { format!(" {}", short(part.took)) } else { String::new() };
-    // The receiver's own waiting is told in the list.
+    // Waiting of the receiver is only in the list.
     if lane == 4 {
         return top;
     }
@@ -197,7 +197,7 @@ fn annotation(canvas: &mut Canvas, part: &StepPart, top: f64) -> f64 {
     y
 }
 
-/// From where to where bytes go, by lanes, and in which colour.
+/// Returns start and end of a transfer between lanes, and its colour.
 fn span(flow: Flow) -> Option<(f64, f64, Shade)> {
     let (user, kernel) = (EDGES[0] + 12.0, EDGES[3] - 10.0);
     let (inside, device) = (EDGES[2] + 10.0, EDGES[4] - 6.0);
@@ -224,7 +224,7 @@ fn arrow(canvas: &mut Canvas, trace: &Trace, part: &StepPart, receives: bool, to
         _ => &part.text,
     };
     let is_packet = matches!(part.flow, Flow::SendCopied | Flow::SendReferred);
-    // An acknowledgement lets more go, on the time of who sends it.
+    // An acknowledgement triggers further sends in the receiver's softirq.
     let whose =
         if is_packet && receives && trace.transport.is_tcp() { " in its softirq" } else { "" };
     let text = format!("{what}{whose}{times}, {bytes} B").replace("->", "→");

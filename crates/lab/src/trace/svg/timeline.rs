@@ -1,6 +1,7 @@
-//! The lanes to scale: a request as long as it took.
+//! The lanes of a request to scale.
 //!
-//! EventKind it does badly: what is narrower than half a unit and follows its like is drawn with it.
+//! # Limitations
+//! Similar events closer than half a unit are merged.
 
 use super::canvas::{Canvas, Shade, TextAnchor, WIDTH};
 use crate::tier::Tier;
@@ -12,7 +13,7 @@ const RIGHT: f64 = WIDTH - 12.0;
 const HEIGHT: f64 = 16.0;
 const GAP: f64 = 5.0;
 
-/// EventKind is closer together than this is one.
+/// Maximum distance of merged segments.
 const MERGE_DISTANCE: f64 = 0.5;
 
 /// A segment of a lane.
@@ -70,9 +71,9 @@ fn row(canvas: &mut Canvas, name: &str, segments: Vec<Segment>, is_unseen: bool,
     y + HEIGHT + GAP
 }
 
-/// EventKind could not be told apart in a lane is drawn together.
+/// Merges segments that are indistinguishable in a lane.
 fn merged(mut all: Vec<Segment>) -> Vec<Segment> {
-    // EventKind is pale lies below.
+    // Translucent segments are drawn below.
     all.sort_by(|one, other| other.is_pale.cmp(&one.is_pale).then(one.from.total_cmp(&other.from)));
     let mut few: Vec<Segment> = Vec::new();
     for one in all {
@@ -105,7 +106,7 @@ fn segment(trace: &Trace, event: &Event) -> Option<Segment> {
     Some(Segment { from: at(event.begun), to: at(event.ended), shade, is_pale, what, times: 1 })
 }
 
-/// EventKind the kernel does in a call that passes pages on and copies none.
+/// Returns the kernel's share of a call that passes pages by reference.
 fn page_references(trace: &Trace, event: &Event) -> Option<Segment> {
     let EventKind::Syscall(call) = &event.kind else { return None };
     if call_shade(trace, event, &call.name) != Shade::Refer {
@@ -115,7 +116,7 @@ fn page_references(trace: &Trace, event: &Event) -> Option<Segment> {
     Some(Segment { is_pale: true, what, ..segment(trace, event)? })
 }
 
-/// The colour of an event, whether it is nothing but waiting, and its name.
+/// Returns the colour of an event, whether it is translucent, and its name.
 fn appearance(trace: &Trace, event: &Event) -> Option<(Shade, bool, String)> {
     Some(match &event.kind {
         EventKind::RunsUserCode => (Shade::User, false, "runs in user space".to_owned()),
@@ -151,7 +152,7 @@ fn appearance(trace: &Trace, event: &Event) -> Option<(Shade, bool, String)> {
     })
 }
 
-/// A call has the colour of what it does with bytes.
+/// Returns the colour of a call by its effect on bytes.
 pub(super) fn call_shade(trace: &Trace, event: &Event, name: &str) -> Shade {
     let receives = event.thread.is_some_and(|place| trace.threads[place].receives);
     let moves = event.bytes() > Some(0);
@@ -169,7 +170,7 @@ pub(super) fn call_shade(trace: &Trace, event: &Event, name: &str) -> Shade {
     }
 }
 
-/// Round numbers of microseconds, and the end.
+/// Draws ticks at round numbers of microseconds, and the end.
 fn axis(canvas: &mut Canvas, trace: &Trace, y: f64) {
     let took = microseconds(trace.took.max(1));
     let mut step = 1.0;
