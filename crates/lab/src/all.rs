@@ -1,7 +1,8 @@
-//! `karez lab all`: every experiment, one after the other, in one report.
+//! `karez lab all`: runs every experiment and combines their reports.
 //!
-//! What it does badly: an experiment heats the machine for the next, and their order is fixed, so
-//! that each can be held against the same one of another day.
+//! # Limitations
+//! An experiment heats the machine for the next one. Their order is fixed, so that each can be
+//! compared with the same experiment of another run.
 
 use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
@@ -23,49 +24,49 @@ use crate::trace::{self, Trace};
 use crate::vias::{self, Vias};
 use crate::workers::WorkerCommand;
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
 const SCHEMA: &str = "karez.lab.all/2";
 
-/// What is to be tried.
+/// Parameters of all experiments.
 #[derive(Clone, Debug)]
 pub struct AllPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
-    /// Where files are made: on a disk.
+    /// Directory of the test files, on a disk.
     pub directory: PathBuf,
-    /// Less of everything.
+    /// Whether to run shorter experiments.
     pub quick: bool,
 }
 
-/// How far it has come.
+/// Progress of the run.
 #[derive(Clone, Copy, Debug)]
 pub struct AllProgress<'a> {
-    /// The experiment.
+    /// The current experiment.
     pub experiment: &'static str,
-    /// What it is about to do.
+    /// Its current step.
     pub step: &'a str,
-    /// Thousandths of the time that all take that are finished_weight it, as experiments go.
+    /// Finished share of the expected total time, in thousandths.
     pub done: u64,
 }
 
-/// What came of it.
+/// The combined report.
 pub struct AllReports {
-    /// What each experiment came to, in their order; of some there are several.
+    /// The reports in the order of the experiments; some experiments have several.
     pub reports: Vec<Box<dyn Report>>,
-    /// Experiments that could not be made, and why.
+    /// Experiments that could not be run, with the reason.
     pub skipped: Vec<(String, String)>,
-    /// How long they took.
+    /// The total time.
     pub time: Duration,
-    /// Whether nothing was found that should not be: no counter failed, no via was another.
+    /// Whether no counter failed and no via contradicted its report.
     pub passed: bool,
 }
 
-/// Reports, and whether nothing was found that should not be.
+/// Reports, and whether they contain no failure.
 type ExperimentReports = Result<(Vec<Box<dyn Report>>, bool)>;
 
 type RunExperiment = fn(&AllPlan, &mut dyn FnMut(&str)) -> ExperimentReports;
 
-/// An experiment, and its part of the time that all take, by experience.
+/// An experiment and its expected share of the total time.
 struct Experiment {
     name: &'static str,
     weight: u64,
@@ -82,7 +83,7 @@ const EXPERIMENTS: &[Experiment] = &[
 ];
 
 impl AllPlan {
-    /// AllReports of it.
+    /// Creates the parameters of the full experiments.
     #[must_use]
     pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         Self { workers, directory: directory.to_owned(), quick: false }
@@ -90,8 +91,8 @@ impl AllPlan {
 }
 
 impl AllReports {
-    /// Makes every experiment; `on_step` hears what comes next. One that fails is report among what
-    /// was skipped, and the others go on.
+    /// Runs every experiment and calls `on_step` before each step. A failed experiment is listed as
+    /// skipped.
     pub fn run(plan: &AllPlan, mut on_step: impl FnMut(AllProgress<'_>)) -> Self {
         let begun = Instant::now();
         let mut all =
@@ -160,8 +161,8 @@ fn topologies(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReport
     Ok((vec![Box::new(Topologies::run(&plan_of_experiment, on_step)?)], true))
 }
 
-/// The pictures of the textbooks: a way by copies, by a mapping, by reference, with the disk and a
-/// worker, and one that completes.
+/// The classic diagrams: a via by copies, by a mapping, by reference, with a disk read on a worker
+/// thread, and on a completion model.
 const TRACES: [(Model, Topology, Via, CacheState); 7] = [
     (Model::EpollEdge, Topology::Single, Via::Copy, CacheState::Warm),
     (Model::EpollEdge, Topology::Single, Via::Mmap, CacheState::Warm),
@@ -172,7 +173,8 @@ const TRACES: [(Model, Topology, Via, CacheState); 7] = [
     (Model::Uring, Topology::Single, Via::Copy, CacheState::Warm),
 ];
 
-/// What this kernel refuses is left out: the other experiments have named it.
+/// Runs the traces. Combinations that the kernel does not support are omitted, because other
+/// experiments report them.
 fn traces(plan: &AllPlan, on_step: &mut dyn FnMut(&str)) -> ExperimentReports {
     let (mut reports, mut passed, mut refused): (Vec<Box<dyn Report>>, _, _) =
         (Vec::new(), true, None);
@@ -210,7 +212,7 @@ impl Report for AllReports {
         })
     }
 
-    /// A row a figure, for the experiments have different columns.
+    /// Returns one row per figure, because the columns of the experiments differ.
     fn to_csv(&self) -> String {
         let reports: Vec<_> = self.reports.iter().map(|report| report.to_json()).collect();
         long_table(&reports).to_csv()
@@ -237,7 +239,7 @@ impl Report for AllReports {
         sections
     }
 
-    /// Everything under one heading.
+    /// Combines all sections under one heading.
     fn section(&self) -> Section {
         let mut parts = Vec::new();
         for section in self.sections() {

@@ -1,9 +1,10 @@
-//! What a spec cost in copies by the CPU, from what was counted; and whether that is what the
-//! via promises.
+//! Copies by the CPU during a transfer, derived from the counters, and their consistency with the
+//! via.
 //!
-//! What it does badly: a copy that a program makes in user space, or a driver behind the point
-//! where it takes over, is not seen by the kernel's counters; the second is reported by the error queue
-//! of `MSG_ZEROCOPY` alone, as a share of the sends.
+//! # Limitations
+//! The counters do not see copies that a program makes in user space, or that a driver makes after
+//! it took the packet. The latter are reported only by the error queue of `MSG_ZEROCOPY`, as a
+//! share of the sends.
 
 use karez_transfer::Via;
 
@@ -15,18 +16,18 @@ use crate::transport::Transport;
 pub struct Copies {
     /// From the page cache into memory of the sender.
     pub file_to_user: u64,
-    /// Into memory of the kernel's, on the way out.
+    /// Into kernel memory on the send path.
     pub to_socket: u64,
-    /// After they had been handed over by reference (`MSG_ZEROCOPY` on lo and veth).
+    /// After they had been sent by reference (`MSG_ZEROCOPY` on lo and veth).
     pub late: u64,
     /// Into memory of the receiver.
     pub received: u64,
-    /// They were not counted but follow from the via that ran.
+    /// Whether they are inferred from the via instead of counted.
     pub inferred: bool,
 }
 
 impl Copies {
-    /// The copies of a spec over `transport`: counted, or else inferred.
+    /// Returns the copies of a transfer over `transport`, counted if possible, otherwise inferred.
     #[must_use]
     pub fn of(outcome: &TransferOutcome, transport: Transport) -> Self {
         let Some(counts) = &outcome.counts else {
@@ -59,7 +60,7 @@ impl Copies {
         }
     }
 
-    /// All before the receiver.
+    /// Returns the bytes copied before the receiver.
     #[must_use]
     pub fn before_receiver(&self) -> u64 {
         self.file_to_user + self.to_socket + self.late
@@ -75,7 +76,7 @@ fn late(outcome: &TransferOutcome, referred: u64) -> u64 {
     }
 }
 
-/// What contradicts that the via ran which the transfer says; empty if nothing does.
+/// Returns the contradictions between the counters and the via that the transfer reports.
 #[must_use]
 pub fn contradictions(outcome: &TransferOutcome, transport: Transport) -> Vec<String> {
     let mut found = Vec::new();

@@ -1,7 +1,8 @@
-//! A report as one page of HTML that needs nothing else: tables, drawings, the machine, for any
-//! width and for a dark screen; no script, no font and no picture from elsewhere.
+//! A report as a self-contained HTML page: tables, drawings and the machine, for any screen width
+//! and dark mode, without scripts, fonts or images.
 //!
-//! What it does badly: it is for reading. Who wants to reckon with the figures takes the JSON.
+//! # Limitations
+//! It is for reading only; the JSON is for processing.
 
 mod style;
 
@@ -13,7 +14,7 @@ use crate::report::{Part, ReportEntry, Section};
 use crate::table::Table;
 use style::STYLE;
 
-/// What the fields of a machine's description are called.
+/// Labels of the fields of the machine description.
 const MACHINE: [(&str, &str); 13] = [
     ("karez", "karez"),
     ("kernel", "kernel"),
@@ -30,7 +31,7 @@ const MACHINE: [(&str, &str); 13] = [
     ("optimised", "built with optimisation"),
 ];
 
-/// The page with these sections.
+/// Renders a page with these sections.
 #[must_use]
 pub fn html_page(sections: &[Section]) -> String {
     let machine = machine();
@@ -60,7 +61,7 @@ pub fn html_page(sections: &[Section]) -> String {
     html
 }
 
-/// Text as it may stand in HTML and in SVG.
+/// Escapes text for HTML and SVG.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -71,7 +72,7 @@ pub(crate) fn escape(text: &str) -> String {
             '"' => escaped += "&quot;",
             '\'' => escaped += "&#39;",
             '\n' | '\t' => escaped.push(character),
-            // XML 1.0 has no other control characters, however they are written.
+            // XML 1.0 allows no other control characters, not even escaped.
             control if control.is_control() => escaped.push('\u{fffd}'),
             other => escaped.push(other),
         }
@@ -88,7 +89,7 @@ fn contents(html: &mut String, sections: &[Section]) {
     *html += "</ul>\n</nav>\n";
 }
 
-/// One that stands alone has its title above already.
+/// Writes a section. A single section has its title in the page header.
 fn write_section(html: &mut String, section: &Section, with_title: bool) {
     let _ = writeln!(html, "<section id=\"{}\">", section.anchor);
     if with_title {
@@ -128,7 +129,7 @@ fn write_part(html: &mut String, part: &Part) {
     };
 }
 
-/// A table that is wider than the screen is moved below its first column.
+/// Writes a table. A table wider than the screen scrolls under its first column.
 fn write_table(html: &mut String, caption: &str, table: &Table) {
     let _ = writeln!(html, "<div class=\"wide\">\n<table>\n<caption>{}</caption>", escape(caption));
     let heading: Vec<_> = table

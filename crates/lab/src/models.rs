@@ -1,15 +1,16 @@
-//! `karez lab models`: what it costs to wait, for each readiness model of the reactor, by how many
-//! descriptors there are and how many of them have something to say.
+//! `karez lab models`: the cost of waiting with each readiness model, by number of descriptors and
+//! number of active descriptors.
 //!
 //! Counting and timing are separate passes: each combination runs once under ptrace, which sees
-//! every system call of anyone's, then several times without, in an order that is drawn anew, the
-//! first of each not looked at.
+//! every system call, then several times without it, in random order; the first run of each is
+//! discarded.
 //!
-//! Wake-ups are of the demultiplexers alone; requests, of every model, are asked of a reactor whole
-//! (`models/requests.rs`).
+//! Wake-ups are measured on the selectors alone. Requests are measured on a whole reactor of each
+//! model (`models/requests.rs`).
 //!
-//! What it does badly: for a wake-up one thread writes and waits, so nobody sleeps; descriptors are
-//! eventfds, or UNIX sockets where a model cannot watch those, and no connections.
+//! # Limitations
+//! For a wake-up the same thread writes and waits, so no thread sleeps. Descriptors are eventfds,
+//! or UNIX sockets if a model cannot watch those, not connections.
 
 mod charts;
 mod plan;
@@ -32,7 +33,7 @@ use crate::stats::MedianRange;
 use crate::workers::Worker;
 use requests::ratio;
 
-/// Every model that is a demultiplexer.
+/// The models that are selectors.
 pub const MODELS: [Model; 7] = [
     Model::Nonblocking,
     Model::Select,
@@ -43,19 +44,19 @@ pub const MODELS: [Model; 7] = [
     Model::LinuxAio,
 ];
 
-/// Laps that are counted: the calls of one are as those of the other.
+/// Counted rounds; all rounds make the same calls.
 const COUNTED_ROUNDS: u64 = 2;
 
-/// One combination and what it cost.
+/// One combination and its cost.
 #[derive(Clone, Debug)]
 pub struct WaitRow {
-    /// How it waited.
+    /// The model.
     pub model: Model,
-    /// On how many descriptors.
+    /// Number of descriptors.
     pub descriptors: u32,
-    /// Of which so many were active.
+    /// Number of active descriptors.
     pub active: u32,
-    /// System calls a wake-up by name, those that make descriptors ready left out; `None` where
+    /// System calls per wake-up by name, without those that make descriptors ready; `None` if
     /// tracing is not permitted.
     pub calls: Option<BTreeMap<String, f64>>,
     /// The timed runs.
@@ -65,28 +66,28 @@ pub struct WaitRow {
 /// One timed run.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitSample {
-    /// Wake-ups.
+    /// Number of wake-ups.
     pub rounds: u64,
-    /// Microseconds a wake-up, from the wait to the last read.
+    /// Microseconds per wake-up, from the wait to the last read.
     pub wait_time: f64,
-    /// Microseconds of CPU a wake-up, also those of the writes.
+    /// Microseconds of CPU time per wake-up, including the writes.
     pub cpu: f64,
 }
 
 impl WaitRow {
-    /// Microseconds a wake-up.
+    /// Returns the microseconds per wake-up.
     #[must_use]
     pub fn wait_time(&self) -> MedianRange {
         MedianRange::of(self.timed.iter().map(|run| run.wait_time))
     }
 
-    /// Microseconds of CPU a wake-up.
+    /// Returns the microseconds of CPU time per wake-up.
     #[must_use]
     pub fn cpu(&self) -> MedianRange {
         MedianRange::of(self.timed.iter().map(|run| run.cpu))
     }
 
-    /// All system calls a wake-up.
+    /// Returns the number of system calls per wake-up.
     #[must_use]
     pub fn total_calls(&self) -> Option<f64> {
         self.calls.as_ref().map(|calls| calls.values().sum())
@@ -100,10 +101,10 @@ impl WaitRow {
         })
     }
 
-    /// Counts its system calls; why not, where that is not permitted.
+    /// Counts the system calls, if tracing is permitted.
     fn count(&mut self, worker: &mut Worker) -> Result<()> {
         let mut command = self.command(COUNTED_ROUNDS, COUNTED_ROUNDS, 0, 1);
-        // Laying the field is not what is counted, and takes long under ptrace.
+        // Preparing the descriptors is not counted, and is slow under ptrace.
         command["command"] = json!("prepare-wait");
         worker.request(&command)?;
         command["command"] = json!("wait");
@@ -124,24 +125,24 @@ impl WaitRow {
     }
 }
 
-/// What came of it.
+/// The report.
 #[derive(Clone, Debug)]
 pub struct Models {
-    /// Wake-ups: each combination that could be had.
+    /// Wake-ups by combination.
     pub rows: Vec<WaitRow>,
-    /// Requests: each combination that could be had.
+    /// Requests by combination.
     pub requests: Vec<RequestRow>,
-    /// What could not be had: of which, and why.
+    /// Skipped combinations with the reason.
     pub skipped: Vec<(String, String)>,
-    /// What the order of the timed runs was drawn from.
+    /// Seed of the random order.
     pub seed: u64,
 }
 
 impl Models {
-    /// Tries everything that is planned; `on_step` hears what comes next.
+    /// Runs the experiment and calls `on_step` before each step.
     ///
     /// # Errors
-    /// Where no worker can be started.
+    /// If no worker can be started.
     pub fn run(plan: &ModelsPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
         let (seed, mut rng) = Rng::from_clock();
         let mut models = Self { rows: Vec::new(), requests: Vec::new(), skipped: Vec::new(), seed };
@@ -158,7 +159,7 @@ impl Models {
             }
         }
         models.time(plan, &mut worker, &mut rng, &mut on_step);
-        // What it holds is not needed any more.
+        // Its descriptors are no longer needed.
         drop(worker);
         models.requests = requests::run(plan, &mut rng, &mut models.skipped, &mut on_step)?;
         Ok(models)
@@ -171,7 +172,7 @@ impl Models {
         rng: &mut Rng,
         on_step: &mut impl FnMut(&str),
     ) {
-        // The first round warms what there is to warm and is dropped.
+        // The first round warms up and is discarded.
         for round in 0..=plan.runs {
             on_step(&format!("timing, {round} of {}", plan.runs));
             let mut order: Vec<_> = (0..self.rows.len()).collect();
@@ -187,15 +188,15 @@ impl Models {
         }
     }
 
-    /// One row.
+    /// Returns the row of a combination.
     #[must_use]
     pub fn find(&self, model: Model, descriptors: u32, active: u32) -> Option<&WaitRow> {
         let wanted = (model, descriptors, active);
         self.rows.iter().find(|row| (row.model, row.descriptors, row.active) == wanted)
     }
 
-    /// Nanoseconds of CPU a wake-up for each idle descriptor, one being active. Of CPU, for that is
-    /// the same whoever else wants the core.
+    /// Returns the nanoseconds of CPU time per wake-up and idle descriptor, with one active
+    /// descriptor. CPU time does not depend on other processes on the core.
     #[must_use]
     pub fn slope(&self, model: Model) -> Option<Slope> {
         let rows = self.rows.iter().filter(|row| row.model == model && row.active == 1);

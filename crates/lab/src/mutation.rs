@@ -1,13 +1,13 @@
-//! The mutation probe: whether the bytes that were sent are still those of the file.
+//! The mutation probe: tests whether sent data still refers to the file.
 //!
-//! A piece of a file is sent, then the file is overwritten before the receiver reads. If the old
-//! bytes arrive they were copied; if the new ones do, the socket refers to the page cache. That is
-//! proof of a copy, or of its absence, for which nobody needs a privilege. It rests on what
-//! sendfile(2) says in its notes.
+//! It sends a part of a file and overwrites the file before the receiver reads. If the old bytes
+//! arrive, they were copied; if the new bytes arrive, the socket refers to the page cache. This
+//! proves a copy, or its absence, without privileges. It relies on the notes in sendfile(2).
 //!
-//! What it does badly: it proves for 16 KiB what it then says of all; it cannot tell one copy from
-//! two; and a copy that is made between the send and the look (as loopback makes one of what
-//! `MSG_ZEROCOPY` referred to) looks like one that was made at once.
+//! # Limitations
+//! It tests 16 KiB and generalises. It cannot distinguish one copy from two. A copy made between
+//! the send and the overwrite (loopback copies data of `MSG_ZEROCOPY`) looks like an immediate
+//! copy.
 
 use karez_transfer::{Direction, FileToSocket, Progress, Via};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,20 +24,20 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::transport::Transport;
 
-/// How much is sent: what every socket takes at once and every via bothers with.
+/// Size that every socket buffer accepts and every via handles with its own method.
 const PIECE: usize = 16 << 10;
 
 const OLD: u8 = b'A';
 const NEW: u8 = b'B';
 
-/// What became of the bytes that were sent.
+/// Result of the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyVerdict {
-    /// The receiver got the new bytes: nobody had copied the old ones.
+    /// The receiver got the new bytes: the old ones were not copied.
     Aliased,
-    /// The receiver got the old bytes: they had been copied.
+    /// The receiver got the old bytes: they were copied.
     Copied,
-    /// This via is not to be had here; what the kernel said.
+    /// The kernel does not support this via here: its error.
     Refused(String),
 }
 
@@ -51,21 +51,21 @@ impl fmt::Display for CopyVerdict {
     }
 }
 
-/// One via over one transport.
+/// Result for one via over one transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mutation {
     /// The via.
     pub via: Via,
     /// The transport.
     pub transport: Transport,
-    /// What became of the bytes.
+    /// The result.
     pub verdict: CopyVerdict,
 }
 
-/// Tries every via over a UNIX socket and over loopback, with a file in `directory`.
+/// Probes every via over a UNIX socket and over loopback, with a file in `directory`.
 ///
 /// # Errors
-/// Where no file or socket can be had.
+/// If no file or socket can be created.
 pub fn mutations(directory: &Path) -> Result<Vec<Mutation>> {
     let mut all = Vec::new();
     for transport in [Transport::Unix, Transport::Loopback] {
@@ -80,10 +80,11 @@ pub fn mutations(directory: &Path) -> Result<Vec<Mutation>> {
     Ok(all)
 }
 
-/// Sends a piece of a file in `directory` by `via`, overwrites the file and looks what arrives.
+/// Sends a part of a file in `directory` by `via`, overwrites the file and checks the received
+/// bytes.
 ///
 /// # Errors
-/// Where no file or socket can be had, or what arrives is neither.
+/// If no file or socket can be created, or a mixture of old and new bytes arrives.
 pub fn mutation_probe(via: Via, transport: Transport, directory: &Path) -> Result<CopyVerdict> {
     let mut file =
         tempfile::tempfile_in(directory).context("make a file in", directory.display())?;
@@ -103,7 +104,7 @@ pub fn mutation_probe(via: Via, transport: Transport, directory: &Path) -> Resul
     if let Some(refused) = transfer.report().fallbacks.first() {
         return Ok(CopyVerdict::Refused(refused.errno.to_string()));
     }
-    // On its way through the network it may still be copied: it has to be there first.
+    // The kernel may still copy data in transit, so it waits for the arrival.
     let there = &mut [PollFd::new(&peer, PollFlags::IN)];
     poll(there, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).context("wait for", "the bytes")?;
     writer.write_all_at(&[NEW; PIECE], 0).context("overwrite", "a file")?;
@@ -119,7 +120,7 @@ pub fn mutation_probe(via: Via, transport: Transport, directory: &Path) -> Resul
     Err(Error::new("send by", via, "old and new bytes arrived"))
 }
 
-/// Two ends; what is received at the second can be read as from a file.
+/// Opens a connection; the second end can be read like a file.
 fn connected(transport: Transport) -> Result<(OwnedFd, File)> {
     if !transport.is_tcp() {
         let (out, peer) = UnixStream::pair().context("open", "a socket pair")?;
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn vias_by_reference_are_aliased_and_the_rest_copied() {
-        // Not a temporary directory: that may be tmpfs.
+        // Not a temporary directory, which may be tmpfs.
         for one in mutations(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap() {
             let expected = match one.via {
                 Via::Sendfile | Via::Splice => CopyVerdict::Aliased,

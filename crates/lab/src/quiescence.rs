@@ -1,10 +1,11 @@
-//! Whether a process is at rest: all its threads asleep at the same moment (proc(5)).
+//! Detects whether a process is quiescent: all its threads sleep at the same moment (proc(5)).
 //!
-//! Somebody looks at each thread twice. One that slept both times and made no context switch in
-//! between slept all the while, so at the moment between the two looks all of them did. What is not
-//! answered then will not be, until something happens: no clock is needed to say so.
+//! Each thread is inspected twice. A thread that slept both times without a context switch in
+//! between slept all the time, so all threads slept at the moment between the two inspections.
+//! Pending responses will then not arrive without another event, which makes timeouts unnecessary.
 //!
-//! What it does badly: it reads a file a thread, twice; and who asks all the time never rests.
+//! # Limitations
+//! It reads one file per thread twice. A busy-polling process is never quiescent.
 
 use rustix::process::Pid;
 use std::collections::BTreeMap;
@@ -14,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// How long it may take until one rests that has nothing to do.
+/// Maximum time until an idle process is quiescent.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long to wait before the next look.
+/// Delay before the next inspection.
 const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
-/// Whether all threads of the process sleep.
+/// Returns whether all threads of the process sleep.
 pub(crate) fn is_quiescent(pid: Pid) -> bool {
     let first = switches_if_all_sleep(pid);
     first.is_some() && first == switches_if_all_sleep(pid)
@@ -38,7 +39,7 @@ pub(crate) fn wait_until_quiescent(pid: Pid) -> Result<()> {
     Ok(())
 }
 
-/// Each thread and its context switches so far, if all of them sleep.
+/// Returns the context switches of each thread, if all threads sleep.
 fn switches_if_all_sleep(pid: Pid) -> Option<BTreeMap<String, Vec<String>>> {
     let directory = format!("/proc/{}/task", pid.as_raw_nonzero());
     let entries = fs::read_dir(directory).ok()?;
@@ -65,7 +66,7 @@ mod tests {
         let mut child = Command::new("sh").stdin(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_child(&child);
         wait_until_quiescent(pid).unwrap();
-        // It works until it is told to stop, by a signal.
+        // It runs until it is killed.
         writeln!(child.stdin.as_mut().unwrap(), "while :; do :; done").unwrap();
         while is_quiescent(pid) {
             thread::yield_now();

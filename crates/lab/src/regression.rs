@@ -1,32 +1,34 @@
-//! A line through samples: how much each idle descriptor costs.
+//! Linear regression: the cost of each idle descriptor.
 //!
-//! Least squares over every run; the band is a bootstrap of 95 %: runs are drawn anew, with
-//! repetition, among those of the same abscissa, and the line is laid again, a thousand times.
+//! The slope is fitted by least squares over all runs. Its interval is a 95 % bootstrap: the runs
+//! of each abscissa are resampled with replacement, and the line is fitted again, a thousand times.
 //!
-//! What it does badly: the far end has the longest lever, so what disturbs the runs with the most
-//! descriptors moves the slope most; and a line is laid through what is no line, too.
+//! # Limitations
+//! Runs with the most descriptors have the largest influence on the slope. A line is fitted even if
+//! the relation is not linear.
 
 use serde_json::{Value, json};
 use std::fmt;
 
 use crate::rng::Rng;
 
-/// How often the line is laid again.
+/// Number of bootstrap resamples.
 const RESAMPLES: usize = 1000;
 
-/// The slope of a line, with its band of 95 %.
+/// A slope with its 95 % interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Slope {
-    /// By least squares over all samples.
+    /// The least-squares slope over all samples.
     pub fitted: f64,
-    /// The lower end of the band.
+    /// Lower bound of the interval.
     pub low: f64,
-    /// The upper end of the band.
+    /// Upper bound of the interval.
     pub high: f64,
 }
 
 impl Slope {
-    /// Of samples in groups: an abscissa and what was measured there. `None` for fewer than two.
+    /// Fits a slope to groups of samples, each with its abscissa. Returns `None` for fewer than two
+    /// abscissas.
     #[must_use]
     pub fn of(groups: &[(f64, Vec<f64>)], seed: u64) -> Option<Self> {
         let all = groups.iter().flat_map(|(x, ys)| ys.iter().map(|&y| (*x, y)));
@@ -46,7 +48,7 @@ impl Slope {
         Some(Self { fitted, low: at(25)?, high: at(974)? })
     }
 
-    /// Whether the band has nothing in common with 0.
+    /// Returns whether the interval lies above 0.
     #[must_use]
     pub fn rises(&self) -> bool {
         self.low > 0.0
@@ -64,7 +66,7 @@ impl fmt::Display for Slope {
     }
 }
 
-/// By least squares; `None` for points above one another.
+/// Returns the least-squares slope; `None` if all points have the same abscissa.
 fn slope(points: impl Iterator<Item = (f64, f64)> + Clone) -> Option<f64> {
     let (mut count, mut xs, mut ys) = (0.0, 0.0, 0.0);
     for (x, y) in points.clone() {

@@ -1,26 +1,27 @@
-//! An order that is drawn, so that what drifts does not favour what comes first.
+//! Random order of timed runs, so that drift does not favour the first.
 //!
-//! What it does badly: xorshift64 is good enough to shuffle a list and for nothing else.
+//! # Limitations
+//! xorshift64 is suitable for shuffling only.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Numbers drawn by xorshift64 (Marsaglia 2003): enough to shuffle, and the seed repeats it.
+/// A pseudo-random generator, xorshift64 (Marsaglia 2003); the seed reproduces its sequence.
 pub(crate) struct Rng(u64);
 
 impl Rng {
-    /// From this seed.
+    /// Creates a generator from a seed.
     pub(crate) fn from_seed(seed: u64) -> Self {
         Self(seed | 1)
     }
 
-    /// From a seed that the clock gives; the seed, too.
+    /// Creates a generator with a seed from the clock, and returns the seed.
     pub(crate) fn from_clock() -> (u64, Self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos());
         let seed = u64::try_from(now & u128::from(u64::MAX)).unwrap_or(1) | 1;
         (seed, Self::from_seed(seed))
     }
 
-    /// One of the first `count` numbers.
+    /// Returns a number below `count`.
     pub(crate) fn below(&mut self, count: usize) -> usize {
         usize::try_from(self.next() % (count as u64).max(1)).unwrap_or(0)
     }

@@ -1,4 +1,4 @@
-//! A figure that is not the same twice: the median of its samples, and how far they lie apart.
+//! Summary of repeated measurements: median and range.
 
 use serde_json::{Value, json};
 use std::fmt;
@@ -6,16 +6,16 @@ use std::fmt;
 /// Median and range.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MedianRange {
-    /// The middle one.
+    /// The median.
     pub median: f64,
-    /// The smallest.
+    /// The minimum.
     pub low: f64,
-    /// The largest.
+    /// The maximum.
     pub high: f64,
 }
 
 impl MedianRange {
-    /// Of samples; 0 of none.
+    /// Summarises samples; 0 if there are none.
     #[must_use]
     pub fn of(samples: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<_> = samples.into_iter().collect();
@@ -27,13 +27,13 @@ impl MedianRange {
         Self { median: f64::midpoint(lower, upper), low, high }
     }
 
-    /// Whether the ranges overlap, so that neither may be called the larger.
+    /// Returns whether the ranges overlap, so that neither value ranks higher.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.low <= other.high && other.low <= self.high
     }
 
-    /// The same in another unit.
+    /// Returns the same values in another unit.
     #[must_use]
     pub fn scaled(&self, by: f64) -> Self {
         Self { median: self.median * by, low: self.low * by, high: self.high * by }

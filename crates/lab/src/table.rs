@@ -1,22 +1,22 @@
-//! Tables: for a terminal, as CSV, as Markdown.
+//! Tables as terminal text, CSV and Markdown.
 
-/// A heading and rows, all of the same length.
+/// A heading and rows of the same length.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    /// The names of the columns; the first tells the rows apart.
+    /// Column names; the first column identifies the rows.
     pub heading: Vec<&'static str>,
     /// The cells.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// Columns as wide as what is in them; the first to the left, numbers to the right.
+    /// Aligns the columns: the first to the left, numbers to the right.
     #[must_use]
     pub fn to_text(&self) -> String {
         self.aligned(|column| column == 0)
     }
 
-    /// The same with these columns to the left.
+    /// Aligns the columns; `is_left` selects those aligned to the left.
     pub(crate) fn aligned(&self, is_left: impl Fn(usize) -> bool) -> String {
         let heading: Vec<_> = self.heading.iter().map(|&cell| cell.to_owned()).collect();
         let lines: Vec<_> = std::iter::once(&heading).chain(&self.rows).collect();
@@ -35,7 +35,7 @@ impl Table {
         text
     }
 
-    /// RFC 4180, with `\n`.
+    /// Formats as CSV (RFC 4180, with `\n`).
     #[must_use]
     pub fn to_csv(&self) -> String {
         let quoted = |cell: &str| {
@@ -53,7 +53,7 @@ impl Table {
         text
     }
 
-    /// A table of GitHub's Markdown.
+    /// Formats as a table of GitHub Flavored Markdown.
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let mut text =
@@ -66,7 +66,7 @@ impl Table {
     }
 }
 
-/// A number with its thousands apart.
+/// Formats a number with thousands separators.
 #[must_use]
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -80,7 +80,7 @@ pub(crate) fn grouped(number: u64) -> String {
     grouped
 }
 
-/// A number of bytes in the unit that leaves it whole.
+/// Formats a size in the largest exact unit.
 #[must_use]
 pub(crate) fn size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];

@@ -1,4 +1,4 @@
-//! A sender and a receiver with a transport between them, and one movement of bytes after another.
+//! The test bed: a sender and a receiver process connected by a transport.
 
 use karez_lab_sys::count_syscalls;
 use serde_json::json;
@@ -13,17 +13,17 @@ use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
 use crate::workers::{Worker, WorkerCommand};
 
-/// The addresses of the two ends of a cable (RFC 5737: of no real network).
+/// Addresses of the veth pair (RFC 5737: documentation only).
 const NEAR: &str = "192.0.2.1";
 const FAR: &str = "192.0.2.2";
 
-/// How often the network is stirred before a file that will not leave memory is given up.
+/// Attempts to flush the network before a file that stays cached is given up.
 const NETWORK_FLUSHES: usize = 20;
 
-/// How often a spec is made of which the counters do not see every byte.
+/// Attempts of a transfer until the counters see every byte.
 const TRIES: u32 = 4;
 
-/// A sender, a receiver, a transport.
+/// A sender, a receiver and a transport.
 #[derive(Debug)]
 pub struct TestBed {
     pub(crate) sender: Worker,
@@ -34,10 +34,10 @@ pub struct TestBed {
 }
 
 impl TestBed {
-    /// Starts both, each on a core of its own, and lays what lies between them.
+    /// Starts both processes, each on its own core, and sets up the transport.
     ///
     /// # Errors
-    /// For a cable, where neither a privileged user nor user namespaces are at hand.
+    /// For a veth, if the process is unprivileged and cannot create user namespaces.
     pub fn set_up(workers: &WorkerCommand, transport: Transport) -> Result<Self> {
         let (sender, receiver) = (workers.start(0)?, workers.start(1)?);
         let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
@@ -69,7 +69,8 @@ impl TestBed {
         Ok(())
     }
 
-    /// Connects the two; the cookie of the sending socket. The receiver takes what comes.
+    /// Connects sender and receiver and returns the cookie of the sending socket. The receiver
+    /// starts to read.
     pub(crate) fn connect(&mut self, receive_mode: ReceiveMode) -> Result<u64> {
         self.sockets += 1;
         let at = match self.transport {
@@ -86,8 +87,8 @@ impl TestBed {
         cookie.as_u64().ok_or_else(|| Error::new("connect to", to, "no cookie came back"))
     }
 
-    /// The same with `counters` on the two, on the socket and on the file. The receiver may have
-    /// begun before the socket is known, so it is watched first.
+    /// Connects with `counters` on both processes, the socket and the file. The receiver may start
+    /// before the socket is known, so it is observed first.
     pub(crate) fn connect_counted(
         &mut self,
         receive_mode: ReceiveMode,
@@ -100,11 +101,11 @@ impl TestBed {
         counters.watch(cookie)
     }
 
-    /// Brings the file into this state, also where packets of the last spec still keep pages of
-    /// it and wait to be freed.
+    /// Brings the file into this cache state, even if unfreed packets of the last transfer still
+    /// hold its pages.
     ///
     /// # Errors
-    /// Where the state cannot be made.
+    /// If the state cannot be reached.
     pub fn prepare(&mut self, test_file: &TestFile, state: CacheState) -> Result<()> {
         for _ in 0..NETWORK_FLUSHES {
             if test_file.prepare(state).is_ok() {
@@ -116,11 +117,11 @@ impl TestBed {
         test_file.prepare(state)
     }
 
-    /// Moves bytes once, and counts if there are counters. A movement of which not every byte was
-    /// seen to leave is made again, a few times.
+    /// Runs a transfer once, with counters if given. Repeats it a few times if the counters have
+    /// not seen every byte.
     ///
     /// # Errors
-    /// What a worker or the kernel could not do.
+    /// Those of the workers.
     pub fn run(
         &mut self,
         spec: &TransferSpec,
@@ -150,11 +151,11 @@ impl TestBed {
         }
     }
 
-    /// Moves bytes once under ptrace: what the transfer says of its system calls, and what the
-    /// sender entered by name.
+    /// Runs a transfer once under ptrace and returns the outcome and the sender's system calls by
+    /// name.
     ///
     /// # Errors
-    /// Where tracing is not permitted.
+    /// If tracing is not permitted.
     pub fn trace(
         &mut self,
         spec: &TransferSpec,

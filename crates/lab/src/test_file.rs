@@ -1,5 +1,5 @@
-//! The file that the ways are tried on, and the state of its pages in the cache: made, and
-//! verified. Only this file's; the machine's caches are left alone.
+//! A test file and the state of its pages in the page cache. Only pages of this file are evicted;
+//! the machine's caches stay untouched.
 
 use karez_sys::{Mapping, cached_pages, page_size};
 use rustix::fs::{Advice, fadvise, fdatasync};
@@ -16,26 +16,27 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::FileId;
 
-/// Memory may be short, and pages be taken away while others come.
+/// Attempts to reach a cache state: under memory pressure pages may be evicted while others are
+/// read.
 const TRIES: u32 = 20;
 
-/// How much longer to wait before each try.
+/// Additional delay before each further attempt.
 const RETRY_DELAY: Duration = Duration::from_micros(100);
 
-/// Where a file's bytes are before they are moved.
+/// State of a file in the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheState {
-    /// All in memory.
+    /// All pages are cached.
     Warm,
-    /// None in memory.
+    /// No page is cached.
     Cold,
 }
 
 impl CacheState {
-    /// Both.
+    /// Both states.
     pub const ALL: [Self; 2] = [Self::Warm, Self::Cold];
 
-    /// The name used in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,7 +52,7 @@ impl fmt::Display for CacheState {
     }
 }
 
-/// A file of the laboratory's own; it goes when this is dropped.
+/// A temporary file of the laboratory, removed on drop.
 #[derive(Debug)]
 pub struct TestFile {
     file: NamedTempFile,
@@ -59,17 +60,17 @@ pub struct TestFile {
 }
 
 impl TestFile {
-    /// A file of `bytes` in `directory`, written out to the disk.
+    /// Creates a file of `bytes` in `directory` and writes it to disk.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Those of the file system.
     pub fn new(directory: &Path, bytes: u64) -> Result<Self> {
         let named = tempfile::Builder::new().prefix("karez-lab-").tempfile_in(directory);
         let mut file = named.context("make a file in", directory.display())?;
         let mut left = bytes;
         let mut block: Vec<u8> = (0..=u8::MAX).cycle().take(1 << 20).collect();
         while left > 0 {
-            // No two blocks are alike, so that nothing can share them.
+            // No two blocks are equal, so that the file system cannot deduplicate them.
             block[..8].copy_from_slice(&left.to_ne_bytes());
             let count = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             file.write_all(&block[..count]).context("write", directory.display())?;
@@ -79,19 +80,19 @@ impl TestFile {
         Ok(Self { file, bytes })
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Its size.
+    /// Returns its size.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What the kernel knows it by.
+    /// Returns its identity in the kernel.
     ///
     /// # Errors
     /// As fstat(2).
@@ -99,10 +100,10 @@ impl TestFile {
         FileId::of(&self.file)
     }
 
-    /// Brings it into this state.
+    /// Brings the file into this cache state.
     ///
     /// # Errors
-    /// Where the state cannot be made: a file system in memory has no cold files.
+    /// If the state cannot be reached: a file system in memory has no cold files.
     pub fn prepare(&self, state: CacheState) -> Result<()> {
         let wanted = if state == CacheState::Warm { self.pages() } else { 0 };
         let mut found = self.cached()?;
@@ -124,13 +125,13 @@ impl TestFile {
         Err(Error::new("make the file", state, why))
     }
 
-    /// How many pages it has.
+    /// Returns its number of pages.
     #[must_use]
     pub fn pages(&self) -> u64 {
         self.bytes.div_ceil(page_size() as u64)
     }
 
-    /// How many of them are in memory.
+    /// Returns the number of cached pages.
     ///
     /// # Errors
     /// As cachestat(2) or mincore(2).

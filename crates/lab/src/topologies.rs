@@ -1,13 +1,14 @@
-//! `karez lab topologies`: what the layout of threads does to who asks for little, for much, and for
-//! what is on a disk only, all at the same time.
+//! `karez lab topologies`: how the threading layout affects a mix of fast, slow and disk-bound
+//! requests.
 //!
-//! Two experiments. In runs that are timed the real file server has clients that ask in closed loops:
-//! fast ones alone, with slow ones beside them, and with some for whom the server has to wait for a
-//! disk. Apart from that one job is held, and counted is how many others are answered until it is let
-//! go (`topologies/held.rs`): that is exact, and needs no clock.
+//! There are two experiments. In the timed runs the real file server handles clients in closed
+//! loops: fast clients alone, with slow clients, and with clients whose files have to be read from
+//! disk. In the other a job blocks, and the experiment counts the responses to other connections
+//! until it is unblocked (`topologies/blocked_job.rs`): that is exact and needs no clock.
 //!
-//! What it does badly: server and clients share a machine; where it has two cores, all reactors
-//! share one; a closed loop asks less of a server that stands still; all goes over loopback.
+//! # Limitations
+//! Server and clients share a machine; with two cores all reactors share one of them. A closed loop
+//! sends fewer requests while the server stalls. All traffic uses loopback.
 
 mod blocked_job;
 mod charts;
@@ -31,26 +32,26 @@ use crate::rng::Rng;
 use crate::workers::{CoreSplit, Worker};
 use test_site::TestSite;
 
-/// What came of it.
+/// The report.
 #[derive(Clone, Debug)]
 pub struct Topologies {
-    /// What was held, and who was answered meanwhile.
+    /// Results of the blocked job.
     pub blocked_jobs: Vec<BlockedJob>,
-    /// Each combination that could be stats.
+    /// Timed combinations.
     pub rows: Vec<TopologyRow>,
-    /// What could not be stats: of which, and why.
+    /// Skipped combinations with the reason.
     pub skipped: Vec<(String, String)>,
-    /// How many cores the server stats.
+    /// Number of cores of the server.
     pub cores: usize,
-    /// What the order of the timed runs was drawn from.
+    /// Seed of the random order.
     pub seed: u64,
 }
 
 impl Topologies {
-    /// Tries everything that is planned; `on_step` hears what comes next.
+    /// Runs the experiment and calls `on_step` before each step.
     ///
     /// # Errors
-    /// Where no worker can be started, or no file be made.
+    /// If no worker can be started or no file created.
     pub fn run(plan: &TopologiesPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
         let (seed, rng) = Rng::from_clock();
         let cores = CoreSplit::of_allowed()?;
@@ -81,7 +82,7 @@ impl Topologies {
         self.rows = self.combinations(plan, &site);
         let mut clients = plan.workers.start(0)?;
         clients.request(&serde_json::json!({ "command": "pin", "cores": cores.clients }))?;
-        // The first round warms what there is to warm and is dropped.
+        // The first round warms up and is discarded.
         for round in 0..=plan.runs {
             let mut order: Vec<_> = (0..self.rows.len()).collect();
             rng.shuffle(&mut order);
@@ -95,12 +96,13 @@ impl Topologies {
                 }
             }
         }
-        // What could not be stats in any run is no row.
+        // A combination that failed in every run has no row.
         self.rows.retain(|row| !row.timed.is_empty());
         Ok(())
     }
 
-    /// Notes why a run failed, once for each combination. The clients may be in the middle of it.
+    /// Records the reason of a failed run, once per combination, and restarts the clients, which
+    /// may be in the middle of a request.
     fn skip(
         &mut self,
         clients: &mut Worker,

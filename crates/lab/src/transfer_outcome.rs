@@ -1,4 +1,4 @@
-//! What one spec came to: what the transfer says, what the processes used, what was counted.
+//! The outcome of a transfer: the transfer's report, resource usage and counts.
 
 use karez_transfer::{Notifications, Via};
 use serde_json::Value;
@@ -9,47 +9,47 @@ use crate::error::{Error, Result};
 use crate::probe::{Counts, ProcessCounts};
 use crate::transfer_spec::TransferSpec;
 
-/// What one spec came to.
+/// The outcome of one transfer.
 #[derive(Clone, Debug)]
 pub struct TransferOutcome {
-    /// The via that was requested for.
+    /// The requested via.
     pub requested: Via,
-    /// The via that ran, as the transfer says.
+    /// The via that ran, as reported by the transfer.
     pub effective: Via,
-    /// The refusals that led there: a via and the kernel's words.
+    /// Fallbacks: each unsupported via with the kernel's error.
     pub fallbacks: Vec<(String, String)>,
-    /// System calls by name, as the transfer counted its own.
+    /// System calls by name, as counted by the transfer.
     pub calls: BTreeMap<String, u64>,
-    /// What the error queue said about sends with `MSG_ZEROCOPY`.
+    /// Notifications of the error queue about sends with `MSG_ZEROCOPY`.
     pub zerocopy: Notifications,
-    /// Bytes that were sent.
+    /// Bytes sent.
     pub bytes: u64,
-    /// Bytes that were received.
+    /// Bytes received.
     pub received: u64,
-    /// From the first call of the sender to the last byte at the receiver.
+    /// Time from the sender's first call to the last byte at the receiver.
     pub time: Duration,
-    /// What the sender's thread used.
+    /// Resource usage of the sending thread.
     pub sender: ResourceUsage,
-    /// What the receiver's thread used.
+    /// Resource usage of the receiving thread.
     pub receiver: ResourceUsage,
-    /// How often it was made until the counters had seen every byte.
+    /// Number of attempts until the counters had seen every byte.
     pub tries: u32,
-    /// What was counted, by counters that watched it.
+    /// Counts, if counters were attached.
     pub counts: Option<Counts>,
 }
 
-/// What a thread used, by its own account: anyone can have it.
+/// Resource usage of a thread, available without privileges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResourceUsage {
-    /// CPU time, in user mode and in kernel mode.
+    /// CPU time in user and kernel mode.
     pub cpu: Duration,
-    /// Page faults that needed no disk.
+    /// Page faults resolved without I/O.
     pub minor_faults: u64,
     /// Page faults that waited for a disk.
     pub major_faults: u64,
-    /// Context switches because it waited.
+    /// Context switches because the thread blocked.
     pub voluntary: u64,
-    /// Context switches because its time was over or another was more urgent.
+    /// Context switches because the thread was preempted.
     pub involuntary: u64,
 }
 
@@ -90,13 +90,13 @@ impl TransferOutcome {
         Err(Error::new("move by", spec.via, why))
     }
 
-    /// What was counted of the sender.
+    /// Returns the counts of the sender.
     #[must_use]
     pub fn sender_counts(&self) -> Option<&ProcessCounts> {
         self.counts.as_ref()?.processes.first()
     }
 
-    /// What was counted of the receiver.
+    /// Returns the counts of the receiver.
     #[must_use]
     pub fn receiver_counts(&self) -> Option<&ProcessCounts> {
         self.counts.as_ref()?.processes.get(1)

@@ -1,4 +1,4 @@
-//! What a sender is asked to transfer: a file, a via, a chunk size, and how it is received.
+//! Specification of a transfer: via, size, chunk size and receive mode.
 
 use karez_transfer::Via;
 use serde_json::{Value, json};
@@ -6,23 +6,23 @@ use serde_json::{Value, json};
 use crate::test_file::TestFile;
 use crate::transport::ReceiveMode;
 
-/// One movement of a file.
+/// One transfer of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct TransferSpec {
-    /// The way that is asked for.
+    /// The via to request.
     pub via: Via,
-    /// Another way that is taken behind its back: how the laboratory is tried out.
+    /// A different via that runs instead, to test the detection of contradictions.
     pub run_instead: Option<Via>,
-    /// How many bytes, from the beginning of the file.
+    /// Number of bytes from the start of the file.
     pub bytes: u64,
-    /// The most that one system call is asked for; `None` for what suits the via.
+    /// Maximum size of one system call; `None` for the via's default.
     pub chunk: Option<u32>,
-    /// How the receiver takes them.
+    /// How the receiver reads.
     pub receive_mode: ReceiveMode,
 }
 
 impl TransferSpec {
-    /// The whole file by one way, by pieces of `chunk`, into the receiver's memory.
+    /// Specifies the whole file in chunks of `chunk` bytes, read into the receiver's memory.
     #[must_use]
     pub fn of(test_file: &TestFile, via: Via, chunk: Option<u32>) -> Self {
         Self {

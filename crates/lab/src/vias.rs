@@ -1,11 +1,12 @@
-//! `karez lab vias`: what each way costs, for each size, state of the cache and transport, by the
-//! same transfers that the server makes.
+//! `karez lab vias`: the cost of every via by size, cache state and transport, measured with the
+//! server's own transfers.
 //!
 //! Counting and timing are separate passes: each combination runs once with counters, then several
-//! times without, in an order that is drawn anew, the first of each not looked at.
+//! times without them in random order; the first run of each is discarded.
 //!
-//! What it does badly: sender, receiver and everything else of the machine share its cores, so
-//! times spread; small sizes are mostly the price of a connection.
+//! # Limitations
+//! Sender, receiver and all other processes share the cores, so times vary. Small sizes mostly
+//! measure the connection.
 
 mod charts;
 mod render;
@@ -30,34 +31,35 @@ use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
 use crate::workers::WorkerCommand;
 
-/// What the self-test on_step it moves.
+/// File size of the preceding self-test.
 const SELF_TEST_BYTES: u64 = 4 << 20;
 
-/// What is to be tried.
+/// Parameters of the experiment.
 #[derive(Clone, Debug)]
 pub struct ViasPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
-    /// Where the files are made: on a disk.
+    /// Directory of the test files, on a disk.
     pub directory: PathBuf,
     /// The vias.
     pub vias: Vec<Via>,
-    /// The sizes, in bytes.
+    /// The sizes in bytes.
     pub sizes: Vec<u64>,
-    /// The most that one system call is asked for; `None` for what suits the via.
+    /// Maximum size of one system call; `None` for the via's default.
     pub chunk: Option<u32>,
-    /// The states of the cache.
+    /// The cache states.
     pub caches: Vec<CacheState>,
     /// The transports.
     pub transports: Vec<Transport>,
-    /// How the receiver takes the bytes.
+    /// How the receiver reads.
     pub receive_mode: ReceiveMode,
-    /// Timed runs of each combination.
+    /// Timed runs per combination.
     pub runs: usize,
 }
 
 impl ViasPlan {
-    /// Every via, 64 KiB and 16 MiB by 64 KiB, warm and cold, every transport, nine times.
+    /// Creates parameters for every via, 64 KiB and 16 MiB in chunks of 64 KiB, warm and cold,
+    /// every transport, nine runs.
     #[must_use]
     pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         let vias = Direction::FileToSocket.vias().iter().copied();
@@ -74,31 +76,31 @@ impl ViasPlan {
         }
     }
 
-    /// The same with 1 MiB, three times.
+    /// Reduces the parameters to 1 MiB and three runs.
     #[must_use]
     pub fn quick(self) -> Self {
         Self { sizes: vec![1 << 20], runs: 3, ..self }
     }
 }
 
-/// One combination and what it cost.
+/// One combination and its cost.
 #[derive(Clone, Debug)]
 pub struct ViaRow {
-    /// What was asked for.
+    /// The requested via.
     pub via: Via,
-    /// Over what.
+    /// The transport.
     pub transport: Transport,
-    /// How many bytes.
+    /// Number of bytes.
     pub bytes: u64,
-    /// From where.
+    /// The cache state.
     pub cache: CacheState,
     /// The counted run.
     pub counted: TransferOutcome,
     /// Its copies.
     pub copies: Copies,
-    /// What contradicts that the via ran which the transfer says.
+    /// Contradictions between the counters and the reported via.
     pub contradictions: Vec<String>,
-    /// What the mutation probe proves; `None` where nobody can overwrite a file in time.
+    /// Result of the mutation probe; `None` for transports without one.
     pub verdict: Option<CopyVerdict>,
     /// The timed runs.
     pub timed: Vec<ViaSample>,
@@ -107,28 +109,28 @@ pub struct ViaRow {
 /// One timed run.
 #[derive(Clone, Copy, Debug)]
 pub struct ViaSample {
-    /// Seconds from the first call of the sender to the last byte at the receiver.
+    /// Seconds from the sender's first call to the last byte at the receiver.
     pub seconds: f64,
-    /// Seconds of CPU that the sender used.
+    /// Seconds of CPU time of the sender.
     pub sender: f64,
-    /// Seconds of CPU that the receiver used.
+    /// Seconds of CPU time of the receiver.
     pub receiver: f64,
 }
 
 impl ViaRow {
-    /// Billions of bytes a second.
+    /// Returns the throughput in 10⁹ bytes per second.
     #[must_use]
     pub fn speed(&self) -> MedianRange {
         MedianRange::of(self.timed.iter().map(|run| self.gigabytes() / run.seconds.max(1e-9)))
     }
 
-    /// Milliseconds of the sender's CPU for a billion bytes.
+    /// Returns the sender's CPU time in milliseconds per 10⁹ bytes.
     #[must_use]
     pub fn cpu(&self) -> MedianRange {
         MedianRange::of(self.timed.iter().map(|run| run.sender * 1e3 / self.gigabytes()))
     }
 
-    /// What the disk did, where it was counted.
+    /// Returns the disk I/O, if it was counted.
     #[must_use]
     pub fn disk(&self) -> Option<Disk> {
         self.counted.counts.as_ref().map(|counts| counts.disk)
@@ -140,32 +142,32 @@ impl ViaRow {
     }
 }
 
-/// What came of it.
+/// The report.
 #[derive(Clone, Debug)]
 pub struct Vias {
-    /// What could be counted.
+    /// Available counters.
     pub tiers: Tiers,
-    /// Each combination that could be had.
+    /// Measured combinations.
     pub rows: Vec<ViaRow>,
-    /// What could not be had: of which, and why.
+    /// Skipped combinations with the reason.
     pub skipped: Vec<(String, String)>,
-    /// Counters that passed the self-test made on_step.
+    /// Whether each counter passed the preceding self-test.
     pub usable: BTreeMap<&'static str, bool>,
-    /// By what factor counting made the counted runs longer than the median of the timed ones.
+    /// Duration of the counted run relative to the median of the timed runs.
     pub overhead: MedianRange,
-    /// The most that one system call was asked for.
+    /// Maximum size of one system call.
     pub chunk: Option<u32>,
-    /// How the receiver took the bytes.
+    /// How the receiver read.
     pub receive_mode: ReceiveMode,
-    /// What the order of the timed runs was drawn from.
+    /// Seed of the random order.
     pub seed: u64,
 }
 
 impl Vias {
-    /// Tries everything that is planned; `on_step` hears what comes next.
+    /// Runs the experiment and calls `on_step` before each step.
     ///
     /// # Errors
-    /// Where not even a file can be made.
+    /// If no file can be created.
     pub fn run(plan: &ViasPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
         on_step("self-test");
         let tried = SelfTestPlan {
@@ -200,7 +202,7 @@ impl Vias {
     }
 }
 
-/// One combination, by where its parts are.
+/// One combination, as indices.
 #[derive(Clone, Copy, Debug)]
 struct Combination {
     bed: usize,
@@ -291,7 +293,7 @@ impl ViasBench {
         })
     }
 
-    /// What the mutation probe says of a via, asked once for each transport.
+    /// Returns the result of the mutation probe, cached per transport.
     fn mutation_probe(
         &mut self,
         plan: &ViasPlan,
@@ -310,7 +312,7 @@ impl ViasBench {
         found
     }
 
-    /// Runs each of `rows` so many times in an order that is drawn; what it was drawn from.
+    /// Times each row in random order and returns the seed.
     fn time(
         &mut self,
         plan: &ViasPlan,
@@ -318,7 +320,7 @@ impl ViasBench {
         on_step: &mut impl FnMut(&str),
     ) -> u64 {
         let (seed, mut rng) = Rng::from_clock();
-        // The first round warms what there is to warm and is dropped.
+        // The first round warms up and is discarded.
         for round in 0..=plan.runs {
             on_step(&format!("timing, {round} of {}", plan.runs));
             let mut order: Vec<_> = (0..rows.len()).collect();

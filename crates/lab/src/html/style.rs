@@ -1,5 +1,5 @@
-//! How a page looks: CSS for a wide screen and a narrow one, a light one and a dark one, and for
-//! paper. The colours that drawings take are custom properties here.
+//! CSS of a page for wide and narrow screens, light and dark mode, and print. It defines the
+//! colours of the drawings as custom properties.
 
 pub(super) const STYLE: &str = r#"
 :root {

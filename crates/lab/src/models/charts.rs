@@ -1,4 +1,4 @@
-//! The models on a page: a wake-up by the number of descriptors, charts, and then every table.
+//! Charts of the models: the cost of a wake-up by number of descriptors, and the tables.
 
 use karez_reactor::Model;
 
@@ -26,7 +26,8 @@ pub(super) fn section(models: &Models) -> Section {
     Section { anchor: "models".to_owned(), title: "Ways to wait".to_owned(), parts }
 }
 
-/// CPU by the number of descriptors, a line a model; nothing where only one number was tried.
+/// Draws the CPU time by number of descriptors, one line per model; `None` if only one number was
+/// measured.
 fn wake_ups(models: &Models, active: u32) -> Option<Part> {
     let rows = models.rows.iter().filter(|row| row.active == active && !row.timed.is_empty());
     let lines_by_model = by_model(rows.map(|row| (row.model, row.descriptors, row.cpu())));
@@ -39,7 +40,8 @@ fn wake_ups(models: &Models, active: u32) -> Option<Part> {
     (!lines_by_model.is_empty()).then_some(Part::Figure(caption, svg))
 }
 
-/// CPU of a request by the number of connections, a line a model, and the tables.
+/// Draws the CPU time of a request by number of connections, one line per model, and adds the
+/// tables.
 fn requests(models: &Models) -> Vec<Part> {
     let mut parts = vec![Part::Heading("Requests by a whole reactor".to_owned())];
     let mut active: Vec<_> = models.requests.iter().map(|row| row.active).collect();
@@ -65,7 +67,7 @@ fn requests(models: &Models) -> Vec<Part> {
     parts
 }
 
-/// A line a model, of those that were tried with several numbers.
+/// Returns one line per model that was measured with several numbers.
 fn by_model(points: impl Iterator<Item = (Model, u32, MedianRange)>) -> Vec<Line> {
     let all: Vec<_> = points.collect();
     let line = |&model: &Model| {

@@ -1,4 +1,4 @@
-//! The tables of the models: for a terminal, as JSON of a versioned form, CSV and Markdown.
+//! Output formats of the models.
 
 use serde_json::{Value, json};
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::report::{Report, Section, skipped_lines};
 use crate::stats::MedianRange;
 use crate::table::Table;
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
 const SCHEMA: &str = "karez.lab.models/2";
 
 const NOTES: [&str; 14] = [
@@ -31,7 +31,7 @@ const NOTES: [&str; 14] = [
 ];
 
 impl Report for Models {
-    /// Every combination of both kinds in one table.
+    /// Lists wake-ups and requests in one table.
     fn to_csv(&self) -> String {
         let heading =
             vec!["model", "descriptors", "active", "of", "calls", "of them", "us", "CPU us"];
@@ -88,7 +88,7 @@ impl Report for Models {
 }
 
 impl Models {
-    /// What has to be known to read the tables.
+    /// Returns the notes of the tables.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let wake_ups = self.rows.iter().map(|row| row.timed.len());

@@ -1,4 +1,4 @@
-//! The table of requests: its cells, its form as JSON, who is the fastest.
+//! The table of requests: its cells, its JSON, and the fastest model.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -7,10 +7,10 @@ use super::RequestRow;
 use super::tables::{NONE, calls, fastest, short_number};
 use crate::table::Table;
 
-/// How many calls are named in a cell.
+/// Maximum number of calls named in a cell.
 const MAX_CALLS: usize = 5;
 
-/// Rows with as many connections, of which as many are active.
+/// Groups rows by numbers of connections and active connections.
 pub(super) fn groups(rows: &[RequestRow]) -> impl Iterator<Item = Vec<&RequestRow>> {
     let kind = |row: &RequestRow| (row.connections, row.active);
     let mut kinds: Vec<_> = rows.iter().map(kind).collect();
@@ -40,7 +40,7 @@ pub(super) fn table(rows: &[&RequestRow]) -> Table {
     Table { heading, rows: rows.iter().map(row_cells).collect() }
 }
 
-/// What it has in common with a wake-up.
+/// Returns the cells that requests and wake-ups have in common.
 pub(super) fn cells(row: &RequestRow) -> [String; 7] {
     [
         row.model.name().to_owned(),
@@ -53,8 +53,8 @@ pub(super) fn cells(row: &RequestRow) -> [String; 7] {
     ]
 }
 
-/// The calls that are made most often, and how many others there are: the threads of a library call
-/// more than anybody reads in a table.
+/// Names the most frequent calls and the number of others: threads of a library make many different
+/// calls.
 fn most_frequent(row: &RequestRow) -> String {
     let Some(made) = &row.calls else { return NONE.to_owned() };
     let mut by_count: Vec<_> = made.iter().collect();
@@ -68,7 +68,7 @@ fn most_frequent(row: &RequestRow) -> String {
     }
 }
 
-/// Who answers the fastest, if anybody does.
+/// Names the model with the fastest responses, if there is one.
 pub(super) fn ranking(rows: &[&RequestRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let of = format!("{} connections, {} active", first.connections, first.active);

@@ -1,13 +1,14 @@
-//! What a request costs by each model: a small task (`workers/echo_service.rs`) on a reactor whole, of whose
-//! connections some ask and the others rest.
+//! The cost of a request with each model: an echo task (`workers/echo_service.rs`) on a whole
+//! reactor, with active and idle connections.
 //!
-//! A server and a client for each model are laid at the same time, so that the order of the timed
-//! runs can be drawn among all of them; those that are not requested sleep, and the one that never
-//! sleeps is stopped meanwhile (`SIGSTOP`). Connections are UNIX sockets: what is sent is there at
-//! once, and nothing of the cost is the network's.
+//! Each model has a server and a client process at the same time, so that the timed runs can
+//! alternate between the models in random order. Idle servers sleep; the busy-polling one is
+//! stopped (`SIGSTOP`). Connections are UNIX sockets, so data arrives immediately and no network is
+//! measured.
 //!
-//! What it does badly: the order is drawn among the models, and not among numbers of connections,
-//! which follow one another; a client that waits for each answer has the server wake for each.
+//! # Limitations
+//! Only the models are in random order; the numbers of connections follow each other. A client that
+//! waits for each response makes the server wake up for each request.
 
 use karez_lab_sys::count_thread_syscalls;
 use karez_reactor::Model;
@@ -25,27 +26,28 @@ use crate::rng::Rng;
 use crate::stats::MedianRange;
 use crate::workers::{CoreSplit, ServerProcess, Worker};
 
-/// The most connections where each is a thread or two descriptors, as `karez serve` has it.
+/// Maximum number of connections for models with a thread or two descriptors per connection, as in
+/// `karez serve`.
 const MAX_CONNECTIONS: u32 = 1024;
 
-/// Laps that are counted. What is left over behind the last is shared by all of them.
+/// Counted rounds. Calls after the last round are distributed over all of them.
 const COUNTED_ROUNDS: u64 = 8;
 
-/// Laps that are counted of one that asks all the time: it makes thousands of calls in each.
+/// Counted rounds of a busy-polling model, which makes thousands of calls in each.
 const COUNTED_ROUNDS_NEVER_SLEEPING: u64 = 1;
 
-/// One combination and what it cost.
+/// One combination and its cost.
 #[derive(Clone, Debug)]
 pub struct RequestRow {
     /// The model of the reactor.
     pub model: Model,
-    /// How many connections it had.
+    /// Number of connections.
     pub connections: u32,
-    /// Of which so many requested at the same time, again and again.
+    /// Number of active connections, which send at the same time.
     pub active: u32,
-    /// Its threads by name, their numbers left out.
+    /// Number of the server's threads by name, without their index.
     pub threads: BTreeMap<String, u64>,
-    /// System calls of all of them a request by name; `None` where tracing is not permitted.
+    /// System calls of all threads per request by name; `None` if tracing is not permitted.
     pub calls: Option<BTreeMap<String, f64>>,
     /// The timed runs.
     pub timed: Vec<RequestSample>,
@@ -54,44 +56,45 @@ pub struct RequestRow {
 /// One timed run.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestSample {
-    /// Requests.
+    /// Number of requests.
     pub requests: u64,
-    /// Microseconds from the first question to the last answer of those that ask at the same time,
-    /// divided by how many these are.
+    /// Microseconds from the first request of a round to its last response, divided by the number
+    /// of requests.
     pub time: f64,
-    /// Microseconds of CPU of the server a request.
+    /// Microseconds of CPU time of the server per request.
     pub cpu: f64,
-    /// Context switches of the server a request.
+    /// Context switches of the server per request.
     pub switches: f64,
 }
 
 impl RequestRow {
-    /// Microseconds a request.
+    /// Returns the microseconds per request.
     #[must_use]
     pub fn time(&self) -> MedianRange {
         MedianRange::of(self.timed.iter().map(|run| run.time))
     }
 
-    /// Microseconds of CPU a request.
+    /// Returns the microseconds of CPU time per request.
     #[must_use]
     pub fn cpu(&self) -> MedianRange {
         MedianRange::of(self.timed.iter().map(|run| run.cpu))
     }
 
-    /// Context switches a request.
+    /// Returns the context switches per request.
     #[must_use]
     pub fn switches(&self) -> MedianRange {
         MedianRange::of(self.timed.iter().map(|run| run.switches))
     }
 
-    /// All system calls a request.
+    /// Returns the number of system calls per request.
     #[must_use]
     pub fn total_calls(&self) -> Option<f64> {
         self.calls.as_ref().map(|calls| calls.values().sum())
     }
 }
 
-/// Tries every model with every number of connections; what could not be had goes to `skipped`.
+/// Measures every model with every number of connections; failed combinations are added to
+/// `skipped`.
 pub(super) fn run(
     plan: &ModelsPlan,
     rng: &mut Rng,
@@ -113,12 +116,12 @@ pub(super) fn run(
         time(plan, &mut setups, rng, skipped, on_step);
         rows.extend(setups.into_iter().flat_map(|setup| setup.rows));
     }
-    // By what is to be compared.
+    // In the order of the comparison.
     rows.sort_by_key(|row| (row.connections, row.active));
     Ok(rows)
 }
 
-/// Times all in an order that is drawn. The first round is dropped.
+/// Times all setups in random order. The first round is discarded.
 fn time(
     plan: &ModelsPlan,
     setups: &mut [Setup],
@@ -144,18 +147,18 @@ fn time(
     }
 }
 
-/// A server and a client with connections between them.
+/// A connected server and client.
 struct Setup {
     server: ServerProcess,
     clients: Worker,
     rows: Vec<RequestRow>,
-    /// It never rests.
+    /// Whether the server polls without sleeping.
     never_sleeps: bool,
     _directory: TempDir,
 }
 
 impl Setup {
-    /// Lays it, and counts once.
+    /// Starts server and client, and counts.
     fn new(
         plan: &ModelsPlan,
         cores: &CoreSplit,
@@ -216,7 +219,7 @@ impl Setup {
         Ok(Self { server, clients, rows: Vec::new(), never_sleeps, _directory: directory })
     }
 
-    /// What all threads of the server call for a request, under ptrace.
+    /// Counts the system calls of all threads of the server per request, under ptrace.
     fn count(&mut self, row: &RequestRow) -> Result<BTreeMap<String, f64>> {
         let (pid, (attached, is_attached)) = (self.server.pid(), channel());
         let marks = (mark::begin_number(), mark::end_number());
@@ -225,10 +228,10 @@ impl Setup {
                 let _receiver_waits = attached.send(());
             };
             let tracer = scope.spawn(move || count_thread_syscalls(pid, marks.0, marks.1, reply));
-            // If that fails the tracer says why.
+            // If it fails, the tracer returns the reason.
             let requested = is_attached.recv().map_or(Ok(Value::Null), |()| self.marked(row));
             if requested.is_err() {
-                // The tracer waits for an end that does not come.
+                // The tracer waits for an end mark that will not come.
                 self.server.kill();
             }
             (requested, tracer.join())
@@ -239,7 +242,7 @@ impl Setup {
         Ok(by_number.map(|(number, made)| (call_name(number), ratio(made, requests))).collect())
     }
 
-    /// A few rounds, from rest to rest, between the marks.
+    /// Runs some rounds between the marks, starting and ending in a quiescent state.
     fn marked(&mut self, row: &RequestRow) -> Result<Value> {
         self.wait_until_quiescent()?;
         self.server.request(&json!({ "command": "mark", "edge": "begin" }))?;

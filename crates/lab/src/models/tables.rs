@@ -7,11 +7,11 @@ use super::{MODELS, Models, WaitRow};
 use crate::stats::MedianRange;
 use crate::table::{Table, grouped};
 
-/// What is not there.
+/// Placeholder of a missing value.
 pub(super) const NONE: &str = "n/a";
 
-/// M. Kerrisk, Linux Conf Australia 2006: CPU seconds for 100,000 operations, one random
-/// descriptor ready, by poll, select and epoll.
+/// M. Kerrisk, Linux Conf Australia 2006: CPU seconds for 100,000 operations with one random ready
+/// descriptor, for poll, select and epoll.
 const PUBLISHED: [(u32, [f64; 3]); 4] = [
     (10, [1.12, 1.28, 0.65]),
     (100, [6.8, 7.1, 0.68]),
@@ -21,11 +21,11 @@ const PUBLISHED: [(u32, [f64; 3]); 4] = [
 
 const CLASSIC: [Model; 3] = [Model::Poll, Model::Select, Model::EpollLevel];
 
-/// From microseconds of an operation to seconds of the classic table's 100,000.
+/// Converts microseconds per operation to seconds for 100,000 operations.
 const SCALE: f64 = 100_000.0 / 1e6;
 
 impl Models {
-    /// Rows with as many descriptors, of which as many are active.
+    /// Groups rows by numbers of descriptors and active descriptors.
     pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&WaitRow>> {
         let mut kinds: Vec<_> = self.rows.iter().map(|row| (row.descriptors, row.active)).collect();
         kinds.sort_unstable();
@@ -77,7 +77,7 @@ pub(super) fn table(rows: &[&WaitRow]) -> Table {
     Table { heading, rows: rows.iter().map(|row| cells(row)).collect() }
 }
 
-/// Who is the fastest of a group, if anybody is.
+/// Names the fastest model of a group, if there is one.
 pub(super) fn ranking(rows: &[&WaitRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let of = format!("{} descriptors, {} active", first.descriptors, first.active);
@@ -85,7 +85,7 @@ pub(super) fn ranking(rows: &[&WaitRow]) -> String {
     fastest(&of, &all)
 }
 
-/// Who takes the least time, unless another's range overlaps.
+/// Names the model with the smallest median, unless the range of another overlaps.
 pub(super) fn fastest(of: &str, all: &[(Model, MedianRange)]) -> String {
     let least = all.iter().min_by(|a, b| a.1.median.total_cmp(&b.1.median));
     let Some((_, best)) = least else { return String::new() };
@@ -109,7 +109,7 @@ pub(super) fn cells(row: &WaitRow) -> Vec<String> {
     ]
 }
 
-/// Calls by name, as they stand in a cell.
+/// Lists calls by name for a cell.
 pub(super) fn calls(calls: Option<&BTreeMap<String, f64>>) -> String {
     let named = |(name, count): (&String, &f64)| format!("{name} {}", short_number(*count));
     calls.map_or_else(
@@ -118,7 +118,7 @@ pub(super) fn calls(calls: Option<&BTreeMap<String, f64>>) -> String {
     )
 }
 
-/// A number with no more digits than it needs, two behind the point at most.
+/// Formats a number with at most two decimals.
 pub(super) fn short_number(number: f64) -> String {
     let text = format!("{number:.2}");
     if number > 0.0 && text == "0.00" {

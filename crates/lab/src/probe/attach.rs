@@ -1,8 +1,8 @@
-//! An object of `bpf/` on its way into the kernel: loaded, relocated, attached where the kernel has
-//! the tracepoint.
+//! Loading of a BPF object of `bpf/`: relocation, and attachment to the tracepoints that the kernel
+//! has.
 //!
-//! What it does badly: it tells a kernel that has no such tracepoint from one that refuses by the
-//! words of its BTF alone.
+//! # Limitations
+//! A missing tracepoint is distinguished from a refusal only by the missing BTF type.
 
 use aya::maps::{HashMap, Map, MapData};
 use aya::programs::{BtfTracePoint, Program, ProgramError};
@@ -12,14 +12,14 @@ use std::fmt;
 
 use crate::error::{Error, ErrorContext as _, Result};
 
-/// Why nothing can be counted with BPF here.
+/// Why BPF counters are unavailable.
 #[derive(Debug)]
 pub enum Unavailable {
-    /// The kernel has no description of its types (`/sys/kernel/btf/vmlinux`).
+    /// The kernel has no BTF (`/sys/kernel/btf/vmlinux`).
     NoBtf(String),
-    /// Neither root nor `cap_bpf` and `cap_perfmon`, or a policy of the machine.
+    /// The process is neither root nor has `cap_bpf` and `cap_perfmon`, or a policy forbids it.
     NotPermitted(String),
-    /// The kernel refused a program for another reason.
+    /// The kernel rejected a program for another reason.
     Refused(String),
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// The types of this kernel, and an object that is relocated to them.
+/// Loads the kernel's types and an object relocated to them.
 pub(crate) fn load(object: &[u8]) -> std::result::Result<(Btf, Ebpf), Unavailable> {
     let btf = Btf::from_sys_fs().map_err(|error| Unavailable::NoBtf(deepest(&error)))?;
     let loaded = EbpfLoader::new().btf(Some(&btf)).load(object);
@@ -45,7 +45,7 @@ pub(crate) fn load(object: &[u8]) -> std::result::Result<(Btf, Ebpf), Unavailabl
     Ok((btf, programs))
 }
 
-/// Attaches a program to a tracepoint; `false` where this kernel has no such tracepoint.
+/// Attaches a program to a tracepoint; returns `false` if this kernel has no such tracepoint.
 pub(crate) fn tracepoint(
     programs: &mut Ebpf,
     program: &'static str,
@@ -69,7 +69,7 @@ pub(crate) fn map_mut<'a, M: TryFrom<&'a mut Map, Error: fmt::Display>>(
     M::try_from(map).context("open", name)
 }
 
-/// Device and inode of the PID namespace in which the processes of a scope have their numbers.
+/// Returns device and inode of the PID namespace that the process ids of a scope belong to.
 pub(crate) fn own_pid_space() -> Result<[u64; 2]> {
     let stat = rustix::fs::stat("/proc/self/ns/pid").context("stat", "/proc/self/ns/pid")?;
     Ok([stat.st_dev, stat.st_ino])
@@ -79,7 +79,7 @@ pub(crate) fn no_map(name: &'static str) -> Error {
     Error::new("open", name, "the object has no such map")
 }
 
-/// Makes a map hold these and nothing else.
+/// Replaces the contents of a map.
 pub(crate) fn fill<K: aya::Pod, V: aya::Pod>(
     map: &mut HashMap<&mut MapData, K, V>,
     entries: impl Iterator<Item = (K, V)>,
@@ -94,7 +94,7 @@ pub(crate) fn fill<K: aya::Pod, V: aya::Pod>(
     Ok(())
 }
 
-/// Whether the kernel describes no tracepoint of this name.
+/// Returns whether the kernel has no BTF type for the tracepoint.
 fn names_no_type(error: &(dyn std::error::Error + 'static)) -> bool {
     let unknown =
         |program| matches!(program, &ProgramError::Btf(BtfError::UnknownBtfTypeName { .. }));
@@ -115,7 +115,7 @@ fn try_to_attach(
     Ok(())
 }
 
-/// The cause behind all others, without the verifier's log.
+/// Returns the innermost cause, without the verifier's log.
 pub(crate) fn deepest(error: &dyn std::error::Error) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {

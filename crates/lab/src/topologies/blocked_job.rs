@@ -1,11 +1,12 @@
-//! One job is held, and others ask: how many are answered before it is let go.
+//! The blocked job: counts the responses to other connections while a job blocks.
 //!
-//! The job waits at a FIFO of the laboratory's, so it has started when the other side can be opened and
-//! lasts until that is closed. The others are asked for an echo each. Then either all of them are
-//! answered, or the server comes to rest (`rest.rs`) with some that are not: all its threads sleep,
-//! although there is something to do, until the job is let go. Both are events: nothing is timed.
+//! The job blocks on a FIFO, so it has started when the FIFO can be opened for writing, and lasts
+//! until that is closed. All other connections send an echo request. Then either all get their
+//! responses, or the server becomes quiescent (`quiescence.rs`) with pending requests: all its
+//! threads sleep until the job is unblocked. Both are events, so nothing is timed.
 //!
-//! What it does badly: one job is held; with as many as there are workers, the next would wait.
+//! # Limitations
+//! A single job blocks; as many jobs as worker threads would stall the next one.
 
 use karez_reactor::{Model, Topology};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -18,31 +19,31 @@ use crate::error::{Error, ErrorContext as _, Result};
 use crate::quiescence::is_quiescent;
 use crate::workers::{CoreSplit, ServerProcess, Worker, WorkerCommand};
 
-/// How many ask meanwhile.
+/// Number of the other connections.
 const OTHER_CONNECTIONS: u64 = 16;
 
-/// How long neither of the two may happen.
+/// Maximum time until one of the two events.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long to wait before the next look.
+/// Delay before the next inspection.
 const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
-/// What came of it, for one layout.
+/// Result for one layout.
 #[derive(Clone, Debug)]
 pub struct BlockedJob {
-    /// How the server waited.
+    /// The server's I/O model.
     pub model: Model,
-    /// How its threads were laid out.
+    /// The topology.
     pub topology: Topology,
-    /// How many others asked while the job was held.
+    /// Requests on other connections while the job blocked.
     pub requests: u64,
-    /// How many of them were answered while it was held; the rest was afterwards.
+    /// Responses to them while the job blocked; the others followed afterwards.
     pub responses: u64,
-    /// The threads of the server by name, while it was held.
+    /// Number of the server's threads by name, while the job blocked.
     pub threads: BTreeMap<String, u64>,
 }
 
-/// Holds a job of a server of this layout.
+/// Blocks a job of a server with this layout.
 pub(super) fn block_job(
     workers: &WorkerCommand,
     cores: &CoreSplit,
@@ -76,16 +77,17 @@ pub(super) fn block_job(
     })
 }
 
-/// How many reactors, where there are several: one a core, but at least two.
+/// Returns the number of reactors of multi-reactor topologies: one per core, at least two.
 pub(super) fn reactors(cores: &CoreSplit) -> usize {
     cores.server.len().max(2)
 }
 
-/// Waits until all are answered or the server quiescent; how many are not answered.
+/// Waits until all responses have arrived or the server is quiescent, and returns the number of
+/// pending responses.
 fn unanswered_when_quiescent(server: &ServerProcess, clients: &mut Worker) -> Result<u64> {
     let started = Instant::now();
     loop {
-        // First whether it quiescent: what it answered before that is there.
+        // Quiescence first: responses sent before it have arrived.
         let quiescent = is_quiescent(server.pid());
         let unanswered = number(&clients.request(&json!({ "command": "unanswered" }))?);
         if quiescent || unanswered == 0 {

@@ -1,5 +1,5 @@
-//! The layouts on a page: who is answered while a job is held, how many fast requests and how late,
-//! drawn for each mix of clients, and then the tables.
+//! Charts of the layouts: responses while a job blocks, rate and latency of fast requests for each
+//! mix of clients, and the tables.
 
 use super::tables::{BLOCKED_JOBS, FAST_COLUMNS, SERVER_COLUMNS, ranking, rate, table};
 use super::{LoadSample, Topologies, TopologyRow};
@@ -26,7 +26,7 @@ pub(super) fn section(topologies: &Topologies) -> Section {
     Section { anchor: "topologies".to_owned(), title: "Layouts of threads".to_owned(), parts }
 }
 
-/// Who has no such figure has no bar.
+/// Draws one bar per layout that has the figure.
 fn figure(
     caption: &str,
     rows: &[&TopologyRow],

@@ -1,10 +1,11 @@
-//! How alike shares are: Jain's index (Jain, Chiu, Hawe 1984, DEC-TR-301), and the smallest share as
-//! a part of the largest.
+//! Fairness of shares: Jain's index (Jain, Chiu, Hawe 1984, DEC-TR-301), and the ratio of the
+//! smallest share to the largest.
 //!
-//! What it does badly: the index hides one that starves among many; the quotient shows nobody else.
+//! # Limitations
+//! The index hides a single starving connection among many; the ratio shows only that one.
 
-/// The square of the sum by the sum of the squares and their number: 1 where all have the same, 1/n
-/// where one has all. 1 where nobody has anything.
+/// Returns Jain's index, the squared sum divided by the sum of squares and the number of shares: 1
+/// if all shares are equal, 1/n if one share has everything, 1 if all are 0.
 #[must_use]
 pub fn jain(shares: &[u64]) -> f64 {
     let (mut sum, mut squares) = (0.0, 0.0);
@@ -15,7 +16,7 @@ pub fn jain(shares: &[u64]) -> f64 {
     if squares > 0.0 { sum * sum / (number(shares.len() as u64) * squares) } else { 1.0 }
 }
 
-/// What who has least has, as a part of what who has most has: 1 where all have the same.
+/// Returns the smallest share divided by the largest: 1 if all are equal.
 #[must_use]
 pub fn min_max_ratio(shares: &[u64]) -> f64 {
     match (shares.iter().min(), shares.iter().max()) {

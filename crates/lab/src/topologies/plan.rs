@@ -1,32 +1,32 @@
-//! Which layouts are to be measured, and with which clients.
+//! Parameters of the experiment.
 
 use karez_reactor::{ALLOWED, Model, Topology};
 use std::path::{Path, PathBuf};
 
 use crate::workers::WorkerCommand;
 
-/// What is to be tried.
+/// Parameters of the experiment.
 #[derive(Clone, Debug)]
 pub struct TopologiesPlan {
     /// How to start workers.
     pub workers: WorkerCommand,
-    /// Models, each with every topology that goes with it.
+    /// The models, each with every compatible topology.
     pub models: Vec<Model>,
-    /// Topologies.
+    /// The topologies.
     pub topologies: Vec<Topology>,
-    /// Connections of each kind; where there are none of a kind, mixes with it are left out.
+    /// Connections of each kind; mixes that need a kind without connections are omitted.
     pub clients: ClientMix,
-    /// Timed runs of each combination.
+    /// Timed runs per combination.
     pub runs: usize,
-    /// How long a run is, in milliseconds.
+    /// Duration of a run in milliseconds.
     pub milliseconds: u64,
-    /// Where to make files: on a disk, for memory has no cold ones.
+    /// Directory of the test files, on a disk.
     pub directory: PathBuf,
 }
 
 impl TopologiesPlan {
-    /// epoll-edge and blocking in every topology, 32 fast, 8 slow and 4 blocking connections, nine
-    /// runs of 300 ms.
+    /// Creates parameters for epoll-edge and blocking in every topology, 32 fast, 8 slow and 4
+    /// blocking connections, nine runs of 300 ms.
     #[must_use]
     pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl TopologiesPlan {
         }
     }
 
-    /// The same with three runs of 50 ms.
+    /// Reduces the parameters to three runs of 50 ms.
     #[must_use]
     pub fn quick(self) -> Self {
         Self { runs: 3, milliseconds: 50, ..self }
@@ -52,7 +52,7 @@ impl TopologiesPlan {
         self.models.iter().flat_map(in_all).filter(|pair| ALLOWED.contains(pair))
     }
 
-    /// Fast ones alone, then with slow ones, then with all.
+    /// Returns fast clients alone, with slow clients, and with all kinds.
     pub(super) fn mixes(&self) -> Vec<ClientMix> {
         let ClientMix { fast, slow, .. } = self.clients;
         let mut mixes = vec![ClientMix { fast, slow: 0, blocking: 0 }];
@@ -63,19 +63,19 @@ impl TopologiesPlan {
     }
 }
 
-/// How many connections there are of each kind.
+/// Numbers of connections of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientMix {
-    /// They ask for 1 KiB that is in memory.
+    /// They request 1 KiB, cached.
     pub fast: u32,
-    /// They ask for 4 MiB, and take 64 KiB every 5 ms.
+    /// They request 4 MiB and read 64 KiB every 5 ms.
     pub slow: u32,
-    /// They ask for 256 KiB that they have dropped from the page cache.
+    /// They request 256 KiB that they have evicted from the page cache.
     pub blocking: u32,
 }
 
 impl ClientMix {
-    /// As in `32 fast + 8 slow`.
+    /// Returns the name, such as `32 fast + 8 slow`.
     #[must_use]
     pub fn name(self) -> String {
         let kinds = [(self.fast, "fast"), (self.slow, "slow"), (self.blocking, "blocking")];

@@ -1,4 +1,4 @@
-//! The tables of the topologies: for a terminal, as JSON of a versioned form, CSV and Markdown.
+//! Output formats of the layouts.
 
 use serde_json::{Value, json};
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::machine::machine;
 use crate::report::{Report, Section, skipped_lines};
 use crate::stats::MedianRange;
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
 const SCHEMA: &str = "karez.lab.topologies/2";
 
 const NOTES: [&str; 13] = [
@@ -31,7 +31,7 @@ const NOTES: [&str; 13] = [
 ];
 
 impl Report for Topologies {
-    /// Every combination in one table.
+    /// Lists every combination in one table.
     fn to_csv(&self) -> String {
         self.table_of_all().to_csv()
     }
@@ -64,7 +64,7 @@ impl Report for Topologies {
 }
 
 impl Topologies {
-    /// What has to be known to read the tables.
+    /// Returns the notes of the tables.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let runs = self.rows.iter().map(|row| row.timed.len()).max().unwrap_or(0);
@@ -87,14 +87,14 @@ impl Topologies {
         notes
     }
 
-    /// How many files were seen to be out of memory before they were asked for, of how many.
+    /// Returns the number of requests whose file was verified as not cached, and of all.
     fn cold(&self) -> (u64, u64) {
         let runs = self.rows.iter().flat_map(|row| &row.timed).map(|run| &run.blocking);
         runs.fold((0, 0), |(cold, asked), stats| (cold + stats.seen_cold, asked + stats.requests))
     }
 }
 
-/// How much of its core the clients used.
+/// Returns the share of their core that the clients used.
 fn clients_share(row: &TopologyRow) -> f64 {
     row.median_range(|run| run.per_second(run.clients_cpu / 1e9)).median
 }
@@ -137,7 +137,7 @@ fn row_to_json(row: &TopologyRow) -> Value {
     })
 }
 
-/// Latency in microseconds, `null` where there is none, and fairness.
+/// Returns the latencies in microseconds, `null` without responses, and the fairness.
 fn figures(row: &TopologyRow, of: fn(&LoadSample) -> &ResponseStats) -> Value {
     let latency =
         |figure: fn(&ResponseStats) -> f64| row.latency(of, figure).map(MedianRange::to_json);

@@ -7,28 +7,28 @@ use super::plan::ClientMix;
 use super::sample::{LoadSample, ResponseStats};
 use crate::stats::MedianRange;
 
-/// One combination and what came of it.
+/// One combination and its timed runs.
 #[derive(Clone, Debug)]
 pub struct TopologyRow {
-    /// How the server waited.
+    /// The server's I/O model.
     pub model: Model,
-    /// How its threads were laid out.
+    /// The topology.
     pub topology: Topology,
-    /// Who asked.
+    /// The clients.
     pub clients: ClientMix,
     /// The timed runs.
     pub timed: Vec<LoadSample>,
 }
 
 impl TopologyRow {
-    /// A figure of each run.
+    /// Summarises a figure over the runs.
     #[must_use]
     pub fn median_range(&self, figure: impl Fn(&LoadSample) -> f64) -> MedianRange {
         MedianRange::of(self.timed.iter().map(figure))
     }
 
-    /// A figure of what one kind of connections stats in each run in which it stats any answer; `None`
-    /// where it stats none in any.
+    /// Summarises a figure of one kind of clients over the runs with responses; `None` if there are
+    /// none.
     #[must_use]
     pub fn latency(
         &self,
@@ -44,7 +44,7 @@ impl TopologyRow {
         (!figures.is_empty()).then(|| MedianRange::of(figures))
     }
 
-    /// The threads of the run that stats most, by name.
+    /// Returns the threads of the run that had most, by name.
     #[must_use]
     pub fn threads(&self) -> BTreeMap<String, u64> {
         let most = self.timed.iter().max_by_key(|run| run.threads.values().sum::<u64>());

@@ -1,4 +1,4 @@
-//! One timed run: a server of its own, its clients, and what came of it.
+//! A timed run: a fresh server and its clients.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use super::test_site::TestSite;
 use crate::error::Result;
 use crate::workers::{ClientKind, CoreSplit, ServerProcess, Worker};
 
-/// Runs it once.
+/// Runs one combination once.
 pub(super) fn run(
     plan: &TopologiesPlan,
     cores: &CoreSplit,

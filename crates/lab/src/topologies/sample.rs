@@ -5,64 +5,64 @@ use std::collections::BTreeMap;
 
 use super::fairness::{jain, min_max_ratio};
 
-/// What one run came to.
+/// Figures of one run.
 #[derive(Clone, Debug, Default)]
 pub struct LoadSample {
-    /// Seconds that it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// What fast connections stats.
+    /// Responses to fast clients.
     pub fast: ResponseStats,
-    /// What slow ones stats; how long they take is their own affair.
+    /// Responses to slow clients, whose latency is determined by the clients.
     pub slow: ResponseStats,
-    /// What blocking ones stats.
+    /// Responses to blocking clients.
     pub blocking: ResponseStats,
-    /// Nanoseconds of CPU of the server's threads.
+    /// Nanoseconds of CPU time of the server's threads.
     pub cpu: f64,
-    /// Nanoseconds of CPU of the clients.
+    /// Nanoseconds of CPU time of the clients.
     pub clients_cpu: f64,
-    /// Context switches of the server's threads because one waited.
+    /// Context switches of the server's threads because one blocked.
     pub voluntary: f64,
-    /// Context switches because its time was over or another was more urgent.
+    /// Context switches because one was preempted.
     pub involuntary: f64,
-    /// The server's threads at the end, by name.
+    /// Number of the server's threads by name, at the end.
     pub threads: BTreeMap<String, u64>,
 }
 
-/// What the connections of a kind stats.
+/// Responses to clients of one kind.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseStats {
-    /// Whole answers of each connection.
+    /// Complete responses of each connection.
     pub by_connection: Vec<u64>,
-    /// Bytes, of whole answers and others.
+    /// Received bytes, including incomplete responses.
     pub bytes: f64,
-    /// How often they asked.
+    /// Number of requests.
     pub requests: u64,
-    /// How often a file was seen to be out of memory when it was asked for.
+    /// Requests whose file was verified as not cached.
     pub seen_cold: u64,
-    /// Microseconds until the last byte that half of the answers took at most.
+    /// Median latency to the last byte, in microseconds.
     pub p50: f64,
-    /// The same for 99 of 100.
+    /// 99th percentile.
     pub p99: f64,
-    /// The same for 999 of 1,000.
+    /// 99.9th percentile.
     pub p999: f64,
-    /// The same for all.
+    /// Maximum.
     pub max: f64,
 }
 
 impl LoadSample {
-    /// Whole answers of every kind.
+    /// Returns the complete responses of all kinds.
     #[must_use]
     pub fn responses(&self) -> f64 {
         self.fast.responses() + self.slow.responses() + self.blocking.responses()
     }
 
-    /// A number of the run for each of its whole answers; of none, for one.
+    /// Divides a number of the run by its complete responses, at least 1.
     #[must_use]
     pub fn per_response(&self, number: f64) -> f64 {
         number / self.responses().max(1.0)
     }
 
-    /// A number of the run for each of its seconds.
+    /// Divides a number of the run by its duration in seconds.
     #[must_use]
     pub fn per_second(&self, number: f64) -> f64 {
         if self.seconds > 0.0 { number / self.seconds } else { 0.0 }
@@ -70,19 +70,20 @@ impl LoadSample {
 }
 
 impl ResponseStats {
-    /// Whole answers.
+    /// Returns the number of complete responses.
     #[must_use]
     pub fn responses(&self) -> f64 {
         self.by_connection.iter().map(|&count| small(count)).sum()
     }
 
-    /// How alike the connections were served: Jain's index.
+    /// Returns Jain's fairness index over the connections.
     #[must_use]
     pub fn jain(&self) -> f64 {
         jain(&self.by_connection)
     }
 
-    /// What the connection with the fewest answers stats of what the one with the most stats.
+    /// Returns the responses of the connection with the fewest, divided by those of the connection
+    /// with the most.
     #[must_use]
     pub fn min_max_ratio(&self) -> f64 {
         min_max_ratio(&self.by_connection)

@@ -1,4 +1,4 @@
-//! The tables of the layouts: their columns, and the first of each group.
+//! The tables of the layouts: their columns, and the best layout of each group.
 
 use std::cmp::Ordering;
 
@@ -6,13 +6,13 @@ use super::{ClientMix, LoadSample, ResponseStats, Topologies, TopologyRow};
 use crate::stats::MedianRange;
 use crate::table::Table;
 
-/// What is not there.
+/// Placeholder of a missing value.
 const NONE: &str = "n/a";
 
 pub(super) const BLOCKED_JOBS: &str = "One job is held at a FIFO, and others ask meanwhile";
 
 impl Topologies {
-    /// Rows with the same clients.
+    /// Groups rows by clients.
     pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&TopologyRow>> {
         let mut kinds: Vec<_> = self.rows.iter().map(|row| row.clients).collect();
         kinds.dedup();
@@ -45,10 +45,10 @@ impl Topologies {
     }
 }
 
-/// A column: its heading, whether there is such a thing with these clients, a cell.
+/// A column: heading, applicability to a mix of clients, cell.
 pub(super) type Column = (&'static str, fn(&ClientMix) -> bool, fn(&TopologyRow) -> String);
 
-/// What fast connections stats.
+/// Columns of the fast clients.
 pub(super) const FAST_COLUMNS: [Column; 7] = [
     ("fast/s", always, |row| whole(rate(row))),
     ("p50 us", always, |row| latency(row, fast, |stats| stats.p50)),
@@ -61,7 +61,7 @@ pub(super) const FAST_COLUMNS: [Column; 7] = [
     }),
 ];
 
-/// What the others stats, and what the server used for all of them.
+/// Columns of the other clients and of the server's resource usage.
 pub(super) const SERVER_COLUMNS: [Column; 7] = [
     ("threads", always, |row| row.threads().values().sum::<u64>().to_string()),
     ("CPU us/answer", always, |row| {
@@ -112,7 +112,7 @@ fn whole(spread: MedianRange) -> String {
     format!("{spread:.0}")
 }
 
-/// Those columns of which one of the rows has something.
+/// Builds a table of the columns that apply to any row.
 pub(super) fn table(columns: &[Column], rows: &[&TopologyRow]) -> Table {
     let there = |column: &&Column| rows.iter().any(|row| (column.1)(&row.clients));
     let columns: Vec<_> = columns.iter().filter(there).collect();
@@ -133,7 +133,8 @@ pub(super) fn rate(row: &TopologyRow) -> MedianRange {
     row.median_range(|run| run.per_second(run.fast.responses()))
 }
 
-/// Who answers most fast requests of a group, and who half of them soonest, if anybody does.
+/// Names the layout with the highest rate of fast responses, and the one with the smallest median
+/// latency, if there are any.
 pub(super) fn ranking(rows: &[&TopologyRow]) -> String {
     let Some(of) = rows.first().map(|row| row.clients.name()) else { return String::new() };
     let p50 = |row: &TopologyRow| row.latency(fast, |stats| stats.p50);
@@ -143,7 +144,7 @@ pub(super) fn ranking(rows: &[&TopologyRow]) -> String {
     format!("{of}: most fast answers: {rate}; half of them soonest: {soon}")
 }
 
-/// The one that comes first, or all whose ranges overlap its.
+/// Names the first layout, or all whose ranges overlap with it.
 fn first(
     rows: &[&TopologyRow],
     figure: impl Fn(&TopologyRow) -> Option<MedianRange>,

@@ -1,5 +1,5 @@
-//! The files that the server of a timed run has: a small one and a large one that are in memory, and
-//! for each blocking connection one of its own, which it can drop from there.
+//! The files of the server: a small and a large one that are cached, and one per blocking
+//! connection, which the client evicts.
 
 use serde_json::{Value, json};
 use std::path::Path;
@@ -10,20 +10,20 @@ use crate::error::{ErrorContext as _, Result};
 use crate::test_file::{CacheState, TestFile};
 use crate::workers::ClientKind;
 
-/// What fast connections ask for.
+/// Size of the file of fast clients.
 const SMALL: u64 = 1 << 10;
 
-/// What slow ones do. More than the kernel keeps for a socket, so that the server has to wait.
+/// Size of the file of slow clients: larger than a socket buffer, so that the server has to wait.
 const LARGE: u64 = 4 << 20;
 
-/// What blocking ones do.
+/// Size of the files of blocking clients.
 const COLD: u64 = 256 << 10;
 
 pub(super) struct TestSite {
     small: TestFile,
     large: TestFile,
     cold: Vec<TestFile>,
-    // Goes after the files.
+    // Dropped after the files.
     root: TempDir,
 }
 
@@ -40,18 +40,18 @@ impl TestSite {
         self.root.path()
     }
 
-    /// Whether files here can be dropped from memory.
+    /// Returns an error if files cannot be evicted from the page cache.
     pub(super) fn can_be_cold(&self) -> Result<()> {
         self.cold.iter().try_for_each(|file| file.prepare(CacheState::Cold))
     }
 
-    /// Brings what is hot into memory.
+    /// Reads the cached files into the page cache.
     pub(super) fn warm(&self) -> Result<()> {
         self.small.prepare(CacheState::Warm)?;
         self.large.prepare(CacheState::Warm)
     }
 
-    /// What each connection is to ask for.
+    /// Returns the description of each client.
     pub(super) fn load(&self, clients: ClientMix) -> Vec<Value> {
         let all = |kind, file, count: u32| (0..count).map(move |_| load_client(kind, file, false));
         let fast = all(ClientKind::Fast, &self.small, clients.fast);

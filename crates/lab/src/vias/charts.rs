@@ -1,12 +1,11 @@
-//! The vias on a page: what is copied and what it costs, drawn for the largest size, and then every
-//! table.
+//! Charts of the vias: copies and CPU time for the largest size, and all tables.
 
 use super::tables::{caption, share};
 use super::{ViaRow, Vias};
 use crate::chart::{bars, stacked};
 use crate::report::{Part, Section, skipped_lines};
 
-/// The copies of a spec, in the order in which they are made.
+/// Copies of a transfer in chronological order.
 const COPIES: [&str; 4] = ["file to user", "user to socket", "late", "by the receiver"];
 
 pub(super) fn section(vias: &Vias) -> Section {

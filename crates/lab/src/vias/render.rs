@@ -1,4 +1,4 @@
-//! The table of the vias: for a terminal, as JSON of a versioned form, CSV and Markdown.
+//! Output formats of the vias.
 
 use karez_transfer::Via;
 use serde_json::{Value, json};
@@ -13,11 +13,11 @@ use crate::selftest::Counter;
 use crate::table::size;
 use crate::transport::ReceiveMode;
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
 const SCHEMA: &str = "karez.lab.vias/2";
 
 impl Report for Vias {
-    /// Every combination in one table.
+    /// Lists every combination in one table.
     fn to_csv(&self) -> String {
         self.table_of_all().to_csv()
     }
@@ -52,7 +52,7 @@ impl Report for Vias {
 }
 
 impl Vias {
-    /// What has to be known to read the table.
+    /// Returns the notes of the table.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![
@@ -88,7 +88,7 @@ impl Vias {
         notes
     }
 
-    /// In what pieces the bytes went.
+    /// Describes chunk size and receive mode.
     fn pieces(&self) -> String {
         let most = self.chunk.map_or_else(
             || "as much a call as suits the via".to_owned(),
@@ -176,9 +176,9 @@ impl fmt::Display for Vias {
     }
 }
 
-/// A reader of a report may look for a via by name.
+/// Lookup by via.
 impl Vias {
-    /// The rows of one via.
+    /// Returns the rows of one via.
     pub fn of(&self, via: Via) -> impl Iterator<Item = &ViaRow> {
         self.rows.iter().filter(move |row| row.via == via)
     }

@@ -9,14 +9,14 @@ use crate::selftest::Counter;
 use crate::table::{Table, grouped, size};
 use crate::transport::Transport;
 
-/// What is not there: it could not be counted, or its counter failed the self-test.
+/// Placeholder of a value that was not counted, or whose counter failed the self-test.
 const NONE: &str = "n/a";
 
-/// The counters that the table rests on.
+/// Counters that the table relies on.
 pub(super) const COUNTERS: [Counter; 5] =
     [Counter::Calls, Counter::Kernel, Counter::PageCache, Counter::Receiver, Counter::Disk];
 
-/// The columns of a group; a table of all has four before them.
+/// Columns of a group; a table of all groups has three more in front.
 const COLUMNS: [&str; 12] = [
     "via",
     "calls",
@@ -33,7 +33,7 @@ const COLUMNS: [&str; 12] = [
 ];
 
 impl Vias {
-    /// Rows of the same transport, state and size.
+    /// Groups rows by transport, cache state and size.
     pub(super) fn groups(&self) -> impl Iterator<Item = &[ViaRow]> {
         let group = |row: &ViaRow| (row.transport, row.cache, row.bytes);
         self.rows.chunk_by(move |one, next| group(one) == group(next))
@@ -44,7 +44,7 @@ impl Vias {
         Table { heading: COLUMNS.to_vec(), rows }
     }
 
-    /// Whether what these rows say of copies may be shown.
+    /// Returns whether the copies of these rows may be shown.
     pub(super) fn are_copies_known(&self, rows: &[ViaRow]) -> bool {
         rows.iter().all(|row| row.copies.inferred)
             || self.is_usable(&[Counter::Kernel, Counter::PageCache, Counter::Receiver])
@@ -76,7 +76,7 @@ impl Vias {
         .concat()
     }
 
-    /// What was copied, and what the disk did.
+    /// Returns the cells of copies and disk I/O.
     fn copies(&self, row: &ViaRow) -> Vec<String> {
         let or_none = |cell: Option<String>| cell.unwrap_or_else(|| NONE.to_owned());
         let inferred = if row.copies.inferred { "~" } else { "" };
@@ -96,14 +96,14 @@ impl Vias {
     }
 }
 
-/// Whether what was copied into the kernel's pages was copied once more into each packet. At the
-/// driver that cannot be from_getrusage from one copy.
+/// Returns whether data copied into kernel pages was copied again into each packet. At the driver
+/// this cannot be distinguished from a single copy.
 pub(super) fn is_copied_again(row: &ViaRow) -> bool {
     let by_reference = matches!(row.counted.effective, Via::Sendfile | Via::Splice | Via::Zerocopy);
     row.transport == Transport::VethWithoutScatterGather && !by_reference
 }
 
-/// Mode switches, context switches and faults, as they were counted.
+/// Returns mode switches, context switches and faults, as counted.
 fn counted(own: &ProcessCounts) -> [String; 3] {
     let faults = own.faults_user.zip(own.faults_kernel);
     [
@@ -113,7 +113,7 @@ fn counted(own: &ProcessCounts) -> [String; 3] {
     ]
 }
 
-/// The same as anyone is from_getrusage of a thread: getrusage does not say in which mode a fault was.
+/// Returns the same from getrusage, which does not distinguish faults by mode.
 fn from_getrusage(row: &ViaRow) -> [String; 3] {
     let used = row.counted.sender;
     let made: u64 = row.counted.calls.values().sum();
@@ -124,7 +124,7 @@ fn from_getrusage(row: &ViaRow) -> [String; 3] {
     ]
 }
 
-/// What anyone can prove of copies that nobody has counted.
+/// Returns the result of the mutation probe, if copies were not counted.
 fn proof(row: &ViaRow) -> String {
     match &row.verdict {
         Some(verdict @ (CopyVerdict::Aliased | CopyVerdict::Copied)) if row.copies.inferred => {
@@ -134,7 +134,7 @@ fn proof(row: &ViaRow) -> String {
     }
 }
 
-/// What was asked for, and what ran instead.
+/// Returns the requested via, and the one that ran instead.
 fn via(row: &ViaRow) -> String {
     if row.counted.effective == row.via {
         return row.via.to_string();
@@ -142,7 +142,7 @@ fn via(row: &ViaRow) -> String {
     format!("{} (ran {})", row.via, row.counted.effective)
 }
 
-/// All system calls where they were counted, else those that the transfer made.
+/// Returns all counted system calls, otherwise those of the transfer.
 fn calls(row: &ViaRow, are_counted: bool) -> String {
     match row.counted.sender_counts() {
         Some(own) if are_counted => grouped(own.total_calls()),
@@ -155,7 +155,7 @@ pub(super) fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 
-/// What a table of these rows is about.
+/// Describes the rows of a table.
 pub(super) fn caption(rows: &[ViaRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let over = describe(first.transport);
