@@ -1,4 +1,4 @@
-//! `karez lab`: from arguments to an experiment and its report.
+//! `karez lab`: runs experiments and writes their reports.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use karez_lab::all::{AllPlan, AllReports};
@@ -24,10 +24,10 @@ use crate::cli::{
 };
 use crate::complain;
 
-/// The word that makes this program a worker.
+/// Arguments that make this program a worker.
 const WORKER: [&str; 2] = ["lab", "worker"];
 
-/// Runs the experiment asked for; whether what it was to show was shown.
+/// Runs an experiment and returns whether it passed.
 pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
     match lab {
         Lab::Selftest(args) => selftest(args),
@@ -160,7 +160,8 @@ fn all(args: &AllArgs) -> io::Result<bool> {
     Ok(report.passed)
 }
 
-/// As diff(1): whether nothing changed; what cannot be compared is trouble of another kind.
+/// Compares two reports like diff(1): returns whether nothing changed; incomparable files are a
+/// usage error.
 fn compare(args: &CompareArgs) -> io::Result<bool> {
     let compared = read(&args.before)
         .and_then(|before| Comparison::of(&before, &read(&args.after)?).map_err(io::Error::from));
@@ -169,7 +170,7 @@ fn compare(args: &CompareArgs) -> io::Result<bool> {
     Ok(!report.differs())
 }
 
-/// A report that was written by `--json`.
+/// Reads a report written by `--json`.
 fn read(path: &Path) -> io::Result<Value> {
     let read_error = |error: &dyn Display| Error::about("read", path.display(), error);
     let text = fs::read(path).map_err(|error| read_error(&error))?;
@@ -197,13 +198,13 @@ fn trace(args: &TraceArgs) -> io::Result<bool> {
     Ok(report.totals.contradictions.is_empty())
 }
 
-/// How many columns the terminal has that standard output is, if it is one.
+/// Returns the width of the terminal, if standard output is one.
 fn width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
 }
 
-/// Prints the schema of this name, or the names.
+/// Prints a schema, or the names of all.
 fn schema(name: Option<&str>) -> io::Result<()> {
     match SCHEMAS.iter().find(|(known, _)| Some(*known) == name) {
         Some((_, schema)) => print(schema),
@@ -211,8 +212,8 @@ fn schema(name: Option<&str>) -> io::Result<()> {
     }
 }
 
-/// Writes a report in the forms that were asked for, and to the terminal unless one of them goes
-/// there.
+/// Writes a report in the requested formats, and as text unless one of them goes to standard
+/// output.
 fn write_report(forms: &Forms, report: &dyn Report) -> io::Result<()> {
     let to_stdout =
         [&forms.json, &forms.csv, &forms.markdown, &forms.html].into_iter().any(is_stdout);
@@ -226,7 +227,7 @@ fn is_stdout(path: &Option<PathBuf>) -> bool {
     path.as_deref() == Some(Path::new("-"))
 }
 
-/// Writes a report in the forms that were asked for.
+/// Writes a report in the requested formats.
 fn save_all(forms: &Forms, report: &dyn Report) -> io::Result<()> {
     let form: [(_, &dyn Fn() -> String); 4] = [
         (&forms.json, &|| format!("{:#}\n", report.to_json())),
@@ -242,12 +243,12 @@ fn save_all(forms: &Forms, report: &dyn Report) -> io::Result<()> {
     Ok(())
 }
 
-/// A worker is this program once more.
+/// Returns the command that starts this program as a worker.
 fn workers() -> io::Result<WorkerCommand> {
     Ok(WorkerCommand::new(std::env::current_exe()?, WORKER.map(OsString::from)))
 }
 
-/// What is being done now, on a line that is written over; only where somebody looks.
+/// Shows the current step on a line of the terminal, if standard error is one.
 fn progress(what: &str) {
     let mut out = io::stderr();
     if out.is_terminal() {
@@ -264,7 +265,7 @@ fn save(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text).map_err(write_error).map_err(io::Error::from)
 }
 
-/// A reader that closes early, such as `head`, has had enough: that is no error.
+/// Prints to standard output. A reader that closes early, such as `head`, is not an error.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -1,4 +1,4 @@
-//! `karez lab all`: one page and one report that keeps to its schema, and `karez lab compare`.
+//! `karez lab all`: one page, and reports that match their schemas; `karez lab compare`.
 
 use serde_json::Value;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
 
-/// What a telephone is wide.
+/// Width of a phone screen.
 const NARROW: u32 = 390;
 
 fn lab(arguments: &[&str]) -> Output {
@@ -67,7 +67,7 @@ fn name_of(report: &Value) -> &str {
     report["schema"].as_str().unwrap().split(['.', '/']).nth(2).unwrap()
 }
 
-/// A schema that lets everything pass would prove nothing.
+/// Checks that the schemas reject other reports.
 fn expect_no_more_than_the_schema(reports: &[Value]) {
     for report in reports {
         let mut broken = report.clone();
@@ -115,7 +115,7 @@ fn invalid_reports_are_rejected_by_compare() {
     }
 }
 
-/// On a telephone the page is no wider than the screen: what is wider moves in its own place.
+/// Checks that the page is not wider than a phone screen: wide elements scroll.
 fn expect_readable(page: &Path, sections: usize) {
     if !Command::new("chromium")
         .arg("--version")

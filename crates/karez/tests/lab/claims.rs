@@ -1,4 +1,4 @@
-//! `karez lab claims`: its form, what it counts exactly, and that verdicts follow the evidence.
+//! `karez lab claims`: schema, exact counts, and verdicts that follow the evidence.
 
 use karez_lab::claims::{Claim, Evidence, Verdict};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
 
-/// 4 MiB by 64 KiB, as `--quick` has it.
+/// 4 MiB in chunks of 64 KiB, as with `--quick`.
 const BYTES: u64 = 4 << 20;
 const CHUNKS: u64 = 64;
 
@@ -17,7 +17,7 @@ fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-/// Every field that the schema promises is there, and every verdict is one.
+/// Checks that all fields of the schema exist and every verdict is valid.
 fn expect_schema(report: &Value, claims: usize) {
     assert_eq!(report["schema"], "karez.lab.claims/2");
     assert!(report["machine"]["kernel"].is_string());
@@ -108,7 +108,7 @@ fn counters_are_not_measurable_without_privileges() {
         println!("skipped: only root can become nobody");
         return;
     }
-    // Not below the target directory, which may not be for everybody.
+    // Not below the target directory, which may not be accessible.
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
     let program = place.path().join("karez");
@@ -171,8 +171,7 @@ fn over_veths(sendfile: [u64; 2], splice: [u64; 2]) -> Evidence {
     ])
 }
 
-/// What was found on a live kernel and the verdict that follows; then what contradicts it, and
-/// the verdict that follows from that.
+/// Evidence from a live kernel with its verdict, and contradicting evidence with its verdict.
 fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
     let (walk, flat, wide) = ([90.0, 110.0], [-0.5, 0.5], [-50.0, 50.0]);
     let asleep = |cpu| {

@@ -1,4 +1,4 @@
-//! What each way costs, to the call and to the byte.
+//! Exact calls and bytes of each via.
 
 use karez_lab::probe::{Counters, Scope};
 use karez_lab::{
@@ -8,7 +8,7 @@ use karez_lab::{
 use karez_transfer::{Copied, Via};
 use std::path::Path;
 
-/// 64 MiB in pieces of 64 KiB.
+/// 64 MiB in chunks of 64 KiB.
 const BYTES: u64 = 64 << 20;
 const CHUNK: u32 = 64 << 10;
 const CHUNKS: u64 = BYTES / CHUNK as u64;
@@ -17,7 +17,7 @@ fn workers() -> WorkerCommand {
     WorkerCommand::new(env!("CARGO_BIN_EXE_karez"), ["lab", "worker"])
 }
 
-/// A file on a disk: the directory for temporary files may be in memory.
+/// Creates a file on a disk: the directory for temporary files may be in memory.
 fn test_file() -> TestFile {
     let test_file = TestFile::new(Path::new(env!("CARGO_TARGET_TMPDIR")), BYTES).unwrap();
     test_file.prepare(CacheState::Warm).unwrap();
@@ -102,7 +102,7 @@ fn disguised_via_is_detected() {
             assert_eq!(outcome.effective, Via::Sendfile, "it says so");
             let found = contradictions(&outcome, transport);
             assert_eq!(!found.is_empty(), is_caught, "{found:?}");
-            // Whoever lies about calls, too, still cannot lie about pages.
+            // The pages reveal the copy, whatever calls the transfer reports.
             let bytes = format!("0 of {BYTES} bytes are copied to the socket, but {BYTES}");
             let by_pages = found.iter().any(|what| what.contains(&bytes));
             assert_eq!(by_pages, is_caught && counters.is_some(), "{found:?}");

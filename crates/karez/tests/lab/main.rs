@@ -1,4 +1,4 @@
-//! The laboratory, by its library and by its command: counts, never times.
+//! Tests of the laboratory through its library and its command: counts, no times.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! `karez lab models`: its form, and the system calls of a wake-up and of a request, which are exact.
+//! `karez lab models`: schema, and exact system calls of wake-ups and requests.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What an allocator calls when it likes.
+/// Calls that an allocator makes at any time.
 const MEMORY: [&str; 5] = ["mprotect", "brk", "madvise", "mmap", "munmap"];
 
 #[test]
@@ -38,8 +38,8 @@ fn wake_ups_and_requests_make_exactly_their_calls() {
     assert!(lines(&markdown) > wake_ups.len() + requests.len() + 4);
 }
 
-/// The rows of one kind: of so many models five each, if nothing was skipped, and a ranking of each
-/// of the five.
+/// Returns the rows of one kind, five per model unless something was skipped, and checks that there
+/// are five rankings.
 fn rows<'a>(report: &'a Value, name: &str, models: usize) -> &'a [Value] {
     let rows = report[name].as_array().unwrap();
     let skipped = report["skipped"].as_array().unwrap().len();
@@ -66,7 +66,7 @@ fn expect_wake_up(row: &Value) {
     assert_eq!(row["calls"], expected, "{row:#}");
 }
 
-/// Every field that the schema promises is there, and the calls are those of the model.
+/// Checks that all fields of the schema exist and the calls are those of the model.
 fn expect_request(row: &Value) {
     for figure in ["us_per_request", "cpu_us_per_request", "switches_per_request"] {
         assert!(row[figure]["median"].is_number(), "{row:#}");
@@ -84,7 +84,7 @@ fn expect_request(row: &Value) {
         "select" => (count("pselect6"), 1.0),
         "poll" => (count("ppoll"), 1.0),
         "epoll-level" => (count("epoll_pwait"), 1.0),
-        // It is told of the room that an answer leaves when it is read, too.
+        // It also reports the space that a response frees when it is read.
         "epoll-edge" => (count("epoll_pwait"), 2.0),
         "uring" => {
             assert_eq!((received, sent), (0.0, 0.0), "{row:#}");
@@ -92,7 +92,7 @@ fn expect_request(row: &Value) {
             return;
         }
         "posix-aio" => {
-            // The threads of glibc make the calls.
+            // Threads of glibc make the calls.
             assert_eq!((received, sent), (0.0, 0.0), "{row:#}");
             return assert!(count("read") >= 1.0 && count("write") >= 1.0, "{row:#}");
         }
@@ -106,7 +106,7 @@ fn expect_request(row: &Value) {
         _ => return assert_eq!((received, sent), (1.0, 1.0), "{row:#}"),
     };
     assert!((received, sent) == (1.0, 1.0) && calls.is_empty(), "{row:#}");
-    // One that asks alone has a wait for each of its requests.
+    // A single active connection needs a wait for each request.
     let least = if row["active"] == 1 { 1.0 } else { f64::MIN_POSITIVE };
     assert!((least..=most).contains(&waits), "{row:#}");
 }

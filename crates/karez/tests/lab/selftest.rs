@@ -1,4 +1,4 @@
-//! `karez lab selftest`: what it says, and what it leaves behind.
+//! `karez lab selftest` and `karez lab vias`: output, exit status and cleanup.
 
 use serde_json::Value;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
 
-/// A directory on a disk, for everybody.
+/// Creates a directory on a disk that all users can access.
 fn place() -> tempfile::TempDir {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
@@ -28,7 +28,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Every field that the schema promises is there, and the verdicts follow from the figures.
+/// Checks that all fields of the schema exist and the verdicts follow from the figures.
 fn expect_schema(report: &Value) {
     assert_eq!(report["schema"], "karez.lab.selftest/2");
     assert!(report["machine"]["kernel"].is_string());
@@ -48,7 +48,7 @@ fn expect_schema(report: &Value) {
     }
 }
 
-/// Whether any process was started from this program and still is.
+/// Returns the number of running processes of this program.
 fn workers_of(program: &Path) -> usize {
     let is_it = |entry: &fs::DirEntry| {
         fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == program)
@@ -95,7 +95,7 @@ fn unprivileged_selftest_reports_tier_t0() {
         println!("skipped: only root can become nobody");
         return;
     }
-    // Not below the target directory, which may not be for everybody.
+    // Not below the target directory, which may not be accessible.
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
     let program = place.path().join("karez");

@@ -1,11 +1,11 @@
-//! `karez lab topologies`: whom a job that is held holds up, which is exact, and its form.
+//! `karez lab topologies`: schema, and the exact effect of a blocked job.
 
 use karez_reactor::{ALLOWED, Model, Topology};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
 
-/// A report of a few short runs, and what is said beside it.
+/// Returns a report of a few short runs.
 fn report(arguments: &[&str]) -> Value {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_karez"));
@@ -21,13 +21,13 @@ fn report(arguments: &[&str]) -> Value {
     report
 }
 
-/// What one job holds up: nobody where it has a thread of its own, and everybody where the thread
-/// that does it is the one that answers.
+/// A blocked job stalls no connection if it has a thread of its own, and all of them if the same
+/// thread sends the responses.
 #[test]
 fn blocked_job_stalls_only_topology_single() {
     let models = Model::ALL.iter().flat_map(|model| ["--model", model.name()]);
     let mut arguments: Vec<_> = models.collect();
-    // What is timed is not what is asked here.
+    // The timed runs are not tested here.
     arguments.extend(["--fast", "1", "--slow", "0", "--blocking", "0"]);
     let report = report(&arguments);
     let held = report["blocked_jobs"].as_array().unwrap();
@@ -78,7 +78,7 @@ fn every_layout_serves_every_mix() {
     }
 }
 
-/// All answers of a kind.
+/// Returns the number of responses of a kind.
 fn sum(sample: &Value, kind: &str) -> u64 {
     let each = sample[kind]["by_connection"].as_array().unwrap().iter();
     each.map(|count| count.as_u64().unwrap()).sum()
@@ -97,7 +97,7 @@ fn expect_sample(row: &Value, sample: &Value) {
     assert!(times("fast").is_sorted() && times("blocking").is_sorted(), "{row:#}");
     assert_eq!(times("fast")[3] > 0.0, fast > 0, "{row:#}");
     assert_eq!(times("blocking")[3] > 0.0, blocking > 0, "{row:#}");
-    // One question of each is open at most.
+    // Each connection has at most one pending request.
     for (kind, answered) in [("fast", fast), ("slow", slow), ("blocking", blocking)] {
         let open = sample[kind]["requests"].as_u64().unwrap() - answered;
         assert!(open <= row["clients"][kind].as_u64().unwrap(), "{row:#}");

@@ -1,5 +1,4 @@
-//! `karez lab trace`: what a request is made of, exactly, and the forms it is told in. No time is
-//! asserted.
+//! `karez lab trace`: exact contents of a trace, and its output formats. No times are asserted.
 
 use karez_reactor::Model;
 use karez_transfer::{Direction, Via};
@@ -29,7 +28,8 @@ fn parse(output: &Output) -> Value {
     trace
 }
 
-/// The fields are those of the schema: of the whole, of the request, of the totals, of each event.
+/// Checks that the fields are those of the schema: of the report, the request, the totals, and each
+/// event.
 fn expect_fields(trace: &Value) {
     let schema: Value =
         serde_json::from_str(include_str!("../../../lab/schema/trace.json")).unwrap();
@@ -47,7 +47,7 @@ fn expect_fields(trace: &Value) {
     }
 }
 
-/// Whether it was seen by tracepoints; what is only told by them is skipped elsewhere.
+/// Returns whether tracepoints were available; checks that need them are skipped otherwise.
 fn is_seen(trace: &Value) -> bool {
     let seen = trace["tier"] == "T1";
     if !seen {
@@ -60,7 +60,7 @@ fn events<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value
     trace["events"].as_array().unwrap().iter().filter(move |event| event["event"] == kind)
 }
 
-/// The server's calls in order, each with its flags.
+/// Returns the server's calls in order, with their flags.
 fn calls(trace: &Value) -> Vec<String> {
     let own = events(trace, "call").filter(|event| event["lane"] == "system call");
     own.map(|call| {
@@ -74,7 +74,7 @@ fn sum<'a>(events: impl Iterator<Item = &'a Value>) -> u64 {
     events.map(|event| event["bytes"].as_u64().unwrap()).sum()
 }
 
-/// What holds of every trace.
+/// Checks invariants of every trace.
 fn expect_complete(trace: &Value, body: u64) {
     expect_fields(trace);
     let (request, totals) = (&trace["request"], &trace["totals"]);
@@ -184,7 +184,7 @@ fn every_model_uses_its_own_wait_call() {
             "posix-aio" => "read",
             _ => "epoll_pwait",
         };
-        // Of posix-aio it is a thread of glibc that waits, and which comes first is up to chance.
+        // With posix-aio a thread of glibc waits, and the order is random.
         let found = if model == Model::PosixAio {
             calls.iter().any(|call| call == first)
         } else {
@@ -209,7 +209,7 @@ fn every_via_makes_its_copies() {
                 .sum();
             let head = trace["request"]["head"].as_u64().unwrap();
             let calls = calls(&trace).join(" ");
-            // What a full socket did not take is read once more.
+            // Data that did not fit in a full socket buffer is read again.
             let read = trace["totals"]["by_name"]["pread64"]["bytes"].as_u64().unwrap_or(0);
             let expected = match via {
                 Via::Copy if read >= MIB => read + MIB + head,
@@ -289,7 +289,7 @@ fn svg_is_well_formed_and_every_format_is_written() {
     }
 }
 
-/// As an XML parser sees it, where there is one; else every element is closed where it must be.
+/// Checks the syntax with an XML parser, if there is one, and the nesting of the elements.
 fn expect_xml(text: &str) {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("it.svg");
