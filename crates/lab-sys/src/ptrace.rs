@@ -139,7 +139,7 @@ pub(crate) fn request(
 ) -> io::Result<()> {
     let pid = pid.as_raw_nonzero().get();
     // SAFETY: of the requests in this file only `GET_SYSCALL_INFO` makes the kernel write, and
-    // `syscall_stop` passes an `Info` and its size; all others take numbers.
+    // `syscall_stop` passes an `Info` and its size; the remaining ones take numbers.
     let result = unsafe { libc::ptrace(request as _, pid, address, data) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
