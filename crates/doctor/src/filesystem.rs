@@ -21,7 +21,7 @@ pub(crate) fn section(directory: &Path) -> Section {
     match block(directory) {
         Ok(file) => findings.extend(of_file(&file, directory)),
         Err(error) => {
-            findings.push(Finding::unknown("files", format!("none can be made there: {error}")));
+            findings.push(Finding::unknown("files", format!("cannot be created there: {error}")));
         }
     }
     Section { title: "file system", findings }
@@ -37,10 +37,10 @@ fn of_file(file: &File, directory: &Path) -> Vec<Finding> {
     vec![
         Finding::from_result("shared extents (reflink)", &shared, "since Linux 4.5"),
         aligned(file),
-        Finding::from_result("reading what is in memory (RWF_NOWAIT)", &nowait, "since Linux 4.14"),
-        Finding::from_result("uncached (RWF_DONTCACHE)", &uncached, "since Linux 6.14"),
+        Finding::from_result("cached reads (RWF_NOWAIT)", &nowait, "since Linux 4.14"),
+        Finding::from_result("uncached I/O (RWF_DONTCACHE)", &uncached, "since Linux 6.14"),
         Finding::from_result(
-            "pages counted (cachestat)",
+            "cached page count (cachestat)",
             &cached_pages(file.as_fd(), 0..BLOCK as u64),
             "since Linux 6.5",
         ),
@@ -93,7 +93,7 @@ fn aligned(file: &File) -> Finding {
     match statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
         Err(errno) => Finding::from_result::<()>(name, &Err(errno), "statx"),
         Ok(stat) if stat.stx_mask & StatxFlags::DIOALIGN.bits() == 0 => {
-            Finding::unknown(name, "the kernel does not say how it has to be aligned (6.1)")
+            Finding::unknown(name, "the kernel does not report the alignment (Linux 6.1 does)")
         }
         Ok(stat) if stat.stx_dio_offset_align == 0 => Finding::refused(name, "not for this file"),
         Ok(stat) => {
@@ -107,14 +107,14 @@ fn watched(directory: &Path) -> Finding {
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC)
         .and_then(|fd| inotify::add_watch(&fd, directory, inotify::WatchFlags::CREATE));
     Finding::from_result(
-        "watching (inotify)",
+        "change notification (inotify)",
         &watch,
-        "since Linux 2.6.13; not what others do over a network",
+        "since Linux 2.6.13; without changes by other hosts of a network file system",
     )
 }
 
 fn unnamed(directory: &Path) -> Finding {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     let opened = openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR);
-    Finding::from_result("files without a name (O_TMPFILE)", &opened, "since Linux 3.11")
+    Finding::from_result("unnamed files (O_TMPFILE)", &opened, "since Linux 3.11")
 }

@@ -18,10 +18,20 @@ pub(crate) fn section() -> Section {
 fn findings() -> Vec<Finding> {
     let allowed = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
     let sysctl = match allowed.as_deref().map(str::trim) {
-        Ok("0") => Finding::fact("kernel/io_uring_disabled", "0: everybody may"),
-        Ok("1") => Finding::fact("kernel/io_uring_disabled", "1: a group and the privileged may"),
-        Ok(value) => Finding::fact("kernel/io_uring_disabled", format!("{value}: nobody may")),
-        Err(_) => Finding::fact("kernel/io_uring_disabled", "not there: everybody may"),
+        Ok("0") => Finding::fact("kernel/io_uring_disabled", "0: allowed for every user"),
+        Ok("1") => Finding::fact(
+            "kernel/io_uring_disabled",
+            "1: allowed for one group and \
+            privileged users",
+        ),
+        Ok(value) => Finding::fact(
+            "kernel/io_uring_disabled",
+            format!(
+                "{value}: disabled for \
+            every user"
+            ),
+        ),
+        Err(_) => Finding::fact("kernel/io_uring_disabled", "missing: allowed for every user"),
     };
     let ring = match IoUring::new(2) {
         Ok(ring) => ring,
@@ -36,11 +46,11 @@ fn findings() -> Vec<Finding> {
     }));
     let params = ring.params();
     for (name, there, since) in [
-        ("both queues in one mapping", params.is_feature_single_mmap(), "5.4"),
-        ("no completion is dropped", params.is_feature_nodrop(), "5.5"),
+        ("one mapping for both queues", params.is_feature_single_mmap(), "5.4"),
+        ("no dropped completions", params.is_feature_nodrop(), "5.5"),
         ("polling instead of a worker thread", params.is_feature_fast_poll(), "5.7"),
-        ("a timeout for one wait", params.is_feature_ext_arg(), "5.11"),
-        ("completions may be left out", params.is_feature_skip_cqe_on_success(), "5.17"),
+        ("a timeout per wait", params.is_feature_ext_arg(), "5.11"),
+        ("suppressed completions", params.is_feature_skip_cqe_on_success(), "5.17"),
     ] {
         findings.push(supported(name, there, since));
     }
@@ -62,8 +72,8 @@ fn receiving() -> [Finding; 2] {
     let tried = receive_once();
     let has = |there: fn(Received) -> bool| tried.map(there).unwrap_or_default();
     [
-        supported("buffers to take from", has(|it| it.provided_buffer), "5.19"),
-        supported("recv, again and again", has(|it| it.multishot), "6.0"),
+        supported("provided buffers", has(|it| it.provided_buffer), "5.19"),
+        supported("multishot recv", has(|it| it.multishot), "6.0"),
     ]
 }
 
@@ -89,7 +99,7 @@ fn receive_once() -> rustix::io::Result<Received> {
 
 /// Operations that a file server can use.
 const OPERATIONS: [(&str, u8, &str); 12] = [
-    ("accept", opcode::Accept::CODE, "5.5, again and again 5.19"),
+    ("accept", opcode::Accept::CODE, "5.5, multishot 5.19"),
     ("recv", opcode::Recv::CODE, "5.6"),
     ("send", opcode::Send::CODE, "5.6"),
     ("send_zc", opcode::SendZc::CODE, "6.0"),

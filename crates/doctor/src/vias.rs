@@ -27,7 +27,7 @@ pub(crate) fn section(directory: &Path) -> Section {
 fn finding(direction: Direction, via: Via, directory: &Path) -> Finding {
     let name = format!("{via}, {direction}");
     match run_via(direction, via, directory) {
-        Err(error) => Finding::unknown(&name, format!("not tried: {error}")),
+        Err(error) => Finding::unknown(&name, format!("skipped: {error}")),
         Ok(report) if via == Via::Auto => Finding::available(&name, choice(&report)),
         Ok(report) => match report.fallbacks.first() {
             None => Finding::available(&name, via.since()),

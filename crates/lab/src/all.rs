@@ -232,7 +232,7 @@ impl Report for AllReports {
             let parts = vec![Part::Notes(crate::report::skipped_lines(&self.skipped))];
             sections.push(Section {
                 anchor: "skipped".to_owned(),
-                title: "Not tried".to_owned(),
+                title: "Skipped".to_owned(),
                 parts,
             });
         }
@@ -246,7 +246,7 @@ impl Report for AllReports {
             parts.push(Part::Heading(section.title));
             parts.extend(section.parts);
         }
-        Section { anchor: "all".to_owned(), title: "What Linux I/O costs".to_owned(), parts }
+        Section { anchor: "all".to_owned(), title: "The cost of Linux I/O".to_owned(), parts }
     }
 }
 

@@ -138,7 +138,7 @@ impl Comparison {
             comparison.rows(format, &rows_before, &rows_after);
         }
         if !any {
-            let why = "they are of different experiments";
+            let why = "the reports belong to different experiments";
             return Err(Error::new("compare", "the reports", why));
         }
         if let (Some(before), Some(after)) = (before.first(), after.first()) {
@@ -225,7 +225,7 @@ impl Comparison {
 
     /// Scales the probability of one figure to all compared figures.
     fn count_chances(&mut self) {
-        #[allow(clippy::cast_precision_loss, reason = "some thousands at most")]
+        #[allow(clippy::cast_precision_loss, reason = "a few thousand at most")]
         let compared = self.compared as f64;
         for change in &mut self.changes {
             if let ChangeKind::Timed { by_chance, .. } = &mut change.kind {
@@ -244,7 +244,7 @@ fn experiments(report: &Value) -> Result<Vec<&Value>> {
     for one in &all {
         let schema = one["schema"].as_str().unwrap_or("a file without a schema");
         if !FORMATS.iter().any(|format| format.schema == schema) {
-            let why = "it is no report of a form that is known here";
+            let why = "unknown report format";
             return Err(Error::new("compare", schema, why));
         }
     }

@@ -101,7 +101,7 @@ pub fn contradictions(outcome: &TransferOutcome, transport: Transport) -> Vec<St
     if let Some(reported) = outcome.sender_counts().and_then(|own| own.filemap_read) {
         must(
             reported == counted.file_to_user,
-            "filemap_read copied as much as tracepoints say",
+            "filemap_read copied as much as tracepoints report",
             reported,
         );
     }

@@ -38,7 +38,7 @@ pub fn html_page(sections: &[Section]) -> String {
     let kernel = machine["kernel"].as_str().unwrap_or("Linux");
     let title = match sections {
         [one] => format!("{}, Linux {kernel}", one.title),
-        _ => format!("What Linux I/O costs, Linux {kernel}"),
+        _ => format!("The cost of Linux I/O, Linux {kernel}"),
     };
     let mut html = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\

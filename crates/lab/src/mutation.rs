@@ -46,7 +46,7 @@ impl fmt::Display for CopyVerdict {
         match self {
             Self::Aliased => f.pad("aliased"),
             Self::Copied => f.pad("copied"),
-            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Refused(why) => write!(f, "unsupported: {why}"),
         }
     }
 }
@@ -127,7 +127,7 @@ fn connected(transport: Transport) -> Result<(OwnedFd, File)> {
         return Ok((out.into(), OwnedFd::from(peer).into()));
     }
     let listener = TcpListener::bind("127.0.0.1:0").context("listen on", "loopback")?;
-    let address = listener.local_addr().context("ask for", "an address")?;
+    let address = listener.local_addr().context("get the address of", "a socket")?;
     let out = TcpStream::connect(address).context("connect to", address)?;
     let (peer, _) = listener.accept().context("accept from", address)?;
     Ok((out.into(), OwnedFd::from(peer).into()))

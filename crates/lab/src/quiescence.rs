@@ -32,7 +32,7 @@ pub(crate) fn wait_until_quiescent(pid: Pid) -> Result<()> {
     let begun = Instant::now();
     while !is_quiescent(pid) {
         if begun.elapsed() > TIMEOUT {
-            return Err(Error::new("wait for", "a server", "it does not come to rest"));
+            return Err(Error::new("wait for", "a server", "it does not become idle"));
         }
         thread::sleep(POLL_INTERVAL);
     }
@@ -73,6 +73,6 @@ mod tests {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!is_quiescent(pid), "it is gone");
+        assert!(!is_quiescent(pid), "an exited process has no idle threads");
     }
 }

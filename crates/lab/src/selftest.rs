@@ -90,7 +90,7 @@ mod tests {
         };
         assert!(test.usable(Counter::Calls));
         assert!(!test.usable(Counter::Kernel), "a check failed");
-        assert!(!test.usable(Counter::Disk), "nothing validates for it");
+        assert!(!test.usable(Counter::Disk), "no passed check validates it");
         assert!(!test.passed());
     }
 }

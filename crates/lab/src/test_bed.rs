@@ -84,7 +84,14 @@ impl TestBed {
         self.receiver
             .send(&json!({ "command": "receive", "mode": receive_mode.command(self.transport) }))?;
         let cookie = self.sender.request(&json!({ "command": "connect", "to": to }))?;
-        cookie.as_u64().ok_or_else(|| Error::new("connect to", to, "no cookie came back"))
+        cookie.as_u64().ok_or_else(|| {
+            Error::new(
+                "connect to",
+                to,
+                "the connection has no socket \
+            cookie",
+            )
+        })
     }
 
     /// Connects with `counters` on both processes, the socket and the file. The receiver may start

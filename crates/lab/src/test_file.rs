@@ -141,7 +141,11 @@ impl TestFile {
             Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {
                 let length = usize::try_from(self.bytes).context("map", "the file")?;
                 let mapping = Mapping::of(file, 0, length).context("map", "the file")?;
-                mapping.resident_pages().map(|pages| pages as u64).context("ask for", "pages")
+                mapping.resident_pages().map(|pages| pages as u64).context(
+                    "drop the cached pages \
+                    of",
+                    "pages",
+                )
             }
             counted => counted.context("count", "cached pages"),
         }

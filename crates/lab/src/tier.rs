@@ -100,9 +100,9 @@ impl fmt::Display for Tiers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tier {}", self.best())?;
         let what = match self.best() {
-            Tier::T0 => "what anyone can count; bytes copied are inferred",
+            Tier::T0 => "counters without privilege; copied bytes are inferred",
             Tier::T1 => "exact, by tracepoints",
-            Tier::T3 => "exact, by tracepoints, with functions as a second opinion",
+            Tier::T3 => "exact, by tracepoints, cross-checked with function hooks",
         };
         write!(f, ": {what}")?;
         if let Some(why) = &self.without_t1 {
@@ -112,7 +112,7 @@ impl fmt::Display for Tiers {
             write!(f, "\nno T3: {why}")?;
         }
         if !self.missing.is_empty() {
-            write!(f, "\nnot on this kernel: {}", self.missing.join(", "))?;
+            write!(f, "\nmissing on this kernel: {}", self.missing.join(", "))?;
         }
         Ok(())
     }

@@ -59,11 +59,13 @@ impl Topologies {
         let mut result =
             Self { blocked_jobs, rows: Vec::new(), skipped, cores: cores.server.len(), seed };
         for (model, topology) in plan.layouts() {
-            on_step(&format!("holding a job of {model} × {topology}"));
+            on_step(&format!("blocking a job of {model} × {topology}"));
             match blocked_job::block_job(&plan.workers, &cores, model, topology) {
                 Ok(job) => result.blocked_jobs.push(job),
                 Err(error) => {
-                    result.skipped.push((format!("{model} × {topology}, held"), error.to_string()));
+                    result
+                        .skipped
+                        .push((format!("{model} × {topology}, blocked job"), error.to_string()));
                 }
             }
         }

@@ -54,7 +54,7 @@ impl FromStr for Transport {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.iter().copied().find(|one| one.name() == name);
-        found.ok_or("no transport has this name")
+        found.ok_or("unknown transport")
     }
 }
 

@@ -135,7 +135,7 @@ fn configure_network(what: &str, command: &Value) -> Result<Value> {
                 text(command, "address")?.parse().context("read", "an address")?;
             let name = text(command, "name")?;
             let addressed = karez_lab_sys::add_address(name, address);
-            addressed.context("give an address to", name)?;
+            addressed.context("add an address to", name)?;
             karez_lab_sys::set_link_up(name).context("set up", name).map(|()| Value::Null)
         }
         "set-scatter-gather" => {
@@ -145,7 +145,7 @@ fn configure_network(what: &str, command: &Value) -> Result<Value> {
             let set = karez_lab_sys::set_scatter_gather(fd, text(command, "name")?, on);
             set.context("change", "scatter-gather").map(|()| Value::Null)
         }
-        other => Err(Error::new("command", other, "nobody knows how")),
+        other => Err(Error::new("command", other, "unknown command")),
     }
 }
 
@@ -163,7 +163,7 @@ fn pin(command: &Value) -> Result<Value> {
         sched_setaffinity(None, &those).context("pin to", &command["cores"])?;
         return Ok(command["cores"].clone());
     }
-    let allowed = sched_getaffinity(None).context("ask for", "cores")?;
+    let allowed = sched_getaffinity(None).context("get", "the CPU affinity")?;
     let cores: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
     let wanted = usize::try_from(number(command, "core")?).context("read", "a core")?;
     let core = cores[wanted % cores.len().max(1)];
@@ -177,7 +177,7 @@ fn pin(command: &Value) -> Result<Value> {
 /// of the file (Linux 6.0).
 fn flush_network() -> Result<Value> {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").context("open", "a socket")?;
-    let own = socket.local_addr().context("ask for", "an address")?;
+    let own = socket.local_addr().context("get the address of", "a socket")?;
     socket.send_to(&[0], own).context("send to", own)?;
     socket.recv(&mut [0]).context("receive from", own)?;
     Ok(Value::Null)

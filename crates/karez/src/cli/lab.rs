@@ -56,9 +56,8 @@ pub(crate) enum Lab {
     /// Takes what --json of an experiment has written. What was counted changed if it is not the
     /// same; what was timed if the ranges are apart, also without what all rows have in common, and the
     /// runs are enough to rule out chance.
-    #[command(
-        after_help = "Exit status: 0 if nothing changed, 1 if something did, 2 if the files are no reports that can be compared."
-    )]
+    #[command(after_help = "Exit status: 0 without changes, 1 with changes, 2 if a file is not a \
+            comparable report.")]
     Compare(CompareArgs),
     /// Rng one real request, from the wake-up of the server to the last byte
     ///
@@ -342,7 +341,7 @@ pub(crate) struct Forms {
 
 fn claim(text: &str) -> Result<u8, String> {
     let known = |number: &u8| Claim::all().iter().any(|claim| claim.number == *number);
-    text.parse().ok().filter(known).ok_or_else(|| "no claim has this number".to_owned())
+    text.parse().ok().filter(known).ok_or_else(|| "there is no claim with this number".to_owned())
 }
 
 fn caches() -> impl clap::builder::TypedValueParser<Value = CacheState> {
@@ -376,7 +375,7 @@ fn bytes(text: &str) -> Result<u64, &'static str> {
         [.., b'g'] => (&text[..text.len() - 1], 30),
         _ => (text, 0),
     };
-    let number: u64 = digits.parse().map_err(|_| "it is no number of bytes, such as 64k")?;
-    let bytes = number.checked_mul(1 << bits).ok_or("it is too large")?;
-    if bytes == 0 { Err("it is nothing") } else { Ok(bytes) }
+    let number: u64 = digits.parse().map_err(|_| "not a number of bytes, such as 64k")?;
+    let bytes = number.checked_mul(1 << bits).ok_or("the number of bytes is too large")?;
+    if bytes == 0 { Err("the number of bytes is zero") } else { Ok(bytes) }
 }

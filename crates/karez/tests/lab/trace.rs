@@ -247,7 +247,7 @@ fn given_file_is_requested_by_its_escaped_name() {
     let refused = output(&[place.path().to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1));
     let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(complaint.contains("it is no file"), "{complaint}");
+    assert!(complaint.contains("not a file"), "{complaint}");
     for conflict in [["--cold"].as_slice(), &["--size", "1k"]] {
         assert_eq!(output(&[conflict, &[path]].concat()).status.code(), Some(2));
     }

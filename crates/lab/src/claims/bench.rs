@@ -81,7 +81,7 @@ impl ClaimsBench<'_> {
         };
         if outcome.effective != via {
             return Err(ExperimentError::Skipped(format!(
-                "{via} was refused, {} ran",
+                "{via} is unsupported here: {} ran instead",
                 outcome.effective
             )));
         }

@@ -33,7 +33,7 @@ impl Claim {
         let unusable = self.needs.iter().find(|&&counter| !bench.test.usable(counter));
         // Without counters the experiment reports why they are unavailable.
         if let (Some(counter), true) = (unusable, bench.base.counters.is_ok()) {
-            let why = format!("the counter {} did not pass its self-test", counter.name());
+            let why = format!("counter {} failed its self-test", counter.name());
             return Finding::not_measurable(self, why);
         }
         match (self.experiment)(bench) {

@@ -20,7 +20,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 11,
         statement: "epoll shares memory with user space by mmap",
-        reason: "an epoll instance has no mmap operation: events are copied out one by one",
+        reason: "an epoll instance has no mmap operation: epoll_wait copies each event to user \
+            space",
         needs: &[],
         experiment: mmap_epoll,
         rule: |evidence| Some(confirmed_if(evidence.word("mmap of an epoll")? == "ok")),
@@ -28,7 +29,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 12,
         statement: "epoll keeps descriptors in a red-black tree and ready ones in a linked list",
-        reason: "eventpoll has rbr and rdllist (fs/eventpoll.c), in memory of the kernel's alone",
+        reason: "struct eventpoll has rbr and rdllist (fs/eventpoll.c), in kernel memory only",
         needs: &[],
         experiment: epoll_set,
         rule: |evidence| {
@@ -36,7 +37,7 @@ pub(super) const CLAIMS: &[Claim] = &[
             let once = evidence.word("registered again")? == "EEXIST";
             let in_order =
                 evidence.count("reported in arrival order")? == evidence.count("ready")?;
-            let what = "the source for the tree; a set and a queue in order of arrival are seen";
+            let what = "the kernel source for the tree; the run shows a set and a FIFO queue";
             Some(if kept && once && in_order {
                 Verdict::DependsOn(what.to_owned())
             } else {
@@ -46,8 +47,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 13,
-        statement: "a callback fills the ready list, and only ready descriptors are visited",
-        reason: "ep_poll_callback queues the item when it is woken; epoll_wait polls those again",
+        statement: "a callback fills the ready list, and epoll_wait visits only ready descriptors",
+        reason: "ep_poll_callback queues the item on wake-up; epoll_wait polls the queued items \
+            again",
         needs: &[],
         experiment: ready_list,
         rule: |evidence| {
@@ -57,7 +59,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 14,
-        statement: "epoll_wait keeps checking until something is ready",
+        statement: "epoll_wait checks in a loop until a descriptor is ready",
         reason: "it sleeps in a wait queue until a callback wakes it; busy polling is opt-in",
         needs: &[],
         experiment: |_| wait_asleep::<EpollLevel>(),
@@ -65,8 +67,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 15,
-        statement: "epoll has no maximum of connections",
-        reason: "RLIMIT_NOFILE, fs.file-max and fs.epoll.max_user_watches bound it",
+        statement: "epoll has no maximum number of connections",
+        reason: "RLIMIT_NOFILE, fs.file-max and fs.epoll.max_user_watches limit it",
         needs: &[],
         experiment: limits,
         rule: |evidence| {
@@ -78,15 +80,15 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 16,
-        statement: "the cost of epoll_wait does not depend on idle descriptors",
-        reason: "an idle descriptor is in the tree and not in the list that is walked",
+        statement: "the cost of epoll_wait does not depend on the number of idle descriptors",
+        reason: "an idle descriptor is in the tree and not in the ready list",
         needs: &[],
         experiment: slopes,
         rule: independent_of_idle,
     },
     Claim {
         number: 17,
-        statement: "level-triggered tells again and again, edge-triggered once",
+        statement: "level-triggered epoll reports readiness repeatedly, edge-triggered once",
         reason: "a level item is queued again after each report; an edge needs another wake-up",
         needs: &[],
         experiment: triggers,
@@ -99,16 +101,16 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 18,
-        statement: "edge-triggered supports only descriptors that do not block",
-        reason: "the kernel does not look at O_NONBLOCK; epoll(7) statement that one should",
+        statement: "edge-triggered epoll supports only non-blocking descriptors",
+        reason: "the kernel does not check O_NONBLOCK; epoll(7) only recommends it",
         needs: &[],
         experiment: blocking_edge,
         rule: |evidence| Some(refuted_if(evidence.word("EPOLLET on a blocking pipe")? == "ok")),
     },
     Claim {
         number: 19,
-        statement: "edge-triggered cannot guarantee that data is complete",
-        reason: "what is not read stays in the buffer: a wake-up is missed, and no byte",
+        statement: "edge-triggered epoll can lose data",
+        reason: "unread bytes stay in the buffer: only the wake-up is missed",
         needs: &[],
         experiment: partial_read,
         rule: |evidence| {
@@ -118,8 +120,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 20,
-        statement: "epoll does not take regular files",
-        reason: "a regular file has no poll operation, so EPOLL_CTL_ADD statement EPERM",
+        statement: "epoll does not support regular files",
+        reason: "a regular file has no poll operation, so EPOLL_CTL_ADD fails with EPERM",
         needs: &[],
         experiment: regular_file,
         rule: |evidence| Some(confirmed_if(evidence.word("epoll on a regular file")? == "EPERM")),

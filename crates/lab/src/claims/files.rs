@@ -22,8 +22,8 @@ use crate::test_file::{CacheState, TestFile};
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 23,
-        statement: "read takes data that is in the process' memory already from there",
-        reason: "read(2) always copies from the page cache; keeping bytes is what stdio does",
+        statement: "read returns data that is already in the process' memory from there",
+        reason: "read(2) always copies from the page cache; stdio does the buffering",
         needs: &[],
         experiment: read_again,
         rule: |evidence| Some(refuted_if(evidence.count("new bytes in the second read")? > 0)),
@@ -31,7 +31,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 27,
         statement: "mmap wastes memory: 8 KiB for a file of 5 KiB",
-        reason: "the page cache has whole pages, whoever asks for them",
+        reason: "the page cache consists of whole pages, for read and for mmap",
         needs: &[],
         experiment: small_file,
         rule: |evidence| {
@@ -42,23 +42,24 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 28,
-        statement: "write from the mapping of a file that was cut off is killed by SIGBUS",
-        reason: "a fault in kernel mode is fixed up as EFAULT; only user code gets the signal",
+        statement: "write from a mapping of a truncated file is killed by SIGBUS",
+        reason: "a fault in kernel mode is fixed up as EFAULT; only a fault in user mode gets \
+            SIGBUS",
         needs: &[],
         experiment: cut_off,
         rule: |evidence| Some(refuted_if(evidence.word("send of a truncated range")? == "EFAULT")),
     },
     Claim {
         number: 29,
-        statement: "sendfile moves from a file to a socket only",
-        reason: "since 2.6.33 it writes to anything; what it reads from has to be like a file",
+        statement: "sendfile moves data from a file to a socket only",
+        reason: "since 2.6.33 it writes to any descriptor; its input must be like a file",
         needs: &[],
         experiment: sendfile_to_file,
         rule: |evidence| Some(refuted_if(evidence.count("bytes from file to file")? > 0)),
     },
     Claim {
         number: 34,
-        statement: "copy-on-write copies a page when it is written to, and shares the others",
+        statement: "copy-on-write copies a page at the first write and shares the other pages",
         reason: "the first write to a page of a private mapping faults, and do_cow_fault copies",
         needs: &[],
         experiment: on_write,

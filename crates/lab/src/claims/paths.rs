@@ -33,8 +33,9 @@ const WARM: &str = "disk bytes, warm";
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 24,
-        statement: "read and write cost 4 switches, 2 copies by the CPU and 2 by DMA",
-        reason: "two calls a chunk; into the buffer and out of it; the disk is asked when cold",
+        statement: "read and write cost 4 mode switches, 2 copies by the CPU and 2 by DMA",
+        reason: "two calls per chunk; a copy into the buffer and one out; disk reads on a cache \
+            miss",
         needs: AND_DISK,
         experiment: |bench| cold_and_warm(bench, Via::Copy),
         rule: |evidence| {
@@ -42,7 +43,7 @@ pub(super) const CLAIMS: &[Claim] = &[
             let (calls, copied) =
                 (calls_a_chunk(evidence, 2)?, evidence.count(COPIED)? == 2 * bytes);
             let disk = evidence.count(COLD)? >= bytes && evidence.count(WARM)? == 0;
-            let what = "the cache and the device for DMA: the disk's cold only, none on lo";
+            let what = "page cache and device for DMA: disk reads only when cold, no DMA on lo";
             Some(match (calls && copied, disk) {
                 (true, true) => Verdict::DependsOn(what.to_owned()),
                 (so, _) => confirmed_if(so),
@@ -51,8 +52,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 25,
-        statement: "direct I/O crosses the kernel, which only sets up memory",
-        reason: "O_DIRECT passes by the page cache only: file system and block layer do the work",
+        statement: "direct I/O bypasses the kernel, which only sets up memory",
+        reason: "O_DIRECT bypasses only the page cache: file system and block layer still run",
         needs: AND_DISK,
         experiment: direct,
         rule: |evidence| {
@@ -62,23 +63,24 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 26,
-        statement: "mmap and write cost 4 switches, 1 copy by the CPU and 2 by DMA",
-        reason: "one call a chunk, beside mmap once; the price is faults, most inside the call",
+        statement: "mmap and write cost 4 mode switches, 1 copy by the CPU and 2 by DMA",
+        reason: "one call per chunk and one mmap; the cost is page faults, most inside the call",
         needs: AND_DISK,
         experiment: |bench| cold_and_warm(bench, Via::Mmap),
         rule: |evidence| {
             if evidence.count(COPIED)? != evidence.count(BYTES)? {
                 return Some(Verdict::Refuted);
             }
-            let what = "the chunks: 2 switches for each and 2 for mmap; the one copy holds";
+            let what =
+                "the number of chunks: 2 switches for each and 2 for mmap; one copy is right";
             let one = calls_a_chunk(evidence, 1)? && evidence.count(CHUNKS)? > 1;
             Some(if one { Verdict::DependsOn(what.to_owned()) } else { Verdict::Confirmed })
         },
     },
     Claim {
         number: 30,
-        statement: "sendfile costs 2 switches, 1 copy by the CPU and 2 by DMA",
-        reason: "pages go to the socket by reference; without scatter-gather GSO copies them",
+        statement: "sendfile costs 2 mode switches, 1 copy by the CPU and 2 by DMA",
+        reason: "pages are attached to the socket; without scatter-gather GSO copies them",
         needs: AND_LINEAR,
         experiment: |bench| over_veths(bench, &[Via::Sendfile]),
         rule: |evidence| {
@@ -87,7 +89,7 @@ pub(super) const CLAIMS: &[Claim] = &[
             if evidence.count("sendfile: calls that move data")? != evidence.count(CHUNKS)? {
                 return Some(Verdict::Refuted);
             }
-            let what = "scatter-gather: no copy with it, one without; 2 switches a chunk";
+            let what = "scatter-gather: no copy with it, one without; 2 switches per chunk";
             Some(match (with, without) {
                 (0, without) if without == bytes => Verdict::DependsOn(what.to_owned()),
                 (with, _) => confirmed_if(with == bytes),
@@ -96,7 +98,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 31,
-        statement: "sendfile needs support by hardware, splice does not",
+        statement: "sendfile needs hardware support, splice does not",
         reason: "both end in splice_to_socket: with scatter-gather neither copies, without both do",
         needs: AND_LINEAR,
         experiment: |bench| over_veths(bench, &[Via::Sendfile, Via::Splice]),
@@ -108,8 +110,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 32,
-        statement: "splice costs 2 switches and no copy, and one end has to be a pipe",
-        reason: "from file to socket it is two calls, into a pipe and out of it: 4 switches",
+        statement: "splice costs 2 mode switches and no copy, and one end must be a pipe",
+        reason: "from file to socket it takes two calls, into a pipe and out of it: 4 switches",
         needs: COPIES,
         experiment: splice,
         rule: |evidence| {
@@ -120,8 +122,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 33,
-        statement: "the user cannot change data on its way by sendfile",
-        reason: "the socket refers to the page cache: what the file becomes is what is sent",
+        statement: "data in flight by sendfile cannot be changed by user space",
+        reason: "the socket refers to the page cache: a later write to the file changes the sent \
+            data",
         needs: &[Counter::Mutation],
         experiment: overwritten,
         rule: |evidence| {
@@ -135,7 +138,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 35,
         statement: "MSG_ZEROCOPY sends without a copy",
-        reason: "lo and veth copy late (skb_copy_ubufs) and say so: SO_EE_CODE_ZEROCOPY_COPIED",
+        reason: "lo and veth copy late (skb_copy_ubufs) and report SO_EE_CODE_ZEROCOPY_COPIED",
         needs: &[Counter::Notifications],
         experiment: zerocopy,
         rule: |evidence| {
@@ -143,14 +146,14 @@ pub(super) const CLAIMS: &[Claim] = &[
                 (evidence.count("sends over lo")?, evidence.count("sends copied")?);
             let to_dummy = evidence.count("datagrams to a dummy device copied");
             let what = match to_dummy {
-                Some(0) => "the device: lo copied every send, a dummy none",
-                None => "the device: lo copied every send, and no other could be tried",
+                Some(0) => "the device: lo copied every send, a dummy device none",
+                None => "the device: lo copied every send; another device could not be tested",
                 Some(_) => return Some(Verdict::Refuted),
             };
             Some(match copied {
                 0 => Verdict::Confirmed,
                 _ if copied == sends => Verdict::DependsOn(what.to_owned()),
-                _ => Verdict::DependsOn("the send: some were copied and some not".to_owned()),
+                _ => Verdict::DependsOn("the send: some were copied and some were not".to_owned()),
             })
         },
     },
@@ -248,7 +251,7 @@ fn zerocopy(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let spec = bench.spec(Via::Zerocopy);
     let notifications = bench.base.uncounted(&spec, Transport::Loopback)?.zerocopy;
     if notifications.sends == 0 {
-        return Err(ExperimentError::Skipped("MSG_ZEROCOPY was refused".to_owned()));
+        return Err(ExperimentError::Skipped("MSG_ZEROCOPY is unsupported here".to_owned()));
     }
     let evidence = Evidence::default()
         .with("sends over lo", u64::from(notifications.sends))

@@ -65,11 +65,7 @@ impl Report for Claims {
         let entries = self.findings.iter().map(Finding::entry).collect();
         let words = format!("{}\n{}", self.tiers, self.verdicts());
         let parts = vec![Part::Paragraph(words), Part::Entries(entries)];
-        Section {
-            anchor: "claims".to_owned(),
-            title: "What is told of Linux I/O".to_owned(),
-            parts,
-        }
+        Section { anchor: "claims".to_owned(), title: "Claims about Linux I/O".to_owned(), parts }
     }
 }
 

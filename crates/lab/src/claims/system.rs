@@ -29,27 +29,27 @@ const REPLY_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 1,
-        statement: "a program reaches what the kernel has only through system calls",
-        reason: "the vDSO lets it read the clock from a page that the kernel keeps up to date",
+        statement: "a program reaches kernel data only through system calls",
+        reason: "with the vDSO it reads the clock from a page that the kernel updates",
         needs: &[],
         experiment: clock,
         rule: |evidence| {
             let vdso = evidence.count("system calls")? < evidence.count("clock reads")?;
-            let what = "what it wants: the clock is read without any (vDSO), all else with";
+            let what = "the data: reading the clock takes no call (vDSO), all else takes one";
             Some(if vdso { Verdict::DependsOn(what.to_owned()) } else { Verdict::Confirmed })
         },
     },
     Claim {
         number: 2,
-        statement: "every read from a socket copies from the kernel to the user",
-        reason: "recv copies with skb_copy_datagram_iter; MSG_TRUNC on TCP takes bytes without",
+        statement: "every read from a socket copies from the kernel to user space",
+        reason: "recv copies with skb_copy_datagram_iter; MSG_TRUNC on TCP discards without a copy",
         needs: &[Counter::Receiver],
         experiment: receiving,
         rule: |evidence| {
             let bytes = evidence.count("bytes sent")?;
             let by_read = evidence.count("copied by recv")?;
             let without = evidence.count("copied by recv with MSG_TRUNC")?;
-            let what = "how it is received: reading copies all, MSG_TRUNC nothing";
+            let what = "the receive call: a plain recv copies all bytes, MSG_TRUNC none";
             Some(match (by_read == bytes, without == bytes) {
                 (true, false) => Verdict::DependsOn(what.to_owned()),
                 (read, _) => confirmed_if(read),
@@ -58,8 +58,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 3,
-        statement: "blocking I/O needs a thread for each connection",
-        reason: "a thread in read sleeps at that one socket; data at another does not wake it",
+        statement: "blocking I/O needs one thread per connection",
+        reason: "a thread in read sleeps on one socket; data on another does not wake it",
         needs: &[],
         experiment: blocking_threads,
         rule: |evidence| {
@@ -73,7 +73,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 21,
         statement: "in signal-driven I/O the process sends a signal to the kernel",
-        reason: "F_SETOWN and O_ASYNC make the kernel send one; the copy is still a read",
+        reason: "F_SETOWN and O_ASYNC make the kernel send the signal; the read still copies",
         needs: &[],
         experiment: signal_driven,
         rule: |evidence| {
@@ -84,7 +84,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 22,
         statement: "Linux has no asynchronous I/O",
-        reason: "io_submit came in 2.5, io_uring in 5.1",
+        reason: "io_submit exists since 2.5, io_uring since 5.1",
         needs: &[],
         experiment: asynchronous,
         rule: |evidence| {
@@ -153,7 +153,7 @@ fn replies(threads: usize) -> Result<u64, ExperimentError> {
         drop(silent);
         replied
     });
-    Ok(replied.context("speak to", "a socket")?)
+    Ok(replied.context("write to", "a socket")?)
 }
 
 fn signal_driven(bench: &mut ClaimsBench<'_>) -> ExperimentResult {

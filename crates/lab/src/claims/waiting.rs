@@ -30,8 +30,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 4,
-        statement: "polling without blocking makes a read for each connection, ready or not",
-        reason: "only the call itself statement whether it would have blocked: EAGAIN",
+        statement: "polling without blocking makes one read per connection, ready or not",
+        reason: "only the call itself shows whether it would have blocked: EAGAIN",
         needs: &[],
         experiment: busy_polling,
         rule: |evidence| {
@@ -40,8 +40,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 5,
-        statement: "select copies the whole set of descriptors in and out at each call",
-        reason: "core_sys_select copies FDS_BYTES(n) of each set in, and as much back",
+        statement: "select copies the whole descriptor set in and out at each call",
+        reason: "core_sys_select copies FDS_BYTES(n) of each set in and the same amount out",
         needs: &[],
         experiment: select_set,
         rule: |evidence| {
@@ -53,7 +53,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 6,
-        statement: "select and poll look at every descriptor in the kernel: O(n)",
+        statement: "select and poll check every descriptor in the kernel: O(n)",
         reason: "do_select and do_poll call the poll operation of each descriptor at each call",
         needs: &[],
         experiment: slopes,
@@ -68,12 +68,13 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 7,
         statement: "select is limited to 1024 descriptors",
-        reason: "FD_SETSIZE is the size of glibc's fd_set; the kernel clamps to the table of files",
+        reason: "FD_SETSIZE is the size of glibc's fd_set; the kernel's limit is the descriptor \
+            table",
         needs: &[],
         experiment: high_descriptor,
         rule: |evidence| {
-            let what = "who asks: glibc's set has 1024 bits, the kernel's has no such end";
-            let why = "no descriptor may be as high";
+            let what = "the caller: glibc's fd_set has 1024 bits, the kernel has no such limit";
+            let why = "the descriptor limit is too low";
             Some(match (evidence.count("descriptor")? >= 1024, evidence.count("reported")?) {
                 (true, 1) => Verdict::DependsOn(what.to_owned()),
                 (true, _) => Verdict::Confirmed,
@@ -83,16 +84,17 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 8,
-        statement: "select registers a callback, sets bits, and the program looks for them",
-        reason: "__pollwait queues the thread at each descriptor; the answer is a bitmap",
+        statement: "select registers a callback, sets bits, and the program scans for them",
+        reason: "__pollwait queues the thread at each descriptor; the result is a bitmap",
         needs: &[],
         experiment: |_| wait_asleep::<Select>(),
         rule: |evidence| Some(confirmed_if(is_asleep(evidence)?)),
     },
     Claim {
         number: 9,
-        statement: "poll has no limit, because it keeps a linked list",
-        reason: "it takes an array, of RLIMIT_NOFILE entries at most; the list is of its copies",
+        statement: "poll has no limit, because it uses a linked list",
+        reason: "it takes an array, of RLIMIT_NOFILE entries at most; only its kernel copy is a \
+            list",
         needs: &[],
         experiment: poll_limit,
         rule: |evidence| {
@@ -102,8 +104,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 10,
-        statement: "poll does away with the copies and with looking at all",
-        reason: "the array goes in at each call and is walked; what went is the limit of 1024",
+        statement: "poll avoids the copies and the scan",
+        reason: "the array is copied in at each call and scanned; only the limit of 1024 is gone",
         needs: &[],
         experiment: slopes,
         rule: |evidence| {
@@ -135,7 +137,7 @@ pub(super) fn scans_idle(evidence: &Evidence, of: &str) -> Option<IdleScan> {
 }
 
 pub(super) fn too_wide() -> Verdict {
-    Verdict::NotMeasurable("the band of the slope is too wide: the machine is busy".to_owned())
+    Verdict::NotMeasurable("the interval of the slope is too wide: the machine is busy".to_owned())
 }
 
 fn busy_polling(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -168,7 +170,8 @@ fn select_set(_: &mut ClaimsBench<'_>) -> ExperimentResult {
         all.push(one);
     }
     let asked = read.iter().count();
-    let ready = select(&mut read, &mut write, Some(Duration::ZERO)).context("select", "them")?;
+    let ready =
+        select(&mut read, &mut write, Some(Duration::ZERO)).context("select", "descriptors")?;
     Ok(Evidence::default()
         .with("bits requested", asked)
         .with("ready", ready)

@@ -45,7 +45,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
         rows: Some("rows"),
         identity: &["via", "transport", "bytes", "cache"],
         counted: &[
-            ("the via that ran", "/effective_via"),
+            ("effective via", "/effective_via"),
             ("system calls", "/transfer_calls"),
             ("bytes copied from the file to the user", "/copies/file_to_user"),
             ("bytes copied to the socket", "/copies/to_socket"),
@@ -77,7 +77,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
         experiment: "blocked-jobs",
         rows: Some("blocked_jobs"),
         identity: &["model", "topology"],
-        counted: &[("answered while a job is held", "/responses_while_blocked")],
+        counted: &[("responses while a job is blocked", "/responses_while_blocked")],
         timed: &[],
     },
     ReportFormat {
@@ -90,7 +90,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
             ("fast/s", "/fast_per_second"),
             ("p99 us of fast", "/fast/p99_us"),
             ("blocking/s", "/blocking_per_second"),
-            ("CPU us/answer", "/cpu_us_per_response"),
+            ("CPU us/response", "/cpu_us_per_response"),
         ],
     },
     // The number of calls of a request depends on how soon the receiver reads.
@@ -106,7 +106,7 @@ pub(super) const FORMATS: &[ReportFormat] = &[
             "/request/pages_in_memory",
         ],
         counted: &[
-            ("the via that ran", "/request/effective_via"),
+            ("effective via", "/request/effective_via"),
             ("bytes copied from the file to the user", "/totals/copies/file_to_user"),
             ("bytes copied late", "/totals/copies/late"),
             ("bytes sent in pages of the file", "/totals/sent/page_cache"),

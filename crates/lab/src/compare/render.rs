@@ -40,7 +40,9 @@ impl Comparison {
     fn notes(&self) -> Vec<String> {
         let drifts = self.drifts.iter().map(|drift| {
             let Drift { experiment, figure, ratio, rows } = drift;
-            format!("{experiment}: {figure} of all {rows} rows together: x {ratio:.2}, which is taken out")
+            format!(
+                "{experiment}: {figure} of all {rows} rows together: x {ratio:.2}, factored out"
+            )
         });
         let sides = ["the first", "the second"].into_iter().zip(&self.unmatched);
         let unmatched = sides.flat_map(|(side, unmatched)| {
@@ -57,7 +59,8 @@ impl Comparison {
         let mut words = format!("{beyond} of {} figures changed beyond the noise", self.compared);
         if doubtful > 0 {
             words += &format!(
-                "; the ranges of {doubtful} more are apart, which may be chance after so few runs"
+                "; the ranges of {doubtful} more do not overlap, which may be chance after so few \
+                runs"
             );
         }
         words
@@ -151,7 +154,7 @@ impl Report for Comparison {
     fn section(&self) -> Section {
         let mut parts = vec![Part::Paragraph(self.summary())];
         if !self.conditions.is_empty() {
-            parts.push(Part::Table("Made under other conditions".to_owned(), self.under()));
+            parts.push(Part::Table("Different conditions".to_owned(), self.under()));
         }
         if self.differs() {
             let table = self.table(self.beyond_noise());
@@ -160,10 +163,14 @@ impl Report for Comparison {
         let doubtful = self.changes.iter().filter(|change| !change.is_beyond_noise());
         let doubtful = self.table(doubtful);
         if !doubtful.rows.is_empty() {
-            parts.push(Part::Table("Apart, but it may be chance".to_owned(), doubtful));
+            parts.push(Part::Table("Ranges apart, possibly by chance".to_owned(), doubtful));
         }
         parts.push(Part::Notes(self.notes()));
-        Section { anchor: "compare".to_owned(), title: "What changed".to_owned(), parts }
+        Section {
+            anchor: "compare".to_owned(),
+            title: "Changes between two reports".to_owned(),
+            parts,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn section(models: &Models) -> Section {
     active.sort_unstable();
     active.dedup();
     parts.extend(active.into_iter().filter_map(|active| wake_ups(models, active)));
-    parts.push(Part::Table("What an idle descriptor costs".to_owned(), models.slopes()));
+    parts.push(Part::Table("Cost of an idle descriptor".to_owned(), models.slopes()));
     parts.push(Part::Table("The classic table".to_owned(), models.classic()));
     for rows in models.groups() {
         parts.push(Part::Table(ranking(&rows), table(&rows)));
@@ -23,7 +23,7 @@ pub(super) fn section(models: &Models) -> Section {
     let mut notes = models.notes();
     notes.extend(skipped_lines(&models.skipped));
     parts.push(Part::Notes(notes));
-    Section { anchor: "models".to_owned(), title: "Ways to wait".to_owned(), parts }
+    Section { anchor: "models".to_owned(), title: "I/O models".to_owned(), parts }
 }
 
 /// Draws the CPU time by number of descriptors, one line per model; `None` if only one number was
@@ -32,18 +32,18 @@ fn wake_ups(models: &Models, active: u32) -> Option<Part> {
     let rows = models.rows.iter().filter(|row| row.active == active && !row.timed.is_empty());
     let lines_by_model = by_model(rows.map(|row| (row.model, row.descriptors, row.cpu())));
     let caption = format!(
-        "CPU of a wake-up, µs, by the number of descriptors of which {active} {} active: median \
-         and range. Both scales are logarithmic.",
+        "CPU per wake-up, µs, by the number of descriptors of which {active} {} active: median and \
+         range. Both scales are logarithmic.",
         if active == 1 { "is" } else { "are" }
     );
-    let svg = lines(&caption, "descriptors", "CPU µs a wake-up", &lines_by_model);
+    let svg = lines(&caption, "descriptors", "CPU µs per wake-up", &lines_by_model);
     (!lines_by_model.is_empty()).then_some(Part::Figure(caption, svg))
 }
 
 /// Draws the CPU time of a request by number of connections, one line per model, and adds the
 /// tables.
 fn requests(models: &Models) -> Vec<Part> {
-    let mut parts = vec![Part::Heading("Requests by a whole reactor".to_owned())];
+    let mut parts = vec![Part::Heading("Requests to a whole reactor".to_owned())];
     let mut active: Vec<_> = models.requests.iter().map(|row| row.active).collect();
     active.sort_unstable();
     active.dedup();
@@ -52,11 +52,11 @@ fn requests(models: &Models) -> Vec<Part> {
         let rows = rows.filter(|row| row.active == active && !row.timed.is_empty());
         let lines_by_model = by_model(rows.map(|row| (row.model, row.connections, row.cpu())));
         let caption = format!(
-            "CPU of a request, µs, by the number of connections of which {active} {} active.",
+            "CPU per request, µs, by the number of connections of which {active} {} active.",
             if active == 1 { "is" } else { "are" }
         );
         if !lines_by_model.is_empty() {
-            let svg = lines(&caption, "connections", "CPU µs a request", &lines_by_model);
+            let svg = lines(&caption, "connections", "CPU µs per request", &lines_by_model);
             parts.push(Part::Figure(caption, svg));
         }
     }

@@ -14,27 +14,35 @@ use crate::table::Table;
 const SCHEMA: &str = "karez.lab.models/2";
 
 const NOTES: [&str; 14] = [
-    "A wake-up is a wait and the read of what it told of; nonblocking reads all to find out.",
-    "Descriptors are eventfds; for signal, which cannot watch those, UNIX sockets.",
-    "The calls that make descriptors ready are not counted; in CPU they are, one write each.",
-    "What the model does itself is in it: select's bitmaps, poll's array, a look at each answer.",
-    "select and poll queue the thread only until they come to one that is ready: more active cost less.",
-    "Slopes: least squares over the CPU of all runs with one active; the band is a bootstrap of 95 %.",
-    "Published: M. Kerrisk, LCA 2006, on a machine of its day; ours: a write, the wait, a read.",
-    "Where ranges overlap, neither is the faster.",
-    "Wake-ups are of demultiplexers alone: blocking, posix-aio and uring are none, and have requests.",
-    "A request is 8 bytes to an echo task on a whole reactor (topology single) over a UNIX socket; active ask at once, the others rest.",
-    "Its calls are those of all threads of the server, under ptrace, from rest to rest; CPU is the server's alone, us the client's wait.",
-    "epoll-edge is told as well that a UNIX peer has read: a wait more where no request comes with it.",
-    "nonblocking asks all the time: its calls and CPU are what it did meanwhile, not what a request needs.",
-    "ServerProcess and client have cores of their own, where there are two: us has the wake-up of the other in it.",
+    "A wake-up is one wait and the reads of the reported descriptors; nonblocking reads all of \
+    them.",
+    "Descriptors are eventfds; for signal, which does not support those, UNIX sockets.",
+    "The calls that make descriptors ready are not counted; their CPU time is, one write for each.",
+    "The model's own work is included: select's bitmaps, poll's array, the scan of each result.",
+    "select and poll queue the thread only up to the first ready descriptor: more active ones cost \
+    less.",
+    "Slopes: least squares over the CPU of all runs with one active; the interval is a bootstrap \
+    of 95 %.",
+    "Published: M. Kerrisk, LCA 2006, on hardware of its time; here: one write, one wait, one read.",
+    "Overlapping ranges do not rank.",
+    "Wake-ups are those of selectors: blocking, posix-aio and uring have none, and are measured by \
+    requests.",
+    "A request is 8 bytes to an echo task on a whole reactor (topology single) over a UNIX socket; \
+    active connections send at once, the others are idle.",
+    "Its calls are those of all server threads, under ptrace, from idle to idle; CPU is the \
+    server's, us the client's latency.",
+    "epoll-edge also reports that a UNIX peer has read: one more wait where no request arrives \
+    with it.",
+    "nonblocking polls all the time: its calls and CPU include polls that no request needs.",
+    "Server and client have cores of their own, if there are two: us includes the wake-up on the \
+    other core.",
 ];
 
 impl Report for Models {
     /// Lists wake-ups and requests in one table.
     fn to_csv(&self) -> String {
         let heading =
-            vec!["model", "descriptors", "active", "of", "calls", "of them", "us", "CPU us"];
+            vec!["model", "descriptors", "active", "of", "calls", "in detail", "us", "CPU us"];
         let wake_ups = self.rows.iter().map(|row| with_kind("wake-up", cells(row)));
         let requests = self
             .requests
@@ -95,9 +103,9 @@ impl Models {
         let requests = self.requests.iter().map(|row| row.timed.len());
         let runs = wake_ups.chain(requests).max().unwrap_or(0);
         let mut notes: Vec<_> = NOTES.iter().map(|&note| note.to_owned()).collect();
-        notes.push(format!("Times are median [range] of {runs} runs in an order that was drawn."));
+        notes.push(format!("Times are median [range] of {runs} runs in random order."));
         if cfg!(debug_assertions) {
-            notes.push("Built without optimisation: what a model does itself costs more.".into());
+            notes.push("Built without optimisation: the model's own work costs more.".into());
         }
         notes
     }

@@ -29,7 +29,7 @@ pub(super) fn table(rows: &[&RequestRow]) -> Table {
         "CPU us/request",
         "switches/request",
         "calls/request",
-        "of them",
+        "in detail",
     ];
     let row_cells = |row: &&RequestRow| {
         let [model, connections, active, total, calls, time, cpu] = cells(row);
@@ -64,7 +64,7 @@ fn most_frequent(row: &RequestRow) -> String {
         by_count[..shown].iter().map(|&(name, count)| (name.clone(), *count)).collect();
     match by_count.len() - shown {
         0 => calls(Some(&first)),
-        others => format!("{}, {others} others", calls(Some(&first))),
+        others => format!("{}, other calls {others}", calls(Some(&first))),
     }
 }
 

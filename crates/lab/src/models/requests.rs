@@ -168,8 +168,8 @@ impl Setup {
         skipped: &mut Vec<(String, String)>,
     ) -> Result<Self> {
         if matches!(model, Model::Blocking | Model::PosixAio) && connections > MAX_CONNECTIONS {
-            let why = "refused: each connection is a thread or two descriptors, and karez serve lets \
-                       in 1,024";
+            let why = "not possible: each connection needs a thread or two descriptors, and karez \
+                       serve accepts 1,024";
             return Err(Error::new("lay", model, why));
         }
         let mut setup = Self::connect(plan, cores, model, connections)?;

@@ -70,7 +70,7 @@ pub(super) fn table(rows: &[&WaitRow]) -> Table {
         "descriptors",
         "active",
         "calls/wake-up",
-        "of them",
+        "in detail",
         "us/wake-up",
         "CPU us/wake-up",
     ];

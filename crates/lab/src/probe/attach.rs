@@ -30,7 +30,7 @@ impl fmt::Display for Unavailable {
             Self::NotPermitted(why) => {
                 write!(f, "it needs root, or cap_bpf and cap_perfmon: {why}")
             }
-            Self::Refused(why) => write!(f, "the kernel refused a program: {why}"),
+            Self::Refused(why) => write!(f, "the kernel rejected a program: {why}"),
         }
     }
 }
@@ -76,7 +76,7 @@ pub(crate) fn own_pid_space() -> Result<[u64; 2]> {
 }
 
 pub(crate) fn no_map(name: &'static str) -> Error {
-    Error::new("open", name, "the object has no such map")
+    Error::new("open", name, "the object lacks the map")
 }
 
 /// Replaces the contents of a map.
@@ -108,8 +108,7 @@ fn try_to_attach(
     btf: &Btf,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let program: Option<&mut Program> = programs.program_mut(program);
-    let program: &mut BtfTracePoint =
-        program.ok_or("the object has no such program")?.try_into()?;
+    let program: &mut BtfTracePoint = program.ok_or("the object lacks the program")?.try_into()?;
     program.load(name, btf)?;
     program.attach()?;
     Ok(())

@@ -82,7 +82,7 @@ impl Counters {
         let mut missing = Vec::new();
         for name in TRACEPOINTS {
             if !attach::tracepoint(&mut programs, name, name, &btf)? {
-                let why = "this kernel has no such tracepoint".to_owned();
+                let why = "this kernel lacks the tracepoint".to_owned();
                 missing.push(Missing { name, is_function: false, why });
             }
         }
@@ -232,7 +232,7 @@ fn attach_function(
     btf: &Btf,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let program: Option<&mut Program> = programs.program_mut(FUNCTION);
-    let program: &mut FExit = program.ok_or("the object has no such program")?.try_into()?;
+    let program: &mut FExit = program.ok_or("the object lacks the program")?.try_into()?;
     program.load(FUNCTION, btf)?;
     program.attach()?;
     Ok(())

@@ -79,7 +79,7 @@ impl<'a> SelfTestBench<'a> {
         state.map_err(|error| ExperimentError::Skipped(error.to_string()))?;
         let outcome = bed.run(spec, &self.test_file, self.counters.as_mut().ok())?;
         if cache == CacheState::Cold && outcome.tries > 1 {
-            let reason = "a packet went unseen, and when the file was sent again it was warm";
+            let reason = "the counters missed a packet, and the repeated run had a warm file";
             return Err(ExperimentError::Failed(reason.to_owned()));
         }
         let counts = outcome.counts.clone().unwrap_or_default();

@@ -20,7 +20,7 @@ const DATAGRAM: u64 = 1400;
 pub(super) const CHECKS: &[CheckDefinition] = &[
     CheckDefinition {
         letter: 'a',
-        name: "an idle network and a process that sleeps for a second",
+        name: "an idle network and a process that sleeps for one second",
         validates: &[Counter::Calls],
         body: idle,
     },
@@ -68,13 +68,13 @@ pub(super) const CHECKS: &[CheckDefinition] = &[
     },
     CheckDefinition {
         letter: 'i',
-        name: "receivers that do not copy",
+        name: "receive modes that do not copy",
         validates: &[Counter::Receiver],
         body: without_copy,
     },
     CheckDefinition {
         letter: 'l',
-        name: "a copy in user space, which the kernel does not see",
+        name: "a copy in user space, invisible to the kernel",
         validates: &[Counter::Kernel],
         body: in_user_space,
     },
@@ -115,7 +115,7 @@ fn read(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> Chec
     expect(figures, "bytes copied to the process", bytes, own.read());
     expect(figures, "bytes of the disk", 0, counts.disk.read_bytes);
     if let Some(lookups) = own.lookups {
-        expect(figures, "it went through the page cache (1: yes)", 1, lookups.min(1));
+        expect(figures, "served through the page cache (1: yes)", 1, lookups.min(1));
     }
     Ok(())
 }
@@ -186,7 +186,7 @@ fn without_scatter_gather(
     let bytes = bench.plan.bytes;
     let (_, counts) = bench.counted(&spec, Transport::VethWithoutScatterGather)?;
     let wire = counts.wire;
-    expect(figures, "bytes sent in the packets' own memory", bytes, wire.linear);
+    expect(figures, "bytes sent in the linear part of packets", bytes, wire.linear);
     expect(figures, "bytes sent in pages of the file", 0, wire.ours);
     expect(figures, "bytes sent in other pages", 0, wire.cache + wire.anonymous + wire.kernel);
     Ok(())
@@ -196,11 +196,11 @@ fn notifications(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>
     let spec = TransferSpec::of(&bench.test_file, Via::Zerocopy, Some(bench.plan.chunk));
     let reply = bench.uncounted(&spec, Transport::Loopback)?.zerocopy;
     if reply.sends == 0 {
-        return Err(ExperimentError::Skipped("MSG_ZEROCOPY was refused".to_owned()));
+        return Err(ExperimentError::Skipped("MSG_ZEROCOPY is unsupported here".to_owned()));
     }
     expect(
         figures,
-        "lo: sends that were released",
+        "lo: sends with a completion",
         u64::from(reply.sends),
         u64::from(reply.released),
     );

@@ -59,7 +59,7 @@ impl Report for SelfTest {
         ];
         Section {
             anchor: "selftest".to_owned(),
-            title: "The counters count themselves".to_owned(),
+            title: "Self-test of the counters".to_owned(),
             parts,
         }
     }

@@ -94,7 +94,12 @@ fn unanswered_when_quiescent(server: &ServerProcess, clients: &mut Worker) -> Re
             return Ok(unanswered);
         }
         if started.elapsed() > TIMEOUT {
-            return Err(Error::new("wait for", "a server", "it neither answers nor quiescent"));
+            return Err(Error::new(
+                "wait for",
+                "a server",
+                "the server neither responds nor becomes \
+                idle",
+            ));
         }
         thread::sleep(POLL_INTERVAL);
     }

@@ -13,17 +13,17 @@ pub(super) fn section(topologies: &Topologies) -> Section {
         let of = rows.first().map(|row| row.clients.name()).unwrap_or_default();
         parts.push(Part::Heading(of));
         let rate = |row: &TopologyRow| Some(rate(row));
-        parts.push(figure("Fast requests a second: median and range.", &rows, rate));
+        parts.push(figure("Fast requests per second: median and range.", &rows, rate));
         let late = |row: &TopologyRow| row.latency(|run: &LoadSample| &run.fast, |stats| stats.p99);
         parts.push(figure("p99 of fast requests, µs: median and range.", &rows, late));
         parts.push(Part::Table(ranking(&rows), table(&FAST_COLUMNS, &rows)));
         let beside = table(&SERVER_COLUMNS, &rows);
-        parts.push(Part::Table("What it used, and the others".to_owned(), beside));
+        parts.push(Part::Table("Resources, slow and blocking responses".to_owned(), beside));
     }
     let mut notes = topologies.notes();
     notes.extend(skipped_lines(&topologies.skipped));
     parts.push(Part::Notes(notes));
-    Section { anchor: "topologies".to_owned(), title: "Layouts of threads".to_owned(), parts }
+    Section { anchor: "topologies".to_owned(), title: "Threading topologies".to_owned(), parts }
 }
 
 /// Draws one bar per layout that has the figure.

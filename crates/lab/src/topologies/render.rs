@@ -15,19 +15,30 @@ use crate::stats::MedianRange;
 const SCHEMA: &str = "karez.lab.topologies/2";
 
 const NOTES: [&str; 13] = [
-    "BlockedJob: of those who asked while a job was held, so many were answered before it was let go. Counted, from event to event; exact.",
-    "Timed is the file server of karez serve (via auto), a new one for each run; held is a job of the laboratory's own task.",
-    "fast: 1 KiB that is in memory. slow: 4 MiB, of which 64 KiB are taken every 5 ms. blocking: 256 KiB, dropped from the page cache by who asks.",
-    "A real file and a real disk block, and no sleep of a chosen length: how long is the disk's affair, and is in the time of who is blocking.",
-    "Closed loops: who waits does not ask. While a server stands still, few wait and none of those who would have come is counted (coordinated omission), nor is what is under way at the end: look at the rate and at max before p99.",
-    "All goes over loopback: what the kernel does to receive is billed to the sender, and there is no network to wait for.",
-    "Times are as the client sees them; all clients are one thread, so an answer may lie a little before it is read.",
-    "A run in which a kind stats no answer has a rate, which is 0, and no latency.",
-    "Fairness is that of the fast connections: Jain's index of their answers (1: all alike), and those of the last by those of the first.",
-    "CPU and switches are all that the server's threads used, for slow ones too, by whole answers of every kind.",
-    "A thread that serves waits for its core with the others: on one core more of them are no faster.",
-    "Where a reactor may not block, it asks before each file whether it is in memory, and has others wait for the disk.",
-    "Where ranges overlap, neither is the faster.",
+    "Blocked job: the number of requests sent while one job is blocked, and of responses that \
+    arrive before it is released. Counted, event by event; exact.",
+    "The timed server is the file server of karez serve (via auto), a new one for each run; the \
+    blocked job belongs to the laboratory's own task.",
+    "fast: 1 KiB, cached. slow: 4 MiB, read at 64 KiB per 5 ms. blocking: 256 KiB, dropped from \
+    the page cache before each request.",
+    "Blocking requests read a real file from a real disk, without an artificial sleep: the disk \
+    decides the time, and it is part of the latency.",
+    "Closed loop: a waiting client sends no request. While a server stalls, few requests wait and \
+    later ones are missing (coordinated omission), as are those in flight at the end: read the \
+    rate and the maximum before p99.",
+    "All traffic uses loopback: receive processing is charged to the sender, and there is no \
+    network latency.",
+    "Latency is measured by the client; one thread runs all clients, so a response may wait a \
+    little before it is read.",
+    "A run without a response of some kind has a rate of 0 and no latency for it.",
+    "Fairness is that of the fast connections: Jain's index of their responses (1: all equal), and \
+    the smallest count divided by the largest.",
+    "CPU and switches are those of all server threads, slow requests included, divided by the \
+    complete responses of every kind.",
+    "Serving threads compete for their cores: on one core more threads are not faster.",
+    "Where a reactor must not block, it checks before each file whether it is cached, and offloads \
+    disk reads to the pool.",
+    "Overlapping ranges do not rank.",
 ];
 
 impl Report for Topologies {
@@ -71,18 +82,17 @@ impl Topologies {
         let mut notes: Vec<_> = NOTES.iter().map(|&note| note.to_owned()).collect();
         let (cold, asked) = self.cold();
         if asked > 0 {
-            notes.push(format!("Seen to be cold when it was asked for: {cold} of {asked} files."));
+            notes.push(format!("Found cold at the request: {cold} of {asked} files."));
         }
         notes.push(format!(
-            "The server stats {} of the machine's cores, the clients one; they used it by up to {:.0} %.",
+            "The server has {} of the machine's cores, the clients have one; they used it by up to \
+            {:.0} %.",
             self.cores,
             100.0 * self.rows.iter().map(clients_share).fold(0.0, f64::max),
         ));
-        notes
-            .push(format!("Figures are median [range] of {runs} runs in an order that was drawn."));
+        notes.push(format!("Figures are median [range] of {runs} runs in random order."));
         if cfg!(debug_assertions) {
-            notes
-                .push("Built without optimisation: what the server does itself costs more.".into());
+            notes.push("Built without optimisation: the server's own work costs more.".into());
         }
         notes
     }

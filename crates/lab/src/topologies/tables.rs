@@ -9,7 +9,8 @@ use crate::table::Table;
 /// Placeholder of a missing value.
 const NONE: &str = "n/a";
 
-pub(super) const BLOCKED_JOBS: &str = "One job is held at a FIFO, and others ask meanwhile";
+pub(super) const BLOCKED_JOBS: &str = "One job is blocked at a FIFO while other clients send \
+    requests";
 
 impl Topologies {
     /// Groups rows by clients.
@@ -21,7 +22,8 @@ impl Topologies {
     }
 
     pub(super) fn blocked_jobs_table(&self) -> Table {
-        let heading = vec!["layout", "threads", "asked while held", "answered while held", "after"];
+        let heading =
+            vec!["layout", "threads", "requests while blocked", "responses while blocked", "after"];
         let rows = self.blocked_jobs.iter().map(|job| {
             vec![
                 format!("{} × {}", job.model, job.topology),
@@ -64,7 +66,7 @@ pub(super) const FAST_COLUMNS: [Column; 7] = [
 /// Columns of the other clients and of the server's resource usage.
 pub(super) const SERVER_COLUMNS: [Column; 7] = [
     ("threads", always, |row| row.threads().values().sum::<u64>().to_string()),
-    ("CPU us/answer", always, |row| {
+    ("CPU us/response", always, |row| {
         format!("{:.1}", row.median_range(|run| run.per_response(run.cpu / 1000.0)))
     }),
     ("switches/answer", always, |row| {
@@ -141,7 +143,7 @@ pub(super) fn ranking(rows: &[&TopologyRow]) -> String {
     let most = |a: &MedianRange, b: &MedianRange| b.median.total_cmp(&a.median);
     let soonest = |a: &MedianRange, b: &MedianRange| a.median.total_cmp(&b.median);
     let (rate, soon) = (first(rows, |row| Some(rate(row)), most), first(rows, p50, soonest));
-    format!("{of}: most fast answers: {rate}; half of them soonest: {soon}")
+    format!("{of}: highest rate of fast responses: {rate}; lowest median latency: {soon}")
 }
 
 /// Names the first layout, or all whose ranges overlap with it.

@@ -14,8 +14,8 @@ use crate::table::{Table, grouped, size};
 const SCHEMA: &str = "karez.lab.trace/2";
 
 /// Caption of the drawing.
-const FIGURE: &str = "The lanes to scale; below, each system call and what crosses which boundary \
-                      in it, not to scale.";
+const FIGURE: &str = "The lanes are to scale; the sequence below shows each system call and the \
+                      boundaries that data crosses in it, not to scale.";
 
 impl Trace {
     /// Describes the request in one line.
@@ -224,7 +224,7 @@ impl Report for Trace {
             parts: vec![
                 Part::Paragraph(self.seen()),
                 Part::Figure(FIGURE.to_owned(), self.to_svg()),
-                Part::Table("Each call and what happened in it".to_owned(), self.table()),
+                Part::Table("Each call and its events".to_owned(), self.table()),
                 Part::Notes(self.notes()),
             ],
         }

@@ -71,7 +71,7 @@ struct TraceSetup {
 /// The served file.
 enum ServedFile {
     /// A test file, and the directory that contains only this file.
-    Own(TestFile, #[expect(dead_code, reason = "it goes with this")] TempDir),
+    Own(TestFile, #[expect(dead_code, reason = "not supported here")] TempDir),
     Given(PathBuf),
 }
 
@@ -264,7 +264,7 @@ impl ServedFile {
             let path = path.canonicalize().context("find", path.display())?;
             let kind = fs::metadata(&path).context("stat", path.display())?;
             if !kind.is_file() || kind.len() == 0 {
-                let why = "it is no file, or there is nothing in it";
+                let why = "not a file, or empty";
                 return Err(Error::new("trace", path.display(), why));
             }
             return Ok(Self::Given(path));
@@ -286,8 +286,14 @@ impl ServedFile {
     /// Returns the directory to serve and the percent-encoded path to request.
     fn root_and_name(&self) -> Result<(&Path, String)> {
         let parts = self.path().parent().zip(self.path().file_name());
-        let (root, name) =
-            parts.ok_or_else(|| Error::new("serve", self.path().display(), "it has no name"))?;
+        let (root, name) = parts.ok_or_else(|| {
+            Error::new(
+                "serve",
+                self.path().display(),
+                "the path has no file \
+                name",
+            )
+        })?;
         let mut escaped = String::from("/");
         for &byte in name.as_bytes() {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

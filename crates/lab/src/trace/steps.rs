@@ -282,7 +282,7 @@ fn parts(event: &Event, is_server: bool) -> Vec<StepPart> {
             vec![StepPart { took, ..part(Flow::Sleep, text, None) }]
         }
         EventKind::Runnable { preempted } => {
-            let text = if *preempted { "has to leave its core" } else { "waits for a core" };
+            let text = if *preempted { "is preempted" } else { "waits for a core" };
             vec![part(Flow::Sleep, text.to_owned(), None)]
         }
         EventKind::Copies { from, to, bytes, .. } => {
@@ -295,10 +295,10 @@ fn parts(event: &Event, is_server: bool) -> Vec<StepPart> {
             vec![part(Flow::Fault, format!("page fault in {mode} mode"), None)]
         }
         EventKind::CacheLookup { .. } => {
-            vec![part(Flow::Other, "looks into the page cache".to_owned(), None)]
+            vec![part(Flow::Other, "looks up the page cache".to_owned(), None)]
         }
         EventKind::FaultAround { .. } => {
-            vec![part(Flow::Other, "maps pages around".to_owned(), None)]
+            vec![part(Flow::Other, "maps surrounding pages".to_owned(), None)]
         }
         EventKind::Packet { device, bytes, again, .. } => packet(device, bytes, *again),
         EventKind::Disk { writes, bytes } => {
@@ -311,7 +311,7 @@ fn parts(event: &Event, is_server: bool) -> Vec<StepPart> {
             vec![part(Flow::Other, text, event.bytes())]
         }
         EventKind::IoWorker { name } => {
-            vec![part(Flow::Other, format!("io_uring {name}: to a worker"), None)]
+            vec![part(Flow::Other, format!("io_uring {name}: to an io worker"), None)]
         }
     }
 }
@@ -327,7 +327,7 @@ fn flow(to: Memory, is_server: bool) -> Flow {
 
 /// Converts a packet to one part per provenance.
 fn packet(device: &str, bytes: &Provenance, again: bool) -> Vec<StepPart> {
-    let again = if again { ", once more" } else { "" };
+    let again = if again { ", retransmitted" } else { "" };
     let groups = [
         (Flow::SendReferred, "page cache, by reference", bytes.ours),
         (Flow::SendReferred, "pages of another file", bytes.cache),
@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(folded("abcd"), "a1b1c1d1");
         assert_eq!(folded("waaaae"), "w1a4e1");
         assert_eq!(folded("wabababe"), "w1a3b3e1");
-        assert_eq!(folded("wababe"), "w1a1b1a1b1e1", "twice is not often");
+        assert_eq!(folded("wababe"), "w1a1b1a1b1e1", "two calls are too few for a group");
         assert_eq!(folded("sasasas"), "s1a3s3", "the first is the head");
         let steps = fold(sequence("abababab"));
         assert_eq!((steps[1].bytes, steps[1].took, steps[1].ended), (Some(4), Some(20), 75));

@@ -11,9 +11,9 @@ impl Trace {
     pub(super) fn seen(&self) -> String {
         match self.tier {
             Tier::T0 => {
-                "tier T0: the server's system calls by ptrace; what the kernel does is inferred (~)"
+                "tier T0: the server's system calls by ptrace; kernel activity is inferred (~)"
             }
-            _ => "tier T1: each event by the kernel's tracepoints",
+            _ => "tier T1: every event by the kernel's tracepoints",
         }
         .to_owned()
     }
@@ -43,7 +43,8 @@ impl Trace {
         if let Some(sent) = &totals.sent {
             let referred = sent.ours + sent.cache + sent.anonymous;
             lines.push(format!(
-                "left in {} packets: {} bytes by reference, {} copied before, {} of headers; {} sent again",
+                "sent in {} packets: {} bytes by reference, {} copied before, {} of headers; {} \
+                retransmitted",
                 grouped(sent.packets),
                 grouped(referred),
                 grouped(sent.copied()),
@@ -62,8 +63,8 @@ impl Trace {
         let disk = totals.disk?;
         let (cached, pages) = self.pages;
         Some(format!(
-            "page faults: {user} in user mode, {kernel} in kernel mode; disk: {} bytes in {} requests \
-             ({} of {} pages were in memory)",
+            "page faults: {user} in user mode, {kernel} in kernel mode; disk: {} bytes in {} \
+             requests ({} of {} pages were in memory)",
             grouped(disk.read_bytes),
             disk.reads,
             grouped(cached),
@@ -88,13 +89,13 @@ impl Trace {
         let woken = if wakers.is_empty() {
             String::new()
         } else {
-            format!("; woken: {}{more}", shown.join(", "))
+            format!("; wake-ups: {}{more}", shown.join(", "))
         };
         let slept = if self.tier == Tier::T0 {
-            "where it slept cannot be seen".to_owned()
+            "sleep is not visible without tracepoints".to_owned()
         } else {
             format!(
-                "slept {} times, {} us, and had no core for {} us",
+                "slept {} times, {} us, and waited {} us for a core",
                 totals.sleeps,
                 time(totals.slept),
                 time(totals.queued)
@@ -109,38 +110,36 @@ impl Trace {
         if let Some(why) = &self.without_t1 {
             notes.push(format!("no T1: {why}"));
             notes.push(
-                "ptrace stops the server twice a call: times are many times what they would be, and \
-                 the receiver, the kernel, faults and devices are not seen"
+                "ptrace stops the server twice per call: times are many times longer, and the \
+                 receiver, kernel threads, faults and devices are not traced"
                     .to_owned(),
             );
         } else {
             if self.tries > 1 {
-                notes.push(format!("the quickest of {} requests", self.tries));
+                notes.push(format!("the fastest of {} requests", self.tries));
             }
             notes.push(
-                "each event that is told costs about a microsecond: compare the parts, and time with \
-                 karez lab vias"
+                "each traced event costs about a microsecond: compare the parts, and use karez lab \
+                 vias for times"
                     .to_owned(),
             );
         }
         if !self.missing.is_empty() {
-            notes.push(format!("not on this kernel: {}", self.missing.join(", ")));
+            notes.push(format!("missing on this kernel: {}", self.missing.join(", ")));
         }
         if self.lost > 0 {
             notes.push(format!(
-                "{} events were lost, for the ring was full: the figures are too low",
+                "{} events were lost because the ring buffer was full: the figures are too low",
                 grouped(self.lost)
             ));
         }
         if self.transport == Transport::Loopback && self.tier > Tier::T0 {
             notes.push(
-                "no device of loopback fetches from memory; what is received is done on the time of who \
-                 sends"
-                    .to_owned(),
+                "loopback has no DMA; receive processing runs on the sender's time".to_owned(),
             );
         }
         if self.totals.copies.late > 0 {
-            notes.push("loopback copies late what MSG_ZEROCOPY referred to".to_owned());
+            notes.push("loopback copies MSG_ZEROCOPY pages late".to_owned());
         }
         let bugs = &self.totals.contradictions;
         notes.extend(bugs.iter().map(|found| format!("contradiction: {found}")));

@@ -84,7 +84,7 @@ fn tiles(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
         (totals.total_calls().to_string(), "system calls", Shade::Call),
         (grouped(totals.mode_switches), "mode switches", Shade::User),
         (bytes_of(copied, about), "copied before receiver", Shade::Copy),
-        (referred, "left by reference", Shade::Refer),
+        (referred, "sent by reference", Shade::Refer),
         (format!("{:.0} µs", microseconds(trace.took)), "wake-up to last byte", Shade::Faint),
     ];
     let (gap, left) = (8.0, 10.0);

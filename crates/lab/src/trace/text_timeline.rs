@@ -20,7 +20,7 @@ pub(super) fn draw(trace: &Trace, width: usize) -> String {
     let mut text = String::new();
     for lane in Lane::ALL {
         if trace.tier == Tier::T0 && lane > Lane::Kernel {
-            text += &format!("{:<MARGIN$}(not seen)\n", lane.name());
+            text += &format!("{:<MARGIN$}(not traced)\n", lane.name());
             continue;
         }
         let own = trace.events.iter().filter(|event| event.lane == lane);

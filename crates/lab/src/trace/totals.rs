@@ -151,7 +151,7 @@ impl Totals {
             }
         }
         self.expect_equal("were copied by the receiver", self.copies.received, response);
-        self.expect_equal("left the server", sent.payload(), response);
+        self.expect_equal("were sent by the server", sent.payload(), response);
         self.expect_equal("were copied to the socket", sent.copied(), self.copies.to_socket);
         self.copies.to_socket = sent.copied();
         if self.referred > 0 {

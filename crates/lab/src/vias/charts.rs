@@ -19,7 +19,7 @@ pub(super) fn section(vias: &Vias) -> Section {
         if rows.iter().any(|row| !row.timed.is_empty()) {
             parts.push(cpu(rows));
         }
-        parts.push(Part::Table("What was counted and timed".to_owned(), vias.table_of(rows)));
+        parts.push(Part::Table("Counted and timed".to_owned(), vias.table_of(rows)));
     }
     let other_sizes: Vec<_> =
         vias.groups().filter(|rows| rows.first().map(|row| row.bytes) != largest).collect();
@@ -32,7 +32,7 @@ pub(super) fn section(vias: &Vias) -> Section {
     let mut notes = vias.notes();
     notes.extend(skipped_lines(&vias.skipped));
     parts.push(Part::Notes(notes));
-    let title = "Ways to move a file into a socket".to_owned();
+    let title = "Vias: transfer methods from a file to a socket".to_owned();
     Section { anchor: "vias".to_owned(), title, parts }
 }
 
@@ -46,7 +46,7 @@ fn copies(rows: &[ViaRow]) -> Part {
         })
         .collect();
     let inferred = rows.iter().any(|row| row.copies.inferred);
-    let how = if inferred { "inferred from the via that ran" } else { "counted" };
+    let how = if inferred { "inferred from the effective via" } else { "counted" };
     let caption = format!("How often the CPU copies each byte, {how}. 1 × is the whole file once.");
     let svg = stacked(&caption, &COPIES, &bars_by_via);
     Part::Figure(caption, svg)

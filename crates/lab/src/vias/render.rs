@@ -56,33 +56,34 @@ impl Vias {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![
-            "Copies are of the payload; 1 x is the whole of it once.".to_owned(),
+            "Copies are those of the payload; 1 x is the whole payload once.".to_owned(),
             self.pieces(),
-            "NIC DMA: none of these transports has a device that fetches from memory.".to_owned(),
-            "The softirq that receives runs on the sender's time over lo and veth.".to_owned(),
-            "Where ranges overlap, neither is the faster.".to_owned(),
+            "NIC DMA: none of these transports has a device with DMA.".to_owned(),
+            "Over lo and veth the receive softirq runs on the sender's time.".to_owned(),
+            "Overlapping ranges do not rank.".to_owned(),
         ];
         if self.rows.iter().any(|row| row.counted.counts.is_some()) {
             let longer = self.overhead;
             notes.push(format!(
-                "Counting made runs {longer:.2} times as long; times are of runs without."
+                "Counting made runs {longer:.2} times as long; times come from runs without it."
             ));
         }
         if self.rows.iter().any(|row| row.counted.zerocopy.copied > 0) {
-            notes.push("MSG_ZEROCOPY copies late on lo and veth: the kernel said so.".to_owned());
+            notes.push(
+                "MSG_ZEROCOPY copies late on lo and veth, as its completions report.".to_owned(),
+            );
         }
         if self.rows.iter().any(is_copied_again) {
-            let again = ">= where there is no scatter-gather: what was copied to the socket is \
-                         copied once more into each packet, which is not counted.";
+            let again = ">= without scatter-gather: bytes copied to the socket are copied once \
+                         more into each packet, which is not counted.";
             notes.push(again.to_owned());
         }
         if self.rows.iter().any(|row| row.copies.inferred) {
             notes.push(
-                "~ marks what follows from the via or from its calls and was not counted."
-                    .to_owned(),
+                "~ marks values inferred from the via or from its calls, not counted.".to_owned(),
             );
-            let proof = "aliased, copied: what the mutation probe proves for 16 KiB: that the file \
-                         is overwritten before the receiver reads shows in what it reads, or not.";
+            let proof = "aliased, copied: the result of the mutation probe for 16 KiB: whether a \
+                         write to the file before the receiver reads changes the received bytes.";
             notes.push(proof.to_owned());
         }
         notes
@@ -91,12 +92,12 @@ impl Vias {
     /// Describes chunk size and receive mode.
     fn pieces(&self) -> String {
         let most = self.chunk.map_or_else(
-            || "as much a call as suits the via".to_owned(),
-            |chunk| format!("at most {} a call", size(u64::from(chunk))),
+            || "with the default length per call".to_owned(),
+            |chunk| format!("at most {} per call", size(u64::from(chunk))),
         );
         let taken = match self.receive_mode {
             ReceiveMode::Read => "the receiver reads",
-            ReceiveMode::Discard => "the receiver throws away without a copy",
+            ReceiveMode::Discard => "the receiver discards without a copy",
         };
         format!("Sent {most}; {taken}.")
     }
@@ -170,7 +171,7 @@ impl fmt::Display for Vias {
         let failed = COUNTERS.iter().filter(|&&counter| !self.is_usable(&[counter]));
         let failed: Vec<_> = failed.map(|counter| counter.name()).collect();
         if !failed.is_empty() {
-            writeln!(f, "not used, for want of a passed self-test: {}", failed.join(", "))?;
+            writeln!(f, "not used without a passed self-test: {}", failed.join(", "))?;
         }
         Ok(())
     }

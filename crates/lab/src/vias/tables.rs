@@ -24,7 +24,7 @@ const COLUMNS: [&str; 12] = [
     "waits/preempted",
     "faults user+kernel",
     "copied before receiver",
-    "of it late",
+    "late copies among them",
     "by receiver",
     "disk bytes (requests)",
     "NIC DMA",

@@ -86,10 +86,12 @@ impl EchoClients {
 
     fn request(&mut self, which: impl Iterator<Item = usize> + Clone) -> Result<()> {
         for one in which.clone() {
-            self.connections[one].write_all(&ECHO).context("ask", "the server")?;
+            self.connections[one].write_all(&ECHO).context("send to", "the server")?;
         }
         for one in which {
-            self.connections[one].read_exact(&mut [0; ECHO.len()]).context("hear", "the server")?;
+            self.connections[one]
+                .read_exact(&mut [0; ECHO.len()])
+                .context("receive from", "the server")?;
         }
         Ok(())
     }
@@ -99,13 +101,13 @@ impl EchoClients {
     pub(super) fn block_job(&mut self, command: &Value) -> Result<Value> {
         let fifo = text(command, "fifo")?;
         let Some(first) = self.connections.first_mut() else {
-            return Err(Error::new("hold", "a job", "nobody is connected"));
+            return Err(Error::new("hold", "a job", "not connected"));
         };
-        first.write_all(&BLOCK).context("ask", "the server")?;
+        first.write_all(&BLOCK).context("send to", "the server")?;
         self.fifo = Some(open_when_read(fifo)?);
         self.unanswered = (1..self.connections.len()).collect();
         for &one in &self.unanswered {
-            (&self.connections[one]).write_all(&ECHO).context("ask", "the server")?;
+            (&self.connections[one]).write_all(&ECHO).context("send to", "the server")?;
         }
         Ok(json!(self.unanswered.len()))
     }
@@ -115,10 +117,17 @@ impl EchoClients {
         let mut still_unanswered = Vec::new();
         for one in self.unanswered.drain(..) {
             match recv(&self.connections[one], &mut [0; ECHO.len()], RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Err(Error::new("hear", "the server", "it has closed")),
+                Ok((0, _)) => {
+                    return Err(Error::new(
+                        "receive from",
+                        "the server",
+                        "the server has closed \
+                    the connection",
+                    ));
+                }
                 Ok(_) => {}
                 Err(Errno::AGAIN) => still_unanswered.push(one),
-                Err(errno) => return Err(Error::new("hear", "the server", errno)),
+                Err(errno) => return Err(Error::new("receive from", "the server", errno)),
             }
         }
         self.unanswered = still_unanswered;
@@ -131,7 +140,9 @@ impl EchoClients {
         let pending = std::iter::once(0).chain(self.unanswered.drain(..));
         for one in pending {
             let mut answer = [0; ECHO.len()];
-            (&self.connections[one]).read_exact(&mut answer).context("hear", "the server")?;
+            (&self.connections[one])
+                .read_exact(&mut answer)
+                .context("receive from", "the server")?;
         }
         Ok(Value::Null)
     }
@@ -144,7 +155,7 @@ fn open_when_read(fifo: &str) -> Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::open(fifo, flags, Mode::empty()) {
             Err(Errno::NXIO) if started.elapsed() < TIMEOUT => thread::sleep(POLL_INTERVAL),
-            opened => return opened.context("see a job begin at", fifo),
+            opened => return opened.context("wait for the job to start at", fifo),
         }
     }
 }

@@ -31,7 +31,7 @@ impl HttpClient {
             (UnixStream::connect(path).context("connect to", at)?.into(), 0)
         } else {
             let stream = TcpStream::connect(at).context("connect to", at)?;
-            let port = stream.local_addr().context("ask for", "an address")?.port();
+            let port = stream.local_addr().context("get the address of", "a socket")?.port();
             (stream.into(), port)
         };
         self.connection = Some(connection);
@@ -44,7 +44,8 @@ impl HttpClient {
     /// Sends a request and receives its response completely, discarding it.
     pub(super) fn request(&mut self, command: &Value) -> Result<Value> {
         let connection = self.connection.as_ref();
-        let connection = connection.ok_or_else(|| Error::new("request", "", "nobody called"))?;
+        let connection =
+            connection.ok_or_else(|| Error::new("request", "", "no connection arrived"))?;
         let (method, path) = (text(command, "method")?, text(command, "path")?);
         let request = format!("{method} {path} HTTP/1.1\r\nHost: lab\r\n\r\n");
         let started = now();
@@ -55,9 +56,9 @@ impl HttpClient {
             let (_, count) = rustix::io::retry_on_intr(|| {
                 recv(connection, &mut self.buffer[..], RecvFlags::empty())
             })
-            .context("receive", "an answer")?;
+            .context("receive", "a response")?;
             if count == 0 {
-                return Err(Error::new("receive", "an answer", "the server has closed"));
+                return Err(Error::new("receive", "a response", "the server has closed"));
             }
             received += count as u64;
             if expected.is_none() {
@@ -85,7 +86,7 @@ fn response_lengths(response: &[u8], without_body: bool) -> Result<Option<(u64, 
     let mut length = 0;
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().context("read", "the length of the answer")?;
+            length = value.trim().parse().context("read", "the length of the response")?;
         }
     }
     Ok(Some((end as u64 + 4, if without_body { 0 } else { length })))

@@ -46,7 +46,7 @@ impl HttpExchange {
         stream.set_nonblocking(true).context("connect to", to)?;
         if let Some(receive_buffer) = receive_buffer {
             sockopt::set_socket_recv_buffer_size(&stream, receive_buffer)
-                .context("make small", "a socket")?;
+                .context("set the receive buffer of", "a socket")?;
         }
         let request = format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n\r\n").into_bytes();
         let path = path.to_owned();
@@ -54,16 +54,16 @@ impl HttpExchange {
     }
 
     pub(super) fn request(&mut self) -> Result<()> {
-        self.stream.write_all(&self.request).context("ask for", &self.path)
+        self.stream.write_all(&self.request).context("send a request to", &self.path)
     }
 
     /// Receives available data into `buffer`.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Result<ReadResult> {
         match recv(&self.stream, &mut *buffer, RecvFlags::empty()) {
-            Ok((0, _)) => Err(Error::new("hear of", &self.path, "the server has closed")),
+            Ok((0, _)) => Err(Error::new("receive from", &self.path, "the server has closed")),
             Ok((bytes, _)) => Ok(ReadResult { bytes, complete: self.consume(&buffer[..bytes])? }),
             Err(Errno::AGAIN | Errno::INTR) => Ok(ReadResult { bytes: 0, complete: false }),
-            Err(errno) => Err(Error::new("hear of", &self.path, errno)),
+            Err(errno) => Err(Error::new("receive from", &self.path, errno)),
         }
     }
 
@@ -75,7 +75,11 @@ impl HttpExchange {
                 self.head.extend_from_slice(bytes);
                 let Some(length) = end_of_head(&self.head) else {
                     let bad = self.head.len() > MAX_HEAD;
-                    return if bad { Err(self.error("the head has no end")) } else { Ok(false) };
+                    return if bad {
+                        Err(self.error("the response head does not end"))
+                    } else {
+                        Ok(false)
+                    };
                 };
                 self.check_head(&self.head[..length])?;
                 let body = (self.head.len() - length) as u64;
@@ -83,7 +87,8 @@ impl HttpExchange {
                 self.bytes.checked_sub(body)
             }
         };
-        let remaining = remaining.ok_or_else(|| self.error("there is more than the file"))?;
+        let remaining =
+            remaining.ok_or_else(|| self.error("the response is longer than the file"))?;
         self.remaining = (remaining > 0).then_some(remaining);
         Ok(remaining == 0)
     }
@@ -98,7 +103,7 @@ impl HttpExchange {
     }
 
     fn error(&self, why: &str) -> Error {
-        Error::new("hear of", &self.path, why)
+        Error::new("receive from", &self.path, why)
     }
 }
 

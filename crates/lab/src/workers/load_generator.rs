@@ -96,7 +96,7 @@ impl LoadGenerator {
     /// Connects, and receives one response on each fast client.
     pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
         *self = Self::default();
-        let mut demultiplexer = EpollLevel::new().context("begin to", "wait")?;
+        let mut demultiplexer = EpollLevel::new().context("start a thread to", "wait")?;
         let to = text(command, "to")?;
         let clients = command["clients"].as_array().map(Vec::as_slice).unwrap_or_default();
         for (client, token) in clients.iter().zip(0..) {
@@ -126,7 +126,12 @@ impl LoadGenerator {
                 left -= usize::from(self.clients[place].exchange.receive(&mut buffer)?.complete);
             }
             if u128::from(now() - started) > TIMEOUT.as_nanos() {
-                return Err(Error::new("hear", "the server", "the first responses do not come"));
+                return Err(Error::new(
+                    "receive from",
+                    "the server",
+                    "the first responses did not arrive in \
+                    time",
+                ));
             }
         }
         // These requests are not counted.
@@ -181,7 +186,7 @@ impl LoadGenerator {
     fn wait(&mut self, timeout: Duration) -> Result<Vec<usize>> {
         let mut ready = Vec::new();
         if let Some(demultiplexer) = &mut self.demultiplexer {
-            demultiplexer.wait(Some(timeout), &mut ready).context("wait for", "answers")?;
+            demultiplexer.wait(Some(timeout), &mut ready).context("wait for", "responses")?;
         }
         Ok(ready.iter().filter_map(|event| usize::try_from(event.token.0).ok()).collect())
     }
@@ -207,7 +212,8 @@ impl LoadClient {
     fn open(to: &str, command: &Value) -> Result<Self> {
         let named = |kind: &ClientKind| command["kind"] == kind.name();
         let kind = ClientKind::ALL.into_iter().find(named);
-        let kind = kind.ok_or_else(|| Error::new("connect", "a client", "it is of no kind"))?;
+        let kind =
+            kind.ok_or_else(|| Error::new("connect", "a client", "unknown kind of connection"))?;
         let bytes = size(command, "bytes")? as u64;
         let receive_buffer = (kind == ClientKind::Slow).then_some(SLOW_RECEIVE_BUFFER);
         let exchange = HttpExchange::open(to, text(command, "path")?, bytes, receive_buffer)?;

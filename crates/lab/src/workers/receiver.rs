@@ -35,7 +35,8 @@ impl Receiver {
             (UnixListener::bind(path).map(Listener::Unix).context("listen at", at)?, at.to_owned())
         } else {
             let listener = TcpListener::bind((at, 0)).context("listen at", at)?;
-            let address = listener.local_addr().context("ask for", "an address")?.to_string();
+            let address =
+                listener.local_addr().context("get the address of", "a socket")?.to_string();
             (Listener::Tcp(listener), address)
         };
         self.listener = Some(listener);
@@ -46,7 +47,7 @@ impl Receiver {
     pub(super) fn receive(&mut self, command: &Value) -> Result<Value> {
         let mode = text(command, "mode")?;
         let listener = self.listener.take();
-        let listener = listener.ok_or_else(|| Error::new("accept", "", "nobody listens"))?;
+        let listener = listener.ok_or_else(|| Error::new("accept", "", "not listening"))?;
         let stream: OwnedFd = match &listener {
             Listener::Tcp(listener) => listener.accept().context("accept", "tcp")?.0.into(),
             Listener::Unix(listener) => listener.accept().context("accept", "unix")?.0.into(),
@@ -82,14 +83,14 @@ impl Sink {
                 let null = File::options().write(true).open("/dev/null");
                 Self::Splice(read, write, null.context("open", "/dev/null")?)
             }
-            other => return Err(Error::new("take by", other, "nobody knows how")),
+            other => return Err(Error::new("receive by", other, "unknown receive mode")),
         })
     }
 
     fn drain(&mut self, from: BorrowedFd<'_>) -> Result<u64> {
         let mut total = 0;
         loop {
-            let received = self.receive_some(from).context("take", "bytes")?;
+            let received = self.receive_some(from).context("receive", "bytes")?;
             if received == 0 {
                 return Ok(total);
             }

@@ -60,7 +60,7 @@ impl SelectorBench {
     pub(super) fn wait(&mut self, command: &Value) -> Result<Value> {
         self.prepare(command)?;
         let Some((_, count, descriptor_set)) = &mut self.prepared else {
-            return Err(Error::new("watch", "a descriptor_set", "there is none"));
+            return Err(Error::new("watch", "a descriptor set", "there is no descriptor set"));
         };
         let active = size(command, "active")?.min(*count);
         let (min, max) = (number(command, "min_rounds")?, number(command, "max_rounds")?);
@@ -91,7 +91,7 @@ fn descriptor_set(model: &str, count: usize) -> Result<Box<dyn Rounds>> {
         "epoll-edge" => Box::new(DescriptorSet::<EpollEdge>::new(count)?),
         "signal" => Box::new(DescriptorSet::<Signal>::new(count)?),
         "linux-aio" => Box::new(DescriptorSet::<LinuxAio>::new(count)?),
-        other => return Err(Error::new("wait by", other, "it is no demultiplexer")),
+        other => return Err(Error::new("wait by", other, "the model has no selector")),
     })
 }
 
@@ -115,7 +115,7 @@ impl<D: Demultiplexer> DescriptorSet<D> {
         let raised = Rlimit { current: limit.maximum, ..limit };
         // If it fails, the first descriptor beyond the limit reports the error.
         let _best_effort = setrlimit(Resource::Nofile, raised);
-        let mut demultiplexer = D::new().context("begin to", "wait")?;
+        let mut demultiplexer = D::new().context("start a thread to", "wait")?;
         let mut descriptors = Vec::with_capacity(count);
         for token in 0..count {
             let made = descriptor(D::WATCHES_EVENTFD);
@@ -164,7 +164,12 @@ impl<D: Demultiplexer> Rounds for DescriptorSet<D> {
             self.ready.clear();
             self.wait(Some(TIMEOUT))?;
             if self.ready.is_empty() && u128::from(now() - started) >= TIMEOUT.as_nanos() {
-                return Err(Error::new("wait for", "one that is ready", "nobody event of it"));
+                return Err(Error::new(
+                    "wait for",
+                    "a ready descriptor",
+                    "the selector reported no \
+                    event",
+                ));
             }
             for event in self.ready.iter().filter(|event| event.readable) {
                 let index = usize::try_from(event.token.0).unwrap_or(usize::MAX);

@@ -32,7 +32,7 @@ impl Sender {
             Some(path) => UnixStream::connect(path).context("connect to", to)?.into(),
             None => TcpStream::connect(to).context("connect to", to)?.into(),
         };
-        let cookie = socket_cookie(&connection).context("ask for", "a cookie")?;
+        let cookie = socket_cookie(&connection).context("get the cookie of", "a socket")?;
         self.connection = Some(connection);
         Ok(json!(cookie))
     }
@@ -82,7 +82,7 @@ impl Sender {
     }
 
     fn take_connection(&mut self) -> Result<OwnedFd> {
-        self.connection.take().ok_or_else(|| Error::new("send", "", "nobody is connected"))
+        self.connection.take().ok_or_else(|| Error::new("send", "", "not connected"))
     }
 }
 

@@ -73,13 +73,18 @@ fn layout(command: &Value) -> Result<Layout> {
         ..Wishes::default()
     };
     let reactors = NonZeroUsize::new(size(command, "reactors")?).unwrap_or(NonZeroUsize::MIN);
-    Layout::choose(&wishes, reactors).context("lay out", "a server")
+    Layout::choose(&wishes, reactors).context("configure", "a server")
 }
 
 /// Opens the file service with the defaults of `karez serve`, except for the via, and with hidden
 /// files.
 fn file_service(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
-    let log = Log::start(LOG_THREAD, io::stderr(), |count| format!("{count} notices were dropped"));
+    let log = Log::start(LOG_THREAD, io::stderr(), |count| {
+        format!(
+            "{count} notifications were \
+        dropped"
+        )
+    });
     let log = log.context("start", "a log")?;
     let options = Options {
         root,
@@ -120,7 +125,7 @@ pub(super) fn threads() -> Result<Value> {
         }
     }
     if by_name.is_empty() {
-        return Err(Error::new("count", "threads", "the server has ended"));
+        return Err(Error::new("count", "threads", "the server has exited"));
     }
     Ok(json!(by_name))
 }

@@ -19,7 +19,7 @@ impl CoreSplit {
     /// Assigns the last allowed core to the clients and the others to the server; a single core is
     /// shared.
     pub(crate) fn of_allowed() -> Result<Self> {
-        let allowed = sched_getaffinity(None).context("ask for", "cores")?;
+        let allowed = sched_getaffinity(None).context("get", "the CPU affinity")?;
         let all: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
         let (server, clients) = all.split_at(all.len().saturating_sub(1).max(1).min(all.len()));
         let clients = if clients.is_empty() { server } else { clients };
@@ -66,8 +66,9 @@ impl ServerProcess {
         worker.request(&json!({ "command": "pin", "cores": cores.server }))?;
         command["command"] = json!("serve");
         let address = worker.request(&command)?;
-        let address =
-            address.as_str().ok_or_else(|| Error::new("start", "a server", "it is nowhere"))?;
+        let address = address
+            .as_str()
+            .ok_or_else(|| Error::new("start", "a server", "it is not listening"))?;
         Ok(Self { address: address.to_owned(), worker })
     }
 

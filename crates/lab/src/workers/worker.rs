@@ -82,18 +82,18 @@ impl Worker {
 
     /// Sends a command.
     pub(crate) fn send(&mut self, command: &Value) -> Result<()> {
-        writeln!(self.commands, "{command}").context("tell a worker", command)
+        writeln!(self.commands, "{command}").context("send a command to a worker", command)
     }
 
     /// Waits for the reply to a command.
     pub(crate) fn receive(&mut self) -> Result<Value> {
         let mut line = String::new();
-        self.replies.read_line(&mut line).context("hear", "a worker")?;
+        self.replies.read_line(&mut line).context("read the reply of", "a worker")?;
         let reply: Value = serde_json::from_str(&line).unwrap_or_default();
         match (reply.get("ok"), reply["error"].as_str()) {
             (Some(done), _) => Ok(done.clone()),
-            (_, Some(error)) => Err(Error::new("a worker could not", "", error)),
-            _ => Err(Error::new("hear", "a worker", "it has ended")),
+            (_, Some(error)) => Err(Error::new("worker failed", "", error)),
+            _ => Err(Error::new("read the reply of", "a worker", "the worker has exited")),
         }
     }
 }

@@ -218,7 +218,7 @@ fn arrow(canvas: &mut Canvas, trace: &Trace, part: &StepPart, receives: bool, to
     let bytes = part.bytes.map_or_else(String::new, grouped);
     let what = match part.flow {
         Flow::CopyOut => "copies",
-        Flow::SendCopied => "leaves, copied",
+        Flow::SendCopied => "sent, copied",
         Flow::SendReferred => "by reference",
         Flow::Disk => "DMA",
         _ => &part.text,

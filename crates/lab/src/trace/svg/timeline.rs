@@ -57,7 +57,13 @@ fn row(canvas: &mut Canvas, name: &str, segments: Vec<Segment>, is_unseen: bool,
     canvas.small(LEFT - 8.0, y + 12.0, TextAnchor::End, Shade::Faint, name);
     canvas.pale(LEFT, y, RIGHT - LEFT, HEIGHT, Shade::Line, "");
     if is_unseen {
-        canvas.small(LEFT + 6.0, y + 12.0, TextAnchor::Start, Shade::Faint, "not seen without T1");
+        canvas.small(
+            LEFT + 6.0,
+            y + 12.0,
+            TextAnchor::Start,
+            Shade::Faint,
+            "not visible without T1",
+        );
     }
     for one in segments {
         let times = if one.times > 1 { format!(" x {}", one.times) } else { String::new() };
@@ -128,7 +134,7 @@ fn appearance(trace: &Trace, event: &Event) -> Option<(Shade, bool, String)> {
             let by = woken.as_ref().map(|waker| format!(", woken by {waker}"));
             (Shade::Faint, true, format!("sleeps{}", by.unwrap_or_default()))
         }
-        EventKind::Runnable { .. } => (Shade::Faint, true, "has no core".to_owned()),
+        EventKind::Runnable { .. } => (Shade::Faint, true, "waits for a core".to_owned()),
         EventKind::Copies { from, to, .. } => {
             (Shade::Copy, false, format!("copies {} to {}", from.name(), to.name()))
         }
@@ -147,7 +153,7 @@ fn appearance(trace: &Trace, event: &Event) -> Option<(Shade, bool, String)> {
         EventKind::Disk { .. } => (Shade::Disk, false, "disk".to_owned()),
         EventKind::Operation { name, .. } => (Shade::Call, true, format!("io_uring {name}")),
         EventKind::IoWorker { name } => {
-            (Shade::Fault, false, format!("io_uring {name} to a worker"))
+            (Shade::Fault, false, format!("io_uring {name} to an io worker"))
         }
     })
 }
