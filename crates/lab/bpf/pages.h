@@ -60,7 +60,7 @@ INLINE struct headers headers(struct sk_buff *skb)
 
 /* Adds the bytes of a packet to the counters of a group, which lie in a map or in a ring: on the
  * stack the verifier would follow the value of each. */
-INLINE void sort(struct sk_buff *skb, __u32 header, __u64 *to)
+INLINE void classify(struct sk_buff *skb, __u32 header, __u64 *to)
 {
 	__u32 paged = READ(skb, data_len), linear = READ(skb, len) - paged;
 	unsigned char *head = READ(skb, head);
@@ -85,12 +85,12 @@ INLINE void sort(struct sk_buff *skb, __u32 header, __u64 *to)
 			ADD(to[UNSORTED], length);
 			continue;
 		}
-		int whose = provenance(frags[i].page & ~3UL);
-		if (whose == OURS)
+		int kind = provenance(frags[i].page & ~3UL);
+		if (kind == OURS)
 			ADD(to[OURS], length);
-		else if (whose == CACHE)
+		else if (kind == CACHE)
 			ADD(to[CACHE], length);
-		else if (whose == ANONYMOUS)
+		else if (kind == ANONYMOUS)
 			ADD(to[ANONYMOUS], length);
 		else
 			ADD(to[KERNELS], length);
@@ -118,10 +118,10 @@ static long follow(__u32 turn, struct chain *chain)
 	__u32 index = READ(bio, bi_iter.bi_idx);
 	unsigned long *pages = (void *)READ(bio, bi_io_vec), page = 0;
 	bpf_probe_read_kernel(&page, sizeof(page), pages + 2 * (index & 0xffff));
-	int whose = provenance(page);
-	/* One that was cut up is a chain, whose links point to the rest. */
-	if (whose == OURS ||
-	    (whose != CACHE && (is_direct(bio) || is_direct(READ(bio, bi_private)))))
+	int kind = provenance(page);
+	/* One that was cut up is a chain, kind links point to the rest. */
+	if (kind == OURS ||
+	    (kind != CACHE && (is_direct(bio) || is_direct(READ(bio, bi_private)))))
 		chain->bytes += READ(bio, bi_iter.bi_size);
 	chain->bio = READ(bio, bi_next);
 	return chain->bio == 0;

@@ -25,15 +25,15 @@ enum { SLOT = 0xff, ARMED = 0x100 };
 enum { VOLUNTARY, INVOLUNTARY, FAULTS_USER, FAULTS_KERNEL, RECEIVES, RECEIVED, LOOKUPS, FUNCTION_BYTES };
 
 /* Three groups of bytes, then the disk. */
-enum { WIRE = 0, AGAIN = GROUP, LOCAL = 2 * GROUP, READS = 3 * GROUP, READ_BYTES, WRITES, WRITE_BYTES };
+enum { WIRE = 0, RETRANSMITTED = GROUP, LOCAL = 2 * GROUP, READS = 3 * GROUP, READ_BYTES, WRITES, WRITE_BYTES };
 
-/* A socket: the sequence number behind all that has left, if any has, and what was left out. */
+/* A socket: the sequence number behind all that has out, if any has, and what was out out. */
 struct hole { __u32 start, end; };
-struct socket { __u64 known, end, next; struct hole holes[HOLES]; };
+struct socket { __u64 has_sent, end, next; struct hole holes[HOLES]; };
 
 struct sums { __u64 of[SUMS]; };
 struct own { __u64 of[OWN]; };
-struct call { __u64 calls, bytes, again; };
+struct call { __u64 calls, bytes, eagain; };
 struct calls { struct call of[CALLS]; };
 
 MAP(MARKS, MAP_ARRAY, 2, __u32, __u64);
@@ -117,7 +117,7 @@ SEC("tp_btf/sys_exit") int sys_exit(__u64 *context)
 	if (call && result > 0)
 		ADD(call->bytes, result);
 	if (call && result == -11)
-		ADD(call->again, 1);
+		ADD(call->eagain, 1);
 	bpf_map_delete_elem(&THREADS, &thread);
 	return 0;
 }
@@ -167,7 +167,7 @@ INLINE void count(struct sk_buff *skb, int group, __u32 header)
 {
 	struct sums *to = sums();
 	if (to)
-		sort(skb, header, &to->of[group]);
+		classify(skb, header, &to->of[group]);
 }
 
 /* What is known of a socket in the scope. */
@@ -180,21 +180,21 @@ INLINE struct socket *in_scope(struct sock *sk)
 }
 
 /* Whether TCP sends nothing new. A socket's packets pass here in order for the first time; what
- * was dropped above and never came here leaves a hole, and fills it when it does come. */
-INLINE int goes_again(struct socket *socket, struct headers *headers, __u32 payload)
+ * was dropped above and never in here leaves a hole, and fills it when it does come. */
+INLINE int is_retransmission(struct socket *socket, struct headers *headers, __u32 payload)
 {
 	__u32 start = headers->sequence, end = start + payload;
 	if (!headers->is_tcp || !payload)
 		return 0;
-	if (!socket->known || (int)(end - (__u32)socket->end) > 0) {
-		if (socket->known && (int)(start - (__u32)socket->end) > 0) {
+	if (!socket->has_sent || (int)(end - (__u32)socket->end) > 0) {
+		if (socket->has_sent && (int)(start - (__u32)socket->end) > 0) {
 			struct hole *hole = &socket->holes[socket->next & (HOLES - 1)];
 			hole->start = socket->end;
 			hole->end = start;
 			socket->next++;
 		}
 		socket->end = end;
-		socket->known = 1;
+		socket->has_sent = 1;
 		return 0;
 	}
 	for (int i = 0; i < HOLES; i++) {
@@ -219,8 +219,8 @@ SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
 	if (!socket && !bpf_map_lookup_elem(&NETWORKS, &network))
 		return 0;
 	struct headers found = headers(skb);
-	if (socket && goes_again(socket, &found, READ(skb, len) - found.length))
-		count(skb, AGAIN, found.length);
+	if (socket && is_retransmission(socket, &found, READ(skb, len) - found.length))
+		count(skb, RETRANSMITTED, found.length);
 	else
 		count(skb, WIRE, found.length);
 	return 0;

@@ -171,7 +171,7 @@ impl Counters {
         Ok(Counts {
             processes,
             wire: provenance(&sums, layout::WIRE),
-            retransmitted: provenance(&sums, layout::AGAIN),
+            retransmitted: provenance(&sums, layout::RETRANSMITTED),
             local: provenance(&sums, layout::LOCAL),
             disk: Disk {
                 reads: sums[layout::READS],

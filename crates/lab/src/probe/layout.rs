@@ -23,7 +23,7 @@ pub(crate) const FUNCTION_BYTES: usize = 7;
 /// Counters of a group: packets, headers, linear, ours, cache, anonymous, kernel, unsorted.
 const GROUP: usize = 8;
 pub(crate) const WIRE: usize = 0;
-pub(crate) const AGAIN: usize = GROUP;
+pub(crate) const RETRANSMITTED: usize = GROUP;
 pub(crate) const LOCAL: usize = 2 * GROUP;
 pub(crate) const READS: usize = 3 * GROUP;
 pub(crate) const READ_BYTES: usize = READS + 1;
