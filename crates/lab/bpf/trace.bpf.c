@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * One request as it happens: BPF programs on BTF tracepoints (tp_btf; Linux 5.8; meant for 6.1 and
- * later) that tell each event, with its time, through a ring buffer (Linux 5.8).
+ * Traces one request: BPF programs on BTF tracepoints (tp_btf; Linux 5.8; supports 6.1 and later)
+ * that submit a record per event, with its time, to a ring buffer (Linux 5.8).
  *
- * They tell of the processes in the scope (scope.h) while they are armed: system calls with what
- * was asked and answered, who out a core and who woke whom, faults, what a file's cache was asked
- * for, packets of one connection and requests to a disk with where their bytes lie (pages.h).
+ * They record the processes in the scope (scope.h) while tracing is armed: system calls with
+ * arguments and results, context switches and wake-ups, page faults, page cache lookups, packets
+ * of one connection and disk requests with the origin of their bytes (pages.h).
  *
- * What they do badly: each event costs a microsecond or so, so the times are those of a request
- * that is watched; what does not fit into the ring is lost and only counted.
+ * Limitations: each record costs about a microsecond, so times are those of a traced request;
+ * records that do not fit into the ring buffer are lost and only counted.
  *
- * Built by `build` beside it. The form of an event is known to src/trace/recorder.rs, too.
+ * Built by `build` in this directory. src/trace/recorder.rs declares the layout of a record too.
  */
 #include "pages.h"
 
@@ -25,19 +25,19 @@ struct event {
 	char name[16];
 };
 
-/* A thread by its number in the kernel's own eyes: those it has in the namespace, and the system
- * call it is in, if it is in one. */
+/* A thread, by its number in the initial namespace: its numbers in the namespace of the scope, and
+ * the current system call if is_in_call is set. */
 struct thread { __u32 process, thread; __u64 start, number, is_in_call, of[6]; };
 
-/* Where the core is: in a softirq, in an interrupt, each by its number and one; 0 in neither. */
+/* Interrupt context of a core: the number of the softirq or interrupt plus one; 0 if none. */
 struct irq_context { __u64 softirq, interrupt; };
 
 struct started { __u64 time, operation, bytes; __u32 process, thread; };
 
-/* User space sets it while events are to be told; the programs count what was lost. */
+/* User space sets `armed` while it traces; the programs count lost records. */
 struct state { __u64 armed, lost; };
 
-/* The two ends of the connection: the ports of the server and of the client. */
+/* The ports of the connection. */
 struct ports { __u16 server, client; };
 
 struct { UINT(type, MAP_RINGBUF); UINT(max_entries, 1 << 24); } EVENTS SEC(".maps");
@@ -60,7 +60,7 @@ INLINE int is_armed(void)
 	return found && found->armed;
 }
 
-/* The current thread, if its process is in the scope; it is known from then on. */
+/* Returns the current thread, if its process is in the scope, and adds it to the map. */
 INLINE struct thread *current_thread(void)
 {
 	__u32 own = bpf_get_current_pid_tgid();
@@ -81,7 +81,7 @@ INLINE struct thread *thread_of(struct task_struct *task)
 	return number ? bpf_map_lookup_elem(&THREADS, &number) : 0;
 }
 
-/* An event that is to be filled in; the name is that of the current thread. */
+/* Reserves a record for the caller to fill in; its name is that of the current thread. */
 INLINE struct event *event(enum kind kind, __u32 process, __u32 thread)
 {
 	struct event *record = bpf_ringbuf_reserve(&EVENTS, sizeof(*record), 0);
@@ -101,7 +101,7 @@ INLINE struct event *event(enum kind kind, __u32 process, __u32 thread)
 	return record;
 }
 
-/* Nobody waits for it: BPF_RB_NO_WAKEUP. */
+/* Submits a record without a wake-up of the reader (BPF_RB_NO_WAKEUP). */
 INLINE void submit(struct event *record)
 {
 	bpf_ringbuf_submit(record, 1);
@@ -112,7 +112,7 @@ INLINE struct event *event_of(enum kind kind, struct thread *thread)
 	return thread && is_armed() ? event(kind, thread->process, thread->thread) : 0;
 }
 
-/* Both machines are asked for by the fields their registers have; the other is cut away. */
+/* Reads the arguments on both architectures; the loader removes the branch without the fields. */
 INLINE void arguments(void *registers, __u64 *to)
 {
 	struct pt_regs___x86 *x86 = registers;
@@ -126,7 +126,7 @@ INLINE void arguments(void *registers, __u64 *to)
 	}
 }
 
-/* Kept also while nothing is told: a request begins inside a call that waits for it. */
+/* Runs even while tracing is off: a request starts inside a system call that waits for it. */
 SEC("tp_btf/sys_enter") int sys_enter(__u64 *context)
 {
 	struct thread *thread = current_thread();
@@ -157,7 +157,7 @@ SEC("tp_btf/sys_exit") int sys_exit(__u64 *context)
 	return 0;
 }
 
-/* Who leaves is still the current one. */
+/* The current thread is the one that is switched out. */
 SEC("tp_btf/sched_switch") int sched_switch(__u64 *context)
 {
 	struct event *out = event_of(SWITCH_OUT, current_thread());
@@ -177,7 +177,7 @@ INLINE struct irq_context *irq_context(void)
 	return bpf_map_lookup_elem(&IRQ_CONTEXTS, &first);
 }
 
-/* Where the core is from here on. */
+/* Defines a program that updates the interrupt context of the core. */
 #define IRQ_CONTEXT(point, field, value)                             \
 	SEC("tp_btf/" #point) int point(__u64 *context)        \
 	{                                                      \
@@ -191,7 +191,7 @@ IRQ_CONTEXT(softirq_entry, softirq, (__u32)context[0] + 1)
 IRQ_CONTEXT(softirq_exit, softirq, 0)
 IRQ_CONTEXT(irq_handler_entry, interrupt, (__u32)context[0] + 1)
 IRQ_CONTEXT(irq_handler_exit, interrupt, 0)
-/* Those two of x86 have no number of a line, but a vector. */
+/* These two tracepoints of x86 have no interrupt number, only a vector. */
 IRQ_CONTEXT(local_timer_entry, interrupt, 0x10000)
 IRQ_CONTEXT(local_timer_exit, interrupt, 0)
 
@@ -238,7 +238,7 @@ SEC("tp_btf/page_fault_kernel") int page_fault_kernel(__u64 *context)
 	return fault(context, 0);
 }
 
-/* What was done to a range of pages of a file of ours. */
+/* Records an operation on a range of pages of a file in the scope. */
 INLINE int pages(enum kind kind, __u64 *context)
 {
 	struct thread *thread = current_thread();
@@ -262,7 +262,7 @@ SEC("tp_btf/mm_filemap_map_pages") int mm_filemap_map_pages(__u64 *context)
 	return pages(FAULT_AROUND, context);
 }
 
-/* 1 from the server, 2 to it, 0 of another connection. */
+/* Returns 1 for a packet from the server, 2 to the server, 0 for another connection. */
 INLINE int direction(struct sock *sk)
 {
 	__u32 first = 0;
@@ -297,7 +297,7 @@ SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
 	return 0;
 }
 
-/* A UNIX socket has no device: what somebody has taken in whole. */
+/* A UNIX socket has no device: runs when the receiver has consumed a whole packet. */
 SEC("tp_btf/consume_skb") int consume_skb(__u64 *context)
 {
 	struct sk_buff *skb = (void *)context[0];
@@ -312,7 +312,7 @@ SEC("tp_btf/consume_skb") int consume_skb(__u64 *context)
 	return 0;
 }
 
-/* Reading the error queue is such a copy, too, of no bytes. */
+/* Reading the error queue also runs this tracepoint, with 0 bytes. */
 SEC("tp_btf/skb_copy_datagram_iovec") int skb_copy_datagram_iovec(__u64 *context)
 {
 	__u32 bytes = context[1];
@@ -339,7 +339,7 @@ SEC("tp_btf/block_rq_issue") int block_rq_issue(__u64 *context)
 	return 0;
 }
 
-/* By the disk, whoever it interrupts. A request may be completed in parts. */
+/* Counts by request, not by the interrupted process. A request may complete in parts. */
 SEC("tp_btf/block_rq_complete") int block_rq_complete(__u64 *context)
 {
 	__u64 request = context[0], done = (__u32)context[2];
@@ -371,7 +371,7 @@ INLINE int submitted(__u64 request)
 	return 0;
 }
 
-/* Linux 6.3 and later; before, it had the other name. */
+/* Linux 6.3 and later; earlier kernels have the other name. */
 SEC("tp_btf/io_uring_submit_req") int io_uring_submit_req(__u64 *context)
 {
 	return submitted(context[0]);
@@ -382,7 +382,7 @@ SEC("tp_btf/io_uring_submit_sqe") int io_uring_submit_sqe(__u64 *context)
 	return submitted(context[0]);
 }
 
-/* One that answers many times stays known. */
+/* A multishot operation stays in the map. */
 INLINE int completed(__u64 request, __s64 result)
 {
 	struct started *started = bpf_map_lookup_elem(&OPERATIONS, &request);
@@ -396,8 +396,8 @@ INLINE int completed(__u64 request, __s64 result)
 	return 0;
 }
 
-/* Its result is an argument up to Linux 6.14 or so, and in what is pointed to since: the kernel
- * refuses the one that reads an argument too many. */
+/* The result is an argument up to about Linux 6.14, and a field of the completion entry since then:
+ * the kernel rejects the program that reads too many arguments. */
 SEC("tp_btf/io_uring_complete") int io_uring_complete_by_value(__u64 *context)
 {
 	return completed(context[1], (int)context[3]);
@@ -408,7 +408,7 @@ SEC("tp_btf/io_uring_complete") int io_uring_complete_by_entry(__u64 *context)
 	return completed(context[1], READ((struct io_uring_cqe *)context[2], res));
 }
 
-/* One that would block goes to a worker thread of the kernel's. */
+/* Runs when an operation that would block goes to an io worker thread of the kernel. */
 SEC("tp_btf/io_uring_queue_async_work") int io_uring_queue_async_work(__u64 *context)
 {
 	struct event *record = event_of(IO_WORKER, current_thread());
