@@ -18,15 +18,15 @@ const FACTS: [(&str, &str); 4] = [
 
 pub(crate) fn section() -> Section {
     let mut findings = vec![btf()];
-    let held = capabilities(None).map(|sets| sets.effective);
+    let effective = capabilities(None).map(|sets| sets.effective);
     for (name, capability, why) in [
         ("CAP_BPF", CapabilitySet::BPF, "loads the counters, Linux 5.8"),
         ("CAP_PERFMON", CapabilitySet::PERFMON, "attaches them to the kernel's events, Linux 5.8"),
         ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN, "creates network namespaces for measurements"),
         ("CAP_SYS_ADMIN", CapabilitySet::SYS_ADMIN, "includes the first two before Linux 5.8"),
     ] {
-        findings.push(match held {
-            Ok(held) if held.contains(capability) => Finding::available(name, why),
+        findings.push(match effective {
+            Ok(effective) if effective.contains(capability) => Finding::available(name, why),
             Ok(_) => Finding::refused(name, format!("missing in this process: {why}")),
             Err(errno) => Finding::from_result::<()>(name, &Err(errno), why),
         });

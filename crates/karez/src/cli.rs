@@ -4,7 +4,7 @@
 mod lab;
 
 pub(crate) use lab::{
-    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TopologiesArgs,
+    AllArgs, ClaimsArgs, CompareArgs, Lab, ModelsArgs, OutputArgs, SelfTestArgs, TopologiesArgs,
     TraceArgs, ViasArgs,
 };
 

@@ -19,7 +19,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{
-    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TopologiesArgs,
+    AllArgs, ClaimsArgs, CompareArgs, Lab, ModelsArgs, OutputArgs, SelfTestArgs, TopologiesArgs,
     TraceArgs, ViasArgs,
 };
 use crate::complain;
@@ -52,7 +52,7 @@ fn selftest(args: &SelfTestArgs) -> io::Result<bool> {
     let report = SelfTest::run(&plan, |letter, name| progress(&format!("{letter}. {name}")));
     progress("");
     let report = report?;
-    write_report(&args.forms, &report)?;
+    write_report(&args.output, &report)?;
     Ok(report.passed())
 }
 
@@ -80,7 +80,7 @@ fn vias(args: &ViasArgs) -> io::Result<bool> {
     let report = Vias::run(&plan, progress);
     progress("");
     let report = report?;
-    write_report(&args.forms, &report)?;
+    write_report(&args.output, &report)?;
     Ok(report.rows.iter().all(|row| row.contradictions.is_empty()))
 }
 
@@ -103,7 +103,7 @@ fn models(args: &ModelsArgs) -> io::Result<bool> {
     let report = Models::run(&plan, progress);
     progress("");
     let report = report?;
-    write_report(&args.forms, &report)?;
+    write_report(&args.output, &report)?;
     Ok(true)
 }
 
@@ -128,7 +128,7 @@ fn topologies(args: &TopologiesArgs) -> io::Result<bool> {
     let report = Topologies::run(&plan, progress);
     progress("");
     let report = report?;
-    write_report(&args.forms, &report)?;
+    write_report(&args.output, &report)?;
     Ok(true)
 }
 
@@ -141,7 +141,7 @@ fn claims(args: &ClaimsArgs) -> io::Result<bool> {
     let report = Claims::run(&plan, progress);
     progress("");
     let report = report?;
-    write_report(&args.forms, &report)?;
+    write_report(&args.output, &report)?;
     Ok(true)
 }
 
@@ -156,7 +156,7 @@ fn all(args: &AllArgs) -> io::Result<bool> {
         bar.set_message(format!("{}: {}", progress.experiment, progress.step));
     });
     bar.finish_and_clear();
-    write_report(&args.forms, &report)?;
+    write_report(&args.output, &report)?;
     Ok(report.passed)
 }
 
@@ -166,7 +166,7 @@ fn compare(args: &CompareArgs) -> io::Result<bool> {
     let compared = read(&args.before)
         .and_then(|before| Comparison::of(&before, &read(&args.after)?).map_err(io::Error::from));
     let report = compared.unwrap_or_else(|error| complain::and_exit_for_usage(&error));
-    write_report(&args.forms, &report)?;
+    write_report(&args.output, &report)?;
     Ok(!report.differs())
 }
 
@@ -191,7 +191,7 @@ fn trace(args: &TraceArgs) -> io::Result<bool> {
     };
     let report = Trace::run(&plan)?;
     let output = if is_stdout(&args.svg) { save_all } else { write_report };
-    output(&args.forms, &report)?;
+    output(&args.output, &report)?;
     if let Some(path) = &args.svg {
         save(path, &report.to_svg())?;
     }
@@ -214,13 +214,13 @@ fn schema(name: Option<&str>) -> io::Result<()> {
 
 /// Writes a report in the requested formats, and as text unless one of them goes to standard
 /// output.
-fn write_report(forms: &Forms, report: &dyn Report) -> io::Result<()> {
+fn write_report(output: &OutputArgs, report: &dyn Report) -> io::Result<()> {
     let to_stdout =
-        [&forms.json, &forms.csv, &forms.markdown, &forms.html].into_iter().any(is_stdout);
+        [&output.json, &output.csv, &output.markdown, &output.html].into_iter().any(is_stdout);
     if !to_stdout {
         print(&report.to_string())?;
     }
-    save_all(forms, report)
+    save_all(output, report)
 }
 
 fn is_stdout(path: &Option<PathBuf>) -> bool {
@@ -228,12 +228,12 @@ fn is_stdout(path: &Option<PathBuf>) -> bool {
 }
 
 /// Writes a report in the requested formats.
-fn save_all(forms: &Forms, report: &dyn Report) -> io::Result<()> {
+fn save_all(output: &OutputArgs, report: &dyn Report) -> io::Result<()> {
     let form: [(_, &dyn Fn() -> String); 4] = [
-        (&forms.json, &|| format!("{:#}\n", report.to_json())),
-        (&forms.csv, &|| report.to_csv()),
-        (&forms.markdown, &|| report.to_markdown()),
-        (&forms.html, &|| karez_lab::html_page(&report.sections())),
+        (&output.json, &|| format!("{:#}\n", report.to_json())),
+        (&output.csv, &|| report.to_csv()),
+        (&output.markdown, &|| report.to_markdown()),
+        (&output.html, &|| karez_lab::html_page(&report.sections())),
     ];
     for (path, text) in form {
         if let Some(path) = path {

@@ -41,10 +41,10 @@ pub(crate) fn bars(what: &str, rows: &[(String, MedianRange)]) -> String {
     let most =
         rows.iter().map(|(_, spread)| spread.high).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let left = room(rows.iter().map(|(label, _)| label));
-    let told: Vec<_> = rows.iter().map(|(_, spread)| figures(spread)).collect();
-    let scale = (WIDTH - left - room(told.iter())) / most;
+    let texts: Vec<_> = rows.iter().map(|(_, spread)| figures(spread)).collect();
+    let scale = (WIDTH - left - room(texts.iter())) / most;
     let mut svg = open(what, ROW * count(rows.len()));
-    for (place, ((label, spread), figures)) in rows.iter().zip(&told).enumerate() {
+    for (place, ((label, spread), figures)) in rows.iter().zip(&texts).enumerate() {
         let top = ROW * count(place);
         let middle = top + ROW / 2.0;
         let at = |value: f64| left + value * scale;

@@ -99,7 +99,7 @@ pub(crate) struct SelfTestArgs {
 
     /// The output options.
     #[command(flatten)]
-    pub(crate) forms: Forms,
+    pub(crate) output: OutputArgs,
 }
 
 /// The arguments of `karez lab vias`.
@@ -143,7 +143,7 @@ pub(crate) struct ViasArgs {
 
     /// The output options.
     #[command(flatten)]
-    pub(crate) forms: Forms,
+    pub(crate) output: OutputArgs,
 }
 
 /// The arguments of `karez lab models`.
@@ -172,7 +172,7 @@ pub(crate) struct ModelsArgs {
 
     /// The output options.
     #[command(flatten)]
-    pub(crate) forms: Forms,
+    pub(crate) output: OutputArgs,
 }
 
 /// The arguments of `karez lab topologies`.
@@ -216,7 +216,7 @@ pub(crate) struct TopologiesArgs {
 
     /// The output options.
     #[command(flatten)]
-    pub(crate) forms: Forms,
+    pub(crate) output: OutputArgs,
 }
 
 /// The arguments of `karez lab claims`.
@@ -236,7 +236,7 @@ pub(crate) struct ClaimsArgs {
 
     /// The output options.
     #[command(flatten)]
-    pub(crate) forms: Forms,
+    pub(crate) output: OutputArgs,
 }
 
 /// The arguments of `karez lab all`.
@@ -252,7 +252,7 @@ pub(crate) struct AllArgs {
 
     /// The output options.
     #[command(flatten)]
-    pub(crate) forms: Forms,
+    pub(crate) output: OutputArgs,
 }
 
 /// The arguments of `karez lab compare`.
@@ -268,7 +268,7 @@ pub(crate) struct CompareArgs {
 
     /// The output options.
     #[command(flatten)]
-    pub(crate) forms: Forms,
+    pub(crate) output: OutputArgs,
 }
 
 /// The arguments of `karez lab trace`.
@@ -316,12 +316,12 @@ pub(crate) struct TraceArgs {
 
     /// The output options.
     #[command(flatten)]
-    pub(crate) forms: Forms,
+    pub(crate) output: OutputArgs,
 }
 
 /// The output options of `karez lab`.
 #[derive(Args, Debug)]
-pub(crate) struct Forms {
+pub(crate) struct OutputArgs {
     /// Write the report as JSON; - is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,

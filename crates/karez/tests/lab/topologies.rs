@@ -30,8 +30,8 @@ fn blocked_job_stalls_only_topology_single() {
     // The timed runs are not tested here.
     arguments.extend(["--fast", "1", "--slow", "0", "--blocking", "0"]);
     let report = report(&arguments);
-    let held = report["blocked_jobs"].as_array().unwrap();
-    for one in held {
+    let jobs = report["blocked_jobs"].as_array().unwrap();
+    for one in jobs {
         let asked = one["requests_while_blocked"].as_u64().unwrap();
         let answered = one["responses_while_blocked"].as_u64().unwrap();
         assert_eq!(asked, 16);
@@ -39,7 +39,7 @@ fn blocked_job_stalls_only_topology_single() {
         assert_eq!(answered, if waits { 0 } else { asked }, "{one}");
     }
     let skipped = report["skipped"].as_array().unwrap().len();
-    assert!(held.len() == ALLOWED.len() || skipped > 0, "{} layouts", held.len());
+    assert!(jobs.len() == ALLOWED.len() || skipped > 0, "{} layouts", jobs.len());
 }
 
 #[test]
