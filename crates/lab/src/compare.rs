@@ -53,9 +53,9 @@ pub enum ChangeKind {
     /// A timed figure whose ranges do not overlap.
     Timed {
         /// Value before.
-        was: MedianRange,
+        before: MedianRange,
         /// Value after.
-        is: MedianRange,
+        after: MedianRange,
         /// Expected number of such differences by chance among all compared figures.
         by_chance: f64,
     },
@@ -167,8 +167,9 @@ impl Comparison {
         }
         let other = |name| others.iter().position(|other| other == name).map(|at| after[at]);
         let pairs = names.iter().zip(before);
-        let pairs: Vec<_> =
-            pairs.filter_map(|(name, was)| Some((name.as_str(), *was, other(name)?))).collect();
+        let pairs: Vec<_> = pairs
+            .filter_map(|(name, before)| Some((name.as_str(), *before, other(name)?)))
+            .collect();
         for figure in format.counted {
             self.counted(format, *figure, &pairs);
         }
@@ -183,12 +184,12 @@ impl Comparison {
         (figure, path): (&'static str, &str),
         pairs: &[Pair<'_>],
     ) {
-        for (row, was, is) in pairs {
-            let (Some(was), Some(is)) = (present(was, path), present(is, path)) else {
+        for (row, before, after) in pairs {
+            let (Some(before), Some(after)) = (present(before, path), present(after, path)) else {
                 continue;
             };
             self.compared += 1;
-            if let Some(kind) = counted(was, is) {
+            if let Some(kind) = counted(before, after) {
                 let (experiment, row) = (format.experiment, (*row).to_owned());
                 self.changes.push(Change { experiment, row, figure, kind });
             }
@@ -201,22 +202,22 @@ impl Comparison {
         (figure, path): (&'static str, &str),
         pairs: &[Pair<'_>],
     ) {
-        let there = pairs.iter().filter_map(|&(row, was, is)| {
-            let by_chance = chance(format.runs_of(was), format.runs_of(is));
-            Some((row, median_range(was, path)?, median_range(is, path)?, by_chance))
+        let there = pairs.iter().filter_map(|&(row, before, after)| {
+            let by_chance = chance(format.runs_of(before), format.runs_of(after));
+            Some((row, median_range(before, path)?, median_range(after, path)?, by_chance))
         });
         let there: Vec<_> = there.collect();
         self.compared += there.len();
-        let ratios = there.iter().map(|(_, was, is, _)| is.median / was.median);
+        let ratios = there.iter().map(|(_, before, after, _)| after.median / before.median);
         let common = MedianRange::of(ratios.filter(|ratio| ratio.is_finite())).median;
         let drift = if there.len() < MIN_ROWS_FOR_DRIFT || common <= 0.0 { 1.0 } else { common };
         if there.len() >= MIN_ROWS_FOR_DRIFT {
             let (experiment, rows) = (format.experiment, there.len());
             self.drifts.push(Drift { experiment, figure, ratio: drift, rows });
         }
-        for (row, was, is, by_chance) in there {
-            if !was.overlaps(&is.scaled(1.0 / drift)) && !was.overlaps(&is) {
-                let kind = ChangeKind::Timed { was, is, by_chance };
+        for (row, before, after, by_chance) in there {
+            if !before.overlaps(&after.scaled(1.0 / drift)) && !before.overlaps(&after) {
+                let kind = ChangeKind::Timed { before, after, by_chance };
                 let (experiment, row) = (format.experiment, row.to_owned());
                 self.changes.push(Change { experiment, row, figure, kind });
             }
@@ -255,15 +256,15 @@ fn experiments(report: &Value) -> Result<Vec<&Value>> {
 fn conditions(before: &Value, after: &Value) -> Vec<Condition> {
     let empty = serde_json::Map::new();
     let of = |report: &Value| report["machine"].as_object().unwrap_or(&empty).clone();
-    let (mut was, mut is) = (of(before), of(after));
-    for (machine, report) in [(&mut was, before), (&mut is, after)] {
+    let (mut first, mut second) = (of(before), of(after));
+    for (machine, report) in [(&mut first, before), (&mut second, after)] {
         machine.insert("tier".to_owned(), report["tiers"]["best"].clone());
     }
-    let mut names: Vec<_> = was.keys().chain(is.keys()).cloned().collect();
+    let mut names: Vec<_> = first.keys().chain(second.keys()).cloned().collect();
     names.sort_unstable();
     names.dedup();
     let condition = |name: String| {
-        let (before, after) = (was.get(&name)?, is.get(&name)?);
+        let (before, after) = (first.get(&name)?, second.get(&name)?);
         let differs = before != after && !before.is_null() && !after.is_null();
         differs.then(|| Condition { name, before: words(before), after: words(after) })
     };
@@ -276,9 +277,9 @@ fn present<'a>(row: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// Compares counts; for counts by name only the differing names are reported.
-fn counted(was: &Value, is: &Value) -> Option<ChangeKind> {
-    let (Some(before), Some(after)) = (was.as_object(), is.as_object()) else {
-        return (was != is).then(|| ChangeKind::Counted(words(was), words(is)));
+fn counted(before: &Value, after: &Value) -> Option<ChangeKind> {
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
+        return (before != after).then(|| ChangeKind::Counted(words(before), words(after)));
     };
     let mut names: Vec<_> = before.keys().chain(after.keys()).collect();
     names.sort_unstable();
@@ -376,8 +377,8 @@ mod tests {
         let calls = |sends: u64, fetches: u64| json!({ "sendto": sends, "recvmsg": fetches });
         assert_eq!(counted(&calls(4, 9), &calls(4, 2)), None);
         let comparison = counted(&calls(4, 9), &json!({ "splice": 8 }));
-        let (was, is) = ("4 sendto, 0 splice".to_owned(), "0 sendto, 8 splice".to_owned());
-        assert_eq!(comparison, Some(ChangeKind::Counted(was, is)));
+        let (before, after) = ("4 sendto, 0 splice".to_owned(), "0 sendto, 8 splice".to_owned());
+        assert_eq!(comparison, Some(ChangeKind::Counted(before, after)));
     }
 
     #[test]

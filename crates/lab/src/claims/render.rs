@@ -71,7 +71,7 @@ impl Report for Claims {
 
 impl Claims {
     fn table(&self) -> Table {
-        let heading = vec!["#", "claim", "verdict", "measured", "because", "again"];
+        let heading = vec!["#", "claim", "verdict", "measured", "reason", "command"];
         let rows = self.findings.iter().map(|finding| {
             vec![
                 finding.claim.number.to_string(),
@@ -104,7 +104,7 @@ impl Finding {
         });
         let measured = ("measured", self.evidence.to_string());
         let lines =
-            [measured, ("because", self.claim.reason.to_owned()), ("again", self.command())];
+            [measured, ("reason", self.claim.reason.to_owned()), ("command", self.command())];
         ReportEntry {
             title: format!("{}. {}", self.claim.number, self.claim.statement),
             badge: self.verdict.name(),
@@ -136,8 +136,8 @@ impl fmt::Display for Claims {
             if *evidence != super::Evidence::default() {
                 writeln!(f, "    measured: {evidence}")?;
             }
-            writeln!(f, "    because:  {}", claim.reason)?;
-            writeln!(f, "    again:    {}\n", finding.command())?;
+            writeln!(f, "    reason:   {}", claim.reason)?;
+            writeln!(f, "    command:  {}\n", finding.command())?;
         }
         let heading = vec!["claim", "verdict"];
         let rows = self.findings.iter().map(|finding| {

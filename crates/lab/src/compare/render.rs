@@ -15,12 +15,19 @@ const NAMED: usize = 5;
 
 impl Comparison {
     fn table<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Table {
-        let heading = vec!["experiment", "row", "figure", "was", "is", "change"];
+        let heading = vec!["experiment", "row", "figure", "before", "after", "change"];
         let rows = changes.map(|change| {
-            let (was, is) = change.figures();
+            let (before, after) = change.figures();
             let in_words = change.in_words();
             let Change { experiment, row, figure, .. } = change;
-            vec![(*experiment).to_owned(), row.clone(), (*figure).to_owned(), was, is, in_words]
+            vec![
+                (*experiment).to_owned(),
+                row.clone(),
+                (*figure).to_owned(),
+                before,
+                after,
+                in_words,
+            ]
         });
         Table { heading, rows: rows.collect() }
     }
@@ -30,7 +37,7 @@ impl Comparison {
     }
 
     fn under(&self) -> Table {
-        let heading = vec!["condition", "was", "is"];
+        let heading = vec!["condition", "before", "after"];
         let rows = self.conditions.iter();
         let rows = rows.map(|one| vec![one.name.clone(), one.before.clone(), one.after.clone()]);
         Table { heading, rows: rows.collect() }
@@ -88,30 +95,30 @@ impl UnmatchedRows {
 impl Change {
     fn figures(&self) -> (String, String) {
         match &self.kind {
-            ChangeKind::Counted(was, is) => (was.clone(), is.clone()),
-            ChangeKind::Timed { was, is, .. } => (was.to_string(), is.to_string()),
+            ChangeKind::Counted(before, after) => (before.clone(), after.clone()),
+            ChangeKind::Timed { before, after, .. } => (before.to_string(), after.to_string()),
         }
     }
 
     fn in_words(&self) -> String {
         match &self.kind {
             ChangeKind::Counted(..) => "counted".to_owned(),
-            ChangeKind::Timed { was, is, .. } => {
-                let ratio = format!("x {:.2}", is.median / was.median);
+            ChangeKind::Timed { before, after, .. } => {
+                let ratio = format!("x {:.2}", after.median / before.median);
                 if self.is_beyond_noise() { ratio } else { format!("{ratio}, may be chance") }
             }
         }
     }
 
     fn to_json(&self) -> Value {
-        let (was, is, by_chance) = match &self.kind {
-            ChangeKind::Counted(was, is) => (json!(was), json!(is), Value::Null),
-            ChangeKind::Timed { was, is, by_chance } => {
-                (was.to_json(), is.to_json(), json!(by_chance))
+        let (before, after, by_chance) = match &self.kind {
+            ChangeKind::Counted(before, after) => (json!(before), json!(after), Value::Null),
+            ChangeKind::Timed { before, after, by_chance } => {
+                (before.to_json(), after.to_json(), json!(by_chance))
             }
         };
         json!({
-            "experiment": self.experiment, "row": self.row, "figure": self.figure, "before": was, "after": is,
+            "experiment": self.experiment, "row": self.row, "figure": self.figure, "before": before, "after": after,
             "expected_by_chance": by_chance, "beyond_noise": self.is_beyond_noise(),
         })
     }

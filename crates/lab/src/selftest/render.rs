@@ -68,7 +68,7 @@ impl Report for SelfTest {
 impl SelfTest {
     /// Returns one row per check.
     fn table(&self) -> Table {
-        let heading = vec!["check", "what", "verdict", "figures as expected", "tries", "why"];
+        let heading = vec!["check", "name", "verdict", "figures as expected", "tries", "reason"];
         let rows = self.checks.iter().map(|check| {
             let right = check.figures.iter().filter(|one| one.expected == one.counted).count();
             let (verdict, reason) = verdict_and_reason(&check.verdict);

@@ -22,8 +22,13 @@ impl Topologies {
     }
 
     pub(super) fn blocked_jobs_table(&self) -> Table {
-        let heading =
-            vec!["layout", "threads", "requests while blocked", "responses while blocked", "after"];
+        let heading = vec![
+            "model × topology",
+            "threads",
+            "requests while blocked",
+            "responses while blocked",
+            "responses afterwards",
+        ];
         let rows = self.blocked_jobs.iter().map(|job| {
             vec![
                 format!("{} × {}", job.model, job.topology),

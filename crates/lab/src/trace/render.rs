@@ -74,7 +74,7 @@ impl Trace {
             rows.extend(step.parts.iter().map(part_row));
         }
         Table {
-            heading: vec!["at us", "lane", "event", "bytes", "took us", "user us before"],
+            heading: vec!["start us", "lane", "event", "bytes", "duration us", "user us before"],
             rows,
         }
     }
