@@ -4,7 +4,7 @@
 mod lab;
 
 pub(crate) use lab::{
-    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TopologiesArgs,
+    AllArgs, ClaimsArgs, CompareArgs, Lab, ModelsArgs, OutputArgs, SelfTestArgs, TopologiesArgs,
     TraceArgs, ViasArgs,
 };
 
@@ -57,17 +57,18 @@ pub(crate) enum Command {
         after_help = "Examples:\n  karez copy disk.img backup.img\n  karez copy -a --json src/ /mnt/backup\n  tar c . | karez copy - /mnt/backup.tar\n\nExit status: 0 if all was copied, 1 if a file was not, or an attribute that -a keeps and cp(1) would fail for (owner as root, mode, times, ACL), 2 if the command makes no sense."
     )]
     Copy(Box<Copy>),
-    /// Say what this machine offers, and why not what it refuses
+    /// Report the kernel features available to karez, with the error of each missing one
     ///
-    /// Tries every model, every via in each of its directions, io_uring, the file system of a
-    /// directory and what the laboratory needs, by the code that would use them, and tells the
-    /// limits that matter.
+    /// Tries every model, every via (transfer method) in each direction, io_uring, the file system
+    /// of a directory and the requirements of karez lab with the code that uses them, and prints
+    /// the relevant limits.
     #[command(after_help = "Example: karez doctor --json . | jq '.sections[].findings[]'")]
     Doctor(Doctor),
-    /// Count what each way of Linux I/O costs
+    /// Measure the cost of each method of Linux I/O
     ///
-    /// Runs the ways on this machine, by the same code as the server, and counts: system calls,
-    /// faults, switches, bytes copied by the CPU. As root it counts exactly, by tracepoints.
+    /// Runs the vias (transfer methods) and I/O models on this machine, with the code of the server,
+    /// and counts system calls, page faults, mode switches and bytes copied by the CPU. As root the
+    /// counts are exact, by tracepoints.
     #[command(subcommand)]
     Lab(Box<Lab>),
     /// Print a completion script for a shell
