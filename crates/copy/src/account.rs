@@ -1,6 +1,6 @@
 //! What a copy did.
 
-use karez_transfer::{CachePolicy, Calls, Copied, Report, Via};
+use karez_transfer::{CachePolicy, Calls, Copied, Direction, Report, Via};
 use rustix::io::Errno;
 
 /// What a copy did, of one file or of many.
@@ -30,6 +30,8 @@ pub struct Account {
     pub copied: u64,
     /// Bytes that both files share on the disk.
     pub shared: u64,
+    /// Bytes of which a pipe got the pages, so that nothing was copied.
+    pub passed: u64,
     /// Bytes that the file system copied or shared: it does not say which.
     pub untold: u64,
     /// The vias that moved something.
@@ -131,6 +133,7 @@ impl Account {
         match (via, Report { ran: via, ..report.clone() }.copied()) {
             (Via::Reflink, _) => self.shared += bytes,
             (_, Copied::Unknown) => self.untold += bytes,
+            (_, Copied::No) if report.direction == Direction::FileToPipe => self.passed += bytes,
             _ => self.copied += bytes,
         }
         self.enter_went(Went { via, extents: 1, bytes });
@@ -191,6 +194,7 @@ impl Account {
         self.holes += other.holes;
         self.copied += other.copied;
         self.shared += other.shared;
+        self.passed += other.passed;
         self.untold += other.untold;
         self.calls.add(&other.calls);
         other.vias.into_iter().for_each(|went| self.enter_went(went));
@@ -204,7 +208,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use karez_transfer::{Direction, Fallback, Notifications};
+    use karez_transfer::{Fallback, Notifications};
 
     fn report(ran: Via, bytes: u64, fallbacks: Vec<Fallback>) -> Report {
         Report {

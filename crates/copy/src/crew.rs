@@ -8,7 +8,7 @@
 use rustix::fs::FileType;
 use std::ffi::CString;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use crate::account::Account;
@@ -21,10 +21,45 @@ use crate::{entry, file};
 const QUEUE: usize = 64;
 
 /// A file to be copied.
-struct Job {
+struct Job<'a> {
     directory: Arc<Directory>,
     from: CString,
     to: CString,
+    /// The last to be dropped.
+    _ticket: Ticket<'a>,
+}
+
+/// Counts the files in the queue and in the hands of threads.
+#[derive(Default)]
+struct InFlight {
+    count: Mutex<usize>,
+    none: Condvar,
+}
+
+impl InFlight {
+    fn ticket(&self) -> Ticket<'_> {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Ticket(self)
+    }
+
+    fn wait(&self) {
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = self.none.wait_while(count, |count| *count > 0);
+        drop(none);
+    }
+}
+
+/// One file in flight, also where a thread panics.
+struct Ticket<'a>(&'a InFlight);
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let mut count = self.0.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count -= 1;
+        if *count == 0 {
+            self.0.none.notify_all();
+        }
+    }
 }
 
 /// The thread that walks, and its way to the others.
@@ -32,12 +67,14 @@ pub(crate) struct Crew<'a> {
     pub(crate) run: &'a Run<'a>,
     pub(crate) account: Account,
     /// `None`: it copies, too.
-    queue: Option<SyncSender<Job>>,
+    queue: Option<SyncSender<Job<'a>>>,
+    in_flight: &'a InFlight,
 }
 
 /// Walks, while others copy what is found; what all of them did.
 pub(crate) fn with_crew(run: &Run<'_>, walk: impl FnOnce(&mut Crew<'_>)) -> Account {
-    let mut crew = Crew { run, account: Account::default(), queue: None };
+    let in_flight = InFlight::default();
+    let mut crew = Crew { run, account: Account::default(), queue: None, in_flight: &in_flight };
     if run.options.jobs.get() == 1 {
         walk(&mut crew);
         return crew.account;
@@ -65,7 +102,7 @@ pub(crate) fn with_crew(run: &Run<'_>, walk: impl FnOnce(&mut Crew<'_>)) -> Acco
     crew.account
 }
 
-fn work(queue: &Mutex<Receiver<Job>>, run: &Run<'_>) -> Account {
+fn work(queue: &Mutex<Receiver<Job<'_>>>, run: &Run<'_>) -> Account {
     let mut account = Account::default();
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok(job) = next() {
@@ -74,11 +111,12 @@ fn work(queue: &Mutex<Receiver<Job>>, run: &Run<'_>) -> Account {
     account
 }
 
-impl Job {
+impl Job<'_> {
     fn perform(self, run: &Run<'_>, account: &mut Account) {
-        let Self { directory, from, to } = self;
+        let Self { directory, from, to, _ticket } = self;
         let (source, sink) = (directory.source(&from), directory.sink(&to));
         let outcome = file::copy(source, sink, directory.is_new, run, account);
+        directory.entered(sink, &outcome, run);
         run.settle(outcome, account);
         directory.leave(run, account);
     }
@@ -96,14 +134,23 @@ impl Crew<'_> {
         if !kind.is_file() {
             let (source, sink) = (directory.source(&from), directory.sink(&to));
             let outcome = entry::copy(source, sink, directory.is_new, self.run, &mut self.account);
+            directory.entered(sink, &outcome, self.run);
             return self.settle(outcome);
         }
-        let job = Job { directory: Arc::clone(directory), from, to };
+        let ticket = self.in_flight.ticket();
+        let job = Job { directory: Arc::clone(directory), from, to, _ticket: ticket };
         match &self.queue {
             // The workers end after the queue does.
             Some(queue) => drop(queue.send(job)),
             None => job.perform(self.run, &mut self.account),
         }
+    }
+
+    /// Waits until all files that were found are copied, and their directories have their
+    /// attributes.
+    pub(crate) fn wait(&self) {
+        self.in_flight.wait();
+        self.run.written.forget();
     }
 
     pub(crate) fn leave(&mut self, directory: Arc<Directory>) {

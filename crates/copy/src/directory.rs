@@ -41,6 +41,13 @@ impl Directory {
         Name { directory: self.to.as_fd(), path: &self.to_path, name }
     }
 
+    /// Remembers what has the name `to` now, if the command line says so and other names follow.
+    pub(crate) fn entered(&self, to: Name<'_>, outcome: &Result<(), Error>, run: &Run<'_>) {
+        if let (Some(created), None, Ok(())) = (&run.created, &self.original, outcome) {
+            created.remember(to);
+        }
+    }
+
     /// Lets go of it. Whoever is the last gives it its attributes: entries change its times, and
     /// its mode may not let them in.
     pub(crate) fn leave(self: Arc<Self>, run: &Run<'_>, account: &mut Account) {
@@ -58,6 +65,13 @@ impl Directory {
             return Ok(());
         };
         if run.options.archive {
+            // As names, attributes are kept of the first source then.
+            if let (Some(created), true) = (&run.created, run.options.keep_existing) {
+                let there = fstat(&self.to).map_err(Error::of("fstat", &self.to_path))?;
+                if !created.is_first(&there) {
+                    return Ok(());
+                }
+            }
             let (from, to) = (self.source(c""), self.sink(c""));
             let (from, to) = ((self.from(), original, from), (self.to.as_fd(), to));
             attributes::keep(from, to, &mut Refusals::new(run, account));

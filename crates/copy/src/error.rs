@@ -55,6 +55,32 @@ pub enum Error {
         /// A sentence without its subject.
         why: &'static str,
     },
+    /// The copy would replace the file that the source is, or leads to.
+    SameFile {
+        /// The source.
+        from: PathBuf,
+        /// The name that it was to be copied to.
+        to: PathBuf,
+    },
+    /// The copy would replace a file that the same run made of another source.
+    JustCreated {
+        /// The source.
+        from: PathBuf,
+        /// The name that it was to be copied to.
+        to: PathBuf,
+    },
+    /// A file that was written in place has only a part of its content.
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// Why the copy ended.
+        error: Box<Self>,
+    },
+    /// A file could not be replaced by a new one; [`in_place`](crate::Options::in_place) may do.
+    NotReplaced {
+        /// What failed.
+        error: Box<Self>,
+    },
     /// The observer ended it.
     Stopped,
 }
@@ -85,6 +111,16 @@ impl fmt::Display for Error {
             }
             Self::Unkept { what, source } => write!(f, "{source}; copied without its {what}"),
             Self::Refused { path, why } => write!(f, "{path:?} {why}"),
+            Self::SameFile { from, to } => write!(f, "{from:?} and {to:?} are the same file"),
+            Self::JustCreated { from, to } => {
+                write!(f, "will not overwrite just-created {to:?} with {from:?}")
+            }
+            Self::Incomplete { path, error } => {
+                write!(f, "{error}; {path:?} was written in place and is incomplete")
+            }
+            Self::NotReplaced { error } => {
+                write!(f, "{error}; --in-place writes into the file that is there")
+            }
             Self::Stopped => f.write_str("stopped"),
         }
     }
@@ -96,6 +132,7 @@ impl std::error::Error for Error {
             Self::Call { errno, .. } => Some(errno),
             Self::Moving { error, .. } => Some(error),
             Self::Unkept { source, .. } => source.source(),
+            Self::Incomplete { error, .. } | Self::NotReplaced { error } => Some(error),
             _ => None,
         }
     }

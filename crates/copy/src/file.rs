@@ -16,13 +16,16 @@ use crate::name::Name;
 use crate::options::Options;
 use crate::refusals::Refusals;
 use crate::run::Run;
+use crate::same_file;
+use crate::sink::Sink;
 use crate::sync::sync;
-use crate::unplaced::{Placed, Unplaced};
+use crate::unplaced::Placed;
 
 /// Where a file ends that does not say.
-const FAR: u64 = i64::MAX as u64;
+pub(crate) const FAR: u64 = i64::MAX as u64;
 
-/// Copies a regular file. `is_new`: nothing can have the name `to`.
+/// Copies a regular file. `is_new`: this run made the directory of `to`, so that nothing has the
+/// name yet, and what takes it meanwhile is not replaced.
 pub(crate) fn copy(
     from: Name<'_>,
     to: Name<'_>,
@@ -42,21 +45,29 @@ pub(crate) fn copy(
             account.skipped += 1;
             return Ok(());
         }
-        Some(old) => may_replace(old, &stat, to)?,
+        Some(old) => may_replace((&stat, from), (old, to))?,
         None => {}
     }
     run.observer.found(size(&stat));
-    let file = File { source: Arc::new(source), stat, from, to, run };
+    let keep_existing = run.options.keep_existing || is_new;
+    let file = File { source: Arc::new(source), stat, from, to, keep_existing, run };
     // Whoever has other names is copied alone, so that they find it.
     if run.options.archive && stat.st_nlink > 1 {
         let mut links = run.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(placed) = links.link(&stat, to, run.options.keep_existing)? {
+        let written = file.old_in_place(old.as_ref());
+        let linked = match written {
+            Some(old) => links.is_copy(&stat, old).then_some(Placed::Here),
+            None => links.link(&stat, to, keep_existing)?,
+        };
+        if let Some(placed) = linked {
             run.observer.advanced(size(&stat));
-            count(placed, &mut account.hard_links, &mut account.skipped);
+            let placed = placed.permitted(run.options, to)?;
+            placed.count(&mut account.hard_links, &mut account.skipped);
             return Ok(());
         }
         if let Some(copy) = file.copy(old, account)? {
-            links.remember(&stat, &copy, to);
+            let copy = fstat(&copy).map_err(to.failed("fstat"))?;
+            links.remember(&stat, identity(&copy), to);
         }
         return Ok(());
     }
@@ -69,39 +80,50 @@ struct File<'a> {
     stat: Stat,
     from: Name<'a>,
     to: Name<'a>,
+    keep_existing: bool,
     run: &'a Run<'a>,
 }
 
 impl File<'_> {
+    /// What is there, if it is to be written into.
+    fn old_in_place<'a>(&self, old: Option<&'a Stat>) -> Option<&'a Stat> {
+        let is_file = |old: &&Stat| FileType::from_raw_mode(old.st_mode).is_file();
+        old.filter(is_file).filter(|_| self.run.options.in_place)
+    }
+
     /// The copy, unless something else has the name and is to stay.
     fn copy(
         &self,
         old: Option<Stat>,
         account: &mut Account,
     ) -> Result<Option<Arc<OwnedFd>>, Error> {
-        let Self { source, stat, from, to, run } = self;
-        let replaces = old.is_some();
+        let Self { source, stat, from, to, run, .. } = self;
+        let stands = old.is_some();
         let old = old.filter(|old| FileType::from_raw_mode(old.st_mode).is_file());
         // Until it has its owner and its mode it is nobody else's business.
         let changes = run.options.archive || old.is_some();
         let mode = if changes { 0o600 } else { stat.st_mode & PERMISSIONS };
-        let unplaced = Unplaced::create(*to, Mode::from_raw_mode(mode))?;
-        self.copy_data(unplaced.file(), account)?;
-        let copy = Arc::clone(unplaced.file());
+        let (old, mode) = (old.as_ref(), Mode::from_raw_mode(mode));
+        let sink = Sink::open((stat, *from), (old, *to), mode, run)?;
+        let copied = self.copy_data(sink.file(), account);
+        copied.map_err(|error| sink.ended_early(error, *to))?;
+        let copy = Arc::clone(sink.file());
         let file = copy.as_fd();
         if run.options.archive {
             let from = (source.as_fd(), stat, *from);
             attributes::keep(from, (file, *to), &mut Refusals::new(run, account));
-        } else if let Some(old) = old {
-            attributes::inherit(&old, file, *to, &mut Refusals::new(run, account));
+        } else if let (Some(old), false) = (old, sink.is_in_place()) {
+            attributes::inherit(old, file, *to, &mut Refusals::new(run, account));
         }
         run.go_on()?;
+        // One that is replaced must not lose its name before the new one is on the disk.
+        let replaces = stands && !sink.is_in_place();
         if replaces && run.options.sync {
             sync(&copy, &to.path())?;
             account.synced += 1;
         }
-        let placed = unplaced.place(*to, run.options.keep_existing)?;
-        count(placed, &mut account.files, &mut account.skipped);
+        let placed = sink.place((old, *to), self.keep_existing, run)?;
+        placed.count(&mut account.files, &mut account.skipped);
         run.observer.placed();
         if placed == Placed::Here && run.options.sync && !replaces {
             run.sync_file(&copy, *to, account);
@@ -111,7 +133,7 @@ impl File<'_> {
 
     /// All extents of data; what is between and behind them is a hole.
     fn copy_data(&self, sink: &Arc<OwnedFd>, account: &mut Account) -> Result<(), Error> {
-        let Self { source, stat, from, to, run } = self;
+        let Self { source, stat, from, to, run, .. } = self;
         let Options { via, cache, .. } = *run.options;
         let mut settings = Settings { via, cache, ..Settings::default() };
         let size = size(stat);
@@ -220,7 +242,7 @@ fn open(from: Name<'_>, in_tree: bool) -> Result<OwnedFd, Error> {
     opened.map_err(from.failed("openat"))
 }
 
-fn look(to: Name<'_>) -> Result<Option<Stat>, Error> {
+pub(crate) fn look(to: Name<'_>) -> Result<Option<Stat>, Error> {
     match statat(to.directory, to.name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
@@ -228,22 +250,18 @@ fn look(to: Name<'_>) -> Result<Option<Stat>, Error> {
     }
 }
 
-fn may_replace(old: &Stat, new: &Stat, to: Name<'_>) -> Result<(), Error> {
+pub(crate) fn may_replace(
+    from: (&Stat, Name<'_>),
+    (old, to): (&Stat, Name<'_>),
+) -> Result<(), Error> {
+    same_file::refuse(from, (old, to))?;
     match FileType::from_raw_mode(old.st_mode) {
-        _ if identity(old) == identity(new) => Err(to.refused("would be copied onto itself")),
         FileType::RegularFile | FileType::Symlink => Ok(()),
         FileType::Directory => Err(to.refused("is a directory, which a file cannot replace")),
         _ => Err(to.refused("is no regular file, and is not replaced by one")),
     }
 }
 
-fn size(stat: &Stat) -> u64 {
+pub(crate) fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
-}
-
-fn count(placed: Placed, here: &mut u64, taken: &mut u64) {
-    match placed {
-        Placed::Here => *here += 1,
-        Placed::Taken => *taken += 1,
-    }
 }

@@ -1,5 +1,7 @@
 //! Somebody who is told what happens while it does, and may end it.
 
+use std::path::Path;
+
 use crate::error::Error;
 
 /// Told by all threads that copy, often: it should not take long.
@@ -8,6 +10,9 @@ pub trait Observer: Sync {
     fn found(&self, bytes: u64) {
         let _unused = bytes;
     }
+
+    /// One more source is to be copied whose length is not known.
+    fn found_stream(&self) {}
 
     /// So many more bytes of a file are in place, moved or left out as a hole.
     fn advanced(&self, bytes: u64) {
@@ -26,6 +31,11 @@ pub trait Observer: Sync {
     /// ([`Unkept::fails`](crate::Unkept::fails)). The file is copied all the same.
     fn unkept(&self, error: &Error) {
         let _unused = error;
+    }
+
+    /// Something about a source is odd, but no failure; `why` is a sentence without its subject.
+    fn warned(&self, source: &Path, why: &'static str) {
+        let _unused = (source, why);
     }
 
     /// Whether to stop where it is: files that are not whole go without a trace.

@@ -23,6 +23,11 @@ pub struct Options {
     /// done at the speed of memory; with it the disk has written everything, and flushes its cache
     /// for every few new files, and for each file that replaces another.
     pub sync: bool,
+    /// Writes into a regular file that is there, instead of replacing it by a new one: its inode,
+    /// hard links, owner and mode stay, and an interrupted copy leaves a part.
+    pub in_place: bool,
+    /// The name `-` means standard input as a source and standard output as the target.
+    pub standard_streams: bool,
     /// How many files are copied at once.
     pub jobs: NonZeroUsize,
 }
@@ -36,6 +41,8 @@ impl Default for Options {
             archive: false,
             keep_existing: false,
             sync: false,
+            in_place: false,
+            standard_streams: false,
             jobs: NonZeroUsize::MIN,
         }
     }

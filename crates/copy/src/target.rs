@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::links::identity;
 use crate::name::Name;
 use crate::options::Options;
+use crate::stream::{self, Stream};
 use crate::tree::{self, DIRECTORY};
 
 /// What there is to do.
@@ -21,6 +22,8 @@ pub(crate) enum Found {
     Entry { parents: Directory, from: CString, to: CString, kind: FileType },
     /// A directory, open on both sides.
     Tree(Directory),
+    /// A pipe or a device at one end or both.
+    Stream(Stream),
 }
 
 /// Finds out. `several`: the target has to be a directory.
@@ -30,10 +33,13 @@ pub(crate) fn find(
     several: bool,
     options: &Options,
 ) -> Result<Found, Error> {
-    let written = source.as_os_str().as_bytes();
+    if let Some(stream) = stream::find(source, target, several, options)? {
+        return Ok(Found::Stream(stream));
+    }
+    let itself = has_no_name(source);
     // "a/" is what a link points to, "a/." what is in it.
-    let itself = written == b"." || written.ends_with(b"/.");
-    let follows = !options.enters_directories() || itself || written.ends_with(b"/");
+    let ends_with_slash = source.as_os_str().as_bytes().ends_with(b"/");
+    let follows = !options.enters_directories() || itself || ends_with_slash;
     let (call, looked) = if follows { ("stat", stat(source)) } else { ("lstat", lstat(source)) };
     let original = looked.map_err(Error::of(call, source))?;
     let kind = FileType::from_raw_mode(original.st_mode);
@@ -43,20 +49,42 @@ pub(crate) fn find(
     if !kind.is_dir() && !kind.is_file() && !options.enters_directories() {
         return Err(Error::refused(source, "is no regular file; it is made anew with -r only"));
     }
-    let target_is_directory = is_directory(target)?;
-    if several && !target_is_directory {
-        return Err(Error::refused(target, "is no directory, and there are several to copy"));
-    }
-    let to = match (target_is_directory, source.file_name()) {
-        (true, _) if itself => target.to_owned(),
-        (true, Some(name)) => target.join(name),
-        (true, None) => return Err(Error::refused(source, "has no name to be copied under")),
-        (false, _) => target.to_owned(),
-    };
-    if kind.is_dir() {
-        directory(source, &original, to).map(Found::Tree)
+    let to = within(source, target, several)?;
+    if kind.is_dir() && itself && is_directory(target)? {
+        let sink = open(&to, DIRECTORY, Mode::empty()).map_err(Error::of("open", &to))?;
+        is_not_within(&sink, &original, source)?;
+        opened(source, original, (sink, false), to).map(Found::Tree)
+    } else if kind.is_dir() {
+        directory(source, original, to).map(Found::Tree)
     } else {
         entry(source, kind, &to)
+    }
+}
+
+/// The name that a source is copied to: `target`, or a name in it.
+pub(crate) fn within(source: &Path, target: &Path, several: bool) -> Result<PathBuf, Error> {
+    match is_directory(target)? {
+        true => Ok(name_within(source, target)),
+        false if several => {
+            Err(Error::refused(target, "is no directory, and there are several to copy"))
+        }
+        false => Ok(target.to_owned()),
+    }
+}
+
+/// Whether a source stands for what is in it, and not for a name: `.`, `..`, `x/..`, `/`.
+pub(crate) fn has_no_name(source: &Path) -> bool {
+    let written = source.as_os_str().as_bytes();
+    let trimmed = written.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
+    let last = written[..trimmed].rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    matches!(last, b"" | b"." | b"..")
+}
+
+/// Where in the directory `target` a source goes.
+pub(crate) fn name_within(source: &Path, target: &Path) -> PathBuf {
+    match source.file_name() {
+        Some(name) if !has_no_name(source) => target.join(name),
+        _ => target.to_owned(),
     }
 }
 
@@ -70,11 +98,20 @@ fn is_directory(path: &Path) -> Result<bool, Error> {
 
 /// What is no directory, from the name `source` to the name `to`.
 fn entry(source: &Path, kind: FileType, to: &Path) -> Result<Found, Error> {
-    let to = if kind.is_file() { followed(to)? } else { to.to_owned() };
+    let (parents, to) = if kind.is_file() { place(to)? } else { named(to)? };
+    Ok(Found::Entry { parents, from: c_string(source)?, to, kind })
+}
+
+/// The directory and the name of a regular file that is to be at `to`.
+pub(crate) fn place(to: &Path) -> Result<(Directory, CString), Error> {
+    named(&followed(to)?)
+}
+
+fn named(to: &Path) -> Result<(Directory, CString), Error> {
     if to.as_os_str().as_bytes().ends_with(b"/") {
         return Err(Error::refused(to, "is no directory"));
     }
-    let (parent, parent_path, name) = parent(&to)?;
+    let (parent, parent_path, name) = parent(to)?;
     let parents = Directory {
         from: None,
         from_path: PathBuf::new(),
@@ -83,7 +120,7 @@ fn entry(source: &Path, kind: FileType, to: &Path) -> Result<Found, Error> {
         is_new: false,
         original: None,
     };
-    Ok(Found::Entry { parents, from: c_string(source)?, to: name, kind })
+    Ok((parents, name))
 }
 
 /// Where a link that stands at `to` leads: as with cp(1), the file is replaced that it means.
@@ -95,27 +132,33 @@ fn followed(to: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// A directory, from `source` to the name `to`.
-fn directory(source: &Path, original: &Stat, to: PathBuf) -> Result<Directory, Error> {
-    let from = open(source, DIRECTORY, Mode::empty()).map_err(Error::of("open", source))?;
-    let (sink, is_new) = if is_directory(&to)? {
-        let sink = open(&to, DIRECTORY, Mode::empty()).map_err(Error::of("open", &to))?;
-        is_not_within(&sink, original, source)?;
-        (sink, false)
-    } else {
-        let (parent, path, name) = parent(&to)?;
-        is_not_within(&parent, original, source)?;
-        let name = Name { directory: parent.as_fd(), path: &path, name: &name };
-        tree::make(name, original)?
+/// A directory, from `source` to the name `to`. As in a tree, a link that stands there is not
+/// followed.
+fn directory(source: &Path, original: Stat, to: PathBuf) -> Result<Directory, Error> {
+    let (parent, path, name) = parent(&to)?;
+    let sink = match openat(&parent, &name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+        Ok(sink) => {
+            is_not_within(&sink, &original, source)?;
+            (sink, false)
+        }
+        Err(_) => {
+            is_not_within(&parent, &original, source)?;
+            tree::make(Name { directory: parent.as_fd(), path: &path, name: &name }, &original)?
+        }
     };
-    Ok(Directory {
-        from: Some(from),
-        from_path: source.to_owned(),
-        to: sink,
-        to_path: to,
-        is_new,
-        original: Some(*original),
-    })
+    opened(source, original, sink, to)
+}
+
+/// Both sides of a directory. Of the copy it is said whether this run made it.
+fn opened(
+    source: &Path,
+    original: Stat,
+    (to, is_new): (OwnedFd, bool),
+    to_path: PathBuf,
+) -> Result<Directory, Error> {
+    let from = open(source, DIRECTORY, Mode::empty()).map_err(Error::of("open", source))?;
+    let from_path = source.to_owned();
+    Ok(Directory { from: Some(from), from_path, to, to_path, is_new, original: Some(original) })
 }
 
 /// The directory that `path` is in, and its name there.
@@ -130,7 +173,8 @@ fn parent(path: &Path) -> Result<(OwnedFd, PathBuf, CString), Error> {
     Ok((opened, parent.to_owned(), c_string(Path::new(name))?))
 }
 
-/// An error if the way up from `sink` leads through the original.
+/// Returns an error if the way up from `sink` leads through the original. Everything is within the
+/// root directory: of that the walk leaves out the copy, and says so.
 fn is_not_within(sink: &OwnedFd, original: &Stat, source: &Path) -> Result<(), Error> {
     let above = |directory: &OwnedFd| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -139,14 +183,17 @@ fn is_not_within(sink: &OwnedFd, original: &Stat, source: &Path) -> Result<(), E
     let failed = |call| Error::of(call, source);
     let mut here = fstat(sink).map_err(failed("fstat"))?;
     let mut up = above(sink).map_err(failed("openat"))?;
+    let mut is_first = true;
     loop {
-        if identity(&here) == identity(original) {
+        let next = fstat(&up).map_err(failed("fstat"))?;
+        let is_root = identity(&next) == identity(&here);
+        if identity(&here) == identity(original) && (!is_root || is_first) {
             return Err(Error::refused(source, "would be copied into itself"));
         }
-        let next = fstat(&up).map_err(failed("fstat"))?;
-        if identity(&next) == identity(&here) {
+        if is_root {
             return Ok(());
         }
+        is_first = false;
         here = next;
         up = above(&up).map_err(failed("openat"))?;
     }

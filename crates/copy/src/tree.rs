@@ -82,6 +82,9 @@ fn visit(
         return Err(from.refused("is where the copy goes"));
     }
     let (sink, is_new) = make(to, &original)?;
+    if directory.is_new && !is_new && !crew.run.options.keep_existing {
+        return Err(to.refused("was made meanwhile in a new directory, and is not merged into"));
+    }
     crew.account.directories += 1;
     Level::of(Directory {
         from: Some(below),

@@ -4,13 +4,17 @@
 //! name first and is renamed over it. Where the file system has no `O_TMPFILE` (NFS, FAT …), it is
 //! written under a temporary name. A temporary name that was not used up is removed by `Drop`.
 //!
+//! In an append-only directory (`chattr +a`) names are added and never removed: a temporary name
+//! would stay for ever, so none is made there.
+//!
 //! What it does badly: it costs two calls where creating the file in place costs one, on ext4 also
 //! an entry in the list of orphans; it needs /proc, or Linux 6.10, or `CAP_DAC_READ_SEARCH`, to
 //! give the name; and a program killed by SIGKILL leaves a temporary name behind where there is no
 //! `O_TMPFILE`, or, with luck of the worst kind, between the two calls that replace.
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, unlinkat,
+    AtFlags, CWD, Mode, OFlags, RenameFlags, StatxAttributes, StatxFlags, linkat, openat, renameat,
+    renameat_with, statx, unlinkat,
 };
 use rustix::io::{self, Errno};
 use std::ffi::{CStr, CString};
@@ -20,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::name::Name;
+use crate::options::Options;
 
 /// Distinguishes the temporary names of this process.
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -39,6 +44,27 @@ pub(crate) enum Placed {
     Taken,
 }
 
+impl Placed {
+    /// Returns an error where something took the name meanwhile that was not to be there: neither
+    /// may it be replaced nor, without `keep_existing`, left alone in silence.
+    pub(crate) fn permitted(self, options: &Options, to: Name<'_>) -> Result<Self, Error> {
+        match self {
+            Self::Taken if !options.keep_existing => {
+                Err(to.refused("was made meanwhile in a new directory, and is not replaced"))
+            }
+            placed => Ok(placed),
+        }
+    }
+
+    /// Adds one to the counter of what was placed, or of what was left alone.
+    pub(crate) fn count(self, here: &mut u64, taken: &mut u64) {
+        match self {
+            Self::Here => *here += 1,
+            Self::Taken => *taken += 1,
+        }
+    }
+}
+
 impl<'a> Unplaced<'a> {
     /// A new empty file in the directory of `to`, to be written.
     pub(crate) fn create(to: Name<'a>, mode: Mode) -> Result<Self, Error> {
@@ -48,7 +74,7 @@ impl<'a> Unplaced<'a> {
             Ok(file) => (file, None),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {
                 let create = access | OFlags::CREATE | OFlags::EXCL;
-                let made = Temporary::make(directory, |name| openat(directory, name, create, mode));
+                let made = Temporary::make(to, |name| openat(directory, name, create, mode))?;
                 let (temporary, file) = made.map_err(to.failed("openat"))?;
                 (file, Some(temporary))
             }
@@ -71,7 +97,7 @@ impl<'a> Unplaced<'a> {
             Ok(()) => Ok(Placed::Here),
             Err(Errno::EXIST) if keep_existing => Ok(Placed::Taken),
             Err(Errno::EXIST) => {
-                let linked = Temporary::make(self.directory, |name| self.link(name));
+                let linked = Temporary::make(to, |name| self.link(name))?;
                 linked.map_err(to.failed("linkat"))?.0.rename(to, false)
             }
             Err(errno) => Err(to.failed("linkat")(errno)),
@@ -97,20 +123,28 @@ pub(crate) struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    /// Has something made under a new name in `directory`.
+    /// Has something made under a new name in the directory of `to`; the inner error is that of
+    /// `make`. In an append-only directory nothing is made.
     pub(crate) fn make<T>(
-        directory: BorrowedFd<'a>,
+        to: Name<'a>,
         make: impl Fn(&CStr) -> io::Result<T>,
-    ) -> io::Result<(Self, T)> {
+    ) -> Result<io::Result<(Self, T)>, Error> {
+        let directory = to.directory;
+        if is_append_only(directory) {
+            return Err(to.refused(
+                "cannot be replaced, nor be written under a temporary name: its directory is \
+                 append-only",
+            ));
+        }
         loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let name = format!(".karez.{}.{count}", std::process::id());
-            let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+            let Ok(name) = CString::new(name) else { return Ok(Err(Errno::INVAL)) };
             match make(&name) {
-                Ok(made) => return Ok((Self { directory, name }, made)),
+                Ok(made) => return Ok(Ok((Self { directory, name }, made))),
                 // Left behind by another process that had this number.
                 Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
+                Err(errno) => return Ok(Err(errno)),
             }
         }
     }
@@ -143,6 +177,13 @@ impl Drop for Temporary<'_> {
         // After a rename it is gone, unless both were links to one file: rename(2) leaves them.
         let _gone = unlinkat(self.directory, &self.name, AtFlags::empty());
     }
+}
+
+/// Whether names can be added to a directory but not removed from it: chattr(1), Linux 4.11. A
+/// file system that does not say so is taken for one without such directories.
+pub(crate) fn is_append_only(directory: BorrowedFd<'_>) -> bool {
+    statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE)
+        .is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::APPEND))
 }
 
 fn taken(outcome: io::Result<()>, to: Name<'_>, call: &'static str) -> Result<Placed, Error> {

@@ -1,4 +1,4 @@
-//! The file system of a directory: what it is, and what it does for files in it.
+//! The file system of a directory: its type and the features it offers for files.
 
 use karez_sys::{cached_pages, clone_range};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, inotify, openat, statfs, statx};
@@ -13,21 +13,21 @@ use crate::finding::{Finding, Section};
 /// `RWF_DONTCACHE` of linux/fs.h, which rustix does not name.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-/// A block for which every file system has room.
+/// A size for which every file system has space.
 const BLOCK: usize = 64 << 10;
 
 pub(crate) fn section(directory: &Path) -> Section {
-    let mut findings = vec![kind(directory), watched(directory), nameless(directory)];
+    let mut findings = vec![kind(directory), watched(directory), unnamed(directory)];
     match block(directory) {
-        Ok(file) => findings.extend(of_a_file(&file, directory)),
+        Ok(file) => findings.extend(of_file(&file, directory)),
         Err(error) => {
-            findings.push(Finding::unknown("files", format!("none can be made there: {error}")));
+            findings.push(Finding::unknown("files", format!("cannot be created there: {error}")));
         }
     }
     Section { title: "file system", findings }
 }
 
-fn of_a_file(file: &File, directory: &Path) -> Vec<Finding> {
+fn of_file(file: &File, directory: &Path) -> Vec<Finding> {
     let shared = tempfile::tempfile_in(directory)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         .and_then(|other| clone_range(file.as_fd(), 0..BLOCK as u64, other.as_fd(), 0));
@@ -35,19 +35,19 @@ fn of_a_file(file: &File, directory: &Path) -> Vec<Finding> {
     let nowait = preadv2(file, &mut [IoSliceMut::new(&mut buffer)], 0, ReadWriteFlags::NOWAIT);
     let uncached = pwritev2(file, &[IoSlice::new(&buffer)], 0, DONTCACHE);
     vec![
-        Finding::tried("shared extents (reflink)", &shared, "since Linux 4.5"),
+        Finding::from_result("shared extents (reflink)", &shared, "since Linux 4.5"),
         aligned(file),
-        Finding::tried("reading what is in memory (RWF_NOWAIT)", &nowait, "since Linux 4.14"),
-        Finding::tried("uncached (RWF_DONTCACHE)", &uncached, "since Linux 6.14"),
-        Finding::tried(
-            "pages counted (cachestat)",
+        Finding::from_result("cached reads (RWF_NOWAIT)", &nowait, "since Linux 4.14"),
+        Finding::from_result("uncached I/O (RWF_DONTCACHE)", &uncached, "since Linux 6.14"),
+        Finding::from_result(
+            "cached page count (cachestat)",
             &cached_pages(file.as_fd(), 0..BLOCK as u64),
             "since Linux 6.5",
         ),
     ]
 }
 
-/// A file with a block that is on the disk.
+/// Creates a file with one block on disk.
 fn block(directory: &Path) -> std::io::Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
     file.write_all(&[0x6b; BLOCK])?;
@@ -63,11 +63,11 @@ fn kind(directory: &Path) -> Finding {
             let name = known.map_or_else(|| format!("type {number:#x}"), |kind| kind.1.to_owned());
             Finding::fact("kind", name)
         }
-        Err(errno) => Finding::tried::<()>("kind", &Err(errno), "statfs"),
+        Err(errno) => Finding::from_result::<()>("kind", &Err(errno), "statfs"),
     }
 }
 
-/// Of linux/magic.h, those that files are served from.
+/// File systems of linux/magic.h that commonly hold served files.
 const KINDS: [(u64, &str); 16] = [
     (0xef53, "ext4, ext3 or ext2"),
     (0x9123_683e, "btrfs"),
@@ -87,13 +87,13 @@ const KINDS: [(u64, &str); 16] = [
     (0x2011_bab0, "exfat"),
 ];
 
-/// What `O_DIRECT` asks of addresses and offsets: statx(2), `STATX_DIOALIGN`.
+/// Reports the alignment that `O_DIRECT` requires: statx(2), `STATX_DIOALIGN`.
 fn aligned(file: &File) -> Finding {
     let name = "direct I/O (O_DIRECT)";
     match statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
-        Err(errno) => Finding::tried::<()>(name, &Err(errno), "statx"),
+        Err(errno) => Finding::from_result::<()>(name, &Err(errno), "statx"),
         Ok(stat) if stat.stx_mask & StatxFlags::DIOALIGN.bits() == 0 => {
-            Finding::unknown(name, "the kernel does not say how it has to be aligned (6.1)")
+            Finding::unknown(name, "the kernel does not report the alignment (Linux 6.1 does)")
         }
         Ok(stat) if stat.stx_dio_offset_align == 0 => Finding::refused(name, "not for this file"),
         Ok(stat) => {
@@ -106,15 +106,15 @@ fn aligned(file: &File) -> Finding {
 fn watched(directory: &Path) -> Finding {
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC)
         .and_then(|fd| inotify::add_watch(&fd, directory, inotify::WatchFlags::CREATE));
-    Finding::tried(
-        "watching (inotify)",
+    Finding::from_result(
+        "change notification (inotify)",
         &watch,
-        "since Linux 2.6.13; not what others do over a network",
+        "since Linux 2.6.13; without changes by other hosts of a network file system",
     )
 }
 
-fn nameless(directory: &Path) -> Finding {
+fn unnamed(directory: &Path) -> Finding {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     let opened = openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR);
-    Finding::tried("files without a name (O_TMPFILE)", &opened, "since Linux 3.11")
+    Finding::from_result("unnamed files (O_TMPFILE)", &opened, "since Linux 3.11")
 }

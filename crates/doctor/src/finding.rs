@@ -1,54 +1,54 @@
-//! A finding: a name, whether it is there, and why not.
+//! A finding: a feature, whether it is available, and the reason if not.
 
 use rustix::io::Errno;
 use serde::Serialize;
 
-/// Everything that was found.
+/// All findings about a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Examination {
     /// The version of this structure.
     pub schema: u32,
-    /// The kernel's release, as `uname -r` has it.
+    /// The kernel release, as in `uname -r`.
     pub kernel: String,
-    /// The hardware, as `uname -m` has it.
+    /// The hardware name, as in `uname -m`.
     pub machine: String,
-    /// Where files were tried.
+    /// The directory that the file tests used.
     pub directory: String,
     /// The findings, by theme.
     pub sections: Vec<Section>,
 }
 
-/// Findings of one theme.
+/// Findings about one subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Section {
-    /// What they are about.
+    /// The subject.
     pub title: &'static str,
-    /// In the order in which they are told.
+    /// The findings, in the order of the report.
     pub findings: Vec<Finding>,
 }
 
-/// One thing that was looked at.
+/// One examined feature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is.
+    /// The name of the feature.
     pub name: String,
-    /// Whether it is there.
+    /// Whether it is available.
     pub verdict: Verdict,
-    /// Why not, how much, since which kernel.
+    /// The reason, the amount, or the first kernel version.
     pub detail: String,
 }
 
-/// Whether a thing is there.
+/// Availability of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It was tried and works.
+    /// Tested, and it works.
     Available,
-    /// It was tried and refused.
+    /// Tested, and refused.
     Refused,
-    /// It could not be tried.
+    /// Could not be tested.
     Unknown,
-    /// It is a figure or a name, neither good nor bad.
+    /// A number or a name without a verdict.
     Fact,
 }
 
@@ -69,17 +69,17 @@ impl Finding {
         Self { name: name.to_owned(), verdict: Verdict::Fact, detail: detail.into() }
     }
 
-    /// What came of trying.
-    pub(crate) fn tried<T>(name: &str, outcome: &Result<T, Errno>, since: &str) -> Self {
+    /// Turns the result of a test into a finding.
+    pub(crate) fn from_result<T>(name: &str, outcome: &Result<T, Errno>, since: &str) -> Self {
         match outcome {
             Ok(_) => Self::available(name, since),
-            Err(errno) => Self::refused(name, format!("{}, {since}", told(*errno))),
+            Err(errno) => Self::refused(name, format!("{}, {since}", describe(*errno))),
         }
     }
 }
 
-/// An errno with its name and text: `EPERM: Operation not permitted (os error 1)`.
-pub(crate) fn told(errno: Errno) -> String {
+/// Describes an errno by name and text: `EPERM: Operation not permitted (os error 1)`.
+pub(crate) fn describe(errno: Errno) -> String {
     let text = std::io::Error::from(errno);
     match named(errno) {
         Some(name) => format!("{name}: {text}"),
@@ -87,7 +87,7 @@ pub(crate) fn told(errno: Errno) -> String {
     }
 }
 
-/// The names of those that refusals come with.
+/// Names of the errors that such tests return.
 fn named(errno: Errno) -> Option<&'static str> {
     Some(match errno {
         Errno::PERM => "EPERM",

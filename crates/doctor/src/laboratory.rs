@@ -1,5 +1,5 @@
-//! What counting to the byte needs: the kernel's types (BTF), two capabilities, and that nothing
-//! forbids it. capabilities(7), bpf(2).
+//! Requirements of the laboratory's exact counters: the kernel's type information (BTF), two
+//! capabilities and permissive sysctls. capabilities(7), bpf(2).
 
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fs;
@@ -7,25 +7,28 @@ use std::fs;
 use crate::finding::{Finding, Section};
 
 const FACTS: [(&str, &str); 4] = [
-    ("kernel/perf_event_paranoid", "2 and more: others than root see only their own user space"),
-    ("kernel/unprivileged_bpf_disabled", "0: anybody may load some programs"),
+    (
+        "kernel/perf_event_paranoid",
+        "2 and more: users other than root see only their own user space",
+    ),
+    ("kernel/unprivileged_bpf_disabled", "0: every user may load some programs"),
     ("kernel/yama/ptrace_scope", "1: only children may be traced"),
-    ("user/max_user_namespaces", "0: no network of one's own without root"),
+    ("user/max_user_namespaces", "0: no network namespace without root"),
 ];
 
 pub(crate) fn section() -> Section {
     let mut findings = vec![btf()];
-    let held = capabilities(None).map(|sets| sets.effective);
+    let effective = capabilities(None).map(|sets| sets.effective);
     for (name, capability, why) in [
         ("CAP_BPF", CapabilitySet::BPF, "loads the counters, Linux 5.8"),
         ("CAP_PERFMON", CapabilitySet::PERFMON, "attaches them to the kernel's events, Linux 5.8"),
-        ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN, "makes networks to measure in"),
-        ("CAP_SYS_ADMIN", CapabilitySet::SYS_ADMIN, "stands for the first two before Linux 5.8"),
+        ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN, "creates network namespaces for measurements"),
+        ("CAP_SYS_ADMIN", CapabilitySet::SYS_ADMIN, "includes the first two before Linux 5.8"),
     ] {
-        findings.push(match held {
-            Ok(held) if held.contains(capability) => Finding::available(name, why),
-            Ok(_) => Finding::refused(name, format!("this process does not have it: {why}")),
-            Err(errno) => Finding::tried::<()>(name, &Err(errno), why),
+        findings.push(match effective {
+            Ok(effective) if effective.contains(capability) => Finding::available(name, why),
+            Ok(_) => Finding::refused(name, format!("missing in this process: {why}")),
+            Err(errno) => Finding::from_result::<()>(name, &Err(errno), why),
         });
     }
     findings.extend(FACTS.iter().map(|&(name, what)| {

@@ -1,8 +1,7 @@
-//! What this machine offers: each model, each via, the limits that matter, io_uring, what the
-//! laboratory needs, and the file system of a directory.
+//! Reports which I/O features this machine supports: every model and via, the relevant limits,
+//! io_uring, the requirements of the laboratory, and the file system of a directory.
 //!
-//! Nothing is looked up in a table of kernel versions that could be wrong here: each thing is
-//! tried, by the code that would use it, and the answer is what came of it.
+//! No table of kernel versions is consulted: each feature is tested by the code that uses it.
 //!
 //! ```
 //! let examination = karez_doctor::examine(std::path::Path::new("."));
@@ -22,8 +21,8 @@ pub use finding::{Examination, Finding, Section, Verdict};
 
 use std::path::Path;
 
-/// Tries everything; what has to do with files is tried in `directory`, where a few small files
-/// come and go without a name if it can be written to.
+/// Tests every feature. File features are tested in `directory`, with a few small unnamed files if
+/// it is writable.
 #[must_use]
 pub fn examine(directory: &Path) -> Examination {
     let uname = rustix::system::uname();

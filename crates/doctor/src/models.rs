@@ -1,4 +1,4 @@
-//! The models: each is asked for what it needs, as the server does before it binds.
+//! The models: each probes its requirements, as the server does before it binds.
 
 use karez_reactor::Model;
 

@@ -1,4 +1,4 @@
-//! io_uring(7): whether a ring may be made, and what the kernel knows to do in it
+//! io_uring(7): whether a ring can be created, and which operations the kernel supports
 //! (io_uring_register(2), `IORING_REGISTER_PROBE`, Linux 5.6).
 
 use io_uring::{IoUring, Probe, opcode};
@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use crate::finding::{Finding, Section, told};
+use crate::finding::{Finding, Section, describe};
 
 pub(crate) fn section() -> Section {
     Section { title: "io_uring", findings: findings() }
@@ -18,10 +18,20 @@ pub(crate) fn section() -> Section {
 fn findings() -> Vec<Finding> {
     let allowed = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
     let sysctl = match allowed.as_deref().map(str::trim) {
-        Ok("0") => Finding::fact("kernel/io_uring_disabled", "0: everybody may"),
-        Ok("1") => Finding::fact("kernel/io_uring_disabled", "1: a group and the privileged may"),
-        Ok(value) => Finding::fact("kernel/io_uring_disabled", format!("{value}: nobody may")),
-        Err(_) => Finding::fact("kernel/io_uring_disabled", "not there: everybody may"),
+        Ok("0") => Finding::fact("kernel/io_uring_disabled", "0: allowed for every user"),
+        Ok("1") => Finding::fact(
+            "kernel/io_uring_disabled",
+            "1: allowed for one group and \
+            privileged users",
+        ),
+        Ok(value) => Finding::fact(
+            "kernel/io_uring_disabled",
+            format!(
+                "{value}: disabled for \
+            every user"
+            ),
+        ),
+        Err(_) => Finding::fact("kernel/io_uring_disabled", "missing: allowed for every user"),
     };
     let ring = match IoUring::new(2) {
         Ok(ring) => ring,
@@ -36,13 +46,13 @@ fn findings() -> Vec<Finding> {
     }));
     let params = ring.params();
     for (name, there, since) in [
-        ("both queues in one mapping", params.is_feature_single_mmap(), "5.4"),
-        ("no completion is dropped", params.is_feature_nodrop(), "5.5"),
+        ("one mapping for both queues", params.is_feature_single_mmap(), "5.4"),
+        ("no dropped completions", params.is_feature_nodrop(), "5.5"),
         ("polling instead of a worker thread", params.is_feature_fast_poll(), "5.7"),
-        ("a timeout for one wait", params.is_feature_ext_arg(), "5.11"),
-        ("completions may be left out", params.is_feature_skip_cqe_on_success(), "5.17"),
+        ("a timeout per wait", params.is_feature_ext_arg(), "5.11"),
+        ("suppressed completions", params.is_feature_skip_cqe_on_success(), "5.17"),
     ] {
-        findings.push(there_or_not(name, there, since));
+        findings.push(supported(name, there, since));
     }
     findings.extend(receiving());
     let mut probe = Probe::new();
@@ -51,27 +61,27 @@ fn findings() -> Vec<Finding> {
         Ok(()) => findings.extend(
             OPERATIONS
                 .iter()
-                .map(|&(name, code, since)| there_or_not(name, probe.is_supported(code), since)),
+                .map(|&(name, code, since)| supported(name, probe.is_supported(code), since)),
         ),
     }
     findings
 }
 
-/// What the kernel does not name in its list of operations: tried as model uring does.
+/// Tests features that are not in the kernel's list of operations, as model uring uses them.
 fn receiving() -> [Finding; 2] {
     let tried = receive_once();
     let has = |there: fn(Received) -> bool| tried.map(there).unwrap_or_default();
     [
-        there_or_not("buffers to take from", has(|it| it.into_provided), "5.19"),
-        there_or_not("recv, again and again", has(|it| it.goes_on), "6.0"),
+        supported("provided buffers", has(|it| it.provided_buffer), "5.19"),
+        supported("multishot recv", has(|it| it.multishot), "6.0"),
     ]
 }
 
-/// How something was received.
+/// How a message was received.
 #[derive(Clone, Copy)]
 struct Received {
-    into_provided: bool,
-    goes_on: bool,
+    provided_buffer: bool,
+    multishot: bool,
 }
 
 fn receive_once() -> rustix::io::Result<Received> {
@@ -84,12 +94,12 @@ fn receive_once() -> rustix::io::Result<Received> {
     while done.is_empty() {
         ring.wait(None, &mut done)?;
     }
-    Ok(Received { into_provided: ring.has_provided_buffers(), goes_on: !done[0].last })
+    Ok(Received { provided_buffer: ring.has_provided_buffers(), multishot: !done[0].last })
 }
 
-/// Those that a file server has use for.
+/// Operations that a file server can use.
 const OPERATIONS: [(&str, u8, &str); 12] = [
-    ("accept", opcode::Accept::CODE, "5.5, again and again 5.19"),
+    ("accept", opcode::Accept::CODE, "5.5, multishot 5.19"),
     ("recv", opcode::Recv::CODE, "5.6"),
     ("send", opcode::Send::CODE, "5.6"),
     ("send_zc", opcode::SendZc::CODE, "6.0"),
@@ -112,13 +122,13 @@ fn setup(name: &str, since: &str, with: impl FnOnce(&mut io_uring::Builder)) -> 
     }
 }
 
-fn there_or_not(name: &str, there: bool, since: &str) -> Finding {
+fn supported(name: &str, there: bool, since: &str) -> Finding {
     let since = format!("since Linux {since}");
     if there { Finding::available(name, since) } else { Finding::refused(name, since) }
 }
 
 fn refused(name: &str, error: &io::Error) -> Finding {
-    let why = Errno::from_io_error(error).map_or_else(|| error.to_string(), told);
+    let why = Errno::from_io_error(error).map_or_else(|| error.to_string(), describe);
     Finding::refused(name, why)
 }
 
@@ -128,7 +138,7 @@ mod tests {
     use crate::finding::Verdict;
 
     #[test]
-    fn what_is_not_listed_by_the_kernel_is_there_since_its_version() {
+    fn unlisted_features_match_the_kernel_version() {
         if let Err(errno) = receive_once() {
             return assert!(matches!(errno, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP));
         }

@@ -1,19 +1,24 @@
-//! The vias: each moves a few blocks in each of its directions, and its report says what ran.
+//! The vias: each moves some blocks in each of its directions, and the transfer's report names the
+//! method that ran.
 
 use karez_transfer::{
-    Direction, FileToFile, FileToSocket, Progress, Report, SocketToFile, SocketToSocket, Via,
+    Direction, FileToFile, FileToSocket, Piped, Progress, Report, SocketToFile, SocketToSocket, Via,
 };
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, PipeReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::finding::{Finding, Section, told};
+use crate::finding::{Finding, Section, describe};
 
-/// Small enough for any socket to take without a reader, large enough for every via to bother.
+/// Small enough for a socket buffer without a reader, large enough that every via uses its own
+/// method.
 const SIZE: usize = 64 << 10;
+
+/// The same for a pipe, which may be a single page where a user has many.
+const PIPED: usize = 4096;
 
 pub(crate) fn section(directory: &Path) -> Section {
     let findings = Direction::ALL.iter().flat_map(|&direction| {
@@ -24,83 +29,107 @@ pub(crate) fn section(directory: &Path) -> Section {
 
 fn finding(direction: Direction, via: Via, directory: &Path) -> Finding {
     let name = format!("{via}, {direction}");
-    match try_out(direction, via, directory) {
-        Err(error) => Finding::unknown(&name, format!("not tried: {error}")),
+    match run_via(direction, via, directory) {
+        Err(error) => Finding::unknown(&name, format!("skipped: {error}")),
         Ok(report) if via == Via::Auto => Finding::available(&name, choice(&report)),
         Ok(report) => match report.fallbacks.first() {
             None => Finding::available(&name, via.since()),
             Some(fallback) => {
-                let (why, ran, since) = (told(fallback.errno), report.ran, via.since());
+                let (why, ran, since) = (describe(fallback.errno), report.ran, via.since());
                 Finding::refused(&name, format!("{why}; {ran} ran instead, {since}"))
             }
         },
     }
 }
 
-/// What `auto` came to, and what it tried before.
+/// Describes the choice of `auto` and the vias that it tried before.
 fn choice(report: &Report) -> String {
     let mut text = format!("chose {}", report.ran);
     for fallback in &report.fallbacks {
-        text += &format!("; {}: {}", fallback.from, told(fallback.errno));
+        text += &format!("; {}: {}", fallback.from, describe(fallback.errno));
     }
     text
 }
 
-/// Moves a few blocks and says how.
-fn try_out(direction: Direction, via: Via, directory: &Path) -> io::Result<Report> {
+/// Moves some blocks and returns the transfer's report.
+fn run_via(direction: Direction, via: Via, directory: &Path) -> io::Result<Report> {
     let range = 0..SIZE as u64;
     match direction {
         Direction::FileToSocket => {
             let (out, _peer) = pair()?;
-            let mut transfer = FileToSocket::new(Arc::new(filled(directory)?), range, via);
+            let mut transfer = FileToSocket::new(Arc::new(unnamed_file(directory)?), range, via);
             finish(|| transfer.step(out.as_fd()))?;
             Ok(transfer.report().clone())
         }
         Direction::SocketToFile => {
-            let source = closed_after(SIZE)?;
+            let source = sender_of(SIZE)?;
             let sink = Arc::new(tempfile::tempfile_in(directory)?);
             let mut transfer = SocketToFile::new(sink, 0, None, via);
             finish(|| transfer.step(source.as_fd()))?;
             Ok(transfer.report().clone())
         }
         Direction::SocketToSocket => {
-            let (source, (out, _peer)) = (closed_after(SIZE)?, pair()?);
+            let (source, (out, _peer)) = (sender_of(SIZE)?, pair()?);
             let mut transfer = SocketToSocket::new(None, via);
             finish(|| transfer.step(source.as_fd(), out.as_fd()))?;
             Ok(transfer.report().clone())
         }
         Direction::FileToFile => {
-            let source = Arc::new(filled(directory)?);
+            let source = Arc::new(unnamed_file(directory)?);
             let sink = Arc::new(tempfile::tempfile_in(directory)?);
             let mut transfer = FileToFile::new(source, range, sink, 0, via);
             finish(|| transfer.step())?;
             Ok(transfer.report().clone())
         }
+        Direction::FileToPipe => {
+            let (file, (_reader, writer)) = (unnamed_file(directory)?, io::pipe()?);
+            piped(Piped::from_file(0..PIPED as u64, via), file.as_fd(), writer.as_fd())
+        }
+        Direction::PipeToFile => {
+            let (reader, file) = (full_pipe()?, tempfile::tempfile_in(directory)?);
+            piped(Piped::to_file(0, None, via), reader.as_fd(), file.as_fd())
+        }
+        Direction::PipeToPipe => {
+            let (reader, (_reader, writer)) = (full_pipe()?, io::pipe()?);
+            piped(Piped::between(None, via), reader.as_fd(), writer.as_fd())
+        }
     }
 }
 
-/// Steps until the end. The sockets block, and take all that there is.
+fn piped(mut transfer: Piped, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<Report> {
+    finish(|| transfer.step(from, to))?;
+    Ok(transfer.report().clone())
+}
+
+/// A pipe with a few bytes and no writer.
+fn full_pipe() -> io::Result<PipeReader> {
+    let (reader, mut writer) = io::pipe()?;
+    writer.write_all(&[0x6b; PIPED])?;
+    Ok(reader)
+}
+
+/// Steps to the end. The sockets block and accept all data.
 fn finish(mut step: impl FnMut() -> io::Result<Progress>) -> io::Result<()> {
     loop {
         match step()? {
             Progress::Moved(_) => {}
-            // On loopback the kernel lets go within the call that reads the bytes.
+            // On loopback the completion arrives within the call that reads the bytes.
             Progress::Done | Progress::NeedsRelease => return Ok(()),
             other => return Err(io::Error::other(format!("it stopped: {other:?}"))),
         }
     }
 }
 
-/// A file without a name.
-fn filled(directory: &Path) -> io::Result<File> {
+/// Creates an unnamed file.
+fn unnamed_file(directory: &Path) -> io::Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
     file.write_all(&[0x6b; SIZE])?;
-    // `O_DIRECT` and `FICLONERANGE` look at what is on the disk.
+    // `O_DIRECT` and `FICLONERANGE` need the data on disk.
     file.sync_data()?;
     Ok(file)
 }
 
-/// A TCP connection to ourselves, whose far end takes everything.
+/// Opens a TCP connection whose peer reads and discards everything.
 fn pair() -> io::Result<(TcpStream, std::thread::JoinHandle<()>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let near = TcpStream::connect(listener.local_addr()?)?;
@@ -112,13 +141,13 @@ fn pair() -> io::Result<(TcpStream, std::thread::JoinHandle<()>)> {
     Ok((near, std::thread::Builder::new().spawn(drain)?))
 }
 
-/// A connection from which so many bytes come, and then the end.
-fn closed_after(count: usize) -> io::Result<TcpStream> {
+/// Opens a connection whose peer sends `count` bytes and closes.
+fn sender_of(count: usize) -> io::Result<TcpStream> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let near = TcpStream::connect(listener.local_addr()?)?;
     let (mut far, _) = listener.accept()?;
     let fill = move || {
-        // Who stops reading has an error of its own to tell.
+        // A reader that stops early reports its own error.
         let _unread = far.write_all(&vec![0x6b; count]);
     };
     std::thread::Builder::new().spawn(fill)?;

@@ -4,7 +4,7 @@
 mod lab;
 
 pub(crate) use lab::{
-    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TopologiesArgs,
+    AllArgs, ClaimsArgs, CompareArgs, Lab, ModelsArgs, OutputArgs, SelfTestArgs, TopologiesArgs,
     TraceArgs, ViasArgs,
 };
 
@@ -49,22 +49,26 @@ pub(crate) enum Command {
     ///
     /// Copies SRC to DST, or into DST if that is a directory. A file appears under its name when it
     /// is whole, and keeps its holes. Says which way moved the bytes: where the file system can,
-    /// both files share them and nothing is copied.
+    /// both files share them and nothing is copied. Sources are copied as if one after the other:
+    /// of trees that meet in DST the last one wins, with --no-clobber the first, and a file that was
+    /// just made of one SRC is not overwritten with another. The SRC `-` is standard input, the DST
+    /// `-` standard output; pipes and devices are read and written, without -r, as they come.
     #[command(
-        after_help = "Examples:\n  karez copy disk.img backup.img\n  karez copy -a --json src/ /mnt/backup\n\nExit status: 0 if all was copied, 1 if a file was not, or an attribute that -a keeps and cp(1) would fail for (owner as root, mode, times, ACL), 2 if the command makes no sense."
+        after_help = "Examples:\n  karez copy disk.img backup.img\n  karez copy -a --json src/ /mnt/backup\n  tar c . | karez copy - /mnt/backup.tar\n\nExit status: 0 if all was copied, 1 if a file was not, or an attribute that -a keeps and cp(1) would fail for (owner as root, mode, times, ACL), 2 if the command makes no sense."
     )]
     Copy(Box<Copy>),
-    /// Say what this machine offers, and why not what it refuses
+    /// Report the kernel features available to karez, with the error of each missing one
     ///
-    /// Tries every model, every via in each of its directions, io_uring, the file system of a
-    /// directory and what the laboratory needs, by the code that would use them, and tells the
-    /// limits that matter.
+    /// Tries every model, every via (transfer method) in each direction, io_uring, the file system
+    /// of a directory and the requirements of karez lab with the code that uses them, and prints
+    /// the relevant limits.
     #[command(after_help = "Example: karez doctor --json . | jq '.sections[].findings[]'")]
     Doctor(Doctor),
-    /// Count what each way of Linux I/O costs
+    /// Measure the cost of each method of Linux I/O
     ///
-    /// Runs the ways on this machine, by the same code as the server, and counts: system calls,
-    /// faults, switches, bytes copied by the CPU. As root it counts exactly, by tracepoints.
+    /// Runs the vias (transfer methods) and I/O models on this machine, with the code of the server,
+    /// and counts system calls, page faults, mode switches and bytes copied by the CPU. As root the
+    /// counts are exact, by tracepoints.
     #[command(subcommand)]
     Lab(Box<Lab>),
     /// Print a completion script for a shell
@@ -212,11 +216,12 @@ pub(crate) struct Doctor {
 /// The arguments of `karez copy`.
 #[derive(Args, Debug)]
 pub(crate) struct Copy {
-    /// What to copy
+    /// What to copy; `-` is standard input
     #[arg(required = true, value_name = "SRC", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<PathBuf>,
 
-    /// Where to: a name, or a directory to copy into; for several SRC a directory
+    /// Where to: a name, or a directory to copy into; for several SRC a directory; `-` is standard
+    /// output, and the report then goes to standard error
     #[arg(required = true, value_name = "DST", value_hint = ValueHint::AnyPath)]
     pub(crate) target: PathBuf,
 
@@ -240,6 +245,11 @@ pub(crate) struct Copy {
     /// and for each file that replaces another
     #[arg(long, help_heading = "What")]
     pub(crate) sync: bool,
+    /// Write into a file that is there instead of replacing it: for a mount point, or in a directory
+    /// that is not writable. Inode, hard links, owner and mode stay; an interrupted copy leaves a
+    /// part of the file
+    #[arg(long, help_heading = "What")]
+    pub(crate) in_place: bool,
 
     /// How to move bytes; auto shares them where the file system can, and goes down the ladder
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = copy_vias(), help_heading = "Ways")]

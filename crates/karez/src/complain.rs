@@ -13,9 +13,17 @@ const ATTEMPTS: u32 = 16;
 
 /// Says what went wrong.
 pub(crate) fn about(error: &dyn Display) {
-    let mark = style::on_stderr("1;31", "error:");
+    line(&style::on_stderr("1;31", "error:"), error);
+}
+
+/// Prints a warning: something is odd, but no failure.
+pub(crate) fn warn(warning: &dyn Display) {
+    line(&style::on_stderr("1;33", "warning:"), warning);
+}
+
+fn line(mark: &str, what: &dyn Display) {
     // There is nowhere left to complain about standard error.
-    let line = format!("{mark} {error}\n");
+    let line = format!("{mark} {what}\n");
     let mut interrupted = 0;
     let _said = write_all(io::stderr().as_fd(), line.as_bytes(), || {
         interrupted += 1;

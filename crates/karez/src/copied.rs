@@ -53,6 +53,7 @@ impl Copied<'_> {
             "bytes": account.bytes,
             "bytes_copied": account.copied,
             "bytes_shared": account.shared,
+            "bytes_passed": account.passed,
             "bytes_untold": account.untold,
             "bytes_holes": account.holes,
             "seconds": self.time.as_secs_f64(),

@@ -1,12 +1,14 @@
 //! `karez copy`: from arguments to copied files and a report.
 
 use karez_copy::{Options, copy};
+use rustix::fs::{Stat, fstat, stat};
 use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -64,6 +66,8 @@ fn options(args: &Copy) -> Options {
         archive: args.archive,
         keep_existing: args.no_clobber,
         sync: args.sync,
+        in_place: args.in_place,
+        standard_streams: true,
         jobs: args.jobs.unwrap_or(cores.min(most)),
     }
 }
@@ -102,12 +106,26 @@ fn say(args: &Copy, copied: &Copied<'_>) -> io::Result<()> {
     };
     // Interrupted writes go on, unless the copy ended by a signal.
     let gives_up = || copied.signal != 0;
-    match complain::write_all(io::stdout().as_fd(), said.as_bytes(), gives_up) {
+    let to_stderr = takes_standard_output(&args.target);
+    let written = match to_stderr {
+        true => complain::write_all(io::stderr().as_fd(), said.as_bytes(), gives_up),
+        false => complain::write_all(io::stdout().as_fd(), said.as_bytes(), gives_up),
+    };
+    match written {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         // Whoever read it has had enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Whether the bytes of the copy go to standard output, under its own name or another.
+fn takes_standard_output(target: &Path) -> bool {
+    let stdout = fstat(io::stdout());
+    let same = |there: &Stat| {
+        stdout.is_ok_and(|out| (out.st_dev, out.st_ino) == (there.st_dev, there.st_ino))
+    };
+    target == Path::new("-") || stat(target).is_ok_and(|there| same(&there))
 }
 
 fn failed(error: &io::Error) -> ExitCode {

@@ -1,15 +1,15 @@
-//! `karez lab`: from arguments to an experiment and its report.
+//! `karez lab`: runs experiments and writes their reports.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use karez_lab::all::{self, All};
+use karez_lab::all::{AllPlan, AllReports};
 use karez_lab::claims::{self, Claims};
 use karez_lab::compare::Comparison;
 use karez_lab::models::{self, Models};
-use karez_lab::selftest::{Plan, SelfTest};
+use karez_lab::selftest::{SelfTest, SelfTestPlan};
 use karez_lab::topologies::{self, Topologies};
 use karez_lab::trace::{self, Trace};
 use karez_lab::vias::{self, Vias};
-use karez_lab::{Cache, Error, Report, SCHEMAS, Taking, Workers};
+use karez_lab::{CacheState, Error, ReceiveMode, Report, SCHEMAS, WorkerCommand};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -19,15 +19,15 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{
-    AllArgs, ClaimsArgs, CompareArgs, Forms, Lab, ModelsArgs, SelfTestArgs, TopologiesArgs,
+    AllArgs, ClaimsArgs, CompareArgs, Lab, ModelsArgs, OutputArgs, SelfTestArgs, TopologiesArgs,
     TraceArgs, ViasArgs,
 };
 use crate::complain;
 
-/// The word that makes this program a worker.
+/// Arguments that make this program a worker.
 const WORKER: [&str; 2] = ["lab", "worker"];
 
-/// Runs the experiment asked for; whether what it was to show was shown.
+/// Runs an experiment and returns whether it passed.
 pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
     match lab {
         Lab::Selftest(args) => selftest(args),
@@ -44,20 +44,20 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
 }
 
 fn selftest(args: &SelfTestArgs) -> io::Result<bool> {
-    let mut plan = Plan::new(workers()?, &args.dir);
+    let mut plan = SelfTestPlan::new(workers()?, &args.dir);
     plan.object.clone_from(&args.probe);
     if args.quick {
         plan = plan.quick();
     }
-    let told = SelfTest::run(&plan, |letter, name| progress(&format!("{letter}. {name}")));
+    let report = SelfTest::run(&plan, |letter, name| progress(&format!("{letter}. {name}")));
     progress("");
-    let told = told?;
-    write(&args.forms, &told)?;
-    Ok(told.passed())
+    let report = report?;
+    write_report(&args.output, &report)?;
+    Ok(report.passed())
 }
 
 fn vias(args: &ViasArgs) -> io::Result<bool> {
-    let mut plan = vias::Plan::new(workers()?, &args.dir);
+    let mut plan = vias::ViasPlan::new(workers()?, &args.dir);
     if args.quick {
         plan = plan.quick();
     }
@@ -71,21 +71,21 @@ fn vias(args: &ViasArgs) -> io::Result<bool> {
         plan.caches.clone_from(&args.cache);
     }
     if args.copy_free_receiver {
-        plan.taking = Taking::WithoutCopy;
+        plan.receive_mode = ReceiveMode::Discard;
     }
     if !args.transport.is_empty() {
         plan.transports.clone_from(&args.transport);
     }
     plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
-    let told = Vias::run(&plan, progress);
+    let report = Vias::run(&plan, progress);
     progress("");
-    let told = told?;
-    write(&args.forms, &told)?;
-    Ok(told.rows.iter().all(|row| row.contradictions.is_empty()))
+    let report = report?;
+    write_report(&args.output, &report)?;
+    Ok(report.rows.iter().all(|row| row.contradictions.is_empty()))
 }
 
 fn models(args: &ModelsArgs) -> io::Result<bool> {
-    let mut plan = models::Plan::new(workers()?);
+    let mut plan = models::ModelsPlan::new(workers()?);
     if args.quick {
         plan = plan.quick();
     }
@@ -100,15 +100,15 @@ fn models(args: &ModelsArgs) -> io::Result<bool> {
         plan.active = numbers(&args.active);
     }
     plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
-    let told = Models::run(&plan, progress);
+    let report = Models::run(&plan, progress);
     progress("");
-    let told = told?;
-    write(&args.forms, &told)?;
+    let report = report?;
+    write_report(&args.output, &report)?;
     Ok(true)
 }
 
 fn topologies(args: &TopologiesArgs) -> io::Result<bool> {
-    let mut plan = topologies::Plan::new(workers()?, &args.dir);
+    let mut plan = topologies::TopologiesPlan::new(workers()?, &args.dir);
     if args.quick {
         plan = plan.quick();
     }
@@ -125,85 +125,86 @@ fn topologies(args: &TopologiesArgs) -> io::Result<bool> {
     plan.runs = args.runs.map_or(plan.runs, std::num::NonZeroUsize::get);
     let time = args.time_per_run.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     plan.milliseconds = time.unwrap_or(plan.milliseconds);
-    let told = Topologies::run(&plan, progress);
+    let report = Topologies::run(&plan, progress);
     progress("");
-    let told = told?;
-    write(&args.forms, &told)?;
+    let report = report?;
+    write_report(&args.output, &report)?;
     Ok(true)
 }
 
 fn claims(args: &ClaimsArgs) -> io::Result<bool> {
-    let mut plan = claims::Plan::new(workers()?, &args.dir);
+    let mut plan = claims::ClaimsPlan::new(workers()?, &args.dir);
     if args.quick {
         plan = plan.quick();
     }
     plan.only.clone_from(&args.claim);
-    let told = Claims::run(&plan, progress);
+    let report = Claims::run(&plan, progress);
     progress("");
-    let told = told?;
-    write(&args.forms, &told)?;
+    let report = report?;
+    write_report(&args.output, &report)?;
     Ok(true)
 }
 
 fn all(args: &AllArgs) -> io::Result<bool> {
-    let plan = all::Plan { quick: args.quick, ..all::Plan::new(workers()?, &args.dir) };
+    let plan = AllPlan { quick: args.quick, ..AllPlan::new(workers()?, &args.dir) };
     let bar = ProgressBar::new(1000);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed} {wide_msg}") {
         bar.set_style(style);
     }
-    let told = All::run(&plan, |progress| {
+    let report = AllReports::run(&plan, |progress| {
         bar.set_position(progress.done);
         bar.set_message(format!("{}: {}", progress.experiment, progress.step));
     });
     bar.finish_and_clear();
-    write(&args.forms, &told)?;
-    Ok(told.sound)
+    write_report(&args.output, &report)?;
+    Ok(report.passed)
 }
 
-/// As diff(1): whether nothing changed; what cannot be compared is trouble of another kind.
+/// Compares two reports like diff(1): returns whether nothing changed; incomparable files are a
+/// usage error.
 fn compare(args: &CompareArgs) -> io::Result<bool> {
     let compared = read(&args.before)
         .and_then(|before| Comparison::of(&before, &read(&args.after)?).map_err(io::Error::from));
-    let told = compared.unwrap_or_else(|error| complain::and_exit_for_usage(&error));
-    write(&args.forms, &told)?;
-    Ok(!told.differs())
+    let report = compared.unwrap_or_else(|error| complain::and_exit_for_usage(&error));
+    write_report(&args.output, &report)?;
+    Ok(!report.differs())
 }
 
-/// A report that was written by `--json`.
+/// Reads a report written by `--json`.
 fn read(path: &Path) -> io::Result<Value> {
-    let complaint = |error: &dyn Display| Error::about("read", path.display(), error);
-    let text = fs::read(path).map_err(|error| complaint(&error))?;
-    let report = serde_json::from_slice(&text).map_err(|error| complaint(&error))?;
+    let read_error = |error: &dyn Display| Error::about("read", path.display(), error);
+    let text = fs::read(path).map_err(|error| read_error(&error))?;
+    let report = serde_json::from_slice(&text).map_err(|error| read_error(&error))?;
     Ok(report)
 }
 
 fn trace(args: &TraceArgs) -> io::Result<bool> {
-    let plan = trace::Plan {
+    let plan = trace::TracePlan {
         topology: args.topology,
         transport: args.transport,
         file: args.file.clone(),
         bytes: args.size,
-        cache: if args.cold { Cache::Cold } else { Cache::Warm },
+        cache: if args.cold { CacheState::Cold } else { CacheState::Warm },
         object: args.probe.clone(),
         width: width().unwrap_or(80),
-        ..trace::Plan::new(workers()?, args.model, args.via, &args.dir)
+        ..trace::TracePlan::new(workers()?, args.model, args.via, &args.dir)
     };
-    let told = Trace::run(&plan)?;
-    let tell = if is_stdout(&args.svg) { save_all } else { write };
-    tell(&args.forms, &told)?;
+    let report = Trace::run(&plan)?;
+    let output = if is_stdout(&args.svg) { save_all } else { write_report };
+    output(&args.output, &report)?;
     if let Some(path) = &args.svg {
-        save(path, &told.to_svg())?;
+        save(path, &report.to_svg())?;
     }
-    Ok(told.totals.contradictions.is_empty())
+    Ok(report.totals.contradictions.is_empty())
 }
 
-/// How many columns the terminal has that standard output is, if it is one.
+/// Returns the width of the terminal, if standard output is one.
 fn width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
 }
 
-/// Prints the schema of this name, or the names.
+/// Prints a schema, or the names of all.
 fn schema(name: Option<&str>) -> io::Result<()> {
     match SCHEMAS.iter().find(|(known, _)| Some(*known) == name) {
         Some((_, schema)) => print(schema),
@@ -211,28 +212,28 @@ fn schema(name: Option<&str>) -> io::Result<()> {
     }
 }
 
-/// Writes a report in the forms that were asked for, and to the terminal unless one of them goes
-/// there.
-fn write(forms: &Forms, told: &dyn Report) -> io::Result<()> {
-    let goes_there =
-        [&forms.json, &forms.csv, &forms.markdown, &forms.html].into_iter().any(is_stdout);
-    if !goes_there {
-        print(&told.to_string())?;
+/// Writes a report in the requested formats, and as text unless one of them goes to standard
+/// output.
+fn write_report(output: &OutputArgs, report: &dyn Report) -> io::Result<()> {
+    let to_stdout =
+        [&output.json, &output.csv, &output.markdown, &output.html].into_iter().any(is_stdout);
+    if !to_stdout {
+        print(&report.to_string())?;
     }
-    save_all(forms, told)
+    save_all(output, report)
 }
 
 fn is_stdout(path: &Option<PathBuf>) -> bool {
     path.as_deref() == Some(Path::new("-"))
 }
 
-/// Writes a report in the forms that were asked for.
-fn save_all(forms: &Forms, told: &dyn Report) -> io::Result<()> {
+/// Writes a report in the requested formats.
+fn save_all(output: &OutputArgs, report: &dyn Report) -> io::Result<()> {
     let form: [(_, &dyn Fn() -> String); 4] = [
-        (&forms.json, &|| format!("{:#}\n", told.to_json())),
-        (&forms.csv, &|| told.to_csv()),
-        (&forms.markdown, &|| told.to_markdown()),
-        (&forms.html, &|| karez_lab::page(&told.sections())),
+        (&output.json, &|| format!("{:#}\n", report.to_json())),
+        (&output.csv, &|| report.to_csv()),
+        (&output.markdown, &|| report.to_markdown()),
+        (&output.html, &|| karez_lab::html_page(&report.sections())),
     ];
     for (path, text) in form {
         if let Some(path) = path {
@@ -242,16 +243,16 @@ fn save_all(forms: &Forms, told: &dyn Report) -> io::Result<()> {
     Ok(())
 }
 
-/// A worker is this program once more.
-fn workers() -> io::Result<Workers> {
-    Ok(Workers::new(std::env::current_exe()?, WORKER.map(OsString::from)))
+/// Returns the command that starts this program as a worker.
+fn workers() -> io::Result<WorkerCommand> {
+    Ok(WorkerCommand::new(std::env::current_exe()?, WORKER.map(OsString::from)))
 }
 
-/// What is being done now, on a line that is written over; only where somebody looks.
+/// Shows the current step on a line of the terminal, if standard error is one.
 fn progress(what: &str) {
     let mut out = io::stderr();
     if out.is_terminal() {
-        let _nobody_looks = write!(out, "\r\x1b[K{what}").and_then(|()| out.flush());
+        let _best_effort = write!(out, "\r\x1b[K{what}").and_then(|()| out.flush());
     }
 }
 
@@ -260,11 +261,11 @@ fn save(path: &Path, text: &str) -> io::Result<()> {
     if path == Path::new("-") {
         return print(text);
     }
-    let complaint = |error| Error::about("write", path.display(), error);
-    fs::write(path, text).map_err(complaint).map_err(io::Error::from)
+    let write_error = |error| Error::about("write", path.display(), error);
+    fs::write(path, text).map_err(write_error).map_err(io::Error::from)
 }
 
-/// A reader that closes early, such as `head`, has had enough: that is no error.
+/// Prints to standard output. A reader that closes early, such as `head`, is not an error.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use karez_copy::{Error, Observer};
 use std::io::{IsTerminal as _, stderr};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,10 +13,14 @@ use crate::complain;
 /// What is over sooner needs no bar.
 const SOON: Duration = Duration::from_millis(500);
 
+/// Of what has no known length.
+const STREAM_FORM: &str = "{binary_bytes} {binary_bytes_per_sec} {elapsed}";
+
 /// Watches a copy.
 pub(crate) struct Progress {
     bar: ProgressBar,
     begin: Instant,
+    quiet: bool,
     /// The bar waits to be shown.
     waits: AtomicBool,
     failures: Mutex<Vec<String>>,
@@ -24,7 +29,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `quiet`: no bar, whatever there is.
+    /// `quiet`: neither a bar nor warnings.
     pub(crate) fn new(quiet: bool, signal: Arc<AtomicUsize>) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
         let form = "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
@@ -34,6 +39,7 @@ impl Progress {
         Self {
             bar,
             begin: Instant::now(),
+            quiet,
             waits: AtomicBool::new(!quiet && stderr().is_terminal()),
             failures: Mutex::default(),
             signal,
@@ -51,6 +57,13 @@ impl Progress {
 impl Observer for Progress {
     fn found(&self, bytes: u64) {
         self.bar.inc_length(bytes);
+    }
+
+    fn found_stream(&self) {
+        self.bar.unset_length();
+        if let Ok(style) = ProgressStyle::with_template(STREAM_FORM) {
+            self.bar.set_style(style);
+        }
     }
 
     fn advanced(&self, bytes: u64) {
@@ -71,6 +84,12 @@ impl Observer for Progress {
 
     fn unkept(&self, error: &Error) {
         self.failed(error);
+    }
+
+    fn warned(&self, source: &Path, why: &'static str) {
+        if !self.quiet {
+            self.bar.suspend(|| complain::warn(&format_args!("{source:?} {why}")));
+        }
     }
 
     fn stops(&self) -> bool {

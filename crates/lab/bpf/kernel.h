@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The few fields of the kernel's structs that the programs here read, by name alone: where they lie is
- * relocated when the object is loaded (CO-RE). Meant for Linux 6.1 and later, tried on 6.1, 6.12
- * and 6.18. A whole vmlinux.h would be a megabyte of them.
+ * Declares the few fields of kernel structs that the programs read. Only their names matter: the
+ * loader relocates the offsets (CO-RE). Supports Linux 6.1 and later, tested on 6.1, 6.12 and 6.18.
+ * A complete vmlinux.h would be a megabyte.
  *
- * What it does badly: a field that is renamed is found by nobody until the program is refused.
+ * Limitations: a field that the kernel renames is detected only when the program fails to load.
  */
 #ifndef KAREZ_KERNEL_H
 #define KAREZ_KERNEL_H
@@ -19,7 +19,7 @@ typedef long long __s64;
 #define INLINE static inline __attribute__((always_inline))
 #define KERNEL __attribute__((preserve_access_index))
 
-/* Maps are told to the loader as BTF: see bpf_helpers.h of libbpf. */
+/* The loader reads the definitions of maps as BTF: see bpf_helpers.h of libbpf. */
 #define UINT(name, value) int(*name)[value]
 #define TYPE(name, type) type *name
 enum { MAP_HASH = 1, MAP_ARRAY = 2, MAP_PERCPU_ARRAY = 6, MAP_LRU_HASH = 9, MAP_RINGBUF = 27 };
@@ -34,7 +34,7 @@ enum { MAP_HASH = 1, MAP_ARRAY = 2, MAP_PERCPU_ARRAY = 6, MAP_LRU_HASH = 9, MAP_
 
 #define ADD(place, value) __sync_fetch_and_add(&(place), (value))
 
-/* Helpers by their numbers in linux/bpf.h. */
+/* Helper functions by number (linux/bpf.h). */
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
 static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
@@ -49,7 +49,7 @@ static long (*bpf_loop)(__u32 turns, void *each, void *context, __u64 flags) = (
 static void *(*bpf_ringbuf_reserve)(void *map, __u64 size, __u64 flags) = (void *)131;
 static void (*bpf_ringbuf_submit)(void *record, __u64 flags) = (void *)132;
 
-/* A field of a kernel struct; 0 where the pointer leads nowhere. */
+/* Reads a field of a kernel struct; 0 if the pointer is invalid. */
 #define READ(pointer, field)                                                              \
 	({                                                                                \
 		__typeof__((pointer)->field) value = 0;                                   \
@@ -73,8 +73,8 @@ typedef struct { __s64 counter; } atomic64_t;
 struct sock_common { __u16 skc_family, skc_dport, skc_num; atomic64_t skc_cookie; } KERNEL;
 struct sock { struct sock_common __sk_common; } KERNEL;
 
-/* `skb_frag_t` is a bio_vec up to 6.9 and a netmem, length and offset since: 8 + 4 + 4 bytes both
- * times. So only the place of the first is relocated, and they are read as they lie. */
+/* `skb_frag_t` is a bio_vec up to 6.9 and a netmem, length and offset since then: 8 + 4 + 4 bytes
+ * in both. So only the offset of the array is relocated, and its elements are read as they are. */
 struct frag { unsigned long page; __u32 length; __u32 offset; };
 struct skb_shared_info { __u8 nr_frags; struct frag frags[17]; } KERNEL;
 struct sk_buff {
@@ -94,7 +94,7 @@ struct bvec_iter { __u32 bi_size; __u32 bi_idx; } KERNEL;
 struct bio { struct bio *bi_next; struct bvec_iter bi_iter; void *bi_io_vec; void *bi_private; } KERNEL;
 struct request { __u32 cmd_flags; struct bio *bio; } KERNEL;
 
-/* Whether the kernel's enum has this value, and which number that is. */
+/* Queries of a value of a kernel enum: its existence and its number. */
 enum { EXISTS = 0, VALUE = 1 };
 #define ENUM(type, name, what) __builtin_preserve_enum_value(*(enum type *)name, what)
 enum iter_type { ITER_PIPE };
@@ -104,7 +104,7 @@ struct task_struct { int pid; } KERNEL;
 struct io_kiocb { __u8 opcode; } KERNEL;
 struct io_uring_cqe { int res; } KERNEL;
 
-/* The registers of a system call's arguments, of the machine that the object meets. */
+/* The registers of system call arguments, by architecture. */
 struct pt_regs___x86 { unsigned long di, si, dx, r10, r8, r9; } KERNEL;
 struct pt_regs___arm { __u64 regs[31]; } KERNEL;
 #define HAS(pointer, field) __builtin_preserve_field_info((pointer)->field, 2)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Where the bytes of packets and of disk requests lie: in the page cache of a file of ours, of
- * another, in memory of a process, in the kernel's own. That tells copied bytes from referred ones
- * with no hook on a function; the functions that copy cannot be hooked on a stock kernel.
+ * Classifies the bytes of packets and of disk requests by the origin of their memory: page cache
+ * of a file in the scope, page cache of another file, memory of a process, memory of the kernel.
+ * That distinguishes copied bytes from referenced ones without a hook on a function; the functions
+ * that copy cannot be hooked on a stock kernel.
  *
- * What it does badly: a slab page in a fragment would pass for the page cache of another file.
+ * Limitations: a slab page in a fragment counts as page cache of another file.
  */
 #ifndef KAREZ_PAGES_H
 #define KAREZ_PAGES_H
@@ -13,10 +14,10 @@
 
 enum { FRAGS = 17, BIOS = 1024 };
 
-/* The bytes of a packet by what their memory is. */
+/* Counters of a group of packets, by the origin of the bytes. OURS: a file in the scope. */
 enum { PACKETS, HEADERS, LINEAR, OURS, CACHE, ANONYMOUS, KERNELS, UNSORTED, GROUP };
 
-/* Whose page it is: OURS, CACHE, ANONYMOUS or KERNELS. */
+/* Returns the origin of a page: OURS, CACHE, ANONYMOUS or KERNELS. */
 INLINE int provenance(unsigned long page)
 {
 	unsigned long head = READ((struct page *)page, compound_head);
@@ -30,7 +31,7 @@ INLINE int provenance(unsigned long page)
 	return is_ours((void *)mapping) ? OURS : CACHE;
 }
 
-/* The headers of a packet that leaves: how many bytes, and of TCP the first sequence number. */
+/* The headers of an outgoing packet: length in bytes, and first sequence number if it is TCP. */
 struct headers { __u32 length, sequence; int is_tcp; };
 
 INLINE struct headers headers(struct sk_buff *skb)
@@ -47,7 +48,7 @@ INLINE struct headers headers(struct sk_buff *skb)
 	bpf_probe_read_kernel(&version, 1, network);
 	bpf_probe_read_kernel(&protocol, 1, version >> 4 == 6 ? network + 6 : network + 9);
 	found.length = before + 8;
-	/* TCP says how long its header is; of the rest, UDP is all that the laboratory sends. */
+	/* The TCP header contains its length; all other packets of the laboratory are UDP. */
 	if (protocol != 6)
 		return found;
 	bpf_probe_read_kernel(&words, 1, transport + 12);
@@ -58,9 +59,9 @@ INLINE struct headers headers(struct sk_buff *skb)
 	return found;
 }
 
-/* Adds the bytes of a packet to the counters of a group, which lie in a map or in a ring: on the
- * stack the verifier would follow the value of each. */
-INLINE void sort(struct sk_buff *skb, __u32 header, __u64 *to)
+/* Adds the bytes of a packet to the counters of a group. They are in a map or in the ring buffer:
+ * on the stack the verifier would track the value of each. */
+INLINE void classify(struct sk_buff *skb, __u32 header, __u64 *to)
 {
 	__u32 paged = READ(skb, data_len), linear = READ(skb, len) - paged;
 	unsigned char *head = READ(skb, head);
@@ -81,16 +82,16 @@ INLINE void sort(struct sk_buff *skb, __u32 header, __u64 *to)
 			break;
 		__u32 length = frags[i].length;
 		paged -= length;
-		if (frags[i].page & 1) { /* memory of a device, not of this machine */
+		if (frags[i].page & 1) { /* device memory */
 			ADD(to[UNSORTED], length);
 			continue;
 		}
-		int whose = provenance(frags[i].page & ~3UL);
-		if (whose == OURS)
+		int kind = provenance(frags[i].page & ~3UL);
+		if (kind == OURS)
 			ADD(to[OURS], length);
-		else if (whose == CACHE)
+		else if (kind == CACHE)
 			ADD(to[CACHE], length);
-		else if (whose == ANONYMOUS)
+		else if (kind == ANONYMOUS)
 			ADD(to[ANONYMOUS], length);
 		else
 			ADD(to[KERNELS], length);
@@ -98,8 +99,8 @@ INLINE void sort(struct sk_buff *skb, __u32 header, __u64 *to)
 	ADD(to[UNSORTED], paged);
 }
 
-/* A read or write with O_DIRECT of a file of ours: its bio belongs to an iomap_dio, which begins
- * with the kiocb. Wherever else that pointer leads, it does not lead to an inode of ours. */
+/* Returns whether a bio is direct I/O of a file in the scope: it then belongs to an iomap_dio,
+ * whose first field is the kiocb. Any other pointer does not lead to an inode in the scope. */
 INLINE int is_direct(struct bio *bio)
 {
 	struct kiocb *request = 0;
@@ -108,26 +109,26 @@ INLINE int is_direct(struct bio *bio)
 	return is_our_inode(READ(file, f_inode));
 }
 
-/* A chain of bios: the next, and how many bytes of those before are of our files. */
+/* State of the walk along a chain of bios: the next bio and the bytes in the scope so far. */
 struct chain { struct bio *bio; __u64 bytes; };
 
-/* Told for each, for the verifier of Linux 6.1 would go along a loop turn by turn and give up. */
+/* Body of bpf_loop: the verifier of Linux 6.1 would unroll an ordinary loop and exceed its limit. */
 static long follow(__u32 turn, struct chain *chain)
 {
 	struct bio *bio = chain->bio;
 	__u32 index = READ(bio, bi_iter.bi_idx);
 	unsigned long *pages = (void *)READ(bio, bi_io_vec), page = 0;
 	bpf_probe_read_kernel(&page, sizeof(page), pages + 2 * (index & 0xffff));
-	int whose = provenance(page);
-	/* One that was cut up is a chain, whose links point to the rest. */
-	if (whose == OURS ||
-	    (whose != CACHE && (is_direct(bio) || is_direct(READ(bio, bi_private)))))
+	int kind = provenance(page);
+	/* A split bio is a chain, linked by bi_private. */
+	if (kind == OURS ||
+	    (kind != CACHE && (is_direct(bio) || is_direct(READ(bio, bi_private)))))
 		chain->bytes += READ(bio, bi_iter.bi_size);
 	chain->bio = READ(bio, bi_next);
 	return chain->bio == 0;
 }
 
-/* How many bytes of a request are of our files. */
+/* Returns the number of bytes of a request that belong to files in the scope. */
 INLINE __u64 bytes_of_ours(struct request *request)
 {
 	struct chain chain = { READ(request, bio), 0 };
@@ -136,7 +137,7 @@ INLINE __u64 bytes_of_ours(struct request *request)
 	return chain.bytes;
 }
 
-/* Whether it reads (0), writes (1), or does something else. */
+/* Returns the operation of a request: 0 read, 1 write, other values for other operations. */
 INLINE __u32 operation(struct request *request)
 {
 	return READ(request, cmd_flags) & 0xff;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * The counters of the laboratory: BPF programs on BTF tracepoints (tp_btf; Linux 5.8; meant
- * for 6.1 and later).
+ * The counters of the laboratory: BPF programs on BTF tracepoints (tp_btf; Linux 5.8; supports 6.1
+ * and later).
  *
- * They count what is in the scope that user space wrote into the maps: processes and files
- * (scope.h), sockets by cookie, networks by the inode number of their namespace. Bytes on their way
- * out are sorted by where their pages come from (pages.h).
+ * They count events in the scope that user space writes into the maps: processes and files
+ * (scope.h), sockets by cookie, networks by the inode number of their namespace. Sent bytes are
+ * classified by the origin of their pages (pages.h).
  *
- * What they do badly: what a program in user space copies is not seen; nor is what a driver copies
- * behind its start_xmit, as loopback does with the pages of MSG_ZEROCOPY.
+ * Limitations: copies in user space are not counted, nor are copies that a driver makes after its
+ * start_xmit, as loopback does for pages of MSG_ZEROCOPY.
  *
- * Built by `build` beside it. The order of the counters is known to src/probe/layout.rs, too.
+ * Built by `build` in this directory. src/probe/layout.rs declares the order of the counters too.
  */
 #include "pages.h"
 
@@ -18,22 +18,22 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 enum { CALLS = 512, SUMS = 48, OWN = 8, HOLES = 16 };
 
-/* A process: its slot, and whether it is between its marks. */
+/* Value of a process: its slot, and a flag that is set between its marks. */
 enum { SLOT = 0xff, ARMED = 0x100 };
 
-/* By process. */
+/* Counters per process. */
 enum { VOLUNTARY, INVOLUNTARY, FAULTS_USER, FAULTS_KERNEL, RECEIVES, RECEIVED, LOOKUPS, FUNCTION_BYTES };
 
-/* Three groups of bytes, then the disk. */
-enum { WIRE = 0, AGAIN = GROUP, LOCAL = 2 * GROUP, READS = 3 * GROUP, READ_BYTES, WRITES, WRITE_BYTES };
+/* Counters of three groups of packets, then those of the disk. */
+enum { WIRE = 0, RETRANSMITTED = GROUP, LOCAL = 2 * GROUP, READS = 3 * GROUP, READ_BYTES, WRITES, WRITE_BYTES };
 
-/* A socket: the sequence number behind all that has left, if any has, and what was left out. */
+/* A socket: the end of the sent sequence numbers, if has_sent, and the holes before it. */
 struct hole { __u32 start, end; };
-struct socket { __u64 known, end, next; struct hole holes[HOLES]; };
+struct socket { __u64 has_sent, end, next; struct hole holes[HOLES]; };
 
 struct sums { __u64 of[SUMS]; };
 struct own { __u64 of[OWN]; };
-struct call { __u64 calls, bytes, again; };
+struct call { __u64 calls, bytes, eagain; };
 struct calls { struct call of[CALLS]; };
 
 MAP(MARKS, MAP_ARRAY, 2, __u32, __u64);
@@ -44,7 +44,7 @@ MAP(SUMS_OF_ALL, MAP_PERCPU_ARRAY, 1, __u32, struct sums);
 MAP(SUMS_OF_OWN, MAP_PERCPU_ARRAY, SLOTS, __u32, struct own);
 MAP(SYSTEM_CALLS, MAP_PERCPU_ARRAY, SLOTS, __u32, struct calls);
 
-/* The counters of an armed process. */
+/* Returns the counters of a process; null if it is not armed. */
 INLINE struct own *own_of(__u64 *found)
 {
 	if (!found || !(*found & ARMED))
@@ -73,7 +73,7 @@ INLINE struct call *call_of(__u64 found, __u64 number)
 	struct calls *calls = bpf_map_lookup_elem(&SYSTEM_CALLS, &slot);
 	if (!calls || number >= CALLS)
 		return 0;
-	/* The verifier wants the bound on the register that is used. */
+	/* The verifier needs the bound on the register that is used. */
 	__asm__ volatile("" : "+r"(number));
 	return &calls->of[number & (CALLS - 1)];
 }
@@ -102,7 +102,7 @@ SEC("tp_btf/sys_enter") int sys_enter(__u64 *context)
 	return 0;
 }
 
-/* The number of the call is kept by thread, because the registers are told apart by machine. */
+/* The call number is stored per thread, because the layout of registers depends on the machine. */
 SEC("tp_btf/sys_exit") int sys_exit(__u64 *context)
 {
 	__u64 *found = current_process();
@@ -117,16 +117,16 @@ SEC("tp_btf/sys_exit") int sys_exit(__u64 *context)
 	if (call && result > 0)
 		ADD(call->bytes, result);
 	if (call && result == -11)
-		ADD(call->again, 1);
+		ADD(call->eagain, 1);
 	bpf_map_delete_elem(&THREADS, &thread);
 	return 0;
 }
 
-/* Who leaves is still the current one. */
+/* The current thread is the one that is switched out. */
 SEC("tp_btf/sched_switch") int sched_switch(__u64 *context)
 {
 	__u64 *found = current_process();
-	/* One that could go on was sent away. */
+	/* A runnable thread was preempted. */
 	if (context[0] & 1 || (__u32)context[3] == 0)
 		return COUNT_OWN(found, INVOLUNTARY, 1);
 	return COUNT_OWN(found, VOLUNTARY, 1);
@@ -142,7 +142,7 @@ SEC("tp_btf/page_fault_kernel") int page_fault_kernel(__u64 *context)
 	return COUNT_OWN(current_process(), FAULTS_KERNEL, 1);
 }
 
-/* Reading the error queue is such a copy, too, of no bytes. */
+/* Reading the error queue also runs this tracepoint, with 0 bytes. */
 SEC("tp_btf/skb_copy_datagram_iovec") int skb_copy_datagram_iovec(__u64 *context)
 {
 	__u32 bytes = context[1];
@@ -153,7 +153,7 @@ SEC("tp_btf/skb_copy_datagram_iovec") int skb_copy_datagram_iovec(__u64 *context
 	return COUNT_OWN(found, RECEIVED, bytes);
 }
 
-/* Linux 6.5 and later: whether a read went through the page cache of a file of ours. */
+/* Linux 6.5 and later: counts page cache lookups for files in the scope. */
 SEC("tp_btf/mm_filemap_get_pages") int mm_filemap_get_pages(__u64 *context)
 {
 	__u64 *found = current_process();
@@ -167,10 +167,10 @@ INLINE void count(struct sk_buff *skb, int group, __u32 header)
 {
 	struct sums *to = sums();
 	if (to)
-		sort(skb, header, &to->of[group]);
+		classify(skb, header, &to->of[group]);
 }
 
-/* What is known of a socket in the scope. */
+/* Returns the state of a socket; null if it is not in the scope. */
 INLINE struct socket *in_scope(struct sock *sk)
 {
 	if (!sk)
@@ -179,22 +179,22 @@ INLINE struct socket *in_scope(struct sock *sk)
 	return cookie ? bpf_map_lookup_elem(&SOCKETS, &cookie) : 0;
 }
 
-/* Whether TCP sends nothing new. A socket's packets pass here in order for the first time; what
- * was dropped above and never came here leaves a hole, and fills it when it does come. */
-INLINE int goes_again(struct socket *socket, struct headers *headers, __u32 payload)
+/* Returns whether a TCP packet is a retransmission. First transmissions pass in order. A packet
+ * dropped above this layer leaves a hole, and fills it when it is sent at last. */
+INLINE int is_retransmission(struct socket *socket, struct headers *headers, __u32 payload)
 {
 	__u32 start = headers->sequence, end = start + payload;
 	if (!headers->is_tcp || !payload)
 		return 0;
-	if (!socket->known || (int)(end - (__u32)socket->end) > 0) {
-		if (socket->known && (int)(start - (__u32)socket->end) > 0) {
+	if (!socket->has_sent || (int)(end - (__u32)socket->end) > 0) {
+		if (socket->has_sent && (int)(start - (__u32)socket->end) > 0) {
 			struct hole *hole = &socket->holes[socket->next & (HOLES - 1)];
 			hole->start = socket->end;
 			hole->end = start;
 			socket->next++;
 		}
 		socket->end = end;
-		socket->known = 1;
+		socket->has_sent = 1;
 		return 0;
 	}
 	for (int i = 0; i < HOLES; i++) {
@@ -208,7 +208,8 @@ INLINE int goes_again(struct socket *socket, struct headers *headers, __u32 payl
 	return 1;
 }
 
-/* Behind software segmentation and linearisation, before the driver: what a device would fetch. */
+/* Runs after software segmentation and linearisation, before the driver: the memory that a device
+ * would read by DMA. */
 SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
 {
 	struct sk_buff *skb = (void *)context[0];
@@ -219,14 +220,14 @@ SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
 	if (!socket && !bpf_map_lookup_elem(&NETWORKS, &network))
 		return 0;
 	struct headers found = headers(skb);
-	if (socket && goes_again(socket, &found, READ(skb, len) - found.length))
-		count(skb, AGAIN, found.length);
+	if (socket && is_retransmission(socket, &found, READ(skb, len) - found.length))
+		count(skb, RETRANSMITTED, found.length);
 	else
 		count(skb, WIRE, found.length);
 	return 0;
 }
 
-/* A UNIX socket has no device: what the receiver has taken in whole. */
+/* A UNIX socket has no device: runs when the receiver has consumed a whole packet. */
 SEC("tp_btf/consume_skb") int consume_skb(__u64 *context)
 {
 	struct sk_buff *skb = (void *)context[0];
@@ -236,7 +237,7 @@ SEC("tp_btf/consume_skb") int consume_skb(__u64 *context)
 	return 0;
 }
 
-/* Counts the part of a request that is of our files; `sign` is -1 to take it back. */
+/* Counts the bytes of a request that belong to files in the scope; `sign` is -1 to undo it. */
 INLINE int request_of_ours(struct request *request, __s64 sign)
 {
 	__u32 wanted = operation(request);
@@ -254,19 +255,19 @@ INLINE int request_of_ours(struct request *request, __s64 sign)
 	return 0;
 }
 
-/* By the file, whoever issues it: one process may issue what others have queued. */
+/* Counts by file, not by process: a process may issue requests queued by another one. */
 SEC("tp_btf/block_rq_issue") int block_rq_issue(__u64 *context)
 {
 	return request_of_ours((void *)context[0], 1);
 }
 
-/* The disk had no room for it; it will be issued again. */
+/* The device queue was full; the request will be issued again. */
 SEC("tp_btf/block_rq_requeue") int block_rq_requeue(__u64 *context)
 {
 	return request_of_ours((void *)context[0], -1);
 }
 
-/* Tier T3, where hooks on functions are permitted: what it copied out of the page cache. */
+/* Tier T3, if function hooks are permitted: the bytes copied from the page cache. */
 SEC("fexit/filemap_read") int filemap_read(__u64 *context)
 {
 	__u64 *found = current_process();
@@ -274,7 +275,7 @@ SEC("fexit/filemap_read") int filemap_read(__u64 *context)
 	__s64 copied = context[3];
 	if (copied <= 0)
 		return 0;
-	/* Up to Linux 6.4 sendfile lets it pass pages into a pipe, and copies nothing. */
+	/* Up to Linux 6.4 sendfile uses it to pass pages into a pipe, without a copy. */
 	if (ENUM(iter_type, ITER_PIPE, EXISTS) && READ(to, iter_type) == ENUM(iter_type, ITER_PIPE, VALUE))
 		return 0;
 	return COUNT_OWN(found, FUNCTION_BYTES, copied);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What is looked at: processes by their number in the PID namespace of who looks (Linux 5.7), files
- * by inode. User space writes the maps.
+ * The scope, set by user space: processes by their numbers in the PID namespace of the observer
+ * (Linux 5.7), files by inode.
  *
- * What it does badly: a file whose device stat(2) tells otherwise is known by its inode alone.
+ * Limitations: a file whose device number in stat(2) differs from that of its superblock is
+ * identified by its inode number alone.
  */
 #ifndef KAREZ_SCOPE_H
 #define KAREZ_SCOPE_H
@@ -14,15 +15,15 @@ enum { SLOTS = 4 };
 
 struct file_key { __u64 inode, device; };
 
-/* The PID namespace in which processes have the numbers of the scope. */
+/* The PID namespace of the process numbers. */
 struct space { __u64 device, inode; };
 
 MAP(SPACE, MAP_ARRAY, 1, __u32, struct space);
 MAP(PROCESSES, MAP_HASH, SLOTS, __u32, __u64);
 MAP(FILES, MAP_HASH, 64, struct file_key, __u64);
 
-/* The numbers of the current thread; 0 where it has none in the namespace.
- * In a container a process has another number than in the kernel's own eyes. */
+/* Returns the numbers of the current thread in the namespace; 0 if it is outside. In a container
+ * they differ from those of the initial namespace. */
 INLINE struct bpf_pidns_info current_numbers(void)
 {
 	__u32 first = 0;
@@ -34,7 +35,7 @@ INLINE struct bpf_pidns_info current_numbers(void)
 	return numbers;
 }
 
-/* What user space has written of the current process; none if it is not in the scope. */
+/* Returns the map entry of the current process; null if it is not in the scope. */
 INLINE __u64 *current_process(void)
 {
 	struct bpf_pidns_info numbers = current_numbers();
@@ -48,7 +49,7 @@ INLINE int is_our_inode(struct inode *inode)
 	struct file_key key = { READ(inode, i_ino), device };
 	if (bpf_map_lookup_elem(&FILES, &key))
 		return 1;
-	key.device = 0; /* its stat(2) names a device that the inode does not */
+	key.device = 0; /* the device number of stat(2) differs from that of the superblock */
 	return bpf_map_lookup_elem(&FILES, &key) != 0;
 }
 

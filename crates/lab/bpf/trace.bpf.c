@@ -1,52 +1,52 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * One request as it happens: BPF programs on BTF tracepoints (tp_btf; Linux 5.8; meant for 6.1 and
- * later) that tell each event, with its time, through a ring buffer (Linux 5.8).
+ * Traces one request: BPF programs on BTF tracepoints (tp_btf; Linux 5.8; supports 6.1 and later)
+ * that submit a record per event, with its time, to a ring buffer (Linux 5.8).
  *
- * They tell of the processes in the scope (scope.h) while they are armed: system calls with what
- * was asked and answered, who left a core and who woke whom, faults, what a file's cache was asked
- * for, packets of one connection and requests to a disk with where their bytes lie (pages.h).
+ * They record the processes in the scope (scope.h) while tracing is armed: system calls with
+ * arguments and results, context switches and wake-ups, page faults, page cache lookups, packets
+ * of one connection and disk requests with the origin of their bytes (pages.h).
  *
- * What they do badly: each event costs a microsecond or so, so the times are those of a request
- * that is watched; what does not fit into the ring is lost and only counted.
+ * Limitations: each record costs about a microsecond, so times are those of a traced request;
+ * records that do not fit into the ring buffer are lost and only counted.
  *
- * Built by `build` beside it. The form of an event is known to src/trace/recorder.rs, too.
+ * Built by `build` in this directory. src/trace/recorder.rs declares the layout of a record too.
  */
 #include "pages.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-enum kind { CALL, LEFT, CAME, WOKEN, FAULT, LOOKUP, MAPPED, PACKET, TAKEN, DISK, URING, HANDED };
+enum kind { CALL, SWITCH_OUT, SWITCH_IN, WAKE_UP, FAULT, LOOKUP, FAULT_AROUND, PACKET, RECEIVE, DISK, URING, IO_WORKER };
 
 struct event {
-	__u64 time, begun;
+	__u64 time, start;
 	__u32 kind, process, thread, core;
 	__u64 of[10];
 	char name[16];
 };
 
-/* A thread by its number in the kernel's own eyes: those it has in the namespace, and the system
- * call it is in, if it is in one. */
-struct thread { __u32 process, thread; __u64 begun, number, is_in_call, of[6]; };
+/* A thread, by its number in the initial namespace: its numbers in the namespace of the scope, and
+ * the current system call if is_in_call is set. */
+struct thread { __u32 process, thread; __u64 start, number, is_in_call, of[6]; };
 
-/* Where the core is: in a softirq, in an interrupt, each by its number and one; 0 in neither. */
-struct place { __u64 softirq, interrupt; };
+/* Interrupt context of a core: the number of the softirq or interrupt plus one; 0 if none. */
+struct irq_context { __u64 softirq, interrupt; };
 
-struct began { __u64 time, what, bytes; __u32 process, thread; };
+struct started { __u64 time, operation, bytes; __u32 process, thread; };
 
-/* User space sets it while events are to be told; the programs count what was lost. */
+/* User space sets `armed` while it traces; the programs count lost records. */
 struct state { __u64 armed, lost; };
 
-/* The two ends of the connection: the ports of the server and of the client. */
+/* The ports of the connection. */
 struct ports { __u16 server, client; };
 
 struct { UINT(type, MAP_RINGBUF); UINT(max_entries, 1 << 24); } EVENTS SEC(".maps");
 MAP(STATE, MAP_ARRAY, 1, __u32, struct state);
 MAP(PORTS, MAP_ARRAY, 1, __u32, struct ports);
 MAP(THREADS, MAP_HASH, 1024, __u32, struct thread);
-MAP(PLACES, MAP_PERCPU_ARRAY, 1, __u32, struct place);
-MAP(REQUESTS, MAP_LRU_HASH, 1024, __u64, struct began);
-MAP(OPERATIONS, MAP_LRU_HASH, 1024, __u64, struct began);
+MAP(IRQ_CONTEXTS, MAP_PERCPU_ARRAY, 1, __u32, struct irq_context);
+MAP(REQUESTS, MAP_LRU_HASH, 1024, __u64, struct started);
+MAP(OPERATIONS, MAP_LRU_HASH, 1024, __u64, struct started);
 
 INLINE struct state *state(void)
 {
@@ -60,7 +60,7 @@ INLINE int is_armed(void)
 	return found && found->armed;
 }
 
-/* The current thread, if its process is in the scope; it is known from then on. */
+/* Returns the current thread, if its process is in the scope, and adds it to the map. */
 INLINE struct thread *current_thread(void)
 {
 	__u32 own = bpf_get_current_pid_tgid();
@@ -81,30 +81,30 @@ INLINE struct thread *thread_of(struct task_struct *task)
 	return number ? bpf_map_lookup_elem(&THREADS, &number) : 0;
 }
 
-/* An event that is to be filled in; the name is that of the current thread. */
+/* Reserves a record for the caller to fill in; its name is that of the current thread. */
 INLINE struct event *event(enum kind kind, __u32 process, __u32 thread)
 {
-	struct event *made = bpf_ringbuf_reserve(&EVENTS, sizeof(*made), 0);
+	struct event *record = bpf_ringbuf_reserve(&EVENTS, sizeof(*record), 0);
 	struct state *found = state();
-	if (!made) {
+	if (!record) {
 		if (found)
 			ADD(found->lost, 1);
 		return 0;
 	}
-	__builtin_memset(made, 0, sizeof(*made));
-	made->time = made->begun = bpf_ktime_get_ns();
-	made->kind = kind;
-	made->process = process;
-	made->thread = thread;
-	made->core = bpf_get_smp_processor_id();
-	bpf_get_current_comm(made->name, sizeof(made->name));
-	return made;
+	__builtin_memset(record, 0, sizeof(*record));
+	record->time = record->start = bpf_ktime_get_ns();
+	record->kind = kind;
+	record->process = process;
+	record->thread = thread;
+	record->core = bpf_get_smp_processor_id();
+	bpf_get_current_comm(record->name, sizeof(record->name));
+	return record;
 }
 
-/* Nobody waits for it: BPF_RB_NO_WAKEUP. */
-INLINE void tell(struct event *made)
+/* Submits a record without a wake-up of the reader (BPF_RB_NO_WAKEUP). */
+INLINE void submit(struct event *record)
 {
-	bpf_ringbuf_submit(made, 1);
+	bpf_ringbuf_submit(record, 1);
 }
 
 INLINE struct event *event_of(enum kind kind, struct thread *thread)
@@ -112,7 +112,7 @@ INLINE struct event *event_of(enum kind kind, struct thread *thread)
 	return thread && is_armed() ? event(kind, thread->process, thread->thread) : 0;
 }
 
-/* Both machines are asked for by the fields their registers have; the other is cut away. */
+/* Reads the arguments on both architectures; the loader removes the branch without the fields. */
 INLINE void arguments(void *registers, __u64 *to)
 {
 	struct pt_regs___x86 *x86 = registers;
@@ -126,13 +126,13 @@ INLINE void arguments(void *registers, __u64 *to)
 	}
 }
 
-/* Kept also while nothing is told: a request begins inside a call that waits for it. */
+/* Runs even while tracing is off: a request starts inside a system call that waits for it. */
 SEC("tp_btf/sys_enter") int sys_enter(__u64 *context)
 {
 	struct thread *thread = current_thread();
 	if (!thread)
 		return 0;
-	thread->begun = bpf_ktime_get_ns();
+	thread->start = bpf_ktime_get_ns();
 	thread->number = context[1];
 	thread->is_in_call = 1;
 	arguments((void *)context[0], thread->of);
@@ -145,86 +145,86 @@ SEC("tp_btf/sys_exit") int sys_exit(__u64 *context)
 	if (!thread || !thread->is_in_call)
 		return 0;
 	thread->is_in_call = 0;
-	struct event *made = event_of(CALL, thread);
-	if (!made)
+	struct event *record = event_of(CALL, thread);
+	if (!record)
 		return 0;
-	made->begun = thread->begun;
-	made->of[0] = thread->number;
-	made->of[1] = context[1];
+	record->start = thread->start;
+	record->of[0] = thread->number;
+	record->of[1] = context[1];
 	for (int i = 0; i < 6; i++)
-		made->of[2 + i] = thread->of[i];
-	tell(made);
+		record->of[2 + i] = thread->of[i];
+	submit(record);
 	return 0;
 }
 
-/* Who leaves is still the current one. */
+/* The current thread is the one that is switched out. */
 SEC("tp_btf/sched_switch") int sched_switch(__u64 *context)
 {
-	struct event *left = event_of(LEFT, current_thread());
-	if (left) {
-		left->of[0] = !(context[0] & 1) && (__u32)context[3] != 0;
-		tell(left);
+	struct event *out = event_of(SWITCH_OUT, current_thread());
+	if (out) {
+		out->of[0] = !(context[0] & 1) && (__u32)context[3] != 0;
+		submit(out);
 	}
-	struct event *came = event_of(CAME, thread_of((void *)context[2]));
-	if (came)
-		tell(came);
+	struct event *in = event_of(SWITCH_IN, thread_of((void *)context[2]));
+	if (in)
+		submit(in);
 	return 0;
 }
 
-INLINE struct place *place(void)
+INLINE struct irq_context *irq_context(void)
 {
 	__u32 first = 0;
-	return bpf_map_lookup_elem(&PLACES, &first);
+	return bpf_map_lookup_elem(&IRQ_CONTEXTS, &first);
 }
 
-/* Where the core is from here on. */
-#define PLACE(point, field, value)                             \
+/* Defines a program that updates the interrupt context of the core. */
+#define IRQ_CONTEXT(point, field, value)                             \
 	SEC("tp_btf/" #point) int point(__u64 *context)        \
 	{                                                      \
-		struct place *found = place();                 \
+		struct irq_context *found = irq_context();                 \
 		if (found)                                     \
 			found->field = (value);                \
 		return 0;                                      \
 	}
 
-PLACE(softirq_entry, softirq, (__u32)context[0] + 1)
-PLACE(softirq_exit, softirq, 0)
-PLACE(irq_handler_entry, interrupt, (__u32)context[0] + 1)
-PLACE(irq_handler_exit, interrupt, 0)
-/* Those two of x86 have no number of a line, but a vector. */
-PLACE(local_timer_entry, interrupt, 0x10000)
-PLACE(local_timer_exit, interrupt, 0)
+IRQ_CONTEXT(softirq_entry, softirq, (__u32)context[0] + 1)
+IRQ_CONTEXT(softirq_exit, softirq, 0)
+IRQ_CONTEXT(irq_handler_entry, interrupt, (__u32)context[0] + 1)
+IRQ_CONTEXT(irq_handler_exit, interrupt, 0)
+/* These two tracepoints of x86 have no interrupt number, only a vector. */
+IRQ_CONTEXT(local_timer_entry, interrupt, 0x10000)
+IRQ_CONTEXT(local_timer_exit, interrupt, 0)
 
 SEC("tp_btf/sched_waking") int sched_waking(__u64 *context)
 {
-	struct event *made = event_of(WOKEN, thread_of((void *)context[0]));
-	if (!made)
+	struct event *record = event_of(WAKE_UP, thread_of((void *)context[0]));
+	if (!record)
 		return 0;
 	__u32 own = bpf_get_current_pid_tgid();
 	struct thread *waker = bpf_map_lookup_elem(&THREADS, &own);
-	struct place *found = place();
+	struct irq_context *found = irq_context();
 	if (waker) {
-		made->of[0] = waker->process;
-		made->of[1] = waker->thread;
+		record->of[0] = waker->process;
+		record->of[1] = waker->thread;
 	}
 	if (found) {
-		made->of[2] = found->softirq;
-		made->of[3] = found->interrupt;
+		record->of[2] = found->softirq;
+		record->of[3] = found->interrupt;
 	}
-	made->of[4] = own;
-	tell(made);
+	record->of[4] = own;
+	submit(record);
 	return 0;
 }
 
-INLINE int fault(__u64 *context, __u64 is_users)
+INLINE int fault(__u64 *context, __u64 in_user_mode)
 {
-	struct event *made = event_of(FAULT, current_thread());
-	if (!made)
+	struct event *record = event_of(FAULT, current_thread());
+	if (!record)
 		return 0;
-	made->of[0] = context[0];
-	made->of[1] = context[2];
-	made->of[2] = is_users;
-	tell(made);
+	record->of[0] = context[0];
+	record->of[1] = context[2];
+	record->of[2] = in_user_mode;
+	submit(record);
 	return 0;
 }
 
@@ -238,16 +238,16 @@ SEC("tp_btf/page_fault_kernel") int page_fault_kernel(__u64 *context)
 	return fault(context, 0);
 }
 
-/* What was done to a range of pages of a file of ours. */
+/* Records an operation on a range of pages of a file in the scope. */
 INLINE int pages(enum kind kind, __u64 *context)
 {
 	struct thread *thread = current_thread();
-	struct event *made = thread && is_ours((void *)context[0]) ? event_of(kind, thread) : 0;
-	if (!made)
+	struct event *record = thread && is_ours((void *)context[0]) ? event_of(kind, thread) : 0;
+	if (!record)
 		return 0;
-	made->of[0] = context[1];
-	made->of[1] = context[2];
-	tell(made);
+	record->of[0] = context[1];
+	record->of[1] = context[2];
+	submit(record);
 	return 0;
 }
 
@@ -259,10 +259,10 @@ SEC("tp_btf/mm_filemap_get_pages") int mm_filemap_get_pages(__u64 *context)
 
 SEC("tp_btf/mm_filemap_map_pages") int mm_filemap_map_pages(__u64 *context)
 {
-	return pages(MAPPED, context);
+	return pages(FAULT_AROUND, context);
 }
 
-/* 1 from the server, 2 to it, 0 of another connection. */
+/* Returns 1 for a packet from the server, 2 to the server, 0 for another connection. */
 INLINE int direction(struct sock *sk)
 {
 	__u32 first = 0;
@@ -280,48 +280,48 @@ SEC("tp_btf/net_dev_start_xmit") int net_dev_start_xmit(__u64 *context)
 {
 	struct sk_buff *skb = (void *)context[0];
 	struct net_device *device = (void *)context[1];
-	int way = is_armed() ? direction(READ(skb, sk)) : 0;
-	if (!way)
+	int flow = is_armed() ? direction(READ(skb, sk)) : 0;
+	if (!flow)
 		return 0;
 	struct headers known = headers(skb);
 	struct thread *thread = current_thread();
-	struct event *made = event(PACKET, thread ? thread->process : 0, thread ? thread->thread : 0);
-	if (!made)
+	struct event *record = event(PACKET, thread ? thread->process : 0, thread ? thread->thread : 0);
+	if (!record)
 		return 0;
-	sort(skb, known.length, made->of);
-	made->of[GROUP] = way;
-	made->of[GROUP + 1] = known.sequence;
-	bpf_probe_read_kernel(made->name, sizeof(made->name),
+	classify(skb, known.length, record->of);
+	record->of[GROUP] = flow;
+	record->of[GROUP + 1] = known.sequence;
+	bpf_probe_read_kernel(record->name, sizeof(record->name),
 			      __builtin_preserve_access_index(&device->name));
-	tell(made);
+	submit(record);
 	return 0;
 }
 
-/* A UNIX socket has no device: what somebody has taken in whole. */
+/* A UNIX socket has no device: runs when the receiver has consumed a whole packet. */
 SEC("tp_btf/consume_skb") int consume_skb(__u64 *context)
 {
 	struct sk_buff *skb = (void *)context[0];
 	struct sock *sk = READ(skb, sk);
 	if (!sk || READ(sk, __sk_common.skc_family) != 1)
 		return 0;
-	struct event *made = event_of(PACKET, current_thread());
-	if (!made)
+	struct event *record = event_of(PACKET, current_thread());
+	if (!record)
 		return 0;
-	sort(skb, 0, made->of);
-	tell(made);
+	classify(skb, 0, record->of);
+	submit(record);
 	return 0;
 }
 
-/* Reading the error queue is such a copy, too, of no bytes. */
+/* Reading the error queue also runs this tracepoint, with 0 bytes. */
 SEC("tp_btf/skb_copy_datagram_iovec") int skb_copy_datagram_iovec(__u64 *context)
 {
 	__u32 bytes = context[1];
-	struct event *made = bytes ? event_of(TAKEN, current_thread()) : 0;
-	if (!made)
+	struct event *record = bytes ? event_of(RECEIVE, current_thread()) : 0;
+	if (!record)
 		return 0;
-	sort((void *)context[0], 0, made->of);
-	made->of[GROUP] = bytes;
-	tell(made);
+	classify((void *)context[0], 0, record->of);
+	record->of[GROUP] = bytes;
+	submit(record);
 	return 0;
 }
 
@@ -329,33 +329,33 @@ SEC("tp_btf/block_rq_issue") int block_rq_issue(__u64 *context)
 {
 	__u64 request = context[0];
 	__u32 wanted = operation((void *)request);
-	struct began began = { .what = wanted };
+	struct started started = { .operation = wanted };
 	if (!is_armed() || wanted > 1)
 		return 0;
-	began.bytes = bytes_of_ours((void *)request);
-	began.time = bpf_ktime_get_ns();
-	if (began.bytes)
-		bpf_map_update_elem(&REQUESTS, &request, &began, 0);
+	started.bytes = bytes_of_ours((void *)request);
+	started.time = bpf_ktime_get_ns();
+	if (started.bytes)
+		bpf_map_update_elem(&REQUESTS, &request, &started, 0);
 	return 0;
 }
 
-/* By the disk, whoever it interrupts. A request may be completed in parts. */
+/* Counts by request, not by the interrupted process. A request may complete in parts. */
 SEC("tp_btf/block_rq_complete") int block_rq_complete(__u64 *context)
 {
 	__u64 request = context[0], done = (__u32)context[2];
-	struct began *began = bpf_map_lookup_elem(&REQUESTS, &request);
-	if (!began)
+	struct started *started = bpf_map_lookup_elem(&REQUESTS, &request);
+	if (!started)
 		return 0;
-	done = done < began->bytes ? done : began->bytes;
-	struct event *made = is_armed() ? event(DISK, 0, 0) : 0;
-	if (made) {
-		made->begun = began->time;
-		made->of[0] = began->what;
-		made->of[1] = done;
-		tell(made);
+	done = done < started->bytes ? done : started->bytes;
+	struct event *record = is_armed() ? event(DISK, 0, 0) : 0;
+	if (record) {
+		record->start = started->time;
+		record->of[0] = started->operation;
+		record->of[1] = done;
+		submit(record);
 	}
-	began->bytes -= done;
-	if (!began->bytes)
+	started->bytes -= done;
+	if (!started->bytes)
 		bpf_map_delete_elem(&REQUESTS, &request);
 	return 0;
 }
@@ -365,13 +365,13 @@ INLINE int submitted(__u64 request)
 	struct thread *thread = current_thread();
 	if (!thread)
 		return 0;
-	struct began began = { .time = bpf_ktime_get_ns(), .process = thread->process, .thread = thread->thread };
-	began.what = READ((struct io_kiocb *)request, opcode);
-	bpf_map_update_elem(&OPERATIONS, &request, &began, 0);
+	struct started started = { .time = bpf_ktime_get_ns(), .process = thread->process, .thread = thread->thread };
+	started.operation = READ((struct io_kiocb *)request, opcode);
+	bpf_map_update_elem(&OPERATIONS, &request, &started, 0);
 	return 0;
 }
 
-/* Linux 6.3 and later; before, it had the other name. */
+/* Linux 6.3 and later; earlier kernels have the other name. */
 SEC("tp_btf/io_uring_submit_req") int io_uring_submit_req(__u64 *context)
 {
 	return submitted(context[0]);
@@ -382,22 +382,22 @@ SEC("tp_btf/io_uring_submit_sqe") int io_uring_submit_sqe(__u64 *context)
 	return submitted(context[0]);
 }
 
-/* One that answers many times stays known. */
+/* A multishot operation stays in the map. */
 INLINE int completed(__u64 request, __s64 result)
 {
-	struct began *began = bpf_map_lookup_elem(&OPERATIONS, &request);
-	struct event *made = began && is_armed() ? event(URING, began->process, began->thread) : 0;
-	if (!made)
+	struct started *started = bpf_map_lookup_elem(&OPERATIONS, &request);
+	struct event *record = started && is_armed() ? event(URING, started->process, started->thread) : 0;
+	if (!record)
 		return 0;
-	made->begun = began->time;
-	made->of[0] = began->what;
-	made->of[1] = result;
-	tell(made);
+	record->start = started->time;
+	record->of[0] = started->operation;
+	record->of[1] = result;
+	submit(record);
 	return 0;
 }
 
-/* Its result is an argument up to Linux 6.14 or so, and in what is pointed to since: the kernel
- * refuses the one that reads an argument too many. */
+/* The result is an argument up to about Linux 6.14, and a field of the completion entry since then:
+ * the kernel rejects the program that reads too many arguments. */
 SEC("tp_btf/io_uring_complete") int io_uring_complete_by_value(__u64 *context)
 {
 	return completed(context[1], (int)context[3]);
@@ -408,13 +408,13 @@ SEC("tp_btf/io_uring_complete") int io_uring_complete_by_entry(__u64 *context)
 	return completed(context[1], READ((struct io_uring_cqe *)context[2], res));
 }
 
-/* One that would block goes to a worker thread of the kernel's. */
+/* Runs when an operation that would block goes to an io worker thread of the kernel. */
 SEC("tp_btf/io_uring_queue_async_work") int io_uring_queue_async_work(__u64 *context)
 {
-	struct event *made = event_of(HANDED, current_thread());
-	if (!made)
+	struct event *record = event_of(IO_WORKER, current_thread());
+	if (!record)
 		return 0;
-	made->of[0] = READ((struct io_kiocb *)context[0], opcode);
-	tell(made);
+	record->of[0] = READ((struct io_kiocb *)context[0], opcode);
+	submit(record);
 	return 0;
 }

@@ -1,49 +1,50 @@
-//! Charts as SVG elements for a page: bars with their ranges, bars made of parts, lines on two
-//! logarithmic scales.
+//! Charts as SVG elements for a page: bars with ranges, stacked bars, lines on logarithmic scales.
 //!
-//! An element has a `viewBox` and no width, so it is as wide as it may; its colours are custom
-//! properties of the page with values to fall back on. What it shows in colours it says in words
-//! (`<title>`), too.
+//! An element has a `viewBox` and no width, so it fills its container. Its colours are custom
+//! properties of the page, with fallback values. Every colour is also explained by text
+//! (`<title>`).
 //!
-//! What it does badly: it measures no text, so a label is given the room that most need.
+//! # Limitations
+//! It does not measure text, so a label gets the space that most labels need.
 
 use std::fmt::Write as _;
 
-use crate::page::escape;
-use crate::spread::Spread;
+use crate::html::escape;
+use crate::stats::MedianRange;
 
-/// Colours that are told apart by most eyes, and on both grounds: Okabe and Ito.
+/// Colours that are distinguishable for colour-blind readers on light and dark backgrounds (Okabe
+/// and Ito).
 const COLOURS: [&str; 8] =
     ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800"];
 
-/// How wide a chart is, in units of its own.
+/// Width of a chart in user units.
 const WIDTH: f64 = 560.0;
-/// The height of a row of bars.
+/// Height of a row of bars.
 const ROW: f64 = 24.0;
-/// What is left for a letter of a label.
+/// Space for one character of a label.
 const LETTER: f64 = 7.5;
-/// What is left for the names of marks.
+/// Space for the tick labels of the vertical axis.
 const MARKS: f64 = 48.0;
-/// What is left for a total behind bars that are made of parts.
+/// Space for the total to the right of stacked bars.
 const TOTAL: f64 = 60.0;
-/// The height of lines, without what is below and above them.
+/// Height of the plot area of a line chart.
 const HEIGHT: f64 = 260.0;
 
-/// The colour with this number.
+/// Returns the colour with this index.
 pub(crate) fn colour(number: usize) -> String {
     let number = number % COLOURS.len();
     format!("var(--karez-{number}, {})", COLOURS[number])
 }
 
-/// A bar a row, as long as the median, with a line across the range.
-pub(crate) fn bars(what: &str, rows: &[(String, Spread)]) -> String {
+/// Draws one bar per row: its length is the median, with a whisker over the range.
+pub(crate) fn bars(what: &str, rows: &[(String, MedianRange)]) -> String {
     let most =
         rows.iter().map(|(_, spread)| spread.high).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let left = room(rows.iter().map(|(label, _)| label));
-    let told: Vec<_> = rows.iter().map(|(_, spread)| figures(spread)).collect();
-    let scale = (WIDTH - left - room(told.iter())) / most;
+    let texts: Vec<_> = rows.iter().map(|(_, spread)| figures(spread)).collect();
+    let scale = (WIDTH - left - room(texts.iter())) / most;
     let mut svg = open(what, ROW * count(rows.len()));
-    for (place, ((label, spread), figures)) in rows.iter().zip(&told).enumerate() {
+    for (place, ((label, spread), figures)) in rows.iter().zip(&texts).enumerate() {
         let top = ROW * count(place);
         let middle = top + ROW / 2.0;
         let at = |value: f64| left + value * scale;
@@ -68,8 +69,8 @@ pub(crate) fn bars(what: &str, rows: &[(String, Spread)]) -> String {
     svg + "</svg>"
 }
 
-/// A bar a row, made of parts of which each is a multiple of some whole; the names of the parts
-/// stand above.
+/// Draws one stacked bar per row; each part is a multiple of a common unit. A legend names the
+/// parts.
 pub(crate) fn stacked(what: &str, parts: &[&str], rows: &[(String, Vec<f64>)]) -> String {
     let total = |values: &[f64]| values.iter().sum::<f64>();
     let most = rows.iter().map(|(_, values)| total(values)).fold(1.0, f64::max);
@@ -86,7 +87,7 @@ pub(crate) fn stacked(what: &str, parts: &[&str], rows: &[(String, Vec<f64>)]) -
             if value > 0.0 {
                 let _ = write!(
                     svg,
-                    r#"<rect x="{left:.1}" y="{:.1}" width="{wide:.1}" height="{}" fill="{}" stroke="var(--karez-ground, #fff)"><title>{}: {name} {value:.2}</title></rect>"#,
+                    r#"<rect x="{left:.1}" y="{:.1}" width="{wide:.1}" height="{}" fill="{}" stroke="var(--karez-background, #fff)"><title>{}: {name} {value:.2}</title></rect>"#,
                     top + 5.0,
                     ROW - 10.0,
                     colour(number),
@@ -106,17 +107,17 @@ pub(crate) fn stacked(what: &str, parts: &[&str], rows: &[(String, Vec<f64>)]) -
     svg + "</svg>"
 }
 
-/// One line of a chart of lines.
+/// One line of a line chart.
 pub(crate) struct Line {
     pub(crate) name: String,
-    /// From left to right.
-    pub(crate) points: Vec<(f64, Spread)>,
+    /// Points from left to right.
+    pub(crate) points: Vec<(f64, MedianRange)>,
 }
 
-/// Lines through medians, each with its range, on logarithmic scales. Points that are not above 0
-/// are left out.
+/// Draws lines through medians with their ranges on logarithmic scales. Points that are not above 0
+/// are omitted.
 pub(crate) fn lines(what: &str, across: &str, up: &str, lines: &[Line]) -> String {
-    let shown = |&&(x, y): &&(f64, Spread)| x > 0.0 && y.median > 0.0 && y.low > 0.0;
+    let shown = |&&(x, y): &&(f64, MedianRange)| x > 0.0 && y.median > 0.0 && y.low > 0.0;
     let all: Vec<_> = lines.iter().flat_map(|line| line.points.iter().filter(shown)).collect();
     let horizontal = Scale::of(all.iter().map(|(x, _)| *x), MARKS, WIDTH - 20.0);
     let ends = all.iter().flat_map(|(_, y)| [y.low, y.high]);
@@ -148,7 +149,7 @@ fn draw(svg: &mut String, line: &Line, number: usize, (across, up): (&Scale, &Sc
     let places: Vec<_> = points.map(|(x, y)| (across.at(*x), up.at(y.median), *x, *y)).collect();
     let path: Vec<_> = places.iter().map(|(x, y, ..)| format!("{x:.1},{y:.1}")).collect();
     let colour = colour(number);
-    // Dashes tell the second eight from the first.
+    // Lines from the ninth on are dashed.
     let dashes = if number < COLOURS.len() { "" } else { r#" stroke-dasharray="5 3""# };
     let _ = write!(
         svg,
@@ -166,7 +167,7 @@ fn draw(svg: &mut String, line: &Line, number: usize, (across, up): (&Scale, &Sc
     }
 }
 
-/// Where a value lies between two places, by its logarithm.
+/// Logarithmic scale between two positions.
 struct Scale {
     low: f64,
     high: f64,
@@ -175,7 +176,7 @@ struct Scale {
 }
 
 impl Scale {
-    /// From the power of ten below the least to the one above the largest.
+    /// Spans the powers of ten around all values.
     fn of(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values {
@@ -193,7 +194,7 @@ impl Scale {
         self.from + share * (self.to - self.from)
     }
 
-    /// Each power of ten, and its name.
+    /// Returns each power of ten with its label.
     fn marks(&self) -> impl Iterator<Item = (f64, String)> {
         let powers = std::iter::successors(Some(self.low), |power| Some(power + 1.0));
         powers.take_while(|power| *power <= self.high + 0.1).map(|power| {
@@ -245,7 +246,7 @@ fn open(what: &str, height: f64) -> String {
     )
 }
 
-/// What is left for texts beside the bars.
+/// Space for the longest label beside the bars.
 fn room<'a>(labels: impl Iterator<Item = &'a String>) -> f64 {
     let longest = labels.map(|label| label.chars().count()).max().unwrap_or(0);
     count(longest) * LETTER + 16.0
@@ -284,8 +285,8 @@ fn legend(svg: &mut String, names: &[&str], first: usize, mut left: f64, middle:
     }
 }
 
-fn figures(spread: &Spread) -> String {
-    // Three digits that say something.
+fn figures(spread: &MedianRange) -> String {
+    // Three significant digits.
     let digits = match spread.median {
         large if large >= 100.0 => 0,
         middle if middle >= 10.0 => 1,
@@ -304,9 +305,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_is_as_long_as_its_median_and_its_line_as_its_range() {
-        let half = Spread { median: 5.0, low: 5.0, high: 5.0 };
-        let whole = Spread { median: 10.0, low: 2.5, high: 10.0 };
+    fn bar_shows_median_and_whisker_shows_range() {
+        let half = MedianRange { median: 5.0, low: 5.0, high: 5.0 };
+        let whole = MedianRange { median: 10.0, low: 2.5, high: 10.0 };
         let svg = bars("x", &[("<".to_owned(), half), ("c".to_owned(), whole)]);
         let left = LETTER + 16.0;
         let wide = WIDTH - left - room([figures(&half), figures(&whole)].iter());
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logarithmic_scale_has_equal_steps() {
+    fn log_scale_has_equal_steps() {
         let scale = Scale::of([20.0, 9000.0].into_iter(), 0.0, 300.0);
         let places: Vec<_> = scale.marks().map(|(at, name)| (at.round(), name)).collect();
         let expected = [(0.0, "10"), (100.0, "100"), (200.0, "1000"), (300.0, "10k")];
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_draw_is_an_empty_chart() {
+    fn empty_input_gives_an_empty_chart() {
         let svg = lines("x", "n", "us", &[]);
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

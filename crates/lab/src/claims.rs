@@ -1,104 +1,41 @@
-//! `karez lab claims`: what is told of Linux I/O, held against the kernel that is running.
+//! `karez lab claims`: tests common claims about Linux I/O on the running kernel.
 //!
-//! A [`Claim`] is an experiment that comes to [`Evidence`], and a rule that makes a [`Verdict`] of
-//! it. The rule sees nothing but the evidence, so other evidence is another verdict. What a claim
-//! needs counted has to have passed the self-test before.
+//! A [`Claim`] consists of an experiment that returns [`Evidence`], and a rule that derives a
+//! [`Verdict`] from it. The rule sees only the evidence, so different evidence gives a different
+//! verdict. The counters that a claim needs must have passed the self-test.
 //!
-//! What it does badly: a claim is one sentence, and a verdict one word; what was counted and the
-//! kernel's reason stand beside it and are to be read. Where evidence cannot show how the kernel
-//! does something but only that it does, the verdict says so.
+//! # Limitations
+//! A claim is one sentence and a verdict one word; the evidence and the kernel's reason belong to
+//! it. If evidence shows the behaviour but not its implementation, the verdict says so.
 
 mod bench;
+mod claim;
 mod epoll;
 mod evidence;
 mod files;
 mod paths;
+mod plan;
 mod render;
 mod system;
+mod verdict;
 mod waiting;
 
+pub use claim::{Claim, Finding};
 pub use evidence::{Evidence, Figure};
+pub use plan::ClaimsPlan;
+pub use verdict::Verdict;
 
-use std::path::{Path, PathBuf};
-
-use crate::crew::Workers;
 use crate::error::Result;
-use crate::selftest::bench::Bench as Ground;
-use crate::selftest::{Counter, Plan as SelfTestPlan, SelfTest, Stop};
+use crate::selftest::SelfTest;
+use crate::selftest::bench::SelfTestBench;
 use crate::tier::Tiers;
-use bench::Bench;
+use bench::ClaimsBench;
 
-/// What the self-test before it moves.
-const TRIED: u64 = 4 << 20;
-
-/// What is to be tried.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// How to start workers.
-    pub workers: Workers,
-    /// Where files are made: on a disk.
-    pub directory: PathBuf,
-    /// How many bytes are moved.
-    pub bytes: u64,
-    /// By pieces of how many.
-    pub chunk: u32,
-    /// Fewer descriptors and runs where times are needed.
-    pub quick: bool,
-    /// The numbers of the claims; empty for all.
-    pub only: Vec<u8>,
-}
-
-impl Plan {
-    /// Every claim, by 16 MiB in pieces of 64 KiB.
-    #[must_use]
-    pub fn new(workers: Workers, directory: &Path) -> Self {
-        let (bytes, chunk) = (16 << 20, 64 << 10);
-        let directory = directory.to_owned();
-        Self { workers, directory, bytes, chunk, quick: false, only: Vec::new() }
-    }
-
-    /// The same with 4 MiB, fewer descriptors and fewer runs.
-    #[must_use]
-    pub fn quick(self) -> Self {
-        Self { bytes: 4 << 20, quick: true, ..self }
-    }
-
-    fn of_self_test(&self, bytes: u64) -> SelfTestPlan {
-        let plan = SelfTestPlan::new(self.workers.clone(), &self.directory);
-        SelfTestPlan { bytes, chunk: self.chunk, ..plan }
-    }
-}
-
-/// What the evidence says of a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It holds.
-    Confirmed,
-    /// It does not.
-    Refuted,
-    /// It holds at times: on what that depends.
-    DependsOn(String),
-    /// It cannot be measured here: why.
-    NotMeasurable(String),
-}
-
-/// One claim.
-pub struct Claim {
-    /// Its number.
-    pub number: u8,
-    /// The claim.
-    pub says: &'static str,
-    /// Why the kernel does what it does.
-    pub reason: &'static str,
-    /// What its evidence is counted with.
-    pub needs: &'static [Counter],
-    experiment: fn(&mut Bench<'_>) -> std::result::Result<Evidence, Stop>,
-    /// `None` where a figure is missing.
-    rule: fn(&Evidence) -> Option<Verdict>,
-}
+/// File size of the preceding self-test.
+const SELF_TEST_BYTES: u64 = 4 << 20;
 
 impl Claim {
-    /// Every claim, by number.
+    /// Returns every claim, ordered by number.
     #[must_use]
     pub fn all() -> Vec<&'static Self> {
         let groups = [system::CLAIMS, waiting::CLAIMS, epoll::CLAIMS, files::CLAIMS, paths::CLAIMS];
@@ -106,74 +43,33 @@ impl Claim {
         all.sort_by_key(|claim| claim.number);
         all
     }
-
-    /// What this evidence says of it.
-    #[must_use]
-    pub fn judge(&self, evidence: &Evidence) -> Verdict {
-        let missing = || Verdict::NotMeasurable("a figure is missing".to_owned());
-        (self.rule)(evidence).unwrap_or_else(missing)
-    }
-
-    fn tried(&'static self, bench: &mut Bench<'_>) -> Finding {
-        let unusable = self.needs.iter().find(|&&counter| !bench.test.usable(counter));
-        // Without counters the experiment says itself that it needs them, and why there are none.
-        if let (Some(counter), true) = (unusable, bench.ground.counters.is_ok()) {
-            let why = format!("the counter {} did not pass its self-test", counter.name());
-            return Finding::without(self, why);
-        }
-        match (self.experiment)(bench) {
-            Ok(evidence) => Finding { claim: self, verdict: self.judge(&evidence), evidence },
-            Err(Stop::Failed(why) | Stop::Skipped(why)) => Finding::without(self, why),
-        }
-    }
 }
 
-/// A claim and what came of it.
-pub struct Finding {
-    /// The claim.
-    pub claim: &'static Claim,
-    /// What was measured.
-    pub evidence: Evidence,
-    /// What that says.
-    pub verdict: Verdict,
-}
-
-impl Finding {
-    fn without(claim: &'static Claim, why: String) -> Self {
-        Self { claim, evidence: Evidence::default(), verdict: Verdict::NotMeasurable(why) }
-    }
-
-    /// The command that tries it again.
-    #[must_use]
-    pub fn repeat(&self) -> String {
-        format!("karez lab claims --claim {}", self.claim.number)
-    }
-}
-
-/// What came of it.
+/// The report.
 pub struct Claims {
-    /// What could be counted.
+    /// Available counters.
     pub tiers: Tiers,
-    /// Each claim that was tried, by number.
+    /// The tested claims, ordered by number.
     pub findings: Vec<Finding>,
 }
 
 impl Claims {
-    /// Tries the claims that are planned; `before` hears of each before it begins.
+    /// Tests the selected claims and calls `on_step` before each.
     ///
     /// # Errors
-    /// Where not even a file can be made.
-    pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
-        before("self-test");
-        let test = SelfTest::run(&plan.of_self_test(TRIED), |_, _| {})?;
-        let own = plan.of_self_test(plan.bytes);
+    /// If no file can be created.
+    pub fn run(plan: &ClaimsPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
+        on_step("self-test");
+        let test = SelfTest::run(&plan.self_test_plan(SELF_TEST_BYTES), |_, _| {})?;
+        let own = plan.self_test_plan(plan.bytes);
         let tiers = test.tiers.clone();
-        let mut bench = Bench { plan, test, ground: Ground::new(&own)?, swept: None };
+        let mut bench =
+            ClaimsBench { plan, test, base: SelfTestBench::new(&own)?, sweep_result: None };
         let wanted = |claim: &&&Claim| plan.only.is_empty() || plan.only.contains(&claim.number);
         let mut findings = Vec::new();
         for claim in Claim::all().iter().filter(wanted) {
-            before(&format!("{}. {}", claim.number, claim.says));
-            findings.push(claim.tried(&mut bench));
+            on_step(&format!("{}. {}", claim.number, claim.statement));
+            findings.push(claim.run(&mut bench));
         }
         Ok(Self { tiers, findings })
     }

@@ -1,143 +1,144 @@
-//! `karez lab compare`: what changed between two reports, beyond the noise.
+//! `karez lab compare`: reports the changes between two reports beyond noise.
 //!
-//! What was counted changed if it is not the same. What was timed drifts with the machine: the
-//! median of the ratios of all rows is told by itself and taken out. A figure changed if the two
-//! ranges have nothing in common, neither as they were measured nor without that drift (a row that
-//! stands still while others drift is not told), and if so many runs make that unlikely by itself:
-//! of n and m runs from one distribution, all of one lie above all of the other in 2 of C(n + m, n)
-//! cases, and that times the number of figures compared has to stay below 5 % (the rank-sum test at
-//! its most extreme, with Bonferroni's correction).
+//! A counted figure has changed if it is not equal. Timed figures drift with the machine: the
+//! median ratio over all rows is reported separately and removed. A timed figure has changed if its
+//! two ranges do not overlap, neither as measured nor without the drift, and if the number of runs
+//! makes that unlikely: for n and m runs from one distribution all runs of one side lie above the
+//! other in 2 of C(n + m, n) cases; that probability times the number of compared figures must be
+//! below 5 % (the rank-sum test at its extreme, with Bonferroni correction). Consequently a row
+//! that stays constant while others drift is not reported.
 //!
-//! What it does badly: a small change within wide ranges is called noise, though more runs would
-//! show it; what changes everything alike is called drift; and why, it cannot know.
+//! # Limitations
+//! A small change within wide ranges counts as noise, although more runs might reveal it. A change
+//! common to all rows counts as drift. The cause of a change is not determined.
 
+mod format;
 mod render;
-mod shape;
 
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::spread::Spread;
-use shape::{SHAPES, Shape};
+use crate::stats::MedianRange;
+use format::{FORMATS, ReportFormat};
 
-pub(crate) use shape::long_table;
+pub(crate) use format::long_table;
 
-/// How likely it may be that chance alone changes any of the figures.
-const LEVEL: f64 = 0.05;
+/// Accepted probability that any figure differs by chance.
+const SIGNIFICANCE: f64 = 0.05;
 
-/// Calls that are made as often as there is something to fetch yet: the error queue.
-const BY_TIME: [&str; 1] = ["recvmsg"];
+/// Calls whose number depends on timing: reads of the error queue.
+const TIME_DEPENDENT_CALLS: [&str; 1] = ["recvmsg"];
 
-/// Of fewer rows nobody can say what they have in common.
-const CROWD: usize = 8;
+/// Minimum number of rows for a drift estimate.
+const MIN_ROWS_FOR_DRIFT: usize = 8;
 
-/// What changed.
+/// A changed figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// The experiment.
-    pub of: &'static str,
-    /// The row, by what tells it apart.
+    pub experiment: &'static str,
+    /// Identity of the row.
     pub row: String,
     /// The figure.
     pub figure: &'static str,
-    /// What it was and is.
-    pub kind: Kind,
+    /// Both values.
+    pub kind: ChangeKind,
 }
 
-/// What a figure was and is.
+/// The values of a figure before and after.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    /// Something counted, or a word.
+pub enum ChangeKind {
+    /// A count or a word.
     Counted(String, String),
-    /// Something timed, whose ranges are apart.
+    /// A timed figure whose ranges do not overlap.
     Timed {
-        /// What it was.
-        was: Spread,
-        /// What it is.
-        is: Spread,
-        /// How many of all the figures compared are expected to be so by chance alone.
+        /// Value before.
+        before: MedianRange,
+        /// Value after.
+        after: MedianRange,
+        /// Expected number of such differences by chance among all compared figures.
         by_chance: f64,
     },
 }
 
 impl Change {
-    /// Whether so many runs make it unlikely that chance alone did this.
+    /// Returns whether chance is an unlikely explanation for the number of runs.
     #[must_use]
     pub fn is_beyond_noise(&self) -> bool {
         match self.kind {
-            Kind::Counted(..) => true,
-            Kind::Timed { by_chance, .. } => by_chance <= LEVEL,
+            ChangeKind::Counted(..) => true,
+            ChangeKind::Timed { by_chance, .. } => by_chance <= SIGNIFICANCE,
         }
     }
 }
 
-/// A condition under which a report was made that is another in the other.
+/// A condition that differs between the reports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
-    /// Which.
+    /// Its name.
     pub name: String,
-    /// What it was.
+    /// Value before.
     pub before: String,
-    /// What it is.
+    /// Value after.
     pub after: String,
 }
 
-/// By how much a figure changed in all rows together.
+/// Common change of a figure over all rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drift {
     /// The experiment.
-    pub of: &'static str,
+    pub experiment: &'static str,
     /// The figure.
     pub figure: &'static str,
-    /// The median of what it is by what it was.
+    /// Median ratio of the values after and before.
     pub ratio: f64,
-    /// Of how many rows.
+    /// Number of rows.
     pub rows: usize,
 }
 
-/// Rows that only one report has.
+/// Rows that only one report contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alone {
+pub struct UnmatchedRows {
     /// The experiment.
-    pub of: &'static str,
-    /// The other report has no row of this experiment.
+    pub experiment: &'static str,
+    /// Whether the other report has no row of this experiment.
     pub entirely: bool,
-    /// Which.
+    /// The rows.
     pub rows: Vec<String>,
 }
 
-/// Two reports, held against each other.
+/// Comparison of two reports.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
-    /// Under what else the second was made.
+    /// Differing conditions.
     pub conditions: Vec<Condition>,
-    /// What changed, in the order of the first report.
+    /// Changes in the order of the first report.
     pub changes: Vec<Change>,
-    /// How many figures were compared.
+    /// Number of compared figures.
     pub compared: usize,
-    /// What all rows have in common.
+    /// Common changes.
     pub drifts: Vec<Drift>,
-    /// Rows that only the first has, and those that only the second has.
-    pub alone: [Vec<Alone>; 2],
+    /// Rows only in the first report, and rows only in the second.
+    pub unmatched: [Vec<UnmatchedRows>; 2],
 }
 
 impl Comparison {
-    /// Holds two reports against each other, as they were written by `--json`.
+    /// Compares two reports written by `--json`.
     ///
     /// # Errors
-    /// What is no report, is of a form that is not known, or has nothing that the other has.
+    /// If a value is not a report, has an unknown schema, or shares no experiment with the other.
     pub fn of(before: &Value, after: &Value) -> Result<Self> {
         let (before, after) = (experiments(before)?, experiments(after)?);
         let mut comparison = Self::default();
         let mut any = false;
-        for shape in SHAPES {
-            let rows_before = before.iter().flat_map(|one| shape.rows_of(one)).collect::<Vec<_>>();
-            let rows_after = after.iter().flat_map(|one| shape.rows_of(one)).collect::<Vec<_>>();
+        for format in FORMATS {
+            let rows_before = before.iter().flat_map(|one| format.rows_of(one)).collect::<Vec<_>>();
+            let rows_after = after.iter().flat_map(|one| format.rows_of(one)).collect::<Vec<_>>();
             any |= !rows_before.is_empty() && !rows_after.is_empty();
-            comparison.rows(shape, &rows_before, &rows_after);
+            comparison.rows(format, &rows_before, &rows_after);
         }
         if !any {
-            let why = "they are of different experiments";
+            let why = "the reports belong to different experiments";
             return Err(Error::new("compare", "the reports", why));
         }
         if let (Some(before), Some(after)) = (before.first(), after.first()) {
@@ -147,160 +148,164 @@ impl Comparison {
         Ok(comparison)
     }
 
-    /// Whether something changed beyond the noise.
+    /// Returns whether any figure changed beyond noise.
     #[must_use]
     pub fn differs(&self) -> bool {
         self.changes.iter().any(Change::is_beyond_noise)
     }
 
-    fn rows(&mut self, shape: &'static Shape, before: &[&Value], after: &[&Value]) {
-        let named = |rows: &[&Value]| rows.iter().map(|row| shape.name_of(row)).collect::<Vec<_>>();
+    fn rows(&mut self, format: &'static ReportFormat, before: &[&Value], after: &[&Value]) {
+        let named =
+            |rows: &[&Value]| rows.iter().map(|row| format.name_of(row)).collect::<Vec<_>>();
         let (names, others) = (named(before), named(after));
         for (side, (own, other)) in [(&names, &others), (&others, &names)].into_iter().enumerate() {
             let rows: Vec<_> = own.iter().filter(|name| !other.contains(name)).cloned().collect();
             if !rows.is_empty() {
-                let (of, entirely) = (shape.experiment, other.is_empty());
-                self.alone[side].push(Alone { of, entirely, rows });
+                let (experiment, entirely) = (format.experiment, other.is_empty());
+                self.unmatched[side].push(UnmatchedRows { experiment, entirely, rows });
             }
         }
         let other = |name| others.iter().position(|other| other == name).map(|at| after[at]);
         let pairs = names.iter().zip(before);
-        let pairs: Vec<_> =
-            pairs.filter_map(|(name, was)| Some((name.as_str(), *was, other(name)?))).collect();
-        for figure in shape.counted {
-            self.counted(shape, *figure, &pairs);
+        let pairs: Vec<_> = pairs
+            .filter_map(|(name, before)| Some((name.as_str(), *before, other(name)?)))
+            .collect();
+        for figure in format.counted {
+            self.counted(format, *figure, &pairs);
         }
-        for figure in shape.timed {
-            self.timed(shape, *figure, &pairs);
+        for figure in format.timed {
+            self.timed(format, *figure, &pairs);
         }
     }
 
     fn counted(
         &mut self,
-        shape: &'static Shape,
+        format: &'static ReportFormat,
         (figure, path): (&'static str, &str),
         pairs: &[Pair<'_>],
     ) {
-        for (row, was, is) in pairs {
-            let (Some(was), Some(is)) = (present(was, path), present(is, path)) else {
+        for (row, before, after) in pairs {
+            let (Some(before), Some(after)) = (present(before, path), present(after, path)) else {
                 continue;
             };
             self.compared += 1;
-            if let Some(kind) = counted(was, is) {
-                let (of, row) = (shape.experiment, (*row).to_owned());
-                self.changes.push(Change { of, row, figure, kind });
+            if let Some(kind) = counted(before, after) {
+                let (experiment, row) = (format.experiment, (*row).to_owned());
+                self.changes.push(Change { experiment, row, figure, kind });
             }
         }
     }
 
     fn timed(
         &mut self,
-        shape: &'static Shape,
+        format: &'static ReportFormat,
         (figure, path): (&'static str, &str),
         pairs: &[Pair<'_>],
     ) {
-        let there = pairs.iter().filter_map(|&(row, was, is)| {
-            let by_chance = chance(shape.runs_of(was), shape.runs_of(is));
-            Some((row, spread(was, path)?, spread(is, path)?, by_chance))
+        let there = pairs.iter().filter_map(|&(row, before, after)| {
+            let by_chance = chance(format.runs_of(before), format.runs_of(after));
+            Some((row, median_range(before, path)?, median_range(after, path)?, by_chance))
         });
         let there: Vec<_> = there.collect();
         self.compared += there.len();
-        let ratios = there.iter().map(|(_, was, is, _)| is.median / was.median);
-        let common = Spread::of(ratios.filter(|ratio| ratio.is_finite())).median;
-        let drift = if there.len() < CROWD || common <= 0.0 { 1.0 } else { common };
-        if there.len() >= CROWD {
-            let (of, rows) = (shape.experiment, there.len());
-            self.drifts.push(Drift { of, figure, ratio: drift, rows });
+        let ratios = there.iter().map(|(_, before, after, _)| after.median / before.median);
+        let common = MedianRange::of(ratios.filter(|ratio| ratio.is_finite())).median;
+        let drift = if there.len() < MIN_ROWS_FOR_DRIFT || common <= 0.0 { 1.0 } else { common };
+        if there.len() >= MIN_ROWS_FOR_DRIFT {
+            let (experiment, rows) = (format.experiment, there.len());
+            self.drifts.push(Drift { experiment, figure, ratio: drift, rows });
         }
-        for (row, was, is, by_chance) in there {
-            if !was.overlaps(&is.scaled(1.0 / drift)) && !was.overlaps(&is) {
-                let kind = Kind::Timed { was, is, by_chance };
-                let (of, row) = (shape.experiment, row.to_owned());
-                self.changes.push(Change { of, row, figure, kind });
+        for (row, before, after, by_chance) in there {
+            if !before.overlaps(&after.scaled(1.0 / drift)) && !before.overlaps(&after) {
+                let kind = ChangeKind::Timed { before, after, by_chance };
+                let (experiment, row) = (format.experiment, row.to_owned());
+                self.changes.push(Change { experiment, row, figure, kind });
             }
         }
     }
 
-    /// From the chance of one figure to that of any among all that were compared.
+    /// Scales the probability of one figure to all compared figures.
     fn count_chances(&mut self) {
-        #[allow(clippy::cast_precision_loss, reason = "some thousands at most")]
+        #[allow(clippy::cast_precision_loss, reason = "a few thousand at most")]
         let compared = self.compared as f64;
         for change in &mut self.changes {
-            if let Kind::Timed { by_chance, .. } = &mut change.kind {
+            if let ChangeKind::Timed { by_chance, .. } = &mut change.kind {
                 *by_chance *= compared;
             }
         }
     }
 }
 
-/// A row by its name, as it was and as it is.
+/// Name of a row with its values before and after.
 type Pair<'a> = (&'a str, &'a Value, &'a Value);
 
-/// The experiments in a report: itself, or those that `karez lab all` put together.
+/// Returns the experiments of a report: itself, or those combined by `karez lab all`.
 fn experiments(report: &Value) -> Result<Vec<&Value>> {
     let all = report["reports"].as_array().map_or_else(|| vec![report], |all| all.iter().collect());
     for one in &all {
         let schema = one["schema"].as_str().unwrap_or("a file without a schema");
-        if !SHAPES.iter().any(|shape| shape.schema == schema) {
-            let why = "it is no report of a form that is known here";
+        if !FORMATS.iter().any(|format| format.schema == schema) {
+            let why = "unknown report format";
             return Err(Error::new("compare", schema, why));
         }
     }
     Ok(all)
 }
 
-/// What else is not the same: the machine, and what could be counted on it.
+/// Compares the machine and the available tier.
 fn conditions(before: &Value, after: &Value) -> Vec<Condition> {
     let empty = serde_json::Map::new();
     let of = |report: &Value| report["machine"].as_object().unwrap_or(&empty).clone();
-    let (mut was, mut is) = (of(before), of(after));
-    for (machine, report) in [(&mut was, before), (&mut is, after)] {
+    let (mut first, mut second) = (of(before), of(after));
+    for (machine, report) in [(&mut first, before), (&mut second, after)] {
         machine.insert("tier".to_owned(), report["tiers"]["best"].clone());
     }
-    let mut names: Vec<_> = was.keys().chain(is.keys()).cloned().collect();
+    let mut names: Vec<_> = first.keys().chain(second.keys()).cloned().collect();
     names.sort_unstable();
     names.dedup();
     let condition = |name: String| {
-        let (before, after) = (was.get(&name)?, is.get(&name)?);
+        let (before, after) = (first.get(&name)?, second.get(&name)?);
         let differs = before != after && !before.is_null() && !after.is_null();
         differs.then(|| Condition { name, before: words(before), after: words(after) })
     };
     names.into_iter().filter_map(condition).collect()
 }
 
-/// A figure that was counted: what could not be is `null`, and nothing follows from that.
+/// Returns a counted figure; `null` means that it was not available.
 fn present<'a>(row: &'a Value, path: &str) -> Option<&'a Value> {
     row.pointer(path).filter(|value| !value.is_null())
 }
 
-/// What was counted by name is told by the names of which the counts differ.
-fn counted(was: &Value, is: &Value) -> Option<Kind> {
-    let (Some(before), Some(after)) = (was.as_object(), is.as_object()) else {
-        return (was != is).then(|| Kind::Counted(words(was), words(is)));
+/// Compares counts; for counts by name only the differing names are reported.
+fn counted(before: &Value, after: &Value) -> Option<ChangeKind> {
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
+        return (before != after).then(|| ChangeKind::Counted(words(before), words(after)));
     };
     let mut names: Vec<_> = before.keys().chain(after.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    names.retain(|name| before.get(*name) != after.get(*name) && !BY_TIME.contains(&name.as_str()));
-    let told = |of: &serde_json::Map<String, Value>| {
+    names.retain(|name| {
+        before.get(*name) != after.get(*name) && !TIME_DEPENDENT_CALLS.contains(&name.as_str())
+    });
+    let comparison = |of: &serde_json::Map<String, Value>| {
         let each =
             names.iter().map(|name| format!("{} {name}", of.get(*name).unwrap_or(&json!(0))));
         each.collect::<Vec<_>>().join(", ")
     };
-    (!names.is_empty()).then(|| Kind::Counted(told(before), told(after)))
+    (!names.is_empty()).then(|| ChangeKind::Counted(comparison(before), comparison(after)))
 }
 
-fn spread(row: &Value, path: &str) -> Option<Spread> {
-    let told = row.pointer(path)?;
-    let number = |name: &str| told[name].as_f64();
-    Some(Spread { median: number("median")?, low: number("low")?, high: number("high")? })
+fn median_range(row: &Value, path: &str) -> Option<MedianRange> {
+    let comparison = row.pointer(path)?;
+    let number = |name: &str| comparison[name].as_f64();
+    Some(MedianRange { median: number("median")?, low: number("low")?, high: number("high")? })
 }
 
 fn words(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// How likely it is that two ranges, of so many runs from one distribution, are apart.
+/// Returns the probability that the ranges of n and m runs from one distribution do not overlap.
 fn chance(n: usize, m: usize) -> f64 {
     // 2 / C(n + m, n), factor by factor.
     #[allow(clippy::cast_precision_loss, reason = "runs of an experiment")]
@@ -314,12 +319,12 @@ mod tests {
 
     fn vias(copied: u64, low: f64, runs: usize) -> Value {
         json!({
-            "schema": "karez.lab.vias/1",
+            "schema": "karez.lab.vias/2",
             "machine": { "kernel": "6.18", "cores": 2 },
             "tiers": { "best": "T1" },
             "rows": [{
                 "via": "sendfile", "transport": "lo", "bytes": 65536, "cache": "warm",
-                "ran": "sendfile", "copies": { "late": copied },
+                "effective_via": "sendfile", "copies": { "late": copied },
                 "cpu_ms_per_gb": { "median": low + 1.0, "low": low, "high": low + 2.0 },
                 "samples": vec![0; runs],
             }],
@@ -327,23 +332,25 @@ mod tests {
     }
 
     #[test]
-    fn the_same_report_has_not_changed() {
-        let told = Comparison::of(&vias(0, 5.0, 9), &vias(0, 5.0, 9)).unwrap();
-        assert!(!told.differs() && told.changes.is_empty());
-        assert_eq!(told.compared, 3);
+    fn same_report_has_no_changes() {
+        let comparison = Comparison::of(&vias(0, 5.0, 9), &vias(0, 5.0, 9)).unwrap();
+        assert!(!comparison.differs() && comparison.changes.is_empty());
+        assert_eq!(comparison.compared, 3);
     }
 
     #[test]
-    fn a_byte_is_a_change_and_a_time_only_beyond_its_range() {
-        let told = Comparison::of(&vias(0, 5.0, 9), &vias(1, 6.5, 9)).unwrap();
-        assert_eq!(told.changes.len(), 1, "{told:?}");
-        assert_eq!(told.changes[0].kind, Kind::Counted("0".to_owned(), "1".to_owned()));
-        let told = Comparison::of(&vias(0, 5.0, 9), &vias(0, 8.0, 9)).unwrap();
-        assert!(told.differs() && matches!(told.changes[0].kind, Kind::Timed { .. }));
+    fn counts_differ_exactly_and_times_beyond_their_range() {
+        let comparison = Comparison::of(&vias(0, 5.0, 9), &vias(1, 6.5, 9)).unwrap();
+        assert_eq!(comparison.changes.len(), 1, "{comparison:?}");
+        assert_eq!(comparison.changes[0].kind, ChangeKind::Counted("0".to_owned(), "1".to_owned()));
+        let comparison = Comparison::of(&vias(0, 5.0, 9), &vias(0, 8.0, 9)).unwrap();
+        assert!(
+            comparison.differs() && matches!(comparison.changes[0].kind, ChangeKind::Timed { .. })
+        );
     }
 
     #[test]
-    fn what_changes_all_rows_alike_is_drift_and_one_that_does_not_follow_is_told() {
+    fn common_change_is_drift_and_an_outlier_is_reported() {
         let many = |scale: f64, odd: f64| {
             let mut report = vias(0, 5.0, 9);
             let first = report["rows"][0].clone();
@@ -357,43 +364,44 @@ mod tests {
             report["rows"] = rows.collect::<Vec<_>>().into();
             report
         };
-        let told = Comparison::of(&many(1.0, 1.0), &many(2.0, 2.0)).unwrap();
-        assert!(!told.differs(), "{:?}", told.changes);
-        assert!((told.drifts[0].ratio - 2.0).abs() < 1e-9);
-        let told = Comparison::of(&many(1.0, 1.0), &many(2.0, 5.0)).unwrap();
-        assert_eq!(told.changes.len(), 1);
-        assert!(told.changes[0].row.contains("7 bytes"), "{:?}", told.changes);
+        let comparison = Comparison::of(&many(1.0, 1.0), &many(2.0, 2.0)).unwrap();
+        assert!(!comparison.differs(), "{:?}", comparison.changes);
+        assert!((comparison.drifts[0].ratio - 2.0).abs() < 1e-9);
+        let comparison = Comparison::of(&many(1.0, 1.0), &many(2.0, 5.0)).unwrap();
+        assert_eq!(comparison.changes.len(), 1);
+        assert!(comparison.changes[0].row.contains("7 bytes"), "{:?}", comparison.changes);
     }
 
     #[test]
-    fn calls_are_told_by_name_and_the_error_queue_is_left_out() {
+    fn calls_are_compared_by_name_without_the_error_queue() {
         let calls = |sends: u64, fetches: u64| json!({ "sendto": sends, "recvmsg": fetches });
         assert_eq!(counted(&calls(4, 9), &calls(4, 2)), None);
-        let told = counted(&calls(4, 9), &json!({ "splice": 8 }));
-        let (was, is) = ("4 sendto, 0 splice".to_owned(), "0 sendto, 8 splice".to_owned());
-        assert_eq!(told, Some(Kind::Counted(was, is)));
+        let comparison = counted(&calls(4, 9), &json!({ "splice": 8 }));
+        let (before, after) = ("4 sendto, 0 splice".to_owned(), "0 sendto, 8 splice".to_owned());
+        assert_eq!(comparison, Some(ChangeKind::Counted(before, after)));
     }
 
     #[test]
-    fn after_few_runs_it_may_be_chance() {
-        let told = Comparison::of(&vias(0, 5.0, 3), &vias(0, 8.0, 3)).unwrap();
-        assert!(!told.differs() && told.changes.len() == 1, "{told:?}");
+    fn few_runs_may_differ_by_chance() {
+        let comparison = Comparison::of(&vias(0, 5.0, 3), &vias(0, 8.0, 3)).unwrap();
+        assert!(!comparison.differs() && comparison.changes.len() == 1, "{comparison:?}");
         assert!((chance(3, 3) - 0.1).abs() < 1e-9);
         assert!((chance(9, 9) - 2.0 / 48620.0).abs() < 1e-9);
         assert!((chance(0, 9) - 1.0).abs() < 1e-9);
     }
 
     #[test]
-    fn what_one_report_does_not_have_is_named_and_conditions_are_told() {
+    fn unmatched_rows_and_conditions_are_listed() {
         let (before, mut after) = (vias(0, 5.0, 9), vias(0, 5.0, 9));
         after["machine"]["kernel"] = json!("6.12");
         after["rows"].as_array_mut().unwrap().push(json!({ "via": "copy" }));
-        let told = Comparison::of(&before, &after).unwrap();
-        assert_eq!(told.alone[0], []);
-        let alone = Alone { of: "vias", entirely: false, rows: vec!["copy".to_owned()] };
-        assert_eq!(told.alone[1], [alone]);
-        assert_eq!(told.conditions.len(), 1);
-        assert_eq!(told.conditions[0].after, "6.12");
+        let comparison = Comparison::of(&before, &after).unwrap();
+        assert_eq!(comparison.unmatched[0], []);
+        let unmatched =
+            UnmatchedRows { experiment: "vias", entirely: false, rows: vec!["copy".to_owned()] };
+        assert_eq!(comparison.unmatched[1], [unmatched]);
+        assert_eq!(comparison.conditions.len(), 1);
+        assert_eq!(comparison.conditions[0].after, "6.12");
         assert!(Comparison::of(&before, &json!({ "schema": "x/1" })).is_err());
     }
 }

@@ -1,9 +1,9 @@
-//! What went wrong: the operation, its object, and why.
+//! Errors: the operation, its object, and the reason.
 
 use std::fmt;
 use std::io;
 
-/// An operation of the laboratory that failed.
+/// A failed operation of the laboratory.
 #[derive(Debug)]
 pub struct Error {
     operation: &'static str,
@@ -11,11 +11,11 @@ pub struct Error {
     why: String,
 }
 
-/// What most functions here answer.
+/// Result of most functions of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// What was being done, to what, and why it failed.
+    /// Creates an error from an operation, its object and the reason.
     #[must_use]
     pub fn about(
         operation: &'static str,
@@ -53,13 +53,13 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Says what was being done when something failed.
-pub(crate) trait Doing<T> {
-    fn doing(self, operation: &'static str, object: impl fmt::Display) -> Result<T>;
+/// Adds the operation and its object to an error.
+pub(crate) trait ErrorContext<T> {
+    fn context(self, operation: &'static str, object: impl fmt::Display) -> Result<T>;
 }
 
-impl<T, E: fmt::Display> Doing<T> for std::result::Result<T, E> {
-    fn doing(self, operation: &'static str, object: impl fmt::Display) -> Result<T> {
+impl<T, E: fmt::Display> ErrorContext<T> for std::result::Result<T, E> {
+    fn context(self, operation: &'static str, object: impl fmt::Display) -> Result<T> {
         self.map_err(|error| Error::new(operation, object, error))
     }
 }

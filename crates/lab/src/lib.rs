@@ -1,103 +1,105 @@
-//! The laboratory: what each way of Linux I/O costs on the reader's own kernel, counted and not
-//! estimated.
+//! The laboratory: measures what each method of Linux I/O costs on the reader's own kernel, by
+//! counting instead of estimating.
 //!
-//! It runs the transfers of `karez-transfer`, the same that the server makes: there is no second
-//! implementation that could behave better. A [`Stage`] is a sender and a receiver, processes of
-//! their own on cores of their own, with a [`Transport`] between them; a [`Movement`] of a file
-//! ([`Ground`]) through it comes to an [`Outcome`].
+//! It runs the transfers of `karez-transfer`, the same code that the server runs. A [`TestBed`] is
+//! a sender process and a receiver process, each pinned to its own core, connected by a
+//! [`Transport`]. Running a [`TransferSpec`] of a [`TestFile`] on it gives a [`TransferOutcome`].
 //!
-//! # How it counts
+//! # Counters
 //!
-//! | tier | needs | gives |
+//! | tier | needs | provides |
 //! |---|---|---|
-//! | T0 | nothing | the transfer's own calls, what threads used, notifications, [the mutation probe](mutations) |
-//! | T1 | root, or `cap_bpf` and `cap_perfmon`; BTF | [`probe::Counters`]: calls, switches, faults, bytes by provenance, the disk |
-//! | T3 | T1, and fexit permitted | what `filemap_read` copied, as a second opinion |
+//! | T0 | nothing | the transfer's own call counts, rusage, zero-copy notifications, [the mutation probe](mutations) |
+//! | T1 | root, or `cap_bpf` and `cap_perfmon`; BTF | [`probe::Counters`]: system calls, switches, faults, bytes by provenance, disk I/O |
+//! | T3 | T1, and fexit permitted | bytes that `filemap_read` copied, as a second source |
 //!
-//! A copy is not seen happening, for the functions that copy cannot be hooked. What is seen is
-//! where the pages of a packet come from when a driver takes it over: from the page cache of the
-//! file, and nobody has copied it; from the kernel's own pages, and the CPU has put it there.
+//! A copy cannot be observed directly, because the copying functions cannot be hooked. Instead the
+//! counters classify the pages of each packet when a driver takes it over: pages of the page cache
+//! have not been copied; pages of the kernel have been filled by the CPU.
 //!
 //! ```no_run
 //! use karez_lab::probe::{Counters, Scope};
-//! use karez_lab::{Cache, Copies, Ground, Movement, Stage, Transport, Workers};
+//! use karez_lab::{CacheState, Copies, TestBed, TestFile, TransferSpec, Transport, WorkerCommand};
 //! use karez_transfer::Via;
 //! use std::path::Path;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // A worker is a program that calls `karez_lab::work()`; the command line of karez is one.
-//! let workers = Workers::new("karez", ["lab", "worker"]);
-//! let ground = Ground::new(Path::new("/var/tmp"), 64 << 20)?;
-//! ground.prepare(Cache::Warm)?;
+//! let workers = WorkerCommand::new("karez", ["lab", "worker"]);
+//! let file = TestFile::new(Path::new("/var/tmp"), 64 << 20)?;
+//! file.prepare(CacheState::Warm)?;
 //!
 //! let mut counters = Counters::attach(&Scope::default())?;
-//! let mut stage = Stage::set(&workers, Transport::Loopback)?;
-//! let movement = Movement::of(&ground, Via::Sendfile, Some(64 << 10));
-//! let outcome = stage.run(&movement, &ground, Some(&mut counters))?;
+//! let mut bed = TestBed::set_up(&workers, Transport::Loopback)?;
+//! let spec = TransferSpec::of(&file, Via::Sendfile, Some(64 << 10));
+//! let outcome = bed.run(&spec, &file, Some(&mut counters))?;
 //!
 //! let copies = Copies::of(&outcome, Transport::Loopback);
 //! assert_eq!(copies.before_receiver(), 0);
-//! assert_eq!(outcome.sent_by().map(|sender| sender.call("sendfile").calls), Some(1024));
+//! assert_eq!(outcome.sender_counts().map(|sender| sender.call("sendfile").calls), Some(1024));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Whether to believe it
+//! # Validation
 //!
-//! [`selftest::SelfTest`] gives each counter what is known beforehand, with positive controls, and
-//! [`contradictions`] holds what was counted against what a via promises. [`vias::Vias`] counts and
-//! times every way in separate passes, and leaves out what the self-test does not vouch for.
+//! [`selftest::SelfTest`] checks every counter against known workloads, including positive
+//! controls, and [`contradictions`] compares the counts with the guarantees of each via.
+//! [`vias::Vias`] counts and times in separate passes and omits figures of counters that failed the
+//! self-test.
 //!
-//! [`models::Models`] and [`topologies::Topologies`] are about who waits: a reactor of
-//! `karez-reactor`, and the file server on it, are workers too, with clients on a core of their own.
+//! [`models::Models`] and [`topologies::Topologies`] measure waiting: they run a reactor of
+//! `karez-reactor`, or the file server on it, as a worker process, with clients on another core.
 //!
-//! [`trace::Trace`] counts nothing: it tells one real request, event by event, from the wake-up of
-//! the server to the last byte at the receiver, and draws it.
+//! [`trace::Trace`] records one real request event by event, from the wake-up of the server to the
+//! last byte at the receiver, and draws it.
 //!
-//! What none of it can see: a copy in user space, a copy by a driver, and DMA to a network, of
-//! which no transport here has any.
+//! # Limitations
+//! Not visible are copies in user space, copies in a driver, and DMA to a network; no transport
+//! here has the latter.
 
 pub mod all;
 mod chart;
 pub mod claims;
 pub mod compare;
-mod cost;
-mod crew;
-mod draw;
+mod copies;
 mod error;
-mod fit;
-mod ground;
+mod html;
 mod machine;
 pub mod models;
 mod mutation;
-mod network;
-mod outcome;
-mod page;
 pub mod probe;
+mod quiescence;
+mod regression;
 mod report;
-mod rest;
+mod rng;
 mod schema;
 pub mod selftest;
-mod spread;
-mod stage;
+mod stats;
 mod table;
+mod test_bed;
+mod test_file;
 mod tier;
 pub mod topologies;
 pub mod trace;
+mod transfer_outcome;
+mod transfer_spec;
 mod transport;
 pub mod vias;
+mod workers;
 
-pub use cost::{Copies, contradictions};
-pub use crew::{Workers, work};
+pub use copies::{Copies, contradictions};
 pub use error::{Error, Result};
-pub use fit::Slope;
-pub use ground::{Cache, Ground};
-pub use mutation::{Fate, Mutation, fate, mutations};
-pub use outcome::{Outcome, Used};
-pub use page::page;
-pub use report::{Entry, Part, Report, Section, Table};
+pub use html::html_page;
+pub use mutation::{CopyVerdict, Mutation, mutation_probe, mutations};
+pub use regression::Slope;
+pub use report::{Part, Report, ReportEntry, Section, Table};
 pub use schema::SCHEMAS;
-pub use spread::Spread;
-pub use stage::{Movement, Stage};
+pub use stats::MedianRange;
+pub use test_bed::TestBed;
+pub use test_file::{CacheState, TestFile};
 pub use tier::{Tier, Tiers};
-pub use transport::{Taking, Transport};
+pub use transfer_outcome::{ResourceUsage, TransferOutcome};
+pub use transfer_spec::TransferSpec;
+pub use transport::{ReceiveMode, Transport};
+pub use workers::{WorkerCommand, work};

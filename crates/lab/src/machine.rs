@@ -1,10 +1,9 @@
-//! What the figures of a report depend on besides the program: the kernel, the processor, its
-//! mitigations.
+//! Description of the machine that a report depends on: kernel, processor, mitigations.
 
 use serde_json::{Value, json};
 use std::fs;
 
-/// The machine, for a report. Nothing in it names the machine itself.
+/// Returns the description for a report. It does not identify the machine.
 pub(crate) fn machine() -> Value {
     let uname = rustix::system::uname();
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -37,7 +36,7 @@ pub(crate) fn machine() -> Value {
     })
 }
 
-/// What the kernel does about each weakness of the processor that it knows of.
+/// Returns the kernel's mitigation for each known vulnerability of the processor.
 fn mitigations() -> Value {
     let known = fs::read_dir("/sys/devices/system/cpu/vulnerabilities").into_iter().flatten();
     let each = known.filter_map(Result::ok).filter_map(|entry| {
@@ -48,7 +47,7 @@ fn mitigations() -> Value {
     Value::Object(each.collect())
 }
 
-/// How many bytes a pipe holds that nobody has changed.
+/// Returns the default capacity of a pipe in bytes.
 fn pipe_size() -> Option<usize> {
     let (read, _write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).ok()?;
     rustix::pipe::fcntl_getpipe_size(read).ok()

@@ -1,35 +1,39 @@
-//! `karez lab models`: what it costs to wait, for each readiness model of the reactor, by how many
-//! descriptors there are and how many of them have something to say.
+//! `karez lab models`: the cost of waiting with each readiness model, by number of descriptors and
+//! number of active descriptors.
 //!
 //! Counting and timing are separate passes: each combination runs once under ptrace, which sees
-//! every system call of anyone's, then several times without, in an order that is drawn anew, the
-//! first of each not looked at.
+//! every system call, then several times without it, in random order; the first run of each is
+//! discarded.
 //!
-//! Wake-ups are of the demultiplexers alone; requests, of every model, are asked of a reactor whole
-//! (`models/requests.rs`).
+//! Wake-ups are measured on the selectors alone. Requests are measured on a whole reactor of each
+//! model (`models/requests.rs`).
 //!
-//! What it does badly: for a wake-up one thread writes and waits, so nobody sleeps; descriptors are
-//! eventfds, or UNIX sockets where a model cannot watch those, and no connections.
+//! # Limitations
+//! For a wake-up the same thread writes and waits, so no thread sleeps. Descriptors are eventfds,
+//! or UNIX sockets if a model cannot watch those, not connections.
 
-mod drawn;
+mod charts;
+mod plan;
 mod render;
 mod request_table;
 mod requests;
+mod tables;
 
+pub use plan::ModelsPlan;
 pub use requests::{RequestRow, RequestSample};
 
 use karez_reactor::Model;
-use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-use crate::crew::{Worker, Workers};
-use crate::draw::Draw;
 use crate::error::Result;
-use crate::fit::Slope;
-use crate::spread::Spread;
+use crate::regression::Slope;
+use crate::rng::Rng;
+use crate::stats::MedianRange;
+use crate::workers::Worker;
+use requests::ratio;
 
-/// Every model that is a demultiplexer.
+/// The models that are selectors.
 pub const MODELS: [Model; 7] = [
     Model::Nonblocking,
     Model::Select,
@@ -40,156 +44,111 @@ pub const MODELS: [Model; 7] = [
     Model::LinuxAio,
 ];
 
-/// Laps that are counted: the calls of one are as those of the other.
-const COUNTED: u64 = 2;
+/// Counted rounds; all rounds make the same calls.
+const COUNTED_ROUNDS: u64 = 2;
 
-/// What is to be tried.
+/// One combination and its cost.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    /// How to start workers.
-    pub workers: Workers,
-    /// The models.
-    pub models: Vec<Model>,
-    /// How many descriptors, of which some are active.
-    pub descriptors: Vec<u32>,
-    /// How many; left out where that is more than there are.
-    pub active: Vec<u32>,
-    /// Timed runs of each combination.
-    pub runs: usize,
-    /// How long a run is, in microseconds.
-    pub microseconds: u64,
-}
-
-impl Plan {
-    /// Every model, 10 to 10,000 descriptors and as many as may be open, at most 20,000, 1 and 100
-    /// active, nine runs of 20 ms.
-    #[must_use]
-    pub fn new(workers: Workers) -> Self {
-        let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        // A worker has others open.
-        let most = u32::try_from(limit.saturating_sub(64)).unwrap_or(u32::MAX).min(20_000);
-        let descriptors = [10, 100, 1000, 10_000].into_iter().filter(|&count| count < most);
-        let descriptors = descriptors.chain([most]);
-        Self {
-            workers,
-            models: Model::ALL.to_vec(),
-            descriptors: descriptors.collect(),
-            active: vec![1, 100],
-            runs: 9,
-            microseconds: 20_000,
-        }
-    }
-
-    /// The same with less of everything.
-    #[must_use]
-    pub fn quick(self) -> Self {
-        let descriptors = self.descriptors.into_iter().filter(|&count| count <= 1000).collect();
-        Self { descriptors, active: vec![1], runs: 3, microseconds: 2000, ..self }
-    }
-}
-
-/// One combination and what it cost.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// How it waited.
+pub struct WaitRow {
+    /// The model.
     pub model: Model,
-    /// On how many descriptors.
+    /// Number of descriptors.
     pub descriptors: u32,
-    /// Of which so many were active.
+    /// Number of active descriptors.
     pub active: u32,
-    /// System calls a wake-up by name, those that make descriptors ready left out; `None` where
+    /// System calls per wake-up by name, without those that make descriptors ready; `None` if
     /// tracing is not permitted.
     pub calls: Option<BTreeMap<String, f64>>,
     /// The timed runs.
-    pub timed: Vec<Sample>,
+    pub timed: Vec<WaitSample>,
 }
 
 /// One timed run.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// Wake-ups.
-    pub laps: u64,
-    /// Microseconds a wake-up, from the wait to the last read.
-    pub waiting: f64,
-    /// Microseconds of CPU a wake-up, also those of the writes.
+pub struct WaitSample {
+    /// Number of wake-ups.
+    pub rounds: u64,
+    /// Microseconds per wake-up, from the wait to the last read.
+    pub wait_time: f64,
+    /// Microseconds of CPU time per wake-up, including the writes.
     pub cpu: f64,
 }
 
-impl Row {
-    /// Microseconds a wake-up.
+impl WaitRow {
+    /// Returns the microseconds per wake-up.
     #[must_use]
-    pub fn waiting(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.waiting))
+    pub fn wait_time(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.wait_time))
     }
 
-    /// Microseconds of CPU a wake-up.
+    /// Returns the microseconds of CPU time per wake-up.
     #[must_use]
-    pub fn cpu(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.cpu))
+    pub fn cpu(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.cpu))
     }
 
-    /// All system calls a wake-up.
+    /// Returns the number of system calls per wake-up.
     #[must_use]
-    pub fn calls_in_all(&self) -> Option<f64> {
+    pub fn total_calls(&self) -> Option<f64> {
         self.calls.as_ref().map(|calls| calls.values().sum())
     }
 
-    fn order(&self, least: u64, most: u64, microseconds: u64, seed: u64) -> Value {
+    fn command(&self, min: u64, max: u64, microseconds: u64, seed: u64) -> Value {
         json!({
-            "do": "watch", "model": self.model.name(), "descriptors": self.descriptors,
-            "active": self.active, "least": least, "most": most, "microseconds": microseconds,
+            "command": "wait", "model": self.model.name(), "descriptors": self.descriptors,
+            "active": self.active, "min_rounds": min, "max_rounds": max, "microseconds": microseconds,
             "seed": seed,
         })
     }
 
-    /// Counts its system calls; why not, where that is not permitted.
+    /// Counts the system calls, if tracing is permitted.
     fn count(&mut self, worker: &mut Worker) -> Result<()> {
-        let mut order = self.order(COUNTED, COUNTED, 0, 1);
-        // Laying the field is not what is counted, and takes long under ptrace.
-        order["do"] = json!("lay");
-        worker.ask(&order)?;
-        order["do"] = json!("watch");
-        let (_, by_name) = worker.traced(&order)?;
+        let mut command = self.command(COUNTED_ROUNDS, COUNTED_ROUNDS, 0, 1);
+        // Preparing the descriptors is not counted, and is slow under ptrace.
+        command["command"] = json!("prepare-wait");
+        worker.request(&command)?;
+        command["command"] = json!("wait");
+        let (_, by_name) = worker.request_traced(&command)?;
         let by_name = by_name.into_iter();
         let own = by_name.filter(|(name, _)| name != "write");
-        self.calls = Some(own.map(|(name, count)| (name, ratio(count, COUNTED))).collect());
+        self.calls = Some(own.map(|(name, count)| (name, ratio(count, COUNTED_ROUNDS))).collect());
         Ok(())
     }
 
-    fn time(&self, worker: &mut Worker, microseconds: u64, seed: u64) -> Result<Sample> {
-        let told = worker.ask(&self.order(5, 20_000, microseconds, seed))?;
+    fn time(&self, worker: &mut Worker, microseconds: u64, seed: u64) -> Result<WaitSample> {
+        let reply = worker.request(&self.command(5, 20_000, microseconds, seed))?;
         let number = |value: &Value| value.as_u64().unwrap_or(0);
-        let laps = number(&told["laps"]);
-        let each = |nanoseconds: &Value| ratio(number(nanoseconds), laps) / 1000.0;
-        let (waiting, cpu) = (each(&told["nanoseconds"]), each(&told["used"]["cpu"]));
-        Ok(Sample { laps, waiting, cpu })
+        let rounds = number(&reply["rounds"]);
+        let each = |nanoseconds: &Value| ratio(number(nanoseconds), rounds) / 1000.0;
+        let (wait_time, cpu) = (each(&reply["nanoseconds"]), each(&reply["usage"]["cpu"]));
+        Ok(WaitSample { rounds, wait_time, cpu })
     }
 }
 
-/// What came of it.
+/// The report.
 #[derive(Clone, Debug)]
 pub struct Models {
-    /// Wake-ups: each combination that could be had.
-    pub rows: Vec<Row>,
-    /// Requests: each combination that could be had.
+    /// Wake-ups by combination.
+    pub rows: Vec<WaitRow>,
+    /// Requests by combination.
     pub requests: Vec<RequestRow>,
-    /// What could not be had: of which, and why.
+    /// Skipped combinations with the reason.
     pub skipped: Vec<(String, String)>,
-    /// What the order of the timed runs was drawn from.
+    /// Seed of the random order.
     pub seed: u64,
 }
 
 impl Models {
-    /// Tries everything that is planned; `before` hears what comes next.
+    /// Runs the experiment and calls `on_step` before each step.
     ///
     /// # Errors
-    /// Where no worker can be started.
-    pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
-        let (seed, mut draw) = Draw::by_the_clock();
+    /// If no worker can be started.
+    pub fn run(plan: &ModelsPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
+        let (seed, mut rng) = Rng::from_clock();
         let mut models = Self { rows: Vec::new(), requests: Vec::new(), skipped: Vec::new(), seed };
         let mut worker = plan.workers.start(0)?;
         for mut row in combinations(plan) {
-            before(&format!("counting {}", name(&row)));
+            on_step(&format!("counting {}", name(&row)));
             match row.count(&mut worker) {
                 Ok(()) => models.rows.push(row),
                 Err(error) if row.time(&mut worker, 0, 1).is_ok() => {
@@ -199,28 +158,28 @@ impl Models {
                 Err(error) => models.skipped.push((name(&row), error.to_string())),
             }
         }
-        models.time(plan, &mut worker, &mut draw, &mut before);
-        // What it holds is not needed any more.
+        models.time(plan, &mut worker, &mut rng, &mut on_step);
+        // Its descriptors are no longer needed.
         drop(worker);
-        models.requests = requests::run(plan, &mut draw, &mut models.skipped, &mut before)?;
+        models.requests = requests::run(plan, &mut rng, &mut models.skipped, &mut on_step)?;
         Ok(models)
     }
 
     fn time(
         &mut self,
-        plan: &Plan,
+        plan: &ModelsPlan,
         worker: &mut Worker,
-        draw: &mut Draw,
-        before: &mut impl FnMut(&str),
+        rng: &mut Rng,
+        on_step: &mut impl FnMut(&str),
     ) {
-        // The first round warms what there is to warm and is dropped.
+        // The first round warms up and is discarded.
         for round in 0..=plan.runs {
-            before(&format!("timing, {round} of {}", plan.runs));
+            on_step(&format!("timing, {round} of {}", plan.runs));
             let mut order: Vec<_> = (0..self.rows.len()).collect();
-            draw.shuffle(&mut order);
+            rng.shuffle(&mut order);
             for place in order {
                 let row = &mut self.rows[place];
-                match row.time(worker, plan.microseconds, draw.below(usize::MAX) as u64) {
+                match row.time(worker, plan.microseconds, rng.below(usize::MAX) as u64) {
                     Ok(sample) if round > 0 => row.timed.push(sample),
                     Ok(_) => {}
                     Err(error) => self.skipped.push((name(row), error.to_string())),
@@ -229,15 +188,15 @@ impl Models {
         }
     }
 
-    /// One row.
+    /// Returns the row of a combination.
     #[must_use]
-    pub fn find(&self, model: Model, descriptors: u32, active: u32) -> Option<&Row> {
+    pub fn find(&self, model: Model, descriptors: u32, active: u32) -> Option<&WaitRow> {
         let wanted = (model, descriptors, active);
         self.rows.iter().find(|row| (row.model, row.descriptors, row.active) == wanted)
     }
 
-    /// Nanoseconds of CPU a wake-up for each idle descriptor, one being active. Of CPU, for that is
-    /// the same whoever else wants the core.
+    /// Returns the nanoseconds of CPU time per wake-up and idle descriptor, with one active
+    /// descriptor. CPU time does not depend on other processes on the core.
     #[must_use]
     pub fn slope(&self, model: Model) -> Option<Slope> {
         let rows = self.rows.iter().filter(|row| row.model == model && row.active == 1);
@@ -251,12 +210,12 @@ impl Models {
     }
 }
 
-fn combinations(plan: &Plan) -> Vec<Row> {
+fn combinations(plan: &ModelsPlan) -> Vec<WaitRow> {
     let mut rows = Vec::new();
     for &descriptors in &plan.descriptors {
         for &active in plan.active.iter().filter(|&&active| active <= descriptors) {
             let watching = plan.models.iter().filter(|&model| MODELS.contains(model));
-            rows.extend(watching.map(|&model| Row {
+            rows.extend(watching.map(|&model| WaitRow {
                 model,
                 descriptors,
                 active,
@@ -268,11 +227,6 @@ fn combinations(plan: &Plan) -> Vec<Row> {
     rows
 }
 
-fn name(row: &Row) -> String {
+fn name(row: &WaitRow) -> String {
     format!("{} on {} descriptors, {} active", row.model, row.descriptors, row.active)
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts and times of an experiment")]
-fn ratio(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
 }

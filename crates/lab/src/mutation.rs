@@ -1,13 +1,13 @@
-//! The mutation probe: whether the bytes that were sent are still those of the file.
+//! The mutation probe: tests whether sent data still refers to the file.
 //!
-//! A piece of a file is sent, then the file is overwritten before the receiver reads. If the old
-//! bytes arrive they were copied; if the new ones do, the socket refers to the page cache. That is
-//! proof of a copy, or of its absence, for which nobody needs a privilege. It rests on what
-//! sendfile(2) says in its notes.
+//! It sends a part of a file and overwrites the file before the receiver reads. If the old bytes
+//! arrive, they were copied; if the new bytes arrive, the socket refers to the page cache. This
+//! proves a copy, or its absence, without privileges. It relies on the notes in sendfile(2).
 //!
-//! What it does badly: it proves for 16 KiB what it then says of all; it cannot tell one copy from
-//! two; and a copy that is made between the send and the look (as loopback makes one of what
-//! `MSG_ZEROCOPY` referred to) looks like one that was made at once.
+//! # Limitations
+//! It tests 16 KiB and generalises. It cannot distinguish one copy from two. A copy made between
+//! the send and the overwrite (loopback copies data of `MSG_ZEROCOPY`) looks like an immediate
+//! copy.
 
 use karez_transfer::{Direction, FileToSocket, Progress, Via};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,109 +21,115 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::transport::Transport;
 
-/// How much is sent: what every socket takes at once and every via bothers with.
+/// Size that every socket buffer accepts and every via handles with its own method.
 const PIECE: usize = 16 << 10;
 
 const OLD: u8 = b'A';
 const NEW: u8 = b'B';
 
-/// What became of the bytes that were sent.
+/// Result of the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// The receiver got the new bytes: nobody had copied the old ones.
+pub enum CopyVerdict {
+    /// The receiver got the new bytes: the old ones were not copied.
     Aliased,
-    /// The receiver got the old bytes: they had been copied.
+    /// The receiver got the old bytes: they were copied.
     Copied,
-    /// This via is not to be had here; what the kernel said.
+    /// The kernel does not support this via here: its error.
     Refused(String),
 }
 
-impl fmt::Display for Fate {
+impl fmt::Display for CopyVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Aliased => f.pad("aliased"),
             Self::Copied => f.pad("copied"),
-            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Refused(why) => write!(f, "unsupported: {why}"),
         }
     }
 }
 
-/// One via over one transport.
+/// Result for one via over one transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mutation {
     /// The via.
     pub via: Via,
     /// The transport.
     pub transport: Transport,
-    /// What became of the bytes.
-    pub fate: Fate,
+    /// The result.
+    pub verdict: CopyVerdict,
 }
 
-/// Tries every via over a UNIX socket and over loopback, with a file in `directory`.
+/// Probes every via over a UNIX socket and over loopback, with a file in `directory`.
 ///
 /// # Errors
-/// Where no file or socket can be had.
+/// If no file or socket can be created.
 pub fn mutations(directory: &Path) -> Result<Vec<Mutation>> {
     let mut all = Vec::new();
     for transport in [Transport::Unix, Transport::Loopback] {
         for &via in Direction::FileToSocket.vias().iter().filter(|&&via| via != Via::Auto) {
-            all.push(Mutation { via, transport, fate: fate(via, transport, directory)? });
+            all.push(Mutation {
+                via,
+                transport,
+                verdict: mutation_probe(via, transport, directory)?,
+            });
         }
     }
     Ok(all)
 }
 
-/// Sends a piece of a file in `directory` by `via`, overwrites the file and looks what arrives.
+/// Sends a part of a file in `directory` by `via`, overwrites the file and checks the received
+/// bytes.
 ///
 /// # Errors
-/// Where no file or socket can be had, or what arrives is neither.
-pub fn fate(via: Via, transport: Transport, directory: &Path) -> Result<Fate> {
-    let mut file = tempfile::tempfile_in(directory).doing("make a file in", directory.display())?;
-    file.write_all(&[OLD; PIECE]).doing("write", "a file")?;
-    rustix::fs::fdatasync(&file).doing("sync", "a file")?;
-    let writer = file.try_clone().doing("duplicate", "a file")?;
+/// If no file or socket can be created, or a mixture of old and new bytes arrives.
+pub fn mutation_probe(via: Via, transport: Transport, directory: &Path) -> Result<CopyVerdict> {
+    let mut file =
+        tempfile::tempfile_in(directory).context("make a file in", directory.display())?;
+    file.write_all(&[OLD; PIECE]).context("write", "a file")?;
+    rustix::fs::fdatasync(&file).context("sync", "a file")?;
+    let writer = file.try_clone().context("duplicate", "a file")?;
     let (out, mut peer) = connected(transport)?;
 
     let mut transfer = FileToSocket::new(Arc::new(file), 0..PIECE as u64, via);
     loop {
-        match transfer.step(out.as_fd()).doing("send by", via)? {
+        match transfer.step(out.as_fd()).context("send by", via)? {
             Progress::Moved(_) => {}
             Progress::Done | Progress::NeedsRelease => break,
             other => return Err(Error::new("send by", via, format_args!("{other:?}"))),
         }
     }
     if let Some(refused) = transfer.report().fallbacks.first() {
-        return Ok(Fate::Refused(refused.errno.to_string()));
+        return Ok(CopyVerdict::Refused(refused.errno.to_string()));
     }
-    // On its way through the network it may still be copied: it has to be there first.
+    // The kernel may still copy data in transit, so it waits for the arrival.
     let there = &mut [PollFd::new(&peer, PollFlags::IN)];
-    poll(there, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).doing("wait for", "the bytes")?;
-    writer.write_all_at(&[NEW; PIECE], 0).doing("overwrite", "a file")?;
+    poll(there, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).context("wait for", "the bytes")?;
+    writer.write_all_at(&[NEW; PIECE], 0).context("overwrite", "a file")?;
 
     let mut arrived = vec![0; PIECE];
-    peer.read_exact(&mut arrived).doing("receive", "the bytes")?;
+    peer.read_exact(&mut arrived).context("receive", "the bytes")?;
     if arrived.iter().all(|&byte| byte == OLD) {
-        return Ok(Fate::Copied);
+        return Ok(CopyVerdict::Copied);
     }
     if arrived.iter().all(|&byte| byte == NEW) {
-        return Ok(Fate::Aliased);
+        return Ok(CopyVerdict::Aliased);
     }
     Err(Error::new("send by", via, "old and new bytes arrived"))
 }
 
-/// Two ends; what is received at the second can be read as from a file.
+/// Opens a connection; the second end can be read like a file.
 fn connected(transport: Transport) -> Result<(OwnedFd, File)> {
     if !transport.is_tcp() {
-        let (out, peer) = UnixStream::pair().doing("open", "a socket pair")?;
+        let (out, peer) = UnixStream::pair().context("open", "a socket pair")?;
         return Ok((out.into(), OwnedFd::from(peer).into()));
     }
-    let listener = TcpListener::bind("127.0.0.1:0").doing("listen on", "loopback")?;
-    let address = listener.local_addr().doing("ask for", "an address")?;
-    let out = TcpStream::connect(address).doing("connect to", address)?;
-    let (peer, _) = listener.accept().doing("accept from", address)?;
+    let listener = TcpListener::bind("127.0.0.1:0").context("listen on", "loopback")?;
+    let address = listener.local_addr().context("get the address of", "a socket")?;
+    let out = TcpStream::connect(address).context("connect to", address)?;
+    let (peer, _) = listener.accept().context("accept from", address)?;
     Ok((out.into(), OwnedFd::from(peer).into()))
 }
 
@@ -132,15 +138,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_pages_on_is_aliased_and_the_rest_is_copied() {
-        // Not a temporary directory: that may be tmpfs.
+    fn vias_by_reference_are_aliased_and_the_rest_copied() {
+        // Not a temporary directory, which may be tmpfs.
         for one in mutations(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap() {
             let expected = match one.via {
-                Via::Sendfile | Via::Splice => Fate::Aliased,
-                _ => Fate::Copied,
+                Via::Sendfile | Via::Splice => CopyVerdict::Aliased,
+                _ => CopyVerdict::Copied,
             };
-            let refused = matches!(one.fate, Fate::Refused(_));
-            assert!(one.fate == expected || refused, "{one:?}");
+            let refused = matches!(one.verdict, CopyVerdict::Refused(_));
+            assert!(one.verdict == expected || refused, "{one:?}");
             assert!(!refused || matches!(one.via, Via::Zerocopy | Via::Direct), "{one:?}");
         }
     }

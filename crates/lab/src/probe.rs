@@ -1,4 +1,4 @@
-//! Counting on the live kernel: BPF programs on BTF tracepoints, filtered by process, socket and
+//! Counters in the running kernel: BPF programs on BTF tracepoints, filtered by process, socket and
 //! file.
 
 pub(crate) mod attach;

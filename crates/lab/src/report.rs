@@ -1,67 +1,68 @@
-//! What every experiment comes to, in each form in which it can be read: text for a terminal, JSON
-//! of a versioned schema, CSV, Markdown, and a section of a page.
+//! Output formats of a report: terminal text, JSON with a versioned schema, CSV, Markdown, and a
+//! section of an HTML page.
 //!
-//! What it does badly: a section is made for a page that nobody can ask anything, so what is not in
-//! it is only in the JSON.
+//! # Limitations
+//! A section contains only the most important figures; all samples are in the JSON.
 
 use serde_json::Value;
 use std::fmt;
 
 pub use crate::table::Table;
 
-/// A report; its text for a terminal is its [`Display`](fmt::Display).
+/// A report; its terminal text is its [`Display`](fmt::Display).
 pub trait Report: fmt::Display {
-    /// The whole of it with each sample; the field `schema` names its form and version.
+    /// Returns the complete report with all samples; the field `schema` names the format and its
+    /// version.
     fn to_json(&self) -> Value;
 
-    /// Its rows, as CSV (RFC 4180, with `\n`).
+    /// Returns the rows as CSV (RFC 4180, with `\n`).
     fn to_csv(&self) -> String;
 
-    /// Its tables and notes, as Markdown.
+    /// Returns the tables and notes as Markdown.
     fn to_markdown(&self) -> String;
 
-    /// Its part of a page.
+    /// Returns the section of a page.
     fn section(&self) -> Section;
 
-    /// The parts of a page of its own.
+    /// Returns the sections of a separate page.
     fn sections(&self) -> Vec<Section> {
         vec![self.section()]
     }
 }
 
-/// A part of a page: a heading and what stands below it.
+/// A section of a page.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// A word to link to it by.
+    /// Target name of links.
     pub anchor: String,
     /// The heading.
     pub title: String,
-    /// What stands below it, in order.
+    /// The contents in order.
     pub parts: Vec<Part>,
 }
 
-/// Something that stands in a section. Every text is plain: whoever renders it escapes it.
+/// An element of a section. All texts are unescaped; the renderer escapes them.
 #[derive(Clone, Debug)]
 pub enum Part {
     /// A paragraph.
-    Words(String),
-    /// A heading of its own.
+    Paragraph(String),
+    /// A subheading.
     Heading(String),
-    /// A table and what it shows.
+    /// A caption and a table.
     Table(String, Table),
-    /// A drawing and what it shows: an `<svg>` element that takes its colours from the classes of
-    /// the page, so that it is readable on a dark one.
+    /// A caption and a drawing: an `<svg>` element that takes its colours from the page's CSS
+    /// classes, so that it is readable in dark mode.
     Figure(String, String),
-    /// Things that were found out, each with a verdict.
-    Entries(Vec<Entry>),
+    /// Results, each with a verdict.
+    Entries(Vec<ReportEntry>),
     /// Text in columns, as on a terminal.
-    Verbatim(String),
-    /// A list of what has to be known to read the rest.
+    Preformatted(String),
+    /// A list of notes.
     Notes(Vec<String>),
 }
 
-/// What could not be had, a line for each reason.
-pub(crate) fn skipped(skipped: &[(String, String)]) -> Vec<String> {
+/// Returns one line per reason for skipped items.
+pub(crate) fn skipped_lines(skipped: &[(String, String)]) -> Vec<String> {
     let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
     for (what, why) in skipped {
         match by_reason.iter_mut().find(|(known, _)| known == why) {
@@ -74,15 +75,15 @@ pub(crate) fn skipped(skipped: &[(String, String)]) -> Vec<String> {
     by_reason.into_iter().map(line).collect()
 }
 
-/// Something that was found out.
+/// A result with a verdict.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    /// Of what.
+pub struct ReportEntry {
+    /// The subject.
     pub title: String,
     /// The verdict in a word or two.
     pub badge: &'static str,
-    /// What has to be said beside the verdict.
+    /// An explanation of the verdict.
     pub details: Option<String>,
-    /// What else there is, by name.
+    /// Further named texts.
     pub lines: Vec<(&'static str, String)>,
 }

@@ -1,10 +1,10 @@
-//! What stands in the JSON of each report: JSON Schema, draft 2020-12, one for each form. A test
-//! holds what the experiments write against it.
+//! JSON Schemas of the reports (draft 2020-12). A test validates the reports of all experiments.
 //!
-//! What it does badly: a schema says what a field is, and nothing of when its figure is to be
-//! believed; that is said by `usable`, `tiers` and the notes of the report itself.
+//! # Limitations
+//! A schema defines the fields, not their validity; see `usable`, `tiers` and the notes of each
+//! report.
 
-/// The name of each report, and its schema.
+/// Name and schema of each report.
 pub const SCHEMAS: &[(&str, &str)] = &[
     ("all", include_str!("../schema/all.json")),
     ("claims", include_str!("../schema/claims.json")),

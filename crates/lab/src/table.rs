@@ -1,22 +1,22 @@
-//! Tables: for a terminal, as CSV, as Markdown.
+//! Tables as terminal text, CSV and Markdown.
 
-/// A heading and rows, all of the same length.
+/// A heading and rows of the same length.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    /// The names of the columns; the first tells the rows apart.
+    /// Column names; the first column identifies the rows.
     pub heading: Vec<&'static str>,
     /// The cells.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// Columns as wide as what is in them; the first to the left, numbers to the right.
+    /// Aligns the columns: the first to the left, numbers to the right.
     #[must_use]
     pub fn to_text(&self) -> String {
         self.aligned(|column| column == 0)
     }
 
-    /// The same with these columns to the left.
+    /// Aligns the columns; `is_left` selects those aligned to the left.
     pub(crate) fn aligned(&self, is_left: impl Fn(usize) -> bool) -> String {
         let heading: Vec<_> = self.heading.iter().map(|&cell| cell.to_owned()).collect();
         let lines: Vec<_> = std::iter::once(&heading).chain(&self.rows).collect();
@@ -35,7 +35,7 @@ impl Table {
         text
     }
 
-    /// RFC 4180, with `\n`.
+    /// Formats as CSV (RFC 4180, with `\n`).
     #[must_use]
     pub fn to_csv(&self) -> String {
         let quoted = |cell: &str| {
@@ -53,7 +53,7 @@ impl Table {
         text
     }
 
-    /// A table of GitHub's Markdown.
+    /// Formats as a table of GitHub Flavored Markdown.
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let mut text =
@@ -66,7 +66,7 @@ impl Table {
     }
 }
 
-/// A number with its thousands apart.
+/// Formats a number with thousands separators.
 #[must_use]
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -80,7 +80,7 @@ pub(crate) fn grouped(number: u64) -> String {
     grouped
 }
 
-/// A number of bytes in the unit that leaves it whole.
+/// Formats a size in the largest exact unit.
 #[must_use]
 pub(crate) fn size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
@@ -94,14 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_are_apart() {
+    fn thousands_are_separated() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(67_108_864), "67,108,864");
     }
 
     #[test]
-    fn sizes_have_the_unit_that_leaves_them_whole() {
+    fn sizes_use_the_largest_exact_unit() {
         assert_eq!(size(16 << 20), "16 MiB");
         assert_eq!(size(65_536), "64 KiB");
         assert_eq!(size(1025), "1025 B");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_three_forms() {
+    fn table_renders_as_text_csv_and_markdown() {
         let row = vec!["copy".to_owned(), "1,024".to_owned()];
         let table = Table { heading: vec!["via", "calls"], rows: vec![row] };
         assert_eq!(table.to_text(), "via   calls\ncopy  1,024\n");

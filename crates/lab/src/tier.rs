@@ -1,34 +1,34 @@
-//! How exactly the laboratory can count here, found out by trying.
+//! Precision of the available counters, detected by attaching them.
 
 use std::fmt;
 
 use crate::probe::{Counters, Scope, Unavailable};
 
-/// What can be counted here, and why no more.
+/// Available counters, and the reasons for missing ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tiers {
-    /// Why not by BPF on tracepoints (T1); `None` where it can.
+    /// Why BPF on tracepoints (T1) is unavailable; `None` if it is available.
     pub without_t1: Option<String>,
-    /// Why not by BPF on functions (T3); `None` where it can.
+    /// Why BPF on functions (T3) is unavailable; `None` if it is available.
     pub without_t3: Option<String>,
-    /// Tracepoints that this kernel does not have.
+    /// Tracepoints that this kernel lacks.
     pub missing: Vec<&'static str>,
 }
 
-/// How exactly something was counted.
+/// Precision of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
-    /// By anyone: own counters, getrusage, cachestat, notifications, the mutation probe. Bytes
-    /// copied are inferred.
+    /// Without privileges: the transfer's counts, getrusage, cachestat, notifications, the mutation
+    /// probe. Copied bytes are inferred.
     T0,
-    /// By BPF on tracepoints: exact, to the byte.
+    /// BPF on tracepoints: exact to the byte.
     T1,
-    /// The same, with functions as a second opinion.
+    /// Like T1, with function hooks as a second source.
     T3,
 }
 
 impl Tier {
-    /// The name used in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl fmt::Display for Tier {
 }
 
 impl Tiers {
-    /// What counters came to that were to be attached.
+    /// Derives the tiers from an attempt to attach the counters.
     #[must_use]
     pub fn of(attached: std::result::Result<&Counters, &Unavailable>) -> Self {
         match attached {
@@ -67,14 +67,14 @@ impl Tiers {
         }
     }
 
-    /// Tries what can be counted here.
+    /// Detects the available tiers.
     #[must_use]
     pub fn detect() -> Self {
         let attached = Counters::attach(&Scope::default());
         Self::of(attached.as_ref())
     }
 
-    /// The best there is.
+    /// Returns the best available tier.
     #[must_use]
     pub fn best(&self) -> Tier {
         match (&self.without_t1, &self.without_t3) {
@@ -100,9 +100,9 @@ impl fmt::Display for Tiers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tier {}", self.best())?;
         let what = match self.best() {
-            Tier::T0 => "what anyone can count; bytes copied are inferred",
+            Tier::T0 => "counters without privilege; copied bytes are inferred",
             Tier::T1 => "exact, by tracepoints",
-            Tier::T3 => "exact, by tracepoints, with functions as a second opinion",
+            Tier::T3 => "exact, by tracepoints, cross-checked with function hooks",
         };
         write!(f, ": {what}")?;
         if let Some(why) = &self.without_t1 {
@@ -112,7 +112,7 @@ impl fmt::Display for Tiers {
             write!(f, "\nno T3: {why}")?;
         }
         if !self.missing.is_empty() {
-            write!(f, "\nnot on this kernel: {}", self.missing.join(", "))?;
+            write!(f, "\nmissing on this kernel: {}", self.missing.join(", "))?;
         }
         Ok(())
     }

@@ -1,70 +1,71 @@
 //! `karez lab trace`: one real request, from the wake-up of the server to the last byte at the
-//! receiver, as it happened: user space, system calls, the kernel, devices.
+//! receiver: user space, system calls, the kernel, devices.
 //!
-//! A worker serves by the code of `karez serve`, another asks: once to warm up, once to be watched.
-//! The kernel tells each event through BPF programs (T1), or, where that is not permitted, ptrace
-//! tells the system calls (T0).
+//! One worker runs the code of `karez serve`, another is the client; it sends a warm-up request and
+//! a traced one. BPF programs report each event (T1), or ptrace reports the system calls if BPF is
+//! not permitted (T0).
 //!
-//! What it does badly: a request that is watched takes longer than one that is not, by ptrace many
-//! times as long, so the times are for comparing its parts; what the kernel copies is not seen but
-//! told by where the bytes lie when they leave, and by the answers of the calls.
+//! # Limitations
+//! Tracing slows the request down, ptrace many times, so only the proportions of its parts are
+//! meaningful. Copies in the kernel are not observed but derived from the provenance of sent pages
+//! and from the results of system calls.
 
-mod calls;
 mod event;
-mod lanes;
+mod narrate;
 mod recorder;
 mod render;
+mod run;
 mod steps;
+mod summary;
 mod svg;
-mod tell;
+mod syscalls;
+mod text_timeline;
 mod totals;
-mod watch;
-mod words;
 
-pub use event::{Call, Event, Lane, Memory, Waker, What};
-pub use tell::Thread;
-pub use totals::{Counted, Totals};
+pub use event::{Event, EventKind, Lane, Memory, TracedCall, WakeSource};
+pub use narrate::Thread;
+pub use totals::{CallTotals, Totals};
 
 use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
 use std::path::{Path, PathBuf};
 
-use crate::crew::Workers;
-use crate::ground::Cache;
+use crate::test_file::CacheState;
 use crate::tier::Tier;
 use crate::transport::Transport;
+use crate::workers::WorkerCommand;
 
-/// What is to be traced.
+/// Parameters of a trace.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct TracePlan {
     /// How to start workers.
-    pub workers: Workers,
-    /// How the server waits.
+    pub workers: WorkerCommand,
+    /// The server's I/O model.
     pub model: Model,
-    /// How the file leaves.
+    /// The via.
     pub via: Via,
-    /// How its threads are laid out.
+    /// The topology.
     pub topology: Topology,
-    /// Over what: a UNIX socket or loopback.
+    /// The transport: a UNIX socket or loopback.
     pub transport: Transport,
-    /// A file to ask for; `None` for one of the laboratory's own.
+    /// The file to request; `None` for a file of the laboratory.
     pub file: Option<PathBuf>,
-    /// Where that is made: on a disk.
+    /// Directory of that file, on a disk.
     pub directory: PathBuf,
-    /// How large it is, in bytes.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// Whether it is in memory. A file that is given is left as it is.
-    pub cache: Cache,
-    /// Watch with this BPF object instead of the one built in.
+    /// Its cache state. A given file is not changed.
+    pub cache: CacheState,
+    /// A BPF object instead of the built-in one.
     pub object: Option<PathBuf>,
-    /// How many columns the terminal has that the text is for.
+    /// Width of the terminal text in columns.
     pub width: usize,
 }
 
-impl Plan {
-    /// 1 MiB in memory, over loopback, by one reactor.
+impl TracePlan {
+    /// Creates parameters for 1 MiB, cached, over loopback, with one reactor.
     #[must_use]
-    pub fn new(workers: Workers, model: Model, via: Via, directory: &Path) -> Self {
+    pub fn new(workers: WorkerCommand, model: Model, via: Via, directory: &Path) -> Self {
         Self {
             workers,
             model,
@@ -74,52 +75,52 @@ impl Plan {
             file: None,
             directory: directory.to_owned(),
             bytes: 1 << 20,
-            cache: Cache::Warm,
+            cache: CacheState::Warm,
             object: None,
             width: 80,
         }
     }
 }
 
-/// One request as it happened.
+/// A traced request.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// How exactly it was seen.
+    /// The tier.
     pub tier: Tier,
-    /// Why not more exactly.
+    /// Why T1 is unavailable.
     pub without_t1: Option<String>,
-    /// Tracepoints that this kernel does not have.
+    /// Tracepoints that this kernel lacks.
     pub missing: Vec<&'static str>,
-    /// How the server waited.
+    /// The server's I/O model.
     pub model: Model,
-    /// What was asked for.
+    /// The requested via.
     pub via: Via,
-    /// What the model grants of it.
-    pub granted: Via,
-    /// How its threads were laid out.
+    /// The via that the model uses for it.
+    pub effective_via: Via,
+    /// The topology.
     pub topology: Topology,
-    /// Over what.
+    /// The transport.
     pub transport: Transport,
-    /// Pages of the file that were in memory before, and all.
+    /// Cached pages of the file before the request, and all pages.
     pub pages: (u64, u64),
-    /// How many columns wide its text is for a terminal.
+    /// Width of the terminal text in columns.
     pub width: usize,
-    /// How many requests were watched; this is the quickest that does not contradict itself.
+    /// Number of traced requests; this is the fastest one without contradictions.
     pub tries: u32,
-    /// Bytes of the head of the answer.
+    /// Bytes of the response head.
     pub head: u64,
-    /// Bytes of its body.
+    /// Bytes of the response body.
     pub body: u64,
     /// Nanoseconds from the wake-up to the last byte at the receiver.
     pub took: i64,
-    /// Nanoseconds before the wake-up at which the receiver began to ask.
+    /// Start of the request relative to the wake-up, in nanoseconds.
     pub asked: i64,
-    /// Events that did not fit.
+    /// Number of lost events.
     pub lost: u64,
-    /// Who took part.
+    /// The threads involved.
     pub threads: Vec<Thread>,
-    /// What happened, in the order in which it began.
+    /// The events, ordered by start.
     pub events: Vec<Event>,
-    /// What it comes to.
+    /// The totals.
     pub totals: Totals,
 }

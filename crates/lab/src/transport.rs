@@ -1,23 +1,22 @@
-//! What the bytes travel over: a UNIX socket, TCP over loopback, TCP over a cable between two
-//! networks of the laboratory's own.
+//! Transports: a UNIX socket, TCP over loopback, TCP over a veth pair between two private networks.
 //!
-//! What they do badly: none has a device that fetches from memory by itself, so no DMA to a network
-//! can be seen on any; on loopback and veth the kernel copies what `MSG_ZEROCOPY` referred to, and
-//! the receiver's softirq runs on the sender's time.
+//! # Limitations
+//! No transport has a device with DMA. On loopback and veth the kernel copies data of
+//! `MSG_ZEROCOPY`, and the receiver's softirq runs on the sender's time.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What the bytes travel over.
+/// A transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// A UNIX stream socket.
     Unix,
-    /// TCP over the machine's loopback, 127.0.0.1.
+    /// TCP over loopback, 127.0.0.1.
     Loopback,
-    /// TCP over a veth between two networks of the laboratory's own.
+    /// TCP over a veth pair between two private networks.
     Veth,
-    /// The same without scatter-gather: the control that makes the kernel copy below the socket.
+    /// The same without scatter-gather: a control in which the kernel copies below the socket.
     VethWithoutScatterGather,
 }
 
@@ -26,7 +25,7 @@ impl Transport {
     pub const ALL: &'static [Self] =
         &[Self::Unix, Self::Loopback, Self::Veth, Self::VethWithoutScatterGather];
 
-    /// The name used on command lines and in reports.
+    /// Returns the name used on command lines and in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -37,7 +36,7 @@ impl Transport {
         }
     }
 
-    /// Whether the bytes go through TCP.
+    /// Returns whether the transport is TCP.
     #[must_use]
     pub const fn is_tcp(self) -> bool {
         !matches!(self, Self::Unix)
@@ -55,34 +54,34 @@ impl FromStr for Transport {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.iter().copied().find(|one| one.name() == name);
-        found.ok_or("no transport has this name")
+        found.ok_or("unknown transport")
     }
 }
 
-/// How the receiver takes the bytes.
+/// How the receiver reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taking {
+pub enum ReceiveMode {
     /// Into memory: one copy by the CPU.
     Read,
-    /// Without a copy: `MSG_TRUNC` on TCP, else through a pipe to /dev/null.
-    WithoutCopy,
+    /// Without a copy: `MSG_TRUNC` on TCP, otherwise splice to /dev/null.
+    Discard,
 }
 
-impl Taking {
-    /// The name used in reports.
+impl ReceiveMode {
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "reads",
-            Self::WithoutCopy => "without a copy",
+            Self::Discard => "without a copy",
         }
     }
 
-    pub(crate) const fn order(self, transport: Transport) -> &'static str {
+    pub(crate) const fn command(self, transport: Transport) -> &'static str {
         match (self, transport.is_tcp()) {
             (Self::Read, _) => "read",
-            (Self::WithoutCopy, true) => "truncate",
-            (Self::WithoutCopy, false) => "splice",
+            (Self::Discard, true) => "truncate",
+            (Self::Discard, false) => "splice",
         }
     }
 }

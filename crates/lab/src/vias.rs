@@ -1,63 +1,67 @@
-//! `karez lab vias`: what each way costs, for each size, state of the cache and transport, by the
-//! same transfers that the server makes.
+//! `karez lab vias`: the cost of every via by size, cache state and transport, measured with the
+//! server's own transfers.
 //!
 //! Counting and timing are separate passes: each combination runs once with counters, then several
-//! times without, in an order that is drawn anew, the first of each not looked at.
+//! times without them in random order; the first run of each is discarded.
 //!
-//! What it does badly: sender, receiver and everything else of the machine share its cores, so
-//! times spread; small sizes are mostly the price of a connection.
+//! # Limitations
+//! Sender, receiver and all other processes share the cores, so times vary. Small sizes mostly
+//! measure the connection.
 
-mod drawn;
+mod charts;
 mod render;
+mod tables;
 
 use karez_transfer::{Direction, Via};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::cost::{Copies, contradictions};
-use crate::crew::Workers;
-use crate::draw::Draw;
+use crate::copies::{Copies, contradictions};
 use crate::error::Result;
-use crate::ground::{Cache, Ground};
-use crate::mutation::{Fate, fate};
-use crate::outcome::Outcome;
+use crate::mutation::{CopyVerdict, mutation_probe};
 use crate::probe::{Counters, Disk};
-use crate::selftest::{Counter, Plan as SelfTestPlan, SelfTest};
-use crate::spread::Spread;
-use crate::stage::{Movement, Stage};
+use crate::rng::Rng;
+use crate::selftest::{Counter, SelfTest, SelfTestPlan};
+use crate::stats::MedianRange;
+use crate::test_bed::TestBed;
+use crate::test_file::{CacheState, TestFile};
 use crate::tier::Tiers;
-use crate::transport::{Taking, Transport};
+use crate::transfer_outcome::TransferOutcome;
+use crate::transfer_spec::TransferSpec;
+use crate::transport::{ReceiveMode, Transport};
+use crate::workers::WorkerCommand;
 
-/// What the self-test before it moves.
-const TRIED: u64 = 4 << 20;
+/// File size of the preceding self-test.
+const SELF_TEST_BYTES: u64 = 4 << 20;
 
-/// What is to be tried.
+/// Parameters of the experiment.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ViasPlan {
     /// How to start workers.
-    pub workers: Workers,
-    /// Where the files are made: on a disk.
+    pub workers: WorkerCommand,
+    /// Directory of the test files, on a disk.
     pub directory: PathBuf,
     /// The vias.
     pub vias: Vec<Via>,
-    /// The sizes, in bytes.
+    /// The sizes in bytes.
     pub sizes: Vec<u64>,
-    /// The most that one system call is asked for; `None` for what suits the via.
+    /// Maximum size of one system call; `None` for the via's default.
     pub chunk: Option<u32>,
-    /// The states of the cache.
-    pub caches: Vec<Cache>,
+    /// The cache states.
+    pub caches: Vec<CacheState>,
     /// The transports.
     pub transports: Vec<Transport>,
-    /// How the receiver takes the bytes.
-    pub taking: Taking,
-    /// Timed runs of each combination.
+    /// How the receiver reads.
+    pub receive_mode: ReceiveMode,
+    /// Timed runs per combination.
     pub runs: usize,
 }
 
-impl Plan {
-    /// Every via, 64 KiB and 16 MiB by 64 KiB, warm and cold, every transport, nine times.
+impl ViasPlan {
+    /// Creates parameters for every via, 64 KiB and 16 MiB in chunks of 64 KiB, warm and cold,
+    /// every transport, nine runs.
     #[must_use]
-    pub fn new(workers: Workers, directory: &Path) -> Self {
+    pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
         let vias = Direction::FileToSocket.vias().iter().copied();
         Self {
             workers,
@@ -65,68 +69,68 @@ impl Plan {
             vias: vias.filter(|&via| via != Via::Auto).collect(),
             sizes: vec![64 << 10, 16 << 20],
             chunk: Some(64 << 10),
-            caches: Cache::ALL.to_vec(),
+            caches: CacheState::ALL.to_vec(),
             transports: Transport::ALL.to_vec(),
-            taking: Taking::Read,
+            receive_mode: ReceiveMode::Read,
             runs: 9,
         }
     }
 
-    /// The same with 1 MiB, three times.
+    /// Reduces the parameters to 1 MiB and three runs.
     #[must_use]
     pub fn quick(self) -> Self {
         Self { sizes: vec![1 << 20], runs: 3, ..self }
     }
 }
 
-/// One combination and what it cost.
+/// One combination and its cost.
 #[derive(Clone, Debug)]
-pub struct Row {
-    /// What was asked for.
+pub struct ViaRow {
+    /// The requested via.
     pub via: Via,
-    /// Over what.
+    /// The transport.
     pub transport: Transport,
-    /// How many bytes.
+    /// Number of bytes.
     pub bytes: u64,
-    /// From where.
-    pub cache: Cache,
+    /// The cache state.
+    pub cache: CacheState,
     /// The counted run.
-    pub counted: Outcome,
+    pub counted: TransferOutcome,
     /// Its copies.
     pub copies: Copies,
-    /// What contradicts that the via ran which the transfer says.
+    /// Contradictions between the counters and the reported via.
     pub contradictions: Vec<String>,
-    /// What the mutation probe proves; `None` where nobody can overwrite a file in time.
-    pub fate: Option<Fate>,
+    /// Result of the mutation probe; `None` for transports without one.
+    pub verdict: Option<CopyVerdict>,
     /// The timed runs.
-    pub timed: Vec<Sample>,
+    pub timed: Vec<ViaSample>,
 }
 
 /// One timed run.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// Seconds from the first call of the sender to the last byte at the receiver.
+pub struct ViaSample {
+    /// Seconds from the sender's first call to the last byte at the receiver.
     pub seconds: f64,
-    /// Seconds of CPU that the sender used.
+    /// Seconds of CPU time of the sender.
     pub sender: f64,
-    /// Seconds of CPU that the receiver used.
+    /// Seconds of CPU time of the receiver.
     pub receiver: f64,
 }
 
-impl Row {
-    /// Billions of bytes a second.
+impl ViaRow {
+    /// Returns the throughput in 10⁹ bytes per second.
     #[must_use]
-    pub fn speed(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| self.gigabytes() / run.seconds.max(1e-9)))
+    pub fn speed(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| self.gigabytes() / run.seconds.max(1e-9)))
     }
 
-    /// Milliseconds of the sender's CPU for a billion bytes.
+    /// Returns the sender's CPU time in milliseconds per 10⁹ bytes.
     #[must_use]
-    pub fn cpu(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.sender * 1e3 / self.gigabytes()))
+    pub fn cpu(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.sender * 1e3 / self.gigabytes()))
     }
 
-    /// What the disk did, where it was counted.
+    /// Returns the disk I/O, if it was counted.
     #[must_use]
     pub fn disk(&self) -> Option<Disk> {
         self.counted.counts.as_ref().map(|counts| counts.disk)
@@ -138,45 +142,45 @@ impl Row {
     }
 }
 
-/// What came of it.
+/// The report.
 #[derive(Clone, Debug)]
 pub struct Vias {
-    /// What could be counted.
+    /// Available counters.
     pub tiers: Tiers,
-    /// Each combination that could be had.
-    pub rows: Vec<Row>,
-    /// What could not be had: of which, and why.
+    /// Measured combinations.
+    pub rows: Vec<ViaRow>,
+    /// Skipped combinations with the reason.
     pub skipped: Vec<(String, String)>,
-    /// Counters that passed the self-test made before.
+    /// Whether each counter passed the preceding self-test.
     pub usable: BTreeMap<&'static str, bool>,
-    /// By what factor counting made the counted runs longer than the median of the timed ones.
-    pub overhead: Spread,
-    /// The most that one system call was asked for.
+    /// Duration of the counted run relative to the median of the timed runs.
+    pub overhead: MedianRange,
+    /// Maximum size of one system call.
     pub chunk: Option<u32>,
-    /// How the receiver took the bytes.
-    pub taking: Taking,
-    /// What the order of the timed runs was drawn from.
+    /// How the receiver read.
+    pub receive_mode: ReceiveMode,
+    /// Seed of the random order.
     pub seed: u64,
 }
 
 impl Vias {
-    /// Tries everything that is planned; `before` hears what comes next.
+    /// Runs the experiment and calls `on_step` before each step.
     ///
     /// # Errors
-    /// Where not even a file can be made.
-    pub fn run(plan: &Plan, mut before: impl FnMut(&str)) -> Result<Self> {
-        before("self-test");
+    /// If no file can be created.
+    pub fn run(plan: &ViasPlan, mut on_step: impl FnMut(&str)) -> Result<Self> {
+        on_step("self-test");
         let tried = SelfTestPlan {
-            bytes: TRIED,
+            bytes: SELF_TEST_BYTES,
             ..SelfTestPlan::new(plan.workers.clone(), &plan.directory)
         };
         let test = SelfTest::run(&tried, |_, _| {})?;
         let usable = Counter::ALL.iter().map(|&one| (one.name(), test.usable(one))).collect();
         let mut counters = tried.attach()?.ok();
-        let mut bench = Bench::set(plan)?;
+        let mut bench = ViasBench::set_up(plan)?;
         let mut rows = Vec::new();
         for combination in bench.combinations(plan) {
-            before(&format!("counting {}", bench.name(&combination)));
+            on_step(&format!("counting {}", bench.name(&combination)));
             match bench.count(plan, &combination, counters.as_mut()) {
                 Ok(row) => rows.push((combination, row)),
                 Err(error) => {
@@ -185,56 +189,61 @@ impl Vias {
             }
         }
         drop(counters);
-        let seed = bench.time(plan, &mut rows, &mut before);
+        let seed = bench.time(plan, &mut rows, &mut on_step);
         let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
         let slower = rows.iter().filter(|row| !row.timed.is_empty()).map(|row| {
-            let bare = Spread::of(row.timed.iter().map(|run| run.seconds)).median;
+            let bare = MedianRange::of(row.timed.iter().map(|run| run.seconds)).median;
             row.counted.time.as_secs_f64() / bare.max(1e-9)
         });
-        let overhead = Spread::of(slower);
+        let overhead = MedianRange::of(slower);
         let tiers = test.tiers;
-        let (skipped, chunk, taking) = (bench.skipped, plan.chunk, plan.taking);
-        Ok(Self { tiers, rows, skipped, usable, overhead, chunk, taking, seed })
+        let (skipped, chunk, receive_mode) = (bench.skipped, plan.chunk, plan.receive_mode);
+        Ok(Self { tiers, rows, skipped, usable, overhead, chunk, receive_mode, seed })
     }
 }
 
-/// One combination, by where its parts are.
+/// One combination, as indices.
 #[derive(Clone, Copy, Debug)]
 struct Combination {
-    stage: usize,
-    ground: usize,
-    cache: Cache,
+    bed: usize,
+    test_file: usize,
+    cache: CacheState,
     via: Via,
 }
 
-struct Bench {
-    stages: Vec<(Transport, Stage)>,
-    grounds: Vec<Ground>,
-    fates: Vec<(Via, Transport, Option<Fate>)>,
+struct ViasBench {
+    beds: Vec<(Transport, TestBed)>,
+    test_files: Vec<TestFile>,
+    verdicts: Vec<(Via, Transport, Option<CopyVerdict>)>,
     skipped: Vec<(String, String)>,
 }
 
-impl Bench {
-    fn set(plan: &Plan) -> Result<Self> {
-        let (mut stages, mut skipped) = (Vec::new(), Vec::new());
+impl ViasBench {
+    fn set_up(plan: &ViasPlan) -> Result<Self> {
+        let (mut beds, mut skipped) = (Vec::new(), Vec::new());
         for &transport in &plan.transports {
-            match Stage::set(&plan.workers, transport) {
-                Ok(stage) => stages.push((transport, stage)),
+            match TestBed::set_up(&plan.workers, transport) {
+                Ok(bed) => beds.push((transport, bed)),
                 Err(error) => skipped.push((transport.name().to_owned(), error.to_string())),
             }
         }
-        let grounds = plan.sizes.iter().map(|&bytes| Ground::new(&plan.directory, bytes));
-        Ok(Self { stages, grounds: grounds.collect::<Result<_>>()?, fates: Vec::new(), skipped })
+        let test_files = plan.sizes.iter().map(|&bytes| TestFile::new(&plan.directory, bytes));
+        Ok(Self {
+            beds,
+            test_files: test_files.collect::<Result<_>>()?,
+            verdicts: Vec::new(),
+            skipped,
+        })
     }
 
-    fn combinations(&self, plan: &Plan) -> Vec<Combination> {
+    fn combinations(&self, plan: &ViasPlan) -> Vec<Combination> {
         let mut all = Vec::new();
-        for ground in 0..self.grounds.len() {
+        for test_file in 0..self.test_files.len() {
             for &cache in &plan.caches {
-                for stage in 0..self.stages.len() {
+                for bed in 0..self.beds.len() {
                     all.extend(plan.vias.iter().map(|&via| Combination {
-                        stage,
-                        ground,
+                        bed,
+                        test_file,
                         cache,
                         via,
                     }));
@@ -245,76 +254,81 @@ impl Bench {
     }
 
     fn name(&self, of: &Combination) -> String {
-        let bytes = crate::table::size(self.grounds[of.ground].bytes());
-        format!("{} over {}, {bytes}, {}", of.via, self.stages[of.stage].0, of.cache)
+        let bytes = crate::table::size(self.test_files[of.test_file].bytes());
+        format!("{} over {}, {bytes}, {}", of.via, self.beds[of.bed].0, of.cache)
     }
 
     fn run(
         &mut self,
-        plan: &Plan,
+        plan: &ViasPlan,
         of: &Combination,
         counters: Option<&mut Counters>,
-    ) -> Result<Outcome> {
-        let ground = &self.grounds[of.ground];
-        let taking = plan.taking;
-        let movement = Movement { taking, ..Movement::of(ground, of.via, plan.chunk) };
-        let stage = &mut self.stages[of.stage].1;
-        stage.prepare(ground, of.cache)?;
-        stage.run(&movement, ground, counters)
+    ) -> Result<TransferOutcome> {
+        let test_file = &self.test_files[of.test_file];
+        let receive_mode = plan.receive_mode;
+        let spec = TransferSpec { receive_mode, ..TransferSpec::of(test_file, of.via, plan.chunk) };
+        let bed = &mut self.beds[of.bed].1;
+        bed.prepare(test_file, of.cache)?;
+        bed.run(&spec, test_file, counters)
     }
 
     fn count(
         &mut self,
-        plan: &Plan,
+        plan: &ViasPlan,
         of: &Combination,
         counters: Option<&mut Counters>,
-    ) -> Result<Row> {
-        let transport = self.stages[of.stage].0;
+    ) -> Result<ViaRow> {
+        let transport = self.beds[of.bed].0;
         let counted = self.run(plan, of, counters)?;
-        Ok(Row {
+        Ok(ViaRow {
             via: of.via,
             transport,
-            bytes: self.grounds[of.ground].bytes(),
+            bytes: self.test_files[of.test_file].bytes(),
             cache: of.cache,
             copies: Copies::of(&counted, transport),
             contradictions: contradictions(&counted, transport),
             counted,
-            fate: self.fate(plan, of.via, transport),
+            verdict: self.mutation_probe(plan, of.via, transport),
             timed: Vec::new(),
         })
     }
 
-    /// What the mutation probe says of a via, asked once for each transport.
-    fn fate(&mut self, plan: &Plan, via: Via, transport: Transport) -> Option<Fate> {
+    /// Returns the result of the mutation probe, cached per transport.
+    fn mutation_probe(
+        &mut self,
+        plan: &ViasPlan,
+        via: Via,
+        transport: Transport,
+    ) -> Option<CopyVerdict> {
         if !matches!(transport, Transport::Unix | Transport::Loopback) {
             return None;
         }
-        let known = self.fates.iter().find(|(of, over, _)| (*of, *over) == (via, transport));
+        let known = self.verdicts.iter().find(|(of, over, _)| (*of, *over) == (via, transport));
         if let Some((.., known)) = known {
             return known.clone();
         }
-        let found = fate(via, transport, &plan.directory).ok();
-        self.fates.push((via, transport, found.clone()));
+        let found = mutation_probe(via, transport, &plan.directory).ok();
+        self.verdicts.push((via, transport, found.clone()));
         found
     }
 
-    /// Runs each of `rows` so many times in an order that is drawn; what it was drawn from.
+    /// Times each row in random order and returns the seed.
     fn time(
         &mut self,
-        plan: &Plan,
-        rows: &mut [(Combination, Row)],
-        before: &mut impl FnMut(&str),
+        plan: &ViasPlan,
+        rows: &mut [(Combination, ViaRow)],
+        on_step: &mut impl FnMut(&str),
     ) -> u64 {
-        let (seed, mut draw) = Draw::by_the_clock();
-        // The first round warms what there is to warm and is dropped.
+        let (seed, mut rng) = Rng::from_clock();
+        // The first round warms up and is discarded.
         for round in 0..=plan.runs {
-            before(&format!("timing, {round} of {}", plan.runs));
+            on_step(&format!("timing, {round} of {}", plan.runs));
             let mut order: Vec<_> = (0..rows.len()).collect();
-            draw.shuffle(&mut order);
+            rng.shuffle(&mut order);
             for place in order {
                 let (combination, row) = &mut rows[place];
                 match self.run(plan, combination, None) {
-                    Ok(outcome) if round > 0 => row.timed.push(Sample {
+                    Ok(outcome) if round > 0 => row.timed.push(ViaSample {
                         seconds: outcome.time.as_secs_f64(),
                         sender: outcome.sender.cpu.as_secs_f64(),
                         receiver: outcome.receiver.cpu.as_secs_f64(),

@@ -1,6 +1,7 @@
 //! The floor: system calls that rustix does not wrap, or not as safe functions.
 //!
-//! This is the only crate with `unsafe`. Each block names the invariant that makes it sound and
+//! Of the crates that the server is made of this is the only one with `unsafe`; what only the
+//! laboratory needs is in `karez-lab-sys`. Each block names the invariant that makes it sound and
 //! who keeps it; what comes out is safe to call with any arguments.
 //!
 //! ```
@@ -26,11 +27,9 @@
 mod blocked_signals;
 mod cache;
 mod clone;
-mod link;
 mod linux_aio;
 mod lookup;
 mod mapping;
-mod namespaces;
 mod operation;
 mod poll;
 #[cfg(target_env = "gnu")]
@@ -40,21 +39,15 @@ mod provided_buffers;
 mod select;
 mod signal;
 mod slots;
-mod timeline;
-mod tracee;
-mod tracees;
 mod uring;
-mod usage;
 mod zerocopy;
 
 pub use blocked_signals::BlockedSignals;
 pub use cache::{cached_pages, write_out};
 pub use clone::clone_range;
-pub use link::set_scatter_gather;
 pub use linux_aio::{AioPolls, Place, ReadOver};
 pub use lookup::{Lookup, Opened};
 pub use mapping::{Mapping, page_size};
-pub use namespaces::own_network;
 pub use operation::{Completion, Handle, Key, Operation, Outcome, Received};
 pub use poll::{Polled, poll};
 #[cfg(target_env = "gnu")]
@@ -63,11 +56,7 @@ pub use private_mapping::PrivateMapping;
 pub use provided_buffers::Lent;
 pub use select::{FdSet, select};
 pub use signal::{ReadinessSignal, Told};
-pub use timeline::{TimedCall, calls_in_time};
-pub use tracee::calls_of;
-pub use tracees::calls_of_threads;
 pub use uring::{Ring, RingOptions};
-pub use usage::{Usage, process_usage, thread_usage};
 pub use zerocopy::{MSG_ZEROCOPY, Released, allow_zerocopy, take_released};
 
 /// The errno of the system call just made.

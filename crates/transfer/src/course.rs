@@ -67,6 +67,7 @@ impl Course {
             more,
             uncached: false,
             tells: self.settings.cold == Cold::Tell,
+            pipes: self.direction.has_pipe(),
             pipe: self.settings.pipe,
             edits: self.edits.as_deref().unwrap_or_default(),
         }

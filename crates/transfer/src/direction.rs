@@ -1,4 +1,4 @@
-//! The four directions, and the vias that each of them has.
+//! The directions, and the vias that each of them has.
 
 use std::fmt;
 
@@ -15,12 +15,25 @@ pub enum Direction {
     SocketToSocket,
     /// A part of a file becomes a part of another.
     FileToFile,
+    /// A part of a file is written to a pipe, or to another stream.
+    FileToPipe,
+    /// The content of a pipe, or of another stream, is stored in a file.
+    PipeToFile,
+    /// The content of a pipe, or of another stream, is written to another.
+    PipeToPipe,
 }
 
 impl Direction {
-    /// All four.
-    pub const ALL: &'static [Self] =
-        &[Self::FileToSocket, Self::SocketToFile, Self::SocketToSocket, Self::FileToFile];
+    /// Every direction.
+    pub const ALL: &'static [Self] = &[
+        Self::FileToSocket,
+        Self::SocketToFile,
+        Self::SocketToSocket,
+        Self::FileToFile,
+        Self::FileToPipe,
+        Self::PipeToFile,
+        Self::PipeToPipe,
+    ];
 
     /// The vias of this direction, in the order in which help and tests show them.
     #[must_use]
@@ -36,7 +49,10 @@ impl Direction {
                 Via::Direct,
                 Via::Copy,
             ],
-            Self::SocketToFile | Self::SocketToSocket => &[Via::Auto, Via::Splice, Via::Copy],
+            Self::SocketToFile | Self::SocketToSocket | Self::PipeToFile | Self::PipeToPipe => {
+                &[Via::Auto, Via::Splice, Via::Copy]
+            }
+            Self::FileToPipe => &[Via::Auto, Via::Splice, Via::Sendfile, Via::Copy],
             Self::FileToFile => &[
                 Via::Auto,
                 Via::Reflink,
@@ -65,7 +81,15 @@ impl Direction {
             Self::SocketToFile => "socket-to-file",
             Self::SocketToSocket => "socket-to-socket",
             Self::FileToFile => "file-to-file",
+            Self::FileToPipe => "file-to-pipe",
+            Self::PipeToFile => "pipe-to-file",
+            Self::PipeToPipe => "pipe-to-pipe",
         }
+    }
+
+    /// Whether the ends without an offset are pipes and no sockets.
+    pub(crate) const fn has_pipe(self) -> bool {
+        matches!(self, Self::FileToPipe | Self::PipeToFile | Self::PipeToPipe)
     }
 }
 

@@ -20,6 +20,10 @@ pub(crate) fn read(
 ) -> Result<usize, Stop> {
     let from = piece.from;
     let Some(offset) = from.at else {
+        if piece.pipes {
+            calls.read += 1;
+            return rustix::io::read(from.fd, buffer).map_err(Stop::reading);
+        }
         calls.recvfrom += 1;
         return match rustix::net::recv(from.fd, buffer, RecvFlags::empty()) {
             Ok((count, _)) => Ok(count),
@@ -56,6 +60,10 @@ pub(crate) fn read_file(
 pub(crate) fn write(piece: Piece<'_>, bytes: &[u8], calls: &mut Calls) -> Result<usize, Stop> {
     let to = piece.to;
     let written = match to.at {
+        None if piece.pipes => {
+            calls.write += 1;
+            rustix::io::write(to.fd, bytes)
+        }
         None => {
             calls.sendto += 1;
             rustix::net::send(to.fd, bytes, send_flags(piece, bytes.len()))

@@ -3,6 +3,7 @@
 use rustix::io;
 
 use crate::course::Ends;
+use crate::direction::Direction;
 use crate::report::{Calls, Report};
 use crate::step::{Piece, Stop};
 use crate::via::copy::Copy;
@@ -11,13 +12,14 @@ use crate::via::direct::Direct;
 use crate::via::mmap::Mmap;
 use crate::via::splice::Splice;
 use crate::via::zerocopy::Zerocopy;
-use crate::via::{Via, copy_range, reflink, sendfile};
+use crate::via::{Via, copy_range, reflink, sendfile, splice_pipe};
 
 #[derive(Debug)]
 pub(crate) enum Engine {
     Copy(Copy),
     Sendfile,
     Splice(Splice),
+    SplicePipe,
     Mmap(Mmap),
     Direct(Direct),
     Zerocopy(Zerocopy),
@@ -28,8 +30,9 @@ pub(crate) enum Engine {
 
 impl Engine {
     /// The engine of a via; that of `auto`, which is none of its own, is `copy`'s.
-    pub(crate) fn of(via: Via) -> Self {
+    pub(crate) fn of(via: Via, direction: Direction) -> Self {
         match via {
+            Via::Splice if direction.has_pipe() => Self::SplicePipe,
             Via::Copy | Via::Auto => Self::Copy(Copy::default()),
             Via::Sendfile => Self::Sendfile,
             Via::Splice => Self::Splice(Splice::default()),
@@ -48,6 +51,7 @@ impl Engine {
             Self::Copy(copy) => copy.step(piece, report),
             Self::Sendfile => sendfile::step(piece, report),
             Self::Splice(splice) => splice.step(piece, report),
+            Self::SplicePipe => splice_pipe::step(piece, report),
             Self::Mmap(mmap) => mmap.step(piece, report),
             Self::Direct(direct) => direct.step(piece, report),
             Self::Zerocopy(zerocopy) => zerocopy.step(piece, report),
@@ -60,9 +64,12 @@ impl Engine {
     /// Whether its next step may wait for a page of the file it reads.
     pub(crate) fn reads_pages(&self) -> bool {
         match self {
-            Self::Sendfile | Self::Mmap(_) | Self::Zerocopy(_) | Self::Cow(_) | Self::CopyRange => {
-                true
-            }
+            Self::Sendfile
+            | Self::SplicePipe
+            | Self::Mmap(_)
+            | Self::Zerocopy(_)
+            | Self::Cow(_)
+            | Self::CopyRange => true,
             Self::Splice(splice) => splice.in_flight() == 0,
             // It asks as it reads, where it can.
             Self::Copy(copy) => copy.cannot_tell,

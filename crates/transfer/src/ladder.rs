@@ -63,9 +63,9 @@ struct Refusal {
 impl Refusal {
     fn of(direction: Direction, via: Via, ends: Ends<'_>, calls: &mut Calls) -> Self {
         let (from_file, to_file) = match direction {
-            Direction::FileToSocket => (true, false),
-            Direction::SocketToFile => (false, true),
-            Direction::SocketToSocket => (false, false),
+            Direction::FileToSocket | Direction::FileToPipe => (true, false),
+            Direction::SocketToFile | Direction::PipeToFile => (false, true),
+            Direction::SocketToSocket | Direction::PipeToPipe => (false, false),
             Direction::FileToFile => (true, true),
         };
         let mut device = |is_file: bool, fd| {

@@ -4,8 +4,8 @@
 //! # A transfer is a step function
 //!
 //! A transfer is one movement of bytes from one end to the other. There is a type for each
-//! direction: [`FileToSocket`], [`SocketToFile`], [`SocketToSocket`], [`FileToFile`]. Each is a
-//! state machine: `step` does a bounded amount of work, says how far it came ([`Progress`]), and
+//! direction: [`FileToSocket`], [`SocketToFile`], [`SocketToSocket`], [`FileToFile`], and one,
+//! [`Piped`], for the three that have a pipe. Each is a state machine: `step` does a bounded amount of work, says how far it came ([`Progress`]), and
 //! may be called again a microsecond or an hour later. It waits for nothing itself, so anything
 //! can drive it: a blocking loop, `poll`, a reactor, an async runtime. Files are owned by the
 //! transfer, shared with whoever else has them open; sockets are lent to it for each step.
@@ -141,6 +141,8 @@
 //! | [`reflink`](via::reflink) | | | | x | none: nothing moves |
 //! | [`copy-range`](via::copy_range) | | | | x | as the file system can |
 //! | [`auto`](via::auto) | x | x | x | x | chooses |
+//!
+//! A pipe at one end or both ([`Piped`]) is `splice`'s, or `copy`'s; from a file `sendfile` goes, too.
 //!
 //! Each has a page of its own, which says since which kernel there is such a way, and what it does
 //! badly. `auto` is the default, and right unless something has been measured.
@@ -316,6 +318,7 @@ mod ladder;
 mod ledger;
 mod outbox;
 mod pipe;
+mod piped;
 mod report;
 mod residency;
 mod scratch;
@@ -339,6 +342,7 @@ pub use ledger::Ledger;
 pub use outbox::{
     Chunk, FileId, Gather, Gathered, Mark, OnShort, Outbox, OutboxEvent, Tag, UnitEvent,
 };
+pub use piped::Piped;
 pub use report::{Calls, Copied, Fallback, Notifications, Report};
 pub use residency::{ColdPart, cached_bytes};
 pub use seal::{RecordKind, Seal, SealError, SealRoom};

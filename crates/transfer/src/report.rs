@@ -87,9 +87,15 @@ impl Report {
     /// Whether the CPU copied the bytes that went by the via that [`ran`](Self::ran).
     #[must_use]
     pub fn copied(&self) -> Copied {
-        let to_file = matches!(self.direction, Direction::FileToFile | Direction::SocketToFile);
+        let to_file = matches!(
+            self.direction,
+            Direction::FileToFile | Direction::SocketToFile | Direction::PipeToFile
+        );
         match self.ran {
             Via::Reflink => Copied::No,
+            // What stands for a pipe may be a file at its own position, into which pages are copied.
+            Via::Sendfile if self.direction == Direction::FileToPipe => Copied::Unknown,
+            Via::Splice if self.direction == Direction::PipeToPipe => Copied::Unknown,
             // Into a file the kernel copies from pages to pages.
             Via::Sendfile | Via::Splice => {
                 if to_file {
@@ -183,8 +189,8 @@ calls! {
     preadv2: "`preadv2(2)` with `RWF_NOWAIT` or `RWF_DONTCACHE`",
     pwrite64: "`pwrite(2)`",
     pwritev2: "`pwritev2(2)` with `RWF_DONTCACHE`",
-    read: "`read(2)`: what was left in a pipe, or bytes that edit a private mapping",
-    write: "`write(2)` of bytes that edit a private mapping",
+    read: "`read(2)` of a pipe, of what was left in one, or of bytes that edit a private mapping",
+    write: "`write(2)` to a pipe, or of bytes that edit a private mapping",
     recvfrom: "`recv(2)`",
     sendto: "`send(2)`",
     recvmsg: "`recvmsg(2)` of the error queue",

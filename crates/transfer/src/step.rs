@@ -30,6 +30,8 @@ pub(crate) struct Piece<'a> {
     pub(crate) uncached: bool,
     /// A step may not wait for a disk.
     pub(crate) tells: bool,
+    /// An end without an offset is a pipe and no socket.
+    pub(crate) pipes: bool,
     /// The size asked for a pipe.
     pub(crate) pipe: u32,
     pub(crate) edits: &'a [Edit],

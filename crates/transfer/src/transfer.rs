@@ -144,7 +144,7 @@ impl Transfer {
 
     fn run(&mut self, via: Via) {
         self.report.turn_to(via);
-        let mut engine = Engine::of(via);
+        let mut engine = Engine::of(via, self.course.direction);
         if let Engine::Copy(copy) = &mut engine {
             // Only what is in memory: because the caller wants to know what is not, or because
             // `auto` would rather send the pages of what is not.

@@ -26,6 +26,7 @@ pub mod mmap;
 pub mod reflink;
 pub mod sendfile;
 pub mod splice;
+pub(crate) mod splice_pipe;
 pub mod zerocopy;
 
 /// The most bytes asked of one call that passes pages on: long enough that the call costs nothing

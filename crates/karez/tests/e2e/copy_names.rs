@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -58,7 +59,7 @@ fn one_failure_does_not_stop_the_others() {
     assert_eq!(read(&at("into/b")), "b");
 }
 
-const ITSELF: &str = "copied onto itself";
+const ITSELF: &str = "are the same file";
 
 /// From, to, whether with -r, and what is said.
 const HARMFUL: [(&str, &str, bool, &str); 23] = [
@@ -69,12 +70,12 @@ const HARMFUL: [(&str, &str, bool, &str); 23] = [
     ("file", ".", false, ITSELF),
     ("soft", "soft", true, ITSELF),
     ("file", "other", false, "is a directory, which a file cannot replace"),
-    ("file", "fifo", false, "is no regular file"),
+    ("file", "fifo", true, "is no regular file"),
     ("file", "dangling", false, "leads nowhere"),
     ("file", "new/", false, "is no directory"),
     ("file", "new/er", false, "os error 2"),
     ("file", "file/x", false, "os error 20"),
-    ("fifo", "new", false, "with -r only"),
+    ("socket", "new", false, "with -r only"),
     ("directory", "new", false, "with -r only"),
     ("directory", "directory", true, "into itself"),
     ("directory", "directory/below", true, "into itself"),
@@ -84,7 +85,7 @@ const HARMFUL: [(&str, &str, bool, &str); 23] = [
     (".", "directory/new", true, "into itself"),
     ("directory", "file", true, "is no directory, and is not replaced by one"),
     ("directory", "merge", true, "is no directory, and is not replaced by one"),
-    ("directory/below/..", "other", true, "has no name"),
+    ("directory/below/..", "directory/below", true, "into itself"),
 ];
 
 #[test]
@@ -101,6 +102,7 @@ fn what_would_do_harm_is_refused_and_does_none() {
     fs::write(at("merge/directory/below"), "a file").unwrap();
     symlink("directory", at("way")).unwrap();
     assert!(Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
+    let _socket = UnixListener::bind(at("socket")).unwrap();
     for (from, to, recursive, words) in HARMFUL {
         let flags: &[&str] = if recursive { &["-r"] } else { &[] };
         let mut command = command(&[]);
@@ -111,7 +113,18 @@ fn what_would_do_harm_is_refused_and_does_none() {
     }
     assert_eq!(
         names(root.path()),
-        ["dangling", "directory", "fifo", "file", "hard", "merge", "other", "soft", "way"]
+        [
+            "dangling",
+            "directory",
+            "fifo",
+            "file",
+            "hard",
+            "merge",
+            "other",
+            "socket",
+            "soft",
+            "way"
+        ]
     );
     assert_eq!(names(&at("directory")), ["below"]);
     assert_eq!(fs::metadata(at("file")).unwrap().nlink(), 2);

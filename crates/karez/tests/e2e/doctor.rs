@@ -64,7 +64,7 @@ fn what_is_denied_is_refused_with_the_errno() {
         ("splice", "EPERM", "vias", "splice, socket-to-socket"),
         ("copy_file_range", "EXDEV", "vias", "copy-range, file-to-file"),
         ("io_uring_setup", "EPERM", "io_uring", "a ring"),
-        ("inotify_init1", "EMFILE", "file system", "watching (inotify)"),
+        ("inotify_init1", "EMFILE", "file system", "change notification (inotify)"),
     ] {
         let inject = format!("inject={call}:error={errno}");
         let mut command = Command::new(KAREZ);

@@ -1,4 +1,4 @@
-//! `karez lab claims`: its form, what it counts exactly, and that verdicts follow the evidence.
+//! `karez lab claims`: schema, exact counts, and verdicts that follow the evidence.
 
 use karez_lab::claims::{Claim, Evidence, Verdict};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
 
-/// 4 MiB by 64 KiB, as `--quick` has it.
+/// 4 MiB in chunks of 64 KiB, as with `--quick`.
 const BYTES: u64 = 4 << 20;
 const CHUNKS: u64 = 64;
 
@@ -17,14 +17,14 @@ fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-/// Every field that the schema promises is there, and every verdict is one.
+/// Checks that all fields of the schema exist and every verdict is valid.
 fn expect_schema(report: &Value, claims: usize) {
-    assert_eq!(report["schema"], "karez.lab.claims/1");
+    assert_eq!(report["schema"], "karez.lab.claims/2");
     assert!(report["machine"]["kernel"].is_string());
     assert!(report["tiers"]["best"].is_string());
     assert_eq!(report["claims"].as_array().unwrap().len(), claims);
     for claim in report["claims"].as_array().unwrap() {
-        for name in ["claim", "verdict", "reason", "repeat"] {
+        for name in ["claim", "verdict", "reason", "command"] {
             assert!(claim[name].as_str().is_some_and(|text| !text.is_empty()), "{claim:#}");
         }
         let evidence = claim["evidence"].as_object().unwrap();
@@ -43,7 +43,7 @@ fn expect_schema(report: &Value, claims: usize) {
 }
 
 #[test]
-fn every_claim_gets_a_verdict_and_what_is_exact_is_exact() {
+fn every_claim_has_a_verdict_and_exact_counts() {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let markdown = place.path().join("r.md");
     let mut command = Command::new(KAREZ);
@@ -55,8 +55,8 @@ fn every_claim_gets_a_verdict_and_what_is_exact_is_exact() {
     assert_eq!(fs::read_to_string(&markdown).unwrap().lines().count(), 35 + 2);
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "a file was left");
     let exact: &[(usize, &str, u64)] = &[
-        (2, "copied by a receiver that reads", BYTES),
-        (2, "copied by one with MSG_TRUNC", 0),
+        (2, "copied by recv", BYTES),
+        (2, "copied by recv with MSG_TRUNC", 0),
         (24, "calls that move data", 2 * CHUNKS),
         (24, "bytes copied before the receiver", 2 * BYTES),
         (26, "calls that move data", CHUNKS),
@@ -68,7 +68,7 @@ fn every_claim_gets_a_verdict_and_what_is_exact_is_exact() {
         (32, "calls that move data", 2 * CHUNKS),
         (32, "bytes copied before the receiver", 0),
         (9, "RLIMIT_NOFILE", 256),
-        (12, "told in the order of arrival", 3),
+        (12, "reported in arrival order", 3),
         (19, "read later", 2),
         (34, "pages of the file changed", 0),
     ];
@@ -81,17 +81,17 @@ fn every_claim_gets_a_verdict_and_what_is_exact_is_exact() {
     }
     for (number, what, word) in [
         (11, "mmap of an epoll", "ENODEV"),
-        (18, "EPOLLET on a pipe that blocks", "ok"),
+        (18, "EPOLLET on a blocking pipe", "ok"),
         (20, "epoll on a regular file", "EPERM"),
-        (28, "send of what was cut off", "EFAULT"),
-        (29, "from a socket", "EINVAL"),
+        (28, "send of a truncated range", "EFAULT"),
+        (29, "sendfile from a socket", "EINVAL"),
     ] {
         assert_eq!(report["claims"][number - 1]["evidence"][what], word);
     }
 }
 
 #[test]
-fn one_claim_can_be_tried_alone_and_a_number_that_is_none_is_refused() {
+fn single_claim_runs_alone_and_unknown_numbers_are_rejected() {
     let lab = |arguments: &[&str]| {
         Command::new(KAREZ).args(["lab", "claims", "--quick"]).args(arguments).output().unwrap()
     };
@@ -103,12 +103,12 @@ fn one_claim_can_be_tried_alone_and_a_number_that_is_none_is_refused() {
 }
 
 #[test]
-fn what_needs_counters_is_not_measurable_for_nobody() {
+fn counters_are_not_measurable_without_privileges() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can become nobody");
         return;
     }
-    // Not below the target directory, which may not be for everybody.
+    // Not below the target directory, which may not be accessible.
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
     let program = place.path().join("karez");
@@ -134,17 +134,17 @@ fn what_needs_counters_is_not_measurable_for_nobody() {
 }
 
 fn words(pairs: &[(&str, &str)]) -> Evidence {
-    pairs.iter().fold(Evidence::default(), |told, &(what, word)| told.with(what, word))
+    pairs.iter().fold(Evidence::default(), |evidence, &(what, word)| evidence.with(what, word))
 }
 
 fn counts(pairs: &[(&str, u64)]) -> Evidence {
-    pairs.iter().fold(Evidence::default(), |told, &(what, count)| told.with(what, count))
+    pairs.iter().fold(Evidence::default(), |evidence, &(what, count)| evidence.with(what, count))
 }
 
 fn slopes(select: [f64; 2], poll: [f64; 2], epoll: [f64; 2]) -> Evidence {
     let each = [("select", select), ("poll", poll), ("epoll", epoll)];
-    each.into_iter().fold(Evidence::default(), |told, (of, [low, high])| {
-        told.with(format!("{of}: at least"), low).with(format!("{of}: at most"), high)
+    each.into_iter().fold(Evidence::default(), |evidence, (of, [low, high])| {
+        evidence.with(format!("{of}: at least"), low).with(format!("{of}: at most"), high)
     })
 }
 
@@ -154,12 +154,12 @@ fn moved(calls: u64, copied: u64) -> Evidence {
         ("chunks", CHUNKS),
         ("calls that move data", calls),
         ("bytes copied before the receiver", copied),
-        ("bytes of the disk, cold", BYTES),
-        ("bytes of the disk, warm", 0),
+        ("disk bytes, cold", BYTES),
+        ("disk bytes, warm", 0),
     ])
 }
 
-fn over_cables(sendfile: [u64; 2], splice: [u64; 2]) -> Evidence {
+fn over_veths(sendfile: [u64; 2], splice: [u64; 2]) -> Evidence {
     counts(&[
         ("bytes", BYTES),
         ("chunks", CHUNKS),
@@ -171,43 +171,46 @@ fn over_cables(sendfile: [u64; 2], splice: [u64; 2]) -> Evidence {
     ])
 }
 
-/// What was found on a live kernel and the verdict that follows; then what contradicts it, and
-/// the verdict that follows from that.
+/// Evidence from a live kernel with its verdict, and contradicting evidence with its verdict.
 fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
     let (walk, flat, wide) = ([90.0, 110.0], [-0.5, 0.5], [-50.0, 50.0]);
     let asleep = |cpu| {
         counts(&[
-            ("told", 1),
-            ("us until told", 50_000),
+            ("reported", 1),
+            ("us until wake-up", 50_000),
             ("us of CPU", cpu),
             ("voluntary switches", u64::from(cpu < 1000)),
         ])
     };
-    let clock = |calls| counts(&[("times read", 1000), ("system calls", calls)]);
-    let heard = |read, without| {
+    let clock = |calls| counts(&[("clock reads", 1000), ("system calls", calls)]);
+    let received = |read, without| {
         counts(&[
             ("bytes sent", BYTES),
-            ("copied by a receiver that reads", read),
-            ("copied by one with MSG_TRUNC", without),
+            ("copied by recv", read),
+            ("copied by recv with MSG_TRUNC", without),
         ])
     };
-    let answers = |one, two| counts(&[("answers of one thread", one), ("of two", two)]);
-    let lap = |reads| counts(&[("descriptors", 1000), ("reads a lap", reads)]);
-    let bits = |left| counts(&[("bits asked", 100), ("ready", 1), ("bits left", left)]);
-    let high = |told| counts(&[("descriptor", 3000), ("told", told)]);
-    let crowd = |word| words(&[("poll of as many", "ok"), ("poll of one more", word)]);
-    let kept = |told| {
+    let answers = |one, two| {
+        counts(&[("responses with one thread", one), ("responses with two threads", two)])
+    };
+    let lap = |reads| counts(&[("descriptors", 1000), ("reads per round", reads)]);
+    let bits =
+        |left| counts(&[("bits requested", 100), ("ready", 1), ("bits set afterwards", left)]);
+    let high = |count| counts(&[("descriptor", 3000), ("reported", count)]);
+    let crowd =
+        |word| words(&[("poll of RLIMIT_NOFILE entries", "ok"), ("poll of one entry more", word)]);
+    let kept = |count| {
         counts(&[
             ("registered", 3),
-            ("in the kernel's set", 3),
+            ("entries in fdinfo", 3),
             ("ready", 3),
-            ("told in the order of arrival", told),
+            ("reported in arrival order", count),
         ])
         .with("registered again", "EEXIST")
     };
-    let batch = |told| slopes(walk, walk, flat).with("ready", 3_u64).with("told", told);
+    let batch = |count| slopes(walk, walk, flat).with("ready", 3_u64).with("reported", count);
     let opened = |count: u64, word| {
-        counts(&[("RLIMIT_NOFILE", 256), ("opened", count)]).with("one more than the limit", word)
+        counts(&[("RLIMIT_NOFILE", 256), ("opened", count)]).with("open beyond the limit", word)
     };
     let edges = |again| {
         counts(&[
@@ -218,23 +221,23 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
         ])
     };
     let rest = |later| counts(&[("written", 3), ("read at first", 1), ("read later", later)]);
-    let signals = |sent| counts(&[("signals taken", 8), ("signals sent by the process", sent)]);
+    let signals = |sent| counts(&[("signals received", 8), ("signals sent by the process", sent)]);
     let aio = |word, read| words(&[("io_setup", word)]).with("bytes read by io_uring", read);
     let new = |bytes| counts(&[("new bytes in the second read", bytes)]);
-    let direct = |requests| moved(2 * CHUNKS, BYTES).with("requests to the disk", requests);
+    let direct = |requests| moved(2 * CHUNKS, BYTES).with("disk requests", requests);
     let small = |pages| counts(&[("pages by read", 2), ("pages by mmap", pages)]);
     let piped = |calls, word| moved(calls, 0).with("splice without a pipe", word);
     let edited = |changed| {
         counts(&[("pages edited", 32), ("faults", 32), ("pages of the file changed", changed)])
     };
-    let zerocopy = |copied| counts(&[("sends over lo", 64), ("of them copied", copied)]);
+    let zerocopy = |copied| counts(&[("sends over lo", 64), ("sends copied", copied)]);
     let one = |what, word| words(&[(what, word)]);
-    let after = "what was sent, after the file was overwritten";
+    let after = "bytes received after the file was overwritten";
     let (yes, no, depends, unclear) = ("confirmed", "refuted", "depends on", "not measurable here");
     vec![
         (1, clock(0), depends, clock(1000), yes),
-        (2, heard(BYTES, 0), depends, heard(BYTES, BYTES), yes),
-        (2, heard(BYTES, 0), depends, heard(0, 0), no),
+        (2, received(BYTES, 0), depends, received(BYTES, BYTES), yes),
+        (2, received(BYTES, 0), depends, received(0, 0), no),
         (3, answers(0, 1), yes, answers(1, 1), no),
         (4, lap(1000), yes, lap(1), no),
         (5, bits(1), yes, bits(100), no),
@@ -254,9 +257,9 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
         (17, edges(0), yes, edges(1), no),
         (
             18,
-            one("EPOLLET on a pipe that blocks", "ok"),
+            one("EPOLLET on a blocking pipe", "ok"),
             no,
-            one("EPOLLET on a pipe that blocks", "EINVAL"),
+            one("EPOLLET on a blocking pipe", "EINVAL"),
             yes,
         ),
         (19, rest(2), no, rest(0), yes),
@@ -276,9 +279,9 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
         (27, small(2), no, small(3), yes),
         (
             28,
-            one("send of what was cut off", "EFAULT"),
+            one("send of a truncated range", "EFAULT"),
             no,
-            one("send of what was cut off", "ok"),
+            one("send of a truncated range", "ok"),
             yes,
         ),
         (
@@ -288,9 +291,9 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
             counts(&[("bytes from file to file", 0)]),
             yes,
         ),
-        (30, over_cables([0, BYTES], [0, 0]), depends, over_cables([BYTES; 2], [0, 0]), yes),
-        (30, over_cables([0, BYTES], [0, 0]), depends, over_cables([0, 0], [0, 0]), no),
-        (31, over_cables([0, BYTES], [0, BYTES]), no, over_cables([0, BYTES], [0, 0]), yes),
+        (30, over_veths([0, BYTES], [0, 0]), depends, over_veths([BYTES; 2], [0, 0]), yes),
+        (30, over_veths([0, BYTES], [0, 0]), depends, over_veths([0, 0], [0, 0]), no),
+        (31, over_veths([0, BYTES], [0, BYTES]), no, over_veths([0, BYTES], [0, 0]), yes),
         (32, piped(2 * CHUNKS, "EINVAL"), no, piped(CHUNKS, "EINVAL"), yes),
         (33, one(after, "aliased"), no, one(after, "copied"), yes),
         (34, edited(0), yes, edited(32), no),
@@ -299,21 +302,21 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
 }
 
 #[test]
-fn a_verdict_follows_the_evidence_and_turns_with_it() {
+fn verdict_follows_the_evidence() {
     let claims = Claim::all();
     let mut tried = BTreeSet::new();
     for (number, found, verdict, other, turned) in table() {
         let claim = claims.iter().find(|claim| claim.number == number).unwrap();
         let judged = claim.judge(&found);
-        assert_eq!(judged.name(), verdict, "{number}. {}: {found}", claim.says);
-        assert_eq!(claim.judge(&other).name(), turned, "{number}. {}: {other}", claim.says);
+        assert_eq!(judged.name(), verdict, "{number}. {}: {found}", claim.statement);
+        assert_eq!(claim.judge(&other).name(), turned, "{number}. {}: {other}", claim.statement);
         tried.insert(number);
     }
     assert_eq!(tried, (1..=35).collect(), "each claim has evidence that turns it");
 }
 
 #[test]
-fn without_evidence_there_is_no_verdict() {
+fn missing_evidence_gives_no_verdict() {
     for claim in Claim::all() {
         let judged = claim.judge(&Evidence::default());
         assert!(matches!(judged, Verdict::NotMeasurable(_)), "{}: {judged}", claim.number);

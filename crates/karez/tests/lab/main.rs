@@ -1,4 +1,4 @@
-//! The laboratory, by its library and by its command: counts, never times.
+//! Tests of the laboratory through its library and its command: counts, no times.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,10 +7,10 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod all_and_compare;
 mod claims;
-mod command;
-mod exact;
+mod exact_counts;
 mod models;
-mod page;
+mod selftest;
 mod topologies;
 mod trace;

@@ -1,4 +1,4 @@
-//! `karez lab models`: its form, and the system calls of a wake-up and of a request, which are exact.
+//! `karez lab models`: schema, and exact system calls of wake-ups and requests.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -6,11 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What an allocator calls when it likes.
+/// Calls that an allocator makes at any time.
 const MEMORY: [&str; 5] = ["mprotect", "brk", "madvise", "mmap", "munmap"];
 
 #[test]
-fn a_wake_up_and_a_request_make_their_calls_and_no_other() {
+fn wake_ups_and_requests_make_exactly_their_calls() {
     let place = tempfile::tempdir().unwrap();
     let [json, csv, markdown] = ["r.json", "r.csv", "r.md"].map(|name| place.path().join(name));
     let mut command = Command::new(env!("CARGO_BIN_EXE_karez"));
@@ -21,7 +21,7 @@ fn a_wake_up_and_a_request_make_their_calls_and_no_other() {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
-    assert_eq!(report["schema"], "karez.lab.models/1");
+    assert_eq!(report["schema"], "karez.lab.models/2");
     assert!(report["machine"]["kernel"].is_string());
     for skipped in report["skipped"].as_array().unwrap() {
         println!("skipped: {skipped}");
@@ -38,8 +38,8 @@ fn a_wake_up_and_a_request_make_their_calls_and_no_other() {
     assert!(lines(&markdown) > wake_ups.len() + requests.len() + 4);
 }
 
-/// The rows of one kind: of so many models five each, if nothing was skipped, and a ranking of each
-/// of the five.
+/// Returns the rows of one kind, five per model unless something was skipped, and checks that there
+/// are five rankings.
 fn rows<'a>(report: &'a Value, name: &str, models: usize) -> &'a [Value] {
     let rows = report[name].as_array().unwrap();
     let skipped = report["skipped"].as_array().unwrap().len();
@@ -66,7 +66,7 @@ fn expect_wake_up(row: &Value) {
     assert_eq!(row["calls"], expected, "{row:#}");
 }
 
-/// Every field that the schema promises is there, and the calls are those of the model.
+/// Checks that all fields of the schema exist and the calls are those of the model.
 fn expect_request(row: &Value) {
     for figure in ["us_per_request", "cpu_us_per_request", "switches_per_request"] {
         assert!(row[figure]["median"].is_number(), "{row:#}");
@@ -84,7 +84,7 @@ fn expect_request(row: &Value) {
         "select" => (count("pselect6"), 1.0),
         "poll" => (count("ppoll"), 1.0),
         "epoll-level" => (count("epoll_pwait"), 1.0),
-        // It is told of the room that an answer leaves when it is read, too.
+        // It also reports the space that a response frees when it is read.
         "epoll-edge" => (count("epoll_pwait"), 2.0),
         "uring" => {
             assert_eq!((received, sent), (0.0, 0.0), "{row:#}");
@@ -92,7 +92,7 @@ fn expect_request(row: &Value) {
             return;
         }
         "posix-aio" => {
-            // The threads of glibc make the calls.
+            // Threads of glibc make the calls.
             assert_eq!((received, sent), (0.0, 0.0), "{row:#}");
             return assert!(count("read") >= 1.0 && count("write") >= 1.0, "{row:#}");
         }
@@ -106,13 +106,13 @@ fn expect_request(row: &Value) {
         _ => return assert_eq!((received, sent), (1.0, 1.0), "{row:#}"),
     };
     assert!((received, sent) == (1.0, 1.0) && calls.is_empty(), "{row:#}");
-    // One that asks alone has a wait for each of its requests.
+    // A single active connection needs a wait for each request.
     let least = if row["active"] == 1 { 1.0 } else { f64::MIN_POSITIVE };
     assert!((least..=most).contains(&waits), "{row:#}");
 }
 
 #[test]
-fn what_needs_a_thread_for_each_is_refused_for_thousands_and_says_so() {
+fn thread_per_connection_is_refused_for_thousands() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_karez"));
     command.args(["lab", "models", "--quick", "--runs", "1", "--model", "blocking"]);
     command.args(["--descriptors", "10", "--descriptors", "1025", "--json", "-"]);
@@ -122,6 +122,6 @@ fn what_needs_a_thread_for_each_is_refused_for_thousands_and_says_so() {
     assert_eq!(report["rows"].as_array().unwrap().len(), 0, "it is no demultiplexer");
     assert_eq!(report["requests"].as_array().unwrap().len(), 1);
     let skipped = &report["skipped"][0];
-    assert_eq!(skipped["what"], "requests of blocking on 1025 connections");
-    assert!(skipped["why"].as_str().unwrap().contains("refused"), "{skipped}");
+    assert_eq!(skipped["subject"], "requests of blocking on 1025 connections");
+    assert!(skipped["reason"].as_str().unwrap().contains("not possible"), "{skipped}");
 }

@@ -1,5 +1,4 @@
-//! `karez lab trace`: what a request is made of, exactly, and the forms it is told in. No time is
-//! asserted.
+//! `karez lab trace`: exact contents of a trace, and its output formats. No times are asserted.
 
 use karez_reactor::Model;
 use karez_transfer::{Direction, Via};
@@ -18,18 +17,19 @@ fn output(arguments: &[&str]) -> Output {
 }
 
 fn trace(arguments: &[&str]) -> Value {
-    told(&output(&[arguments, &["--json", "-"]].concat()))
+    parse(&output(&[arguments, &["--json", "-"]].concat()))
 }
 
-fn told(output: &Output) -> Value {
+fn parse(output: &Output) -> Value {
     let trace: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {output:?}"));
     assert!(output.status.success(), "{:#}", trace["totals"]);
-    assert_eq!(trace["schema"], "karez.lab.trace/1");
+    assert_eq!(trace["schema"], "karez.lab.trace/2");
     trace
 }
 
-/// The fields are those of the schema: of the whole, of the request, of the totals, of each event.
+/// Checks that the fields are those of the schema: of the report, the request, the totals, and each
+/// event.
 fn expect_fields(trace: &Value) {
     let schema: Value =
         serde_json::from_str(include_str!("../../../lab/schema/trace.json")).unwrap();
@@ -47,7 +47,7 @@ fn expect_fields(trace: &Value) {
     }
 }
 
-/// Whether it was seen by tracepoints; what is only told by them is skipped elsewhere.
+/// Returns whether tracepoints were available; checks that need them are skipped otherwise.
 fn is_seen(trace: &Value) -> bool {
     let seen = trace["tier"] == "T1";
     if !seen {
@@ -60,7 +60,7 @@ fn events<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value
     trace["events"].as_array().unwrap().iter().filter(move |event| event["event"] == kind)
 }
 
-/// The server's calls in order, each with its flags.
+/// Returns the server's calls in order, with their flags.
 fn calls(trace: &Value) -> Vec<String> {
     let own = events(trace, "call").filter(|event| event["lane"] == "system call");
     own.map(|call| {
@@ -74,8 +74,8 @@ fn sum<'a>(events: impl Iterator<Item = &'a Value>) -> u64 {
     events.map(|event| event["bytes"].as_u64().unwrap()).sum()
 }
 
-/// What holds of every trace.
-fn expect_whole(trace: &Value, body: u64) {
+/// Checks invariants of every trace.
+fn expect_complete(trace: &Value, body: u64) {
     expect_fields(trace);
     let (request, totals) = (&trace["request"], &trace["totals"]);
     assert_eq!(request["body"], body, "{request}");
@@ -83,7 +83,7 @@ fn expect_whole(trace: &Value, body: u64) {
     assert_eq!(trace["lost_events"], 0);
     let ids: Vec<_> = trace["threads"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
     for (place, event) in trace["events"].as_array().unwrap().iter().enumerate() {
-        assert!(event["took_us"].as_f64().unwrap() >= 0.0, "{event}");
+        assert!(event["duration_us"].as_f64().unwrap() >= 0.0, "{event}");
         assert!(event["thread"].is_null() || ids.contains(&&event["thread"]), "{event}");
         let Some(within) = event["within"].as_u64() else { continue };
         let call = &trace["events"][usize::try_from(within).unwrap()];
@@ -103,9 +103,9 @@ fn expect_whole(trace: &Value, body: u64) {
 }
 
 #[test]
-fn sendfile_is_four_calls_and_nothing_is_copied_but_the_head() {
+fn sendfile_copies_only_the_head() {
     let trace = trace(&["--model", "epoll-edge", "--via", "sendfile"]);
-    expect_whole(&trace, MIB);
+    expect_complete(&trace, MIB);
     let calls = calls(&trace);
     assert_eq!(calls[..4], ["epoll_pwait", "recvfrom", "statx", "sendto MSG_MORE"], "{calls:?}");
     let rest = calls[4..].iter();
@@ -122,7 +122,7 @@ fn sendfile_is_four_calls_and_nothing_is_copied_but_the_head() {
     assert_eq!(copies["to_socket"], head);
     if is_seen(&trace) {
         assert_eq!(totals["sent"]["page_cache"], MIB);
-        let woken = &totals["woken"][0];
+        let woken = &totals["wake_ups"][0];
         assert!(woken["by"].as_str().unwrap().contains("NET_RX"), "{woken}");
         assert_eq!(
             totals["faults_user"]
@@ -134,9 +134,9 @@ fn sendfile_is_four_calls_and_nothing_is_copied_but_the_head() {
 }
 
 #[test]
-fn copy_copies_twice_and_that_is_what_the_pages_say() {
+fn copy_copies_twice() {
     let trace = trace(&["--model", "epoll-edge", "--via", "copy"]);
-    expect_whole(&trace, MIB);
+    expect_complete(&trace, MIB);
     let (totals, head) = (&trace["totals"], trace["request"]["head"].as_u64().unwrap());
     assert_eq!(totals["by_name"]["pread64"]["bytes"], MIB);
     assert_eq!(totals["by_name"]["sendto"]["bytes"], MIB + head);
@@ -151,9 +151,9 @@ fn copy_copies_twice_and_that_is_what_the_pages_say() {
 }
 
 #[test]
-fn a_cold_file_comes_from_the_disk_and_somebody_waits_for_it() {
+fn cold_file_is_read_from_disk_while_a_thread_sleeps() {
     let trace = trace(&["--model", "blocking", "--via", "copy", "--cold"]);
-    expect_whole(&trace, MIB);
+    expect_complete(&trace, MIB);
     assert_eq!(trace["request"]["pages_in_memory"], 0);
     if !is_seen(&trace) {
         return;
@@ -164,7 +164,7 @@ fn a_cold_file_comes_from_the_disk_and_somebody_waits_for_it() {
 }
 
 #[test]
-fn every_model_waits_in_its_own_way_and_sends_the_same() {
+fn every_model_uses_its_own_wait_call() {
     let body = 300_000;
     for &model in Model::ALL {
         if let Err(why) = model.probe() {
@@ -172,7 +172,7 @@ fn every_model_waits_in_its_own_way_and_sends_the_same() {
             continue;
         }
         let trace = trace(&["--model", model.name(), "--via", "copy", "--size", "300000"]);
-        expect_whole(&trace, body);
+        expect_complete(&trace, body);
         let calls = calls(&trace);
         let first = match model.name() {
             "blocking" | "nonblocking" => "recvfrom",
@@ -184,7 +184,7 @@ fn every_model_waits_in_its_own_way_and_sends_the_same() {
             "posix-aio" => "read",
             _ => "epoll_pwait",
         };
-        // Of posix-aio it is a thread of glibc that waits, and which comes first is up to chance.
+        // With posix-aio a thread of glibc waits, and the order is random.
         let found = if model == Model::PosixAio {
             calls.iter().any(|call| call == first)
         } else {
@@ -197,11 +197,11 @@ fn every_model_waits_in_its_own_way_and_sends_the_same() {
 }
 
 #[test]
-fn every_via_sends_the_same_and_copies_what_it_promises() {
+fn every_via_makes_its_copies() {
     for transport in ["lo", "unix"] {
         for &via in Direction::FileToSocket.vias() {
             let trace = trace(&["--via", via.name(), "--transport", transport]);
-            expect_whole(&trace, MIB);
+            expect_complete(&trace, MIB);
             let copies = &trace["totals"]["copies"];
             let sum: u64 = ["file_to_user", "to_socket", "late"]
                 .iter()
@@ -209,7 +209,7 @@ fn every_via_sends_the_same_and_copies_what_it_promises() {
                 .sum();
             let head = trace["request"]["head"].as_u64().unwrap();
             let calls = calls(&trace).join(" ");
-            // What a full socket did not take is read once more.
+            // Data that did not fit in a full socket buffer is read again.
             let read = trace["totals"]["by_name"]["pread64"]["bytes"].as_u64().unwrap_or(0);
             let expected = match via {
                 Via::Copy if read >= MIB => read + MIB + head,
@@ -226,9 +226,9 @@ fn every_via_sends_the_same_and_copies_what_it_promises() {
 }
 
 #[test]
-fn what_may_block_is_done_by_another_thread_of_its_own_lane() {
+fn disk_reads_run_on_worker_threads() {
     let trace = trace(&["--topology", "workers", "--via", "sendfile", "--cold"]);
-    expect_whole(&trace, MIB);
+    expect_complete(&trace, MIB);
     let servers =
         trace["threads"].as_array().unwrap().iter().filter(|one| one["receives"] == false);
     let names: Vec<_> = servers.map(|one| one["name"].as_str().unwrap()).collect();
@@ -236,25 +236,25 @@ fn what_may_block_is_done_by_another_thread_of_its_own_lane() {
 }
 
 #[test]
-fn a_file_that_is_given_is_asked_for_by_its_name() {
+fn given_file_is_requested_by_its_escaped_name() {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = place.path().join("wasser & \"öl\" 100%.bin");
     fs::write(&path, vec![7; 12345]).unwrap();
     let path = path.to_str().unwrap();
     let trace = trace(&["--via", "sendfile", path]);
-    expect_whole(&trace, 12345);
+    expect_complete(&trace, 12345);
     assert_eq!(trace["request"]["pages"], 4);
     let refused = output(&[place.path().to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1));
     let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(complaint.contains("it is no file"), "{complaint}");
+    assert!(complaint.contains("not a file"), "{complaint}");
     for conflict in [["--cold"].as_slice(), &["--size", "1k"]] {
         assert_eq!(output(&[conflict, &[path]].concat()).status.code(), Some(2));
     }
 }
 
 #[test]
-fn the_drawing_is_xml_and_every_form_is_written() {
+fn svg_is_well_formed_and_every_format_is_written() {
     let place = tempfile::tempdir().unwrap();
     let forms = ["t.svg", "t.json", "t.csv", "t.md"].map(|name| place.path().join(name));
     let [svg, json, csv, markdown] = forms.each_ref().map(|path| path.to_str().unwrap());
@@ -289,7 +289,7 @@ fn the_drawing_is_xml_and_every_form_is_written() {
     }
 }
 
-/// As an XML parser sees it, where there is one; else every element is closed where it must be.
+/// Checks the syntax with an XML parser, if there is one, and the nesting of the elements.
 fn expect_xml(text: &str) {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("it.svg");
@@ -311,7 +311,7 @@ fn expect_xml(text: &str) {
 }
 
 #[test]
-fn threads_have_other_numbers_in_a_pid_namespace_and_are_told_all_the_same() {
+fn trace_works_in_a_pid_namespace() {
     let unshare = ["--pid", "--fork", "--mount-proc"];
     let may = Command::new("unshare").args(unshare).arg("true").output();
     if !may.is_ok_and(|output| output.status.success()) {
@@ -320,10 +320,10 @@ fn threads_have_other_numbers_in_a_pid_namespace_and_are_told_all_the_same() {
     }
     let mut command = Command::new("unshare");
     command.args(unshare).args([KAREZ, "lab", "trace", "--via", "sendfile", "--json", "-"]);
-    let trace = told(&command.args(["--dir", env!("CARGO_TARGET_TMPDIR")]).output().unwrap());
-    expect_whole(&trace, MIB);
+    let trace = parse(&command.args(["--dir", env!("CARGO_TARGET_TMPDIR")]).output().unwrap());
+    expect_complete(&trace, MIB);
     if is_seen(&trace) {
-        let woken = &trace["totals"]["woken"][0];
+        let woken = &trace["totals"]["wake_ups"][0];
         let mut threads = trace["threads"].as_array().unwrap().iter();
         let thread = threads.find(|one| one["id"] == woken["thread"]).unwrap();
         assert_eq!(thread["receives"], false, "{woken}");
@@ -331,7 +331,7 @@ fn threads_have_other_numbers_in_a_pid_namespace_and_are_told_all_the_same() {
 }
 
 #[test]
-fn nobody_sees_the_calls_and_is_told_what_is_missing() {
+fn unprivileged_trace_reports_the_missing_tier() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can become nobody");
         return;
@@ -354,8 +354,8 @@ fn nobody_sees_the_calls_and_is_told_what_is_missing() {
             println!("skipped: tracing is not permitted");
             return;
         }
-        let trace = told(&output);
-        expect_whole(&trace, MIB);
+        let trace = parse(&output);
+        expect_complete(&trace, MIB);
         assert_eq!(trace["tier"], "T0");
         assert!(trace["without_t1"].as_str().unwrap().contains("cap_bpf"), "{trace:#}");
         assert!(trace["totals"]["sent"].is_null() && trace["totals"]["disk"].is_null());

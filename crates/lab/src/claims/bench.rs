@@ -1,97 +1,101 @@
-//! What the claims have at hand: the bench of the self-test, and a sweep of the models that is made
-//! once for all that need it.
+//! Fixture of the claims: that of the self-test, and a sweep over the models that several claims
+//! share.
 
 use karez_reactor::Model;
 use karez_transfer::Via;
 
-use super::{Plan, Verdict};
-use crate::cost::Copies;
-use crate::ground::Cache;
-use crate::models::{Models, Plan as ModelsPlan};
-use crate::outcome::Outcome;
+use super::plan::ClaimsPlan;
+use super::verdict::Verdict;
+use crate::copies::Copies;
+use crate::models::{Models, ModelsPlan};
 use crate::probe::Counts;
-use crate::selftest::bench::Bench as Ground;
-use crate::selftest::{SelfTest, Stop};
-use crate::stage::Movement;
+use crate::selftest::bench::SelfTestBench;
+use crate::selftest::{ExperimentError, SelfTest};
+use crate::test_file::CacheState;
+use crate::transfer_outcome::TransferOutcome;
+use crate::transfer_spec::TransferSpec;
 use crate::transport::Transport;
 
-/// How often a movement from the disk is made that packets went unseen of.
-const TRIES: u32 = 3;
+/// Attempts of a transfer from disk if packets were missed.
+const ATTEMPTS: u32 = 3;
 
-pub(super) struct Bench<'a> {
-    pub(super) plan: &'a Plan,
+pub(super) struct ClaimsBench<'a> {
+    pub(super) plan: &'a ClaimsPlan,
     pub(super) test: SelfTest,
-    pub(super) ground: Ground<'a>,
-    pub(super) swept: Option<Models>,
+    pub(super) base: SelfTestBench<'a>,
+    pub(super) sweep_result: Option<Models>,
 }
 
-/// A movement that was counted.
-pub(super) struct Counted {
-    pub(super) outcome: Outcome,
+/// A counted transfer.
+pub(super) struct CountedTransfer {
+    pub(super) outcome: TransferOutcome,
     pub(super) counts: Counts,
     pub(super) copies: Copies,
 }
 
-impl Counted {
-    /// How often the sender called this.
+impl CountedTransfer {
+    /// Returns the number of a system call of the sender.
     pub(super) fn calls(&self, name: &str) -> u64 {
-        self.outcome.sent_by().map_or(0, |own| own.call(name).calls)
+        self.outcome.sender_counts().map_or(0, |own| own.call(name).calls)
     }
 }
 
-impl Bench<'_> {
-    /// select, poll, epoll and asking everybody, by the number of descriptors.
-    pub(super) fn sweep(&mut self) -> Result<&Models, Stop> {
+impl ClaimsBench<'_> {
+    /// Measures select, poll, epoll and busy polling by number of descriptors, once.
+    pub(super) fn sweep(&mut self) -> Result<&Models, ExperimentError> {
         let models = vec![Model::Nonblocking, Model::Select, Model::Poll, Model::EpollLevel];
         let whole = ModelsPlan::new(self.plan.workers.clone());
         let plan = ModelsPlan { models, active: vec![1], microseconds: 5000, ..whole };
         let plan = if self.plan.quick { ModelsPlan { runs: 9, ..plan.quick() } } else { plan };
-        let swept = match self.swept.take() {
-            Some(swept) => swept,
+        let sweep_result = match self.sweep_result.take() {
+            Some(sweep_result) => sweep_result,
             None => Models::run(&plan, |_| {})?,
         };
-        Ok(self.swept.insert(swept))
+        Ok(self.sweep_result.insert(sweep_result))
     }
 
-    /// How many pieces are moved.
+    /// Returns the number of chunks.
     pub(super) fn chunks(&self) -> u64 {
         self.plan.bytes.div_ceil(u64::from(self.plan.chunk))
     }
 
-    /// The movement of the whole file.
-    pub(super) fn movement(&self, via: Via) -> Movement {
-        Movement::of(&self.ground.ground, via, Some(self.plan.chunk))
+    /// Returns the specification of a transfer of the whole file.
+    pub(super) fn spec(&self, via: Via) -> TransferSpec {
+        TransferSpec::of(&self.base.test_file, via, Some(self.plan.chunk))
     }
 
-    /// The file in this state moved by `via`, counted; a way that the kernel refuses is skipped.
+    /// Transfers the file in this cache state by `via` and counts; an unsupported via is skipped.
     pub(super) fn counted(
         &mut self,
         via: Via,
         transport: Transport,
-        cache: Cache,
-    ) -> Result<Counted, Stop> {
-        let movement = self.movement(via);
+        cache: CacheState,
+    ) -> Result<CountedTransfer, ExperimentError> {
+        let spec = self.spec(via);
         let mut tried = 1;
         let (outcome, counts) = loop {
-            match self.ground.counted_from(cache, &movement, transport) {
-                Err(Stop::Failed(_)) if tried < TRIES => tried += 1,
+            match self.base.counted_from(cache, &spec, transport) {
+                Err(ExperimentError::Failed(_)) if tried < ATTEMPTS => tried += 1,
                 other => break other?,
             }
         };
-        if outcome.ran != via {
-            return Err(Stop::Skipped(format!("{via} was refused, {} ran", outcome.ran)));
+        if outcome.effective != via {
+            return Err(ExperimentError::Skipped(format!(
+                "{via} is unsupported here: {} ran instead",
+                outcome.effective
+            )));
         }
         let copies = Copies::of(&outcome, transport);
-        Ok(Counted { outcome, counts, copies })
+        Ok(CountedTransfer { outcome, counts, copies })
     }
 }
 
-/// Refuted if this is so, else confirmed.
+/// Returns `Refuted` if the condition holds, otherwise `Confirmed`.
 pub(super) fn refuted_if(so: bool) -> Verdict {
     if so { Verdict::Refuted } else { Verdict::Confirmed }
 }
 
-/// Confirmed if this is so, else refuted.
+/// Returns `Confirmed` if the condition holds, otherwise `Refuted`.
 pub(super) fn confirmed_if(so: bool) -> Verdict {
     refuted_if(!so)
 }

@@ -1,4 +1,4 @@
-//! Claims about epoll: what it shares, whom it visits, when it tells.
+//! Claims about epoll: memory, data structures, triggering.
 
 use karez_reactor::{Demultiplexer, EpollEdge, EpollLevel, Interest, Ready, Token};
 use karez_sys::Mapping;
@@ -9,34 +9,35 @@ use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
-use super::bench::{Bench, confirmed_if, refuted_if};
-use super::waiting::{Walks, errno, is_asleep, slept, slopes, too_wide, walks};
-use super::{Claim, Evidence, Verdict};
-use crate::error::{Doing as _, Result as Done};
-use crate::selftest::Stop;
-
-type Outcome = Result<Evidence, Stop>;
+use super::bench::{ClaimsBench, confirmed_if, refuted_if};
+use super::claim::Claim;
+use super::evidence::{Evidence, ExperimentResult};
+use super::verdict::Verdict;
+use super::waiting::{IdleScan, errno, is_asleep, scans_idle, slopes, too_wide, wait_asleep};
+use crate::error::{ErrorContext as _, Result as LabResult};
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 11,
-        says: "epoll shares memory with user space by mmap",
-        reason: "an epoll instance has no mmap operation: events are copied out one by one",
+        statement: "epoll shares memory with user space by mmap",
+        reason: "an epoll instance has no mmap operation: epoll_wait copies each event to user \
+            space",
         needs: &[],
-        experiment: sharing,
-        rule: |told| Some(confirmed_if(told.word("mmap of an epoll")? == "ok")),
+        experiment: mmap_epoll,
+        rule: |evidence| Some(confirmed_if(evidence.word("mmap of an epoll")? == "ok")),
     },
     Claim {
         number: 12,
-        says: "epoll keeps descriptors in a red-black tree and ready ones in a linked list",
-        reason: "eventpoll has rbr and rdllist (fs/eventpoll.c), in memory of the kernel's alone",
+        statement: "epoll keeps descriptors in a red-black tree and ready ones in a linked list",
+        reason: "struct eventpoll has rbr and rdllist (fs/eventpoll.c), in kernel memory only",
         needs: &[],
-        experiment: keeping,
-        rule: |told| {
-            let kept = told.count("registered")? == told.count("in the kernel's set")?;
-            let once = told.word("registered again")? == "EEXIST";
-            let in_order = told.count("told in the order of arrival")? == told.count("ready")?;
-            let what = "the source for the tree; a set and a queue in order of arrival are seen";
+        experiment: epoll_set,
+        rule: |evidence| {
+            let kept = evidence.count("registered")? == evidence.count("entries in fdinfo")?;
+            let once = evidence.word("registered again")? == "EEXIST";
+            let in_order =
+                evidence.count("reported in arrival order")? == evidence.count("ready")?;
+            let what = "the kernel source for the tree; the run shows a set and a FIFO queue";
             Some(if kept && once && in_order {
                 Verdict::DependsOn(what.to_owned())
             } else {
@@ -46,223 +47,229 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 13,
-        says: "a callback fills the ready list, and only ready descriptors are visited",
-        reason: "ep_poll_callback queues the item when it is woken; epoll_wait polls those again",
+        statement: "a callback fills the ready list, and epoll_wait visits only ready descriptors",
+        reason: "ep_poll_callback queues the item on wake-up; epoll_wait polls the queued items \
+            again",
         needs: &[],
-        experiment: visiting,
-        rule: |told| {
-            let exact = told.count("told")? == told.count("ready")?;
-            if exact { level(told) } else { Some(Verdict::Refuted) }
+        experiment: ready_list,
+        rule: |evidence| {
+            let exact = evidence.count("reported")? == evidence.count("ready")?;
+            if exact { independent_of_idle(evidence) } else { Some(Verdict::Refuted) }
         },
     },
     Claim {
         number: 14,
-        says: "epoll_wait keeps checking until something is ready",
+        statement: "epoll_wait checks in a loop until a descriptor is ready",
         reason: "it sleeps in a wait queue until a callback wakes it; busy polling is opt-in",
         needs: &[],
-        experiment: |_| slept::<EpollLevel>(),
-        rule: |told| Some(refuted_if(is_asleep(told)?)),
+        experiment: |_| wait_asleep::<EpollLevel>(),
+        rule: |evidence| Some(refuted_if(is_asleep(evidence)?)),
     },
     Claim {
         number: 15,
-        says: "epoll has no maximum of connections",
-        reason: "RLIMIT_NOFILE, fs.file-max and fs.epoll.max_user_watches bound it",
+        statement: "epoll has no maximum number of connections",
+        reason: "RLIMIT_NOFILE, fs.file-max and fs.epoll.max_user_watches limit it",
         needs: &[],
         experiment: limits,
-        rule: |told| {
-            let refused = told.word("one more than the limit")? == "EMFILE";
-            Some(refuted_if(refused && told.count("opened")? < told.count("RLIMIT_NOFILE")?))
+        rule: |evidence| {
+            let refused = evidence.word("open beyond the limit")? == "EMFILE";
+            Some(refuted_if(
+                refused && evidence.count("opened")? < evidence.count("RLIMIT_NOFILE")?,
+            ))
         },
     },
     Claim {
         number: 16,
-        says: "the cost of epoll_wait does not depend on idle descriptors",
-        reason: "an idle descriptor is in the tree and not in the list that is walked",
+        statement: "the cost of epoll_wait does not depend on the number of idle descriptors",
+        reason: "an idle descriptor is in the tree and not in the ready list",
         needs: &[],
         experiment: slopes,
-        rule: level,
+        rule: independent_of_idle,
     },
     Claim {
         number: 17,
-        says: "level-triggered tells again and again, edge-triggered once",
+        statement: "level-triggered epoll reports readiness repeatedly, edge-triggered once",
         reason: "a level item is queued again after each report; an edge needs another wake-up",
         needs: &[],
         experiment: triggers,
-        rule: |told| {
-            let level = told.count("level, first")? == 1 && told.count("level, again")? == 1;
-            let edge = told.count("edge, first")? == 1 && told.count("edge, again")? == 0;
+        rule: |evidence| {
+            let level =
+                evidence.count("level, first")? == 1 && evidence.count("level, again")? == 1;
+            let edge = evidence.count("edge, first")? == 1 && evidence.count("edge, again")? == 0;
             Some(confirmed_if(level && edge))
         },
     },
     Claim {
         number: 18,
-        says: "edge-triggered supports only descriptors that do not block",
-        reason: "the kernel does not look at O_NONBLOCK; epoll(7) says that one should",
+        statement: "edge-triggered epoll supports only non-blocking descriptors",
+        reason: "the kernel does not check O_NONBLOCK; epoll(7) only recommends it",
         needs: &[],
         experiment: blocking_edge,
-        rule: |told| Some(refuted_if(told.word("EPOLLET on a pipe that blocks")? == "ok")),
+        rule: |evidence| Some(refuted_if(evidence.word("EPOLLET on a blocking pipe")? == "ok")),
     },
     Claim {
         number: 19,
-        says: "edge-triggered cannot guarantee that data is complete",
-        reason: "what is not read stays in the buffer: a wake-up is missed, and no byte",
+        statement: "edge-triggered epoll can lose data",
+        reason: "unread bytes stay in the buffer: only the wake-up is missed",
         needs: &[],
-        experiment: left_over,
-        rule: |told| {
-            let got = told.count("read at first")? + told.count("read later")?;
-            Some(refuted_if(got == told.count("written")?))
+        experiment: partial_read,
+        rule: |evidence| {
+            let got = evidence.count("read at first")? + evidence.count("read later")?;
+            Some(refuted_if(got == evidence.count("written")?))
         },
     },
     Claim {
         number: 20,
-        says: "epoll does not take regular files",
-        reason: "a regular file has no poll operation, so EPOLL_CTL_ADD says EPERM",
+        statement: "epoll does not support regular files",
+        reason: "a regular file has no poll operation, so EPOLL_CTL_ADD fails with EPERM",
         needs: &[],
         experiment: regular_file,
-        rule: |told| Some(confirmed_if(told.word("epoll on a regular file")? == "EPERM")),
+        rule: |evidence| Some(confirmed_if(evidence.word("epoll on a regular file")? == "EPERM")),
     },
 ];
 
-/// Confirmed if an idle descriptor costs epoll too little to be looked at.
-fn level(told: &Evidence) -> Option<Verdict> {
-    Some(match walks(told, "epoll")? {
-        Walks::No => Verdict::Confirmed,
-        Walks::Yes => Verdict::Refuted,
-        Walks::Unclear => too_wide(),
+/// Returns `Confirmed` if an idle descriptor costs epoll less than an inspection.
+fn independent_of_idle(evidence: &Evidence) -> Option<Verdict> {
+    Some(match scans_idle(evidence, "epoll")? {
+        IdleScan::No => Verdict::Confirmed,
+        IdleScan::Yes => Verdict::Refuted,
+        IdleScan::Unclear => too_wide(),
     })
 }
 
-fn sharing(_: &mut Bench<'_>) -> Outcome {
-    let epoll = EpollLevel::new().doing("open", "an epoll")?;
+fn mmap_epoll(_: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let epoll = EpollLevel::new().context("open", "an epoll")?;
     let mapped = Mapping::of(epoll.as_fd(), 0, 4096);
     Ok(Evidence::default().with("mmap of an epoll", mapped))
 }
 
-fn keeping(_: &mut Bench<'_>) -> Outcome {
-    let mut epoll = EpollLevel::new().doing("open", "an epoll")?;
+fn epoll_set(_: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let mut epoll = EpollLevel::new().context("open", "an epoll")?;
     let all = registered(&mut epoll, 3)?;
     let again = epoll.register(all[0].as_fd(), Token(9), Interest::READ);
     let path = format!("/proc/self/fdinfo/{}", epoll.as_fd().as_raw_fd());
-    let info = fs::read_to_string(&path).doing("read", &path)?;
+    let info = fs::read_to_string(&path).context("read", &path)?;
     let order = [2, 0, 1];
     for place in order {
-        arouse(&all[place])?;
+        make_ready(&all[place])?;
     }
-    let told = told(&mut epoll)?;
-    let in_order = told.iter().zip(order).filter(|(one, place)| one.token.0 == *place as u64);
+    let events = events(&mut epoll)?;
+    let in_order = events.iter().zip(order).filter(|(one, place)| one.token.0 == *place as u64);
     let lines = info.lines().filter(|line| line.starts_with("tfd:")).count();
     Ok(Evidence::default()
         .with("registered", all.len())
-        .with("in the kernel's set", lines)
+        .with("entries in fdinfo", lines)
         .with("registered again", again)
         .with("ready", order.len())
-        .with("told in the order of arrival", in_order.count()))
+        .with("reported in arrival order", in_order.count()))
 }
 
-fn visiting(bench: &mut Bench<'_>) -> Outcome {
-    let mut epoll = EpollLevel::new().doing("open", "an epoll")?;
+fn ready_list(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let mut epoll = EpollLevel::new().context("open", "an epoll")?;
     let all = registered(&mut epoll, 100)?;
     for one in &all[..3] {
-        arouse(one)?;
+        make_ready(one)?;
     }
-    let told = told(&mut epoll)?.len();
+    let events = events(&mut epoll)?.len();
     let evidence = slopes(bench)?;
-    Ok(evidence.with("registered", all.len()).with("ready", 3_u64).with("told", told))
+    Ok(evidence.with("registered", all.len()).with("ready", 3_u64).with("reported", events))
 }
 
-fn limits(bench: &mut Bench<'_>) -> Outcome {
-    let mut worker = bench.ground.worker()?;
-    let told = worker.ask(&json!({ "do": "limits" }))?;
-    let number = |name: &str| told[name].as_u64().unwrap_or(0);
+fn limits(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let mut worker = bench.base.worker()?;
+    let reply = worker.request(&json!({ "command": "limits" }))?;
+    let number = |name: &str| reply[name].as_u64().unwrap_or(0);
     let path = "/proc/sys/fs/epoll/max_user_watches";
     let watches = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
     let evidence = Evidence::default()
         .with("RLIMIT_NOFILE", number("limit"))
         .with("opened", number("opened"))
-        .with("one more than the limit", errno(&told["refused"]));
+        .with("open beyond the limit", errno(&reply["refused"]));
     Ok(match watches {
         Some(watches) => evidence.with("max_user_watches", watches),
         None => evidence,
     })
 }
 
-fn triggers(_: &mut Bench<'_>) -> Outcome {
+fn triggers(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let level = sequence::<EpollLevel>()?;
     let edge = sequence::<EpollEdge>()?;
     let mut evidence = Evidence::default();
-    for (name, told) in [("level", level), ("edge", edge)] {
-        for (when, count) in ["first", "again", "after more came"].iter().zip(told) {
+    for (name, counts) in [("level", level), ("edge", edge)] {
+        for (when, count) in ["first", "again", "after another write"].iter().zip(counts) {
             evidence = evidence.with(format!("{name}, {when}"), count);
         }
     }
     Ok(evidence)
 }
 
-/// How many are told: of bytes, without reading once more, without reading but after more.
-fn sequence<D: Demultiplexer>() -> Done<[usize; 3]> {
-    let mut waiting = D::new().doing("open", "an epoll")?;
-    let (near, far) = pipe().doing("open", "a pipe")?;
-    waiting.register(near.as_fd(), Token(0), Interest::READ).doing("watch", "a pipe")?;
-    rustix::io::write(&far, b"aa").doing("write into", "a pipe")?;
-    let (first, again) = (told(&mut waiting)?.len(), told(&mut waiting)?.len());
-    rustix::io::write(&far, b"b").doing("write into", "a pipe")?;
-    Ok([first, again, told(&mut waiting)?.len()])
+/// Returns the number of events after a write, without reading, and after another write.
+fn sequence<D: Demultiplexer>() -> LabResult<[usize; 3]> {
+    let mut waiting = D::new().context("open", "an epoll")?;
+    let (near, far) = pipe().context("open", "a pipe")?;
+    waiting.register(near.as_fd(), Token(0), Interest::READ).context("watch", "a pipe")?;
+    rustix::io::write(&far, b"aa").context("write into", "a pipe")?;
+    let (first, again) = (events(&mut waiting)?.len(), events(&mut waiting)?.len());
+    rustix::io::write(&far, b"b").context("write into", "a pipe")?;
+    Ok([first, again, events(&mut waiting)?.len()])
 }
 
-fn blocking_edge(_: &mut Bench<'_>) -> Outcome {
-    let mut edge = EpollEdge::new().doing("open", "an epoll")?;
-    let (near, _far) = pipe().doing("open", "a pipe")?;
+fn blocking_edge(_: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let mut edge = EpollEdge::new().context("open", "an epoll")?;
+    let (near, _far) = pipe().context("open", "a pipe")?;
     let taken = edge.register(near.as_fd(), Token(0), Interest::READ);
-    Ok(Evidence::default().with("EPOLLET on a pipe that blocks", taken))
+    Ok(Evidence::default().with("EPOLLET on a blocking pipe", taken))
 }
 
-fn left_over(_: &mut Bench<'_>) -> Outcome {
-    let mut edge = EpollEdge::new().doing("open", "an epoll")?;
-    let (near, far) = pipe().doing("open", "a pipe")?;
-    edge.register(near.as_fd(), Token(0), Interest::READ).doing("watch", "a pipe")?;
-    let written = rustix::io::write(&far, b"abc").doing("write into", "a pipe")?;
-    let first = told(&mut edge)?.len();
+fn partial_read(_: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let mut edge = EpollEdge::new().context("open", "an epoll")?;
+    let (near, far) = pipe().context("open", "a pipe")?;
+    edge.register(near.as_fd(), Token(0), Interest::READ).context("watch", "a pipe")?;
+    let written = rustix::io::write(&far, b"abc").context("write into", "a pipe")?;
+    let first = events(&mut edge)?.len();
     let mut bytes = [0; 8];
-    let one = rustix::io::read(&near, &mut bytes[..1]).doing("read from", "a pipe")?;
-    let again = told(&mut edge)?.len();
+    let one = rustix::io::read(&near, &mut bytes[..1]).context("read from", "a pipe")?;
+    let again = events(&mut edge)?.len();
     drop(far);
-    let rest = rustix::io::read(&near, &mut bytes).doing("read from", "a pipe")?;
+    let rest = rustix::io::read(&near, &mut bytes).context("read from", "a pipe")?;
     Ok(Evidence::default()
         .with("written", written)
-        .with("told", first)
+        .with("reported", first)
         .with("read at first", one)
-        .with("told of the rest", again)
+        .with("reported for the rest", again)
         .with("read later", rest))
 }
 
-fn regular_file(bench: &mut Bench<'_>) -> Outcome {
-    let path = bench.ground.ground.path();
-    let file = fs::File::open(path).doing("open", path.display())?;
-    let mut epoll = EpollLevel::new().doing("open", "an epoll")?;
+fn regular_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let path = bench.base.test_file.path();
+    let file = fs::File::open(path).context("open", path.display())?;
+    let mut epoll = EpollLevel::new().context("open", "an epoll")?;
     let taken = epoll.register(file.as_fd(), Token(0), Interest::READ);
     Ok(Evidence::default().with("epoll on a regular file", taken))
 }
 
-/// So many idle descriptors, watched under their places.
-fn registered(waiting: &mut impl Demultiplexer, count: u64) -> Done<Vec<OwnedFd>> {
+/// Registers idle descriptors with their index as token.
+fn registered(waiting: &mut impl Demultiplexer, count: u64) -> LabResult<Vec<OwnedFd>> {
     let mut all = Vec::new();
     for place in 0..count {
         let one = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
-        let one = one.doing("open", "an eventfd")?;
-        waiting.register(one.as_fd(), Token(place), Interest::READ).doing("watch", "an eventfd")?;
+        let one = one.context("open", "an eventfd")?;
+        waiting
+            .register(one.as_fd(), Token(place), Interest::READ)
+            .context("watch", "an eventfd")?;
         all.push(one);
     }
     Ok(all)
 }
 
-fn arouse(one: &OwnedFd) -> Done<()> {
-    rustix::io::write(one, &1_u64.to_ne_bytes()).map(drop).doing("write to", "an eventfd")
+fn make_ready(one: &OwnedFd) -> LabResult<()> {
+    rustix::io::write(one, &1_u64.to_ne_bytes()).map(drop).context("write to", "an eventfd")
 }
 
-/// What is told now.
-fn told(waiting: &mut impl Demultiplexer) -> Done<Vec<Ready>> {
+/// Returns the current events.
+fn events(waiting: &mut impl Demultiplexer) -> LabResult<Vec<Ready>> {
     let mut ready = Vec::new();
-    waiting.wait(Some(Duration::ZERO), &mut ready).doing("wait for", "a descriptor")?;
+    waiting.wait(Some(Duration::ZERO), &mut ready).context("wait for", "a descriptor")?;
     ready.retain(|one| one.readable);
     Ok(ready)
 }

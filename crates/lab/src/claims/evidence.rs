@@ -1,15 +1,16 @@
-//! What an experiment came to: figures and words by name. A rule reads them by name, too, and a
-//! name that is missing is no evidence.
+//! Evidence of an experiment: named figures and words. A rule reads them by name; a missing name is
+//! no evidence.
 
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::fmt;
 
-use crate::fit::Slope;
+use crate::regression::Slope;
+use crate::selftest::ExperimentError;
 use crate::table::grouped;
 
-/// What errors are called here; a probe provokes no others.
-const NAMES: [(Errno, &str); 8] = [
+/// Names of the errors that the experiments provoke.
+const ERRNO_NAMES: [(Errno, &str); 8] = [
     (Errno::NODEV, "ENODEV"),
     (Errno::PERM, "EPERM"),
     (Errno::INVAL, "EINVAL"),
@@ -20,14 +21,14 @@ const NAMES: [(Errno, &str); 8] = [
     (Errno::AGAIN, "EAGAIN"),
 ];
 
-/// One thing that was measured.
+/// A measured value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Figure {
-    /// So many.
+    /// A count.
     Count(u64),
-    /// So much.
+    /// A number.
     Number(f64),
-    /// What the kernel said: the name of an error, or `ok`.
+    /// The result of a call: the name of an error, or `ok`.
     Word(String),
 }
 
@@ -55,29 +56,32 @@ impl From<&str> for Figure {
     }
 }
 
-/// What became of a call.
+/// Converts the result of a call.
 impl<T> From<Result<T, Errno>> for Figure {
-    fn from(told: Result<T, Errno>) -> Self {
-        let Err(errno) = told else { return Self::from("ok") };
-        let known = NAMES.iter().find(|(known, _)| *known == errno);
+    fn from(result: Result<T, Errno>) -> Self {
+        let Err(errno) = result else { return Self::from("ok") };
+        let known = ERRNO_NAMES.iter().find(|(known, _)| *known == errno);
         let number = || format!("errno {}", errno.raw_os_error());
         Self::Word(known.map_or_else(number, |(_, name)| (*name).to_owned()))
     }
 }
 
-/// What an experiment came to.
+/// Evidence of an experiment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence(Vec<(String, Figure)>);
 
+/// The evidence of an experiment, or the reason for its absence.
+pub(super) type ExperimentResult = Result<Evidence, ExperimentError>;
+
 impl Evidence {
-    /// The same with another figure.
+    /// Adds a figure.
     #[must_use]
-    pub fn with(mut self, what: impl Into<String>, figure: impl Into<Figure>) -> Self {
-        self.0.push((what.into(), figure.into()));
+    pub fn with(mut self, name: impl Into<String>, figure: impl Into<Figure>) -> Self {
+        self.0.push((name.into(), figure.into()));
         self
     }
 
-    /// The same with a slope, of nanoseconds of CPU per idle descriptor, and its band.
+    /// Adds a slope in nanoseconds of CPU time per idle descriptor, with its interval.
     #[must_use]
     pub fn with_slope(self, of: &str, slope: Slope) -> Self {
         self.with(format!("{of}: CPU ns per idle descriptor"), slope.fitted)
@@ -85,45 +89,45 @@ impl Evidence {
             .with(format!("{of}: at most"), slope.high)
     }
 
-    /// How many of this there were.
+    /// Returns a count by name.
     #[must_use]
-    pub fn count(&self, what: &str) -> Option<u64> {
-        match self.find(what)? {
+    pub fn count(&self, name: &str) -> Option<u64> {
+        match self.find(name)? {
             Figure::Count(count) => Some(*count),
             Figure::Number(_) | Figure::Word(_) => None,
         }
     }
 
-    /// How much of this there was.
+    /// Returns a number by name.
     #[must_use]
-    pub fn number(&self, what: &str) -> Option<f64> {
-        match self.find(what)? {
+    pub fn number(&self, name: &str) -> Option<f64> {
+        match self.find(name)? {
             Figure::Number(number) => Some(*number),
             Figure::Count(_) | Figure::Word(_) => None,
         }
     }
 
-    /// What the kernel said to this.
+    /// Returns a word by name.
     #[must_use]
-    pub fn word(&self, what: &str) -> Option<&str> {
-        match self.find(what)? {
+    pub fn word(&self, name: &str) -> Option<&str> {
+        match self.find(name)? {
             Figure::Word(word) => Some(word),
             Figure::Count(_) | Figure::Number(_) => None,
         }
     }
 
-    fn find(&self, what: &str) -> Option<&Figure> {
-        self.0.iter().find(|(name, _)| name == what).map(|(_, figure)| figure)
+    fn find(&self, name: &str) -> Option<&Figure> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, figure)| figure)
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let each = self.0.iter().map(|(what, figure)| {
+        let each = self.0.iter().map(|(name, figure)| {
             let value = match figure {
                 Figure::Count(count) => json!(count),
                 Figure::Number(number) => json!(number),
                 Figure::Word(word) => json!(word),
             };
-            (what.clone(), value)
+            (name.clone(), value)
         });
         Value::Object(each.collect())
     }
@@ -131,12 +135,12 @@ impl Evidence {
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (what, figure)) in self.0.iter().enumerate() {
+        for (at, (name, figure)) in self.0.iter().enumerate() {
             let separator = if at == 0 { "" } else { "; " };
             match figure {
-                Figure::Count(count) => write!(f, "{separator}{what} {}", grouped(*count))?,
-                Figure::Number(number) => write!(f, "{separator}{what} {number:.2}")?,
-                Figure::Word(word) => write!(f, "{separator}{what} {word}")?,
+                Figure::Count(count) => write!(f, "{separator}{name} {}", grouped(*count))?,
+                Figure::Number(number) => write!(f, "{separator}{name} {number:.2}")?,
+                Figure::Word(word) => write!(f, "{separator}{name} {word}")?,
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Claims about the ways from a file to a socket: switches, copies, DMA, and whose bytes they are.
+//! Claims about the path from a file to a socket: mode switches, copies, DMA, aliasing.
 
 use karez_transfer::Via;
 use rustix::pipe::SpliceFlags;
@@ -6,42 +6,44 @@ use serde_json::json;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 
-use super::bench::{Bench, Counted, confirmed_if, refuted_if};
-use super::{Claim, Evidence, Verdict};
-use crate::error::{Doing as _, Error};
-use crate::ground::{Cache, Ground};
-use crate::mutation::{Fate, fate};
-use crate::selftest::{Counter, Stop};
+use super::bench::{ClaimsBench, CountedTransfer, confirmed_if, refuted_if};
+use super::claim::Claim;
+use super::evidence::{Evidence, ExperimentResult};
+use super::verdict::Verdict;
+use crate::error::{Error, ErrorContext as _};
+use crate::mutation::{CopyVerdict, mutation_probe};
+use crate::selftest::{Counter, ExperimentError};
+use crate::test_file::{CacheState, TestFile};
 use crate::transport::Transport;
 
-type Outcome = Result<Evidence, Stop>;
-
-/// What every claim about copies rests on.
+/// Counters of the claims about copies.
 const COPIES: &[Counter] = &[Counter::Calls, Counter::Kernel, Counter::PageCache];
 const AND_DISK: &[Counter] = &[Counter::Calls, Counter::Kernel, Counter::PageCache, Counter::Disk];
 const AND_LINEAR: &[Counter] =
     &[Counter::Calls, Counter::Kernel, Counter::PageCache, Counter::Linear];
 
-/// Names of figures that several have.
+/// Names of shared figures.
 const BYTES: &str = "bytes";
 const CHUNKS: &str = "chunks";
 const CALLS: &str = "calls that move data";
 const COPIED: &str = "bytes copied before the receiver";
-const COLD: &str = "bytes of the disk, cold";
-const WARM: &str = "bytes of the disk, warm";
+const COLD: &str = "disk bytes, cold";
+const WARM: &str = "disk bytes, warm";
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 24,
-        says: "read and write cost 4 switches, 2 copies by the CPU and 2 by DMA",
-        reason: "two calls a chunk; into the buffer and out of it; the disk is asked when cold",
+        statement: "read and write cost 4 mode switches, 2 copies by the CPU and 2 by DMA",
+        reason: "two calls per chunk; a copy into the buffer and one out; disk reads on a cache \
+            miss",
         needs: AND_DISK,
-        experiment: |bench| moved(bench, Via::Copy),
-        rule: |told| {
-            let bytes = told.count(BYTES)?;
-            let (calls, copied) = (calls_a_chunk(told, 2)?, told.count(COPIED)? == 2 * bytes);
-            let disk = told.count(COLD)? >= bytes && told.count(WARM)? == 0;
-            let what = "the cache and the device for DMA: the disk's cold only, none on lo";
+        experiment: |bench| cold_and_warm(bench, Via::Copy),
+        rule: |evidence| {
+            let bytes = evidence.count(BYTES)?;
+            let (calls, copied) =
+                (calls_a_chunk(evidence, 2)?, evidence.count(COPIED)? == 2 * bytes);
+            let disk = evidence.count(COLD)? >= bytes && evidence.count(WARM)? == 0;
+            let what = "page cache and device for DMA: disk reads only when cold, no DMA on lo";
             Some(match (calls && copied, disk) {
                 (true, true) => Verdict::DependsOn(what.to_owned()),
                 (so, _) => confirmed_if(so),
@@ -50,43 +52,44 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 25,
-        says: "direct I/O crosses the kernel, which only sets up memory",
-        reason: "O_DIRECT passes by the page cache only: file system and block layer do the work",
+        statement: "direct I/O bypasses the kernel, which only sets up memory",
+        reason: "O_DIRECT bypasses only the page cache: file system and block layer still run",
         needs: AND_DISK,
         experiment: direct,
-        rule: |told| {
-            let works = told.count(CALLS)? > 0 && told.count("requests to the disk")? > 0;
-            Some(refuted_if(works && told.count(COLD)? >= told.count(BYTES)?))
+        rule: |evidence| {
+            let works = evidence.count(CALLS)? > 0 && evidence.count("disk requests")? > 0;
+            Some(refuted_if(works && evidence.count(COLD)? >= evidence.count(BYTES)?))
         },
     },
     Claim {
         number: 26,
-        says: "mmap and write cost 4 switches, 1 copy by the CPU and 2 by DMA",
-        reason: "one call a chunk, beside mmap once; the price is faults, most inside the call",
+        statement: "mmap and write cost 4 mode switches, 1 copy by the CPU and 2 by DMA",
+        reason: "one call per chunk and one mmap; the cost is page faults, most inside the call",
         needs: AND_DISK,
-        experiment: |bench| moved(bench, Via::Mmap),
-        rule: |told| {
-            if told.count(COPIED)? != told.count(BYTES)? {
+        experiment: |bench| cold_and_warm(bench, Via::Mmap),
+        rule: |evidence| {
+            if evidence.count(COPIED)? != evidence.count(BYTES)? {
                 return Some(Verdict::Refuted);
             }
-            let what = "the chunks: 2 switches for each and 2 for mmap; the one copy holds";
-            let one = calls_a_chunk(told, 1)? && told.count(CHUNKS)? > 1;
+            let what =
+                "the number of chunks: 2 switches for each and 2 for mmap; one copy is right";
+            let one = calls_a_chunk(evidence, 1)? && evidence.count(CHUNKS)? > 1;
             Some(if one { Verdict::DependsOn(what.to_owned()) } else { Verdict::Confirmed })
         },
     },
     Claim {
         number: 30,
-        says: "sendfile costs 2 switches, 1 copy by the CPU and 2 by DMA",
-        reason: "pages go to the socket by reference; without scatter-gather GSO copies them",
+        statement: "sendfile costs 2 mode switches, 1 copy by the CPU and 2 by DMA",
+        reason: "pages are attached to the socket; without scatter-gather GSO copies them",
         needs: AND_LINEAR,
-        experiment: |bench| over_cables(bench, &[Via::Sendfile]),
-        rule: |told| {
-            let bytes = told.count(BYTES)?;
-            let (with, without) = copies_of(told, Via::Sendfile)?;
-            if told.count("sendfile: calls that move data")? != told.count(CHUNKS)? {
+        experiment: |bench| over_veths(bench, &[Via::Sendfile]),
+        rule: |evidence| {
+            let bytes = evidence.count(BYTES)?;
+            let (with, without) = copies_of(evidence, Via::Sendfile)?;
+            if evidence.count("sendfile: calls that move data")? != evidence.count(CHUNKS)? {
                 return Some(Verdict::Refuted);
             }
-            let what = "scatter-gather: no copy with it, one without; 2 switches a chunk";
+            let what = "scatter-gather: no copy with it, one without; 2 switches per chunk";
             Some(match (with, without) {
                 (0, without) if without == bytes => Verdict::DependsOn(what.to_owned()),
                 (with, _) => confirmed_if(with == bytes),
@@ -95,36 +98,37 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 31,
-        says: "sendfile needs support by hardware, splice does not",
+        statement: "sendfile needs hardware support, splice does not",
         reason: "both end in splice_to_socket: with scatter-gather neither copies, without both do",
         needs: AND_LINEAR,
-        experiment: |bench| over_cables(bench, &[Via::Sendfile, Via::Splice]),
-        rule: |told| {
+        experiment: |bench| over_veths(bench, &[Via::Sendfile, Via::Splice]),
+        rule: |evidence| {
             let (sendfile, splice) =
-                (copies_of(told, Via::Sendfile)?, copies_of(told, Via::Splice)?);
+                (copies_of(evidence, Via::Sendfile)?, copies_of(evidence, Via::Splice)?);
             Some(refuted_if(sendfile == splice))
         },
     },
     Claim {
         number: 32,
-        says: "splice costs 2 switches and no copy, and one end has to be a pipe",
-        reason: "from file to socket it is two calls, into a pipe and out of it: 4 switches",
+        statement: "splice costs 2 mode switches and no copy, and one end must be a pipe",
+        reason: "from file to socket it takes two calls, into a pipe and out of it: 4 switches",
         needs: COPIES,
         experiment: splice,
-        rule: |told| {
-            let pipe = told.word("splice without a pipe")? == "EINVAL";
-            let right = pipe && told.count(COPIED)? == 0;
-            Some(confirmed_if(right && calls_a_chunk(told, 1)?))
+        rule: |evidence| {
+            let pipe = evidence.word("splice without a pipe")? == "EINVAL";
+            let right = pipe && evidence.count(COPIED)? == 0;
+            Some(confirmed_if(right && calls_a_chunk(evidence, 1)?))
         },
     },
     Claim {
         number: 33,
-        says: "the user cannot change data on its way by sendfile",
-        reason: "the socket refers to the page cache: what the file becomes is what is sent",
+        statement: "data in flight by sendfile cannot be changed by user space",
+        reason: "the socket refers to the page cache: a later write to the file changes the sent \
+            data",
         needs: &[Counter::Mutation],
-        experiment: mutated,
-        rule: |told| {
-            Some(match told.word("what was sent, after the file was overwritten")? {
+        experiment: overwritten,
+        rule: |evidence| {
+            Some(match evidence.word("bytes received after the file was overwritten")? {
                 "aliased" => Verdict::Refuted,
                 "copied" => Verdict::Confirmed,
                 other => Verdict::NotMeasurable(other.to_owned()),
@@ -133,47 +137,51 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 35,
-        says: "MSG_ZEROCOPY sends without a copy",
-        reason: "lo and veth copy late (skb_copy_ubufs) and say so: SO_EE_CODE_ZEROCOPY_COPIED",
+        statement: "MSG_ZEROCOPY sends without a copy",
+        reason: "lo and veth copy late (skb_copy_ubufs) and report SO_EE_CODE_ZEROCOPY_COPIED",
         needs: &[Counter::Notifications],
         experiment: zerocopy,
-        rule: |told| {
-            let (sends, copied) = (told.count("sends over lo")?, told.count("of them copied")?);
-            let to_dummy = told.count("datagrams to a dummy device copied");
+        rule: |evidence| {
+            let (sends, copied) =
+                (evidence.count("sends over lo")?, evidence.count("sends copied")?);
+            let to_dummy = evidence.count("datagrams to a dummy device copied");
             let what = match to_dummy {
-                Some(0) => "the device: lo copied every send, a dummy none",
-                None => "the device: lo copied every send, and no other could be tried",
+                Some(0) => "the device: lo copied every send, a dummy device none",
+                None => "the device: lo copied every send; another device could not be tested",
                 Some(_) => return Some(Verdict::Refuted),
             };
             Some(match copied {
                 0 => Verdict::Confirmed,
                 _ if copied == sends => Verdict::DependsOn(what.to_owned()),
-                _ => Verdict::DependsOn("the send: some were copied and some not".to_owned()),
+                _ => Verdict::DependsOn("the send: some were copied and some were not".to_owned()),
             })
         },
     },
 ];
 
-/// Whether so many calls were made for each chunk.
-fn calls_a_chunk(told: &Evidence, calls: u64) -> Option<bool> {
-    Some(told.count(CALLS)? == calls * told.count(CHUNKS)?)
+/// Returns whether each chunk took this number of calls.
+fn calls_a_chunk(evidence: &Evidence, calls: u64) -> Option<bool> {
+    Some(evidence.count(CALLS)? == calls * evidence.count(CHUNKS)?)
 }
 
-/// Bytes copied with scatter-gather and without.
-fn copies_of(told: &Evidence, via: Via) -> Option<(u64, u64)> {
-    Some((told.count(&format!("{via}: copied"))?, told.count(&format!("{via}: without SG"))?))
+/// Returns the copied bytes with and without scatter-gather.
+fn copies_of(evidence: &Evidence, via: Via) -> Option<(u64, u64)> {
+    Some((
+        evidence.count(&format!("{via}: copied"))?,
+        evidence.count(&format!("{via}: without SG"))?,
+    ))
 }
 
-/// The calls by which any via moves data.
-fn data_calls(counted: &Counted) -> u64 {
+/// Returns the number of calls that move data, for any via.
+fn data_calls(counted: &CountedTransfer) -> u64 {
     let names = ["read", "pread64", "write", "sendto", "sendmsg", "sendfile", "splice"];
     names.iter().map(|name| counted.calls(name)).sum()
 }
 
-fn moved(bench: &mut Bench<'_>, via: Via) -> Outcome {
-    let cold = bench.counted(via, Transport::Loopback, Cache::Cold)?;
-    let warm = bench.counted(via, Transport::Loopback, Cache::Warm)?;
-    let own = warm.outcome.sent_by();
+fn cold_and_warm(bench: &mut ClaimsBench<'_>, via: Via) -> ExperimentResult {
+    let cold = bench.counted(via, Transport::Loopback, CacheState::Cold)?;
+    let warm = bench.counted(via, Transport::Loopback, CacheState::Warm)?;
+    let own = warm.outcome.sender_counts();
     let faults = own.and_then(|own| own.faults_user.zip(own.faults_kernel));
     let evidence = Evidence::default()
         .with(BYTES, warm.outcome.bytes)
@@ -184,30 +192,30 @@ fn moved(bench: &mut Bench<'_>, via: Via) -> Outcome {
         .with(WARM, warm.counts.disk.read_bytes);
     Ok(match faults {
         Some((user, kernel)) => {
-            evidence.with("faults in user mode", user).with("in kernel mode", kernel)
+            evidence.with("faults in user mode", user).with("faults in kernel mode", kernel)
         }
         None => evidence,
     })
 }
 
-fn direct(bench: &mut Bench<'_>) -> Outcome {
-    let counted = bench.counted(Via::Direct, Transport::Loopback, Cache::Cold)?;
+fn direct(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let counted = bench.counted(Via::Direct, Transport::Loopback, CacheState::Cold)?;
     Ok(Evidence::default()
         .with(BYTES, counted.outcome.bytes)
         .with(CALLS, data_calls(&counted))
-        .with("copied from the file by the CPU", counted.copies.file_to_user)
-        .with("copied to the socket", counted.copies.to_socket)
+        .with("bytes copied from the file", counted.copies.file_to_user)
+        .with("bytes copied to the socket", counted.copies.to_socket)
         .with(COLD, counted.counts.disk.read_bytes)
-        .with("requests to the disk", counted.counts.disk.reads)
-        .with("pages in the cache afterwards", bench.ground.ground.cached()?))
+        .with("disk requests", counted.counts.disk.reads)
+        .with("pages in the cache afterwards", bench.base.test_file.cached()?))
 }
 
-fn over_cables(bench: &mut Bench<'_>, vias: &[Via]) -> Outcome {
+fn over_veths(bench: &mut ClaimsBench<'_>, vias: &[Via]) -> ExperimentResult {
     let mut evidence = Evidence::default().with(BYTES, bench.plan.bytes);
     evidence = evidence.with(CHUNKS, bench.chunks());
     for &via in vias {
-        let with = bench.counted(via, Transport::Veth, Cache::Warm)?;
-        let without = bench.counted(via, Transport::VethWithoutScatterGather, Cache::Warm)?;
+        let with = bench.counted(via, Transport::Veth, CacheState::Warm)?;
+        let without = bench.counted(via, Transport::VethWithoutScatterGather, CacheState::Warm)?;
         evidence = evidence
             .with(format!("{via}: {CALLS}"), data_calls(&with))
             .with(format!("{via}: copied"), with.copies.before_receiver())
@@ -216,13 +224,13 @@ fn over_cables(bench: &mut Bench<'_>, vias: &[Via]) -> Outcome {
     Ok(evidence)
 }
 
-fn splice(bench: &mut Bench<'_>) -> Outcome {
-    let file = open(&bench.ground.ground)?;
-    let (out, _peer) = UnixStream::pair().doing("open", "a socket pair")?;
+fn splice(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let file = open(&bench.base.test_file)?;
+    let (out, _peer) = UnixStream::pair().context("open", "a socket pair")?;
     let mut offset = 0;
     let flags = SpliceFlags::empty();
     let bare = rustix::pipe::splice(&file, Some(&mut offset), &out, None, 4096, flags);
-    let counted = bench.counted(Via::Splice, Transport::Loopback, Cache::Warm)?;
+    let counted = bench.counted(Via::Splice, Transport::Loopback, CacheState::Warm)?;
     Ok(Evidence::default()
         .with(BYTES, counted.outcome.bytes)
         .with(CHUNKS, bench.chunks())
@@ -231,40 +239,42 @@ fn splice(bench: &mut Bench<'_>) -> Outcome {
         .with("splice without a pipe", bare))
 }
 
-fn mutated(bench: &mut Bench<'_>) -> Outcome {
-    let became = match fate(Via::Sendfile, Transport::Loopback, &bench.plan.directory)? {
-        Fate::Refused(why) => return Err(Stop::Skipped(why)),
-        became => became.to_string(),
+fn overwritten(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let verdict = match mutation_probe(Via::Sendfile, Transport::Loopback, &bench.plan.directory)? {
+        CopyVerdict::Refused(why) => return Err(ExperimentError::Skipped(why)),
+        verdict => verdict.to_string(),
     };
-    Ok(Evidence::default().with("what was sent, after the file was overwritten", became.as_str()))
+    Ok(Evidence::default().with("bytes received after the file was overwritten", verdict.as_str()))
 }
 
-fn zerocopy(bench: &mut Bench<'_>) -> Outcome {
-    let movement = bench.movement(Via::Zerocopy);
-    let told = bench.ground.moved(&movement, Transport::Loopback)?.zerocopy;
-    if told.sends == 0 {
-        return Err(Stop::Skipped("MSG_ZEROCOPY was refused".to_owned()));
+fn zerocopy(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let spec = bench.spec(Via::Zerocopy);
+    let notifications = bench.base.uncounted(&spec, Transport::Loopback)?.zerocopy;
+    if notifications.sends == 0 {
+        return Err(ExperimentError::Skipped("MSG_ZEROCOPY is unsupported here".to_owned()));
     }
     let evidence = Evidence::default()
-        .with("sends over lo", u64::from(told.sends))
-        .with("of them copied", u64::from(told.copied));
-    Ok(match to_dummy(bench) {
+        .with("sends over lo", u64::from(notifications.sends))
+        .with("sends copied", u64::from(notifications.copied));
+    Ok(match send_to_dummy(bench) {
         Ok(copied) => evidence.with("datagrams to a dummy device copied", copied),
         Err(error) => evidence.with("dummy device", error.to_string().as_str()),
     })
 }
 
-/// How many datagrams the kernel copied that went to a device which swallows them.
-fn to_dummy(bench: &Bench<'_>) -> Result<u64, Error> {
-    let mut worker = bench.ground.worker()?;
-    worker.ask(&json!({ "do": "network" }))?;
-    worker.ask(&json!({ "do": "dummy", "name": "karez2" }))?;
-    worker.ask(&json!({ "do": "up", "name": "karez2", "address": "192.0.2.5" }))?;
-    let order = json!({ "do": "datagrams", "to": "192.0.2.6:9", "bytes": 1400, "count": 1024 });
-    let told = worker.ask(&order)?;
-    told["copied"].as_u64().ok_or_else(|| Error::new("send to", "a dummy", "no answer"))
+/// Sends datagrams to a dummy device and returns how many the kernel copied.
+fn send_to_dummy(bench: &ClaimsBench<'_>) -> Result<u64, Error> {
+    let mut worker = bench.base.worker()?;
+    worker.request(&json!({ "command": "enter-network" }))?;
+    worker.request(&json!({ "command": "add-dummy", "name": "karez2" }))?;
+    worker
+        .request(&json!({ "command": "add-address", "name": "karez2", "address": "192.0.2.5" }))?;
+    let command =
+        json!({ "command": "send-datagrams", "to": "192.0.2.6:9", "bytes": 1400, "count": 1024 });
+    let reply = worker.request(&command)?;
+    reply["copied"].as_u64().ok_or_else(|| Error::new("send to", "a dummy", "no answer"))
 }
 
-pub(super) fn open(ground: &Ground) -> Result<File, Stop> {
-    Ok(File::open(ground.path()).doing("open", ground.path().display())?)
+pub(super) fn open(test_file: &TestFile) -> Result<File, ExperimentError> {
+    Ok(File::open(test_file.path()).context("open", test_file.path().display())?)
 }

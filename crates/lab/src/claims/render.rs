@@ -1,18 +1,18 @@
-//! The table of the claims: for a terminal, as JSON of a versioned form and Markdown.
+//! Output formats of the claims.
 
 use serde_json::{Value, json};
 use std::fmt;
 
 use super::{Claims, Finding, Verdict};
 use crate::machine::machine;
-use crate::report::{Entry, Part, Report, Section};
+use crate::report::{Part, Report, ReportEntry, Section};
 use crate::table::Table;
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.claims/1";
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
+const SCHEMA: &str = "karez.lab.claims/2";
 
 impl Verdict {
-    /// The word for it.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -23,7 +23,7 @@ impl Verdict {
         }
     }
 
-    /// On what it depends, or why it cannot be measured.
+    /// Returns the condition or the reason, if the verdict has one.
     #[must_use]
     pub fn details(&self) -> Option<&str> {
         match self {
@@ -64,52 +64,49 @@ impl Report for Claims {
     fn section(&self) -> Section {
         let entries = self.findings.iter().map(Finding::entry).collect();
         let words = format!("{}\n{}", self.tiers, self.verdicts());
-        let parts = vec![Part::Words(words), Part::Entries(entries)];
-        Section {
-            anchor: "claims".to_owned(),
-            title: "What is told of Linux I/O".to_owned(),
-            parts,
-        }
+        let parts = vec![Part::Paragraph(words), Part::Entries(entries)];
+        Section { anchor: "claims".to_owned(), title: "Claims about Linux I/O".to_owned(), parts }
     }
 }
 
 impl Claims {
     fn table(&self) -> Table {
-        let heading = vec!["#", "claim", "verdict", "measured", "because", "again"];
+        let heading = vec!["#", "claim", "verdict", "measured", "reason", "command"];
         let rows = self.findings.iter().map(|finding| {
             vec![
                 finding.claim.number.to_string(),
-                finding.claim.says.to_owned(),
+                finding.claim.statement.to_owned(),
                 finding.verdict.to_string(),
                 finding.evidence.to_string(),
                 finding.claim.reason.to_owned(),
-                finding.repeat(),
+                finding.command(),
             ]
         });
         Table { heading, rows: rows.collect() }
     }
 
-    /// How many claims have which verdict.
+    /// Summarises the verdicts.
     fn verdicts(&self) -> String {
         let names = ["confirmed", "refuted", "depends on", "not measurable here"];
-        names.map(|name| format!("{name} {}", self.so_many(name))).join(", ")
+        names.map(|name| format!("{name} {}", self.count(name))).join(", ")
     }
 
-    fn so_many(&self, name: &str) -> usize {
+    fn count(&self, name: &str) -> usize {
         self.findings.iter().filter(|finding| finding.verdict.name() == name).count()
     }
 }
 
 impl Finding {
-    fn entry(&self) -> Entry {
+    fn entry(&self) -> ReportEntry {
         let details = self.verdict.details().map(|details| match self.verdict {
             Verdict::DependsOn(_) => format!("It depends on {details}."),
             _ => details.to_owned(),
         });
         let measured = ("measured", self.evidence.to_string());
-        let lines = [measured, ("because", self.claim.reason.to_owned()), ("again", self.repeat())];
-        Entry {
-            title: format!("{}. {}", self.claim.number, self.claim.says),
+        let lines =
+            [measured, ("reason", self.claim.reason.to_owned()), ("command", self.command())];
+        ReportEntry {
+            title: format!("{}. {}", self.claim.number, self.claim.statement),
             badge: self.verdict.name(),
             details,
             lines: lines.into_iter().filter(|(_, text)| !text.is_empty()).collect(),
@@ -119,12 +116,12 @@ impl Finding {
     fn to_json(&self) -> Value {
         json!({
             "number": self.claim.number,
-            "claim": self.claim.says,
+            "claim": self.claim.statement,
             "verdict": self.verdict.name(),
             "details": self.verdict.details(),
             "evidence": self.evidence.to_json(),
             "reason": self.claim.reason,
-            "repeat": self.repeat(),
+            "command": self.command(),
         })
     }
 }
@@ -134,18 +131,18 @@ impl fmt::Display for Claims {
         writeln!(f, "{}\n", self.tiers)?;
         for finding in &self.findings {
             let Finding { claim, verdict, evidence } = finding;
-            writeln!(f, "{:>2}. {}", claim.number, claim.says)?;
+            writeln!(f, "{:>2}. {}", claim.number, claim.statement)?;
             writeln!(f, "    {verdict}")?;
             if *evidence != super::Evidence::default() {
                 writeln!(f, "    measured: {evidence}")?;
             }
-            writeln!(f, "    because:  {}", claim.reason)?;
-            writeln!(f, "    again:    {}\n", finding.repeat())?;
+            writeln!(f, "    reason:   {}", claim.reason)?;
+            writeln!(f, "    command:  {}\n", finding.command())?;
         }
         let heading = vec!["claim", "verdict"];
         let rows = self.findings.iter().map(|finding| {
             let Finding { claim, verdict, .. } = finding;
-            vec![format!("{:>2}. {}", claim.number, claim.says), verdict.name().to_owned()]
+            vec![format!("{:>2}. {}", claim.number, claim.statement), verdict.name().to_owned()]
         });
         writeln!(f, "{}", Table { heading, rows: rows.collect() }.to_text())?;
         writeln!(f, "{}", self.verdicts())

@@ -1,4 +1,4 @@
-//! Claims about asking, select and poll: what is copied, who is looked at, where it ends.
+//! Claims about busy polling, select and poll: copies, scans, limits.
 
 use karez_reactor::{Demultiplexer, Interest, Model, Select, Token};
 use karez_sys::{FdSet, select};
@@ -10,67 +10,72 @@ use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::bench::{Bench, confirmed_if, refuted_if};
-use super::{Claim, Evidence, Figure, Verdict};
-use crate::error::Doing as _;
-use crate::selftest::Stop;
+use super::bench::{ClaimsBench, confirmed_if, refuted_if};
+use super::claim::Claim;
+use super::evidence::{Evidence, ExperimentResult, Figure};
+use super::verdict::Verdict;
+use crate::error::ErrorContext as _;
+use crate::selftest::ExperimentError;
 
-type Outcome = Result<Evidence, Stop>;
+/// Time until the awaited descriptor becomes ready.
+const IDLE_TIME: Duration = Duration::from_millis(50);
 
-/// How long a descriptor stays idle that is waited for.
-const IDLE: Duration = Duration::from_millis(50);
+/// Nanoseconds: shorter than any indirect call with a lock, so it separates scanning from not
+/// scanning.
+const SCAN_NS: f64 = 2.0;
 
-/// Nanoseconds that no indirect call with a lock can be made in.
-const A_LOOK: f64 = 2.0;
-
-/// How long is waited for it at most.
-const LONG: Duration = Duration::from_secs(10);
+/// Maximum time to wait.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 4,
-        says: "polling without blocking makes a read for each connection, ready or not",
-        reason: "only the call itself says whether it would have blocked: EAGAIN",
+        statement: "polling without blocking makes one read per connection, ready or not",
+        reason: "only the call itself shows whether it would have blocked: EAGAIN",
         needs: &[],
-        experiment: asking,
-        rule: |told| Some(confirmed_if(told.count("reads a lap")? == told.count("descriptors")?)),
+        experiment: busy_polling,
+        rule: |evidence| {
+            Some(confirmed_if(evidence.count("reads per round")? == evidence.count("descriptors")?))
+        },
     },
     Claim {
         number: 5,
-        says: "select copies the whole set of descriptors in and out at each call",
-        reason: "core_sys_select copies FDS_BYTES(n) of each set in, and as much back",
+        statement: "select copies the whole descriptor set in and out at each call",
+        reason: "core_sys_select copies FDS_BYTES(n) of each set in and the same amount out",
         needs: &[],
-        experiment: copied_set,
-        rule: |told| {
-            let (asked, left) = (told.count("bits asked")?, told.count("bits left")?);
-            // What was asked and is idle is gone: the answer was written over the question.
-            Some(confirmed_if(left == told.count("ready")? && left < asked))
+        experiment: select_set,
+        rule: |evidence| {
+            let (asked, left) =
+                (evidence.count("bits requested")?, evidence.count("bits set afterwards")?);
+            // Requested bits of idle descriptors are cleared: the result overwrites the request.
+            Some(confirmed_if(left == evidence.count("ready")? && left < asked))
         },
     },
     Claim {
         number: 6,
-        says: "select and poll look at every descriptor in the kernel: O(n)",
+        statement: "select and poll check every descriptor in the kernel: O(n)",
         reason: "do_select and do_poll call the poll operation of each descriptor at each call",
         needs: &[],
         experiment: slopes,
-        rule: |told| {
-            Some(match (walks(told, "select")?, walks(told, "poll")?) {
-                (Walks::Yes, Walks::Yes) => Verdict::Confirmed,
-                (Walks::No, _) | (_, Walks::No) => Verdict::Refuted,
+        rule: |evidence| {
+            Some(match (scans_idle(evidence, "select")?, scans_idle(evidence, "poll")?) {
+                (IdleScan::Yes, IdleScan::Yes) => Verdict::Confirmed,
+                (IdleScan::No, _) | (_, IdleScan::No) => Verdict::Refuted,
                 _ => too_wide(),
             })
         },
     },
     Claim {
         number: 7,
-        says: "select is limited to 1024 descriptors",
-        reason: "FD_SETSIZE is the size of glibc's fd_set; the kernel clamps to the table of files",
+        statement: "select is limited to 1024 descriptors",
+        reason: "FD_SETSIZE is the size of glibc's fd_set; the kernel's limit is the descriptor \
+            table",
         needs: &[],
         experiment: high_descriptor,
-        rule: |told| {
-            let what = "who asks: glibc's set has 1024 bits, the kernel's has no such end";
-            let why = "no descriptor may be as high";
-            Some(match (told.count("descriptor")? >= 1024, told.count("told")?) {
+        rule: |evidence| {
+            let what = "the caller: glibc's fd_set has 1024 bits, the kernel has no such limit";
+            let why = "the descriptor limit is too low";
+            Some(match (evidence.count("descriptor")? >= 1024, evidence.count("reported")?) {
                 (true, 1) => Verdict::DependsOn(what.to_owned()),
                 (true, _) => Verdict::Confirmed,
                 (false, _) => Verdict::NotMeasurable(why.to_owned()),
@@ -79,73 +84,76 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 8,
-        says: "select registers a callback, sets bits, and the program looks for them",
-        reason: "__pollwait queues the thread at each descriptor; the answer is a bitmap",
+        statement: "select registers a callback, sets bits, and the program scans for them",
+        reason: "__pollwait queues the thread at each descriptor; the result is a bitmap",
         needs: &[],
-        experiment: |_| slept::<Select>(),
-        rule: |told| Some(confirmed_if(is_asleep(told)?)),
+        experiment: |_| wait_asleep::<Select>(),
+        rule: |evidence| Some(confirmed_if(is_asleep(evidence)?)),
     },
     Claim {
         number: 9,
-        says: "poll has no limit, because it keeps a linked list",
-        reason: "it takes an array, of RLIMIT_NOFILE entries at most; the list is of its copies",
+        statement: "poll has no limit, because it uses a linked list",
+        reason: "it takes an array, of RLIMIT_NOFILE entries at most; only its kernel copy is a \
+            list",
         needs: &[],
-        experiment: crowd,
-        rule: |told| {
-            let refused = told.word("poll of one more")? == "EINVAL";
-            Some(refuted_if(refused && told.word("poll of as many")? == "ok"))
+        experiment: poll_limit,
+        rule: |evidence| {
+            let refused = evidence.word("poll of one entry more")? == "EINVAL";
+            Some(refuted_if(refused && evidence.word("poll of RLIMIT_NOFILE entries")? == "ok"))
         },
     },
     Claim {
         number: 10,
-        says: "poll does away with the copies and with looking at all",
-        reason: "the array goes in at each call and is walked; what went is the limit of 1024",
+        statement: "poll avoids the copies and the scan",
+        reason: "the array is copied in at each call and scanned; only the limit of 1024 is gone",
         needs: &[],
         experiment: slopes,
-        rule: |told| {
-            Some(match walks(told, "poll")? {
-                Walks::Yes => Verdict::Refuted,
-                Walks::No => Verdict::Confirmed,
-                Walks::Unclear => too_wide(),
+        rule: |evidence| {
+            Some(match scans_idle(evidence, "poll")? {
+                IdleScan::Yes => Verdict::Refuted,
+                IdleScan::No => Verdict::Confirmed,
+                IdleScan::Unclear => too_wide(),
             })
         },
     },
 ];
 
-/// Whether an idle descriptor is looked at.
-pub(super) enum Walks {
+/// Whether the kernel inspects idle descriptors.
+pub(super) enum IdleScan {
     Yes,
     No,
     Unclear,
 }
 
-/// Whether what an idle descriptor costs is enough to look at it, with the whole band.
-pub(super) fn walks(told: &Evidence, of: &str) -> Option<Walks> {
-    let low = told.number(&format!("{of}: at least"))?;
-    let high = told.number(&format!("{of}: at most"))?;
-    Some(match (low > A_LOOK, high < A_LOOK) {
-        (true, _) => Walks::Yes,
-        (_, true) => Walks::No,
-        _ => Walks::Unclear,
+/// Compares the interval of the cost per idle descriptor with the minimum cost of an inspection.
+pub(super) fn scans_idle(evidence: &Evidence, of: &str) -> Option<IdleScan> {
+    let low = evidence.number(&format!("{of}: at least"))?;
+    let high = evidence.number(&format!("{of}: at most"))?;
+    Some(match (low > SCAN_NS, high < SCAN_NS) {
+        (true, _) => IdleScan::Yes,
+        (_, true) => IdleScan::No,
+        _ => IdleScan::Unclear,
     })
 }
 
 pub(super) fn too_wide() -> Verdict {
-    Verdict::NotMeasurable("the band of the slope is too wide: the machine is busy".to_owned())
+    Verdict::NotMeasurable("the interval of the slope is too wide: the machine is busy".to_owned())
 }
 
-fn asking(bench: &mut Bench<'_>) -> Outcome {
+fn busy_polling(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let models = bench.sweep()?;
     let of_it = models.rows.iter().filter(|row| row.model == Model::Nonblocking);
     let most = of_it.max_by_key(|row| row.descriptors);
-    let row = most.ok_or_else(|| Stop::Skipped("nonblocking was not measured".to_owned()))?;
+    let row =
+        most.ok_or_else(|| ExperimentError::Skipped("nonblocking was not measured".to_owned()))?;
     let calls = row.calls.as_ref();
-    let calls = calls.ok_or_else(|| Stop::Skipped("tracing is not permitted".to_owned()))?;
+    let calls =
+        calls.ok_or_else(|| ExperimentError::Skipped("tracing is not permitted".to_owned()))?;
     let reads = calls.get("read").copied().unwrap_or(0.0);
     Ok(Evidence::default()
         .with("descriptors", u64::from(row.descriptors))
         .with("ready", u64::from(row.active))
-        .with("reads a lap", whole(reads)))
+        .with("reads per round", whole(reads)))
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of calls")]
@@ -153,96 +161,97 @@ fn whole(count: f64) -> u64 {
     count.round() as u64
 }
 
-fn copied_set(_: &mut Bench<'_>) -> Outcome {
+fn select_set(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let (mut read, mut write, mut all) = (FdSet::default(), FdSet::default(), Vec::new());
     for place in 0..100 {
         let one = eventfd(u32::from(place == 50), EventfdFlags::CLOEXEC);
-        let one = one.doing("open", "an eventfd")?;
+        let one = one.context("open", "an eventfd")?;
         read.insert(one.as_fd());
         all.push(one);
     }
     let asked = read.iter().count();
-    let ready = select(&mut read, &mut write, Some(Duration::ZERO)).doing("select", "them")?;
+    let ready =
+        select(&mut read, &mut write, Some(Duration::ZERO)).context("select", "descriptors")?;
     Ok(Evidence::default()
-        .with("bits asked", asked)
+        .with("bits requested", asked)
         .with("ready", ready)
-        .with("bits left", read.iter().count()))
+        .with("bits set afterwards", read.iter().count()))
 }
 
-/// What an idle descriptor costs select, poll and epoll.
-pub(super) fn slopes(bench: &mut Bench<'_>) -> Outcome {
+/// Measures the cost of an idle descriptor with select, poll and epoll.
+pub(super) fn slopes(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let models = bench.sweep()?;
     let mut evidence = Evidence::default();
     for (name, model) in
         [("select", Model::Select), ("poll", Model::Poll), ("epoll", Model::EpollLevel)]
     {
-        let missing = || Stop::Skipped(format!("{name} was not measured"));
+        let missing = || ExperimentError::Skipped(format!("{name} was not measured"));
         evidence = evidence.with_slope(name, models.slope(model).ok_or_else(missing)?);
     }
     let counts = models.rows.iter().map(|row| u64::from(row.descriptors));
-    Ok(evidence.with("descriptors, at most", counts.max().unwrap_or(0)))
+    Ok(evidence.with("most descriptors", counts.max().unwrap_or(0)))
 }
 
-fn limits(bench: &mut Bench<'_>) -> Result<Value, Stop> {
-    Ok(bench.ground.worker()?.ask(&json!({ "do": "limits" }))?)
+fn limits(bench: &mut ClaimsBench<'_>) -> Result<Value, ExperimentError> {
+    Ok(bench.base.worker()?.request(&json!({ "command": "limits" }))?)
 }
 
-fn high_descriptor(bench: &mut Bench<'_>) -> Outcome {
-    let told = limits(bench)?;
-    let number = |name: &str| told[name].as_u64().unwrap_or(0);
+fn high_descriptor(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let reply = limits(bench)?;
+    let number = |name: &str| reply[name].as_u64().unwrap_or(0);
     Ok(Evidence::default()
         .with("descriptor", number("high"))
-        .with("select", errno(&told["select"]))
-        .with("told", number("found")))
+        .with("select", errno(&reply["select"]))
+        .with("reported", number("found")))
 }
 
-fn crowd(bench: &mut Bench<'_>) -> Outcome {
-    let told = limits(bench)?;
+fn poll_limit(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
+    let reply = limits(bench)?;
     Ok(Evidence::default()
-        .with("RLIMIT_NOFILE", told["limit"].as_u64().unwrap_or(0))
-        .with("poll of as many", errno(&told["poll_at"]))
-        .with("poll of one more", errno(&told["poll_above"])))
+        .with("RLIMIT_NOFILE", reply["limit"].as_u64().unwrap_or(0))
+        .with("poll of RLIMIT_NOFILE entries", errno(&reply["poll_at"]))
+        .with("poll of one entry more", errno(&reply["poll_above"])))
 }
 
-/// What a worker says of a call, by the number of the error; 0 for none.
-pub(super) fn errno(told: &Value) -> Figure {
-    match told.as_i64().and_then(|number| i32::try_from(number).ok()) {
+/// Converts an errno of a worker's reply; 0 is success.
+pub(super) fn errno(reply: &Value) -> Figure {
+    match reply.as_i64().and_then(|number| i32::try_from(number).ok()) {
         Some(0) => Figure::from("ok"),
         Some(number) => Figure::from(Err::<(), _>(Errno::from_raw_os_error(number))),
         None => Figure::from("nothing"),
     }
 }
 
-/// One wait for a descriptor that another thread makes ready after a while.
-pub(super) fn slept<D: Demultiplexer>() -> Outcome {
-    let one = eventfd(0, EventfdFlags::CLOEXEC).doing("open", "an eventfd")?;
-    let mut waiting = D::new().doing("begin to", "wait")?;
-    waiting.register(one.as_fd(), Token(0), Interest::READ).doing("watch", "an eventfd")?;
+/// Waits for a descriptor that another thread makes ready after a while.
+pub(super) fn wait_asleep<D: Demultiplexer>() -> ExperimentResult {
+    let one = eventfd(0, EventfdFlags::CLOEXEC).context("open", "an eventfd")?;
+    let mut waiting = D::new().context("begin to", "wait")?;
+    waiting.register(one.as_fd(), Token(0), Interest::READ).context("watch", "an eventfd")?;
     let mut ready = Vec::new();
-    let (begun, before) = (Instant::now(), (karez_sys::thread_usage(), cpu()));
-    let told = thread::scope(|scope| {
+    let (begun, before) = (Instant::now(), (karez_lab_sys::thread_usage(), cpu()));
+    let waited_result = thread::scope(|scope| {
         scope.spawn(|| {
-            thread::sleep(IDLE);
+            thread::sleep(IDLE_TIME);
             rustix::io::write(&one, &1_u64.to_ne_bytes())
         });
-        waiting.wait(Some(LONG), &mut ready)
+        waiting.wait(Some(TIMEOUT), &mut ready)
     });
-    told.doing("wait for", "an eventfd")?;
-    let used = karez_sys::thread_usage().since(&before.0);
+    waited_result.context("wait for", "an eventfd")?;
+    let used = karez_lab_sys::thread_usage().since(&before.0);
     let (waited, cpu) = (begun.elapsed(), cpu().saturating_sub(before.1));
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Ok(Evidence::default()
-        .with("told", ready.len())
-        .with("us until told", micros(waited))
+        .with("reported", ready.len())
+        .with("us until wake-up", micros(waited))
         .with("us of CPU", micros(cpu))
         .with("voluntary switches", used.voluntary))
 }
 
-/// Whether the thread gave its core away and was woken: a loop that checks would have used it.
-pub(super) fn is_asleep(told: &Evidence) -> Option<bool> {
-    let gave_away = told.count("voluntary switches")? >= 1;
-    let idle = told.count("us of CPU")? * 2 < told.count("us until told")?;
-    Some(gave_away && idle && told.count("told")? == 1)
+/// Returns whether the thread slept and was woken, instead of polling in a loop.
+pub(super) fn is_asleep(evidence: &Evidence) -> Option<bool> {
+    let switched = evidence.count("voluntary switches")? >= 1;
+    let idle = evidence.count("us of CPU")? * 2 < evidence.count("us until wake-up")?;
+    Some(switched && idle && evidence.count("reported")? == 1)
 }
 
 fn cpu() -> Duration {

@@ -1,26 +1,33 @@
-//! A comparison as a report.
+//! Output formats of a comparison.
 
 use serde_json::{Value, json};
 use std::fmt;
 
-use super::{Alone, Change, Comparison, Drift, Kind};
+use super::{Change, ChangeKind, Comparison, Drift, UnmatchedRows};
 use crate::report::{Part, Report, Section};
 use crate::table::Table;
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.compare/1";
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
+const SCHEMA: &str = "karez.lab.compare/2";
 
-/// Of the rows that only one report has, so many are named.
+/// Maximum number of named unmatched rows.
 const NAMED: usize = 5;
 
 impl Comparison {
     fn table<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Table {
-        let heading = vec!["experiment", "row", "figure", "was", "is", "change"];
+        let heading = vec!["experiment", "row", "figure", "before", "after", "change"];
         let rows = changes.map(|change| {
-            let (was, is) = change.figures();
+            let (before, after) = change.figures();
             let in_words = change.in_words();
-            let Change { of, row, figure, .. } = change;
-            vec![(*of).to_owned(), row.clone(), (*figure).to_owned(), was, is, in_words]
+            let Change { experiment, row, figure, .. } = change;
+            vec![
+                (*experiment).to_owned(),
+                row.clone(),
+                (*figure).to_owned(),
+                before,
+                after,
+                in_words,
+            ]
         });
         Table { heading, rows: rows.collect() }
     }
@@ -30,23 +37,27 @@ impl Comparison {
     }
 
     fn under(&self) -> Table {
-        let heading = vec!["condition", "was", "is"];
+        let heading = vec!["condition", "before", "after"];
         let rows = self.conditions.iter();
         let rows = rows.map(|one| vec![one.name.clone(), one.before.clone(), one.after.clone()]);
         Table { heading, rows: rows.collect() }
     }
 
-    /// What is to be said beside the table.
+    /// Returns drifts and unmatched rows.
     fn notes(&self) -> Vec<String> {
         let drifts = self.drifts.iter().map(|drift| {
-            let Drift { of, figure, ratio, rows } = drift;
-            format!("{of}: {figure} of all {rows} rows together: x {ratio:.2}, which is taken out")
+            let Drift { experiment, figure, ratio, rows } = drift;
+            format!(
+                "{experiment}: {figure} of all {rows} rows together: x {ratio:.2}, factored out"
+            )
         });
-        let sides = ["the first", "the second"].into_iter().zip(&self.alone);
-        let alone = sides.flat_map(|(side, alone)| {
-            alone.iter().map(move |alone| format!("only in {side}: {}", alone.in_words()))
+        let sides = ["the first", "the second"].into_iter().zip(&self.unmatched);
+        let unmatched = sides.flat_map(|(side, unmatched)| {
+            unmatched
+                .iter()
+                .map(move |unmatched| format!("only in {side}: {}", unmatched.in_words()))
         });
-        drifts.chain(alone).collect()
+        drifts.chain(unmatched).collect()
     }
 
     fn summary(&self) -> String {
@@ -55,56 +66,59 @@ impl Comparison {
         let mut words = format!("{beyond} of {} figures changed beyond the noise", self.compared);
         if doubtful > 0 {
             words += &format!(
-                "; the ranges of {doubtful} more are apart, which may be chance after so few runs"
+                "; the ranges of {doubtful} more do not overlap, which may be chance after so few \
+                runs"
             );
         }
         words
     }
 }
 
-impl Alone {
+impl UnmatchedRows {
     fn in_words(&self) -> String {
-        let Self { of, entirely, rows } = self;
+        let Self { experiment, entirely, rows } = self;
         if *entirely {
-            return format!("{of}, {} rows", rows.len());
+            return format!("{experiment}, {} rows", rows.len());
         }
         let named = rows.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
         match rows.len().saturating_sub(NAMED) {
-            0 => format!("{of}: {named}"),
-            more => format!("{of}: {named} and {more} more"),
+            0 => format!("{experiment}: {named}"),
+            more => format!("{experiment}: {named} and {more} more"),
         }
     }
 
     fn to_json(&self) -> Value {
-        json!({ "experiment": self.of, "rows": self.rows })
+        json!({ "experiment": self.experiment, "rows": self.rows })
     }
 }
 
 impl Change {
     fn figures(&self) -> (String, String) {
         match &self.kind {
-            Kind::Counted(was, is) => (was.clone(), is.clone()),
-            Kind::Timed { was, is, .. } => (was.to_string(), is.to_string()),
+            ChangeKind::Counted(before, after) => (before.clone(), after.clone()),
+            ChangeKind::Timed { before, after, .. } => (before.to_string(), after.to_string()),
         }
     }
 
     fn in_words(&self) -> String {
         match &self.kind {
-            Kind::Counted(..) => "counted".to_owned(),
-            Kind::Timed { was, is, .. } => {
-                let ratio = format!("x {:.2}", is.median / was.median);
+            ChangeKind::Counted(..) => "counted".to_owned(),
+            ChangeKind::Timed { before, after, .. } => {
+                let ratio = format!("x {:.2}", after.median / before.median);
                 if self.is_beyond_noise() { ratio } else { format!("{ratio}, may be chance") }
             }
         }
     }
 
     fn to_json(&self) -> Value {
-        let (was, is, by_chance) = match &self.kind {
-            Kind::Counted(was, is) => (json!(was), json!(is), Value::Null),
-            Kind::Timed { was, is, by_chance } => (was.to_json(), is.to_json(), json!(by_chance)),
+        let (before, after, by_chance) = match &self.kind {
+            ChangeKind::Counted(before, after) => (json!(before), json!(after), Value::Null),
+            ChangeKind::Timed { before, after, by_chance } => {
+                (before.to_json(), after.to_json(), json!(by_chance))
+            }
         };
         json!({
-            "experiment": self.of, "row": self.row, "figure": self.figure, "was": was, "is": is,
+            "experiment": self.experiment, "row": self.row, "figure": self.figure, "before": before, "after": after,
             "expected_by_chance": by_chance, "beyond_noise": self.is_beyond_noise(),
         })
     }
@@ -118,21 +132,21 @@ impl Report for Comparison {
             "differs": self.differs(),
             "compared": self.compared,
             "conditions": conditions
-                .map(|one| json!({ "name": one.name, "was": one.before, "is": one.after }))
+                .map(|one| json!({ "name": one.name, "before": one.before, "after": one.after }))
                 .collect::<Vec<_>>(),
             "changes": self.changes.iter().map(Change::to_json).collect::<Vec<_>>(),
             "drifts": self.drifts.iter()
                 .map(|one| json!({
-                    "experiment": one.of, "figure": one.figure, "ratio": one.ratio,
+                    "experiment": one.experiment, "figure": one.figure, "ratio": one.ratio,
                     "rows": one.rows,
                 }))
                 .collect::<Vec<_>>(),
-            "only_in_first": self.alone[0].iter().map(Alone::to_json).collect::<Vec<_>>(),
-            "only_in_second": self.alone[1].iter().map(Alone::to_json).collect::<Vec<_>>(),
+            "only_in_first": self.unmatched[0].iter().map(UnmatchedRows::to_json).collect::<Vec<_>>(),
+            "only_in_second": self.unmatched[1].iter().map(UnmatchedRows::to_json).collect::<Vec<_>>(),
         })
     }
 
-    /// Every change, also what may be chance.
+    /// Lists every change, including possible chance.
     fn to_csv(&self) -> String {
         self.table(self.changes.iter()).to_csv()
     }
@@ -145,9 +159,9 @@ impl Report for Comparison {
     }
 
     fn section(&self) -> Section {
-        let mut parts = vec![Part::Words(self.summary())];
+        let mut parts = vec![Part::Paragraph(self.summary())];
         if !self.conditions.is_empty() {
-            parts.push(Part::Table("Made under other conditions".to_owned(), self.under()));
+            parts.push(Part::Table("Different conditions".to_owned(), self.under()));
         }
         if self.differs() {
             let table = self.table(self.beyond_noise());
@@ -156,10 +170,14 @@ impl Report for Comparison {
         let doubtful = self.changes.iter().filter(|change| !change.is_beyond_noise());
         let doubtful = self.table(doubtful);
         if !doubtful.rows.is_empty() {
-            parts.push(Part::Table("Apart, but it may be chance".to_owned(), doubtful));
+            parts.push(Part::Table("Ranges apart, possibly by chance".to_owned(), doubtful));
         }
         parts.push(Part::Notes(self.notes()));
-        Section { anchor: "compare".to_owned(), title: "What changed".to_owned(), parts }
+        Section {
+            anchor: "compare".to_owned(),
+            title: "Changes between two reports".to_owned(),
+            parts,
+        }
     }
 }
 

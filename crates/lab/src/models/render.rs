@@ -1,67 +1,58 @@
-//! The tables of the models: for a terminal, as JSON of a versioned form, CSV and Markdown.
+//! Output formats of the models.
 
-use karez_reactor::Model;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{MODELS, Models, Row, drawn, request_table};
+use super::tables::{cells, ranking, table};
+use super::{MODELS, Models, WaitRow, charts, request_table};
 use crate::machine::machine;
-use crate::report::{Report, Section, skipped};
-use crate::spread::Spread;
-use crate::table::{Table, grouped};
+use crate::report::{Report, Section, skipped_lines};
+use crate::stats::MedianRange;
+use crate::table::Table;
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.models/1";
-
-/// What is not there.
-pub(super) const NONE: &str = "n/a";
-
-/// M. Kerrisk, Linux Conf Australia 2006: CPU seconds for 100,000 operations, one random
-/// descriptor ready, by poll, select and epoll.
-const PUBLISHED: [(u32, [f64; 3]); 4] = [
-    (10, [1.12, 1.28, 0.65]),
-    (100, [6.8, 7.1, 0.68]),
-    (1000, [157.0, 151.0, 0.89]),
-    (10_000, [1750.0, 1087.0, 0.97]),
-];
-const CLASSIC: [Model; 3] = [Model::Poll, Model::Select, Model::EpollLevel];
-
-/// From microseconds of an operation to seconds of the classic table's 100,000.
-const SCALE: f64 = 100_000.0 / 1e6;
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
+const SCHEMA: &str = "karez.lab.models/2";
 
 const NOTES: [&str; 14] = [
-    "A wake-up is a wait and the read of what it told of; nonblocking reads all to find out.",
-    "Descriptors are eventfds; for signal, which cannot watch those, UNIX sockets.",
-    "The calls that make descriptors ready are not counted; in CPU they are, one write each.",
-    "What the model does itself is in it: select's bitmaps, poll's array, a look at each answer.",
-    "select and poll queue the thread only until they come to one that is ready: more active cost less.",
-    "Slopes: least squares over the CPU of all runs with one active; the band is a bootstrap of 95 %.",
-    "Published: M. Kerrisk, LCA 2006, on a machine of its day; ours: a write, the wait, a read.",
-    "Where ranges overlap, neither is the faster.",
-    "Wake-ups are of demultiplexers alone: blocking, posix-aio and uring are none, and have requests.",
-    "A request is 8 bytes to an echo task on a whole reactor (topology single) over a UNIX socket; active ask at once, the others rest.",
-    "Its calls are those of all threads of the server, under ptrace, from rest to rest; CPU is the server's alone, us the client's wait.",
-    "epoll-edge is told as well that a UNIX peer has read: a wait more where no request comes with it.",
-    "nonblocking asks all the time: its calls and CPU are what it did meanwhile, not what a request needs.",
-    "Server and client have cores of their own, where there are two: us has the wake-up of the other in it.",
+    "A wake-up is one wait and the reads of the reported descriptors; nonblocking reads all of \
+    them.",
+    "Descriptors are eventfds; for signal, which does not support those, UNIX sockets.",
+    "The calls that make descriptors ready are not counted; their CPU time is, one write for each.",
+    "The model's own work is included: select's bitmaps, poll's array, the scan of each result.",
+    "select and poll queue the thread only up to the first ready descriptor: more active ones cost \
+    less.",
+    "Slopes: least squares over the CPU of all runs with one active; the interval is a bootstrap \
+    of 95 %.",
+    "Published: M. Kerrisk, LCA 2006, on hardware of its time; here: one write, one wait, one read.",
+    "Overlapping ranges do not rank.",
+    "Wake-ups are those of selectors: blocking, posix-aio and uring have none, and are measured by \
+    requests.",
+    "A request is 8 bytes to an echo task on a whole reactor (topology single) over a UNIX socket; \
+    active connections send at once, the others are idle.",
+    "Its calls are those of all server threads, under ptrace, from idle to idle; CPU is the \
+    server's, us the client's latency.",
+    "epoll-edge also reports that a UNIX peer has read: one more wait where no request arrives \
+    with it.",
+    "nonblocking polls all the time: its calls and CPU include polls that no request needs.",
+    "Server and client have cores of their own, if there are two: us includes the wake-up on the \
+    other core.",
 ];
 
 impl Report for Models {
-    /// Every combination of both kinds in one table.
+    /// Lists wake-ups and requests in one table.
     fn to_csv(&self) -> String {
         let heading =
-            vec!["model", "descriptors", "active", "of", "calls", "of them", "us", "CPU us"];
+            vec!["model", "descriptors", "active", "of", "calls", "in detail", "us", "CPU us"];
         let wake_ups = self.rows.iter().map(|row| with_kind("wake-up", cells(row)));
         let requests = self
             .requests
             .iter()
-            .map(|row| with_kind("request", request_table::brief(row).to_vec()));
+            .map(|row| with_kind("request", request_table::cells(row).to_vec()));
         Table { heading, rows: wake_ups.chain(requests).collect() }.to_csv()
     }
 
     fn to_markdown(&self) -> String {
-        let notes = self.notes().into_iter().chain(skipped(&self.skipped));
+        let notes = self.notes().into_iter().chain(skipped_lines(&self.skipped));
         let notes: Vec<_> = notes.map(|note| format!("- {note}\n")).collect();
         let rows = table(&self.rows.iter().collect::<Vec<_>>()).to_markdown();
         let (slopes, classic) = (self.slopes().to_markdown(), self.classic().to_markdown());
@@ -78,7 +69,7 @@ impl Report for Models {
         let classic = self.classic_cells().map(|(count, model, ours, published)| {
             json!({
                 "descriptors": count, "model": model.name(),
-                "cpu_seconds": ours.map(Spread::to_json), "published": published,
+                "cpu_seconds": ours.map(MedianRange::to_json), "published": published,
             })
         });
         json!({
@@ -86,7 +77,7 @@ impl Report for Models {
             "machine": machine(),
             "seed": self.seed,
             "notes": self.notes(),
-            "skipped": self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }))
+            "skipped": self.skipped.iter().map(|(subject, reason)| json!({ "subject": subject, "reason": reason }))
                 .collect::<Vec<_>>(),
             "rows": self.rows.iter().map(row_to_json).collect::<Vec<_>>(),
             "slopes": slopes.collect::<Vec<_>>(),
@@ -100,91 +91,23 @@ impl Report for Models {
     }
 
     fn section(&self) -> Section {
-        drawn::section(self)
+        charts::section(self)
     }
 }
 
 impl Models {
-    /// What has to be known to read the tables.
+    /// Returns the notes of the tables.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let wake_ups = self.rows.iter().map(|row| row.timed.len());
         let requests = self.requests.iter().map(|row| row.timed.len());
         let runs = wake_ups.chain(requests).max().unwrap_or(0);
         let mut notes: Vec<_> = NOTES.iter().map(|&note| note.to_owned()).collect();
-        notes.push(format!("Times are median [range] of {runs} runs in an order that was drawn."));
+        notes.push(format!("Times are median [range] of {runs} runs in random order."));
         if cfg!(debug_assertions) {
-            notes.push("Built without optimisation: what a model does itself costs more.".into());
+            notes.push("Built without optimisation: the model's own work costs more.".into());
         }
         notes
-    }
-
-    /// Rows with as many descriptors, of which as many are active.
-    pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&Row>> {
-        let mut kinds: Vec<_> = self.rows.iter().map(|row| (row.descriptors, row.active)).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        let of = |kind| self.rows.iter().filter(move |row| (row.descriptors, row.active) == kind);
-        kinds.into_iter().map(move |kind| of(kind).collect())
-    }
-
-    pub(super) fn slopes(&self) -> Table {
-        let rows = MODELS.iter().filter_map(|&model| {
-            Some(vec![model.name().to_owned(), self.slope(model)?.to_string()])
-        });
-        Table { heading: vec!["model", "CPU ns per idle descriptor [95 %]"], rows: rows.collect() }
-    }
-
-    fn classic_cells(&self) -> impl Iterator<Item = (u32, Model, Option<Spread>, f64)> {
-        PUBLISHED.iter().flat_map(move |&(count, published)| {
-            CLASSIC.into_iter().zip(published).map(move |(model, published)| {
-                let row = self.find(model, count, 1).filter(|row| !row.timed.is_empty());
-                let ours = row.map(|row| Spread::of(row.timed.iter().map(|run| run.cpu * SCALE)));
-                (count, model, ours, published)
-            })
-        })
-    }
-
-    pub(super) fn classic(&self) -> Table {
-        let heading = vec!["descriptors", "model", "CPU s, 100,000 operations", "published"];
-        let rows = self.classic_cells().map(|(count, model, ours, published)| {
-            let ours = ours.map_or_else(|| NONE.to_owned(), |ours| format!("{ours:.3}"));
-            vec![grouped(u64::from(count)), model.name().to_owned(), ours, published.to_string()]
-        });
-        Table { heading, rows: rows.collect() }
-    }
-}
-
-pub(super) fn table(rows: &[&Row]) -> Table {
-    let heading = vec![
-        "model",
-        "descriptors",
-        "active",
-        "calls/wake-up",
-        "of them",
-        "us/wake-up",
-        "CPU us/wake-up",
-    ];
-    Table { heading, rows: rows.iter().map(|row| cells(row)).collect() }
-}
-
-/// Who is the fastest of a group, if anybody is.
-pub(super) fn ranking(rows: &[&Row]) -> String {
-    let Some(first) = rows.first() else { return String::new() };
-    let of = format!("{} descriptors, {} active", first.descriptors, first.active);
-    let all: Vec<_> = rows.iter().map(|row| (row.model, row.waiting())).collect();
-    fastest(&of, &all)
-}
-
-/// Who takes the least time, unless another's range overlaps.
-pub(super) fn fastest(of: &str, all: &[(Model, Spread)]) -> String {
-    let least = all.iter().min_by(|a, b| a.1.median.total_cmp(&b.1.median));
-    let Some((_, best)) = least else { return String::new() };
-    let with = all.iter().filter(|(_, time)| time.overlaps(best));
-    let with: Vec<_> = with.map(|(model, _)| model.name()).collect();
-    match &with[..] {
-        [alone] if all.len() > 1 => format!("{of}: {alone} is the fastest"),
-        _ => format!("{of}: no ranking among {}", with.join(", ")),
     }
 }
 
@@ -193,48 +116,17 @@ fn with_kind(kind: &str, mut cells: Vec<String>) -> Vec<String> {
     cells
 }
 
-fn cells(row: &Row) -> Vec<String> {
-    vec![
-        row.model.name().to_owned(),
-        row.descriptors.to_string(),
-        row.active.to_string(),
-        row.calls_in_all().map_or_else(|| NONE.to_owned(), |count| count.to_string()),
-        calls(row.calls.as_ref()),
-        format!("{:.2}", row.waiting()),
-        format!("{:.2}", row.cpu()),
-    ]
-}
-
-/// Calls by name, as they stand in a cell.
-pub(super) fn calls(calls: Option<&BTreeMap<String, f64>>) -> String {
-    let named = |(name, count): (&String, &f64)| format!("{name} {}", brief(*count));
-    calls.map_or_else(
-        || NONE.to_owned(),
-        |calls| calls.iter().map(named).collect::<Vec<_>>().join(", "),
-    )
-}
-
-/// A number with no more digits than it needs, two behind the point at most.
-pub(super) fn brief(number: f64) -> String {
-    let text = format!("{number:.2}");
-    if number > 0.0 && text == "0.00" {
-        return "<0.01".to_owned();
-    }
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-fn row_to_json(row: &Row) -> Value {
-    let samples = row
-        .timed
-        .iter()
-        .map(|run| json!({ "laps": run.laps, "us_per_wake_up": run.waiting, "cpu_us": run.cpu }));
+fn row_to_json(row: &WaitRow) -> Value {
+    let samples = row.timed.iter().map(
+        |run| json!({ "rounds": run.rounds, "us_per_wake_up": run.wait_time, "cpu_us": run.cpu }),
+    );
     json!({
         "model": row.model.name(),
         "descriptors": row.descriptors,
         "active": row.active,
         "calls": row.calls,
-        "calls_per_wake_up": row.calls_in_all(),
-        "us_per_wake_up": row.waiting().to_json(),
+        "calls_per_wake_up": row.total_calls(),
+        "us_per_wake_up": row.wait_time().to_json(),
         "cpu_us_per_wake_up": row.cpu().to_json(),
         "samples": samples.collect::<Vec<_>>(),
     })
@@ -253,7 +145,7 @@ impl fmt::Display for Models {
         for note in self.notes() {
             writeln!(f, "{note}")?;
         }
-        for line in skipped(&self.skipped) {
+        for line in skipped_lines(&self.skipped) {
             writeln!(f, "{line}")?;
         }
         Ok(())

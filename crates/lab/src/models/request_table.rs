@@ -1,16 +1,16 @@
-//! The table of requests: its cells, its form as JSON, who is the fastest.
+//! The table of requests: its cells, its JSON, and the fastest model.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 use super::RequestRow;
-use super::render::{NONE, brief as number, calls, fastest};
+use super::tables::{NONE, calls, fastest, short_number};
 use crate::table::Table;
 
-/// How many calls are named in a cell.
-const SHOWN: usize = 5;
+/// Maximum number of calls named in a cell.
+const MAX_CALLS: usize = 5;
 
-/// Rows with as many connections, of which as many are active.
+/// Groups rows by numbers of connections and active connections.
 pub(super) fn groups(rows: &[RequestRow]) -> impl Iterator<Item = Vec<&RequestRow>> {
     let kind = |row: &RequestRow| (row.connections, row.active);
     let mut kinds: Vec<_> = rows.iter().map(kind).collect();
@@ -29,46 +29,46 @@ pub(super) fn table(rows: &[&RequestRow]) -> Table {
         "CPU us/request",
         "switches/request",
         "calls/request",
-        "of them",
+        "in detail",
     ];
-    let cells = |row: &&RequestRow| {
-        let [model, connections, active, in_all, calls, time, cpu] = brief(row);
+    let row_cells = |row: &&RequestRow| {
+        let [model, connections, active, total, calls, time, cpu] = cells(row);
         let threads = row.threads.values().sum::<u64>().to_string();
         let switches = format!("{:.2}", row.switches());
-        vec![model, connections, active, threads, time, cpu, switches, in_all, calls]
+        vec![model, connections, active, threads, time, cpu, switches, total, calls]
     };
-    Table { heading, rows: rows.iter().map(cells).collect() }
+    Table { heading, rows: rows.iter().map(row_cells).collect() }
 }
 
-/// What it has in common with a wake-up.
-pub(super) fn brief(row: &RequestRow) -> [String; 7] {
+/// Returns the cells that requests and wake-ups have in common.
+pub(super) fn cells(row: &RequestRow) -> [String; 7] {
     [
         row.model.name().to_owned(),
         row.connections.to_string(),
         row.active.to_string(),
-        row.calls_in_all().map_or_else(|| NONE.to_owned(), number),
+        row.total_calls().map_or_else(|| NONE.to_owned(), short_number),
         most_frequent(row),
         format!("{:.2}", row.time()),
         format!("{:.2}", row.cpu()),
     ]
 }
 
-/// The calls that are made most often, and how many others there are: the threads of a library call
-/// more than anybody reads in a table.
+/// Names the most frequent calls and the number of others: threads of a library make many different
+/// calls.
 fn most_frequent(row: &RequestRow) -> String {
     let Some(made) = &row.calls else { return NONE.to_owned() };
     let mut by_count: Vec<_> = made.iter().collect();
     by_count.sort_by(|a, b| b.1.total_cmp(a.1));
-    let shown = by_count.len().min(SHOWN);
+    let shown = by_count.len().min(MAX_CALLS);
     let first: BTreeMap<_, _> =
         by_count[..shown].iter().map(|&(name, count)| (name.clone(), *count)).collect();
     match by_count.len() - shown {
         0 => calls(Some(&first)),
-        others => format!("{}, {others} others", calls(Some(&first))),
+        others => format!("{}, other calls {others}", calls(Some(&first))),
     }
 }
 
-/// Who answers the fastest, if anybody does.
+/// Names the model with the fastest responses, if there is one.
 pub(super) fn ranking(rows: &[&RequestRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let of = format!("{} connections, {} active", first.connections, first.active);
@@ -89,7 +89,7 @@ pub(super) fn row_to_json(row: &RequestRow) -> Value {
         "active": row.active,
         "threads": row.threads,
         "calls": row.calls,
-        "calls_per_request": row.calls_in_all(),
+        "calls_per_request": row.total_calls(),
         "us_per_request": row.time().to_json(),
         "cpu_us_per_request": row.cpu().to_json(),
         "switches_per_request": row.switches().to_json(),

@@ -1,51 +1,53 @@
-//! What a request costs by each model: a small task (`crew/errand.rs`) on a reactor whole, of whose
-//! connections some ask and the others rest.
+//! The cost of a request with each model: an echo task (`workers/echo_service.rs`) on a whole
+//! reactor, with active and idle connections.
 //!
-//! A server and a client for each model are laid at the same time, so that the order of the timed
-//! runs can be drawn among all of them; those that are not asked sleep, and the one that never
-//! sleeps is stopped meanwhile (`SIGSTOP`). Connections are UNIX sockets: what is sent is there at
-//! once, and nothing of the cost is the network's.
+//! Each model has a server and a client process at the same time, so that the timed runs can
+//! alternate between the models in random order. Idle servers sleep; the busy-polling one is
+//! stopped (`SIGSTOP`). Connections are UNIX sockets, so data arrives immediately and no network is
+//! measured.
 //!
-//! What it does badly: the order is drawn among the models, and not among numbers of connections,
-//! which follow one another; a client that waits for each answer has the server wake for each.
+//! # Limitations
+//! Only the models are in random order; the numbers of connections follow each other. A client that
+//! waits for each response makes the server wake up for each request.
 
+use karez_lab_sys::count_thread_syscalls;
 use karez_reactor::Model;
-use karez_sys::calls_of_threads;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
 use std::thread;
 use tempfile::TempDir;
 
-use super::{Plan, ratio};
-use crate::crew::{Cores, Server, Worker};
-use crate::draw::Draw;
-use crate::error::{Doing as _, Error, Result};
+use super::plan::ModelsPlan;
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::{call_name, mark};
-use crate::rest::await_rest;
-use crate::spread::Spread;
+use crate::quiescence::wait_until_quiescent;
+use crate::rng::Rng;
+use crate::stats::MedianRange;
+use crate::workers::{CoreSplit, ServerProcess, Worker};
 
-/// The most connections where each is a thread or two descriptors, as `karez serve` has it.
-const BY_THREADS: u32 = 1024;
+/// Maximum number of connections for models with a thread or two descriptors per connection, as in
+/// `karez serve`.
+const MAX_CONNECTIONS: u32 = 1024;
 
-/// Laps that are counted. What is left over behind the last is shared by all of them.
-const COUNTED: u64 = 8;
+/// Counted rounds. Calls after the last round are distributed over all of them.
+const COUNTED_ROUNDS: u64 = 8;
 
-/// Laps that are counted of one that asks all the time: it makes thousands of calls in each.
-const COUNTED_OF_BURNING: u64 = 1;
+/// Counted rounds of a busy-polling model, which makes thousands of calls in each.
+const COUNTED_ROUNDS_NEVER_SLEEPING: u64 = 1;
 
-/// One combination and what it cost.
+/// One combination and its cost.
 #[derive(Clone, Debug)]
 pub struct RequestRow {
     /// The model of the reactor.
     pub model: Model,
-    /// How many connections it had.
+    /// Number of connections.
     pub connections: u32,
-    /// Of which so many asked at the same time, again and again.
+    /// Number of active connections, which send at the same time.
     pub active: u32,
-    /// Its threads by name, their numbers left out.
+    /// Number of the server's threads by name, without their index.
     pub threads: BTreeMap<String, u64>,
-    /// System calls of all of them a request by name; `None` where tracing is not permitted.
+    /// System calls of all threads per request by name; `None` if tracing is not permitted.
     pub calls: Option<BTreeMap<String, f64>>,
     /// The timed runs.
     pub timed: Vec<RequestSample>,
@@ -54,124 +56,125 @@ pub struct RequestRow {
 /// One timed run.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestSample {
-    /// Requests.
+    /// Number of requests.
     pub requests: u64,
-    /// Microseconds from the first question to the last answer of those that ask at the same time,
-    /// divided by how many these are.
+    /// Microseconds from the first request of a round to its last response, divided by the number
+    /// of requests.
     pub time: f64,
-    /// Microseconds of CPU of the server a request.
+    /// Microseconds of CPU time of the server per request.
     pub cpu: f64,
-    /// Context switches of the server a request.
+    /// Context switches of the server per request.
     pub switches: f64,
 }
 
 impl RequestRow {
-    /// Microseconds a request.
+    /// Returns the microseconds per request.
     #[must_use]
-    pub fn time(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.time))
+    pub fn time(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.time))
     }
 
-    /// Microseconds of CPU a request.
+    /// Returns the microseconds of CPU time per request.
     #[must_use]
-    pub fn cpu(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.cpu))
+    pub fn cpu(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.cpu))
     }
 
-    /// Context switches a request.
+    /// Returns the context switches per request.
     #[must_use]
-    pub fn switches(&self) -> Spread {
-        Spread::of(self.timed.iter().map(|run| run.switches))
+    pub fn switches(&self) -> MedianRange {
+        MedianRange::of(self.timed.iter().map(|run| run.switches))
     }
 
-    /// All system calls a request.
+    /// Returns the number of system calls per request.
     #[must_use]
-    pub fn calls_in_all(&self) -> Option<f64> {
+    pub fn total_calls(&self) -> Option<f64> {
         self.calls.as_ref().map(|calls| calls.values().sum())
     }
 }
 
-/// Tries every model with every number of connections; what could not be had goes to `skipped`.
+/// Measures every model with every number of connections; failed combinations are added to
+/// `skipped`.
 pub(super) fn run(
-    plan: &Plan,
-    draw: &mut Draw,
+    plan: &ModelsPlan,
+    rng: &mut Rng,
     skipped: &mut Vec<(String, String)>,
-    before: &mut impl FnMut(&str),
+    on_step: &mut impl FnMut(&str),
 ) -> Result<Vec<RequestRow>> {
-    let cores = Cores::shared_out()?;
+    let cores = CoreSplit::of_allowed()?;
     let mut rows = Vec::new();
     for &connections in &plan.descriptors {
-        let mut fields = Vec::new();
+        let mut setups = Vec::new();
         for &model in &plan.models {
             let name = format!("requests of {model} on {connections} connections");
-            before(&format!("counting {name}"));
-            match Field::lay(plan, &cores, model, connections, &name, skipped) {
-                Ok(field) => fields.push(field),
+            on_step(&format!("counting {name}"));
+            match Setup::new(plan, &cores, model, connections, &name, skipped) {
+                Ok(setup) => setups.push(setup),
                 Err(error) => skipped.push((name, error.to_string())),
             }
         }
-        time(plan, &mut fields, draw, skipped, before);
-        rows.extend(fields.into_iter().flat_map(|field| field.rows));
+        time(plan, &mut setups, rng, skipped, on_step);
+        rows.extend(setups.into_iter().flat_map(|setup| setup.rows));
     }
-    // By what is to be compared.
+    // In the order of the comparison.
     rows.sort_by_key(|row| (row.connections, row.active));
     Ok(rows)
 }
 
-/// Times all in an order that is drawn. The first round is dropped.
+/// Times all setups in random order. The first round is discarded.
 fn time(
-    plan: &Plan,
-    fields: &mut [Field],
-    draw: &mut Draw,
+    plan: &ModelsPlan,
+    setups: &mut [Setup],
+    rng: &mut Rng,
     skipped: &mut Vec<(String, String)>,
-    before: &mut impl FnMut(&str),
+    on_step: &mut impl FnMut(&str),
 ) {
-    let places = fields.iter().enumerate();
+    let places = setups.iter().enumerate();
     let places: Vec<_> =
-        places.flat_map(|(at, field)| (0..field.rows.len()).map(move |row| (at, row))).collect();
+        places.flat_map(|(at, setup)| (0..setup.rows.len()).map(move |row| (at, row))).collect();
     for round in 0..=plan.runs {
-        before(&format!("timing requests, {round} of {}", plan.runs));
+        on_step(&format!("timing requests, {round} of {}", plan.runs));
         let mut order: Vec<_> = (0..places.len()).collect();
-        draw.shuffle(&mut order);
+        rng.shuffle(&mut order);
         for (at, row) in order.into_iter().map(|place| places[place]) {
-            let (field, seed) = (&mut fields[at], draw.below(usize::MAX) as u64);
-            match field.time(row, plan.microseconds, seed) {
-                Ok(sample) if round > 0 => field.rows[row].timed.push(sample),
+            let (setup, seed) = (&mut setups[at], rng.below(usize::MAX) as u64);
+            match setup.time(row, plan.microseconds, seed) {
+                Ok(sample) if round > 0 => setup.rows[row].timed.push(sample),
                 Ok(_) => {}
-                Err(error) => skipped.push((name(&field.rows[row]), error.to_string())),
+                Err(error) => skipped.push((name(&setup.rows[row]), error.to_string())),
             }
         }
     }
 }
 
-/// A server and a client with connections between them.
-struct Field {
-    server: Server,
-    crowd: Worker,
+/// A connected server and client.
+struct Setup {
+    server: ServerProcess,
+    clients: Worker,
     rows: Vec<RequestRow>,
-    /// It never rests.
-    burns: bool,
-    _place: TempDir,
+    /// Whether the server polls without sleeping.
+    never_sleeps: bool,
+    _directory: TempDir,
 }
 
-impl Field {
-    /// Lays it, and counts once.
-    fn lay(
-        plan: &Plan,
-        cores: &Cores,
+impl Setup {
+    /// Starts server and client, and counts.
+    fn new(
+        plan: &ModelsPlan,
+        cores: &CoreSplit,
         model: Model,
         connections: u32,
         name: &str,
         skipped: &mut Vec<(String, String)>,
     ) -> Result<Self> {
-        if matches!(model, Model::Blocking | Model::PosixAio) && connections > BY_THREADS {
-            let why = "refused: each connection is a thread or two descriptors, and karez serve lets \
-                       in 1,024";
+        if matches!(model, Model::Blocking | Model::PosixAio) && connections > MAX_CONNECTIONS {
+            let why = "not possible: each connection needs a thread or two descriptors, and karez \
+                       serve accepts 1,024";
             return Err(Error::new("lay", model, why));
         }
-        let mut field = Self::connect(plan, cores, model, connections)?;
+        let mut setup = Self::connect(plan, cores, model, connections)?;
         let active = plan.active.iter().filter(|&&active| active <= connections);
-        let threads = field.server.threads()?;
+        let threads = setup.server.threads()?;
         for &active in active {
             let mut row = RequestRow {
                 model,
@@ -181,97 +184,104 @@ impl Field {
                 calls: None,
                 timed: Vec::new(),
             };
-            match field.count(&row) {
+            match setup.count(&row) {
                 Ok(calls) => row.calls = Some(calls),
                 Err(error) => skipped.push((format!("calls of {name}"), error.to_string())),
             }
-            field.rows.push(row);
+            setup.rows.push(row);
         }
-        if field.burns {
-            field.server.stun()?;
+        if setup.never_sleeps {
+            setup.server.pause()?;
         }
-        Ok(field)
+        Ok(setup)
     }
 
-    fn connect(plan: &Plan, cores: &Cores, model: Model, connections: u32) -> Result<Self> {
-        let place = tempfile::Builder::new().prefix("karez-lab-").tempdir();
-        let place = place.doing("make", "a directory")?;
-        let at = format!("unix:{}", place.path().join("socket").display());
-        let order = json!({
+    fn connect(
+        plan: &ModelsPlan,
+        cores: &CoreSplit,
+        model: Model,
+        connections: u32,
+    ) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("karez-lab-").tempdir();
+        let directory = directory.context("make", "a directory")?;
+        let at = format!("unix:{}", directory.path().join("socket").display());
+        let command = json!({
             "model": model.name(), "topology": "single", "reactors": 1, "at": at,
-            "gate": place.path().join("gate"),
+            "fifo": directory.path().join("fifo"),
         });
-        let server = Server::start(&plan.workers, cores, order)?;
-        let mut crowd = plan.workers.start(0)?;
-        crowd.ask(&json!({ "do": "pin", "cores": cores.clients }))?;
-        crowd.ask(&json!({ "do": "gather", "to": server.at(), "count": connections }))?;
-        let burns = model == Model::Nonblocking;
-        Ok(Self { server, crowd, rows: Vec::new(), burns, _place: place })
+        let server = ServerProcess::start(&plan.workers, cores, command)?;
+        let mut clients = plan.workers.start(0)?;
+        clients.request(&json!({ "command": "pin", "cores": cores.clients }))?;
+        clients.request(
+            &json!({ "command": "connect-echo", "to": server.address(), "count": connections }),
+        )?;
+        let never_sleeps = model == Model::Nonblocking;
+        Ok(Self { server, clients, rows: Vec::new(), never_sleeps, _directory: directory })
     }
 
-    /// What all threads of the server call for a request, under ptrace.
+    /// Counts the system calls of all threads of the server per request, under ptrace.
     fn count(&mut self, row: &RequestRow) -> Result<BTreeMap<String, f64>> {
         let (pid, (attached, is_attached)) = (self.server.pid(), channel());
         let marks = (mark::begin_number(), mark::end_number());
-        let (asked, traced) = thread::scope(|scope| {
-            let told = move || {
-                let _somebody_waits = attached.send(());
+        let (requested, traced) = thread::scope(|scope| {
+            let reply = move || {
+                let _receiver_waits = attached.send(());
             };
-            let tracer = scope.spawn(move || calls_of_threads(pid, marks.0, marks.1, told));
-            // If that fails the tracer says why.
-            let asked = is_attached.recv().map_or(Ok(Value::Null), |()| self.marked(row));
-            if asked.is_err() {
-                // The tracer waits for an end that does not come.
-                self.server.end();
+            let tracer = scope.spawn(move || count_thread_syscalls(pid, marks.0, marks.1, reply));
+            // If it fails, the tracer returns the reason.
+            let requested = is_attached.recv().map_or(Ok(Value::Null), |()| self.marked(row));
+            if requested.is_err() {
+                // The tracer waits for an end mark that will not come.
+                self.server.kill();
             }
-            (asked, tracer.join())
+            (requested, tracer.join())
         });
         let traced = traced.map_err(|_| Error::new("trace", "a server", "the tracer panicked"))?;
-        let requests = asked?["requests"].as_u64().unwrap_or(0);
-        let by_number = traced.doing("trace", "a server")?.into_iter();
+        let requests = requested?["requests"].as_u64().unwrap_or(0);
+        let by_number = traced.context("trace", "a server")?.into_iter();
         Ok(by_number.map(|(number, made)| (call_name(number), ratio(made, requests))).collect())
     }
 
-    /// A few laps, from rest to rest, between the marks.
+    /// Runs some rounds between the marks, starting and ending in a quiescent state.
     fn marked(&mut self, row: &RequestRow) -> Result<Value> {
-        self.await_rest()?;
-        self.server.ask(&json!({ "do": "mark", "what": "begin" }))?;
-        let laps = if self.burns { COUNTED_OF_BURNING } else { COUNTED };
-        let told = self.crowd.ask(&round(row.active, laps, laps, 0, 1))?;
-        self.await_rest()?;
-        self.server.ask(&json!({ "do": "mark", "what": "end" }))?;
-        Ok(told)
+        self.wait_until_quiescent()?;
+        self.server.request(&json!({ "command": "mark", "edge": "begin" }))?;
+        let rounds = if self.never_sleeps { COUNTED_ROUNDS_NEVER_SLEEPING } else { COUNTED_ROUNDS };
+        let reply = self.clients.request(&echo_command(row.active, rounds, rounds, 0, 1))?;
+        self.wait_until_quiescent()?;
+        self.server.request(&json!({ "command": "mark", "edge": "end" }))?;
+        Ok(reply)
     }
 
-    fn await_rest(&self) -> Result<()> {
-        if self.burns { Ok(()) } else { await_rest(self.server.pid()) }
+    fn wait_until_quiescent(&self) -> Result<()> {
+        if self.never_sleeps { Ok(()) } else { wait_until_quiescent(self.server.pid()) }
     }
 
     fn time(&mut self, row: usize, microseconds: u64, seed: u64) -> Result<RequestSample> {
-        if self.burns {
-            self.server.wake()?;
+        if self.never_sleeps {
+            self.server.resume()?;
         }
-        let before = self.server.spent()?;
-        let order = round(self.rows[row].active, 5, 20_000, microseconds, seed);
-        let told = self.crowd.ask(&order)?;
-        let spent = self.server.spent()?.since(before);
-        if self.burns {
-            self.server.stun()?;
+        let before = self.server.usage()?;
+        let command = echo_command(self.rows[row].active, 5, 20_000, microseconds, seed);
+        let reply = self.clients.request(&command)?;
+        let usage = self.server.usage()?.since(before);
+        if self.never_sleeps {
+            self.server.pause()?;
         }
-        let requests = told["requests"].as_u64().unwrap_or(0);
-        let nanoseconds = told["nanoseconds"].as_u64().unwrap_or(0);
+        let requests = reply["requests"].as_u64().unwrap_or(0);
+        let nanoseconds = reply["nanoseconds"].as_u64().unwrap_or(0);
         Ok(RequestSample {
             requests,
             time: ratio(nanoseconds, requests) / 1000.0,
-            cpu: ratio(spent.cpu, requests) / 1000.0,
-            switches: ratio(spent.voluntary + spent.involuntary, requests),
+            cpu: ratio(usage.cpu, requests) / 1000.0,
+            switches: ratio(usage.voluntary + usage.involuntary, requests),
         })
     }
 }
 
-fn round(active: u32, least: u64, most: u64, microseconds: u64, seed: u64) -> Value {
+fn echo_command(active: u32, min: u64, max: u64, microseconds: u64, seed: u64) -> Value {
     json!({
-        "do": "round", "active": active, "least": least, "most": most,
+        "command": "echo", "active": active, "min_rounds": min, "max_rounds": max,
         "microseconds": microseconds, "seed": seed,
     })
 }
@@ -279,4 +289,9 @@ fn round(active: u32, least: u64, most: u64, microseconds: u64, seed: u64) -> Va
 fn name(row: &RequestRow) -> String {
     let RequestRow { model, connections, active, .. } = row;
     format!("requests of {model} on {connections} connections, {active} active")
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts and times of an experiment")]
+pub(super) fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
 }

@@ -1,8 +1,8 @@
-//! An object of `bpf/` on its way into the kernel: loaded, relocated, attached where the kernel has
-//! the tracepoint.
+//! Loading of a BPF object of `bpf/`: relocation, and attachment to the tracepoints that the kernel
+//! has.
 //!
-//! What it does badly: it tells a kernel that has no such tracepoint from one that refuses by the
-//! words of its BTF alone.
+//! # Limitations
+//! A missing tracepoint is distinguished from a refusal only by the missing BTF type.
 
 use aya::maps::{HashMap, Map, MapData};
 use aya::programs::{BtfTracePoint, Program, ProgramError};
@@ -10,16 +10,16 @@ use aya::{Btf, BtfError, Ebpf, EbpfLoader};
 use rustix::io::Errno;
 use std::fmt;
 
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
-/// Why nothing can be counted with BPF here.
+/// Why BPF counters are unavailable.
 #[derive(Debug)]
 pub enum Unavailable {
-    /// The kernel has no description of its types (`/sys/kernel/btf/vmlinux`).
+    /// The kernel has no BTF (`/sys/kernel/btf/vmlinux`).
     NoBtf(String),
-    /// Neither root nor `cap_bpf` and `cap_perfmon`, or a policy of the machine.
+    /// The process is neither root nor has `cap_bpf` and `cap_perfmon`, or a policy forbids it.
     NotPermitted(String),
-    /// The kernel refused a program for another reason.
+    /// The kernel rejected a program for another reason.
     Refused(String),
 }
 
@@ -30,14 +30,14 @@ impl fmt::Display for Unavailable {
             Self::NotPermitted(why) => {
                 write!(f, "it needs root, or cap_bpf and cap_perfmon: {why}")
             }
-            Self::Refused(why) => write!(f, "the kernel refused a program: {why}"),
+            Self::Refused(why) => write!(f, "the kernel rejected a program: {why}"),
         }
     }
 }
 
 impl std::error::Error for Unavailable {}
 
-/// The types of this kernel, and an object that is relocated to them.
+/// Loads the kernel's types and an object relocated to them.
 pub(crate) fn load(object: &[u8]) -> std::result::Result<(Btf, Ebpf), Unavailable> {
     let btf = Btf::from_sys_fs().map_err(|error| Unavailable::NoBtf(deepest(&error)))?;
     let loaded = EbpfLoader::new().btf(Some(&btf)).load(object);
@@ -45,7 +45,7 @@ pub(crate) fn load(object: &[u8]) -> std::result::Result<(Btf, Ebpf), Unavailabl
     Ok((btf, programs))
 }
 
-/// Attaches a program to a tracepoint; `false` where this kernel has no such tracepoint.
+/// Attaches a program to a tracepoint; returns `false` if this kernel has no such tracepoint.
 pub(crate) fn tracepoint(
     programs: &mut Ebpf,
     program: &'static str,
@@ -66,35 +66,35 @@ pub(crate) fn map_mut<'a, M: TryFrom<&'a mut Map, Error: fmt::Display>>(
     name: &'static str,
 ) -> Result<M> {
     let map = programs.map_mut(name).ok_or_else(|| no_map(name))?;
-    M::try_from(map).doing("open", name)
+    M::try_from(map).context("open", name)
 }
 
-/// Device and inode of the PID namespace in which the processes of a scope have their numbers.
+/// Returns device and inode of the PID namespace that the process ids of a scope belong to.
 pub(crate) fn own_pid_space() -> Result<[u64; 2]> {
-    let stat = rustix::fs::stat("/proc/self/ns/pid").doing("stat", "/proc/self/ns/pid")?;
+    let stat = rustix::fs::stat("/proc/self/ns/pid").context("stat", "/proc/self/ns/pid")?;
     Ok([stat.st_dev, stat.st_ino])
 }
 
 pub(crate) fn no_map(name: &'static str) -> Error {
-    Error::new("open", name, "the object has no such map")
+    Error::new("open", name, "the object lacks the map")
 }
 
-/// Makes a map hold these and nothing else.
+/// Replaces the contents of a map.
 pub(crate) fn fill<K: aya::Pod, V: aya::Pod>(
     map: &mut HashMap<&mut MapData, K, V>,
     entries: impl Iterator<Item = (K, V)>,
 ) -> Result<()> {
     let old: Vec<_> = map.keys().filter_map(std::result::Result::ok).collect();
     for key in old {
-        map.remove(&key).doing("clear", "the scope")?;
+        map.remove(&key).context("clear", "the scope")?;
     }
     for (key, value) in entries {
-        map.insert(key, value, 0).doing("set", "the scope")?;
+        map.insert(key, value, 0).context("set", "the scope")?;
     }
     Ok(())
 }
 
-/// Whether the kernel describes no tracepoint of this name.
+/// Returns whether the kernel has no BTF type for the tracepoint.
 fn names_no_type(error: &(dyn std::error::Error + 'static)) -> bool {
     let unknown =
         |program| matches!(program, &ProgramError::Btf(BtfError::UnknownBtfTypeName { .. }));
@@ -108,14 +108,13 @@ fn try_to_attach(
     btf: &Btf,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let program: Option<&mut Program> = programs.program_mut(program);
-    let program: &mut BtfTracePoint =
-        program.ok_or("the object has no such program")?.try_into()?;
+    let program: &mut BtfTracePoint = program.ok_or("the object lacks the program")?.try_into()?;
     program.load(name, btf)?;
     program.attach()?;
     Ok(())
 }
 
-/// The cause behind all others, without the verifier's log.
+/// Returns the innermost cause, without the verifier's log.
 pub(crate) fn deepest(error: &dyn std::error::Error) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {

@@ -1,12 +1,13 @@
-//! The counters at work: the object of `bpf/` in the kernel, its maps read and set to 0.
+//! The counters: attaches the object of `bpf/` to the kernel, and reads and clears its maps.
 //!
 //! BPF on BTF tracepoints: bpf(2), Linux 5.8; root, or `cap_bpf` and `cap_perfmon`. The object is
-//! built once from C (`bpf/build`) and kept beside its source, so nobody needs clang to run it; aya
-//! relocates it to the kernel it meets. A tracepoint that this kernel does not have is left out.
+//! built from C (`bpf/build`) and stored next to its source, so running it needs no clang; aya
+//! relocates it to the running kernel. Tracepoints that this kernel lacks are omitted.
 //!
-//! What it does badly: each event costs some 50 to 200 ns, so nothing that is timed may run under
-//! it; only four processes can be told apart; and on a busy machine a burst of packets has been seen
-//! to leave without its events, so whoever counts compares the sum with what was sent.
+//! # Limitations
+//! Each event costs about 50 to 200 ns, so timed runs do not use the counters. At most four
+//! processes can be distinguished. On a busy machine events of a burst of packets can be lost, so
+//! callers compare the sum with the number of sent bytes.
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{FExit, Program};
@@ -19,9 +20,9 @@ use super::counts::{Counts, Disk, ProcessCounts, Provenance, SystemCall};
 use super::layout;
 use super::mark;
 use super::scope::Scope;
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
-/// The programs as they are built in.
+/// The built-in programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/probe.bpf.o");
 
 /// The tracepoints, each with a program of the same name.
@@ -42,21 +43,21 @@ const TRACEPOINTS: [&str; 11] = [
 /// The function hook of tier T3.
 const FUNCTION: &str = "filemap_read";
 
-/// A socket of which nothing has left yet, with room for what is known of it.
+/// Initial state of a socket.
 const NEW_SOCKET: [u64; 19] = [0; 19];
 
-/// A counter that this kernel does not have, and why.
+/// A counter that this kernel lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// The tracepoint or function.
     pub name: &'static str,
-    /// It is a function, of tier T3.
+    /// Whether it is a function hook of tier T3.
     pub is_function: bool,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// Counters that are attached; they go when this is dropped.
+/// Attached counters, detached on drop.
 pub struct Counters {
     programs: Ebpf,
     scope: Scope,
@@ -64,24 +65,24 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Attaches the counters that are built in, to count what is in `scope`.
+    /// Attaches the built-in counters for `scope`.
     ///
     /// # Errors
-    /// Why nothing can be counted here.
+    /// The reason why the counters are unavailable.
     pub fn attach(scope: &Scope) -> std::result::Result<Self, Unavailable> {
         Self::attach_from(OBJECT, scope)
     }
 
-    /// The same from another object, such as one that was just built from source.
+    /// Attaches the counters of another object, such as a newly built one.
     ///
     /// # Errors
-    /// Why nothing can be counted here.
+    /// The reason why the counters are unavailable.
     pub fn attach_from(object: &[u8], scope: &Scope) -> std::result::Result<Self, Unavailable> {
         let (btf, mut programs) = attach::load(object)?;
         let mut missing = Vec::new();
         for name in TRACEPOINTS {
             if !attach::tracepoint(&mut programs, name, name, &btf)? {
-                let why = "this kernel has no such tracepoint".to_owned();
+                let why = "this kernel lacks the tracepoint".to_owned();
                 missing.push(Missing { name, is_function: false, why });
             }
         }
@@ -94,7 +95,7 @@ impl Counters {
         Ok(counters)
     }
 
-    /// What this kernel cannot count.
+    /// Returns the counters that this kernel lacks.
     #[must_use]
     pub fn missing(&self) -> &[Missing] {
         &self.missing
@@ -104,19 +105,19 @@ impl Counters {
         !self.missing.iter().any(|missing| missing.name == name)
     }
 
-    /// Counts what is in `scope` from now on, from 0.
+    /// Counts events in `scope` from now on, starting from 0.
     ///
     /// # Errors
-    /// More than the maps have room for.
+    /// If the scope exceeds the capacity of the maps.
     pub fn aim(&mut self, scope: &Scope) -> Result<()> {
         if scope.processes.len() > layout::SLOTS {
             return Err(Error::new("aim", "the counters", "too many processes"));
         }
         let mut marks: Array<_, u64> = self.map_mut("MARKS")?;
-        marks.set(0, mark::begin_number(), 0).doing("set", "a mark")?;
-        marks.set(1, mark::end_number(), 0).doing("set", "a mark")?;
+        marks.set(0, mark::begin_number(), 0).context("set", "a mark")?;
+        marks.set(1, mark::end_number(), 0).context("set", "a mark")?;
         let mut space: Array<_, [u64; 2]> = self.map_mut("SPACE")?;
-        space.set(0, attach::own_pid_space()?, 0).doing("set", "the PID namespace")?;
+        space.set(0, attach::own_pid_space()?, 0).context("set", "the PID namespace")?;
         let slots = scope.processes.iter().zip(0_u64..);
         let pids = slots.map(|(pid, slot)| (pid.as_raw_nonzero().get().cast_unsigned(), slot));
         fill(&mut self.map_mut("PROCESSES")?, pids)?;
@@ -131,21 +132,21 @@ impl Counters {
         self.clear()
     }
 
-    /// Counts what leaves by the socket with this cookie, too, and forgets nothing: a process that
-    /// has passed its mark already goes on being counted.
+    /// Adds the socket with this cookie to the scope without clearing the counters: a process that
+    /// has passed its begin mark continues to be counted.
     ///
     /// # Errors
-    /// More than the map has room for.
+    /// If the map is full.
     pub fn watch(&mut self, cookie: u64) -> Result<()> {
         self.scope.sockets.push(cookie);
         let mut sockets: HashMap<_, u64, [u64; 19]> = self.map_mut("SOCKETS")?;
-        sockets.insert(cookie, NEW_SOCKET, 0).doing("set", "the scope")
+        sockets.insert(cookie, NEW_SOCKET, 0).context("set", "the scope")
     }
 
-    /// What was counted since the last time; everything begins at 0 again.
+    /// Returns the counts since the last call and clears them.
     ///
     /// # Errors
-    /// Only what the kernel says of its own maps.
+    /// Those of reading the kernel's maps.
     pub fn take(&mut self) -> Result<Counts> {
         let sums: [u64; layout::SUMS] = self.sum("SUMS_OF_ALL", 0)?;
         let mut processes = Vec::new();
@@ -170,7 +171,7 @@ impl Counters {
         Ok(Counts {
             processes,
             wire: provenance(&sums, layout::WIRE),
-            retransmitted: provenance(&sums, layout::AGAIN),
+            retransmitted: provenance(&sums, layout::RETRANSMITTED),
             local: provenance(&sums, layout::LOCAL),
             disk: Disk {
                 reads: sums[layout::READS],
@@ -188,24 +189,24 @@ impl Counters {
     }
 
     fn zero<const N: usize>(&mut self, name: &'static str, entries: usize) -> Result<()> {
-        let cores = aya::util::nr_cpus().map_err(|(_, error)| error).doing("count", "cores")?;
+        let cores = aya::util::nr_cpus().map_err(|(_, error)| error).context("count", "cores")?;
         let mut map: PerCpuArray<_, [u64; N]> = self.map_mut(name)?;
         for entry in (0..).take(entries) {
-            let zeros = PerCpuValues::try_from(vec![[0; N]; cores]).doing("clear", name)?;
-            map.set(entry, zeros, 0).doing("clear", name)?;
+            let zeros = PerCpuValues::try_from(vec![[0; N]; cores]).context("clear", name)?;
+            map.set(entry, zeros, 0).context("clear", name)?;
         }
         Ok(())
     }
 
-    /// An entry, summed over all cores.
+    /// Returns an entry, summed over all cores.
     fn sum<const N: usize>(&self, name: &'static str, entry: u32) -> Result<[u64; N]> {
         let map = self.programs.map(name).ok_or_else(|| no_map(name))?;
         let map: PerCpuArray<&MapData, [u64; N]> =
-            PerCpuArray::try_from(map).doing("open", name)?;
+            PerCpuArray::try_from(map).context("open", name)?;
         let mut total = [0_u64; N];
-        for core in map.get(&entry, 0).doing("read", name)?.iter() {
+        for core in map.get(&entry, 0).context("read", name)?.iter() {
             for (sum, one) in total.iter_mut().zip(core) {
-                // What one core took back, another had counted.
+                // A core may subtract what another one has counted.
                 *sum = sum.wrapping_add(*one);
             }
         }
@@ -231,7 +232,7 @@ fn attach_function(
     btf: &Btf,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let program: Option<&mut Program> = programs.program_mut(FUNCTION);
-    let program: &mut FExit = program.ok_or("the object has no such program")?.try_into()?;
+    let program: &mut FExit = program.ok_or("the object lacks the program")?.try_into()?;
     program.load(FUNCTION, btf)?;
     program.attach()?;
     Ok(())

@@ -1,27 +1,27 @@
-//! What was counted.
+//! The counts.
 
 use rustix::process::Pid;
 use std::collections::BTreeMap;
 
 use super::names::call_name;
 
-/// What happened in a scope.
+/// Counts of a scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// What each process did between its marks, in the order of the scope.
+    /// Counts of each process between its marks, in the order of the scope.
     pub processes: Vec<ProcessCounts>,
-    /// What left by a device, sorted by where its pages come from, where a driver takes it over.
+    /// Bytes sent by devices, by provenance of their pages, at the transition to the driver.
     pub wire: Provenance,
-    /// What TCP sent again, by the same device; it is not among the other.
+    /// Bytes that TCP retransmitted by devices, not included in `wire`.
     pub retransmitted: Provenance,
-    /// What a UNIX socket handed over, once the receiver had taken it.
+    /// Bytes sent by UNIX sockets, counted when the receiver has read them.
     pub local: Provenance,
-    /// What a disk read and wrote of the files, through the page cache or past it.
+    /// Disk I/O of the files, through the page cache or direct.
     pub disk: Disk,
 }
 
 impl Counts {
-    /// What left, each byte once: by a device or by a UNIX socket.
+    /// Returns all sent bytes, each once, over devices or UNIX sockets.
     #[must_use]
     pub fn sent(&self) -> Provenance {
         let wire = self.wire;
@@ -38,33 +38,33 @@ impl Counts {
     }
 }
 
-/// What one process did between its marks.
+/// Counts of a process between its marks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessCounts {
-    /// Which.
+    /// The process.
     pub process: Pid,
-    /// Its system calls by number.
+    /// System calls by number.
     pub calls: BTreeMap<u64, SystemCall>,
-    /// Context switches because it waited.
+    /// Context switches because it blocked.
     pub voluntary: u64,
-    /// Context switches because its time was over or another was more urgent.
+    /// Context switches because it was preempted.
     pub involuntary: u64,
-    /// Page faults in user mode, each with two mode switches; `None` where there is no tracepoint.
+    /// Page faults in user mode, with two mode switches each; `None` if there is no tracepoint.
     pub faults_user: Option<u64>,
-    /// Page faults taken inside a system call, without a mode switch.
+    /// Page faults in kernel mode, without a mode switch.
     pub faults_kernel: Option<u64>,
-    /// How often bytes were copied out of a socket.
+    /// Number of copies out of a socket.
     pub receives: u64,
-    /// Bytes copied out of a socket into its memory.
+    /// Bytes copied out of a socket into user memory.
     pub received: u64,
-    /// How often it looked for pages of our files in the page cache; `None` before Linux 6.5 or so.
+    /// Number of page cache lookups in files of the scope; `None` before about Linux 6.5.
     pub lookups: Option<u64>,
-    /// Bytes that `filemap_read` said it had copied into its memory; `None` without tier T3.
+    /// Bytes that `filemap_read` reported as copied to user memory; `None` without tier T3.
     pub filemap_read: Option<u64>,
 }
 
 impl ProcessCounts {
-    /// One system call by name.
+    /// Returns the counts of a system call by name.
     #[must_use]
     pub fn call(&self, name: &str) -> SystemCall {
         let mut found = SystemCall::default();
@@ -76,80 +76,80 @@ impl ProcessCounts {
         found
     }
 
-    /// All system calls together.
+    /// Returns the total number of system calls.
     #[must_use]
-    pub fn calls_in_all(&self) -> u64 {
+    pub fn total_calls(&self) -> u64 {
         self.calls.values().map(|call| call.calls).sum()
     }
 
-    /// Changes between user mode and kernel mode: two a system call, two a fault in user mode.
+    /// Returns the number of mode switches: two per system call and two per fault in user mode.
     #[must_use]
     pub fn mode_switches(&self) -> u64 {
-        2 * (self.calls_in_all() + self.faults_user.unwrap_or(0))
+        2 * (self.total_calls() + self.faults_user.unwrap_or(0))
     }
 
-    /// Bytes that calls which read said they had read.
+    /// Returns the bytes returned by read calls.
     #[must_use]
     pub fn read(&self) -> u64 {
         ["read", "pread64", "readv", "preadv2"].iter().map(|name| self.call(name).bytes).sum()
     }
 }
 
-/// How often a system call was made, and what it answered.
+/// Counts of a system call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SystemCall {
-    /// How often.
+    /// Number of calls.
     pub calls: u64,
-    /// The sum of what it returned where that was more than 0: bytes, for calls that move some.
+    /// Sum of positive results: bytes, for calls that move data.
     pub bytes: u64,
-    /// How often it said `EAGAIN`.
+    /// Number of `EAGAIN` results.
     pub again: u64,
 }
 
-/// Bytes of packets by what their memory is.
+/// Bytes of packets by the kind of their memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Provenance {
-    /// How many packets; one may be a large one that is cut up later (TSO, GSO).
+    /// Number of packets, before later segmentation (TSO, GSO).
     pub packets: u64,
-    /// Headers: link, network, transport.
+    /// Link, network and transport headers.
     pub headers: u64,
-    /// Payload in the packet's own memory: copied.
+    /// Payload in the linear part of the packet: copied.
     pub linear: u64,
-    /// In pages of the page cache of our files: not copied.
+    /// Payload in page cache pages of files in the scope: not copied.
     pub ours: u64,
-    /// In pages of the page cache of other files.
+    /// Payload in page cache pages of other files.
     pub cache: u64,
-    /// In pages of a process: not copied.
+    /// Payload in user pages: not copied.
     pub anonymous: u64,
-    /// In pages of the kernel's own, a socket's buffer: copied. (Or read there by `O_DIRECT`.)
+    /// Payload in kernel pages, such as socket buffers: copied (or read there by `O_DIRECT`).
     pub kernel: u64,
-    /// In no fragment that could be sorted.
+    /// Payload in fragments of unknown kind.
     pub unsorted: u64,
 }
 
 impl Provenance {
-    /// All payload.
+    /// Returns all payload.
     #[must_use]
     pub fn payload(&self) -> u64 {
         self.copied() + self.ours + self.cache + self.anonymous + self.unsorted
     }
 
-    /// Payload in memory of the kernel's, where only the CPU puts it.
+    /// Returns the payload in kernel memory, which only the CPU fills.
     #[must_use]
     pub fn copied(&self) -> u64 {
         self.linear + self.kernel
     }
 }
 
-/// What a disk did.
+/// Disk I/O.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
-    /// Requests to read.
+    /// Number of read requests.
     pub reads: u64,
-    /// Bytes they asked for.
+    /// Bytes of read requests.
     pub read_bytes: u64,
-    /// Requests to write.
+    /// Number of write requests.
     pub writes: u64,
-    /// Bytes they asked for.
+    /// Bytes of write requests.
     pub write_bytes: u64,
 }

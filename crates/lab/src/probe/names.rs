@@ -1,4 +1,4 @@
-//! System calls by name. Their numbers differ between machines, so libc's are taken.
+//! Names of system calls. Their numbers depend on the architecture and come from libc.
 
 macro_rules! names {
     ($($name:ident $number:ident),+ $(,)?) => {
@@ -30,7 +30,7 @@ names! {
     io_getevents SYS_io_getevents, io_cancel SYS_io_cancel, clock_gettime SYS_clock_gettime,
 }
 
-/// `cachestat(2)`, which has this number everywhere but on alpha.
+/// `cachestat(2)`, which has this number on all architectures except alpha.
 const CACHESTAT: u64 = 451;
 
 #[cfg(target_arch = "x86_64")]
@@ -45,7 +45,7 @@ const OLD: &[(&str, libc::c_long)] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[(&str, libc::c_long)] = &[];
 
-/// The name of a system call, or its number where the laboratory knows none.
+/// Returns the name of a system call, or its number if the name is unknown.
 #[must_use]
 pub fn call_name(number: u64) -> String {
     if number == CACHESTAT {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_have_names() {
+    fn syscalls_have_names() {
         assert_eq!(call_name(u64::try_from(libc::SYS_sendfile).unwrap()), "sendfile");
         assert_eq!(call_name(451), "cachestat");
         assert_eq!(call_name(9999), "call 9999");

@@ -1,37 +1,38 @@
-//! What is counted: which processes, sockets, networks and files.
+//! The scope of the counters: processes, sockets, networks and files.
 
 use rustix::fs::{fstat, fstatfs, major, minor};
 use rustix::process::Pid;
 use std::os::fd::AsFd;
 
-use crate::error::{Doing as _, Result};
+use crate::error::{ErrorContext as _, Result};
 
-/// A file as the kernel knows it in its page cache: inode and device.
+/// Identity of a file in the page cache: inode and device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     pub(crate) inode: u64,
-    /// As the kernel writes it (20 bits of minor); 0 where stat(2) names another.
+    /// In the kernel's encoding (20 bits for the minor number); 0 if stat(2) reports another
+    /// device.
     pub(crate) device: u64,
 }
 
-/// File systems whose stat(2) names a device that their inodes do not have.
+/// File systems for which stat(2) reports a device that differs from the inode's.
 const OTHER_DEVICE: [u64; 2] = [0x9123_683e, 0x794c_7630]; // btrfs, overlayfs
 
 impl FileId {
-    /// The identity of an open file.
+    /// Returns the identity of an open file.
     ///
     /// # Errors
     /// As fstat(2).
     pub fn of(file: impl AsFd) -> Result<Self> {
-        let stat = fstat(&file).doing("stat", "a file")?;
-        let system = fstatfs(&file).doing("stat the file system of", "a file")?.f_type;
+        let stat = fstat(&file).context("stat", "a file")?;
+        let system = fstatfs(&file).context("stat the file system of", "a file")?.f_type;
         let known = !OTHER_DEVICE.contains(&(system.cast_unsigned() as u64));
         let device = u64::from(major(stat.st_dev)) << 20 | u64::from(minor(stat.st_dev));
         Ok(Self { inode: stat.st_ino, device: if known { device } else { 0 } })
     }
 }
 
-/// What a set of counters counts. Empty, it counts nothing.
+/// The scope of a set of counters. An empty scope counts nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     pub(crate) processes: Vec<Pid>,
@@ -41,28 +42,28 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Also what this process does between its marks; four at most.
+    /// Adds a process, counted between its marks; at most four.
     #[must_use]
     pub fn process(mut self, process: Pid) -> Self {
         self.processes.push(process);
         self
     }
 
-    /// Also what leaves by the socket with this cookie (`SO_COOKIE`, socket(7)).
+    /// Adds data sent by the socket with this cookie (`SO_COOKIE`, socket(7)).
     #[must_use]
     pub fn socket(mut self, cookie: u64) -> Self {
         self.sockets.push(cookie);
         self
     }
 
-    /// Also what leaves by any device of the network namespace with this inode number.
+    /// Adds data sent by all devices of the network namespace with this inode number.
     #[must_use]
     pub fn network(mut self, inode: u32) -> Self {
         self.networks.push(inode);
         self
     }
 
-    /// The pages of this file are ours; also what a disk reads and writes of it.
+    /// Adds a file: its pages are classified as ours, and its disk I/O is counted.
     #[must_use]
     pub fn file(mut self, file: FileId) -> Self {
         self.files.push(file);

@@ -1,140 +1,150 @@
-//! What the checks have at hand: counters, a file, stages that are set once.
+//! Fixture of the checks: counters, a file, and test beds that are set up once.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::result::Result as Either;
+use std::result::Result as StdResult;
 
-use super::{Figure, Plan, Stop};
-use crate::crew::Worker;
+use super::check::{CheckedFigure, ExperimentError};
+use super::plan::SelfTestPlan;
 use crate::error::Result;
-use crate::ground::{Cache, Ground};
-use crate::outcome::Outcome;
 use crate::probe::{Counters, Counts, Scope, Unavailable};
-use crate::stage::{Movement, Stage};
-use crate::transport::{Taking, Transport};
+use crate::test_bed::TestBed;
+use crate::test_file::{CacheState, TestFile};
+use crate::transfer_outcome::TransferOutcome;
+use crate::transfer_spec::TransferSpec;
+use crate::transport::{ReceiveMode, Transport};
+use crate::workers::Worker;
 
-pub(crate) struct Bench<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) ground: Ground,
-    pub(crate) counters: Either<Counters, Unavailable>,
-    stages: Vec<(Transport, Stage)>,
+pub(crate) struct SelfTestBench<'a> {
+    pub(crate) plan: &'a SelfTestPlan,
+    pub(crate) test_file: TestFile,
+    pub(crate) counters: StdResult<Counters, Unavailable>,
+    beds: Vec<(Transport, TestBed)>,
 }
 
-impl<'a> Bench<'a> {
-    pub(crate) fn new(plan: &'a Plan) -> Result<Self> {
-        let ground = Ground::new(&plan.directory, plan.bytes)?;
-        Ok(Self { plan, ground, counters: plan.attach()?, stages: Vec::new() })
+impl<'a> SelfTestBench<'a> {
+    pub(crate) fn new(plan: &'a SelfTestPlan) -> Result<Self> {
+        let test_file = TestFile::new(&plan.directory, plan.bytes)?;
+        Ok(Self { plan, test_file, counters: plan.attach()?, beds: Vec::new() })
     }
 
-    /// The counters, or a reason to skip.
-    pub(crate) fn counters(&mut self) -> Either<&mut Counters, Stop> {
-        self.counters.as_mut().map_err(|why| Stop::Skipped(why.to_string()))
+    /// Returns the counters, or the reason to skip.
+    pub(crate) fn counters(&mut self) -> StdResult<&mut Counters, ExperimentError> {
+        self.counters.as_mut().map_err(|reason| ExperimentError::Skipped(reason.to_string()))
     }
 
-    /// Where the stage with this transport is, or a reason to skip.
-    fn place_of(&mut self, transport: Transport) -> Either<usize, Stop> {
-        if let Some(place) = self.stages.iter().position(|(of, _)| *of == transport) {
+    /// Returns the index of the test bed for a transport, or the reason to skip.
+    fn bed_index(&mut self, transport: Transport) -> StdResult<usize, ExperimentError> {
+        if let Some(place) = self.beds.iter().position(|(of, _)| *of == transport) {
             return Ok(place);
         }
-        let stage = Stage::set(&self.plan.workers, transport);
-        let stage = stage.map_err(|error| Stop::Skipped(error.to_string()))?;
-        self.stages.push((transport, stage));
-        Ok(self.stages.len() - 1)
+        let bed = TestBed::set_up(&self.plan.workers, transport);
+        let bed = bed.map_err(|error| ExperimentError::Skipped(error.to_string()))?;
+        self.beds.push((transport, bed));
+        Ok(self.beds.len() - 1)
     }
 
-    /// None of the file in memory, or a reason to skip.
-    pub(crate) fn chill(&mut self) -> Either<(), Stop> {
-        let place = self.place_of(Transport::Loopback)?;
-        let cold = self.stages[place].1.prepare(&self.ground, Cache::Cold);
-        cold.map_err(|error| Stop::Skipped(error.to_string()))
+    /// Evicts the file, or returns the reason to skip.
+    pub(crate) fn evict(&mut self) -> StdResult<(), ExperimentError> {
+        let place = self.bed_index(Transport::Loopback)?;
+        let cold = self.beds[place].1.prepare(&self.test_file, CacheState::Cold);
+        cold.map_err(|error| ExperimentError::Skipped(error.to_string()))
     }
 
-    /// A worker that nothing has been done to.
+    /// Starts a fresh worker.
     pub(crate) fn worker(&self) -> Result<Worker> {
         self.plan.workers.start(0)
     }
 
-    /// The file, warm, moved once and counted.
+    /// Transfers the cached file once and counts.
     pub(crate) fn counted(
         &mut self,
-        movement: &Movement,
+        spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<(Outcome, Counts), Stop> {
-        self.counted_from(Cache::Warm, movement, transport)
+    ) -> StdResult<(TransferOutcome, Counts), ExperimentError> {
+        self.counted_from(CacheState::Warm, spec, transport)
     }
 
-    /// The file in this state, moved once and counted.
+    /// Transfers the file in this cache state once and counts.
     pub(crate) fn counted_from(
         &mut self,
-        cache: Cache,
-        movement: &Movement,
+        cache: CacheState,
+        spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<(Outcome, Counts), Stop> {
+    ) -> StdResult<(TransferOutcome, Counts), ExperimentError> {
         self.counters()?;
-        let place = self.place_of(transport)?;
-        let stage = &mut self.stages[place].1;
-        let state = stage.prepare(&self.ground, cache);
-        state.map_err(|error| Stop::Skipped(error.to_string()))?;
-        let outcome = stage.run(movement, &self.ground, self.counters.as_mut().ok())?;
-        if cache == Cache::Cold && outcome.tries > 1 {
-            let why = "a packet went unseen, and when the file was sent again it was warm";
-            return Err(Stop::Failed(why.to_owned()));
+        let place = self.bed_index(transport)?;
+        let bed = &mut self.beds[place].1;
+        let state = bed.prepare(&self.test_file, cache);
+        state.map_err(|error| ExperimentError::Skipped(error.to_string()))?;
+        let outcome = bed.run(spec, &self.test_file, self.counters.as_mut().ok())?;
+        if cache == CacheState::Cold && outcome.tries > 1 {
+            let reason = "the counters missed a packet, and the repeated run had a warm file";
+            return Err(ExperimentError::Failed(reason.to_owned()));
         }
         let counts = outcome.counts.clone().unwrap_or_default();
         Ok((outcome, counts))
     }
 
-    /// The file, warm, moved once and not counted.
-    pub(crate) fn moved(
+    /// Transfers the cached file once without counters.
+    pub(crate) fn uncounted(
         &mut self,
-        movement: &Movement,
+        spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<Outcome, Stop> {
-        self.ground.prepare(Cache::Warm)?;
-        let place = self.place_of(transport)?;
-        Ok(self.stages[place].1.run(movement, &self.ground, None)?)
+    ) -> StdResult<TransferOutcome, ExperimentError> {
+        self.test_file.prepare(CacheState::Warm)?;
+        let place = self.bed_index(transport)?;
+        Ok(self.beds[place].1.run(spec, &self.test_file, None)?)
     }
 
-    /// The file, warm, moved once under ptrace.
+    /// Transfers the cached file once under ptrace.
     pub(crate) fn traced(
         &mut self,
-        movement: &Movement,
+        spec: &TransferSpec,
         transport: Transport,
-    ) -> Either<(Outcome, BTreeMap<String, u64>), Stop> {
-        self.ground.prepare(Cache::Warm)?;
-        let place = self.place_of(transport)?;
-        let traced = self.stages[place].1.trace(movement, &self.ground);
-        traced.map_err(|error| Stop::Skipped(error.to_string()))
+    ) -> StdResult<(TransferOutcome, BTreeMap<String, u64>), ExperimentError> {
+        self.test_file.prepare(CacheState::Warm)?;
+        let place = self.bed_index(transport)?;
+        let traced = self.beds[place].1.trace(spec, &self.test_file);
+        traced.map_err(|error| ExperimentError::Skipped(error.to_string()))
     }
 
-    /// What the sender on loopback does by one order, counted.
-    pub(crate) fn told(&mut self, order: &Value) -> Either<(Value, Counts), Stop> {
+    /// Executes a command on the sender over loopback and counts.
+    pub(crate) fn sender_command(
+        &mut self,
+        command: &Value,
+    ) -> StdResult<(Value, Counts), ExperimentError> {
         self.counters()?;
-        let place = self.place_of(Transport::Loopback)?;
-        let stage = &mut self.stages[place].1;
+        let place = self.bed_index(Transport::Loopback)?;
+        let bed = &mut self.beds[place].1;
         let counters = self.counters.as_mut();
-        let counters = counters.map_err(|why| Stop::Skipped(why.to_string()))?;
-        stage.connect_counted(Taking::Read, &self.ground, counters)?;
-        let answer = stage.sender.ask(order)?;
-        stage.receiver.hear()?;
+        let counters = counters.map_err(|reason| ExperimentError::Skipped(reason.to_string()))?;
+        bed.connect_counted(ReceiveMode::Read, &self.test_file, counters)?;
+        let answer = bed.sender.request(command)?;
+        bed.receiver.receive()?;
         Ok((answer, counters.take()?))
     }
 
-    /// What a worker does by one order, counted.
-    pub(crate) fn work(
+    /// Executes a command on a worker and counts.
+    pub(crate) fn worker_command(
         &mut self,
         worker: &mut Worker,
         scope: &Scope,
-        order: &Value,
-    ) -> Either<(Value, Counts), Stop> {
+        command: &Value,
+    ) -> StdResult<(Value, Counts), ExperimentError> {
         let counters = self.counters()?;
         counters.aim(scope)?;
-        let answer = worker.ask(order)?;
+        let answer = worker.request(command)?;
         Ok((answer, counters.take()?))
     }
 }
 
 /// Adds a figure.
-pub(crate) fn is(figures: &mut Vec<Figure>, what: impl Into<String>, expected: u64, counted: u64) {
-    figures.push(Figure { what: what.into(), expected, counted });
+pub(crate) fn expect(
+    figures: &mut Vec<CheckedFigure>,
+    subject: impl Into<String>,
+    expected: u64,
+    counted: u64,
+) {
+    figures.push(CheckedFigure { subject: subject.into(), expected, counted });
 }

@@ -1,18 +1,18 @@
-//! A self-test as text for a terminal, and as JSON of a versioned form.
+//! Output formats of a self-test.
 
 use serde_json::{Map, Value, json};
 use std::fmt;
 
-use super::{Check, Counter, SelfTest, Verdict};
+use super::{Check, CheckVerdict, Counter, SelfTest};
 use crate::machine::machine;
 use crate::report::{Part, Report, Section};
 use crate::table::{Table, grouped};
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.selftest/1";
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
+const SCHEMA: &str = "karez.lab.selftest/2";
 
-/// Of a check that came out right, so many figures are shown.
-const SHOWN: usize = 12;
+/// Maximum number of figures shown for a passed check.
+const MAX_FIGURES: usize = 12;
 
 impl Report for SelfTest {
     fn to_json(&self) -> Value {
@@ -30,7 +30,7 @@ impl Report for SelfTest {
         })
     }
 
-    /// Every figure of every check.
+    /// Lists every figure of every check.
     fn to_csv(&self) -> String {
         let heading = vec!["check", "name", "verdict", "figure", "expected", "counted"];
         let rows = self.checks.iter().flat_map(|check| {
@@ -38,8 +38,8 @@ impl Report for SelfTest {
                 vec![
                     check.letter.to_string(),
                     check.name.to_owned(),
-                    words(&check.verdict).0.to_owned(),
-                    figure.what.clone(),
+                    verdict_and_reason(&check.verdict).0.to_owned(),
+                    figure.subject.clone(),
                     figure.expected.to_string(),
                     figure.counted.to_string(),
                 ]
@@ -53,30 +53,32 @@ impl Report for SelfTest {
     }
 
     fn section(&self) -> Section {
-        let parts =
-            vec![Part::Words(self.tiers.to_string()), Part::Table(self.summary(), self.table())];
+        let parts = vec![
+            Part::Paragraph(self.tiers.to_string()),
+            Part::Table(self.summary(), self.table()),
+        ];
         Section {
             anchor: "selftest".to_owned(),
-            title: "The counters count themselves".to_owned(),
+            title: "Self-test of the counters".to_owned(),
             parts,
         }
     }
 }
 
 impl SelfTest {
-    /// A row a check.
+    /// Returns one row per check.
     fn table(&self) -> Table {
-        let heading = vec!["check", "what", "verdict", "figures as expected", "tries", "why"];
+        let heading = vec!["check", "name", "verdict", "figures as expected", "tries", "reason"];
         let rows = self.checks.iter().map(|check| {
             let right = check.figures.iter().filter(|one| one.expected == one.counted).count();
-            let (verdict, why) = words(&check.verdict);
+            let (verdict, reason) = verdict_and_reason(&check.verdict);
             vec![
                 check.letter.to_string(),
                 check.name.to_owned(),
                 verdict.to_owned(),
                 format!("{right} of {}", check.figures.len()),
                 check.tries.to_string(),
-                why.unwrap_or_default().to_owned(),
+                reason.unwrap_or_default().to_owned(),
             ]
         });
         Table { heading, rows: rows.collect() }
@@ -84,7 +86,10 @@ impl SelfTest {
 
     fn summary(&self) -> String {
         let count = |wanted: &str| {
-            self.checks.iter().filter(|check| words(&check.verdict).0 == wanted).count()
+            self.checks
+                .iter()
+                .filter(|check| verdict_and_reason(&check.verdict).0 == wanted)
+                .count()
         };
         let (ok, failed, skipped) = (count("ok"), count("failed"), count("skipped"));
         format!("{ok} ok, {failed} failed, {skipped} skipped")
@@ -92,28 +97,28 @@ impl SelfTest {
 }
 
 fn check_to_json(check: &Check) -> Value {
-    let figure = |figure: &super::Figure| {
+    let figure = |figure: &super::CheckedFigure| {
         json!({
-            "what": figure.what, "expected": figure.expected, "counted": figure.counted,
+            "subject": figure.subject, "expected": figure.expected, "counted": figure.counted,
         })
     };
-    let (verdict, why) = words(&check.verdict);
+    let (verdict, reason) = verdict_and_reason(&check.verdict);
     json!({
         "check": check.letter.to_string(),
         "name": check.name,
         "verdict": verdict,
-        "why": why,
+        "reason": reason,
         "tries": check.tries,
-        "vouches": check.vouches.iter().map(|counter| counter.name()).collect::<Vec<_>>(),
+        "validates": check.validates.iter().map(|counter| counter.name()).collect::<Vec<_>>(),
         "figures": check.figures.iter().map(figure).collect::<Vec<_>>(),
     })
 }
 
-fn words(verdict: &Verdict) -> (&'static str, Option<&str>) {
+fn verdict_and_reason(verdict: &CheckVerdict) -> (&'static str, Option<&str>) {
     match verdict {
-        Verdict::Ok => ("ok", None),
-        Verdict::Failed(why) => ("failed", Some(why)),
-        Verdict::Skipped(why) => ("skipped", Some(why)),
+        CheckVerdict::Ok => ("ok", None),
+        CheckVerdict::Failed(reason) => ("failed", Some(reason)),
+        CheckVerdict::Skipped(reason) => ("skipped", Some(reason)),
     }
 }
 
@@ -138,19 +143,19 @@ impl fmt::Display for SelfTest {
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match words(&self.verdict) {
+        match verdict_and_reason(&self.verdict) {
             (verdict, None) if self.tries > 1 => {
                 writeln!(f, "{}. {}: {verdict} (try {})", self.letter, self.name, self.tries)?;
             }
             (verdict, None) => writeln!(f, "{}. {}: {verdict}", self.letter, self.name)?,
-            (verdict, Some(why)) => {
-                writeln!(f, "{}. {}: {verdict}: {why}", self.letter, self.name)?;
+            (verdict, Some(reason)) => {
+                writeln!(f, "{}. {}: {verdict}: {reason}", self.letter, self.name)?;
             }
         }
-        let wrong = |figure: &&super::Figure| figure.expected != figure.counted;
-        let (all, some) = (self.figures.len(), self.verdict == Verdict::Ok);
-        let shown: Vec<_> = if some || all <= SHOWN {
-            self.figures.iter().take(SHOWN).collect()
+        let wrong = |figure: &&super::CheckedFigure| figure.expected != figure.counted;
+        let (all, some) = (self.figures.len(), self.verdict == CheckVerdict::Ok);
+        let shown: Vec<_> = if some || all <= MAX_FIGURES {
+            self.figures.iter().take(MAX_FIGURES).collect()
         } else {
             self.figures.iter().filter(wrong).collect()
         };
@@ -160,7 +165,7 @@ impl fmt::Display for Check {
             writeln!(
                 f,
                 "   {:<58} expected {expected:>12}  counted {counted:>12}{mark}",
-                figure.what
+                figure.subject
             )?;
         }
         if some && all > shown.len() {

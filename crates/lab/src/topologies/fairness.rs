@@ -1,10 +1,11 @@
-//! How alike shares are: Jain's index (Jain, Chiu, Hawe 1984, DEC-TR-301), and the smallest share as
-//! a part of the largest.
+//! Fairness of shares: Jain's index (Jain, Chiu, Hawe 1984, DEC-TR-301), and the ratio of the
+//! smallest share to the largest.
 //!
-//! What it does badly: the index hides one that starves among many; the quotient shows nobody else.
+//! # Limitations
+//! The index hides a single starving connection among many; the ratio shows only that one.
 
-/// The square of the sum by the sum of the squares and their number: 1 where all have the same, 1/n
-/// where one has all. 1 where nobody has anything.
+/// Returns Jain's index, the squared sum divided by the sum of squares and the number of shares: 1
+/// if all shares are equal, 1/n if one share has everything, 1 if all are 0.
 #[must_use]
 pub fn jain(shares: &[u64]) -> f64 {
     let (mut sum, mut squares) = (0.0, 0.0);
@@ -15,9 +16,9 @@ pub fn jain(shares: &[u64]) -> f64 {
     if squares > 0.0 { sum * sum / (number(shares.len() as u64) * squares) } else { 1.0 }
 }
 
-/// What who has least has, as a part of what who has most has: 1 where all have the same.
+/// Returns the smallest share divided by the largest: 1 if all are equal.
 #[must_use]
-pub fn least_of_most(shares: &[u64]) -> f64 {
+pub fn min_max_ratio(shares: &[u64]) -> f64 {
     match (shares.iter().min(), shares.iter().max()) {
         (Some(&least), Some(&most)) if most > 0 => number(least) / number(most),
         _ => 1.0,
@@ -34,14 +35,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_that_are_alike_have_the_index_1_and_one_who_has_all_has_1_of_n() {
+    fn jain_index_ranges_from_one_over_n_to_one() {
         let near = |index: f64, expected: f64| assert!((index - expected).abs() < 1e-9, "{index}");
         near(jain(&[7, 7, 7, 7]), 1.0);
         near(jain(&[9, 0, 0, 0]), 0.25);
         near(jain(&[1, 3]), 0.8);
         near(jain(&[]), 1.0);
         near(jain(&[0, 0]), 1.0);
-        near(least_of_most(&[2, 8, 4]), 0.25);
-        near(least_of_most(&[0, 0]), 1.0);
+        near(min_max_ratio(&[2, 8, 4]), 0.25);
+        near(min_max_ratio(&[0, 0]), 1.0);
     }
 }

@@ -1,50 +1,57 @@
-//! The tables of the topologies: for a terminal, as JSON of a versioned form, CSV and Markdown.
+//! Output formats of the layouts.
 
 use serde_json::{Value, json};
-use std::cmp::Ordering;
 use std::fmt;
 
-use super::{Answers, Clients, Held, Row, Sample, Topologies, drawn};
+use super::tables::{
+    BLOCKED_JOBS, FAST_COLUMNS, SERVER_COLUMNS, blocking, fast, ranking, rate, table,
+};
+use super::{BlockedJob, LoadSample, ResponseStats, Topologies, TopologyRow, charts};
 use crate::machine::machine;
-use crate::report::{Report, Section, skipped};
-use crate::spread::Spread;
-use crate::table::Table;
+use crate::report::{Report, Section, skipped_lines};
+use crate::stats::MedianRange;
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.topologies/1";
-
-/// What is not there.
-const NONE: &str = "n/a";
-
-pub(super) const HELD: &str = "One job is held at a FIFO, and others ask meanwhile";
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
+const SCHEMA: &str = "karez.lab.topologies/2";
 
 const NOTES: [&str; 13] = [
-    "Held: of those who asked while a job was held, so many were answered before it was let go. Counted, from event to event; exact.",
-    "Timed is the file server of karez serve (via auto), a new one for each run; held is a job of the laboratory's own task.",
-    "fast: 1 KiB that is in memory. slow: 4 MiB, of which 64 KiB are taken every 5 ms. blocking: 256 KiB, dropped from the page cache by who asks.",
-    "A real file and a real disk block, and no sleep of a chosen length: how long is the disk's affair, and is in the time of who is blocking.",
-    "Closed loops: who waits does not ask. While a server stands still, few wait and none of those who would have come is counted (coordinated omission), nor is what is under way at the end: look at the rate and at max before p99.",
-    "All goes over loopback: what the kernel does to receive is billed to the sender, and there is no network to wait for.",
-    "Times are as the client sees them; all clients are one thread, so an answer may lie a little before it is read.",
-    "A run in which a kind had no answer has a rate, which is 0, and no latency.",
-    "Fairness is that of the fast connections: Jain's index of their answers (1: all alike), and those of the last by those of the first.",
-    "CPU and switches are all that the server's threads used, for slow ones too, by whole answers of every kind.",
-    "A thread that serves waits for its core with the others: on one core more of them are no faster.",
-    "Where a reactor may not block, it asks before each file whether it is in memory, and has others wait for the disk.",
-    "Where ranges overlap, neither is the faster.",
+    "Blocked job: the number of requests sent while one job is blocked, and of responses that \
+    arrive before it is released. Counted, event by event; exact.",
+    "The timed server is the file server of karez serve (via auto), a new one for each run; the \
+    blocked job belongs to the laboratory's own task.",
+    "fast: 1 KiB, cached. slow: 4 MiB, read at 64 KiB per 5 ms. blocking: 256 KiB, dropped from \
+    the page cache before each request.",
+    "Blocking requests read a real file from a real disk, without an artificial sleep: the disk \
+    decides the time, and it is part of the latency.",
+    "Closed loop: a waiting client sends no request. While a server stalls, few requests wait and \
+    later ones are missing (coordinated omission), as are those in flight at the end: read the \
+    rate and the maximum before p99.",
+    "All traffic uses loopback: receive processing is charged to the sender, and there is no \
+    network latency.",
+    "Latency is measured by the client; one thread runs all clients, so a response may wait a \
+    little before it is read.",
+    "A run without a response of some kind has a rate of 0 and no latency for it.",
+    "Fairness is that of the fast connections: Jain's index of their responses (1: all equal), and \
+    the smallest count divided by the largest.",
+    "CPU and switches are those of all server threads, slow requests included, divided by the \
+    complete responses of every kind.",
+    "Serving threads compete for their cores: on one core more threads are not faster.",
+    "Where a reactor must not block, it checks before each file whether it is cached, and offloads \
+    disk reads to the pool.",
+    "Overlapping ranges do not rank.",
 ];
 
 impl Report for Topologies {
-    /// Every combination in one table.
+    /// Lists every combination in one table.
     fn to_csv(&self) -> String {
         self.table_of_all().to_csv()
     }
 
     fn to_markdown(&self) -> String {
-        let notes = self.notes().into_iter().chain(skipped(&self.skipped));
+        let notes = self.notes().into_iter().chain(skipped_lines(&self.skipped));
         let notes: Vec<_> = notes.map(|note| format!("- {note}\n")).collect();
-        let (held, all) = (self.table_of_held(), self.table_of_all());
-        format!("{}\n{}\n{}", held.to_markdown(), all.to_markdown(), notes.concat())
+        let (blocked, all) = (self.blocked_jobs_table(), self.table_of_all());
+        format!("{}\n{}\n{}", blocked.to_markdown(), all.to_markdown(), notes.concat())
     }
 
     fn to_json(&self) -> Value {
@@ -54,213 +61,70 @@ impl Report for Topologies {
             "server_cores": self.cores,
             "seed": self.seed,
             "notes": self.notes(),
-            "skipped": self.skipped.iter().map(|(what, why)| json!({ "what": what, "why": why }))
+            "skipped": self.skipped.iter().map(|(subject, reason)| json!({ "subject": subject, "reason": reason }))
                 .collect::<Vec<_>>(),
-            "held": self.held.iter().map(held_to_json).collect::<Vec<_>>(),
+            "blocked_jobs": self.blocked_jobs.iter().map(blocked_job_to_json).collect::<Vec<_>>(),
             "rows": self.rows.iter().map(row_to_json).collect::<Vec<_>>(),
             "rankings": self.groups().map(|rows| ranking(&rows)).collect::<Vec<_>>(),
         })
     }
 
     fn section(&self) -> Section {
-        drawn::section(self)
+        charts::section(self)
     }
 }
 
 impl Topologies {
-    /// What has to be known to read the tables.
+    /// Returns the notes of the tables.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let runs = self.rows.iter().map(|row| row.timed.len()).max().unwrap_or(0);
         let mut notes: Vec<_> = NOTES.iter().map(|&note| note.to_owned()).collect();
         let (cold, asked) = self.cold();
         if asked > 0 {
-            notes.push(format!("Seen to be cold when it was asked for: {cold} of {asked} files."));
+            notes.push(format!("Found cold at the request: {cold} of {asked} files."));
         }
         notes.push(format!(
-            "The server had {} of the machine's cores, the clients one; they used it by up to {:.0} %.",
+            "The server has {} of the machine's cores, the clients have one; they used it by up to \
+            {:.0} %.",
             self.cores,
             100.0 * self.rows.iter().map(clients_share).fold(0.0, f64::max),
         ));
-        notes
-            .push(format!("Figures are median [range] of {runs} runs in an order that was drawn."));
+        notes.push(format!("Figures are median [range] of {runs} runs in random order."));
         if cfg!(debug_assertions) {
-            notes
-                .push("Built without optimisation: what the server does itself costs more.".into());
+            notes.push("Built without optimisation: the server's own work costs more.".into());
         }
         notes
     }
 
-    /// Rows with the same clients.
-    pub(super) fn groups(&self) -> impl Iterator<Item = Vec<&Row>> {
-        let mut kinds: Vec<_> = self.rows.iter().map(|row| row.clients).collect();
-        kinds.dedup();
-        let of = |kind| self.rows.iter().filter(move |row| row.clients == kind).collect();
-        kinds.into_iter().map(of)
-    }
-
-    /// How many files were seen to be out of memory before they were asked for, of how many.
+    /// Returns the number of requests whose file was verified as not cached, and of all.
     fn cold(&self) -> (u64, u64) {
         let runs = self.rows.iter().flat_map(|row| &row.timed).map(|run| &run.blocking);
-        runs.fold((0, 0), |(cold, asked), had| (cold + had.cold, asked + had.asked))
-    }
-
-    pub(super) fn table_of_held(&self) -> Table {
-        let heading = vec!["layout", "threads", "asked while held", "answered while held", "after"];
-        let rows = self.held.iter().map(|held| {
-            vec![
-                format!("{} × {}", held.model, held.topology),
-                held.threads.values().sum::<u64>().to_string(),
-                held.asked.to_string(),
-                held.answered.to_string(),
-                (held.asked - held.answered).to_string(),
-            ]
-        });
-        Table { heading, rows: rows.collect() }
-    }
-
-    fn table_of_all(&self) -> Table {
-        let columns = [FAST, BESIDE].concat();
-        let mut all = table(&columns, &self.rows.iter().collect::<Vec<_>>());
-        all.heading.insert(1, "clients");
-        for (cells, row) in all.rows.iter_mut().zip(&self.rows) {
-            cells.insert(1, row.clients.name());
-        }
-        all
+        runs.fold((0, 0), |(cold, asked), stats| (cold + stats.seen_cold, asked + stats.requests))
     }
 }
 
-/// How much of its core the clients used.
-fn clients_share(row: &Row) -> f64 {
-    row.spread(|run| run.per_second(run.clients_cpu / 1e9)).median
+/// Returns the share of their core that the clients used.
+fn clients_share(row: &TopologyRow) -> f64 {
+    row.median_range(|run| run.per_second(run.clients_cpu / 1e9)).median
 }
 
-/// A column: its heading, whether there is such a thing with these clients, a cell.
-pub(super) type Column = (&'static str, fn(&Clients) -> bool, fn(&Row) -> String);
-
-/// What fast connections had.
-pub(super) const FAST: [Column; 7] = [
-    ("fast/s", always, |row| whole(rate(row))),
-    ("p50 us", always, |row| latency(row, fast, |had| had.p50)),
-    ("p99 us", always, |row| latency(row, fast, |had| had.p99)),
-    ("p99.9 us", always, |row| latency(row, fast, |had| had.p999)),
-    ("max us", always, |row| latency(row, fast, |had| had.max)),
-    ("Jain", always, |row| format!("{:.3}", row.spread(|run| run.fast.jain()).median)),
-    ("last/first", always, |row| {
-        format!("{:.2}", row.spread(|run| run.fast.least_of_most()).median)
-    }),
-];
-
-/// What the others had, and what the server used for all of them.
-pub(super) const BESIDE: [Column; 7] = [
-    ("threads", always, |row| row.threads().values().sum::<u64>().to_string()),
-    ("CPU us/answer", always, |row| {
-        format!("{:.1}", row.spread(|run| run.per_answer(run.cpu / 1000.0)))
-    }),
-    ("switches/answer", always, |row| {
-        format!("{:.2}", row.spread(|run| run.per_answer(run.voluntary + run.involuntary)))
-    }),
-    ("slow MB/s", has_slow, |row| whole(row.spread(|run| run.per_second(run.slow.bytes / 1e6)))),
-    ("blocking/s", has_blocking, |row| {
-        whole(row.spread(|run| run.per_second(run.blocking.answers())))
-    }),
-    ("blocking p50 us", has_blocking, |row| latency(row, blocking, |had| had.p50)),
-    ("blocking p99 us", has_blocking, |row| latency(row, blocking, |had| had.p99)),
-];
-
-fn always(_: &Clients) -> bool {
-    true
-}
-
-fn has_slow(clients: &Clients) -> bool {
-    clients.slow > 0
-}
-
-fn has_blocking(clients: &Clients) -> bool {
-    clients.blocking > 0
-}
-
-fn fast(run: &Sample) -> &Answers {
-    &run.fast
-}
-
-fn blocking(run: &Sample) -> &Answers {
-    &run.blocking
-}
-
-fn latency(row: &Row, kind: fn(&Sample) -> &Answers, figure: fn(&Answers) -> f64) -> String {
-    row.latency(kind, figure).map_or_else(|| NONE.to_owned(), whole)
-}
-
-fn whole(spread: Spread) -> String {
-    format!("{spread:.0}")
-}
-
-/// Those columns of which one of the rows has something.
-pub(super) fn table(columns: &[Column], rows: &[&Row]) -> Table {
-    let there = |column: &&Column| rows.iter().any(|row| (column.1)(&row.clients));
-    let columns: Vec<_> = columns.iter().filter(there).collect();
-    let cells = |row: &&Row| {
-        let cell = |(_, there, cell): &&Column| {
-            if there(&row.clients) { cell(row) } else { NONE.to_owned() }
-        };
-        let layout = format!("{} × {}", row.model, row.topology);
-        std::iter::once(layout).chain(columns.iter().map(cell)).collect()
-    };
-    Table {
-        heading: std::iter::once("layout").chain(columns.iter().map(|column| column.0)).collect(),
-        rows: rows.iter().map(cells).collect(),
-    }
-}
-
-pub(super) fn rate(row: &Row) -> Spread {
-    row.spread(|run| run.per_second(run.fast.answers()))
-}
-
-/// Who answers most fast requests of a group, and who half of them soonest, if anybody does.
-pub(super) fn ranking(rows: &[&Row]) -> String {
-    let Some(of) = rows.first().map(|row| row.clients.name()) else { return String::new() };
-    let p50 = |row: &Row| row.latency(fast, |had| had.p50);
-    let most = |a: &Spread, b: &Spread| b.median.total_cmp(&a.median);
-    let soonest = |a: &Spread, b: &Spread| a.median.total_cmp(&b.median);
-    let (rate, soon) = (first(rows, |row| Some(rate(row)), most), first(rows, p50, soonest));
-    format!("{of}: most fast answers: {rate}; half of them soonest: {soon}")
-}
-
-/// The one that comes first, or all whose ranges overlap its.
-fn first(
-    rows: &[&Row],
-    figure: impl Fn(&Row) -> Option<Spread>,
-    order: impl Fn(&Spread, &Spread) -> Ordering,
-) -> String {
-    let figures: Vec<_> = rows.iter().filter_map(|row| Some((row, figure(row)?))).collect();
-    let Some((_, best)) = figures.iter().min_by(|a, b| order(&a.1, &b.1)) else {
-        return NONE.to_owned();
-    };
-    let with = figures.iter().filter(|(_, spread)| spread.overlaps(best));
-    let with: Vec<_> = with.map(|(row, _)| format!("{} × {}", row.model, row.topology)).collect();
-    match &with[..] {
-        [alone] => alone.clone(),
-        _ => format!("no ranking among {}", with.join(", ")),
-    }
-}
-
-fn held_to_json(held: &Held) -> Value {
+fn blocked_job_to_json(job: &BlockedJob) -> Value {
     json!({
-        "model": held.model.name(),
-        "topology": held.topology.name(),
-        "asked_while_held": held.asked,
-        "answered_while_held": held.answered,
-        "threads": held.threads,
+        "model": job.model.name(),
+        "topology": job.topology.name(),
+        "requests_while_blocked": job.requests,
+        "responses_while_blocked": job.responses,
+        "threads": job.threads,
     })
 }
 
-fn row_to_json(row: &Row) -> Value {
+fn row_to_json(row: &TopologyRow) -> Value {
     let samples = row.timed.iter().map(|run| {
         json!({
             "seconds": run.seconds,
-            "fast": answers_to_json(&run.fast), "slow": answers_to_json(&run.slow),
-            "blocking": answers_to_json(&run.blocking),
+            "fast": stats_to_json(&run.fast), "slow": stats_to_json(&run.slow),
+            "blocking": stats_to_json(&run.blocking),
             "cpu_ns": run.cpu, "clients_cpu_ns": run.clients_cpu,
             "voluntary": run.voluntary, "involuntary": run.involuntary, "threads": run.threads,
         })
@@ -273,50 +137,52 @@ fn row_to_json(row: &Row) -> Value {
         "threads": row.threads(),
         "fast_per_second": rate(row).to_json(),
         "fast": figures(row, fast),
-        "blocking_per_second": row.spread(|run| run.per_second(run.blocking.answers())).to_json(),
+        "blocking_per_second": row.median_range(|run| run.per_second(run.blocking.responses())).to_json(),
         "blocking": figures(row, blocking),
-        "slow_bytes_per_second": row.spread(|run| run.per_second(run.slow.bytes)).to_json(),
-        "cpu_us_per_answer": row.spread(|run| run.per_answer(run.cpu / 1000.0)).to_json(),
-        "voluntary_per_answer": row.spread(|run| run.per_answer(run.voluntary)).to_json(),
-        "involuntary_per_answer": row.spread(|run| run.per_answer(run.involuntary)).to_json(),
+        "slow_bytes_per_second": row.median_range(|run| run.per_second(run.slow.bytes)).to_json(),
+        "cpu_us_per_response": row.median_range(|run| run.per_response(run.cpu / 1000.0)).to_json(),
+        "voluntary_switches_per_response": row.median_range(|run| run.per_response(run.voluntary)).to_json(),
+        "involuntary_switches_per_response": row.median_range(|run| run.per_response(run.involuntary)).to_json(),
         "samples": samples.collect::<Vec<_>>(),
     })
 }
 
-/// Latency in microseconds, `null` where there is none, and fairness.
-fn figures(row: &Row, of: fn(&Sample) -> &Answers) -> Value {
-    let latency = |figure: fn(&Answers) -> f64| row.latency(of, figure).map(Spread::to_json);
-    let fairness = |figure: fn(&Answers) -> f64| row.spread(|run| figure(of(run))).to_json();
+/// Returns the latencies in microseconds, `null` without responses, and the fairness.
+fn figures(row: &TopologyRow, of: fn(&LoadSample) -> &ResponseStats) -> Value {
+    let latency =
+        |figure: fn(&ResponseStats) -> f64| row.latency(of, figure).map(MedianRange::to_json);
+    let fairness =
+        |figure: fn(&ResponseStats) -> f64| row.median_range(|run| figure(of(run))).to_json();
     json!({
-        "p50_us": latency(|answers| answers.p50),
-        "p99_us": latency(|answers| answers.p99),
-        "p99_9_us": latency(|answers| answers.p999),
-        "max_us": latency(|answers| answers.max),
-        "jain": fairness(Answers::jain),
-        "least_of_most": fairness(Answers::least_of_most),
+        "p50_us": latency(|stats| stats.p50),
+        "p99_us": latency(|stats| stats.p99),
+        "p99_9_us": latency(|stats| stats.p999),
+        "max_us": latency(|stats| stats.max),
+        "jain": fairness(ResponseStats::jain),
+        "min_max_ratio": fairness(ResponseStats::min_max_ratio),
     })
 }
 
-fn answers_to_json(answers: &Answers) -> Value {
+fn stats_to_json(stats: &ResponseStats) -> Value {
     json!({
-        "by_connection": answers.each, "bytes": answers.bytes, "asked": answers.asked,
-        "seen_cold": answers.cold,
-        "p50_us": answers.p50, "p99_us": answers.p99, "p99_9_us": answers.p999,
-        "max_us": answers.max,
+        "by_connection": stats.by_connection, "bytes": stats.bytes, "requests": stats.requests,
+        "seen_cold": stats.seen_cold,
+        "p50_us": stats.p50, "p99_us": stats.p99, "p99_9_us": stats.p999,
+        "max_us": stats.max,
     })
 }
 
 impl fmt::Display for Topologies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{HELD}\n\n{}", self.table_of_held().to_text())?;
+        writeln!(f, "{BLOCKED_JOBS}\n\n{}", self.blocked_jobs_table().to_text())?;
         for rows in self.groups() {
-            let (fast, beside) = (table(&FAST, &rows), table(&BESIDE, &rows));
+            let (fast, beside) = (table(&FAST_COLUMNS, &rows), table(&SERVER_COLUMNS, &rows));
             writeln!(f, "{}{}\n\n{}", fast.to_text(), ranking(&rows), beside.to_text())?;
         }
         for note in self.notes() {
             writeln!(f, "{note}")?;
         }
-        for line in skipped(&self.skipped) {
+        for line in skipped_lines(&self.skipped) {
             writeln!(f, "{line}")?;
         }
         Ok(())

@@ -1,125 +1,25 @@
-//! One timed run: a server of its own, its clients, and what came of it.
+//! A timed run: a fresh server and its clients.
 
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::json;
 
-use super::fairness::{jain, least_of_most};
-use super::held::reactors;
-use super::site::Site;
-use super::{Plan, Row};
-use crate::crew::{Cores, Kind, Server, Worker};
+use super::blocked_job::reactors;
+use super::plan::TopologiesPlan;
+use super::row::TopologyRow;
+use super::sample::{LoadSample, ResponseStats, small};
+use super::test_site::TestSite;
 use crate::error::Result;
+use crate::workers::{ClientKind, CoreSplit, ServerProcess, Worker};
 
-/// What one run came to.
-#[derive(Clone, Debug, Default)]
-pub struct Sample {
-    /// Seconds that it took.
-    pub seconds: f64,
-    /// What fast connections had.
-    pub fast: Answers,
-    /// What slow ones had; how long they take is their own affair.
-    pub slow: Answers,
-    /// What blocking ones had.
-    pub blocking: Answers,
-    /// Nanoseconds of CPU of the server's threads.
-    pub cpu: f64,
-    /// Nanoseconds of CPU of the clients.
-    pub clients_cpu: f64,
-    /// Context switches of the server's threads because one waited.
-    pub voluntary: f64,
-    /// Context switches because its time was over or another was more urgent.
-    pub involuntary: f64,
-    /// The server's threads at the end, by name.
-    pub threads: BTreeMap<String, u64>,
-}
-
-/// What the connections of a kind had.
-#[derive(Clone, Debug, Default)]
-pub struct Answers {
-    /// Whole answers of each connection.
-    pub each: Vec<u64>,
-    /// Bytes, of whole answers and others.
-    pub bytes: f64,
-    /// How often they asked.
-    pub asked: u64,
-    /// How often a file was seen to be out of memory when it was asked for.
-    pub cold: u64,
-    /// Microseconds until the last byte that half of the answers took at most.
-    pub p50: f64,
-    /// The same for 99 of 100.
-    pub p99: f64,
-    /// The same for 999 of 1,000.
-    pub p999: f64,
-    /// The same for all.
-    pub max: f64,
-}
-
-impl Sample {
-    /// Whole answers of every kind.
-    #[must_use]
-    pub fn answers(&self) -> f64 {
-        self.fast.answers() + self.slow.answers() + self.blocking.answers()
-    }
-
-    /// A number of the run for each of its whole answers; of none, for one.
-    #[must_use]
-    pub fn per_answer(&self, number: f64) -> f64 {
-        number / self.answers().max(1.0)
-    }
-
-    /// A number of the run for each of its seconds.
-    #[must_use]
-    pub fn per_second(&self, number: f64) -> f64 {
-        if self.seconds > 0.0 { number / self.seconds } else { 0.0 }
-    }
-}
-
-impl Answers {
-    /// Whole answers.
-    #[must_use]
-    pub fn answers(&self) -> f64 {
-        self.each.iter().map(|&count| small(count)).sum()
-    }
-
-    /// How alike the connections were served: Jain's index.
-    #[must_use]
-    pub fn jain(&self) -> f64 {
-        jain(&self.each)
-    }
-
-    /// What the connection with the fewest answers had of what the one with the most had.
-    #[must_use]
-    pub fn least_of_most(&self) -> f64 {
-        least_of_most(&self.each)
-    }
-
-    fn of(told: &Value) -> Self {
-        let times = &told["nanoseconds"];
-        let microseconds = |name: &str| times[name].as_f64().unwrap_or(0.0) / 1000.0;
-        let each = told["answers"].as_array().into_iter().flatten();
-        Self {
-            each: each.filter_map(Value::as_u64).collect(),
-            bytes: told["bytes"].as_f64().unwrap_or(0.0),
-            asked: told["questions"].as_u64().unwrap_or(0),
-            cold: told["chilled"].as_u64().unwrap_or(0),
-            p50: microseconds("p50"),
-            p99: microseconds("p99"),
-            p999: microseconds("p999"),
-            max: microseconds("max"),
-        }
-    }
-}
-
-/// Runs it once.
+/// Runs one combination once.
 pub(super) fn run(
-    plan: &Plan,
-    cores: &Cores,
-    site: &Site,
+    plan: &TopologiesPlan,
+    cores: &CoreSplit,
+    site: &TestSite,
     clients: &mut Worker,
-    row: &Row,
-) -> Result<Sample> {
+    row: &TopologyRow,
+) -> Result<LoadSample> {
     site.warm()?;
-    let mut server = Server::start(
+    let mut server = ServerProcess::start(
         &plan.workers,
         cores,
         json!({
@@ -127,28 +27,26 @@ pub(super) fn run(
             "reactors": reactors(cores), "at": "127.0.0.1:0", "root": site.root(),
         }),
     )?;
-    let peers = site.peers(row.clients);
-    clients.ask(&json!({ "do": "approach", "to": server.at(), "peers": peers }))?;
-    let before = server.spent()?;
-    let told = clients.ask(&json!({ "do": "load", "milliseconds": plan.milliseconds }))?;
-    let spent = server.spent()?.since(before);
+    let load = site.load(row.clients);
+    clients.request(
+        &json!({ "command": "connect-clients", "to": server.address(), "clients": load }),
+    )?;
+    let before = server.usage()?;
+    let reply =
+        clients.request(&json!({ "command": "run-load", "milliseconds": plan.milliseconds }))?;
+    let usage = server.usage()?.since(before);
     let threads = server.threads()?;
-    clients.ask(&json!({ "do": "leave" }))?;
-    let of = |kind: Kind| Answers::of(&told["kinds"][kind.name()]);
-    Ok(Sample {
-        seconds: told["nanoseconds"].as_f64().unwrap_or(0.0) / 1e9,
-        fast: of(Kind::Fast),
-        slow: of(Kind::Slow),
-        blocking: of(Kind::Blocking),
-        cpu: small(spent.cpu),
-        clients_cpu: told["cpu"].as_f64().unwrap_or(0.0),
-        voluntary: small(spent.voluntary),
-        involuntary: small(spent.involuntary),
+    clients.request(&json!({ "command": "disconnect-clients" }))?;
+    let of = |kind: ClientKind| ResponseStats::of(&reply["kinds"][kind.name()]);
+    Ok(LoadSample {
+        seconds: reply["nanoseconds"].as_f64().unwrap_or(0.0) / 1e9,
+        fast: of(ClientKind::Fast),
+        slow: of(ClientKind::Slow),
+        blocking: of(ClientKind::Blocking),
+        cpu: small(usage.cpu),
+        clients_cpu: reply["cpu"].as_f64().unwrap_or(0.0),
+        voluntary: small(usage.voluntary),
+        involuntary: small(usage.involuntary),
         threads,
     })
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts and times of a short run")]
-fn small(number: u64) -> f64 {
-    number as f64
 }

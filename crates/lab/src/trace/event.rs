@@ -1,31 +1,32 @@
-//! What happens in a request, in the words of the reports.
+//! Events of a request.
 
 use serde_json::{Value, json};
 use std::fmt;
 
-use super::calls;
+use super::syscalls;
+pub use super::syscalls::TracedCall;
 use crate::probe::Provenance;
 
-/// Where something happens: the rows of the figures in textbooks.
+/// Location of an event: the rows of the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     /// The server's own code.
     User,
-    /// The boundary that the server crosses.
+    /// The system call boundary.
     Call,
-    /// What the kernel does for it.
+    /// Work of the kernel for the server.
     Kernel,
-    /// What leaves for a network or comes from a disk.
+    /// Network and disk devices.
     Device,
-    /// Who asked.
+    /// The client.
     Receiver,
 }
 
 impl Lane {
-    /// All, from above to below.
+    /// All lanes from top to bottom.
     pub const ALL: [Self; 5] = [Self::User, Self::Call, Self::Kernel, Self::Device, Self::Receiver];
 
-    /// The name used in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,124 +45,114 @@ impl fmt::Display for Lane {
     }
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When it began, in nanoseconds since the wake-up.
+    /// Start, in nanoseconds since the wake-up.
     pub begun: i64,
-    /// When it ended; the same for what has no length.
+    /// End; equal to the start for an instant.
     pub ended: i64,
-    /// Where.
+    /// Its lane.
     pub lane: Lane,
-    /// In which thread, by its place among the [threads](super::Trace::threads); `None` in none.
+    /// Index of its thread among the [threads](super::Trace::threads), if it has one.
     pub thread: Option<usize>,
-    /// During which system call, by its place among the events.
+    /// Index of the enclosing system call among the events.
     pub within: Option<usize>,
-    /// What.
-    pub what: What,
+    /// Its kind.
+    pub kind: EventKind,
 }
 
-/// What happened.
+/// Kind of an event.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum EventKind {
     /// The thread ran its own code.
-    Runs,
+    RunsUserCode,
     /// A system call.
-    Calls(Call),
+    Syscall(TracedCall),
     /// The thread slept.
     Sleeps {
-        /// Who woke it; `None` if it still slept at the end or nobody was seen.
-        woken: Option<Waker>,
+        /// The source of the wake-up; `None` if it still slept at the end or the source was not
+        /// seen.
+        woken: Option<WakeSource>,
     },
-    /// The thread could go on and had no core.
-    Queues {
-        /// It was sent away from one for another; else it had been woken.
+    /// The thread was runnable but had no core.
+    Runnable {
+        /// Whether it was preempted; otherwise it had been woken.
         preempted: bool,
     },
     /// The CPU copied bytes.
     Copies {
-        /// Out of what.
+        /// Source.
         from: Memory,
-        /// Into what.
+        /// Destination.
         to: Memory,
-        /// How many.
+        /// Number of bytes.
         bytes: u64,
-        /// It was not seen but follows from the answer of the call.
+        /// Whether it is derived from the result of the call instead of observed.
         derived: bool,
     },
-    /// A page was not there.
+    /// A page fault.
     Faults {
-        /// In user mode, with two mode switches; else inside the kernel.
+        /// Whether in user mode, with two mode switches; otherwise in the kernel.
         in_user_mode: bool,
-        /// To write.
+        /// Whether for a write.
         to_write: bool,
     },
-    /// Pages of the file were looked for in the page cache.
-    LooksUp {
-        /// How many.
+    /// A lookup of pages of the file in the page cache.
+    CacheLookup {
+        /// Number of pages.
         pages: u64,
     },
-    /// Pages of the file that are in memory were mapped around a fault.
-    Maps {
-        /// How many.
+    /// Cached pages around a fault were mapped (fault-around).
+    FaultAround {
+        /// Number of pages.
         pages: u64,
     },
-    /// A packet left, sorted by where its bytes lie. For a UNIX socket: was taken in.
+    /// A packet was sent, with its bytes by provenance; on a UNIX socket, a packet was received.
     Packet {
-        /// By which device.
+        /// The device.
         device: String,
-        /// By what.
+        /// Bytes by provenance.
         bytes: Provenance,
-        /// It is the request, or says that something has come.
+        /// Whether it goes to the server: the request or an acknowledgement.
         to_server: bool,
-        /// TCP has sent it before.
+        /// Whether it is a retransmission of TCP.
         again: bool,
     },
-    /// A request to a disk.
+    /// A disk request.
     Disk {
-        /// To write.
+        /// Whether it writes.
         writes: bool,
-        /// How many bytes.
+        /// Number of bytes.
         bytes: u64,
     },
     /// An operation of io_uring.
     Operation {
         /// Its name.
         name: &'static str,
-        /// What it answered.
+        /// Its result.
         result: i64,
     },
-    /// An operation of io_uring would have blocked, and went to a worker of the kernel's.
-    HandsOver {
+    /// An operation of io_uring would have blocked and was passed to an io-wq worker thread.
+    IoWorker {
         /// Its name.
         name: &'static str,
     },
 }
 
-/// A system call.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Its name.
-    pub name: String,
-    /// What it was asked.
-    pub arguments: [u64; 6],
-    /// What it answered, an error as its number below 0; `None` if it still was in it at the end.
-    pub result: Option<i64>,
-}
-
-/// What bytes are copied from or to.
+/// Source or destination of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Memory {
-    /// The page cache of a file.
+    /// Page cache of a file.
     PageCache,
-    /// A process.
+    /// User memory.
     User,
     /// Pages of a socket.
     Socket,
 }
 
 impl Memory {
-    /// The name used in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -172,20 +163,20 @@ impl Memory {
     }
 }
 
-/// Who woke a thread.
+/// Source of a wake-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waker {
-    /// The name of the thread that was interrupted for it, or did it itself.
+pub struct WakeSource {
+    /// Name of the thread that caused it, or was interrupted by it.
     pub name: String,
-    /// Its place among the threads of the trace, if it is one of them.
+    /// Index of that thread among the threads of the trace, if it is one.
     pub thread: Option<usize>,
-    /// In which softirq.
+    /// The softirq.
     pub softirq: Option<&'static str>,
-    /// In an interrupt: its line, or none for the timer of a core.
+    /// The interrupt: its line, or `None` for the timer of a core.
     pub interrupt: Option<Option<u64>>,
 }
 
-impl Waker {
+impl WakeSource {
     fn to_json(&self) -> Value {
         let line = self.interrupt.map(|line| line.map_or(json!("timer"), |line| json!(line)));
         json!({
@@ -194,13 +185,13 @@ impl Waker {
     }
 }
 
-impl fmt::Display for Waker {
+impl fmt::Display for WakeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = &self.name;
         match (self.interrupt, self.softirq) {
             (Some(Some(line)), _) => write!(f, "interrupt {line}"),
             (Some(None), _) => f.write_str("the timer"),
-            // Whom it interrupted has nothing to do with it, unless he is of the trace.
+            // The interrupted thread is irrelevant, unless it belongs to the trace.
             (None, Some(softirq)) if self.thread.is_none() => write!(f, "softirq {softirq}"),
             (None, Some(softirq)) => write!(f, "{on} in softirq {softirq}"),
             (None, None) => f.write_str(on),
@@ -209,75 +200,95 @@ impl fmt::Display for Waker {
 }
 
 impl Event {
-    /// How many nanoseconds it took.
+    /// Returns the duration in nanoseconds.
     #[must_use]
     pub fn took(&self) -> i64 {
         self.ended - self.begun
     }
 
-    /// How many bytes it was about, where it was about bytes.
+    /// Returns the number of bytes, if the event has one.
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
-        match &self.what {
-            What::Calls(call) => calls::bytes(call),
-            What::Copies { bytes, .. } | What::Disk { bytes, .. } => Some(*bytes),
-            What::Packet { bytes, .. } => Some(bytes.payload()),
-            What::Operation { name, result } if calls::moves(name) => u64::try_from(*result).ok(),
+        match &self.kind {
+            EventKind::Syscall(call) => syscalls::bytes(call),
+            EventKind::Copies { bytes, .. } | EventKind::Disk { bytes, .. } => Some(*bytes),
+            EventKind::Packet { bytes, .. } => Some(bytes.payload()),
+            EventKind::Operation { name, result } if syscalls::moves(name) => {
+                u64::try_from(*result).ok()
+            }
             _ => None,
         }
     }
 
-    /// One word for what it is.
-    pub(super) fn word(&self) -> &'static str {
-        match &self.what {
-            What::Runs => "run",
-            What::Calls(_) => "call",
-            What::Sleeps { .. } => "sleep",
-            What::Queues { .. } => "queue",
-            What::Copies { .. } => "copy",
-            What::Faults { .. } => "fault",
-            What::LooksUp { .. } => "lookup",
-            What::Maps { .. } => "map",
-            What::Packet { .. } => "packet",
-            What::Disk { .. } => "disk",
-            What::Operation { .. } => "operation",
-            What::HandsOver { .. } => "hand-over",
+    /// Returns whether it certainly reads a file, not a socket or eventfd: reads with an offset.
+    pub(super) fn reads_at_an_offset(&self) -> bool {
+        match &self.kind {
+            EventKind::Syscall(call) => call.name.starts_with("pread"),
+            EventKind::Operation { name, .. } => syscalls::reads_file(name),
+            _ => false,
         }
     }
 
-    /// The fields of its kind, for JSON.
+    /// Returns the name of its kind.
+    pub(super) fn word(&self) -> &'static str {
+        match &self.kind {
+            EventKind::RunsUserCode => "run",
+            EventKind::Syscall(_) => "call",
+            EventKind::Sleeps { .. } => "sleep",
+            EventKind::Runnable { .. } => "runnable",
+            EventKind::Copies { .. } => "copy",
+            EventKind::Faults { .. } => "fault",
+            EventKind::CacheLookup { .. } => "lookup",
+            EventKind::FaultAround { .. } => "fault-around",
+            EventKind::Packet { .. } => "packet",
+            EventKind::Disk { .. } => "disk",
+            EventKind::Operation { .. } => "operation",
+            EventKind::IoWorker { .. } => "io-worker",
+        }
+    }
+
+    /// Returns the JSON fields of its kind.
     pub(super) fn fields(&self) -> Value {
-        match &self.what {
-            What::Runs => json!({}),
-            What::Calls(call) => json!({
-                "name": call.name, "descriptor": calls::descriptor(call), "result": call.result,
-                "error": call.result.and_then(calls::error), "flags": calls::flags(call),
+        match &self.kind {
+            EventKind::RunsUserCode => json!({}),
+            EventKind::Syscall(call) => json!({
+                "name": call.name, "descriptor": syscalls::descriptor(call), "result": call.result,
+                "error": call.result.and_then(syscalls::error), "flags": syscalls::flags(call),
                 "arguments": call.arguments,
             }),
-            What::Sleeps { woken } => json!({ "woken_by": woken.as_ref().map(Waker::to_json) }),
-            What::Queues { preempted } => json!({ "preempted": preempted }),
-            What::Copies { from, to, derived, .. } => {
+            EventKind::Sleeps { woken } => {
+                json!({ "woken_by": woken.as_ref().map(WakeSource::to_json) })
+            }
+            EventKind::Runnable { preempted } => json!({ "preempted": preempted }),
+            EventKind::Copies { from, to, derived, .. } => {
                 json!({ "from": from.name(), "to": to.name(), "derived": derived })
             }
-            What::Faults { in_user_mode, to_write } => {
+            EventKind::Faults { in_user_mode, to_write } => {
                 json!({ "in_user_mode": in_user_mode, "to_write": to_write })
             }
-            What::LooksUp { pages } | What::Maps { pages } => json!({ "pages": pages }),
-            What::Packet { device, bytes, to_server, again } => json!({
-                "device": device, "to_server": to_server, "again": again,
+            EventKind::CacheLookup { pages } | EventKind::FaultAround { pages } => {
+                json!({ "pages": pages })
+            }
+            EventKind::Packet { device, bytes, to_server, again } => json!({
+                "device": device, "to_server": to_server, "retransmission": again,
                 "headers": bytes.headers, "linear": bytes.linear, "page_cache": bytes.ours,
                 "other_cache": bytes.cache, "user_pages": bytes.anonymous,
                 "kernel_pages": bytes.kernel, "unsorted": bytes.unsorted,
             }),
-            What::Disk { writes, .. } => json!({ "writes": writes }),
-            What::Operation { name, result } => json!({ "name": name, "result": result }),
-            What::HandsOver { name } => json!({ "name": name }),
+            EventKind::Disk { writes, .. } => json!({ "writes": writes }),
+            EventKind::Operation { name, result } => json!({ "name": name, "result": result }),
+            EventKind::IoWorker { name } => json!({ "name": name }),
         }
     }
 }
 
-/// Nanoseconds as microseconds, for reports.
+/// Converts nanoseconds to microseconds.
 #[allow(clippy::cast_precision_loss, reason = "a time of an experiment")]
 pub(super) fn microseconds(nanoseconds: i64) -> f64 {
     nanoseconds as f64 / 1000.0
+}
+
+/// Formats nanoseconds in microseconds.
+pub(super) fn time(nanoseconds: i64) -> String {
+    format!("{:.1}", microseconds(nanoseconds))
 }

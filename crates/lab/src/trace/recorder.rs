@@ -1,18 +1,19 @@
-//! The events of one request as the kernel tells them: the object `bpf/trace.bpf.o`, its ring
-//! buffer (Linux 5.8) and what it was told to look at.
+//! Recorder of the kernel events of a request: the object `bpf/trace.bpf.o`, its ring buffer (Linux
+//! 5.8) and its scope.
 //!
-//! What it does badly: the ring is read only at the end, so a long request may not fit; what was
-//! lost is counted.
+//! # Limitations
+//! The ring buffer is read only at the end, so it may overflow during a long request; lost events
+//! are counted.
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, RingBuf};
 use rustix::process::Pid;
 
-use crate::error::{Doing as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::FileId;
 use crate::probe::attach::{self, Unavailable, fill};
 
-/// The programs as they are built in.
+/// The built-in programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/trace.bpf.o");
 
 /// The tracepoints, each with a program of the same name.
@@ -41,60 +42,60 @@ const TRACEPOINTS: [&str; 22] = [
     "io_uring_queue_async_work",
 ];
 
-/// Two of which one is for this kernel.
+/// Alternatives of which one loads on this kernel.
 const COMPLETIONS: [&str; 2] = ["io_uring_complete_by_value", "io_uring_complete_by_entry"];
 
-/// Those of one machine or of one age, whose absence takes nothing away.
-const OF_SOME: [&str; 4] =
+/// Tracepoints of some architectures or versions, whose absence loses nothing.
+const OPTIONAL: [&str; 4] =
     ["local_timer_entry", "local_timer_exit", "io_uring_submit_req", "io_uring_submit_sqe"];
 
-/// What an event tells, in the order of bpf/trace.bpf.c.
+/// Kind of a record, in the order of bpf/trace.bpf.c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RecordKind {
     Call,
-    Left,
-    Came,
-    Woken,
+    SwitchOut,
+    SwitchIn,
+    WakeUp,
     Fault,
     Lookup,
-    Mapped,
+    FaultAround,
     Packet,
-    Taken,
+    Receive,
     Disk,
     Uring,
-    Handed,
+    IoWorker,
 }
 
-const KINDS: [Kind; 12] = [
-    Kind::Call,
-    Kind::Left,
-    Kind::Came,
-    Kind::Woken,
-    Kind::Fault,
-    Kind::Lookup,
-    Kind::Mapped,
-    Kind::Packet,
-    Kind::Taken,
-    Kind::Disk,
-    Kind::Uring,
-    Kind::Handed,
+const RECORD_KINDS: [RecordKind; 12] = [
+    RecordKind::Call,
+    RecordKind::SwitchOut,
+    RecordKind::SwitchIn,
+    RecordKind::WakeUp,
+    RecordKind::Fault,
+    RecordKind::Lookup,
+    RecordKind::FaultAround,
+    RecordKind::Packet,
+    RecordKind::Receive,
+    RecordKind::Disk,
+    RecordKind::Uring,
+    RecordKind::IoWorker,
 ];
 
-/// An event as it comes out of the ring: `struct event`.
+/// A record of the ring buffer: `struct event`.
 #[derive(Clone, Debug)]
-pub(super) struct Raw {
+pub(super) struct Record {
     pub(super) time: u64,
     pub(super) begun: u64,
-    pub(super) kind: Kind,
+    pub(super) kind: RecordKind,
     pub(super) process: u32,
     pub(super) thread: u32,
-    pub(super) of: [u64; 10],
+    pub(super) arguments: [u64; 10],
     pub(super) name: String,
 }
 
-/// A system call that somebody still was in at the end.
+/// A system call that had not returned at the end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Open {
+pub(super) struct OpenCall {
     pub(super) process: u32,
     pub(super) thread: u32,
     pub(super) begun: u64,
@@ -102,15 +103,15 @@ pub(super) struct Open {
     pub(super) arguments: [u64; 6],
 }
 
-/// What was recorded, by time.
+/// A recording, ordered by time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recording {
-    pub(super) events: Vec<Raw>,
-    pub(super) open: Vec<Open>,
+    pub(super) events: Vec<Record>,
+    pub(super) open: Vec<OpenCall>,
     pub(super) lost: u64,
 }
 
-/// The programs at work; they go when this is dropped.
+/// Attached programs, detached on drop.
 pub(super) struct Recorder {
     programs: Ebpf,
     ring: RingBuf<MapData>,
@@ -118,12 +119,12 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Attaches the programs that are built in, or those of another object.
+    /// Attaches the built-in programs, or those of another object.
     pub(super) fn attach(object: Option<&[u8]>) -> std::result::Result<Self, Unavailable> {
         let (btf, mut programs) = attach::load(object.unwrap_or(OBJECT))?;
         let mut missing = Vec::new();
         for name in TRACEPOINTS {
-            if !attach::tracepoint(&mut programs, name, name, &btf)? && !OF_SOME.contains(&name) {
+            if !attach::tracepoint(&mut programs, name, name, &btf)? && !OPTIONAL.contains(&name) {
                 missing.push(name);
             }
         }
@@ -136,50 +137,55 @@ impl Recorder {
         }
         let refused = |error: Error| Unavailable::Refused(error.to_string());
         let ring = programs.take_map("EVENTS").ok_or_else(|| refused(attach::no_map("EVENTS")))?;
-        let ring = RingBuf::try_from(ring).doing("open", "EVENTS").map_err(refused)?;
+        let ring = RingBuf::try_from(ring).context("open", "EVENTS").map_err(refused)?;
         Ok(Self { programs, ring, missing })
     }
 
-    /// Tracepoints that this kernel does not have.
+    /// Returns the tracepoints that this kernel lacks.
     pub(super) fn missing(&self) -> &[&'static str] {
         &self.missing
     }
 
-    /// Looks at these processes, this file, and the connection with these ports at its server and
-    /// its client.
-    pub(super) fn aim(&mut self, processes: [Pid; 2], file: FileId, ports: [u16; 2]) -> Result<()> {
+    /// Restricts the events to these processes, this file, and the connection with these ports of
+    /// server and client.
+    pub(super) fn set_scope(
+        &mut self,
+        processes: [Pid; 2],
+        file: FileId,
+        ports: [u16; 2],
+    ) -> Result<()> {
         let mut space: Array<_, [u64; 2]> = self.map("SPACE")?;
-        space.set(0, attach::own_pid_space()?, 0).doing("set", "the PID namespace")?;
+        space.set(0, attach::own_pid_space()?, 0).context("set", "the PID namespace")?;
         let pids = processes.map(|pid| (pid.as_raw_nonzero().get().cast_unsigned(), 0_u64));
         fill(&mut self.map("PROCESSES")?, pids.into_iter())?;
         let files = [([file.inode, file.device], 0_u64)];
         fill(&mut self.map("FILES")?, files.into_iter())?;
         let mut both: Array<_, [u16; 2]> = self.map("PORTS")?;
-        both.set(0, ports, 0).doing("set", "the ports")
+        both.set(0, ports, 0).context("set", "the ports")
     }
 
-    /// From now on everything is told.
-    pub(super) fn arm(&mut self) -> Result<()> {
+    /// Starts recording.
+    pub(super) fn start(&mut self) -> Result<()> {
         self.set_state([1, 0])
     }
 
-    /// What was told since; from now on nothing is.
-    pub(super) fn take(&mut self) -> Result<Recording> {
+    /// Stops recording and returns the records.
+    pub(super) fn stop(&mut self) -> Result<Recording> {
         let state: Array<_, [u64; 2]> = self.map("STATE")?;
-        let [_, lost] = state.get(&0, 0).doing("read", "the state")?;
+        let [_, lost] = state.get(&0, 0).context("read", "the state")?;
         self.set_state([0, 0])?;
         let mut recording = Recording { lost, ..Recording::default() };
-        while let Some(record) = self.ring.next() {
-            recording.events.extend(Raw::of(&record));
+        while let Some(bytes) = self.ring.next() {
+            recording.events.extend(Record::parse(&bytes));
         }
         recording.events.sort_by_key(|event| event.time);
         let threads: HashMap<_, u32, [u64; 10]> = self.map("THREADS")?;
         for entry in &threads {
             let (_, [numbers, begun, number, is_in_call, arguments @ ..]) =
-                entry.doing("read", "the threads")?;
+                entry.context("read", "the threads")?;
             let [process, thread] = [numbers, numbers >> 32].map(low);
             if is_in_call != 0 {
-                recording.open.push(Open { process, thread, begun, number, arguments });
+                recording.open.push(OpenCall { process, thread, begun, number, arguments });
             }
         }
         Ok(recording)
@@ -187,7 +193,7 @@ impl Recorder {
 
     fn set_state(&mut self, value: [u64; 2]) -> Result<()> {
         let mut state: Array<_, [u64; 2]> = self.map("STATE")?;
-        state.set(0, value, 0).doing("set", "the state")
+        state.set(0, value, 0).context("set", "the state")
     }
 
     fn map<'a, M: TryFrom<&'a mut aya::maps::Map, Error: std::fmt::Display>>(
@@ -202,29 +208,29 @@ fn low(word: u64) -> u32 {
     u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0)
 }
 
-impl Raw {
-    /// `None` for what this program does not know.
-    fn of(record: &[u8]) -> Option<Self> {
+impl Record {
+    /// Parses a record; `None` if its kind is unknown.
+    fn parse(bytes: &[u8]) -> Option<Self> {
         let word = |place: usize| {
-            let bytes = record.get(8 * place..8 * place + 8)?;
-            Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+            let field = bytes.get(8 * place..8 * place + 8)?;
+            Some(u64::from_ne_bytes(field.try_into().ok()?))
         };
         let half = |place: usize| {
-            let bytes = record.get(4 * place..4 * place + 4)?;
-            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+            let field = bytes.get(4 * place..4 * place + 4)?;
+            Some(u32::from_ne_bytes(field.try_into().ok()?))
         };
-        let mut of = [0; 10];
-        for (place, one) in of.iter_mut().enumerate() {
+        let mut arguments = [0; 10];
+        for (place, one) in arguments.iter_mut().enumerate() {
             *one = word(4 + place)?;
         }
-        let name = record.get(112..128)?.split(|&byte| byte == 0).next()?;
+        let name = bytes.get(112..128)?.split(|&byte| byte == 0).next()?;
         Some(Self {
             time: word(0)?,
             begun: word(1)?,
-            kind: *KINDS.get(usize::try_from(half(4)?).ok()?)?,
+            kind: *RECORD_KINDS.get(usize::try_from(half(4)?).ok()?)?,
             process: half(5)?,
             thread: half(6)?,
-            of,
+            arguments,
             name: String::from_utf8_lossy(name).into_owned(),
         })
     }
@@ -235,18 +241,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_has_the_form_that_the_programs_give_it() {
-        let mut record = Vec::new();
-        record.extend(7_u64.to_ne_bytes());
-        record.extend(5_u64.to_ne_bytes());
-        record.extend([3_u32, 10, 11, 1].iter().flat_map(|half| half.to_ne_bytes()));
-        record.extend((20..30_u64).flat_map(u64::to_ne_bytes));
-        record.extend(b"karez-0\0\0\0\0\0\0\0\0\0");
-        let event = Raw::of(&record).unwrap();
-        assert_eq!((event.time, event.begun, event.kind), (7, 5, Kind::Woken));
+    fn record_layout_matches_the_bpf_programs() {
+        let mut bytes = Vec::new();
+        bytes.extend(7_u64.to_ne_bytes());
+        bytes.extend(5_u64.to_ne_bytes());
+        bytes.extend([3_u32, 10, 11, 1].iter().flat_map(|half| half.to_ne_bytes()));
+        bytes.extend((20..30_u64).flat_map(u64::to_ne_bytes));
+        bytes.extend(b"karez-0\0\0\0\0\0\0\0\0\0");
+        let event = Record::parse(&bytes).unwrap();
+        assert_eq!((event.time, event.begun, event.kind), (7, 5, RecordKind::WakeUp));
         assert_eq!((event.process, event.thread), (10, 11));
-        assert_eq!(event.of, [20, 21, 22, 23, 24, 25, 26, 27, 28, 29]);
+        assert_eq!(event.arguments, [20, 21, 22, 23, 24, 25, 26, 27, 28, 29]);
         assert_eq!(event.name, "karez-0");
-        assert!(Raw::of(&record[..100]).is_none());
+        assert!(Record::parse(&bytes[..100]).is_none());
     }
 }

@@ -1,30 +1,30 @@
-//! A trace as text for a terminal, JSON of a versioned form, CSV, Markdown, and a part of a page.
+//! Output formats of a trace.
 
 use serde_json::{Value, json};
 use std::fmt;
 
-use super::event::{Event, Lane, What, microseconds};
-use super::steps::{Part as StepPart, Step, shown};
-use super::{Trace, calls, lanes, svg};
+use super::event::{Event, EventKind, Lane, microseconds, time};
+use super::steps::{Step, StepPart, shown};
+use super::{Trace, svg, syscalls, text_timeline};
 use crate::machine::machine;
 use crate::report::{Part, Report, Section};
 use crate::table::{Table, grouped, size};
 
-/// The form of the JSON; the number rises when a field changes its meaning or goes.
-const SCHEMA: &str = "karez.lab.trace/1";
+/// Schema of the JSON; the version rises when a field changes its meaning or is removed.
+const SCHEMA: &str = "karez.lab.trace/2";
 
-/// What the drawing shows.
-const FIGURE: &str = "The lanes to scale; below, each system call and what crosses which boundary \
-                      in it, not to scale.";
+/// Caption of the drawing.
+const FIGURE: &str = "The lanes are to scale; the sequence below shows each system call and the \
+                      boundaries that data crosses in it, not to scale.";
 
 impl Trace {
-    /// What was asked for, in a line.
+    /// Describes the request in one line.
     #[must_use]
     pub fn title(&self) -> String {
-        let via = if self.granted == self.via {
+        let via = if self.effective_via == self.via {
             self.via.to_string()
         } else {
-            format!("{} (as {})", self.via, self.granted)
+            format!("{} (as {})", self.via, self.effective_via)
         };
         format!(
             "GET of {} over {}: model {}, via {via}, topology {}",
@@ -35,20 +35,20 @@ impl Trace {
         )
     }
 
-    /// The drawing: an `<svg>` element that can stand alone.
+    /// Draws the trace as a standalone `<svg>` element.
     #[must_use]
     pub fn to_svg(&self) -> String {
         svg::draw(self)
     }
 
-    /// The text for a terminal.
+    /// Formats the trace for a terminal.
     fn to_text(&self) -> String {
         let notes: Vec<_> = self.notes().iter().map(|note| format!("{note}\n")).collect();
         format!(
             "{}\n{}\n\n{}\n{}\n{}\n\n{}",
             self.title(),
             self.seen(),
-            lanes::draw(self, self.width),
+            text_timeline::draw(self, self.width),
             self.table().aligned(|column| column == 1 || column == 2),
             self.summary().join("\n"),
             notes.concat()
@@ -74,7 +74,7 @@ impl Trace {
             rows.extend(step.parts.iter().map(part_row));
         }
         Table {
-            heading: vec!["at us", "lane", "event", "bytes", "took us", "user us before"],
+            heading: vec!["start us", "lane", "event", "bytes", "duration us", "user us before"],
             rows,
         }
     }
@@ -97,38 +97,38 @@ impl Trace {
         ]
     }
 
-    /// How many threads of the server took part.
+    /// Returns the number of server threads involved.
     pub(super) fn servers(&self) -> usize {
         self.threads.iter().filter(|thread| !thread.receives).count()
     }
 
     fn event_to_json(&self, event: &Event) -> Value {
-        let mut told = json!({
-            "begun_us": microseconds(event.begun),
-            "took_us": microseconds(event.took()),
+        let mut json = json!({
+            "start_us": microseconds(event.begun),
+            "duration_us": microseconds(event.took()),
             "lane": event.lane.name(),
             "thread": event.thread.map(|place| self.threads[place].id),
             "within": event.within,
             "event": event.word(),
             "bytes": event.bytes(),
         });
-        if let (Value::Object(told), Value::Object(more)) = (&mut told, event.fields()) {
-            told.extend(more);
+        if let (Value::Object(json), Value::Object(more)) = (&mut json, event.fields()) {
+            json.extend(more);
         }
-        told
+        json
     }
 
     fn totals_to_json(&self) -> Value {
         let totals = &self.totals;
         let calls = totals.calls.iter().map(|(name, counted)| {
-            let told = json!({
+            let totals_of_call = json!({
                 "calls": counted.calls, "bytes": counted.bytes, "us": microseconds(counted.took),
             });
-            (name.clone(), told)
+            (name.clone(), totals_of_call)
         });
         let copies = &totals.copies;
         json!({
-            "system_calls": totals.calls_in_all(),
+            "system_calls": totals.total_calls(),
             "by_name": calls.collect::<serde_json::Map<_, _>>(),
             "mode_switches": totals.mode_switches,
             "faults_user": totals.faults_user,
@@ -142,7 +142,7 @@ impl Trace {
                 "page_cache": sent.ours, "other_cache": sent.cache, "user_pages": sent.anonymous,
                 "copied": sent.copied(), "unsorted": sent.unsorted,
             })),
-            "sent_again": totals.retransmitted,
+            "retransmitted": totals.retransmitted,
             "disk": totals.disk.map(|disk| json!({
                 "bytes": disk.read_bytes, "requests": disk.reads, "written": disk.write_bytes,
             })),
@@ -150,7 +150,7 @@ impl Trace {
             "slept_us": microseconds(totals.slept),
             "preempted": totals.preempted,
             "queued_us": microseconds(totals.queued),
-            "woken": totals.woken.iter().map(|(thread, waker)| json!({
+            "wake_ups": totals.woken.iter().map(|(thread, waker)| json!({
                 "thread": self.threads[*thread].id, "by": waker.to_string(),
             })).collect::<Vec<_>>(),
             "contradictions": totals.contradictions,
@@ -168,14 +168,14 @@ impl Report for Trace {
             "missing_tracepoints": self.missing,
             "lost_events": self.lost,
             "request": {
-                "model": self.model.name(), "via": self.via.name(), "granted": self.granted.name(),
+                "model": self.model.name(), "via": self.via.name(), "effective_via": self.effective_via.name(),
                 "topology": self.topology.name(), "transport": self.transport.name(),
                 "head": self.head, "body": self.body,
                 "pages_in_memory": self.pages.0, "pages": self.pages.1,
             },
             "tries": self.tries,
-            "took_us": microseconds(self.took),
-            "asked_us": microseconds(self.asked),
+            "duration_us": microseconds(self.took),
+            "request_start_us": microseconds(self.asked),
             "threads": self.threads.iter().map(|thread| json!({
                 "id": thread.id, "name": thread.name, "receives": thread.receives,
             })).collect::<Vec<_>>(),
@@ -185,7 +185,7 @@ impl Report for Trace {
         })
     }
 
-    /// Each event, none folded.
+    /// Lists every event, without folding.
     fn to_csv(&self) -> String {
         let rows = self.events.iter().map(|event| {
             let thread = event.thread.map(|place| self.threads[place].id.to_string());
@@ -199,7 +199,7 @@ impl Report for Trace {
                 event.bytes().map_or_else(String::new, |bytes| bytes.to_string()),
             ]
         });
-        let heading = vec!["begun_us", "took_us", "lane", "thread", "event", "detail", "bytes"];
+        let heading = vec!["start_us", "duration_us", "lane", "thread", "event", "detail", "bytes"];
         Table { heading, rows: rows.collect() }.to_csv()
     }
 
@@ -222,9 +222,9 @@ impl Report for Trace {
             anchor: self.anchor(),
             title: self.heading(),
             parts: vec![
-                Part::Words(self.seen()),
+                Part::Paragraph(self.seen()),
                 Part::Figure(FIGURE.to_owned(), self.to_svg()),
-                Part::Table("Each call and what happened in it".to_owned(), self.table()),
+                Part::Table("Each call and its events".to_owned(), self.table()),
                 Part::Notes(self.notes()),
             ],
         }
@@ -232,7 +232,7 @@ impl Report for Trace {
 }
 
 impl Trace {
-    /// What tells it from others on a page.
+    /// Returns the link target on a page.
     fn anchor(&self) -> String {
         let warmth = if self.is_warm() { "" } else { "-cold" };
         format!("trace-{}-{}-{}{warmth}", self.model, self.topology, self.via)
@@ -255,7 +255,7 @@ impl fmt::Display for Trace {
     }
 }
 
-/// A call with its answer.
+/// Returns the title of a step with its result.
 pub(super) fn name(step: &Step) -> String {
     if step.answer.is_empty() {
         step.title.clone()
@@ -264,7 +264,7 @@ pub(super) fn name(step: &Step) -> String {
     }
 }
 
-/// How many are alike, and that they alternate with others.
+/// Returns the repetition count, and the position within a repeated sequence.
 fn fold_mark(step: &Step) -> String {
     match step.of {
         Some((many, place)) => format!(" x {} ({} of {many} in turn)", step.times, place + 1),
@@ -286,21 +286,16 @@ fn part_row(part: &StepPart) -> Vec<String> {
 }
 
 fn detail(event: &Event) -> String {
-    match &event.what {
-        What::Calls(call) => {
-            let error = call.result.and_then(calls::error);
-            let words = [vec![&*call.name], calls::flags(call)].concat();
+    match &event.kind {
+        EventKind::Syscall(call) => {
+            let error = call.result.and_then(syscalls::error);
+            let words = [vec![&*call.name], syscalls::flags(call)].concat();
             words.into_iter().map(str::to_owned).chain(error).collect::<Vec<_>>().join(" ")
         }
-        What::Sleeps { woken: Some(waker) } => format!("woken by {waker}"),
-        What::Copies { from, to, .. } => format!("{} to {}", from.name(), to.name()),
-        What::Packet { device, .. } => device.clone(),
-        What::Operation { name, .. } | What::HandsOver { name } => (*name).to_owned(),
+        EventKind::Sleeps { woken: Some(waker) } => format!("woken by {waker}"),
+        EventKind::Copies { from, to, .. } => format!("{} to {}", from.name(), to.name()),
+        EventKind::Packet { device, .. } => device.clone(),
+        EventKind::Operation { name, .. } | EventKind::IoWorker { name } => (*name).to_owned(),
         _ => String::new(),
     }
-}
-
-/// Nanoseconds, in microseconds.
-pub(super) fn time(nanoseconds: i64) -> String {
-    format!("{:.1}", microseconds(nanoseconds))
 }

@@ -1,51 +1,51 @@
-//! A trace as steps: each system call with what happened in it, and what repeats itself folded.
+//! The steps of a trace: each system call with its events; repetitions are folded.
 //!
-//! What it does badly: in what is folded, bytes and times are sums; one by one they are only in the
-//! JSON.
+//! # Limitations
+//! Bytes and durations of folded steps are sums; the single values are only in the JSON.
 
 use super::Trace;
-use super::calls;
-use super::event::{Call, Event, Lane, Memory, What};
+use super::event::{Event, EventKind, Lane, Memory, TracedCall};
+use super::syscalls;
 use crate::probe::Provenance;
 
-/// The longest sequence of calls whose repetition is seen.
+/// Maximum length of a repeated sequence.
 const LONGEST: usize = 12;
 
-/// What is shown of more steps than that: so many of the first and of the last.
+/// Number of steps shown from the start and from the end of a long trace.
 const SHOWN: (usize, usize) = (40, 10);
 
-/// How often something has to come to be folded.
-const OFTEN: usize = 3;
+/// Minimum number of repetitions for folding.
+const MIN_REPEATS: usize = 3;
 
-/// A system call, or as many alike as came one after the other.
+/// A system call, or several equal ones in sequence.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
-    /// Whose, by its place among the threads.
+    /// Index of its thread.
     pub(super) thread: usize,
-    /// When the first began and the last ended.
+    /// Start of the first and end of the last call.
     pub(super) begun: i64,
     pub(super) ended: i64,
-    /// The call and its flags.
+    /// Name and flags of the call.
     pub(super) title: String,
-    /// What it answered, if that is no number of bytes; of the last.
+    /// Result of the last call, if it is not a number of bytes.
     pub(super) answer: String,
-    /// How many bytes.
+    /// Number of bytes.
     pub(super) bytes: Option<u64>,
-    /// How long, since the wake-up; `None` if it still was in it at the end.
+    /// Duration since the wake-up; `None` if it had not returned at the end.
     pub(super) took: Option<i64>,
-    /// How long the thread ran in user space before.
+    /// Time in user code before the call.
     pub(super) ran: i64,
-    /// How many are alike.
+    /// Number of calls.
     pub(super) times: u64,
-    /// How many steps repeat themselves with it, if any do, and which of them it is.
+    /// Length of the repeated sequence and position in it, if the step belongs to one.
     pub(super) of: Option<(usize, usize)>,
-    /// What happened in it.
-    pub(super) parts: Vec<Part>,
+    /// Events during the step.
+    pub(super) parts: Vec<StepPart>,
 }
 
-/// Something that happened in a step, as often as it came.
+/// Equal events of a step.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct StepPart {
     pub(super) lane: Lane,
     pub(super) flow: Flow,
     pub(super) text: String,
@@ -54,26 +54,26 @@ pub(super) struct Part {
     pub(super) took: i64,
 }
 
-/// What a part is, for a drawing.
+/// Direction of an event in the drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// The CPU copies up into user space, or down out of it.
+    /// Copy by the CPU into or out of user space.
     CopyUp,
     CopyDown,
-    /// Copied into the receiver.
+    /// Copy into the receiver.
     CopyOut,
-    /// Bytes leave that were copied before.
-    Leave,
-    /// Bytes leave that nobody has copied.
-    Refer,
-    /// A disk fetches or writes.
+    /// Copied bytes are sent.
+    SendCopied,
+    /// Bytes are sent by reference.
+    SendReferred,
+    /// Disk I/O.
     Disk,
     Fault,
     Sleep,
     Other,
 }
 
-/// The steps to show, and how many are left out after how many.
+/// Returns the steps to show, and the position and number of omitted ones.
 pub(super) fn shown(trace: &Trace) -> (Vec<Step>, Option<(usize, usize)>) {
     let mut all = steps(trace);
     let (first, last) = SHOWN;
@@ -84,7 +84,7 @@ pub(super) fn shown(trace: &Trace) -> (Vec<Step>, Option<(usize, usize)>) {
     (all, Some((first, out)))
 }
 
-/// The steps of all threads by time, folded.
+/// Returns the folded steps of all threads, ordered by time.
 pub(super) fn steps(trace: &Trace) -> Vec<Step> {
     let mut all = Vec::new();
     for thread in 0..trace.threads.len() {
@@ -97,8 +97,8 @@ pub(super) fn steps(trace: &Trace) -> Vec<Step> {
 fn unfolded(trace: &Trace, thread: usize) -> Vec<Step> {
     let events = || trace.events.iter().enumerate();
     let own = events().filter(|(_, event)| event.thread == Some(thread));
-    let calls = own.filter_map(|(place, event)| match &event.what {
-        What::Calls(call) => Some((place, step(thread, event, call))),
+    let calls = own.filter_map(|(place, event)| match &event.kind {
+        EventKind::Syscall(call) => Some((place, step(thread, event, call))),
         _ => None,
     });
     let (places, mut steps): (Vec<_>, Vec<_>) = calls.unzip();
@@ -107,18 +107,18 @@ fn unfolded(trace: &Trace, thread: usize) -> Vec<Step> {
     for (_, event) in events() {
         let is_own = event.thread == Some(thread);
         let inside = event.within.and_then(|place| places.binary_search(&place).ok());
-        // What happens in no call of anyone's goes with what the server does meanwhile.
+        // An event outside all system calls is shown with the server's current step.
         let is_loose = event.within.is_none() && (is_own || (event.thread.is_none() && is_first));
         let place = match inside {
             Some(place) => place,
-            None if is_loose && matches!(event.what, What::Runs) => {
+            None if is_loose && matches!(event.kind, EventKind::RunsUserCode) => {
                 let next = steps.partition_point(|step| step.begun < event.ended);
                 if let Some(step) = steps.get_mut(next) {
                     step.ran += event.took();
                 }
                 continue;
             }
-            None if is_loose && !matches!(event.what, What::Calls(_)) => {
+            None if is_loose && !matches!(event.kind, EventKind::Syscall(_)) => {
                 steps.partition_point(|step| step.begun <= event.begun).saturating_sub(1)
             }
             None => continue,
@@ -129,11 +129,11 @@ fn unfolded(trace: &Trace, thread: usize) -> Vec<Step> {
     steps
 }
 
-fn step(thread: usize, event: &Event, call: &Call) -> Step {
-    let flags = calls::flags(call);
+fn step(thread: usize, event: &Event, call: &TracedCall) -> Step {
+    let flags = syscalls::flags(call);
     let answer = match call.result {
         None => "waits again".to_owned(),
-        Some(result) => calls::error(result).unwrap_or_else(|| answer(call, result)),
+        Some(result) => syscalls::error(result).unwrap_or_else(|| answer(call, result)),
     };
     Step {
         thread,
@@ -150,19 +150,19 @@ fn step(thread: usize, event: &Event, call: &Call) -> Step {
     }
 }
 
-/// How long it took; of what the wake-up ended, the time since.
+/// Returns the duration, counted from the wake-up for the call that it ended.
 pub(super) fn since_wake_up(event: &Event) -> i64 {
     if event.ended < 0 { event.took() } else { event.ended - event.begun.max(0) }
 }
 
-/// An answer that is no number of bytes, where it tells something.
-fn answer(call: &Call, result: i64) -> String {
-    if calls::waits(&call.name) { format!("= {result}") } else { String::new() }
+/// Returns a result that is not a number of bytes, if it is relevant.
+fn answer(call: &TracedCall, result: i64) -> String {
+    if syscalls::waits(&call.name) { format!("= {result}") } else { String::new() }
 }
 
 impl Step {
-    fn add(&mut self, part: Part) {
-        let same = |one: &&mut Part| one.lane == part.lane && one.text == part.text;
+    fn add(&mut self, part: StepPart) {
+        let same = |one: &&mut StepPart| one.lane == part.lane && one.text == part.text;
         match self.parts.iter_mut().find(same) {
             Some(one) => {
                 one.bytes = one.bytes.zip(part.bytes).map(|(one, other)| one + other);
@@ -173,8 +173,8 @@ impl Step {
         }
     }
 
-    /// Flags do not matter: the last of many says that no more comes. Nor does whether a lock was
-    /// free.
+    /// Compares the calls without their flags: the last of a sequence lacks MSG_MORE. Results of
+    /// locks are ignored.
     fn is_like(&self, other: &Self) -> bool {
         let ended = self.took.is_some() && other.took.is_some();
         let same = self.answer == other.answer || self.is_lock();
@@ -205,7 +205,7 @@ impl Step {
     }
 }
 
-/// What a thread does with locks in one go becomes one: how often is up to chance.
+/// Merges successive lock operations of a thread, whose number is random.
 fn without_locks(steps: Vec<Step>) -> Vec<Step> {
     let mut few: Vec<Step> = Vec::new();
     for step in steps {
@@ -217,7 +217,7 @@ fn without_locks(steps: Vec<Step>) -> Vec<Step> {
     few
 }
 
-/// Sequences that repeat themselves become one.
+/// Folds repeated sequences.
 fn fold(steps: Vec<Step>) -> Vec<Step> {
     let steps = without_locks(steps);
     let repeats = |at: usize, length: usize| {
@@ -226,17 +226,17 @@ fn fold(steps: Vec<Step>) -> Vec<Step> {
             .count();
         1 + same / length
     };
-    // Of the sequences that cover as much the shortest.
+    // The shortest among sequences of equal coverage.
     let best = |at: usize| {
         let found = (1..=LONGEST).map(|length| (length, repeats(at, length)));
-        let often = found.filter(|&(_, times)| times >= OFTEN);
+        let often = found.filter(|&(_, times)| times >= MIN_REPEATS);
         often.rev().max_by_key(|(length, times)| length * times).unwrap_or((1, 1))
     };
     let mut plan = Vec::new();
     let mut at = 0;
     while at < steps.len() {
         let (length, times) = best(at);
-        // What repeats itself as often from the next on begins there.
+        // A sequence that repeats as often from the next step on starts there.
         let later = length > 1 && repeats(at + 1, length) >= times;
         let (length, times) = if later { (1, 1) } else { (length, times) };
         plan.push((length, times));
@@ -259,54 +259,64 @@ fn fold(steps: Vec<Step>) -> Vec<Step> {
     folded
 }
 
-/// An event as parts of a step.
-fn parts(event: &Event, is_server: bool) -> Vec<Part> {
+/// Converts an event to parts of a step.
+fn parts(event: &Event, is_server: bool) -> Vec<StepPart> {
     let lane = event.lane;
-    let part =
-        |flow, text: String, bytes| Part { lane, flow, text, bytes, times: 1, took: event.took() };
-    match &event.what {
-        What::Runs | What::Calls(_) | What::Packet { to_server: true, .. } => Vec::new(),
-        What::Sleeps { woken } => {
+    let part = |flow, text: String, bytes| StepPart {
+        lane,
+        flow,
+        text,
+        bytes,
+        times: 1,
+        took: event.took(),
+    };
+    match &event.kind {
+        EventKind::RunsUserCode
+        | EventKind::Syscall(_)
+        | EventKind::Packet { to_server: true, .. } => Vec::new(),
+        EventKind::Sleeps { woken } => {
             let by = woken.as_ref().map(|waker| format!(", woken by {waker}"));
             let text = format!("sleeps{}", by.unwrap_or_default());
-            // What was before the wake-up is of no interest.
+            // The time before the wake-up is irrelevant.
             let took = if event.begun < 0 { 0 } else { event.took() };
-            vec![Part { took, ..part(Flow::Sleep, text, None) }]
+            vec![StepPart { took, ..part(Flow::Sleep, text, None) }]
         }
-        What::Queues { preempted } => {
-            let text = if *preempted { "has to leave its core" } else { "waits for a core" };
+        EventKind::Runnable { preempted } => {
+            let text = if *preempted { "is preempted" } else { "waits for a core" };
             vec![part(Flow::Sleep, text.to_owned(), None)]
         }
-        What::Copies { from, to, bytes, .. } => {
+        EventKind::Copies { from, to, bytes, .. } => {
             let text = format!("copies {} -> {}", from.name(), to.name());
-            // Nobody saw how long.
-            vec![Part { took: 0, ..part(flow(*to, is_server), text, Some(*bytes)) }]
+            // The duration of a copy is unknown.
+            vec![StepPart { took: 0, ..part(flow(*to, is_server), text, Some(*bytes)) }]
         }
-        What::Faults { in_user_mode, .. } => {
+        EventKind::Faults { in_user_mode, .. } => {
             let mode = if *in_user_mode { "user" } else { "kernel" };
             vec![part(Flow::Fault, format!("page fault in {mode} mode"), None)]
         }
-        What::LooksUp { .. } => {
-            vec![part(Flow::Other, "looks into the page cache".to_owned(), None)]
+        EventKind::CacheLookup { .. } => {
+            vec![part(Flow::Other, "looks up the page cache".to_owned(), None)]
         }
-        What::Maps { .. } => vec![part(Flow::Other, "maps pages around".to_owned(), None)],
-        What::Packet { device, bytes, again, .. } => packet(device, bytes, *again),
-        What::Disk { writes, bytes } => {
+        EventKind::FaultAround { .. } => {
+            vec![part(Flow::Other, "maps surrounding pages".to_owned(), None)]
+        }
+        EventKind::Packet { device, bytes, again, .. } => packet(device, bytes, *again),
+        EventKind::Disk { writes, bytes } => {
             let verb = if *writes { "writes" } else { "reads" };
             vec![part(Flow::Disk, format!("disk {verb} (DMA)"), Some(*bytes))]
         }
-        What::Operation { name, result } => {
-            let answer = calls::error(*result).map(|error| format!(" {error}"));
+        EventKind::Operation { name, result } => {
+            let answer = syscalls::error(*result).map(|error| format!(" {error}"));
             let text = format!("io_uring {name}{}", answer.unwrap_or_default());
             vec![part(Flow::Other, text, event.bytes())]
         }
-        What::HandsOver { name } => {
-            vec![part(Flow::Other, format!("io_uring {name}: to a worker"), None)]
+        EventKind::IoWorker { name } => {
+            vec![part(Flow::Other, format!("io_uring {name}: to an io worker"), None)]
         }
     }
 }
 
-/// Where a copy into this goes in a drawing.
+/// Returns the direction of a copy.
 fn flow(to: Memory, is_server: bool) -> Flow {
     match to {
         Memory::User if is_server => Flow::CopyUp,
@@ -315,18 +325,18 @@ fn flow(to: Memory, is_server: bool) -> Flow {
     }
 }
 
-/// A packet by where its bytes lie.
-fn packet(device: &str, bytes: &Provenance, again: bool) -> Vec<Part> {
-    let again = if again { ", once more" } else { "" };
+/// Converts a packet to one part per provenance.
+fn packet(device: &str, bytes: &Provenance, again: bool) -> Vec<StepPart> {
+    let again = if again { ", retransmitted" } else { "" };
     let groups = [
-        (Flow::Refer, "page cache, by reference", bytes.ours),
-        (Flow::Refer, "pages of another file", bytes.cache),
-        (Flow::Refer, "user pages, by reference", bytes.anonymous),
-        (Flow::Leave, "pages copied into", bytes.copied()),
+        (Flow::SendReferred, "page cache, by reference", bytes.ours),
+        (Flow::SendReferred, "pages of another file", bytes.cache),
+        (Flow::SendReferred, "user pages, by reference", bytes.anonymous),
+        (Flow::SendCopied, "pages copied into", bytes.copied()),
         (Flow::Other, "bytes of unknown origin", bytes.unsorted),
     ];
     let there = groups.into_iter().filter(|(_, _, bytes)| *bytes > 0);
-    let parts = there.map(|(flow, what, bytes)| Part {
+    let parts = there.map(|(flow, what, bytes)| StepPart {
         lane: Lane::Device,
         flow,
         text: format!("{device}: {what}{again}"),
@@ -344,15 +354,15 @@ mod tests {
     fn sequence(titles: &str) -> Vec<Step> {
         let step = |(at, title): (usize, char)| {
             let begun = i64::try_from(at).unwrap() * 10;
-            let call = Call { name: title.to_string(), arguments: [0; 6], result: Some(1) };
-            let what = What::Calls(call.clone());
+            let call = TracedCall { name: title.to_string(), arguments: [0; 6], result: Some(1) };
+            let kind = EventKind::Syscall(call.clone());
             let event = Event {
                 begun,
                 ended: begun + 5,
                 lane: Lane::Call,
                 thread: Some(0),
                 within: None,
-                what,
+                kind,
             };
             Step { bytes: Some(1), ..step(0, &event, &call) }
         };
@@ -366,11 +376,11 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_itself_is_folded_and_nothing_is_lost() {
+    fn repeated_sequences_are_folded_without_loss() {
         assert_eq!(folded("abcd"), "a1b1c1d1");
         assert_eq!(folded("waaaae"), "w1a4e1");
         assert_eq!(folded("wabababe"), "w1a3b3e1");
-        assert_eq!(folded("wababe"), "w1a1b1a1b1e1", "twice is not often");
+        assert_eq!(folded("wababe"), "w1a1b1a1b1e1", "two calls are too few for a group");
         assert_eq!(folded("sasasas"), "s1a3s3", "the first is the head");
         let steps = fold(sequence("abababab"));
         assert_eq!((steps[1].bytes, steps[1].took, steps[1].ended), (Some(4), Some(20), 75));

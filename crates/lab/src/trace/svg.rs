@@ -1,40 +1,38 @@
-//! The drawing of a trace: what it comes to, the lanes to scale, and each call with what crosses
-//! which boundary in it.
+//! Drawing of a trace: key figures, a timeline to scale, and a sequence diagram of the system
+//! calls.
 //!
-//! An `<svg>` element with a `viewBox` and no width, so it is as wide as it may. Its colours are
-//! custom properties of the page with values to fall back on; alone it brings its own, for light and
-//! dark. What it shows in colours it says in words, too.
+//! It is an `<svg>` element with a `viewBox` and no width, so it fills its container. Its colours
+//! are custom properties of the page, with fallback values; a standalone drawing defines its own
+//! for light and dark mode. Every colour is also explained by text.
 //!
-//! What it does badly: it measures no text, so a line is broken where most letters would not fit.
+//! # Limitations
+//! It does not measure text; lines break at an estimated width.
 
-mod pen;
-mod scale;
-mod story;
+mod canvas;
+mod sequence;
+mod timeline;
 
 use super::Trace;
 use super::event::microseconds;
-use crate::page::escape;
+use crate::html::escape;
 use crate::table::{grouped, size};
 use crate::tier::Tier;
-use pen::{Anchor, Pen, Shade, wrapped};
+use canvas::{Canvas, Shade, TextAnchor, WIDTH, wrapped};
 
-/// How wide it is, in units of its own.
-const WIDTH: f64 = 600.0;
-
-/// The colours of those that no page gives.
-const STYLE: &str = "--karez-ground:#fff;--karez-ink:#1c1e21;--karez-faint:#5f6670;\
+/// Colours without a page.
+const STYLE: &str = "--karez-background:#fff;--karez-ink:#1c1e21;--karez-faint:#5f6670;\
 --karez-line:#d8dce1;--karez-raised:#f5f7f9";
-const DARK: &str = "--karez-ground:#14171a;--karez-ink:#e4e7ea;--karez-faint:#9aa3ad;\
+const DARK: &str = "--karez-background:#14171a;--karez-ink:#e4e7ea;--karez-faint:#9aa3ad;\
 --karez-line:#363c43;--karez-raised:#1d2125";
 
 pub(super) fn draw(trace: &Trace) -> String {
-    let mut pen = Pen::default();
-    let mut y = head(&mut pen, trace);
-    y = tiles(&mut pen, trace, y + 12.0);
-    y = scale::draw(&mut pen, trace, y + 16.0);
-    y = story::draw(&mut pen, trace, y + 14.0);
-    y = foot(&mut pen, trace, y + 16.0);
-    // Two drawings on a page are not told apart by more than this.
+    let mut canvas = Canvas::default();
+    let mut y = header(&mut canvas, trace);
+    y = tiles(&mut canvas, trace, y + 12.0);
+    y = timeline::draw(&mut canvas, trace, y + 16.0);
+    y = sequence::draw(&mut canvas, trace, y + 14.0);
+    y = footer(&mut canvas, trace, y + 16.0);
+    // Distinguishes the drawings of a page.
     let id = format!("karez-trace-{:x}-{:x}", trace.took, trace.asked.unsigned_abs());
     let what = escape(&trace.title());
     format!(
@@ -43,19 +41,19 @@ pub(super) fn draw(trace: &Trace) -> String {
          'DejaVu Sans', sans-serif\" font-size=\"11.5\">\n<style>#{id}{{{STYLE}}}\
          @media (prefers-color-scheme:dark){{#{id}{{{DARK}}}}}</style>\n\
          <title>{what}</title>\n<rect width=\"{WIDTH}\" height=\"{y:.0}\" \
-         fill=\"var(--karez-ground, #fff)\"/>\n{}</svg>\n",
-        pen.into_text()
+         fill=\"var(--karez-background, #fff)\"/>\n{}</svg>\n",
+        canvas.into_text()
     )
 }
 
-fn head(pen: &mut Pen, trace: &Trace) -> f64 {
-    let via = if trace.granted == trace.via {
+fn header(canvas: &mut Canvas, trace: &Trace) -> f64 {
+    let via = if trace.effective_via == trace.via {
         trace.via.to_string()
     } else {
-        format!("{} (as {})", trace.via, trace.granted)
+        format!("{} (as {})", trace.via, trace.effective_via)
     };
     let title = format!("{} by {via} on {}", size(trace.body), trace.model);
-    pen.title(10.0, 24.0, &title);
+    canvas.title(10.0, 24.0, &title);
     let cached = trace.pages.0 * 100 / trace.pages.1.max(1);
     let tier = match trace.tier {
         Tier::T0 => "T0, by ptrace: slowed down, copies inferred (~)",
@@ -68,51 +66,51 @@ fn head(pen: &mut Pen, trace: &Trace) -> f64 {
     let mut y = 28.0;
     for line in wrapped(&words, 100) {
         y += 13.0;
-        pen.small(10.0, y, Anchor::Start, Shade::Faint, &line);
+        canvas.small(10.0, y, TextAnchor::Start, Shade::Faint, &line);
     }
     y + 5.0
 }
 
-/// The figures that one remembers.
-fn tiles(pen: &mut Pen, trace: &Trace, top: f64) -> f64 {
+/// Draws the key figures.
+fn tiles(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
     let totals = &trace.totals;
     let about = if totals.copies.inferred { "~" } else { "" };
     let referred = totals.sent.map(|sent| sent.ours + sent.cache + sent.anonymous);
-    // What was not copied into the socket.
+    // Bytes that were not copied into the socket.
     let inferred = (trace.head + trace.body).saturating_sub(totals.copies.to_socket);
     let referred = bytes_of(referred.unwrap_or(inferred), about);
     let copied = totals.copies.before_receiver();
     let tiles = [
-        (totals.calls_in_all().to_string(), "system calls", Shade::Call),
+        (totals.total_calls().to_string(), "system calls", Shade::Call),
         (grouped(totals.mode_switches), "mode switches", Shade::User),
         (bytes_of(copied, about), "copied before receiver", Shade::Copy),
-        (referred, "left by reference", Shade::Refer),
+        (referred, "sent by reference", Shade::Refer),
         (format!("{:.0} µs", microseconds(trace.took)), "wake-up to last byte", Shade::Faint),
     ];
     let (gap, left) = (8.0, 10.0);
     let width = (WIDTH - 2.0 * left - 4.0 * gap) / 5.0;
     for (place, (figure, what, shade)) in (0_u8..).zip(tiles) {
         let x = left + f64::from(place) * (width + gap);
-        pen.block(x, top, width, 44.0, Shade::Raised, "");
-        pen.block(x, top, 3.0, 44.0, shade, "");
-        pen.figure(x + 10.0, top + 20.0, &figure);
-        pen.tiny(x + 10.0, top + 35.0, what);
+        canvas.block(x, top, width, 44.0, Shade::Raised, "");
+        canvas.block(x, top, 3.0, 44.0, shade, "");
+        canvas.figure(x + 10.0, top + 20.0, &figure);
+        canvas.tiny(x + 10.0, top + 35.0, what);
     }
     top + 44.0
 }
 
-/// A number of bytes that fits into a tile.
+/// Formats a number of bytes for a tile.
 fn bytes_of(bytes: u64, about: &str) -> String {
     format!("{about}{} B", grouped(bytes))
 }
 
-/// What has to be known.
-fn foot(pen: &mut Pen, trace: &Trace, top: f64) -> f64 {
+/// Draws summary and notes.
+fn footer(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
     let mut y = top;
     for (place, line) in trace.summary().iter().chain(&trace.notes()).enumerate() {
         let shade = if place < trace.summary().len() { Shade::Ink } else { Shade::Faint };
         for line in wrapped(line, 104) {
-            pen.small(10.0, y, Anchor::Start, shade, &line);
+            canvas.small(10.0, y, TextAnchor::Start, shade, &line);
             y += 14.0;
         }
         y += 2.0;

@@ -1,110 +1,115 @@
-//! What a request comes to: calls, switches, copies, faults, sleep.
+//! Totals of a request: calls, switches, copies, faults, sleep.
 //!
-//! What it does badly: where bytes are copied late is told by where they lie at the receiver, so
-//! that a packet of which only a part was taken counts by its share.
+//! # Limitations
+//! Late copies are determined at the receiver, where a partially read packet counts proportionally.
 
 use karez_transfer::Via;
 use std::collections::BTreeMap;
 
-use super::calls;
-use super::event::{Event, Memory, Waker, What};
+use super::event::{Event, EventKind, Memory, WakeSource};
+use super::narrate::Narration;
 use super::steps::since_wake_up;
-use super::tell::Told;
-use crate::cost::Copies;
+use super::syscalls;
+use crate::copies::Copies;
 use crate::probe::{Disk, Provenance};
 
-/// How often a call was made, and what it said.
+/// Totals of a system call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    /// How often.
+pub struct CallTotals {
+    /// Number of calls.
     pub calls: u64,
-    /// Bytes, for calls that move some.
+    /// Bytes, for calls that move data.
     pub bytes: u64,
-    /// Nanoseconds since the wake-up that were spent in it.
+    /// Nanoseconds spent in it since the wake-up.
     pub took: i64,
 }
 
-/// How copies are known.
+/// Source of the figures about copies.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Way {
-    /// The kernel's tracepoints told.
+pub(super) enum CopyEvidence {
+    /// Tracepoints.
     Seen,
-    /// By the system calls; or by the via, where the bytes move without any.
+    /// The system calls; or the via, for data that moves without system calls.
     Inferred(Option<Via>),
 }
 
-/// What a request comes to.
+/// Totals of a request.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
-    /// The server's system calls by name, from the one that woke up for the request to the last
-    /// that answered.
-    pub calls: BTreeMap<String, Counted>,
-    /// Two a system call, two a fault in user mode.
+    /// System calls of the server by name, from the one that was woken for the request to the last
+    /// one of the response.
+    pub calls: BTreeMap<String, CallTotals>,
+    /// Two per system call and two per fault in user mode.
     pub mode_switches: u64,
-    /// Faults of the server in user mode; `None` where nobody sees them.
+    /// Faults of the server in user mode; `None` if unknown.
     pub faults_user: Option<u64>,
-    /// Faults of the server inside the kernel.
+    /// Faults of the server in the kernel.
     pub faults_kernel: Option<u64>,
     /// Bytes copied by the CPU.
     pub copies: Copies,
-    /// Where the bytes of the answer lay as they left; `None` where nobody sees it.
+    /// Bytes of the response by provenance; `None` if unknown.
     pub sent: Option<Provenance>,
-    /// Bytes that TCP sent again.
+    /// Bytes that TCP retransmitted.
     pub retransmitted: u64,
-    /// What the disk did for the file; `None` where nobody sees it.
+    /// Disk I/O of the file; `None` if unknown.
     pub disk: Option<Disk>,
-    /// How often the server slept between the wake-up and the last byte.
+    /// Number of sleeps of the server between the wake-up and the last byte.
     pub sleeps: u64,
-    /// How long, in nanoseconds.
+    /// Their duration in nanoseconds.
     pub slept: i64,
-    /// How often it had to leave its core to another meanwhile.
+    /// Number of preemptions of the server in that time.
     pub preempted: u64,
-    /// How long it could go on and had no core, in nanoseconds.
+    /// Nanoseconds in which the server was runnable without a core.
     pub queued: i64,
-    /// Who woke the server's threads, in order: a thread by its place, and the waker.
-    pub woken: Vec<(usize, Waker)>,
-    /// What contradicts itself: a bug of the laboratory's.
+    /// Wake-ups of the server's threads in order: index of the thread, and source.
+    pub woken: Vec<(usize, WakeSource)>,
+    /// Contradictions, which are bugs of the laboratory.
     pub contradictions: Vec<String>,
-    /// Bytes that a call let the socket refer to in memory of the server.
+    /// Bytes of user memory sent by reference.
     referred: u64,
 }
 
 impl Totals {
-    /// Of what was told of an answer with so many bytes of head and body, the last of which came
+    /// Sums up events for a response of the given head and body sizes, whose last byte arrived
     /// after `took` nanoseconds.
-    pub(super) fn of(told: &Told, took: i64, answer: (u64, u64), way: Way) -> Self {
+    pub(super) fn of(
+        narration: &Narration,
+        took: i64,
+        response: (u64, u64),
+        evidence: CopyEvidence,
+    ) -> Self {
         let mut totals = Self::default();
-        for event in &told.events {
-            match event.thread.map(|place| &told.threads[place]) {
-                Some(thread) if !thread.receives => totals.take(event, took),
+        for event in &narration.events {
+            match event.thread.map(|place| &narration.threads[place]) {
+                Some(thread) if !thread.receives => totals.add(event, took),
                 _ => {}
             }
         }
         totals.mode_switches = 2 * totals.calls.values().map(|call| call.calls).sum::<u64>();
-        match way {
-            Way::Seen => totals.see(told, answer.0 + answer.1),
-            Way::Inferred(unseen) => totals.infer(answer, unseen),
+        match evidence {
+            CopyEvidence::Seen => totals.apply_tracepoints(narration, response.0 + response.1),
+            CopyEvidence::Inferred(unseen) => totals.infer(response, unseen),
         }
         totals
     }
 
-    /// What a thread of the server did.
-    fn take(&mut self, event: &Event, took: i64) {
-        match &event.what {
-            What::Calls(call) if call.result.is_some() => {
-                let counted = self.calls.entry(call.name.clone()).or_default();
+    /// Adds an event of a server thread.
+    fn add(&mut self, event: &Event, took: i64) {
+        match &event.kind {
+            EventKind::Syscall(call) if call.result.is_some() => {
+                let totals_of_call = self.calls.entry(call.name.clone()).or_default();
                 let bytes = event.bytes().unwrap_or(0);
-                counted.calls += 1;
-                counted.bytes += bytes;
-                counted.took += since_wake_up(event);
-                if calls::is_zerocopy(call) {
+                totals_of_call.calls += 1;
+                totals_of_call.bytes += bytes;
+                totals_of_call.took += since_wake_up(event);
+                if syscalls::is_zerocopy(call) {
                     self.referred += bytes;
                 }
             }
-            What::Operation { name: "send_zc" | "sendmsg_zc", .. } => {
+            EventKind::Operation { name: "send_zc" | "sendmsg_zc", .. } => {
                 self.referred += event.bytes().unwrap_or(0);
             }
-            What::Sleeps { woken } => {
+            EventKind::Sleeps { woken } => {
                 let place = event.thread.unwrap_or(0);
                 self.woken.extend(woken.as_ref().map(|waker| (place, waker.clone())));
                 if (0..took).contains(&event.begun) && woken.is_some() {
@@ -112,11 +117,11 @@ impl Totals {
                     self.slept += event.ended.min(took) - event.begun;
                 }
             }
-            What::Queues { preempted } if event.begun < took => {
+            EventKind::Runnable { preempted } if event.begun < took => {
                 self.queued += event.took();
                 self.preempted += u64::from(*preempted);
             }
-            What::Copies { from, to, bytes, derived: true } => match (from, to) {
+            EventKind::Copies { from, to, bytes, derived: true } => match (from, to) {
                 (Memory::PageCache, _) => self.copies.file_to_user += bytes,
                 _ => self.copies.to_socket += bytes,
             },
@@ -124,39 +129,41 @@ impl Totals {
         }
     }
 
-    /// What tracepoints told.
-    fn see(&mut self, told: &Told, answer: u64) {
+    /// Adds the figures of tracepoints.
+    fn apply_tracepoints(&mut self, narration: &Narration, response: u64) {
         let (mut sent, mut disk, mut faults) = (Provenance::default(), Disk::default(), (0, 0));
-        for event in &told.events {
-            let receives = event.thread.is_some_and(|place| told.threads[place].receives);
-            match &event.what {
-                What::Packet { to_server: false, again: false, bytes, .. } => add(&mut sent, bytes),
-                What::Packet { to_server: false, again: true, bytes, .. } => {
+        for event in &narration.events {
+            let receives = event.thread.is_some_and(|place| narration.threads[place].receives);
+            match &event.kind {
+                EventKind::Packet { to_server: false, again: false, bytes, .. } => {
+                    add(&mut sent, bytes);
+                }
+                EventKind::Packet { to_server: false, again: true, bytes, .. } => {
                     self.retransmitted += bytes.payload();
                 }
-                What::Disk { writes, bytes } => count(&mut disk, *writes, *bytes),
-                What::Faults { in_user_mode: true, .. } if !receives => faults.0 += 1,
-                What::Faults { in_user_mode: false, .. } if !receives => faults.1 += 1,
-                What::Copies { bytes, derived: false, .. } if receives => {
+                EventKind::Disk { writes, bytes } => count(&mut disk, *writes, *bytes),
+                EventKind::Faults { in_user_mode: true, .. } if !receives => faults.0 += 1,
+                EventKind::Faults { in_user_mode: false, .. } if !receives => faults.1 += 1,
+                EventKind::Copies { bytes, derived: false, .. } if receives => {
                     self.copies.received += bytes;
                 }
                 _ => {}
             }
         }
-        self.check("were copied by the receiver", self.copies.received, answer);
-        self.check("left the server", sent.payload(), answer);
-        self.check("were copied to the socket", sent.copied(), self.copies.to_socket);
+        self.expect_equal("were copied by the receiver", self.copies.received, response);
+        self.expect_equal("were sent by the server", sent.payload(), response);
+        self.expect_equal("were copied to the socket", sent.copied(), self.copies.to_socket);
         self.copies.to_socket = sent.copied();
         if self.referred > 0 {
-            self.copies.late = (sent.ours + sent.anonymous).saturating_sub(told.referred);
+            self.copies.late = (sent.ours + sent.anonymous).saturating_sub(narration.referred);
         }
         self.mode_switches += 2 * faults.0;
         (self.faults_user, self.faults_kernel) = (Some(faults.0), Some(faults.1));
         (self.sent, self.disk) = (Some(sent), Some(disk));
     }
 
-    /// Without tracepoints: the receiver reads; loopback copies what was referred to. Of operations
-    /// that make no system call it is only known by which via they are made.
+    /// Infers the figures without tracepoints: the receiver reads everything; loopback copies data
+    /// sent by reference. Operations without system calls are inferred from the via.
     fn infer(&mut self, (head, body): (u64, u64), unseen: Option<Via>) {
         if let Some(via) = unseen {
             self.copies.file_to_user = if via == Via::Splice { 0 } else { body };
@@ -172,16 +179,16 @@ impl Totals {
         self.copies.inferred = true;
     }
 
-    fn check(&mut self, what: &str, seen: u64, told: u64) {
-        if seen != told {
-            let found = format!("{seen} bytes {what} by their pages, but {told} by the calls");
+    fn expect_equal(&mut self, what: &str, seen: u64, by_calls: u64) {
+        if seen != by_calls {
+            let found = format!("{seen} bytes {what} by their pages, but {by_calls} by the calls");
             self.contradictions.push(found);
         }
     }
 
-    /// All calls together.
+    /// Returns the total number of system calls.
     #[must_use]
-    pub fn calls_in_all(&self) -> u64 {
+    pub fn total_calls(&self) -> u64 {
         self.calls.values().map(|call| call.calls).sum()
     }
 }

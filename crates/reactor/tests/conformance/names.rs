@@ -5,7 +5,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkfifoat};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;

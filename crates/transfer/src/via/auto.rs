@@ -36,7 +36,12 @@ pub(crate) fn choose(
         Direction::SocketToFile | Direction::SocketToSocket if piece.len <= COPY_UP_TO => {
             &[Via::Copy]
         }
-        Direction::SocketToFile | Direction::SocketToSocket => &[Via::Splice],
+        // Where an end is a pipe already, none is made.
+        Direction::SocketToFile
+        | Direction::SocketToSocket
+        | Direction::FileToPipe
+        | Direction::PipeToFile
+        | Direction::PipeToPipe => &[Via::Splice],
     };
     let ends = Ends { from: piece.from.fd, to: piece.to.fd };
     let allowed = |via: &&Via| !was_refused(direction, **via, ends, calls);

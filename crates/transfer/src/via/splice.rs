@@ -10,6 +10,8 @@
 //! stays there while the other end takes nothing, so ten thousand slow readers are ten thousand
 //! pipes; where no pipe is to be had, the ladder goes on.
 //!
+//! Where an end is a pipe itself ([`Piped`](crate::Piped)) one call does it, without a pipe between.
+//!
 //! `vmsplice(2)`, memory into a pipe, is not here: it pins pages without ever saying when they are
 //! free again, and what a transfer moves is in files and sockets, not in memory.
 

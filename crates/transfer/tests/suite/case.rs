@@ -7,6 +7,8 @@ use std::fmt;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
+use crate::pipes::DIRECTIONS;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Tcp,
@@ -46,10 +48,12 @@ impl Case {
         Self { direction, via, transport, blocking }
     }
 
-    /// Every one there is; from file to file nothing is connected and nothing waits.
+    /// Every one there is but those of pipes (pipes.rs); from file to file nothing is connected and
+    /// nothing waits.
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        for &direction in Direction::ALL {
+        for &direction in Direction::ALL.iter().filter(|direction| !DIRECTIONS.contains(direction))
+        {
             for &via in direction.vias() {
                 for transport in Transport::ALL {
                     for blocking in [true, false] {
@@ -94,6 +98,10 @@ pub fn calls_of(
         (Via::Copy, D::SocketToFile) => (&["recvfrom", "pwrite64"], &[]),
         (Via::Copy, D::SocketToSocket) => (&["recvfrom", "sendto"], &[]),
         (Via::Copy, D::FileToFile) => (&["pread64", "pwrite64"], &[]),
+        (Via::Copy, D::FileToPipe) => (&["pread64", "write"], &[]),
+        (Via::Copy, D::PipeToFile) => (&["read", "pwrite64"], &[]),
+        (Via::Copy, D::PipeToPipe) => (&["read", "write"], &[]),
+        (Via::Splice, D::FileToPipe | D::PipeToFile | D::PipeToPipe) => (&["splice"], &[]),
         (Via::Direct, D::FileToFile) => (&["pread64", "pwrite64"], &["open", "statx"]),
         (Via::Direct, _) => (&["pread64", "sendto"], &["open", "statx"]),
         (Via::Mmap, D::FileToFile) => (&["pwrite64"], &["mmap", "madvise", "fstat"]),

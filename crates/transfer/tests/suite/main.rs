@@ -22,6 +22,7 @@ mod exact;
 mod ladder;
 mod netns;
 mod peers;
+mod pipes;
 mod pools;
 mod refusals;
 mod rude;

@@ -132,6 +132,7 @@ impl Plan {
             (Direction::SocketToSocket, _) => {
                 Moving::SocketToSocket(SocketToSocket::new(limit, settings))
             }
+            (pipes, _) => panic!("{pipes} has tests of its own"),
         }
     }
 

@@ -1,0 +1,27 @@
+//! Safe wrappers for the system calls that only the laboratory makes: ptrace(2), rtnetlink(7),
+//! namespaces(7), ethtool and getrusage(2).
+//!
+//! They are apart from `karez-sys`, so that the code the server trusts contains no tracer and no
+//! code that changes a network. Every `unsafe` block names the invariant that makes it sound.
+
+mod ethtool;
+mod namespaces;
+mod netlink;
+mod ptrace;
+mod ptrace_threads;
+mod rusage;
+mod syscall_trace;
+
+pub use ethtool::set_scatter_gather;
+pub use namespaces::{enter_private_network, network_namespace_inode, unshare_network};
+pub use netlink::{add_address, add_dummy, add_veth, set_link_up};
+pub use ptrace::count_syscalls;
+pub use ptrace_threads::count_thread_syscalls;
+pub use rusage::{Usage, process_usage, thread_usage};
+pub use syscall_trace::{TracedSyscall, trace_syscalls};
+
+/// Returns the errno of the system call just made.
+fn last_errno() -> rustix::io::Errno {
+    let error = std::io::Error::last_os_error();
+    rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+}

@@ -1,0 +1,76 @@
+//! Summary of repeated measurements: median and range.
+
+use serde_json::{Value, json};
+use std::fmt;
+
+/// Median and range.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MedianRange {
+    /// The median.
+    pub median: f64,
+    /// The minimum.
+    pub low: f64,
+    /// The maximum.
+    pub high: f64,
+}
+
+impl MedianRange {
+    /// Summarises samples; 0 if there are none.
+    #[must_use]
+    pub fn of(samples: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<_> = samples.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (Some(&low), Some(&high)) = (sorted.first(), sorted.last()) else {
+            return Self::default();
+        };
+        let (lower, upper) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
+        Self { median: f64::midpoint(lower, upper), low, high }
+    }
+
+    /// Returns whether the ranges overlap, so that neither value ranks higher.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.low <= other.high && other.low <= self.high
+    }
+
+    /// Returns the same values in another unit.
+    #[must_use]
+    pub fn scaled(&self, by: f64) -> Self {
+        Self { median: self.median * by, low: self.low * by, high: self.high * by }
+    }
+
+    pub(crate) fn to_json(self) -> Value {
+        json!({ "median": self.median, "low": self.low, "high": self.high })
+    }
+}
+
+impl fmt::Display for MedianRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = f.precision().unwrap_or(2);
+        let Self { median, low, high } = self;
+        write!(f, "{median:.digits$} [{low:.digits$}..{high:.digits$}]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_of_an_even_count_is_the_midpoint() {
+        assert_eq!(
+            MedianRange::of([4.0, 1.0, 2.0, 3.0]),
+            MedianRange { median: 2.5, low: 1.0, high: 4.0 }
+        );
+        assert_eq!(MedianRange::of([7.0]).median.to_bits(), 7.0_f64.to_bits());
+        assert_eq!(MedianRange::of([]), MedianRange::default());
+        assert_eq!(format!("{:.1}", MedianRange::of([1.0, 2.0, 3.0])), "2.0 [1.0..3.0]");
+    }
+
+    #[test]
+    fn overlapping_ranges_are_detected() {
+        let (slow, fast) = (MedianRange::of([1.0, 2.0]), MedianRange::of([2.5, 3.0]));
+        assert!(!slow.overlaps(&fast));
+        assert!(slow.overlaps(&MedianRange::of([1.5, 9.0])));
+    }
+}

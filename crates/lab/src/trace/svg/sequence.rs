@@ -1,0 +1,234 @@
+//! Sequence diagram of the system calls, from top to bottom, with the transfers across each
+//! boundary; not to scale, so that everything is readable.
+
+use super::canvas::{Canvas, Shade, TextAnchor, WIDTH, wrapped};
+use crate::table::grouped;
+use crate::trace::Trace;
+use crate::trace::event::{Lane, microseconds, time};
+use crate::trace::steps::{Flow, Step, StepPart, shown};
+
+/// Left edges of the lanes, and the right edge of the last one.
+const EDGES: [f64; 6] = [50.0, 118.0, 262.0, 394.0, 486.0, WIDTH - 6.0];
+
+const LINE: f64 = 13.0;
+const ARROW: f64 = 21.0;
+
+fn middle(lane: usize) -> f64 {
+    f64::midpoint(EDGES[lane], EDGES[lane + 1])
+}
+
+pub(super) fn draw(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
+    let (steps, left_out) = shown(trace);
+    for (lane, place) in Lane::ALL.iter().zip(0..) {
+        canvas.bold(middle(place), top + 10.0, TextAnchor::Middle, Shade::Ink, lane.name());
+    }
+    canvas.small(EDGES[0] - 6.0, top + 10.0, TextAnchor::End, Shade::Faint, "µs");
+    let begin = top + 18.0;
+    let mut background = Canvas::default();
+    let mut rows = Canvas::default();
+    let mut y = begin;
+    for (place, step) in steps.iter().enumerate() {
+        if let Some((_, count)) = left_out.filter(|(after, _)| *after == place) {
+            let words = format!("… {count} more steps …");
+            rows.small(middle(1), y + 14.0, TextAnchor::Middle, Shade::Faint, &words);
+            y += 22.0;
+        }
+        let end = row(&mut rows, trace, step, y);
+        if let Some((many, at)) = step.of {
+            let (from, to) =
+                (if at == 0 { y + 4.0 } else { y }, if at + 1 == many { end - 4.0 } else { end });
+            let x = EDGES[2] - 3.0;
+            rows.line((x, from), (x, to), shade(step), 1.5, "");
+        }
+        if place % 2 == 0 {
+            background.block(4.0, y, WIDTH - 8.0, end - y, Shade::Raised, "");
+        }
+        y = end;
+    }
+    for (place, edge) in EDGES.iter().enumerate() {
+        // The boundary between user and kernel mode.
+        let (width, dashes) = if place == 1 { (1.6, "") } else { (0.8, "2 3") };
+        background.line((*edge, begin), (*edge, y), Shade::Line, width, dashes);
+    }
+    canvas.append(&background);
+    canvas.append(&rows);
+    y
+}
+
+/// Draws a step and returns its lower edge.
+fn row(canvas: &mut Canvas, trace: &Trace, step: &Step, top: f64) -> f64 {
+    let receives = trace.threads[step.thread].receives;
+    let at = if step.begun < trace.asked { "…".to_owned() } else { time(step.begun) };
+    canvas.small(EDGES[0] - 6.0, top + 16.0, TextAnchor::End, Shade::Faint, &at);
+    let box_end = if receives {
+        receiver_call(canvas, step, top)
+    } else {
+        server_call(canvas, trace, step, top)
+    };
+    let mut text_end = top + 5.0;
+    for part in step.parts.iter().filter(|part| span(part.flow).is_none()) {
+        text_end = annotation(canvas, part, text_end);
+    }
+    let mut y = box_end.max(text_end) + 4.0;
+    for part in step.parts.iter().filter(|part| span(part.flow).is_some()) {
+        y = arrow(canvas, trace, part, receives, y);
+    }
+    y + 3.0
+}
+
+/// Draws a call of the server, into the kernel and back.
+fn server_call(canvas: &mut Canvas, trace: &Trace, step: &Step, top: f64) -> f64 {
+    let (left, right) = (EDGES[1] + 8.0, EDGES[2] - 8.0);
+    let mut lines = wrapped(&step.title, 21);
+    if trace.servers() > 1 {
+        lines.push(trace.threads[step.thread].name.clone());
+    }
+    if step.times > 1 && lines.len() == 1 && lines[0].chars().count() > 12 {
+        lines.push(String::new());
+    }
+    let figures = figures(step);
+    let height = LINE * f64::from(u8::try_from(lines.len() + 1).unwrap_or(u8::MAX)) + 8.0;
+    let shade = shade(step);
+    canvas.pale(left, top + 4.0, right - left, height, shade, &step.title);
+    canvas.block(left, top + 4.0, 3.0, height, shade, "");
+    let mut y = top + 16.0;
+    for (place, line) in lines.iter().enumerate() {
+        if place == 0 {
+            canvas.bold(left + 7.0, y, TextAnchor::Start, Shade::Ink, line);
+        } else {
+            canvas.small(left + 7.0, y, TextAnchor::Start, Shade::Faint, line);
+        }
+        y += LINE;
+    }
+    canvas.small(left + 7.0, y, TextAnchor::Start, Shade::Ink, &figures);
+    if step.times > 1 {
+        // Below a long name, where there is space.
+        let is_long = lines[0].chars().count() > 12;
+        let y = if is_long { top + 16.0 + LINE } else { top + 16.0 };
+        canvas.bold(right - 5.0, y, TextAnchor::End, shade, &format!("× {}", step.times));
+    }
+    crossing(canvas, step, top, height, left);
+    top + 4.0 + height
+}
+
+/// Draws the two mode switches of a call.
+fn crossing(canvas: &mut Canvas, step: &Step, top: f64, height: f64, left: f64) {
+    let x = EDGES[0] + 12.0;
+    if step.ran > 0 {
+        let words = short(step.ran);
+        canvas.block(x - 3.0, top, 6.0, 14.0, Shade::User, "runs in user space before");
+        canvas.small(x + 6.0, top + 9.0, TextAnchor::Start, Shade::Faint, &words);
+    }
+    canvas.arrow(x, left, top + 14.0, Shade::Faint, 1.2);
+    if step.took.is_some() {
+        canvas.arrow(left, x, top + height, Shade::Faint, 1.2);
+    }
+}
+
+/// Draws a call of the receiver.
+fn receiver_call(canvas: &mut Canvas, step: &Step, top: f64) -> f64 {
+    let (left, right) = (EDGES[4] + 4.0, EDGES[5] - 2.0);
+    let height = 2.0 * LINE + 8.0;
+    canvas.pale(left, top + 4.0, right - left, height, Shade::Call, &step.title);
+    canvas.bold(left + 5.0, top + 16.0, TextAnchor::Start, Shade::Ink, &step.title);
+    if step.times > 1 {
+        let times = format!("× {}", step.times);
+        canvas.bold(right - 4.0, top + 16.0, TextAnchor::End, Shade::Call, &times);
+    }
+    let bytes = step.bytes.map_or_else(String::new, |bytes| format!("{} B", grouped(bytes)));
+    canvas.small(left + 5.0, top + 16.0 + LINE, TextAnchor::Start, Shade::Ink, &bytes);
+    top + 4.0 + height
+}
+
+fn figures(step: &Step) -> String {
+    let bytes = step.bytes.filter(|_| step.answer.is_empty());
+    let answer = bytes.map_or_else(|| step.answer.clone(), |bytes| format!("{} B", grouped(bytes)));
+    let took = step.took.map(short);
+    let both: Vec<_> =
+        [Some(answer).filter(|answer| !answer.is_empty()), took].into_iter().flatten().collect();
+    both.join(" · ")
+}
+
+/// Formats nanoseconds in microseconds, compactly and without line breaks.
+fn short(nanoseconds: i64) -> String {
+    if nanoseconds < 100_000 {
+        return format!("{}\u{a0}µs", time(nanoseconds));
+    }
+    format!("{:.0}\u{a0}µs", microseconds(nanoseconds))
+}
+
+/// Returns the colour of a call by its effect on bytes.
+fn shade(step: &Step) -> Shade {
+    let has = |flow| step.parts.iter().any(|part| part.flow == flow);
+    if has(Flow::CopyUp) && step.bytes.is_none_or(|bytes| bytes < 1024) {
+        return Shade::Call;
+    }
+    let name = step.title.split(' ').next().unwrap_or_default();
+    if matches!(name, "sendfile" | "splice") || step.title.contains("MSG_ZEROCOPY") {
+        Shade::Refer
+    } else if has(Flow::CopyUp) || has(Flow::CopyDown) {
+        Shade::Copy
+    } else {
+        Shade::Call
+    }
+}
+
+/// Draws the text of an event that crosses no boundary.
+fn annotation(canvas: &mut Canvas, part: &StepPart, top: f64) -> f64 {
+    let lane = Lane::ALL.iter().position(|lane| *lane == part.lane).unwrap_or(2);
+    let (x, most) = (EDGES[lane] + 6.0, if lane == 4 { 15 } else { 23 });
+    let shade = match part.flow {
+        Flow::Fault => Shade::Fault,
+        Flow::Sleep => Shade::Faint,
+        _ => Shade::Ink,
+    };
+    let times = if part.times > 1 { format!(" × {}", part.times) } else { String::new() };
+    let bytes = part.bytes.map(|bytes| format!(" {}", grouped(bytes))).unwrap_or_default();
+    let took = if part.took > 0 { format!(" {}", short(part.took)) } else { String::new() };
+    // Waiting of the receiver is only in the list.
+    if lane == 4 {
+        return top;
+    }
+    let mut y = top;
+    for line in wrapped(&format!("{}{times}{bytes}{took}", part.text), most) {
+        y += LINE;
+        canvas.small(x, y, TextAnchor::Start, shade, &line);
+    }
+    y
+}
+
+/// Returns start and end of a transfer between lanes, and its colour.
+fn span(flow: Flow) -> Option<(f64, f64, Shade)> {
+    let (user, kernel) = (EDGES[0] + 12.0, EDGES[3] - 10.0);
+    let (inside, device) = (EDGES[2] + 10.0, EDGES[4] - 6.0);
+    Some(match flow {
+        Flow::CopyUp => (kernel, user, Shade::Copy),
+        Flow::CopyDown => (user, kernel, Shade::Copy),
+        Flow::CopyOut => (EDGES[3] + 10.0, EDGES[5] - 4.0, Shade::Copy),
+        Flow::SendCopied => (inside, device, Shade::Copy),
+        Flow::SendReferred => (inside, device, Shade::Refer),
+        Flow::Disk => (device, inside, Shade::Disk),
+        Flow::Fault | Flow::Sleep | Flow::Other => return None,
+    })
+}
+
+fn arrow(canvas: &mut Canvas, trace: &Trace, part: &StepPart, receives: bool, top: f64) -> f64 {
+    let Some((from, to, shade)) = span(part.flow) else { return top };
+    let times = if part.times > 1 { format!(" × {}", part.times) } else { String::new() };
+    let bytes = part.bytes.map_or_else(String::new, grouped);
+    let what = match part.flow {
+        Flow::CopyOut => "copies",
+        Flow::SendCopied => "sent, copied",
+        Flow::SendReferred => "by reference",
+        Flow::Disk => "DMA",
+        _ => &part.text,
+    };
+    let is_packet = matches!(part.flow, Flow::SendCopied | Flow::SendReferred);
+    // An acknowledgement triggers further sends in the receiver's softirq.
+    let whose =
+        if is_packet && receives && trace.transport.is_tcp() { " in its softirq" } else { "" };
+    let text = format!("{what}{whose}{times}, {bytes} B").replace("->", "→");
+    canvas.small(f64::midpoint(from, to), top + 9.0, TextAnchor::Middle, shade, &text);
+    canvas.arrow(from, to, top + 15.0, shade, if part.bytes > Some(1 << 14) { 3.0 } else { 1.5 });
+    top + ARROW
+}

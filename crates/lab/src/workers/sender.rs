@@ -1,0 +1,231 @@
+//! The sender: sends by a transfer of `karez-transfer`, like the server.
+
+use karez_lab_sys::{Usage, thread_usage};
+use karez_sys::{MSG_ZEROCOPY, allow_zerocopy, take_released};
+use karez_transfer::{FileToSocket, Progress, Report, Settings, Via};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{SendFlags, Shutdown, send, shutdown, sockopt::socket_cookie};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::net::{TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use super::command::{number, size, text};
+use crate::error::{Error, ErrorContext as _, Result};
+use crate::probe::mark;
+
+#[derive(Default)]
+pub(super) struct Sender {
+    connection: Option<OwnedFd>,
+}
+
+impl Sender {
+    /// Connects and replies with the socket's cookie.
+    pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
+        let to = text(command, "to")?;
+        let connection: OwnedFd = match to.strip_prefix("unix:") {
+            Some(path) => UnixStream::connect(path).context("connect to", to)?.into(),
+            None => TcpStream::connect(to).context("connect to", to)?.into(),
+        };
+        let cookie = socket_cookie(&connection).context("get the cookie of", "a socket")?;
+        self.connection = Some(connection);
+        Ok(json!(cookie))
+    }
+
+    /// Sends a part of a file over the connection and closes it.
+    pub(super) fn send_file(&mut self, command: &Value) -> Result<Value> {
+        let connection = self.take_connection()?;
+        let path = text(command, "file")?;
+        let file = Arc::new(File::open(path).context("open", path)?);
+        let via: Via = text(command, "via")?.parse().context("read", "a via")?;
+        let chunk = command["chunk"].as_u64().and_then(|chunk| u32::try_from(chunk).ok());
+        let settings = Settings { via, chunk, ..Settings::default() };
+        let mut transfer = FileToSocket::new(file, 0..number(command, "bytes")?, settings);
+        let before = UsageSnapshot::now();
+        let started = now();
+        mark::begin();
+        let outcome = run_transfer(&mut transfer, connection.as_fd());
+        mark::end();
+        let sent = now();
+        let used = before.elapsed();
+        shutdown(&connection, Shutdown::Write).context("shut down", "the connection")?;
+        outcome?;
+        let mut reply = report_to_json(transfer.report());
+        reply["started"] = json!(started);
+        reply["sent"] = json!(sent);
+        reply["usage"] = used;
+        Ok(reply)
+    }
+
+    /// Sends data that it copies once in user space before.
+    pub(super) fn copy_in_user_space(&mut self, command: &Value) -> Result<Value> {
+        let connection = self.take_connection()?;
+        let (bytes, chunk) = (size(command, "bytes")?, size(command, "chunk")?);
+        let (original, mut copy) = (vec![7; chunk], vec![0; chunk]);
+        let (mut left, mut copied) = (bytes, 0);
+        mark::begin();
+        while left > 0 {
+            let count = left.min(chunk);
+            copy[..count].copy_from_slice(&original[..count]);
+            copied += count;
+            send_all(connection.as_fd(), &copy[..count])?;
+            left -= count;
+        }
+        mark::end();
+        shutdown(&connection, Shutdown::Write).context("shut down", "the connection")?;
+        Ok(json!({ "copied": copied }))
+    }
+
+    fn take_connection(&mut self) -> Result<OwnedFd> {
+        self.connection.take().ok_or_else(|| Error::new("send", "", "not connected"))
+    }
+}
+
+/// Reads a part of a file into memory.
+pub(super) fn read_file(command: &Value) -> Result<Value> {
+    let path = text(command, "file")?;
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    flags.set(OFlags::DIRECT, command["direct"].as_bool() == Some(true));
+    let file = rustix::fs::open(path, flags, Mode::empty()).context("open", path)?;
+    let (bytes, chunk) = (number(command, "bytes")?, size(command, "chunk")?);
+    // `O_DIRECT` needs page-aligned memory. All of it is touched, so that no page fault occurs
+    // later.
+    let mut memory = vec![1; chunk + 4096];
+    let start = memory.as_ptr().align_offset(4096);
+    let buffer = &mut memory[start..start + chunk];
+    let mut total = 0;
+    mark::begin();
+    while total < bytes {
+        match rustix::io::read(&file, &mut *buffer).context("read", path)? {
+            0 => break,
+            count => total += count as u64,
+        }
+    }
+    mark::end();
+    Ok(json!({ "bytes": total }))
+}
+
+/// Writes to a pipe and reads the data back.
+pub(super) fn pipe(command: &Value) -> Result<Value> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).context("open", "a pipe")?;
+    let (bytes, chunk) = (number(command, "bytes")?, size(command, "chunk")?);
+    let _best_effort = rustix::pipe::fcntl_setpipe_size(&write, chunk);
+    let (written, mut taken) = (vec![3; chunk], vec![1; chunk]);
+    let (mut into, mut out) = (0, 0);
+    mark::begin();
+    while out < bytes {
+        let count = rustix::io::write(&write, &written).context("write into", "a pipe")?;
+        into += count as u64;
+        while out < into {
+            out += rustix::io::read(&read, &mut taken).context("read from", "a pipe")? as u64;
+        }
+    }
+    mark::end();
+    Ok(json!({ "in": into, "out": out }))
+}
+
+/// Sends datagrams with `MSG_ZEROCOPY` and replies with the number that the kernel copied.
+pub(super) fn send_datagrams(command: &Value) -> Result<Value> {
+    let socket = UdpSocket::bind("0.0.0.0:0").context("open", "a socket")?;
+    let to = text(command, "to")?;
+    socket.connect(to).context("connect to", to)?;
+    allow_zerocopy(socket.as_fd()).context("allow", "MSG_ZEROCOPY")?;
+    let bytes = vec![5; size(command, "bytes")?];
+    let (count, mut released, mut copied) = (number(command, "count")?, 0, 0);
+    for _ in 0..count {
+        send(&socket, &bytes, MSG_ZEROCOPY).context("send to", to)?;
+        while released < count {
+            let Some(one) = take_released(socket.as_fd()).context("read", "the error queue")?
+            else {
+                break;
+            };
+            released += u64::from(one.sends());
+            copied += if one.copied { u64::from(one.sends()) } else { 0 };
+        }
+    }
+    Ok(json!({ "sent": count, "released": released, "copied": copied }))
+}
+
+/// Steps a transfer to its end. The socket is blocking, so it only has to wait for zero-copy
+/// completions.
+fn run_transfer(transfer: &mut FileToSocket, out: BorrowedFd<'_>) -> Result<()> {
+    loop {
+        match transfer.step(out).context("move", "bytes")? {
+            Progress::Moved(_) => {}
+            Progress::Done => return Ok(()),
+            Progress::NeedsRelease => {
+                let waiting = &mut [PollFd::new(&out, PollFlags::empty())];
+                poll(waiting, None).context("wait for", "the error queue")?;
+            }
+            other => return Err(Error::new("move", "bytes", format_args!("{other:?}"))),
+        }
+    }
+}
+
+fn send_all(out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        bytes = &bytes[send(out, bytes, SendFlags::empty()).context("send", "bytes")?..];
+    }
+    Ok(())
+}
+
+/// Encodes a transfer report.
+fn report_to_json(report: &Report) -> Value {
+    let calls: Map<_, _> =
+        report.calls.iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
+    let fallback = |one: &karez_transfer::Fallback| json!({ "from": one.from.name(), "errno": one.errno.to_string() });
+    let fallbacks: Vec<_> = report.fallbacks.iter().map(fallback).collect();
+    json!({
+        "ran": report.ran.name(),
+        "bytes": report.bytes,
+        "calls": calls,
+        "fallbacks": fallbacks,
+        "zerocopy": {
+            "sends": report.zerocopy.sends,
+            "released": report.zerocopy.released,
+            "copied": report.zerocopy.copied,
+        },
+        "pages_copied": report.pages_copied,
+    })
+}
+
+/// Resource usage of this thread at some time.
+pub(super) struct UsageSnapshot {
+    usage: Usage,
+    cpu: u64,
+}
+
+impl UsageSnapshot {
+    pub(super) fn now() -> Self {
+        Self { usage: thread_usage(), cpu: clock(ClockId::ThreadCPUTime) }
+    }
+
+    /// Returns the usage since then. The clock is exact, while getrusage may lag by a tick.
+    pub(super) fn elapsed(&self) -> Value {
+        let cpu = clock(ClockId::ThreadCPUTime).saturating_sub(self.cpu);
+        let usage = thread_usage().since(&self.usage);
+        json!({
+            "cpu": cpu,
+            "minor_faults": usage.minor_faults,
+            "major_faults": usage.major_faults,
+            "voluntary": usage.voluntary,
+            "involuntary": usage.involuntary,
+        })
+    }
+}
+
+/// Returns the nanoseconds of the clock that all processes share.
+pub(super) fn now() -> u64 {
+    clock(ClockId::Monotonic)
+}
+
+pub(super) fn clock(which: ClockId) -> u64 {
+    let time = clock_gettime(which);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
