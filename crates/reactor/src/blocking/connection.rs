@@ -267,16 +267,21 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
     fn step_receive(&mut self) -> bool {
         let idle = self.wants.receive.is_some_and(|receive| receive.idle);
         if !self.guard.set_idle(idle) {
-            self.handle(Event::Closing(Reason::Shutdown));
-            if !self.outbox.is_empty() {
-                let _best_effort = self.outbox.step(self.socket.as_fd());
-            }
-            return false;
+            return self.say_farewell(Reason::Shutdown);
         }
         let simple = self.messages.is_none() && self.wants.timer.is_none() && !self.duplex;
         let more = if simple { self.receive_blocking() } else { self.receive_polling() };
         self.guard.set_idle(false);
         more
+    }
+
+    /// Lets the task append a farewell, and sends what leaves at once; false, for that is the end.
+    fn say_farewell(&mut self, reason: Reason) -> bool {
+        self.handle(Event::Closing(reason));
+        if !self.outbox.is_empty() {
+            let _best_effort = self.outbox.step(self.socket.as_fd());
+        }
+        false
     }
 
     fn receive_blocking(&mut self) -> bool {
@@ -318,7 +323,10 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
         let room = at_most.map_or(BUFFER, |most| most.get().min(BUFFER));
         let mut buffer = std::mem::take(&mut self.buffer);
         let event = match recv(self.socket, &mut buffer[..room], flags) {
-            Ok((0, _)) => Some(Event::PeerClosed),
+            Ok((0, _)) => match self.guard.ending() {
+                Some(reason) => return self.say_farewell(reason),
+                None => Some(Event::PeerClosed),
+            },
             Ok((count, _)) => Some(Event::Received(&mut buffer[..count], RecordType::Data)),
             Err(Errno::AGAIN) if flags == RecvFlags::DONTWAIT && self.is_late() => {
                 Some(Event::ReceiveTimedOut)

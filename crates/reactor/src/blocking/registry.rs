@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::task::Reason;
+
 /// All connections that have a thread.
 #[derive(Default)]
 pub(super) struct Registry {
@@ -24,6 +26,8 @@ struct State {
 struct Entry {
     socket: Arc<OwnedFd>,
     idle_since: Option<Instant>,
+    /// Its receiving side has been shut down for this reason.
+    ending: Option<Reason>,
 }
 
 /// One connection's entry, for as long as its thread runs.
@@ -45,7 +49,7 @@ impl Registry {
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        state.entries.insert(number, Entry { socket, idle_since: None });
+        state.entries.insert(number, Entry { socket, idle_since: None, ending: None });
         Guard { registry: self, number }
     }
 
@@ -53,13 +57,12 @@ impl Registry {
     /// has left. One whose request has come is not idle, only not heard yet; and if it came a
     /// moment ago it is answered, for what is shut is the receiving side.
     pub(super) fn evict_idle(&self, pause: Duration) {
-        let state = self.lock();
-        let entries = state.entries.values();
-        let mut idle: Vec<_> =
-            entries.filter_map(|one| Some((one.idle_since?, &one.socket))).collect();
+        let mut state = self.lock();
+        let entries = state.entries.values_mut();
+        let mut idle: Vec<_> = entries.filter_map(|one| Some((one.idle_since?, one))).collect();
         idle.sort_unstable_by_key(|&(since, _)| since);
-        if let Some((_, oldest)) = idle.iter().find(|(_, socket)| !has_unread(socket)) {
-            let _gone = shutdown(oldest, Shutdown::Read);
+        if let Some((_, oldest)) = idle.into_iter().find(|(_, one)| !has_unread(&one.socket)) {
+            oldest.end(Reason::Evicted);
         }
         let _left = self.left.wait_timeout(state, pause);
     }
@@ -76,8 +79,8 @@ impl Registry {
     pub(super) fn close_idle(&self) {
         let mut state = self.lock();
         state.stopping = true;
-        for entry in state.entries.values().filter(|entry| entry.idle_since.is_some()) {
-            hang_up(&entry.socket);
+        for entry in state.entries.values_mut().filter(|entry| entry.idle_since.is_some()) {
+            entry.end(Reason::Shutdown);
         }
     }
 
@@ -89,6 +92,15 @@ impl Registry {
         for entry in state.entries.values() {
             hang_up(&entry.socket);
         }
+    }
+}
+
+impl Entry {
+    /// Has its thread notice an end of the stream. What the task still says can leave.
+    fn end(&mut self, reason: Reason) {
+        self.ending = Some(reason);
+        // Not connected any more: then its thread knows already.
+        let _gone = shutdown(&self.socket, Shutdown::Read);
     }
 }
 
@@ -110,6 +122,11 @@ impl Guard<'_> {
             entry.idle_since = idle.then(Instant::now);
         }
         !(stopping && idle)
+    }
+
+    /// Returns why the receiving side has been shut down, if it has.
+    pub(super) fn ending(&self) -> Option<Reason> {
+        self.registry.lock().entries.get(&self.number)?.ending
     }
 }
 

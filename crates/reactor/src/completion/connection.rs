@@ -516,6 +516,8 @@ impl<T: Task> CompletionConnection<T> {
             return self.deliver(Event::Received(&mut bytes, RecordType::Data), cx);
         }
         let event = match self.end {
+            // Its receiving side has been shut down.
+            Some(End::Closed) if self.evicting => Event::Closing(Reason::Evicted),
             Some(End::Closed) => Event::PeerClosed,
             Some(End::Failed(errno)) => Event::Failed(errno.into()),
             None => return false,

@@ -8,11 +8,16 @@
 #![allow(unreachable_pub, reason = "nothing of a test is reachable from outside")]
 
 mod basics;
+mod bounded;
 mod crowds;
+mod duplex;
 mod jobs;
 mod mail;
+mod multiplex;
 mod names;
 #[cfg(karez_realtime)]
 mod realtime;
 mod relay;
 mod scripted_task;
+mod sealed;
+mod xor;
