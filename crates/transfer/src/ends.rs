@@ -28,7 +28,8 @@ pub(crate) fn read(
     };
     match read_file(from.fd, offset, buffer, (nowait, piece.uncached), calls) {
         Err(Errno::AGAIN) => Err(Stop::Worker),
-        read => Ok(read?),
+        Err(errno) if nowait || piece.uncached => Err(Stop::Refused(errno)),
+        read => read.map_err(Stop::Failed),
     }
 }
 
@@ -69,7 +70,8 @@ pub(crate) fn write(piece: Piece<'_>, bytes: &[u8], calls: &mut Calls) -> Result
             rustix::io::pwrite(to.fd, bytes, offset)
         }
     };
-    written.map_err(Stop::writing)
+    let asks_for_more = to.at.is_some() && piece.uncached;
+    written.map_err(if asks_for_more { Stop::writing } else { Stop::writing_plainly })
 }
 
 /// No SIGPIPE, and whether the socket may wait for more before it sends these.

@@ -30,6 +30,8 @@ pub(crate) struct Transfer {
     retired: Option<Engine>,
     behind: Behind,
     warming: Warming,
+    /// How many bytes had moved when the engine was set up.
+    begun_at: u64,
     done: bool,
 }
 
@@ -43,6 +45,7 @@ impl Transfer {
             retired: None,
             behind: Behind::default(),
             warming: Warming::default(),
+            begun_at: 0,
             done: false,
         }
     }
@@ -62,8 +65,15 @@ impl Transfer {
                         break;
                     }
                 }
-                Err(Stop::Refused(Errno::INTR)) => {}
-                Err(Stop::Refused(errno)) => self.step_down(errno, ends)?,
+                Err(stop) if stop.errno() == Some(Errno::INTR) => {}
+                Err(
+                    stop @ (Stop::Refused(errno) | Stop::Failed(errno) | Stop::Unavailable(errno)),
+                ) => {
+                    if !self.falls_back(stop) {
+                        return Err(errno.into());
+                    }
+                    self.step_down(errno, ends)?;
+                }
                 Err(Stop::Worker) if self.is_on_trial() => self.run(Via::Sendfile),
                 Err(Stop::Worker) if self.report.bytes == before && self.warming_is_vain() => {
                     self.set_cold(Cold::Wait);
@@ -130,13 +140,21 @@ impl Transfer {
         self.run(via);
         if !direction.has(via) {
             // There is no such way here: as if the kernel had said so.
-            self.report.fallbacks.push(Fallback { from: via, errno: Errno::OPNOTSUPP, after: 0 });
-            self.run(Via::Copy);
+            self.fall_back(Fallback { from: via, errno: Errno::OPNOTSUPP, after: 0 }, Via::Copy);
         }
+    }
+
+    fn fall_back(&mut self, fallback: Fallback, to: Via) {
+        self.report.fallbacks.push(fallback);
+        if self.report.cache == CachePolicy::Direct {
+            self.report.cache = CachePolicy::Drop;
+        }
+        self.run(to);
     }
 
     fn run(&mut self, via: Via) {
         self.report.turn_to(via);
+        self.begun_at = self.report.bytes;
         let mut engine = Engine::of(via);
         if let Engine::Copy(copy) = &mut engine {
             // Only what is in memory: because the caller wants to know what is not, or because
@@ -176,18 +194,32 @@ impl Transfer {
             && self.report.cache != CachePolicy::Uncached
     }
 
-    /// Goes a rung down where this via is refused; any other error is the transfer's.
+    /// Whether another via may do what this one did not; any other error is the transfer's.
+    fn falls_back(&self, stop: Stop) -> bool {
+        let first_use = self.report.bytes == self.begun_at;
+        let (direction, via) = (self.course.direction, self.report.ran);
+        match stop {
+            Stop::Unavailable(_) => true,
+            Stop::Refused(errno) if first_use => {
+                !ladder::meets_every_via(direction, via, errno) || ladder::refuses_via(errno)
+            }
+            Stop::Refused(errno) | Stop::Failed(errno) => ladder::refuses_via(errno),
+            _ => false,
+        }
+    }
+
+    /// Falls back to the next via; from the last of them it is the transfer's error.
     fn step_down(&mut self, errno: Errno, ends: Ends<'_>) -> io::Result<()> {
         let (direction, from) = (self.course.direction, self.report.ran);
-        let refuses = ladder::refuses_via(errno);
-        if refuses && self.report.cache == CachePolicy::Uncached {
+        if self.report.cache == CachePolicy::Uncached {
             // If it was not for that, the next attempt meets the truth.
             (self.report.cache, self.report.cache_refused) = (CachePolicy::Drop, Some(errno));
             return Ok(());
         }
-        let refused = refuses && from != Via::Copy;
-        let calls = &mut self.report.calls;
-        let rung = refused.then(|| auto::next_rung(direction, from, ends, calls)).ok_or(errno)?;
+        if from == Via::Copy {
+            return Err(errno.into());
+        }
+        let rung = auto::next_rung(direction, from, ends, &mut self.report.calls);
         ladder::remember(direction, from, ends, errno, &mut self.report.calls);
         let after = self.report.bytes;
         // What was taken from a stream cannot be taken again.
@@ -198,8 +230,7 @@ impl Transfer {
                 Vec::new()
             }
         };
-        self.report.fallbacks.push(Fallback { from, errno, after });
-        self.run(rung);
+        self.fall_back(Fallback { from, errno, after }, rung);
         if let (Some(Engine::Copy(copy)), false) = (&mut self.engine, held.is_empty()) {
             copy.hold(held);
         }
@@ -225,7 +256,7 @@ impl Transfer {
                 }
                 Err(Errno::INTR) => false, // a file system over a network or in user space
                 Err(Errno::AGAIN) if nowait => true,
-                Err(errno) if nowait && ladder::refuses_via(errno) => {
+                Err(_) if nowait => {
                     nowait = false;
                     let len = buffer.len() as u64;
                     resident(from, at, len, calls)? < len
@@ -261,8 +292,9 @@ impl Transfer {
         for engine in self.retired.iter_mut().chain(&mut self.engine) {
             match engine.settle(ends, &mut self.report) {
                 Ok(()) => {}
-                Err(Stop::Refused(errno)) => return Err(errno.into()),
-                Err(stop) => return Ok(waiting(stop)),
+                Err(stop) => {
+                    return stop.errno().map_or(Ok(waiting(stop)), |errno| Err(errno.into()));
+                }
             }
         }
         // First their mappings: the kernel keeps pages that somebody has mapped.
@@ -309,7 +341,9 @@ impl Transfer {
 fn waiting(stop: Stop) -> Progress {
     match stop {
         Stop::Readable => Progress::NeedsReadable,
-        Stop::Writable | Stop::Refused(_) => Progress::NeedsWritable,
+        Stop::Writable | Stop::Refused(_) | Stop::Failed(_) | Stop::Unavailable(_) => {
+            Progress::NeedsWritable
+        }
         Stop::Worker => Progress::NeedsWorker,
         Stop::Release => Progress::NeedsRelease,
     }

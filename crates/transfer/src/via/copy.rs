@@ -12,7 +12,6 @@ use rustix::io::Errno;
 use std::ops::Range;
 
 use crate::ends;
-use crate::ladder::refuses_via;
 use crate::report::Report;
 use crate::scratch;
 use crate::step::{Edit, Piece, Stop};
@@ -50,20 +49,21 @@ impl Copy {
         if piece.from.at.is_none() {
             return self.kept(piece, report);
         }
-        match self.through(piece, report) {
-            // If it was not for the flag, the next attempt meets the truth.
-            Err(Stop::Refused(errno)) if self.nowait && refuses_via(errno) => {
-                (self.nowait, self.cannot_tell) = (false, true);
-                Err(Stop::Refused(Errno::INTR)) // to be tried again
-            }
-            moved => moved,
-        }
+        self.through(piece, report)
     }
 
-    fn through(&self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
+    fn through(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
         let count = piece.count();
         scratch::with(count, |buffer| {
-            let got = ends::read(piece, &mut buffer[..count], self.nowait, &mut report.calls)?;
+            let got = match ends::read(piece, &mut buffer[..count], self.nowait, &mut report.calls)
+            {
+                // If it was not for the flag, the next attempt meets the truth.
+                Err(Stop::Refused(errno)) if self.nowait && errno != Errno::INTR => {
+                    (self.nowait, self.cannot_tell) = (false, true);
+                    return Err(Stop::Refused(Errno::INTR)); // to be tried again
+                }
+                got => got?,
+            };
             if got == 0 {
                 return Ok(0);
             }

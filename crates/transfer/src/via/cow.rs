@@ -31,13 +31,14 @@ impl Cow {
         if there == 0 {
             return Ok(0);
         }
-        let (mapping, part) = self.window.over(offset, piece.len, drop, |start, length| {
+        let window = self.window.over(offset, piece.len, drop, |start, length| {
             report.calls.mmap += 1;
             let mut mapping = PrivateMapping::of(from, start, length)?;
             report.calls.madvise += 1;
             edit(&mut mapping, piece.edits, start, length, report)?;
             Ok(mapping)
-        })?;
+        });
+        let (mapping, part) = window.map_err(Stop::Unavailable)?;
         let mapping = mapping.as_mapping();
         deliver(mapping, part, there, piece, SendFlags::empty(), &mut report.calls)
     }

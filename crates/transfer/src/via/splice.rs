@@ -77,7 +77,7 @@ impl Splice {
 
 /// A pipe with what the source has, at most a chunk.
 fn fill(piece: Piece<'_>, calls: &mut Calls) -> Result<(Pipe, usize), Stop> {
-    let pipe = Pipe::take(piece.pipe, calls)?;
+    let pipe = Pipe::take(piece.pipe, calls).map_err(Stop::Unavailable)?;
     let count = piece.count().min(pipe.capacity);
     let mut position = piece.from.at;
     calls.splice += 1;

@@ -43,7 +43,7 @@ impl Zerocopy {
         let (from, offset) = (piece.from.fd, piece.from.at.ok_or(Errno::OPNOTSUPP)?);
         if !self.allowed {
             report.calls.setsockopt += 1;
-            allow_zerocopy(piece.to.fd).map_err(no_such_thing)?;
+            allow_zerocopy(piece.to.fd).map_err(|errno| Stop::Unavailable(no_such_thing(errno)))?;
             self.allowed = true;
         }
         if outstanding(&report.zerocopy) >= UNREAD {
@@ -55,12 +55,13 @@ impl Zerocopy {
         }
         let (custody, sends) = (&mut self.custody, report.zerocopy.sends);
         let keep = |mapping| custody.push_back((mapping, sends));
-        let (mapping, part) = self.window.over(offset, piece.len, keep, |start, length| {
+        let window = self.window.over(offset, piece.len, keep, |start, length| {
             report.calls.mmap += 1;
             let mapping = Mapping::of(from, start, length)?;
             report.calls.madvise += 1;
             Ok(mapping)
-        })?;
+        });
+        let (mapping, part) = window.map_err(Stop::Unavailable)?;
         let plain = SendFlags::empty();
         let flags = if piece.len.min(there) < WORTH_IT { plain } else { MSG_ZEROCOPY };
         match deliver(mapping, part.clone(), there, piece, flags, &mut report.calls) {
