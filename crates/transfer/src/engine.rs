@@ -9,14 +9,15 @@ use crate::via::copy::Copy;
 use crate::via::cow::Cow;
 use crate::via::direct::Direct;
 use crate::via::mmap::Mmap;
+use crate::via::sendfile::Sendfile;
 use crate::via::splice::Splice;
 use crate::via::zerocopy::Zerocopy;
-use crate::via::{Via, copy_range, reflink, sendfile};
+use crate::via::{Via, copy_range, reflink};
 
 #[derive(Debug)]
 pub(crate) enum Engine {
     Copy(Copy),
-    Sendfile,
+    Sendfile(Sendfile),
     Splice(Splice),
     Mmap(Mmap),
     Direct(Direct),
@@ -31,7 +32,7 @@ impl Engine {
     pub(crate) fn of(via: Via) -> Self {
         match via {
             Via::Copy | Via::Auto => Self::Copy(Copy::default()),
-            Via::Sendfile => Self::Sendfile,
+            Via::Sendfile => Self::Sendfile(Sendfile::default()),
             Via::Splice => Self::Splice(Splice::default()),
             Via::Mmap => Self::Mmap(Mmap::default()),
             Via::Direct => Self::Direct(Direct::default()),
@@ -46,7 +47,7 @@ impl Engine {
     pub(crate) fn step(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
         match self {
             Self::Copy(copy) => copy.step(piece, report),
-            Self::Sendfile => sendfile::step(piece, report),
+            Self::Sendfile(sendfile) => sendfile.step(piece, report),
             Self::Splice(splice) => splice.step(piece, report),
             Self::Mmap(mmap) => mmap.step(piece, report),
             Self::Direct(direct) => direct.step(piece, report),
@@ -60,9 +61,11 @@ impl Engine {
     /// Whether its next step may wait for a page of the file it reads.
     pub(crate) fn reads_pages(&self) -> bool {
         match self {
-            Self::Sendfile | Self::Mmap(_) | Self::Zerocopy(_) | Self::Cow(_) | Self::CopyRange => {
-                true
-            }
+            Self::Sendfile(_)
+            | Self::Mmap(_)
+            | Self::Zerocopy(_)
+            | Self::Cow(_)
+            | Self::CopyRange => true,
             Self::Splice(splice) => splice.in_flight() == 0,
             // It asks as it reads, where it can.
             Self::Copy(copy) => copy.cannot_tell,

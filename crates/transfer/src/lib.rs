@@ -315,6 +315,7 @@ mod ledger;
 mod outbox;
 mod pipe;
 mod portion;
+mod reopen;
 mod report;
 mod residency;
 mod scratch;

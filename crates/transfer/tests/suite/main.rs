@@ -11,6 +11,7 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod appending;
 mod cache;
 mod case;
 mod chance;
@@ -19,12 +20,16 @@ mod choice;
 mod denied;
 mod edits;
 mod exact;
+#[path = "../../../karez/tests/e2e/image.rs"]
+#[expect(dead_code, reason = "other tests make images in memory")]
+mod image;
 mod ladder;
 mod netns;
 mod peers;
 mod pools;
 mod refusals;
 mod rude;
+mod shared;
 mod stage;
 mod trace;
 mod tracer;
