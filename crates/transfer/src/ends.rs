@@ -5,7 +5,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use std::os::fd::BorrowedFd;
 
 use crate::report::Calls;
-use crate::step::{Piece, Stop};
+use crate::step::{End, Piece, Stop};
 
 /// `RWF_DONTCACHE` of linux/fs.h (Linux 6.14), which rustix does not name.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
@@ -51,6 +51,18 @@ pub(crate) fn read_file(
     }
     calls.preadv2 += 1;
     rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, flags)
+}
+
+/// Looks at what comes next of the source, a byte at most, and takes nothing: 0 at its end. What
+/// would have to wait is `EAGAIN`; for a disk only with `nowait`.
+pub(crate) fn peek(from: End<'_>, nowait: bool, calls: &mut Calls) -> rustix::io::Result<usize> {
+    let mut byte = [0];
+    if let Some(offset) = from.at {
+        return read_file(from.fd, offset, &mut byte, (nowait, false), calls);
+    }
+    calls.recvfrom += 1;
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    rustix::net::recv(from.fd, &mut byte, flags).map(|(count, _)| count)
 }
 
 /// Writes to where the bytes go next; says how many were taken.

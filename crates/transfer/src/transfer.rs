@@ -56,7 +56,12 @@ impl Transfer {
         while self.course.remaining > 0 && !self.done {
             let chunk = self.chunk(ends);
             match self.attempt(ends, chunk, more) {
-                Ok(0) if self.report.bytes == before => return self.source_ended(ends),
+                Ok(0) if self.report.bytes == before => {
+                    if !self.source_has_more(ends) {
+                        return self.source_ended(ends);
+                    }
+                    self.step_down(Errno::NODATA, ends)?;
+                }
                 Ok(moved) => {
                     self.advance(moved);
                     let share_left = self.report.bytes - before < self.course.settings.share;
@@ -274,6 +279,22 @@ impl Transfer {
     pub(crate) fn advance(&mut self, moved: u64) {
         self.course.advance(moved);
         self.report.bytes += moved;
+    }
+
+    /// Whether a 0 from the engine is not the end of the source: some mechanisms say it of a file
+    /// that is made as it is read, of a page that just went, and in front of urgent data. Only a
+    /// plain read tells.
+    fn source_has_more(&mut self, ends: Ends<'_>) -> bool {
+        if self.report.ran == Via::Copy {
+            return false;
+        }
+        if self.engine.as_ref().is_some_and(|engine| engine.in_flight() > 0) {
+            return true;
+        }
+        let from = End { fd: ends.from, at: self.course.from };
+        let nowait = self.course.settings.cold == Cold::Tell;
+        // Where it is refused, or would have to wait, the copy that goes on meets the truth.
+        ends::peek(from, nowait, &mut self.report.calls) != Ok(0)
     }
 
     fn source_ended(&mut self, ends: Ends<'_>) -> io::Result<Progress> {

@@ -34,3 +34,4 @@ mod stage;
 mod trace;
 mod tracer;
 mod zerocopy;
+mod zeros;
