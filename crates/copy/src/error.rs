@@ -38,7 +38,7 @@ pub enum Error {
         path: PathBuf,
         /// Its length when it was opened.
         was: u64,
-        /// Its length now.
+        /// Where it ended when that was reached.
         is: u64,
     },
     /// It makes no sense, or would do harm.

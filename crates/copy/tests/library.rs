@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counts what it hears, and stops when it has heard of so many bytes.
 #[derive(Default)]
@@ -121,4 +121,42 @@ proptest! {
         prop_assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
         prop_assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
     }
+}
+
+/// Cuts a file off and writes it anew until it is over.
+fn rewrite(path: &std::path::Path, content: &[u8], over: &AtomicBool) {
+    let file = File::options().write(true).open(path).unwrap();
+    while !over.load(Ordering::Relaxed) {
+        file.set_len(0).unwrap();
+        file.write_all_at(content, 0).unwrap();
+    }
+}
+
+/// A copy of a file that is cut off and written anew meanwhile is as long as the file was when it
+/// was opened, or fails.
+#[test]
+fn a_copy_of_a_changing_file_is_never_short() {
+    let root = tempfile::tempdir().unwrap();
+    let (from, to) = (root.path().join("from"), root.path().join("to"));
+    let content = vec![b'a'; 3 << 20];
+    fs::write(&from, &content).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| rewrite(&from, &content, &over));
+        for via in Direction::FileToFile.vias().iter().filter(|via| **via != Via::Cow) {
+            for _ in 0..60 {
+                let listener = Listener::default();
+                let options = Options { via: *via, ..Options::default() };
+                let account = copy(std::slice::from_ref(&from), &to, &options, &listener);
+                if account.failed == 0 {
+                    let copied = fs::read(&to).unwrap();
+                    let found = listener.found.into_inner();
+                    // A file that said that it was empty is read to its end.
+                    assert!(copied.len() as u64 == found || found == 0, "{via}: {found}");
+                    assert!(copied.iter().all(|&byte| byte == b'a'), "{via}: zeros");
+                }
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
 }

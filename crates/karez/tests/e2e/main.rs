@@ -21,6 +21,7 @@ mod copy_interrupted;
 mod copy_ladder;
 mod copy_names;
 mod copy_reflink;
+mod copy_short;
 mod copy_tree;
 mod crowds;
 mod deadlines;
