@@ -3,6 +3,8 @@
 //! `pread(2)` or `recv(2)`, then `send(2)` or `pwrite(2)`. Since always. It needs nothing of its
 //! ends but that they can be read and written, so it is the last rung of every ladder.
 //!
+//! A peer that has closed the connection is `EPIPE` without SIGPIPE (`MSG_NOSIGNAL`).
+//!
 //! What it does badly: two system calls and two copies by the CPU per chunk, which also wash
 //! through the caches. Of a file no unsent remainder is kept: what the socket did not take is read
 //! again, so that ten thousand slow readers hold no buffer each. Of a socket it is kept, for it

@@ -3,7 +3,8 @@
 //! `mmap(2)` with `MAP_PRIVATE`, since Linux 2.0. The pages that an edit touches are copied and
 //! changed; all others go out from the page cache. The file and its cached pages stay as they are.
 //! The edits are made by the kernel (see `karez_sys::PrivateMapping`), so a file that is cut off
-//! meanwhile is `EFAULT` and never SIGBUS.
+//! meanwhile is `EFAULT` and never SIGBUS. A peer that has closed the connection is `EPIPE` without
+//! SIGPIPE (`MSG_NOSIGNAL`).
 //!
 //! What it does badly: all that `mmap` does, and each edit costs a pipe, two calls, a fault and a
 //! page.

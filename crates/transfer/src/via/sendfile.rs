@@ -14,7 +14,7 @@
 //! process unless it is ignored or blocked (`sigaction(SIGPIPE, SIG_IGN)`, or
 //! `pthread_sigmask` in the threads that step). Rust programs ignore it from the start; a library
 //! that is loaded by a program in another language has to see to it, or choose [`copy`](super::copy).
-//! With the signal ignored the error is `EPIPE`.
+//! With the signal ignored the error is `EPIPE`. To a file nothing raises it.
 //!
 //! # Limitations
 //! It blocks the caller while cold pages are read; since 4.3 it may stop short without `EAGAIN`, so

@@ -4,6 +4,10 @@
 //! the error queue of the socket has released it, and the transfer is not done before: what is
 //! written to the file after that no longer shows at the peer.
 //!
+//! # SIGPIPE
+//! It raises none (`MSG_NOSIGNAL`), but [`sendfile`](super::sendfile#sigpipe) does, to which it
+//! falls back on a UNIX socket.
+//!
 //! What it does badly: pinning pages, faulting them in and reading the notifications cost more
 //! than copying what is short, so below 16 KiB it does not bother; the kernel copies after all on
 //! loopback, to a device without scatter-gather and to whoever sniffs, and says so only in the

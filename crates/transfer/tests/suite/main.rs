@@ -30,6 +30,7 @@ mod pools;
 mod refusals;
 mod rude;
 mod shared;
+mod sigpipe;
 mod stage;
 mod trace;
 mod tracer;
