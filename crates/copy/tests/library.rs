@@ -123,12 +123,13 @@ proptest! {
     }
 }
 
-/// Cuts a file off and writes it anew until it is over.
-fn rewrite(path: &std::path::Path, content: &[u8], over: &AtomicBool) {
+/// Cuts the end off a file and writes it anew, again and again.
+fn rewrite_end(path: &std::path::Path, content: &[u8], over: &AtomicBool) {
     let file = File::options().write(true).open(path).unwrap();
+    let end = content.len() - 1000;
     while !over.load(Ordering::Relaxed) {
-        file.set_len(0).unwrap();
-        file.write_all_at(content, 0).unwrap();
+        file.set_len(end as u64).unwrap();
+        file.write_all_at(&content[end..], end as u64).unwrap();
     }
 }
 
@@ -138,25 +139,25 @@ fn rewrite(path: &std::path::Path, content: &[u8], over: &AtomicBool) {
 fn a_copy_of_a_changing_file_is_never_short() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
-    let content = vec![b'a'; 3 << 20];
+    let content = vec![b'a'; 100_000];
     fs::write(&from, &content).unwrap();
-    let over = AtomicBool::new(false);
+    let (over, mut wrong) = (AtomicBool::new(false), Vec::new());
     std::thread::scope(|scope| {
-        scope.spawn(|| rewrite(&from, &content, &over));
+        scope.spawn(|| rewrite_end(&from, &content, &over));
         for via in Direction::FileToFile.vias().iter().filter(|via| **via != Via::Cow) {
-            for _ in 0..60 {
+            for _ in 0..400 {
                 let listener = Listener::default();
                 let options = Options { via: *via, ..Options::default() };
                 let account = copy(std::slice::from_ref(&from), &to, &options, &listener);
-                if account.failed == 0 {
-                    let copied = fs::read(&to).unwrap();
-                    let found = listener.found.into_inner();
-                    // A file that said that it was empty is read to its end.
-                    assert!(copied.len() as u64 == found || found == 0, "{via}: {found}");
-                    assert!(copied.iter().all(|&byte| byte == b'a'), "{via}: zeros");
+                // Pages that are passed on may be zeroed on their way, when the file is cut off.
+                let (found, is) =
+                    (listener.found.into_inner(), fs::metadata(&to).map(|it| it.len()));
+                if account.failed == 0 && !is.as_ref().is_ok_and(|&is| is == found) {
+                    wrong.push((*via, found, is));
                 }
             }
         }
         over.store(true, Ordering::Relaxed);
     });
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
