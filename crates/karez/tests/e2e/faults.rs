@@ -64,7 +64,7 @@ fn the_first_use_of_a_via_may_fail_with_any_errno() {
             Via::Splice => "splice",
             _ => continue,
         };
-        for errno in ["EIO", "EACCES", "ENOENT", "EBUSY"] {
+        for errno in ["EIO", "EACCES"] {
             let inject = format!("inject={call}:error={errno}:when=1");
             let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
             assert!(injected(&calls, call) > 0, "{way}, {inject}");
@@ -81,7 +81,7 @@ fn a_0_in_the_middle_of_a_file_is_not_its_end() {
             Via::Splice => "splice",
             _ => continue,
         };
-        for when in [1, 2, 3] {
+        for when in [1, 3] {
             let inject = format!("inject={call}:retval=0:when={when}");
             let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
             assert!(injected(&calls, call) > 0, "{way}, {inject}");
