@@ -66,7 +66,6 @@ enum Flight {
         more: bool,
     },
     Fill {
-        remaining: u64,
         pipe: Pipe,
     },
     Drain {
@@ -198,12 +197,18 @@ impl Sending {
                 }
                 self.sent(Rest { bytes, from: 0, more, lend: false }, sent, now, tools)
             }
-            (Flight::Fill { remaining, pipe }, Outcome::Spliced(moved)) => {
+            (Flight::Fill { pipe }, Outcome::Spliced(moved)) => {
                 match moved {
-                    Ok(0) => return Err(Obstacle::Truncated { missing: remaining }),
+                    // Whether it ends there, or cannot be read at all, a plain read tells.
+                    Ok(0) => {
+                        tools.pipes.give_back(pipe);
+                        self.plain = true;
+                    }
                     Ok(held) => self.pipe = Some((pipe, held)),
-                    Err(errno) if refuses_splice(errno) => self.plain = true,
-                    Err(errno) => self.failed(errno)?,
+                    Err(errno) => match self.failed(errno) {
+                        Err(Obstacle::Failed(_)) => self.plain = true,
+                        waited => waited?,
+                    },
                 }
                 Ok(())
             }
@@ -270,7 +275,7 @@ impl Sending {
             more: false,
         };
         let key = self.start(operation, tag, tools);
-        self.flight = Some((key, Flight::Fill { remaining: part.remaining, pipe }));
+        self.flight = Some((key, Flight::Fill { pipe }));
         Ok(())
     }
 
@@ -337,9 +342,7 @@ impl Sending {
                 rest.from += count;
             }
             // This socket lends nothing; a copy goes.
-            Err(Errno::OPNOTSUPP | Errno::NOBUFS | Errno::NOMEM) if !self.plain => {
-                self.plain = true;
-            }
+            Err(errno) if !self.plain && refuses_lending(errno) => self.plain = true,
             Err(errno) => self.failed(errno)?,
         }
         if rest.from < rest.bytes.len() {
@@ -395,6 +398,15 @@ impl Sending {
     }
 }
 
+/// Whether what is in a pipe cannot go out of it by splice(2): where the page of a file could not be
+/// read (`EIO`), a plain read says so once more.
 fn refuses_splice(errno: Errno) -> bool {
-    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM)
+    let unknown = matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM);
+    unknown || matches!(errno, Errno::ACCESS | Errno::IO)
+}
+
+/// Whether a socket cannot be sent memory that it only refers to.
+fn refuses_lending(errno: Errno) -> bool {
+    let unknown = matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM);
+    unknown || matches!(errno, Errno::ACCESS | Errno::NOBUFS | Errno::NOMEM)
 }
