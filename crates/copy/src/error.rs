@@ -38,7 +38,7 @@ pub enum Error {
         path: PathBuf,
         /// Its length when it was opened.
         was: u64,
-        /// Its length now.
+        /// Where it ended when that was reached.
         is: u64,
     },
     /// A file was copied without this attribute.

@@ -1,8 +1,10 @@
 //! A regular file: its extents of data, its attributes, and at the end its name.
 
 use karez_transfer::{FileToFile, Progress, Settings, Via};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, ftruncate, openat, statat};
-use rustix::io::Errno;
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, fstat, ftruncate, openat, seek, statat,
+};
+use rustix::io::{Errno, pread};
 use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, PoisonError};
@@ -11,6 +13,7 @@ use crate::account::Account;
 use crate::attributes::{self, PERMISSIONS};
 use crate::error::Error;
 use crate::extents::extents;
+use crate::generated::is_generated;
 use crate::links::identity;
 use crate::name::Name;
 use crate::options::Options;
@@ -137,24 +140,67 @@ impl File<'_> {
         let Options { via, cache, .. } = *run.options;
         let mut settings = Settings { via, cache, ..Settings::default() };
         let size = size(stat);
-        if size == 0 {
-            // Only a read tells what there is (proc(5)).
+        if size == 0 || is_generated(source.as_fd(), stat) {
             settings.via = Via::Copy;
-            return self.copy_extent(0..FAR, sink, &mut settings, account).map(drop);
+            return self.copy_until_end(sink, &mut settings, account);
         }
         let mut extents = extents(source.as_fd(), size);
         let mut end = 0;
         while let Some(extent) = extents.next(&mut account.calls).map_err(from.failed("lseek"))? {
             self.pass_hole(end..extent.start, account);
-            end = self.copy_extent(extent.clone(), sink, &mut settings, account)?;
-            if end < extent.end {
-                return Ok(());
-            }
+            end = extent.end;
+            self.copy_extent(extent, sink, &mut settings, account)?;
         }
         if end < size {
-            self.still_has(size)?;
-            self.pass_hole(end..size, account);
+            self.copy_tail(end..size, sink, &mut settings, account)?;
             ftruncate(sink, size).map_err(to.failed("ftruncate"))?;
+        }
+        Ok(())
+    }
+
+    /// A file whose size says nothing (proc(5)): it ends where a read at its end finds nothing.
+    fn copy_until_end(
+        &self,
+        sink: &Arc<OwnedFd>,
+        settings: &mut Settings,
+        account: &mut Account,
+    ) -> Result<(), Error> {
+        let (mut end, mut stalled) = (0, false);
+        loop {
+            let before = end;
+            end = self.copy_part(before..FAR, sink, settings, account)?;
+            if !self.has_byte(end, account)? {
+                return Ok(());
+            }
+            // There is more, which came meanwhile or was not told of: once more.
+            if end == before && stalled {
+                return Err(self.cut_off(end));
+            }
+            stalled = end == before;
+        }
+    }
+
+    /// What lies behind the last extent of data: a hole, unless the file was cut off when that was
+    /// asked, or has been written to since.
+    fn copy_tail(
+        &self,
+        tail: Range<u64>,
+        sink: &Arc<OwnedFd>,
+        settings: &mut Settings,
+        account: &mut Account,
+    ) -> Result<(), Error> {
+        if !self.has_byte(tail.end - 1, account)? {
+            return Err(self.cut_off(tail.start));
+        }
+        account.calls.lseek += 1;
+        let data = match seek(&self.source, SeekFrom::Data(tail.start)) {
+            Ok(data) => data.clamp(tail.start, tail.end),
+            Err(Errno::NXIO) => tail.end,
+            Err(errno) => return Err(self.from.failed("lseek")(errno)),
+        };
+        self.pass_hole(tail.start..data, account);
+        if data < tail.end {
+            self.copy_extent(data..tail.end, sink, settings, account)?;
         }
         Ok(())
     }
@@ -164,19 +210,32 @@ impl File<'_> {
         self.run.observer.advanced(hole.end - hole.start);
     }
 
-    /// Moves the bytes of one extent, and says where it ended. What was refused is not asked for
-    /// again with the next.
+    /// Moves all bytes of one extent. A file that ends before has been cut off, whatever its size
+    /// is by now: it may have been written anew.
     fn copy_extent(
         &self,
         extent: Range<u64>,
         sink: &Arc<OwnedFd>,
         settings: &mut Settings,
         account: &mut Account,
+    ) -> Result<(), Error> {
+        let end = self.copy_part(extent.clone(), sink, settings, account)?;
+        if end < extent.end { Err(self.cut_off(end)) } else { Ok(()) }
+    }
+
+    /// Moves the bytes of a part, and says where it or the file ended. What was refused is not
+    /// asked for again with the next.
+    fn copy_part(
+        &self,
+        part: Range<u64>,
+        sink: &Arc<OwnedFd>,
+        settings: &mut Settings,
+        account: &mut Account,
     ) -> Result<u64, Error> {
         let (source, sink) = (Arc::clone(&self.source), Arc::clone(sink));
-        let start = extent.start;
-        let mut transfer = FileToFile::new(source, extent.clone(), sink, start, *settings);
-        let outcome = self.drive(&mut transfer, extent.clone());
+        let start = part.start;
+        let mut transfer = FileToFile::new(source, part, sink, start, *settings);
+        let outcome = self.drive(&mut transfer, start);
         let report = transfer.report();
         account.enter(report);
         if !report.fallbacks.is_empty() {
@@ -185,20 +244,11 @@ impl File<'_> {
         if report.cache_refused.is_some() {
             settings.cache = report.cache;
         }
-        let end = start + report.bytes;
-        match outcome {
-            // Of a page that is cut off while it is mapped the rest is zeros.
-            Ok(true) if report.ran == Via::Mmap => self.still_has(extent.end).map(|()| extent.end),
-            Ok(true) => Ok(extent.end),
-            Ok(false) if extent.end == FAR => Ok(end),
-            // It has less to read than it says (sysfs(5)), unless it was cut off.
-            Ok(false) => self.still_has(extent.end).map(|()| end),
-            Err(error) => Err(error),
-        }
+        outcome.map(|()| start + report.bytes)
     }
 
-    /// Steps until the end: true if that is the end of the extent, false if the file ends before.
-    fn drive(&self, transfer: &mut FileToFile, extent: Range<u64>) -> Result<bool, Error> {
+    /// Steps until the end, of the part or of the file.
+    fn drive(&self, transfer: &mut FileToFile, start: u64) -> Result<(), Error> {
         loop {
             self.run.go_on()?;
             let error = match transfer.step() {
@@ -206,26 +256,33 @@ impl File<'_> {
                     self.run.observer.advanced(bytes);
                     continue;
                 }
-                Ok(Progress::Done) => return Ok(true),
-                Ok(Progress::Truncated { .. }) => return Ok(false),
+                Ok(Progress::Done | Progress::Truncated { .. }) => return Ok(()),
                 // A file that would have us wait, as /proc/kmsg.
                 Ok(_) => Errno::AGAIN.into(),
                 Err(error) => error,
             };
             let report = transfer.report();
-            let at = extent.start + report.bytes;
+            let at = start + report.bytes;
             let (from, to) = (self.from.path(), self.to.path());
             return Err(Error::Moving { from, to, via: report.ran, at, error });
         }
     }
 
-    /// An error if the file has been cut off before `end`.
-    fn still_has(&self, end: u64) -> Result<(), Error> {
-        let now = size(&fstat(&self.source).map_err(self.from.failed("fstat"))?);
-        if now < end {
-            return Err(Error::CutOff { path: self.from.path(), was: size(&self.stat), is: now });
+    /// Whether a read finds a byte at this offset.
+    fn has_byte(&self, at: u64, account: &mut Account) -> Result<bool, Error> {
+        loop {
+            self.run.go_on()?;
+            account.calls.pread64 += 1;
+            match pread(&self.source, &mut [0; 1], at) {
+                Err(Errno::INTR) => {}
+                read => return read.map(|count| count > 0).map_err(self.from.failed("pread64")),
+            }
         }
-        Ok(())
+    }
+
+    /// The file ended where it should not have.
+    fn cut_off(&self, end: u64) -> Error {
+        Error::CutOff { path: self.from.path(), was: size(&self.stat), is: end }
     }
 }
 

@@ -60,6 +60,7 @@ mod entry;
 mod error;
 mod extents;
 mod file;
+mod generated;
 mod links;
 mod name;
 mod observer;

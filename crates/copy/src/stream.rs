@@ -26,6 +26,7 @@ use crate::attributes::{self, PERMISSIONS};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::file::{FAR, look, may_replace, size};
+use crate::generated::is_generated;
 use crate::links::identity;
 use crate::name::Name;
 use crate::options::Options;
@@ -185,6 +186,11 @@ impl Source {
         self.kind().is_file() && !self.is_standard
     }
 
+    /// Returns whether its size says nothing (proc(5), sysfs(5)): decided when it was opened.
+    fn ends_where_it_ends(&self) -> bool {
+        size(&self.stat) == 0 || is_generated(self.file.as_fd(), &self.stat)
+    }
+
     fn name(&self) -> Name<'_> {
         Name { directory: CWD, path: &self.path, name: c"" }
     }
@@ -253,9 +259,9 @@ impl Source {
         if self.is_file() {
             let size = size(&self.stat);
             // Only a read tells what a file has that says it is empty (proc(5)).
-            let (end, settings) = match size {
-                0 => (FAR, Settings { via: Via::Copy, ..settings }),
-                size => (size, settings),
+            let (end, settings) = match self.ends_where_it_ends() {
+                true => (FAR, Settings { via: Via::Copy, ..settings }),
+                false => (size, settings),
             };
             run.observer.found(size);
             ends.drive(Piped::from_file(0..end, settings), run, account)?;
@@ -319,7 +325,11 @@ impl Ends<'_> {
                 }
                 Ok(Progress::NeedsReadable | Progress::NeedsWritable) => continue,
                 Ok(Progress::Done) => return Ok(()),
-                Ok(Progress::Truncated { .. }) => return self.is_whole(),
+                Ok(Progress::Truncated { .. }) if self.source.ends_where_it_ends() => return Ok(()),
+                Ok(Progress::Truncated { .. }) => {
+                    let (path, was) = (self.source.path.clone(), size(&self.source.stat));
+                    return Err(Error::CutOff { path, was, is: transfer.report().bytes });
+                }
                 Ok(_) => Errno::AGAIN.into(),
                 Err(error) => error,
             };
@@ -338,14 +348,6 @@ impl Ends<'_> {
             wait(self.sink, PollFlags::OUT, self.path, run)?;
         }
         Ok(())
-    }
-
-    /// Returns an error if a file that ended early was cut off, and does not only have less than it
-    /// says (sysfs(5)).
-    fn is_whole(&self) -> Result<(), Error> {
-        let (was, path) = (size(&self.source.stat), &self.source.path);
-        let is = size(&fstat(&self.source.file).map_err(Error::of("fstat", path))?);
-        if is < was { Err(Error::CutOff { path: path.clone(), was, is }) } else { Ok(()) }
     }
 }
 

@@ -189,3 +189,42 @@ fn is_whole(copied: &[u8]) -> bool {
             hole.iter().all(|&byte| byte == 0) && (old || punched)
         })
 }
+
+/// Cuts the end off a file and writes it anew, again and again.
+fn rewrite_end(path: &std::path::Path, content: &[u8], over: &AtomicBool) {
+    let file = File::options().write(true).open(path).unwrap();
+    let end = content.len() - 1000;
+    while !over.load(Ordering::Relaxed) {
+        file.set_len(end as u64).unwrap();
+        file.write_all_at(&content[end..], end as u64).unwrap();
+    }
+}
+
+/// A copy of a file that is cut off and written anew meanwhile is as long as the file was when it
+/// was opened, or fails.
+#[test]
+fn a_copy_of_a_changing_file_is_never_short() {
+    let root = tempfile::tempdir().unwrap();
+    let (from, to) = (root.path().join("from"), root.path().join("to"));
+    let content = vec![b'a'; 100_000];
+    fs::write(&from, &content).unwrap();
+    let (over, mut wrong) = (AtomicBool::new(false), Vec::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| rewrite_end(&from, &content, &over));
+        for via in Direction::FileToFile.vias().iter().filter(|via| **via != Via::Cow) {
+            for _ in 0..400 {
+                let listener = Listener::default();
+                let options = Options { via: *via, ..Options::default() };
+                let account = copy(std::slice::from_ref(&from), &to, &options, &listener);
+                // Pages that are passed on may be zeroed on their way, when the file is cut off.
+                let (found, is) =
+                    (listener.found.into_inner(), fs::metadata(&to).map(|it| it.len()));
+                if account.failed == 0 && !is.as_ref().is_ok_and(|&is| is == found) {
+                    wrong.push((*via, found, is));
+                }
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(wrong.is_empty(), "{wrong:?}");
+}

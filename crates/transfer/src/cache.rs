@@ -12,6 +12,7 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
+use crate::ladder::refuses_via;
 use crate::report::Calls;
 use crate::step::End;
 
@@ -60,13 +61,22 @@ impl Behind {
             if at - last.end >= PIECE || end {
                 let new = last.end..at;
                 calls.sync_file_range += u64::from(!new.is_empty()) + u64::from(!last.is_empty());
-                write_out(to.fd, new.clone(), end)?;
-                write_out(to.fd, last.clone(), true)?;
+                write_dirty(to.fd, new.clone(), end)?;
+                write_dirty(to.fd, last.clone(), true)?;
                 drop_pages(to.fd, last.start..if end { at } else { last.end }, calls);
                 *last = new;
             }
         }
         Ok(())
+    }
+}
+
+/// Starts writing a part of a file to its disk. Where that is refused the pages stay, and only an
+/// error of the disk is one.
+fn write_dirty(file: BorrowedFd<'_>, range: Range<u64>, wait: bool) -> io::Result<()> {
+    match write_out(file, range, wait) {
+        Err(errno) if refuses_via(errno) => Ok(()),
+        written => written,
     }
 }
 

@@ -5,7 +5,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use std::os::fd::BorrowedFd;
 
 use crate::report::Calls;
-use crate::step::{Piece, Stop};
+use crate::step::{End, Piece, Stop};
 
 /// `RWF_DONTCACHE` of linux/fs.h (Linux 6.14), which rustix does not name.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
@@ -32,7 +32,8 @@ pub(crate) fn read(
     };
     match read_file(from.fd, offset, buffer, (nowait, piece.uncached), calls) {
         Err(Errno::AGAIN) => Err(Stop::Worker),
-        read => Ok(read?),
+        Err(errno) if nowait || piece.uncached => Err(Stop::Refused(errno)),
+        read => read.map_err(Stop::Failed),
     }
 }
 
@@ -56,6 +57,18 @@ pub(crate) fn read_file(
     rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, flags)
 }
 
+/// Looks at what comes next of the source, a byte at most, and takes nothing: 0 at its end. What
+/// would have to wait is `EAGAIN`; for a disk only with `nowait`.
+pub(crate) fn peek(from: End<'_>, nowait: bool, calls: &mut Calls) -> rustix::io::Result<usize> {
+    let mut byte = [0];
+    if let Some(offset) = from.at {
+        return read_file(from.fd, offset, &mut byte, (nowait, false), calls);
+    }
+    calls.recvfrom += 1;
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    rustix::net::recv(from.fd, &mut byte, flags).map(|(count, _)| count)
+}
+
 /// Writes to where the bytes go next; says how many were taken.
 pub(crate) fn write(piece: Piece<'_>, bytes: &[u8], calls: &mut Calls) -> Result<usize, Stop> {
     let to = piece.to;
@@ -77,7 +90,8 @@ pub(crate) fn write(piece: Piece<'_>, bytes: &[u8], calls: &mut Calls) -> Result
             rustix::io::pwrite(to.fd, bytes, offset)
         }
     };
-    written.map_err(Stop::writing)
+    let asks_for_more = to.at.is_some() && piece.uncached;
+    written.map_err(if asks_for_more { Stop::writing } else { Stop::writing_plainly })
 }
 
 /// No SIGPIPE, and whether the socket may wait for more before it sends these.

@@ -10,14 +10,15 @@ use crate::via::copy::Copy;
 use crate::via::cow::Cow;
 use crate::via::direct::Direct;
 use crate::via::mmap::Mmap;
+use crate::via::sendfile::Sendfile;
 use crate::via::splice::Splice;
 use crate::via::zerocopy::Zerocopy;
-use crate::via::{Via, copy_range, reflink, sendfile, splice_pipe};
+use crate::via::{Via, copy_range, reflink, splice_pipe};
 
 #[derive(Debug)]
 pub(crate) enum Engine {
     Copy(Copy),
-    Sendfile,
+    Sendfile(Sendfile),
     Splice(Splice),
     SplicePipe,
     Mmap(Mmap),
@@ -34,7 +35,7 @@ impl Engine {
         match via {
             Via::Splice if direction.has_pipe() => Self::SplicePipe,
             Via::Copy | Via::Auto => Self::Copy(Copy::default()),
-            Via::Sendfile => Self::Sendfile,
+            Via::Sendfile => Self::Sendfile(Sendfile::default()),
             Via::Splice => Self::Splice(Splice::default()),
             Via::Mmap => Self::Mmap(Mmap::default()),
             Via::Direct => Self::Direct(Direct::default()),
@@ -49,7 +50,7 @@ impl Engine {
     pub(crate) fn step(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
         match self {
             Self::Copy(copy) => copy.step(piece, report),
-            Self::Sendfile => sendfile::step(piece, report),
+            Self::Sendfile(sendfile) => sendfile.step(piece, report),
             Self::Splice(splice) => splice.step(piece, report),
             Self::SplicePipe => splice_pipe::step(piece, report),
             Self::Mmap(mmap) => mmap.step(piece, report),
@@ -64,7 +65,7 @@ impl Engine {
     /// Whether its next step may wait for a page of the file it reads.
     pub(crate) fn reads_pages(&self) -> bool {
         match self {
-            Self::Sendfile
+            Self::Sendfile(_)
             | Self::SplicePipe
             | Self::Mmap(_)
             | Self::Zerocopy(_)

@@ -12,21 +12,19 @@ use crate::report::Calls;
 use crate::via::Via;
 
 /// Whether this error says that the file system, the socket or the kernel does not offer the via,
-/// so that the next rung may try from the same byte.
+/// so that the next rung may try from the same byte, before the first as after the millionth.
 ///
 /// Some are peculiar to one: `EMFILE` and `ENFILE` to a pipe, `ENODEV` to a file that cannot be
 /// mapped, `EFAULT` to a mapping of which a page is gone or cannot be read, `ENOTTY` to
 /// `FICLONERANGE`, `ETXTBSY` to a swap file, `EBADF` to `copy_file_range` into a file open for
 /// appending. If one of those means more than that, the rungs below meet the truth.
-///
-/// `EIO`, `ENOSPC`, `EFBIG`, `EDQUOT`, `ENOMEM`, `EPIPE` and the like would meet every via alike:
-/// they are errors.
 pub(crate) fn refuses_via(errno: Errno) -> bool {
     says_never(errno)
         || matches!(
             errno,
             Errno::INVAL
                 | Errno::PERM
+                | Errno::ACCESS
                 | Errno::SPIPE
                 | Errno::OVERFLOW
                 | Errno::MFILE
@@ -36,6 +34,39 @@ pub(crate) fn refuses_via(errno: Errno) -> bool {
                 | Errno::BADF
                 | Errno::FAULT
         )
+}
+
+/// Whether this error of the *first* use of a via, before it has moved a byte, would be any other
+/// via's, too: then it is the transfer's. All others fall back, `EIO`, `ENOENT`, `EBUSY`,
+/// `ETIMEDOUT` and `ENOMEM` among them: servers, file systems and drivers say them of a mechanism
+/// that they do not have. What is a real I/O error shows in the plain read or write, which is then
+/// the one that is reported.
+///
+/// A file system that is full is full for every via, but a clone may want room of another kind. A
+/// socket tells of its peer only once, so that a second try would report another error.
+pub(crate) fn meets_every_via(direction: Direction, via: Via, errno: Errno) -> bool {
+    let full = matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::FBIG) && via != Via::Reflink;
+    full || (direction != Direction::FileToFile && is_of_the_peer(errno))
+}
+
+/// Whether a connection is broken, or was never made.
+fn is_of_the_peer(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::PIPE
+            | Errno::CONNRESET
+            | Errno::CONNABORTED
+            | Errno::CONNREFUSED
+            | Errno::NOTCONN
+            | Errno::DESTADDRREQ
+            | Errno::SHUTDOWN
+            | Errno::TIMEDOUT
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::NETRESET
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+    )
 }
 
 /// Whether it would say so again for every file there, so that nobody need ask twice.

@@ -134,8 +134,8 @@
 //! | [`copy`](via::copy) | x | x | x | x | two |
 //! | [`direct`](via::direct) | x | | | x | one to a socket, none between files |
 //! | [`mmap`](via::mmap) | x | | | x | one |
-//! | [`sendfile`](via::sendfile) | x | | | x | none to a socket, one to a file |
-//! | [`splice`](via::splice) | x | x | x | x | none to a socket, one to a file |
+//! | [`sendfile`](via::sendfile) | x | | | x | none to a socket, one to a file; [SIGPIPE](#sigpipe) |
+//! | [`splice`](via::splice) | x | x | x | x | none to a socket, one to a file; [SIGPIPE](#sigpipe) |
 //! | [`zerocopy`](via::zerocopy) | x | | | | none where the device takes it, else one |
 //! | [`cow`](via::cow) | x | | | x | one, and one more of each page that was edited |
 //! | [`reflink`](via::reflink) | | | | x | none: nothing moves |
@@ -152,9 +152,17 @@
 //! A file system, a socket, a kernel or a sandbox may refuse a way: `EINVAL` from `sendfile` into
 //! a file open for appending, `EXDEV` from `copy_file_range`, `EOPNOTSUPP` from a UNIX socket asked
 //! for `MSG_ZEROCOPY`. The transfer then goes a rung down ([`Via::fallback`]) from the exact byte
-//! reached, before the first as after the millionth. What would meet every way alike (`ENOSPC`,
-//! `EIO`, `EPIPE` …) is an error, and the report has the offset reached; the transfer may be
-//! stepped again.
+//! reached, before the first as after the millionth. Before the first byte *any* errno of the
+//! mechanism falls back, `EIO` or `ENOENT`, too, and a way that says that the source ends is
+//! believed only after a read (`ENODATA`). What would meet every way alike (`ENOSPC`, `EPIPE`, and
+//! `EIO` of a plain read or write …) is an error, and the report has the offset reached; the
+//! transfer may be stepped again.
+//!
+//! ## Files that others have open
+//!
+//! No way uses or moves the position of a file (lseek(2)), so any number of transfers may read and
+//! write one open file at once, each at offsets of its own. A sink that is open for appending
+//! (`O_APPEND`) takes all bytes at its end: the ways that cannot do that fall back.
 //!
 //! ## The report
 //!
@@ -296,6 +304,16 @@
 //! over; its transfer is not done before. A file that is cut off is [`Progress::Truncated`], by
 //! every way and never a SIGBUS: mappings are handed to the kernel and not looked at.
 //!
+//! # SIGPIPE
+//!
+//! `sendfile` and `splice` into a socket raise SIGPIPE where the peer has closed the connection, and
+//! so may [`auto`](via::auto#sigpipe), which chooses them, and `zerocopy` on a UNIX socket, which
+//! falls back to them: these calls take no `MSG_NOSIGNAL`. The signal ends a process that neither
+//! ignores nor blocks it. Rust programs ignore it from the start; a library within a program in
+//! another language ignores it (sigaction(2)), blocks it in the threads that step
+//! (pthread_sigmask(3)), or takes [`copy`](via::copy), [`direct`](via::direct),
+//! [`mmap`](via::mmap) or [`cow`](via::cow), which never raise it. The error is `EPIPE` in any case.
+//!
 //! # Where it runs
 //!
 //! On Linux. What a kernel has not, or a sandbox forbids, is a rung down the ladder. There is no
@@ -319,6 +337,7 @@ mod ledger;
 mod outbox;
 mod pipe;
 mod piped;
+mod reopen;
 mod report;
 mod residency;
 mod scratch;

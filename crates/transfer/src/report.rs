@@ -26,7 +26,8 @@ pub struct Report {
     pub calls: Calls,
     /// The refusals that led down the ladder, in order.
     pub fallbacks: Vec<Fallback>,
-    /// The treatment of the page cache that ran.
+    /// The treatment of the page cache that ran: [`CachePolicy::Drop`] where that of
+    /// [`Via::Direct`] or [`CachePolicy::Uncached`] fell back.
     pub cache: CachePolicy,
     /// With which error [`CachePolicy::Uncached`] was refused, if it was.
     pub cache_refused: Option<Errno>,
@@ -148,7 +149,7 @@ impl Notifications {
 pub struct Fallback {
     /// The via that was refused.
     pub from: Via,
-    /// With which error.
+    /// With which error; `ENODATA` where it said that the source ends, and a read that it does not.
     pub errno: Errno,
     /// After how many bytes.
     pub after: u64,
@@ -191,24 +192,24 @@ calls! {
     pwritev2: "`pwritev2(2)` with `RWF_DONTCACHE`",
     read: "`read(2)` of a pipe, of what was left in one, or of bytes that edit a private mapping",
     write: "`write(2)` to a pipe, or of bytes that edit a private mapping",
-    recvfrom: "`recv(2)`",
+    recvfrom: "`recv(2)`; by `splice` once at the end, whether it is the end",
     sendto: "`send(2)`",
     recvmsg: "`recvmsg(2)` of the error queue",
     setsockopt: "`setsockopt(2)` of `SO_ZEROCOPY`",
     sendfile: "`sendfile(2)`",
     splice: "`splice(2)`, into the pipe and out of it",
     pipe2: "`pipe2(2)`",
-    fcntl: "`fcntl(2)`, for the size of a pipe",
+    fcntl: "`fcntl(2)`, for the size of a pipe or the status flags of a file",
     copy_file_range: "`copy_file_range(2)`",
     ioctl: "`ioctl(2)` with `FICLONERANGE`",
     lseek: "`lseek(2)`",
     mmap: "`mmap(2)`",
     madvise: "`madvise(2)`, for reading a mapping in order",
-    open: "`openat(2)` with `O_DIRECT`",
+    open: "`openat(2)` of a file that is open, for a descriptor of its own",
     openat2: "`openat2(2)`, of whoever looks names up",
     getdents64: "`getdents64(2)`, of whoever reads directories",
     statx: "`statx(2)`, for the alignment, or of whoever looks names up",
-    fstat: "`fstat(2)`, for the size",
+    fstat: "`fstat(2)`, for the size, or which file it is",
     fstatfs: "`fstatfs(2)`, whether a file with no pages lies on an overlay",
     fadvise64: "`posix_fadvise(2)`",
     sync_file_range: "`sync_file_range(2)`",

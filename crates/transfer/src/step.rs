@@ -86,9 +86,22 @@ pub(crate) enum Stop {
     Release,
     /// Anything else, which may be a refusal of this via.
     Refused(Errno),
+    /// A plain read or write failed, as it would for every via.
+    Failed(Errno),
+    /// The via could not be set up: no mapping, no pipe, no descriptor of its own. No byte was
+    /// touched, so whatever the errno is, it falls back.
+    Unavailable(Errno),
 }
 
 impl Stop {
+    /// The error, if it is one.
+    pub(crate) fn errno(self) -> Option<Errno> {
+        match self {
+            Self::Refused(errno) | Self::Failed(errno) | Self::Unavailable(errno) => Some(errno),
+            Self::Readable | Self::Writable | Self::Worker | Self::Release => None,
+        }
+    }
+
     /// What an errno of a read means.
     pub(crate) fn reading(errno: Errno) -> Self {
         if errno == Errno::AGAIN { Self::Readable } else { Self::Refused(errno) }
@@ -97,6 +110,11 @@ impl Stop {
     /// What an errno of a write means.
     pub(crate) fn writing(errno: Errno) -> Self {
         if errno == Errno::AGAIN { Self::Writable } else { Self::Refused(errno) }
+    }
+
+    /// What an errno of a write means that asks the kernel for nothing but to write.
+    pub(crate) fn writing_plainly(errno: Errno) -> Self {
+        if errno == Errno::AGAIN { Self::Writable } else { Self::Failed(errno) }
     }
 }
 

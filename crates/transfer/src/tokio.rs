@@ -16,6 +16,11 @@
 //! | [`relay`], [`Proxy::run`] | [`proxy`] | socket → socket, one way or both |
 //! | [`copy`] | [`copy_file`] | file → file |
 //!
+//! # SIGPIPE
+//!
+//! `sendfile`, `splice`, `auto` and a `zerocopy` that falls back may raise it, as
+//! [everywhere](crate#sigpipe).
+//!
 //! # Cancel safety
 //!
 //! A future of the first column may be dropped at any point (`select!`, a timeout): the transfer

@@ -31,6 +31,8 @@ pub(crate) struct Transfer {
     retired: Option<Engine>,
     behind: Behind,
     warming: Warming,
+    /// How many bytes had moved when the engine was set up.
+    begun_at: u64,
     done: bool,
 }
 
@@ -44,6 +46,7 @@ impl Transfer {
             retired: None,
             behind: Behind::default(),
             warming: Warming::default(),
+            begun_at: 0,
             done: false,
         }
     }
@@ -55,7 +58,12 @@ impl Transfer {
         while self.course.remaining > 0 && !self.done {
             let chunk = self.chunk(ends);
             match self.attempt(ends, chunk, more) {
-                Ok(0) if self.report.bytes == before => return self.source_ended(ends),
+                Ok(0) if self.report.bytes == before => {
+                    if !self.source_has_more(ends) {
+                        return self.source_ended(ends);
+                    }
+                    self.step_down(Errno::NODATA, ends)?;
+                }
                 Ok(moved) => {
                     self.advance(moved);
                     let share_left = self.report.bytes - before < self.course.settings.share;
@@ -64,13 +72,20 @@ impl Transfer {
                         break;
                     }
                 }
-                Err(Stop::Refused(Errno::INTR)) => {
+                Err(stop) if stop.errno() == Some(Errno::INTR) => {
                     interrupted += 1;
                     if interrupted == ATTEMPTS {
                         return Ok(Progress::Moved(self.report.bytes - before));
                     }
                 }
-                Err(Stop::Refused(errno)) => self.step_down(errno, ends)?,
+                Err(
+                    stop @ (Stop::Refused(errno) | Stop::Failed(errno) | Stop::Unavailable(errno)),
+                ) => {
+                    if !self.falls_back(stop) {
+                        return Err(errno.into());
+                    }
+                    self.step_down(errno, ends)?;
+                }
                 Err(Stop::Worker) if self.is_on_trial() => self.run(Via::Sendfile),
                 Err(Stop::Worker) if self.report.bytes == before && self.warming_is_vain() => {
                     self.set_cold(Cold::Wait);
@@ -137,13 +152,21 @@ impl Transfer {
         self.run(via);
         if !direction.has(via) {
             // There is no such way here: as if the kernel had said so.
-            self.report.fallbacks.push(Fallback { from: via, errno: Errno::OPNOTSUPP, after: 0 });
-            self.run(Via::Copy);
+            self.fall_back(Fallback { from: via, errno: Errno::OPNOTSUPP, after: 0 }, Via::Copy);
         }
+    }
+
+    fn fall_back(&mut self, fallback: Fallback, to: Via) {
+        self.report.fallbacks.push(fallback);
+        if self.report.cache == CachePolicy::Direct {
+            self.report.cache = CachePolicy::Drop;
+        }
+        self.run(to);
     }
 
     fn run(&mut self, via: Via) {
         self.report.turn_to(via);
+        self.begun_at = self.report.bytes;
         let mut engine = Engine::of(via, self.course.direction);
         if let Engine::Copy(copy) = &mut engine {
             // Only what is in memory: because the caller wants to know what is not, or because
@@ -183,18 +206,32 @@ impl Transfer {
             && self.report.cache != CachePolicy::Uncached
     }
 
-    /// Goes a rung down where this via is refused; any other error is the transfer's.
+    /// Whether another via may do what this one did not; any other error is the transfer's.
+    fn falls_back(&self, stop: Stop) -> bool {
+        let first_use = self.report.bytes == self.begun_at;
+        let (direction, via) = (self.course.direction, self.report.ran);
+        match stop {
+            Stop::Unavailable(_) => true,
+            Stop::Refused(errno) if first_use => {
+                !ladder::meets_every_via(direction, via, errno) || ladder::refuses_via(errno)
+            }
+            Stop::Refused(errno) | Stop::Failed(errno) => ladder::refuses_via(errno),
+            _ => false,
+        }
+    }
+
+    /// Falls back to the next via; from the last of them it is the transfer's error.
     fn step_down(&mut self, errno: Errno, ends: Ends<'_>) -> io::Result<()> {
         let (direction, from) = (self.course.direction, self.report.ran);
-        let refuses = ladder::refuses_via(errno);
-        if refuses && self.report.cache == CachePolicy::Uncached {
+        if self.report.cache == CachePolicy::Uncached {
             // If it was not for that, the next attempt meets the truth.
             (self.report.cache, self.report.cache_refused) = (CachePolicy::Drop, Some(errno));
             return Ok(());
         }
-        let refused = refuses && from != Via::Copy;
-        let calls = &mut self.report.calls;
-        let rung = refused.then(|| auto::next_rung(direction, from, ends, calls)).ok_or(errno)?;
+        if from == Via::Copy {
+            return Err(errno.into());
+        }
+        let rung = auto::next_rung(direction, from, ends, &mut self.report.calls);
         ladder::remember(direction, from, ends, errno, &mut self.report.calls);
         let after = self.report.bytes;
         // What was taken from a stream cannot be taken again.
@@ -205,8 +242,7 @@ impl Transfer {
                 Vec::new()
             }
         };
-        self.report.fallbacks.push(Fallback { from, errno, after });
-        self.run(rung);
+        self.fall_back(Fallback { from, errno, after }, rung);
         if let (Some(Engine::Copy(copy)), false) = (&mut self.engine, held.is_empty()) {
             copy.hold(held);
         }
@@ -235,7 +271,7 @@ impl Transfer {
                     false
                 }
                 Err(Errno::AGAIN) if nowait => true,
-                Err(errno) if nowait && ladder::refuses_via(errno) => {
+                Err(errno) if nowait && errno != Errno::INTR => {
                     nowait = false;
                     let len = buffer.len() as u64;
                     resident(from, at, len, calls)? < len
@@ -255,6 +291,22 @@ impl Transfer {
         self.report.bytes += moved;
     }
 
+    /// Whether a 0 from the engine is not the end of the source: some mechanisms say it of a file
+    /// that is made as it is read, of a page that just went, and in front of urgent data. Only a
+    /// plain read tells.
+    fn source_has_more(&mut self, ends: Ends<'_>) -> bool {
+        if self.report.ran == Via::Copy {
+            return false;
+        }
+        if self.engine.as_ref().is_some_and(|engine| engine.in_flight() > 0) {
+            return true;
+        }
+        let from = End { fd: ends.from, at: self.course.from };
+        let nowait = self.course.settings.cold == Cold::Tell;
+        // Where it is refused, or would have to wait, the copy that goes on meets the truth.
+        ends::peek(from, nowait, &mut self.report.calls) != Ok(0)
+    }
+
     fn source_ended(&mut self, ends: Ends<'_>) -> io::Result<Progress> {
         if !self.course.open_ended {
             return Ok(Progress::Truncated { missing: self.course.remaining });
@@ -271,8 +323,9 @@ impl Transfer {
         for engine in self.retired.iter_mut().chain(&mut self.engine) {
             match engine.settle(ends, &mut self.report) {
                 Ok(()) => {}
-                Err(Stop::Refused(errno)) => return Err(errno.into()),
-                Err(stop) => return Ok(waiting(stop)),
+                Err(stop) => {
+                    return stop.errno().map_or(Ok(waiting(stop)), |errno| Err(errno.into()));
+                }
             }
         }
         // First their mappings: the kernel keeps pages that somebody has mapped.
@@ -319,7 +372,9 @@ impl Transfer {
 fn waiting(stop: Stop) -> Progress {
     match stop {
         Stop::Readable => Progress::NeedsReadable,
-        Stop::Writable | Stop::Refused(_) => Progress::NeedsWritable,
+        Stop::Writable | Stop::Refused(_) | Stop::Failed(_) | Stop::Unavailable(_) => {
+            Progress::NeedsWritable
+        }
         Stop::Worker => Progress::NeedsWorker,
         Stop::Release => Progress::NeedsRelease,
     }

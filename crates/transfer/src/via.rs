@@ -36,8 +36,8 @@ const CHUNK: u64 = 1 << 20;
 /// A way to move bytes. [`Direction::vias`](crate::Direction::vias) says which go where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Via {
-    /// Chooses one of the others by size, residency, ends and what was refused before.
-    /// [More](auto).
+    /// Chooses one of the others by size, residency, ends and what was refused before. To a socket
+    /// it may raise [SIGPIPE](auto#sigpipe). [More](auto).
     #[default]
     Auto,
     /// A read into a buffer in user space, then a write: two copies by the CPU. Works everywhere.
@@ -50,13 +50,14 @@ pub enum Via {
     /// [More](mmap).
     Mmap,
     /// `sendfile(2)`: the socket refers to the pages of the page cache. Linux 2.2; any file that
-    /// can be spliced. [More](sendfile).
+    /// can be spliced. To a socket it may raise [SIGPIPE](sendfile#sigpipe). [More](sendfile).
     Sendfile,
-    /// `splice(2)` into a pipe and out of it: no copy, and two calls a chunk. Linux 2.6.17.
-    /// [More](splice).
+    /// `splice(2)` into a pipe and out of it: no copy, and two calls a chunk. Linux 2.6.17. To a
+    /// socket it may raise [SIGPIPE](splice#sigpipe). [More](splice).
     Splice,
     /// `send(2)` with `MSG_ZEROCOPY` from a mapping: no copy where the device takes it, and
-    /// notifications to read. Linux 4.14; TCP. [More](zerocopy).
+    /// notifications to read. Linux 4.14; TCP. Where it falls back it may raise
+    /// [SIGPIPE](zerocopy#sigpipe). [More](zerocopy).
     Zerocopy,
     /// A private mapping in which parts are edited; only the pages touched are copied for it.
     /// [More](cow).

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::files::pattern;
 use crate::patience::PATIENCE;
+use crate::server::Server;
 use crate::strace::{Call, Traced, count, injected, name};
 use crate::ways::{self, Way};
 
@@ -49,6 +50,65 @@ fn a_refused_sendfile_goes_down_the_ladder_at_once_and_in_the_middle() {
             let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
             assert!(injected(&calls, "sendfile") > 0, "{way}, {inject}");
             assert!(count(&calls, "pread64") > 0, "{way}, {inject}");
+        }
+    }
+}
+
+/// The first use of a via may fail with any errno; the bytes then come by a plain read.
+#[test]
+fn the_first_use_of_a_via_may_fail_with_any_errno() {
+    let root = root();
+    for way in ways::traced() {
+        let call = match way.via {
+            Via::Sendfile => "sendfile",
+            Via::Splice => "splice",
+            _ => continue,
+        };
+        for errno in ["EIO", "EACCES"] {
+            let inject = format!("inject={call}:error={errno}:when=1");
+            let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
+            assert!(injected(&calls, call) > 0, "{way}, {inject}");
+        }
+    }
+}
+
+#[test]
+fn a_0_in_the_middle_of_a_file_is_not_its_end() {
+    let root = root();
+    for way in ways::traced() {
+        let call = match way.via {
+            Via::Auto | Via::Sendfile => "sendfile",
+            Via::Splice => "splice",
+            _ => continue,
+        };
+        for when in [1, 3] {
+            let inject = format!("inject={call}:retval=0:when={when}");
+            let Some(calls) = expect_all(way, root.path(), &["-e", &inject]) else { return };
+            assert!(injected(&calls, call) > 0, "{way}, {inject}");
+        }
+    }
+}
+
+/// Files of the kernel: one that may not be mapped, and one that says that it has a page and has
+/// less. What can be read is sent by every via.
+#[test]
+fn files_that_refuse_a_via_are_read() {
+    for way in ways::all() {
+        let vmlinux = Path::new("/sys/kernel/btf/vmlinux");
+        if let Ok(content) = fs::read(vmlinux) {
+            let server = Server::start(way, vmlinux.parent().unwrap());
+            assert!(server.get("/vmlinux").body == content, "{way}");
+        } else {
+            println!("skipped: there is no {}", vmlinux.display());
+        }
+        let page = Path::new("/sys/kernel/mm/transparent_hugepage/enabled");
+        if let Ok(content) = fs::read(page) {
+            let server = Server::start(way, page.parent().unwrap());
+            let mut client = server.connect();
+            assert_eq!(client.begin("/enabled").status, 200, "{way}");
+            assert!(client.rest() == content, "{way}");
+        } else {
+            println!("skipped: there is no {}", page.display());
         }
     }
 }

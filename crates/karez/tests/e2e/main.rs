@@ -27,6 +27,7 @@ mod copy_odd;
 mod copy_reflink;
 mod copy_refused;
 mod copy_same;
+mod copy_short;
 mod copy_streams;
 mod copy_sync;
 mod copy_tree;

@@ -66,7 +66,6 @@ enum InFlight {
         more: bool,
     },
     Fill {
-        remaining: u64,
         pipe: Pipe,
     },
     Drain {
@@ -269,12 +268,18 @@ impl Send {
                 let rest = Unsent { bytes: gather.into_bytes(), from: 0, more, lend: false };
                 self.count_sent(rest, sent, cx)
             }
-            (InFlight::Fill { remaining, pipe }, Outcome::Spliced(moved)) => {
+            (InFlight::Fill { pipe }, Outcome::Spliced(moved)) => {
                 match moved {
-                    Ok(0) => return Err(SendError::Truncated { missing: remaining }),
+                    // Whether it ends there, or cannot be read at all, a plain read tells.
+                    Ok(0) => {
+                        cx.backend.pipes.give_back(pipe);
+                        self.copy_only = true;
+                    }
                     Ok(held) => self.pipe = Some((pipe, held)),
-                    Err(errno) if refuses_splice(errno) => self.copy_only = true,
-                    Err(errno) => self.failed(errno)?,
+                    Err(errno) => match self.failed(errno) {
+                        Err(SendError::Failed(_)) => self.copy_only = true,
+                        waited => waited?,
+                    },
                 }
                 Ok(())
             }
@@ -358,7 +363,7 @@ impl Send {
             more: false,
         };
         let key = self.start(operation, cx);
-        self.in_flight = Some((key, InFlight::Fill { remaining: part.remaining, pipe }));
+        self.in_flight = Some((key, InFlight::Fill { pipe }));
         Ok(())
     }
 
@@ -400,9 +405,7 @@ impl Send {
                 rest.from += count;
             }
             // This socket lends nothing; a copy goes.
-            Err(Errno::OPNOTSUPP | Errno::NOBUFS | Errno::NOMEM) if !self.copy_only => {
-                self.copy_only = true;
-            }
+            Err(errno) if !self.copy_only && refuses_lending(errno) => self.copy_only = true,
             Err(errno) => self.failed(errno)?,
         }
         if rest.from < rest.bytes.len() {
@@ -465,6 +468,15 @@ fn granted<C: Completer>(plain: bool, file: &FileToSocket) -> Via {
     if plain || !file.is_plain() { Via::Copy } else { C::grants(file.asked()) }
 }
 
+/// Returns whether what is in a pipe cannot go out of it by splice(2): where the page of a file could
+/// not be read (`EIO`), a plain read says so once more.
 fn refuses_splice(errno: Errno) -> bool {
-    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM)
+    let unknown = matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM);
+    unknown || matches!(errno, Errno::ACCESS | Errno::IO)
+}
+
+/// Returns whether a socket cannot be sent memory that it only refers to.
+fn refuses_lending(errno: Errno) -> bool {
+    let unknown = matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM);
+    unknown || matches!(errno, Errno::ACCESS | Errno::NOBUFS | Errno::NOMEM)
 }

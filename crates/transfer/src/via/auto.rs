@@ -2,6 +2,10 @@
 //!
 //! It is no way to move bytes of its own; the report says which one ran.
 //!
+//! # SIGPIPE
+//! It may choose [`sendfile`](super::sendfile#sigpipe) or [`splice`](super::splice#sigpipe) into a
+//! socket, which raise SIGPIPE where the peer has closed the connection.
+//!
 //! What it does badly: it decides before the first byte, and by what was measured on a few
 //! machines. A range that is mostly in memory is taken for one that is, by its first page.
 

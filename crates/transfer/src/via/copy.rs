@@ -3,6 +3,8 @@
 //! `pread(2)` or `recv(2)`, then `send(2)` or `pwrite(2)`. Since always. It needs nothing of its
 //! ends but that they can be read and written, so it is the last rung of every ladder.
 //!
+//! A peer that has closed the connection is `EPIPE` without SIGPIPE (`MSG_NOSIGNAL`).
+//!
 //! What it does badly: two system calls and two copies by the CPU per chunk, which also wash
 //! through the caches. Of a file no unsent remainder is kept: what the socket did not take is read
 //! again, so that ten thousand slow readers hold no buffer each. Of a socket it is kept, for it
@@ -12,7 +14,6 @@ use rustix::io::Errno;
 use std::ops::Range;
 
 use crate::ends;
-use crate::ladder::refuses_via;
 use crate::report::Report;
 use crate::scratch;
 use crate::step::{Edit, Piece, Stop};
@@ -50,20 +51,21 @@ impl Copy {
         if piece.from.at.is_none() {
             return self.kept(piece, report);
         }
-        match self.through(piece, report) {
-            // If it was not for the flag, the next attempt meets the truth.
-            Err(Stop::Refused(errno)) if self.nowait && refuses_via(errno) => {
-                (self.nowait, self.cannot_tell) = (false, true);
-                Err(Stop::Refused(Errno::INTR)) // to be tried again
-            }
-            moved => moved,
-        }
+        self.through(piece, report)
     }
 
-    fn through(&self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
+    fn through(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
         let count = piece.count();
         scratch::with(count, |buffer| {
-            let got = ends::read(piece, &mut buffer[..count], self.nowait, &mut report.calls)?;
+            let got = match ends::read(piece, &mut buffer[..count], self.nowait, &mut report.calls)
+            {
+                // If it was not for the flag, the next attempt meets the truth.
+                Err(Stop::Refused(errno)) if self.nowait && errno != Errno::INTR => {
+                    (self.nowait, self.cannot_tell) = (false, true);
+                    return Err(Stop::Refused(Errno::INTR)); // to be tried again
+                }
+                got => got?,
+            };
             if got == 0 {
                 return Ok(0);
             }

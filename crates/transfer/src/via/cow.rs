@@ -3,7 +3,8 @@
 //! `mmap(2)` with `MAP_PRIVATE`, since Linux 2.0. The pages that an edit touches are copied and
 //! changed; all others go out from the page cache. The file and its cached pages stay as they are.
 //! The edits are made by the kernel (see `karez_sys::PrivateMapping`), so a file that is cut off
-//! meanwhile is `EFAULT` and never SIGBUS.
+//! meanwhile is `EFAULT` and never SIGBUS. A peer that has closed the connection is `EPIPE` without
+//! SIGPIPE (`MSG_NOSIGNAL`).
 //!
 //! What it does badly: all that `mmap` does, and each edit costs a pipe, two calls, a fault and a
 //! page.
@@ -31,13 +32,14 @@ impl Cow {
         if there == 0 {
             return Ok(0);
         }
-        let (mapping, part) = self.window.over(offset, piece.len, drop, |start, length| {
+        let window = self.window.over(offset, piece.len, drop, |start, length| {
             report.calls.mmap += 1;
             let mut mapping = PrivateMapping::of(from, start, length)?;
             report.calls.madvise += 1;
             edit(&mut mapping, piece.edits, start, length, report)?;
             Ok(mapping)
-        })?;
+        });
+        let (mapping, part) = window.map_err(Stop::Unavailable)?;
         let mapping = mapping.as_mapping();
         deliver(mapping, part, there, piece, SendFlags::empty(), &mut report.calls)
     }

@@ -9,18 +9,22 @@
 //! aligned, so the head and the tail of a range are read with bytes that nobody asked for, and
 //! written through the cache. It needs a descriptor of its own, opened through `/proc/self/fd`, for
 //! the flag belongs to the open file that others share. Not every file system takes it; then the
-//! ladder goes on.
+//! ladder goes on. So it does for a sink that is open for appending: at an offset of its own the
+//! new descriptor would overwrite.
+//!
+//! A peer that has closed the connection is `EPIPE` without SIGPIPE (`MSG_NOSIGNAL`).
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
 use rustix::io::{self, Errno};
 use std::ops::Range;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::aligned::{ALIGNMENT, Aligned};
 use crate::ends;
 use crate::errand::Errand;
+use crate::reopen::{appends, reopen};
 use crate::report::{Calls, Report};
 use crate::step::{Piece, Stop};
 
@@ -84,7 +88,9 @@ impl Direct {
         let at = piece.from.at.ok_or(Errno::OPNOTSUPP)?;
         let from = match &self.from {
             Some(from) => Arc::clone(from),
-            None => Arc::new(Opened::of(piece.from.fd, OFlags::RDONLY, calls)?),
+            None => Arc::new(
+                Opened::of(piece.from.fd, OFlags::RDONLY, calls).map_err(Stop::Unavailable)?,
+            ),
         };
         self.from = Some(Arc::clone(&from));
         let errand = self.errand.take().filter(|errand| errand.is_at(at));
@@ -113,8 +119,12 @@ impl Direct {
         };
         let may_have_blocks = at.is_multiple_of(ALIGNMENT as u64) && unsent.len() >= ALIGNMENT;
         if matches!(self.to, Sink::Unasked) && may_have_blocks {
-            let opened = Opened::of(piece.to.fd, OFlags::WRONLY, calls);
-            self.to = opened.map_or(Sink::Cached, Sink::Direct);
+            self.to = match Opened::of(piece.to.fd, OFlags::WRONLY, calls) {
+                Ok(opened) => Sink::Direct(opened),
+                // Through the cache a write goes to the end, and all of it is `copy`'s then.
+                Err(errno) if appends(piece.to.fd, calls) => return Err(Stop::Unavailable(errno)),
+                Err(_) => Sink::Cached,
+            };
         }
         if let Sink::Direct(to) = &self.to
             && let Some(blocks) = to.whole_blocks(at, buffer.alignment, &unsent)
@@ -160,15 +170,8 @@ impl Opened {
         let known = stat.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
         let told = known.then_some((stat.stx_dio_offset_align, stat.stx_dio_mem_align));
         let alignment = alignment(told).ok_or(Errno::OPNOTSUPP)?;
-        calls.open += 1;
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let flags = access | OFlags::DIRECT | OFlags::CLOEXEC;
-        match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(file) => Ok(Self { file: Arc::new(file), alignment }),
-            // No /proc, or a sandbox without it: not this way.
-            Err(Errno::NOENT | Errno::ACCESS) => Err(Errno::OPNOTSUPP),
-            Err(errno) => Err(errno),
-        }
+        let file = reopen(file, access | OFlags::DIRECT, calls)?;
+        Ok(Self { file: Arc::new(file), alignment })
     }
 
     /// The blocks that have these bytes.

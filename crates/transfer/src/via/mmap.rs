@@ -8,9 +8,11 @@
 //! copy it saves unless the pages are large; and unmapping makes other cores flush their
 //! translations. A file that is cut off while it is mapped is `EFAULT` here, and SIGBUS for whoever
 //! looks at it: nobody does (see `karez_sys::Mapping`). Between the look at the size and the
-//! `send`, a file may be cut off within its last page; what is missing there goes out as zeros.
+//! `send`, a file may be cut off within its last page; what is missing there goes out to a socket
+//! as zeros. To a file the size is looked at again behind each write, and those zeros do not count.
+//! A peer that has closed the connection is `EPIPE` without SIGPIPE (`MSG_NOSIGNAL`).
 
-use karez_sys::Mapping;
+use karez_sys::{MSG_ZEROCOPY, Mapping};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use std::ops::Range;
@@ -34,12 +36,13 @@ impl Mmap {
         if there == 0 {
             return Ok(0);
         }
-        let (mapping, part) = self.window.over(offset, piece.len, drop, |start, length| {
+        let window = self.window.over(offset, piece.len, drop, |start, length| {
             report.calls.mmap += 1;
             let mapping = Mapping::of(from, start, length)?;
             report.calls.madvise += 1;
             Ok(mapping)
-        })?;
+        });
+        let (mapping, part) = window.map_err(Stop::Unavailable)?;
         deliver(mapping, part, there, piece, SendFlags::empty(), &mut report.calls)
     }
 }
@@ -66,12 +69,18 @@ pub(crate) fn deliver(
             mapping.write_at(piece.to.fd, at, chunk)
         }
     };
+    let mut behind = || bytes_behind(piece.from.fd, piece.from.at.unwrap_or(0), calls);
     match moved {
         // Cut off since we looked: the truth is in the size.
-        Err(Errno::FAULT) => {
-            let behind = bytes_behind(piece.from.fd, piece.from.at.unwrap_or(0), calls)?;
-            if behind == 0 { Ok(0) } else { Err(Errno::FAULT.into()) }
+        Err(Errno::FAULT) if behind()? == 0 => Ok(0),
+        // The same within the last page: what lies behind the new end are zeros of the mapping's.
+        Ok(moved) if piece.to.at.is_some() => {
+            Ok(behind().map_or(moved as u64, |is| is.min(moved as u64)))
         }
-        moved => moved.map(|moved| moved as u64).map_err(Stop::writing),
+        Ok(moved) => Ok(moved as u64),
+        Err(errno) if errno == Errno::FAULT || flags.contains(MSG_ZEROCOPY) => {
+            Err(Stop::writing(errno))
+        }
+        Err(errno) => Err(Stop::writing_plainly(errno)),
     }
 }

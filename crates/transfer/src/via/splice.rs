@@ -4,6 +4,11 @@
 //! file or a socket to a socket, as with `sendfile`, which does the same with a pipe of the
 //! kernel's own; but this pipe can be filled from a socket, too. Into a file the kernel copies.
 //!
+//! # SIGPIPE
+//! Into a socket it knows no `MSG_NOSIGNAL`: a peer that has closed the connection raises SIGPIPE,
+//! as [`sendfile`](super::sendfile#sigpipe) does, and is to be ignored or blocked in the same way.
+//! With the signal ignored the error is `EPIPE`. Into a file nothing raises it.
+//!
 //! What it does badly: two system calls a chunk where `sendfile` makes one, and two descriptors.
 //! `EAGAIN` does not say which side it means: here the pipe is filled only when it is empty and
 //! emptied only when it is not, so it is always the side that is no pipe. What is in the pipe
@@ -78,7 +83,7 @@ impl Splice {
 
 /// A pipe with what the source has, at most a chunk.
 fn fill(piece: Piece<'_>, calls: &mut Calls) -> Result<(Pipe, usize), Stop> {
-    let pipe = Pipe::take(piece.pipe, calls)?;
+    let pipe = Pipe::take(piece.pipe, calls).map_err(Stop::Unavailable)?;
     let count = piece.count().min(pipe.capacity);
     let mut position = piece.from.at;
     calls.splice += 1;

@@ -4,6 +4,10 @@
 //! the error queue of the socket has released it, and the transfer is not done before: what is
 //! written to the file after that no longer shows at the peer.
 //!
+//! # SIGPIPE
+//! It raises none (`MSG_NOSIGNAL`), but [`sendfile`](super::sendfile#sigpipe) does, to which it
+//! falls back on a UNIX socket.
+//!
 //! What it does badly: pinning pages, faulting them in and reading the notifications cost more
 //! than copying what is short, so below 16 KiB it does not bother; the kernel copies after all on
 //! loopback, to a device without scatter-gather and to whoever sniffs, and says so only in the
@@ -43,7 +47,7 @@ impl Zerocopy {
         let (from, offset) = (piece.from.fd, piece.from.at.ok_or(Errno::OPNOTSUPP)?);
         if !self.allowed {
             report.calls.setsockopt += 1;
-            allow_zerocopy(piece.to.fd).map_err(no_such_thing)?;
+            allow_zerocopy(piece.to.fd).map_err(|errno| Stop::Unavailable(no_such_thing(errno)))?;
             self.allowed = true;
         }
         if outstanding(&report.zerocopy) >= UNREAD {
@@ -55,12 +59,13 @@ impl Zerocopy {
         }
         let (custody, sends) = (&mut self.custody, report.zerocopy.sends);
         let keep = |mapping| custody.push_back((mapping, sends));
-        let (mapping, part) = self.window.over(offset, piece.len, keep, |start, length| {
+        let window = self.window.over(offset, piece.len, keep, |start, length| {
             report.calls.mmap += 1;
             let mapping = Mapping::of(from, start, length)?;
             report.calls.madvise += 1;
             Ok(mapping)
-        })?;
+        });
+        let (mapping, part) = window.map_err(Stop::Unavailable)?;
         let plain = SendFlags::empty();
         let flags = if piece.len.min(there) < WORTH_IT { plain } else { MSG_ZEROCOPY };
         match deliver(mapping, part.clone(), there, piece, flags, &mut report.calls) {

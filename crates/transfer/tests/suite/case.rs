@@ -102,17 +102,21 @@ pub fn calls_of(
         (Via::Copy, D::PipeToFile) => (&["read", "pwrite64"], &[]),
         (Via::Copy, D::PipeToPipe) => (&["read", "write"], &[]),
         (Via::Splice, D::FileToPipe | D::PipeToFile | D::PipeToPipe) => (&["splice"], &[]),
-        (Via::Direct, D::FileToFile) => (&["pread64", "pwrite64"], &["open", "statx"]),
-        (Via::Direct, _) => (&["pread64", "sendto"], &["open", "statx"]),
+        (Via::Direct, D::FileToFile) => {
+            (&["pread64", "pwrite64"], &["open", "statx", "fcntl", "fstat"])
+        }
+        (Via::Direct, _) => (&["pread64", "sendto"], &["open", "statx", "fcntl", "fstat"]),
         (Via::Mmap, D::FileToFile) => (&["pwrite64"], &["mmap", "madvise", "fstat"]),
         (Via::Mmap, _) => (&["sendto"], &["mmap", "madvise", "fstat"]),
         (Via::Cow, D::FileToFile) => {
             (&["pwrite64"], &["mmap", "madvise", "fstat", "pipe2", "read", "write"])
         }
         (Via::Cow, _) => (&["sendto"], &["mmap", "madvise", "fstat", "pipe2", "read", "write"]),
-        (Via::Sendfile, D::FileToFile) => (&["sendfile"], &["lseek"]),
+        (Via::Sendfile, D::FileToFile) => (&["sendfile"], &["lseek", "open", "fcntl", "fstat"]),
         (Via::Sendfile, _) => (&["sendfile"], &[]),
-        (Via::Splice, _) => (&["splice"], &["pipe2", "fcntl"]),
+        (Via::Splice, D::FileToSocket | D::FileToFile) => (&["splice"], &["pipe2", "fcntl"]),
+        // Whether the end is the end is asked of the socket.
+        (Via::Splice, _) => (&["splice"], &["pipe2", "fcntl", "recvfrom"]),
         (Via::Zerocopy, _) => (&["sendto"], &["setsockopt", "recvmsg", "mmap", "madvise", "fstat"]),
         (Via::Reflink, _) => (&["ioctl"], &["fstat"]),
         (Via::CopyRange, _) => (&["copy_file_range"], &[]),

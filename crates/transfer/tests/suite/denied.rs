@@ -268,7 +268,7 @@ fn what_may_not_go_uncached_is_dropped_behind() {
 }
 
 /// What a read past the cache comes to that somebody else makes is the step's to meet, from the
-/// byte reached.
+/// byte reached; the first of them may be refused with any error.
 #[test]
 fn a_read_that_fails_for_somebody_else_fails_for_the_step() {
     for errno in ["EINVAL", "EIO"] {
@@ -300,12 +300,13 @@ fn read_by_somebody_else() {
             println!("skipped: no O_DIRECT here");
             return;
         }
-        if errno == "EIO" {
+        let number = if errno == "EIO" { Errno::IO } else { Errno::INVAL };
+        if errno == "EIO" && after > 0 {
             assert_eq!(errors, [(Errno::IO, after)], "{case}: {report:?}");
             assert_eq!((report.ran, report.fallbacks.len()), (Via::Direct, 0), "{case}");
         } else {
             assert_eq!(errors, [], "{case}: {report:?}");
-            let refused = Fallback { from: Via::Direct, errno: Errno::INVAL, after };
+            let refused = Fallback { from: Via::Direct, errno: number, after };
             assert_eq!((report.ran, &report.fallbacks[..]), (Via::Copy, &[refused][..]), "{case}");
         }
     }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::case::{Case, Transport, calls_of};
 use crate::stage::DISK;
-use crate::tracer::{LEN, SPARED, Traced, trace, trace_of};
+use crate::tracer::{LEN, SPARED, Traced, name_of, trace, trace_of};
 
 /// Not this way, but perhaps another.
 const REFUSALS: [(&str, Errno); 6] = [
@@ -25,6 +25,19 @@ const ERRORS: [(&str, Errno); 5] = [
     ("EIO", Errno::IO),
     ("EFBIG", Errno::FBIG),
     ("EDQUOT", Errno::DQUOT),
+    ("ENOMEM", Errno::NOMEM),
+];
+
+/// What servers, file systems and drivers say of a mechanism that they do not have: it falls back
+/// before the first byte, and later is an error.
+const AT_FIRST: [(&str, Errno); 8] = [
+    ("EIO", Errno::IO),
+    ("EACCES", Errno::ACCESS),
+    ("ENOENT", Errno::NOENT),
+    ("EBUSY", Errno::BUSY),
+    ("ETIMEDOUT", Errno::TIMEDOUT),
+    ("EISDIR", Errno::ISDIR),
+    ("ESTALE", Errno::STALE),
     ("ENOMEM", Errno::NOMEM),
 ];
 
@@ -85,20 +98,42 @@ fn assert_ladder(call: &str) {
             forced_so_often += all.len();
         }
     }
-    for (name, errno) in ERRORS {
-        for place in [1, 4] {
-            let Some(all) = forced(call, name, place) else {
-                return;
-            };
-            for traced in &all {
-                let after = offset(traced);
-                assert_eq!(traced.errors, [(errno, after)], "{traced:#?}");
-                assert_eq!(traced.ran, without(traced), "{traced:#?}");
+    for (errors, places) in [(&ERRORS[..], &[1, 4][..]), (&AT_FIRST, &[1])] {
+        for &(name, errno) in errors {
+            for &place in places {
+                let Some(all) = forced(call, name, place) else {
+                    return;
+                };
+                all.iter().for_each(|traced| assert_error(traced, errno));
+                forced_so_often += all.len();
             }
-            forced_so_often += all.len();
         }
     }
     assert!(forced_so_often >= 20, "{call} was made to fail {forced_so_often} times");
+}
+
+/// An error that no via is known to be refused with: the transfer's, unless it is what the
+/// mechanism of the via itself said before its first byte.
+fn assert_error(traced: &Traced, errno: Errno) {
+    let after = offset(traced);
+    if errno == Errno::ACCESS || (after == 0 && is_of_the_mechanism(traced, errno)) {
+        return assert_refused(traced, errno);
+    }
+    assert_eq!(traced.errors, [(errno, after)], "{traced:#?}");
+    assert_eq!(traced.ran, without(traced), "{traced:#?}");
+}
+
+fn is_of_the_mechanism(traced: &Traced, errno: Errno) -> bool {
+    let (via, call) = (traced.case.via, name_of(&traced.trace[traced.injected().unwrap()]));
+    let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG].contains(&errno) && via != Via::Reflink;
+    let of_the_peer = errno == Errno::TIMEDOUT && traced.case.direction != Direction::FileToFile;
+    let plainly = match call {
+        "pread64" | "pwrite64" => via != Via::Direct,
+        "sendto" => via != Via::Zerocopy,
+        "recvfrom" => true,
+        _ => false,
+    };
+    !(full || of_the_peer || plainly)
 }
 
 /// The via that runs where nothing is made to fail: file systems differ in what they have.
@@ -168,9 +203,9 @@ fn clone_refused() {
             assert_refused(&traced, errno);
         }
     }
-    for (name, errno) in ERRORS {
+    for (name, errno) in ERRORS.into_iter().chain(AT_FIRST) {
         for traced in forced("ioctl", name, 1).unwrap_or_default() {
-            assert_eq!((traced.errors[0], offset(&traced)), ((errno, 0), 0), "{traced:#?}");
+            assert_error(&traced, errno);
         }
     }
 }
@@ -198,7 +233,7 @@ fn eintr_and_eagain_change_nothing() {
     }
 }
 
-/// What can be mapped only in part, or for want of memory not at all.
+/// A file that cannot be mapped, for whatever reason, is read.
 #[test]
 fn mapping_refused() {
     let named = tempfile::NamedTempFile::new_in(DISK).unwrap();
@@ -210,20 +245,16 @@ fn mapping_refused() {
     };
     let cases: Vec<_> = Case::all().into_iter().filter(maps).collect();
     let refusals = REFUSALS.into_iter().chain([("ENODEV", Errno::NODEV)]);
-    for (name, errno) in refusals.chain([("ENOMEM", Errno::NOMEM), ("EIO", Errno::IO)]) {
+    for (name, errno) in refusals.chain(AT_FIRST) {
         let inject = format!("inject=mmap:error={name}:when=1");
         let flags = ["-e", "trace=mmap", "-P", path.to_str().unwrap(), "-e", &inject];
         let all = trace_of(Some(path), &cases, CachePolicy::Keep, &flags);
         for traced in all.unwrap_or_default() {
             let case = traced.case;
             assert!(traced.exact && traced.bytes == LEN as u64, "{name}: {traced:#?}");
-            if [Errno::NOMEM, Errno::IO].contains(&errno) {
-                assert_eq!(traced.errors, [(errno, 0)], "{traced:#?}");
-                assert_eq!((traced.ran, traced.fallbacks.len()), (case.via, 0), "{traced:#?}");
-            } else {
-                assert_eq!(traced.fallbacks, [(case.via, errno, 0)], "{traced:#?}");
-                assert_eq!(Some(traced.ran), rung_below(case), "{traced:#?}");
-            }
+            assert!(traced.errors.is_empty(), "{traced:#?}");
+            assert_eq!(traced.fallbacks, [(case.via, errno, 0)], "{traced:#?}");
+            assert_eq!(Some(traced.ran), rung_below(case), "{traced:#?}");
         }
     }
 }

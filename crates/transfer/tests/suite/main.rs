@@ -11,6 +11,7 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod appending;
 mod cache;
 mod case;
 mod chance;
@@ -19,6 +20,9 @@ mod choice;
 mod denied;
 mod edits;
 mod exact;
+#[path = "../../../karez/tests/e2e/image.rs"]
+#[expect(dead_code, reason = "other tests make images in memory")]
+mod image;
 mod ladder;
 mod netns;
 mod peers;
@@ -26,7 +30,10 @@ mod pipes;
 mod pools;
 mod refusals;
 mod rude;
+mod shared;
+mod sigpipe;
 mod stage;
 mod trace;
 mod tracer;
 mod zerocopy;
+mod zeros;

@@ -163,6 +163,19 @@ fn what_cannot_be_spliced_is_read() {
     of_a_made_up_file("/proc/self/auxv", &refusals);
 }
 
+/// The kernel says that such a file has no bytes, and a read that it has.
+#[test]
+fn what_has_no_size_is_read() {
+    let refusals = [Via::Mmap, Via::Cow, Via::Zerocopy, Via::Reflink];
+    of_a_made_up_file("/proc/self/auxv", &refusals.map(|via| (via, Errno::NODATA)));
+}
+
+/// Linux 6.16 lets it be mapped privately, and refuses a shared mapping with EACCES.
+#[test]
+fn what_may_not_be_mapped_shared_is_read() {
+    of_a_made_up_file("/sys/kernel/btf/vmlinux", &[(Via::Mmap, Errno::ACCESS)]);
+}
+
 #[test]
 fn what_cannot_be_mapped_is_read() {
     let refusals = [Via::Mmap, Via::Cow, Via::Zerocopy].map(|via| (via, Errno::NODEV));

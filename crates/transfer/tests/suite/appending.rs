@@ -1,0 +1,53 @@
+//! Files open for appending (`O_APPEND`): whatever the offset, the bytes go to the end, and what was
+//! there stays.
+
+use karez_transfer::{CachePolicy, Fallback, Progress, Settings, Via};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::sync::Arc;
+
+use crate::case::Case;
+use crate::chance::{Chance, pattern};
+use crate::stage::{DISK, Plan};
+
+/// Whole blocks, for those are what `O_DIRECT` overwrites.
+const LEN: usize = 256 << 10;
+
+#[test]
+fn every_via_and_cache_policy_appends() {
+    let (before, content) = (pattern(8192, 41), pattern(LEN, 42));
+    for files in [DISK, "/dev/shm"] {
+        if tempfile::tempfile_in(files).is_err() {
+            println!("skipped: there is no {files}");
+            continue;
+        }
+        for case in Case::all().into_iter().filter(|case| case.to_file() && case.blocking) {
+            for &cache in CachePolicy::ALL {
+                let named = tempfile::NamedTempFile::new_in(files).unwrap();
+                fs::write(named.path(), &before).unwrap();
+                let sink = File::options().read(true).append(true).open(named.path()).unwrap();
+                let source = Arc::new(tempfile::tempfile_in(files).unwrap());
+                std::os::unix::fs::FileExt::write_all_at(&*source, &content, 0).unwrap();
+                let settings = Settings { cache, ..case.via.into() };
+                let plan = Plan { settings, files, ..Plan::new(case, content.clone()) };
+                let outcome = plan.between(source, Arc::new(sink)).run(&mut Chance::of(1));
+                let what = format!("{case}, {cache}, {files}: {:?}", outcome.report);
+                assert!(matches!(outcome.end, Ok(Progress::Done)), "{what}");
+                let stored = fs::read(named.path()).unwrap();
+                assert!(stored == [&before[..], &content].concat(), "{what}");
+                assert_told(case, &outcome.report, &what);
+            }
+        }
+    }
+}
+
+/// What could not append is reported, and what ran instead.
+fn assert_told(case: Case, report: &karez_transfer::Report, what: &str) {
+    assert_ne!(report.cache, CachePolicy::Direct, "{what}");
+    if case.via == Via::Direct {
+        let errnos = [Errno::INVAL, Errno::OPNOTSUPP];
+        let refused = errnos.map(|errno| Fallback { from: Via::Direct, errno, after: 0 });
+        assert!(refused.map(|refused| vec![refused]).contains(&report.fallbacks), "{what}");
+        assert_eq!(report.ran, Via::Copy, "{what}");
+    }
+}
