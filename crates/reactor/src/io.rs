@@ -10,8 +10,6 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use crate::task::JobId;
-
 /// Jobs that one connection may have at a time.
 pub(crate) const MAX_JOBS: usize = 64;
 
@@ -55,6 +53,10 @@ pub(crate) enum Close {
     /// So that the peer's next call fails (`SO_LINGER` with 0 seconds, socket(7)).
     Reset,
 }
+
+/// Names a job of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
 
 /// An option of a connection's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

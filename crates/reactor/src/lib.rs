@@ -124,7 +124,7 @@ mod transient;
 pub use admission::Limits;
 pub use any_selector::AnyDemultiplexer;
 pub use config::{Choice, Layout, Refusal, Wishes};
-pub use io::{Io, SocketOption};
+pub use io::{Io, JobId, SocketOption};
 pub use karez_sys::{Handle, Lookup, Opened};
 pub use karez_transfer::{Mark, Tag, UnitEvent};
 pub use listener::{Address, Listener};
@@ -141,7 +141,6 @@ pub use server::Bound;
 pub use shutdown::Stop;
 pub use sync::mailbox::{Context, Mailbox};
 pub use task::{
-    Event, Job, JobId, JobPanicked, NoJob, Peer, Reason, RecordType, RelayEnd, SendError, Service,
-    Task,
+    Event, Job, JobPanicked, NoJob, Peer, Reason, RecordType, RelayEnd, SendError, Service, Task,
 };
 pub use topology::{ALLOWED, Topology, UnknownTopology};

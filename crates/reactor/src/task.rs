@@ -17,7 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::io::Io;
+use crate::io::{Io, JobId};
 use crate::sync::mailbox::Context;
 
 /// A protocol on one connection.
@@ -152,10 +152,6 @@ pub enum Reason {
     /// The server shuts down.
     Shutdown,
 }
-
-/// Names a job of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(pub u64);
 
 /// A job panicked on its worker thread, which goes on with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,10 +39,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::io::{Close, Io, Receive, Requests, SocketOption, Wants};
+use crate::io::{Close, Io, JobId, Receive, Requests, SocketOption, Wants};
 use crate::selector::Token;
 use crate::sync::mailbox::{Context, MessageQueue};
-use crate::task::{Event, JobId, Task};
+use crate::task::{Event, Task};
 
 /// One connection of a test.
 pub struct Driver<T: Task> {
@@ -94,7 +94,7 @@ impl<T: Task> Driver<T> {
     pub fn handle(&mut self, event: Event<'_, T>) {
         match event {
             Event::Received(..) | Event::PeerClosed | Event::ReceiveTimedOut | Event::Failed(_) => {
-                self.wants.receive = None
+                self.wants.receive = None;
             }
             Event::Timer => self.wants.timer = None,
             Event::JobDone(..) => self.wants.jobs = self.wants.jobs.saturating_sub(1),

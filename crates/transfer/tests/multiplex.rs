@@ -134,7 +134,7 @@ fn cancelled_units_are_returned_unless_they_have_begun() {
     let sent = outbox.moved();
     assert!(sent > 0);
     let returned = outbox.cancel(Tag(0));
-    assert!(returned % 20_000 == 0 && returned < 200_000, "one has begun: {returned}");
+    assert!(returned.is_multiple_of(20_000) && returned < 200_000, "one has begun: {returned}");
     let (received, end) = pump(&mut outbox, (&near, &mut far), 3000);
     assert_eq!(end, Progress::Done);
     let streams = by_stream(&received);

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::fs;
+use std::io::{ErrorKind, Read as _};
 use std::net::Shutdown;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -129,6 +130,27 @@ fn an_entry_that_cannot_be_examined_ends_the_listing_early() {
         }
         let Some(body) = listed_under("error=EINTR:when=1..3", way, root.path()) else { return };
         assert!(is_whole(&body) && has(&body, "b"), "{way}, EINTR");
+    }
+}
+
+/// For a client of HTTP/1.0 the end of the connection is the end of the listing, so a listing that fails
+/// must not end like one that is complete.
+#[test]
+fn a_listing_that_fails_resets_the_connection_where_its_end_is_the_end_of_the_page() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(root.path().join(name), name).unwrap();
+    }
+    for way in ways::some() {
+        let inject = ["-P", "b", "-e", "inject=statx:error=EIO"];
+        let Some(traced) = Traced::start_with(&inject, way, root.path()) else { return };
+        let mut client = traced.server.connect();
+        client.send("GET /?format=json HTTP/1.0\r\n\r\n");
+        let mut page = Vec::new();
+        let end = client.stream.read_to_end(&mut page);
+        let kind = end.map_err(|error| error.kind());
+        assert_eq!(kind, Err(ErrorKind::ConnectionReset), "{way}: {}", page.escape_ascii());
+        assert!(injected(&traced.end().1, "statx") > 0, "{way}");
     }
 }
 

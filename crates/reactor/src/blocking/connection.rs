@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 use super::messages::Messages;
 use super::registry::Guard;
 use super::{relay, wait};
-use crate::io::{Close, Io, Requests, Wants};
+use crate::io::{Close, Io, JobId, Requests, Wants};
 use crate::selector::Token;
 use crate::send_limit;
 use crate::sync::mailbox::Context;
-use crate::task::{Event, Job, JobId, Reason, RecordType, SendError, Task};
+use crate::task::{Event, Job, Reason, RecordType, SendError, Task};
 
 /// The receive buffer of a thread. Smaller than an event loop's, for there is one per connection.
 const BUFFER: usize = 16 << 10;

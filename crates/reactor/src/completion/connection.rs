@@ -18,11 +18,11 @@ use super::context::Backend;
 use super::relay::{Relay, Side};
 use super::send::{Send, SendContext, Sent};
 use crate::driver::Completer;
-use crate::io::{Close, Io, Receive, Requests, Wants};
+use crate::io::{Close, Io, JobId, Receive, Requests, Wants};
 use crate::outlet::Outlet;
 use crate::sync::mailbox::{Context, Envelope};
 use crate::sync::offload::{Offload, run_inline};
-use crate::task::{Event, Job, JobId, JobPanicked, Reason, RecordType, RelayEnd, SendError, Task};
+use crate::task::{Event, Job, JobPanicked, Reason, RecordType, RelayEnd, SendError, Task};
 use crate::timers::Deadline;
 
 /// The most bytes that are read ahead of a task.

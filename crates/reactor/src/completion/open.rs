@@ -10,8 +10,9 @@ use rustix::io;
 
 use super::connection::{CompletionConnection, Opening, TurnContext};
 use crate::driver::Completer;
+use crate::io::JobId;
 use crate::sync::offload::{Offload, run_inline};
-use crate::task::{Job, JobId, Task};
+use crate::task::{Job, Task};
 
 impl<T: Task> CompletionConnection<T> {
     /// Has the name opened for which a job would wait, or has the job run.

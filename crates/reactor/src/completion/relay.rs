@@ -1,9 +1,11 @@
-//! An open wish to relay on a completion model: a receive and a send each way, whose buffers are
-//! their own. The counterpart of [`Relaying`](crate::readiness).
+//! A relay on a completion model: a receive and a send each way, whose buffers are their own. The
+//! counterpart of [`Relay`](crate::readiness::Relay).
 //!
-//! What it does badly: bytes are copied out of one socket and into the other by the CPU, which
-//! splice(2) spares; and where it ends early, what was on its way is lost and the client's socket
-//! may be shut down (posix-aio), so nothing more can be said there.
+//! # Limitations
+//!
+//! Bytes are copied out of one socket and into the other by the CPU, which splice(2) spares. Where a
+//! relay ends early, bytes on their way are lost and the client's socket may be shut down (posix-aio), so
+//! nothing more can be sent there.
 
 use karez_sys::{Completion, Handle, Key, Operation, Outcome, Received};
 use rustix::io::{self, Errno, fcntl_dupfd_cloexec, ioctl_fionbio};

@@ -22,7 +22,7 @@ const MOST: usize = 48 << 10;
 /// The most bytes of one splice: what fits into a pipe.
 const MOST_SPLICED: u64 = 1 << 20;
 
-/// A wish to send.
+/// The outbox of a connection on its way.
 pub(crate) struct Send {
     /// Since when nothing has moved.
     since: Instant,
@@ -236,7 +236,7 @@ impl Send {
         cx: &mut SendContext<'_, C>,
     ) -> Result<(), SendError> {
         let Some((_, flight)) = self.in_flight.take_if(|(key, _)| *key == completion.key) else {
-            return Ok(()); // of a wish that is over
+            return Ok(()); // of a send that is over
         };
         match (flight, completion.outcome) {
             (InFlight::Send { from, more, lend }, Outcome::Sent { bytes, sent }) => {

@@ -3,7 +3,7 @@
 //! Since Linux 2.6.
 //!
 //! What it does badly: what is ready and not wanted is told again and again, so interest has to
-//! follow the wish, and every change is a call: a connection that sends, waits for room and
+//! follow what the task wants, and every change is a call: a connection that sends, waits for room and
 //! receives again costs two `epoll_ctl`s more than on edges. (The reactor collects changes and
 //! makes at most one a connection and turn; one that is undone within the turn is never made.)
 //! A hang-up cannot be left out, a descriptor that was duplicated stays registered after `close`,

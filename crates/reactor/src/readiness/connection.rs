@@ -13,12 +13,12 @@ use std::time::Instant;
 
 use super::relay::{self, Relay};
 use super::send::{SendState, Sent};
-use crate::io::{Close, Io, Requests, Wants};
+use crate::io::{Close, Io, JobId, Requests, Wants};
 use crate::models::poll::report;
 use crate::selector::{Interest, Ready, Token};
 use crate::sync::mailbox::{Context, Envelope};
 use crate::sync::offload::{Offload, run_inline};
-use crate::task::{Event, Job, JobId, JobPanicked, Reason, RecordType, RelayEnd, SendError, Task};
+use crate::task::{Event, Job, JobPanicked, Reason, RecordType, RelayEnd, SendError, Task};
 use crate::timers::Deadline;
 use karez_transfer::{Outbox, OutboxEvent, Tag};
 

@@ -4,8 +4,8 @@
 //! Then come the deadlines that have passed, [after one more look](super::overdue). Nothing in it blocks
 //! but the wait, unless a task's job does and there is no pool that it could go to (topology single).
 //!
-//! On edges a connection is registered once. On levels its interest has to follow its wish: what
-//! changed in a turn is told to the demultiplexer once, before the next wait.
+//! On edges a connection is registered once. On levels its interest has to follow what its task wants:
+//! what changed in a turn is told to the demultiplexer once, before the next wait.
 
 use std::collections::VecDeque;
 use std::io;

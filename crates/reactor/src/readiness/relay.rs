@@ -1,4 +1,4 @@
-//! An open wish to relay: two sockets that do not block, and a transfer each way by splice(2).
+//! A relay on a readiness model: two sockets that do not block, and a transfer each way by splice(2).
 //!
 //! The end of what one side says is passed on to the other, and the other way goes on.
 //!

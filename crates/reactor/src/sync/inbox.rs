@@ -9,10 +9,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::io::JobId;
 use crate::selector::Token;
 use crate::sync::wake_queue::WakeQueue;
 use crate::sync::waker::Waker;
-use crate::task::{JobId, JobPanicked, Peer};
+use crate::task::{JobPanicked, Peer};
 use karez_transfer::Tag;
 
 /// One reactor's inbox.

@@ -4,9 +4,10 @@ use karez_transfer::{ColdPart, Tag};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::io::JobId;
 use crate::selector::Token;
 use crate::sync::inbox::{Inbox, Notification};
-use crate::task::{Job, JobId, JobPanicked};
+use crate::task::{Job, JobPanicked};
 
 /// Work that may block.
 pub(crate) enum Offload<J> {

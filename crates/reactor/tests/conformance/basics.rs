@@ -1,4 +1,4 @@
-//! Wishes, one after the other and by whatever socket.
+//! What a task asks for, one thing after the other and by whatever socket.
 
 use karez_reactor::{ALLOWED, Address, Bound, Model, Stop, Topology};
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,7 @@ use crate::scripted_task::{
 };
 
 #[test]
-fn wishes_are_granted_in_turn() {
+fn one_thing_is_done_after_the_other() {
     everywhere(many(), |address, _, name| {
         let mut stream = connect(address);
         for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! One suite for every model × topology: a wish is granted in the same way on all of them.
+//! One suite for every model × topology: a task is served in the same way on all of them.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
