@@ -1,6 +1,6 @@
 //! What a copy did.
 
-use karez_transfer::{CachePolicy, Calls, Copied, Direction, Report, Via};
+use karez_transfer::{CachePolicy, Calls, Copied, Direction, Reason, Report, Via};
 use rustix::io::Errno;
 
 /// What a copy did, of one file or of many.
@@ -64,8 +64,8 @@ pub struct Went {
 pub struct Refused {
     /// The via that was refused.
     pub via: Via,
-    /// With which error.
-    pub errno: Errno,
+    /// Why.
+    pub reason: Reason,
     /// After how many bytes of an extent the first of them came.
     pub after: u64,
     /// How often.
@@ -115,7 +115,7 @@ impl Account {
         for fallback in &report.fallbacks {
             self.enter_refusal(Refused {
                 via: fallback.from,
-                errno: fallback.errno,
+                reason: fallback.reason,
                 after: fallback.after,
                 times: 1,
             });
@@ -163,7 +163,7 @@ impl Account {
     }
 
     fn enter_refusal(&mut self, new: Refused) {
-        let same = |old: &&mut Refused| old.via == new.via && old.errno == new.errno;
+        let same = |old: &&mut Refused| old.via == new.via && old.reason == new.reason;
         match self.fallbacks.iter_mut().find(same) {
             Some(old) => old.times += new.times,
             None => self.fallbacks.push(new),
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn each_byte_is_entered_under_the_via_that_moved_it() {
-        let fallback = |from, errno, after| Fallback { from, errno, after };
+        let fallback = |from, errno: Errno, after| Fallback { from, reason: errno.into(), after };
         let refusals = vec![
             fallback(Via::Reflink, Errno::OPNOTSUPP, 0),
             fallback(Via::CopyRange, Errno::XDEV, 30),

@@ -2,7 +2,8 @@
 //! method that ran.
 
 use karez_transfer::{
-    Direction, FileToFile, FileToSocket, Piped, Progress, Report, SocketToFile, SocketToSocket, Via,
+    Direction, FileToFile, FileToSocket, Piped, Progress, Reason, Report, SocketToFile,
+    SocketToSocket, Via,
 };
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _, Write as _};
@@ -35,10 +36,18 @@ fn finding(direction: Direction, via: Via, directory: &Path) -> Finding {
         Ok(report) => match report.fallbacks.first() {
             None => Finding::available(&name, via.since()),
             Some(fallback) => {
-                let (why, ran, since) = (describe(fallback.errno), report.ran, via.since());
+                let (why, ran, since) = (reason(fallback.reason), report.ran, via.since());
                 Finding::refused(&name, format!("{why}; {ran} ran instead, {since}"))
             }
         },
+    }
+}
+
+/// Describes why a via did not run.
+fn reason(reason: Reason) -> String {
+    match reason {
+        Reason::Errno(errno) => describe(errno),
+        reason => reason.to_string(),
     }
 }
 
@@ -46,7 +55,7 @@ fn finding(direction: Direction, via: Via, directory: &Path) -> Finding {
 fn choice(report: &Report) -> String {
     let mut text = format!("chose {}", report.ran);
     for fallback in &report.fallbacks {
-        text += &format!("; {}: {}", fallback.from, describe(fallback.errno));
+        text += &format!("; {}: {}", fallback.from, reason(fallback.reason));
     }
     text
 }

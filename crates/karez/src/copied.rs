@@ -2,6 +2,7 @@
 
 use indicatif::HumanBytes;
 use karez_copy::{Account, Options};
+use karez_transfer::Reason;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -80,8 +81,8 @@ impl Copied<'_> {
         let fallbacks = self.account.fallbacks.iter().map(|refused| {
             json!({
                 "from": refused.via.name(),
-                "errno": refused.errno.raw_os_error(),
-                "error": words(refused.errno),
+                "errno": errno_of(refused.reason).map(Errno::raw_os_error),
+                "error": told(refused.reason),
                 "after": refused.after,
                 "times": refused.times,
             })
@@ -116,7 +117,7 @@ impl fmt::Display for Copied<'_> {
         let size = HumanBytes(account.bytes);
         writeln!(f, "{counts}, {size} in {:.3} s: {}", time.as_secs_f64(), self.ways())?;
         for refused in &account.fallbacks {
-            let (times, why) = (times(refused.times), words(refused.errno));
+            let (times, why) = (times(refused.times), told(refused.reason));
             writeln!(f, "  {} was refused{times}: {why}", refused.via)?;
         }
         if let Some(refused) = &account.cache_refused {
@@ -156,6 +157,18 @@ impl Copied<'_> {
 
 fn times(count: u64) -> String {
     if count == 1 { String::new() } else { format!(" {count} times") }
+}
+
+fn errno_of(reason: Reason) -> Option<Errno> {
+    match reason {
+        Reason::Errno(errno) => Some(errno),
+        _ => None,
+    }
+}
+
+/// The kernel's words for its error, or why there was none.
+fn told(reason: Reason) -> String {
+    errno_of(reason).map_or_else(|| reason.to_string(), words)
 }
 
 fn words(errno: Errno) -> String {

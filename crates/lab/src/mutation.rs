@@ -102,7 +102,7 @@ pub fn mutation_probe(via: Via, transport: Transport, directory: &Path) -> Resul
         }
     }
     if let Some(refused) = transfer.report().fallbacks.first() {
-        return Ok(CopyVerdict::Refused(refused.errno.to_string()));
+        return Ok(CopyVerdict::Refused(refused.reason.to_string()));
     }
     // The kernel may still copy data in transit, so it waits for the arrival.
     let there = &mut [PollFd::new(&peer, PollFlags::IN)];

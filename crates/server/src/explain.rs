@@ -13,6 +13,7 @@
 use karez_http::Head;
 use karez_reactor::Model;
 use karez_transfer::{Calls, Copied, Report, Via};
+use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 use std::io::Write as _;
 
@@ -68,7 +69,7 @@ pub(crate) fn add_members(object: &mut Map<String, Value>, account: &Account) {
     let whole = Whole::of(account);
     let calls = account.calls.iter().map(|(name, count)| (name.to_owned(), json!(count)));
     let fallbacks = account.reports.iter().flat_map(|report| &report.fallbacks).map(|refused| {
-        let errno = refused.errno.raw_os_error();
+        let errno = refused.errno().map(Errno::raw_os_error);
         json!({ "from": refused.from.name(), "errno": errno, "after": refused.after })
     });
     let members = [
@@ -166,12 +167,13 @@ fn cpu_name(model: Model) -> &'static str {
 mod tests {
     use super::*;
     use karez_transfer::{CachePolicy, Direction, Fallback, Notifications};
-    use rustix::io::Errno;
     use std::time::Duration;
 
     fn report(ran: Via, bytes: u64, fallbacks: &[(Via, u64)]) -> Report {
-        let refused =
-            fallbacks.iter().map(|&(from, after)| Fallback { from, errno: Errno::INVAL, after });
+        let refused = fallbacks.iter().map(|&(from, after)| {
+            let reason = Errno::INVAL.into();
+            Fallback { from, reason, after }
+        });
         let earlier = fallbacks.iter().copied().filter(|&(_, after)| after > 0);
         Report {
             direction: Direction::FileToSocket,

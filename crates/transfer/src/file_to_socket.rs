@@ -155,6 +155,11 @@ impl FileToSocket {
         copy::apply(edits, course.from.unwrap_or(0) + ahead, bytes);
     }
 
+    /// Notes in the report that its bytes leave in sealed records.
+    pub(crate) fn note_sealed(&mut self) {
+        self.transfer.note_sealed();
+    }
+
     /// The via that was asked for.
     #[must_use]
     pub fn asked(&self) -> Via {

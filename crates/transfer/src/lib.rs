@@ -185,7 +185,7 @@
 //! let report = copy.report();
 //! match report.fallbacks.first() {
 //!     None => assert_eq!((report.ran, report.copied()), (Via::Reflink, Copied::No)),
-//!     Some(refused) => println!("{}: {}, so {} ran", refused.from, refused.errno, report.ran),
+//!     Some(refused) => println!("{}: {}, so {} ran", refused.from, refused.reason, report.ran),
 //! }
 //! # let mut copied = Vec::new();
 //! # let mut sink = &*sink;
@@ -362,7 +362,7 @@ pub use outbox::{
     Chunk, FileId, Gather, Gathered, Mark, OnShort, Outbox, OutboxEvent, Tag, UnitEvent,
 };
 pub use piped::Piped;
-pub use report::{Calls, Copied, Fallback, Notifications, Report};
+pub use report::{Calls, Copied, Fallback, Notifications, Reason, Report};
 pub use residency::{ColdPart, cached_bytes};
 pub use seal::{RecordKind, Seal, SealError, SealRoom};
 pub use settings::{CachePolicy, Cold, Settings, UnknownCachePolicy};

@@ -1,6 +1,7 @@
 //! What a transfer did: the via that ran, its system calls, its bytes, its fallbacks.
 
 use rustix::io::Errno;
+use std::fmt;
 
 use crate::direction::Direction;
 use crate::settings::CachePolicy;
@@ -149,10 +150,50 @@ impl Notifications {
 pub struct Fallback {
     /// The via that was refused.
     pub from: Via,
-    /// With which error; `ENODATA` where it said that the source ends, and a read that it does not.
-    pub errno: Errno,
+    /// Why.
+    pub reason: Reason,
     /// After how many bytes.
     pub after: u64,
+}
+
+impl Fallback {
+    /// Returns the kernel's error, if that was the reason.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match self.reason {
+            Reason::Errno(errno) => Some(errno),
+            Reason::Sealed | Reason::NotOffered => None,
+        }
+    }
+}
+
+/// Why a via did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The kernel's error; `ENODATA` where the kernel said that the source ends, and a read that it does
+    /// not.
+    Errno(Errno),
+    /// The bytes leave in records that are [sealed](crate::Seal) in memory.
+    Sealed,
+    /// There is no such via in this direction.
+    NotOffered,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Errno(errno) => errno.fmt(f),
+            Self::Sealed => f.write_str("the connection is sealed in user space"),
+            Self::NotOffered => f.write_str("not offered in this direction"),
+        }
+    }
+}
+
+impl From<Errno> for Reason {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
 }
 
 /// Declares the fields of [`Calls`] and walks over them.

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::errand::Errand;
 use crate::interrupted::ATTEMPTS;
 use crate::ladder;
-use crate::report::{Fallback, Report};
+use crate::report::{Fallback, Reason, Report};
 use crate::residency::{Warming, resident};
 use crate::settings::{CachePolicy, Cold};
 use crate::step::{End, Progress, Stop};
@@ -151,8 +151,8 @@ impl Transfer {
         }
         self.run(via);
         if !direction.has(via) {
-            // There is no such way here: as if the kernel had said so.
-            self.fall_back(Fallback { from: via, errno: Errno::OPNOTSUPP, after: 0 }, Via::Copy);
+            let reason = Reason::NotOffered;
+            self.fall_back(Fallback { from: via, reason, after: 0 }, Via::Copy);
         }
     }
 
@@ -242,7 +242,7 @@ impl Transfer {
                 Vec::new()
             }
         };
-        self.fall_back(Fallback { from, errno, after }, rung);
+        self.fall_back(Fallback { from, reason: errno.into(), after }, rung);
         if let (Some(Engine::Copy(copy)), false) = (&mut self.engine, held.is_empty()) {
             copy.hold(held);
         }
@@ -282,6 +282,15 @@ impl Transfer {
                 return Ok(None);
             }
             nowait &= !cold;
+        }
+    }
+
+    /// Notes once that its bytes are sealed, for which they are read, by whatever via they were to go.
+    pub(crate) fn note_sealed(&mut self) {
+        let Report { asked: from, bytes: after, fallbacks, .. } = &mut self.report;
+        let noted = fallbacks.iter().any(|fallback| fallback.reason == Reason::Sealed);
+        if !noted && !matches!(from, Via::Auto | Via::Copy) {
+            fallbacks.push(Fallback { from: *from, reason: Reason::Sealed, after: *after });
         }
     }
 

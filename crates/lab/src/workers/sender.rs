@@ -178,7 +178,7 @@ fn send_all(out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
 fn report_to_json(report: &Report) -> Value {
     let calls: Map<_, _> =
         report.calls.iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
-    let fallback = |one: &karez_transfer::Fallback| json!({ "from": one.from.name(), "errno": one.errno.to_string() });
+    let fallback = |one: &karez_transfer::Fallback| json!({ "from": one.from.name(), "errno": one.reason.to_string() });
     let fallbacks: Vec<_> = report.fallbacks.iter().map(fallback).collect();
     json!({
         "ran": report.ran.name(),

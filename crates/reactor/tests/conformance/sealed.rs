@@ -1,7 +1,7 @@
 //! Sealed sending by every via on every model: records arrive whole and in order.
 
 use karez_reactor::{ALLOWED, Event, Io, Mark, NoJob, Peer, SendError, Service, Task};
-use karez_transfer::{Direction, FileToSocket, Report, Via};
+use karez_transfer::{Direction, Fallback, FileToSocket, Reason, Report, Via};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write as _;
@@ -105,6 +105,11 @@ fn everything_behind_a_seal_arrives_in_records_by_every_via() {
                             let [report] = &reports[..] else { panic!("{name}, {via}") };
                             let bytes = LENGTH as u64 - 1;
                             assert_eq!((report.bytes, report.ran), (bytes, Via::Copy), "{name}");
+                            let plain = matches!(via, Via::Auto | Via::Copy);
+                            let fallback =
+                                Fallback { from: *via, reason: Reason::Sealed, after: 0 };
+                            let expected = if plain { vec![] } else { vec![fallback] };
+                            assert_eq!(report.fallbacks, expected, "{name}");
                         }
                         Outcome::Truncated(missing) => {
                             assert_eq!((truncated, missing), (1, MISSING), "{name}, {via}");

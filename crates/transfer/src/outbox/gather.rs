@@ -163,6 +163,9 @@ impl Outbox {
                     continue;
                 }
                 Segment::File(file) => {
+                    if sealed {
+                        file.note_sealed();
+                    }
                     let inlined = !alone && file.rides_along();
                     let ran =
                         if inlined || sealed || !file.is_plain() { Via::Copy } else { via(file) };

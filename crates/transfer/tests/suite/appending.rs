@@ -46,7 +46,8 @@ fn assert_told(case: Case, report: &karez_transfer::Report, what: &str) {
     assert_ne!(report.cache, CachePolicy::Direct, "{what}");
     if case.via == Via::Direct {
         let errnos = [Errno::INVAL, Errno::OPNOTSUPP];
-        let refused = errnos.map(|errno| Fallback { from: Via::Direct, errno, after: 0 });
+        let refused =
+            errnos.map(|errno| Fallback { from: Via::Direct, reason: errno.into(), after: 0 });
         assert!(refused.map(|refused| vec![refused]).contains(&report.fallbacks), "{what}");
         assert_eq!(report.ran, Via::Copy, "{what}");
     }

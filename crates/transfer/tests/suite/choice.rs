@@ -1,8 +1,7 @@
 //! What `auto` chooses, by size, ends, edits and policy, and what becomes of a via that a direction
 //! has not. (What it makes of cold files: cache.rs; of what was refused before: refusals.rs.)
 
-use karez_transfer::{CachePolicy, Direction, Edit, Fallback, Progress, Report, Via};
-use rustix::io::Errno;
+use karez_transfer::{CachePolicy, Direction, Edit, Fallback, Progress, Reason, Report, Via};
 use std::sync::Arc;
 
 use crate::case::{Case, Transport};
@@ -82,7 +81,7 @@ fn a_via_that_a_direction_has_not_is_a_refusal() {
             assert!(outcome.received == content, "{case}");
             let report = outcome.report;
             assert_eq!((report.asked, report.ran), (via, Via::Copy), "{case}");
-            let refused = Fallback { from: via, errno: Errno::OPNOTSUPP, after: 0 };
+            let refused = Fallback { from: via, reason: Reason::NotOffered, after: 0 };
             assert_eq!(report.fallbacks, [refused], "{case}");
         }
     }

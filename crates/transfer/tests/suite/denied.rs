@@ -306,7 +306,7 @@ fn read_by_somebody_else() {
             assert_eq!((report.ran, report.fallbacks.len()), (Via::Direct, 0), "{case}");
         } else {
             assert_eq!(errors, [], "{case}: {report:?}");
-            let refused = Fallback { from: Via::Direct, errno: number, after };
+            let refused = Fallback { from: Via::Direct, reason: number.into(), after };
             assert_eq!((report.ran, &report.fallbacks[..]), (Via::Copy, &[refused][..]), "{case}");
         }
     }

@@ -1,6 +1,6 @@
 //! Pipes at one end or both: exact bytes by every via, in either mode, and what a step asks for.
 
-use karez_transfer::{Copied, Direction, Fallback, Piped, Progress, Report, Via};
+use karez_transfer::{Copied, Direction, Fallback, Piped, Progress, Reason, Report, Via};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio};
 use std::fs::File;
@@ -148,7 +148,7 @@ fn a_via_that_pipes_do_not_have_falls_back_to_copy() {
         for &via in Via::ALL.iter().filter(|&&via| !direction.has(via)) {
             let (received, report) = moved(direction, via, &bytes, false);
             assert!(received == bytes, "{via} {direction}");
-            let refused = Fallback { from: via, errno: Errno::OPNOTSUPP, after: 0 };
+            let refused = Fallback { from: via, reason: Reason::NotOffered, after: 0 };
             assert_eq!((report.ran, &report.fallbacks[..]), (Via::Copy, &[refused][..]));
         }
     }

@@ -228,8 +228,9 @@ fn run(case: Case) {
     };
     let Report { ran, bytes, fallbacks, calls, .. } = &outcome.report;
     let exact = outcome.received == expected;
-    let fall =
-        |f: &karez_transfer::Fallback| format!("{}:{}:{}", f.from, f.errno.raw_os_error(), f.after);
+    let fall = |f: &karez_transfer::Fallback| {
+        format!("{}:{}:{}", f.from, f.errno().map_or(0, rustix::io::Errno::raw_os_error), f.after)
+    };
     let fallbacks: Vec<_> = fallbacks.iter().map(fall).collect();
     let calls: Vec<_> = calls.iter().map(|(name, count)| format!("{name}:{count}")).collect();
     let (fallbacks, calls) = (fallbacks.join(","), calls.join(","));
