@@ -304,6 +304,7 @@
 mod aligned;
 mod cache;
 mod course;
+mod device;
 mod direction;
 mod ends;
 mod engine;
@@ -312,6 +313,7 @@ mod file_to_file;
 mod file_to_socket;
 mod ladder;
 mod ledger;
+mod offloaded_read;
 mod outbox;
 mod pipe;
 mod portion;
@@ -328,6 +330,7 @@ mod transfer;
 pub mod via;
 mod window;
 
+pub use device::Device;
 pub use direction::Direction;
 pub use errand::DirectRead;
 pub use file_to_file::FileToFile;
