@@ -14,11 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use karez_http::encoding::Codings;
+use rustix::fd::AsFd as _;
 
 mod cache;
 mod clock;
+mod closing;
 mod listing;
 mod media;
+mod mounts;
 mod open_file;
 mod resolve;
 mod root;
@@ -36,6 +39,8 @@ pub use stamps::{Stamps, UnequalStamp};
 pub(crate) use tally::Tally;
 
 use cache::Cache;
+use closing::Closers;
+use mounts::Mounts;
 use resolve::Refusal;
 use root::Root;
 
@@ -58,6 +63,8 @@ pub(crate) struct SiteOptions {
 pub(crate) struct Site {
     root: Arc<Root>,
     cache: Cache,
+    mounts: Mounts,
+    closers: Closers,
     grain: Duration,
     options: SiteOptions,
 }
@@ -98,8 +105,11 @@ pub(crate) enum Found {
 impl Site {
     pub(crate) fn open(dir: &Path, options: SiteOptions) -> io::Result<Self> {
         let capacity = options.cached_files.unwrap_or_else(cache::default_capacity);
+        let root = Root::at(dir)?;
         Ok(Self {
-            root: Arc::new(Root::at(dir)?),
+            mounts: Mounts::of(root.as_fd()),
+            closers: Closers::default(),
+            root: Arc::new(root),
             cache: Cache::new(capacity),
             grain: clock::grain(),
             options,

@@ -174,7 +174,7 @@ fn asynchronous(bench: &mut Bench<'_>) -> Outcome {
         Err(errno) => return Ok(evidence.with("io_uring_setup", Err::<(), _>(errno))),
     };
     let bytes = vec![0; 4096];
-    ring.start(0, Operation::Read { file, offset: 0, bytes, from: 0 });
+    ring.start(0, Operation::Read { file, offset: 0, bytes, from: 0, remote: false });
     let mut done = Vec::new();
     ring.wait(Some(PATIENCE * 20), &mut done).doing("wait for", "io_uring")?;
     let read = done.iter().find_map(|one| match &one.outcome {

@@ -59,7 +59,8 @@ impl Task for Errand {
         let say = |what: Vec<u8>| Want::Send { outbox: what.into(), stall: PATIENCE };
         self.want = match event {
             Event::Received(bytes) if bytes == HOLD => {
-                Want::Work(Held { gate: Arc::clone(&self.gate), message: bytes.to_vec() })
+                let job = Held { gate: Arc::clone(&self.gate), message: bytes.to_vec() };
+                Want::Work { job, until: now + PATIENCE }
             }
             Event::Received(bytes) => say(bytes.to_vec()),
             Event::Worked(message) => say(message),

@@ -5,7 +5,8 @@
 //!
 //! What it does badly: every connection, idle or not, costs a stack, a kernel thread and two
 //! switches a wait, so thousands of idle ones weigh as much as thousands of busy ones; a thread
-//! inside a call hears of nothing else, so to stop it somebody has to shut its socket down; and a
+//! inside a call hears of nothing else, so to stop it somebody has to shut its socket down (calls that
+//! may hang are [offloaded](offload), but for reads of local files); and a
 //! deadline over several calls has to be set anew for each.
 
 use karez_transfer::{Outbox, Progress};
@@ -23,16 +24,21 @@ use crate::demultiplexer::Token;
 use crate::error::named;
 use crate::listener::{Listener, peer_gave_up};
 use crate::mailroom::Home;
+use crate::order::{Errand, Order};
+use crate::pool::Pool;
+use crate::reactor::JobOf;
 use crate::stop::Stop;
 use crate::task::{Event, Job, Obstacle, Peer, Service, Task, Want};
 use crate::waker::Waker;
 
 mod hands;
+mod offload;
 mod post;
 mod register;
 mod relay;
 
 use hands::Hands;
+use offload::{Offload, Outcome};
 use post::Post;
 use register::{Place, Register};
 
@@ -49,6 +55,7 @@ pub(crate) fn run<S: Service>(
     service: &S,
     limits: Limits,
     workers: Option<usize>,
+    threads: usize,
     stop: &Stop,
 ) -> io::Result<()> {
     let sleeper = Arc::new(Waker::blocking().map_err(named("eventfd"))?);
@@ -60,10 +67,11 @@ pub(crate) fn run<S: Service>(
     let connections = limits.connections.min(workers.unwrap_or(usize::MAX));
     let admission = &Admission::new(Limits { connections, ..limits });
     let (register, hands) = (&Register::default(), &workers.map(Hands::new));
+    let pool = &Pool::new(threads, None, Order::perform);
     thread::scope(|scope| {
         let mut outcome = Ok(());
         for listener in listeners {
-            let acceptor = Acceptor { listener, service, admission, register, hands };
+            let acceptor = Acceptor { listener, service, admission, register, hands, pool };
             let spawned = thread::Builder::new()
                 .name("karez-accept".to_owned())
                 .spawn_scoped(scope, move || acceptor.run(scope));
@@ -85,12 +93,13 @@ pub(crate) fn run<S: Service>(
     })
 }
 
-struct Acceptor<'a, S> {
+struct Acceptor<'a, S: Service> {
     listener: &'a Listener,
     service: &'a S,
     admission: &'a Admission,
     register: &'a Register,
     hands: &'a Option<Hands>,
+    pool: &'a Pool<Order<JobOf<S>>>,
 }
 
 impl<'a, S: Service> Acceptor<'a, S> {
@@ -125,7 +134,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
     where
         'a: 'scope,
     {
-        let Self { service, admission, register, hands, .. } = *self;
+        let Self { service, admission, register, hands, pool, .. } = *self;
         let hands = hands.as_ref();
         let given = match hands {
             Some(hands) => hands.give(socket, peer),
@@ -136,7 +145,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
         let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
         let spawned = builder.spawn_scoped(scope, move || {
             loop {
-                converse(service, register, admission, given);
+                converse(service, register, admission, pool, given);
                 match hands.and_then(Hands::next) {
                     Some(next) => given = next,
                     None => return,
@@ -159,27 +168,30 @@ fn converse<S: Service>(
     service: &S,
     register: &Register,
     admission: &Admission,
+    pool: &Pool<Order<JobOf<S>>>,
     (socket, peer): (OwnedFd, Peer),
 ) {
     let socket = Arc::new(socket);
     let place = register.enter(Arc::clone(&socket));
     let task = service.connect(peer, Instant::now());
-    Conversation { socket: &socket, place: &place, receive: None, send: None }.hold(task);
+    let offload = Offload::new(pool);
+    Conversation { socket: &socket, place: &place, offload, receive: None, send: None }.hold(task);
     // Before the place goes, for that tells who waits for room.
     admission.leave();
 }
 
 /// One connection and its thread.
-struct Conversation<'a> {
+struct Conversation<'a, J: Job> {
     socket: &'a OwnedFd,
     place: &'a Place<'a>,
+    offload: Offload<'a, J>,
     /// `SO_RCVTIMEO` and `SO_SNDTIMEO` as they stand.
     receive: Option<Duration>,
     send: Option<Duration>,
 }
 
-impl Conversation<'_> {
-    fn hold<T: Task>(mut self, mut task: T) {
+impl<J: Job> Conversation<'_, J> {
+    fn hold<T: Task<Job = J>>(mut self, mut task: T) {
         let mut buffer = vec![0; BUFFER];
         let mut room = None;
         task.move_in(Home { token: Token(0), room: &mut room, waker: None });
@@ -199,7 +211,10 @@ impl Conversation<'_> {
                     event
                 }
                 Want::Send { outbox, stall } => self.send(outbox, stall),
-                Want::Work(job) => Event::Worked(job.run()),
+                Want::Work { job, until } => match self.work(job, until) {
+                    Some(event) => event,
+                    None => return,
+                },
                 Want::Finish => {
                     // A peer that is gone already needs no FIN.
                     let _gone = shutdown(self.socket, Shutdown::Write);
@@ -210,6 +225,21 @@ impl Conversation<'_> {
             };
             task.hear(event, Instant::now());
         }
+    }
+
+    /// Runs a job: here if that takes no waiting. `None` if it panicked.
+    fn work<'b, M>(&mut self, job: J, until: Instant) -> Option<Event<'b, J::Done, M>> {
+        let job = match job.try_run() {
+            Ok(done) => return Some(Event::Worked(done)),
+            Err(job) => job,
+        };
+        Some(match self.offload.run(Errand::Job(job), until, self.socket) {
+            Outcome::Worked(done) => Event::Worked(done),
+            Outcome::TimedOut | Outcome::Warmed => Event::TimedOut,
+            Outcome::Rejected(_) => Event::Rejected,
+            Outcome::HungUp => Event::Failed(Errno::CONNRESET.into()),
+            Outcome::Lost => return None,
+        })
     }
 
     fn receive_or_hear<'b, D, M>(
@@ -261,22 +291,39 @@ impl Conversation<'_> {
             }
             self.send = Some(stall);
         }
+        outbox.tell_remote();
         let obstacle = loop {
             match outbox.step(self.socket.as_fd()) {
                 Ok(Progress::Moved(_)) => {}
                 Ok(Progress::Done) => return Event::Sent(outbox),
                 Ok(Progress::NeedsRelease) if has_error(self.socket, stall) => {}
-                Ok(
-                    Progress::NeedsWritable
-                    | Progress::NeedsRelease
-                    | Progress::NeedsReadable
-                    | Progress::NeedsWorker,
-                ) => break Obstacle::TimedOut,
+                Ok(Progress::NeedsWorker) => {
+                    if let Err(obstacle) = self.warm(&mut outbox, stall) {
+                        break obstacle;
+                    }
+                }
+                Ok(Progress::NeedsWritable | Progress::NeedsRelease | Progress::NeedsReadable) => {
+                    break Obstacle::TimedOut;
+                }
                 Ok(Progress::Truncated { missing }) => break Obstacle::Truncated { missing },
                 Err(error) => break Obstacle::Failed(error),
             }
         };
         Event::Unsent(outbox, obstacle)
+    }
+
+    /// Has what comes next read by a thread that may hang.
+    fn warm(&mut self, outbox: &mut Outbox, stall: Duration) -> Result<(), Obstacle> {
+        let Some(part) = outbox.cold_part() else {
+            outbox.wait_for_disk();
+            return Ok(());
+        };
+        match self.offload.run(Errand::Warm(part), Instant::now() + stall, self.socket) {
+            Outcome::Warmed | Outcome::Worked(_) | Outcome::Lost => Ok(()),
+            Outcome::TimedOut => Err(Obstacle::TimedOut),
+            Outcome::Rejected(_) => Err(Obstacle::Failed(Errno::AGAIN.into())),
+            Outcome::HungUp => Err(Obstacle::Failed(Errno::CONNRESET.into())),
+        }
     }
 }
 

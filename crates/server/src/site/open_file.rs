@@ -14,15 +14,19 @@ use std::sync::Arc;
 use karez_http::date;
 use karez_http::encoding::Coding;
 use karez_http::etag::EntityTag;
-use karez_transfer::Edit;
+use karez_transfer::{Device, Edit};
 
 use super::clock::Clock;
+use super::closing::Closer;
 use super::media;
 
 /// A file that can be sent.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
+    device: Device,
+    /// Of a remote file.
+    closer: Option<Closer>,
     identity: Identity,
     coding: Option<Coding>,
     edits: Option<Arc<[Edit]>>,
@@ -113,7 +117,9 @@ impl OpenFile {
         line(&mut lines, "ETag", etag.as_str().as_bytes());
         let lines = lines.into_boxed_slice();
         Self {
-            fd,
+            fd: Arc::new(fd),
+            device: Device::default(),
+            closer: None,
             identity,
             coding,
             edits,
@@ -126,6 +132,16 @@ impl OpenFile {
         }
     }
 
+    /// Says where it lies; a remote file is closed on a thread of its own.
+    pub(super) fn lies_on(&mut self, device: Device, closer: impl FnOnce() -> Closer) {
+        self.device = device;
+        self.closer = device.remote.then(closer);
+    }
+
+    pub(crate) fn device(&self) -> Device {
+        self.device
+    }
+
     /// Whether its stamps could not yet tell it from its next version when it was opened.
     pub(super) fn is_young(&self) -> bool {
         self.young
@@ -133,6 +149,15 @@ impl OpenFile {
 
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if let Some(closer) = &self.closer {
+            // Without a thread it is closed here.
+            let _closed_here = closer.send(Arc::clone(&self.fd));
+        }
     }
 }
 

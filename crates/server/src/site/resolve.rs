@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Statx};
+use rustix::fs::{FileType, Statx, makedev};
 use rustix::io::Errno;
 
 use super::Site;
@@ -77,7 +77,10 @@ impl Site {
                 let edits = self.options.stamps.places(fd.as_fd(), meta.stx_size);
                 let edits = edits.map_err(|errno| Refusal::new("stamp", aim.path, errno))?;
                 let stamped = edits.map(|edits| (edits, self.options.stamps.tag()));
-                let file = OpenFile::new(fd, &meta, aim.path, aim.coding, stamped, clock);
+                let mut file = OpenFile::new(fd, &meta, aim.path, aim.coding, stamped, clock);
+                let number = makedev(meta.stx_dev_major, meta.stx_dev_minor);
+                let device = self.mounts.device_of(number, aim.path);
+                file.lies_on(device, || self.closers.of(number));
                 let file = Arc::new(file);
                 if !file.is_young() {
                     self.cache.keep(aim.path, &file, now);
