@@ -72,6 +72,7 @@ fn options(args: &Serve, explain: Option<Model>) -> Options {
             head: args.header_timeout,
             idle: args.idle_timeout,
             send: args.send_timeout,
+            lookup: args.lookup_timeout,
         },
         explain,
     }

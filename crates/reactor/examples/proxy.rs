@@ -35,8 +35,8 @@ impl Job for Connect {
 impl Service for Proxy {
     type Task = Client;
 
-    fn connect(&self, _: Peer, _: Instant) -> Client {
-        Client(Want::Work(Connect(self.0)))
+    fn connect(&self, _: Peer, now: Instant) -> Client {
+        Client(Want::Work { job: Connect(self.0), until: now + PATIENCE })
     }
 }
 

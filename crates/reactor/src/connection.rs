@@ -16,6 +16,7 @@ use crate::mailroom::{Home, Parcel, Unheard};
 use crate::models::poll::report;
 use crate::order::{Errand, run_here};
 use crate::outgoing::{Others, Outgoing, Step};
+use crate::pending_errand::PendingErrand;
 use crate::relaying::{self, Relaying};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 
@@ -37,6 +38,7 @@ pub(crate) struct Connection<T: Task> {
     task: T,
     wish: Wish,
     mail: Unheard<T::Mail>,
+    pub(crate) errand: PendingErrand,
     /// A relay that is over, whose upstream may still be watched.
     relayed: Option<Box<Relaying>>,
     readable: bool,
@@ -55,8 +57,10 @@ enum Wish {
     },
     Send(Outgoing),
     Relay(Box<Relaying>),
-    /// Its job is with others.
-    Work,
+    /// A worker runs its job, at most until then.
+    Work {
+        until: Instant,
+    },
 }
 
 /// Why a connection rests.
@@ -66,7 +70,7 @@ pub(crate) enum Rest<J> {
     /// It waits for this errand, which may block, in the end at most so long.
     Working(Errand<J>, Option<Instant>),
     /// The same, and it is on its way.
-    StillWorking,
+    StillWorking(Instant),
     /// It has had its share and could go on at once.
     Sharing,
     /// It is over.
@@ -106,6 +110,7 @@ impl<T: Task> Connection<T> {
             task,
             wish: Wish::Ask,
             mail: Unheard::new(),
+            errand: PendingErrand::default(),
             relayed: None,
             readable: false,
             writable: true,
@@ -131,13 +136,26 @@ impl<T: Task> Connection<T> {
         self.readable |= report.readable;
         self.writable |= report.writable || self.waits_for_release();
         self.hang_up |= report.hang_up;
+        // On edges there is no interest to tell what it is watched for.
+        if self.awaits_worker() && (report.hang_up || self.interest == Interest::HANG_UP) {
+            self.errand.note(report, self.socket.as_fd());
+        }
+    }
+
+    /// Whether its job or its page-in is with a worker.
+    pub(crate) fn awaits_worker(&self) -> bool {
+        match &self.wish {
+            Wish::Work { .. } => true,
+            Wish::Send(outgoing) => outgoing.waits_for_warmth(),
+            Wish::Ask | Wish::Receive { .. } | Wish::Relay(_) => false,
+        }
     }
 
     /// Looks at its own sockets and remembers what they say; false where another thread has to do
     /// something first.
     pub(crate) fn look(&mut self) -> bool {
         match &mut self.wish {
-            Wish::Work => return false,
+            Wish::Work { .. } => return false,
             Wish::Send(outgoing) if outgoing.waits_for_warmth() => return false,
             Wish::Relay(relaying) => {
                 let found = look_at(relaying.upstream());
@@ -157,10 +175,12 @@ impl<T: Task> Connection<T> {
     /// What it has to be watched for while it rests.
     pub(crate) fn wanted(&self) -> Interest {
         match self.wish {
+            Wish::Work { .. } => self.errand.wanted(),
+            Wish::Send(ref outgoing) if outgoing.waits_for_warmth() => self.errand.wanted(),
             Wish::Receive { .. } => Interest::READ,
             Wish::Send(ref outgoing) => outgoing.wanted(),
             Wish::Relay(ref relaying) => relaying.wanted(),
-            Wish::Ask | Wish::Work => Interest::NONE,
+            Wish::Ask => Interest::NONE,
         }
     }
 
@@ -214,7 +234,10 @@ impl<T: Task> Connection<T> {
                 }
                 Grant::Wait => return self.rest(now),
                 Grant::Pause => break,
-                Grant::Work(errand) => return Rest::Working(errand, self.until()),
+                Grant::Work(errand) => {
+                    self.errand.begin();
+                    return Rest::Working(errand, self.until());
+                }
                 Grant::Close => return Rest::Closed,
             }
         }
@@ -225,8 +248,7 @@ impl<T: Task> Connection<T> {
     pub(crate) fn time_out(&mut self, now: Instant) {
         match std::mem::replace(&mut self.wish, Wish::Ask) {
             Wish::Ask => {}
-            Wish::Work => self.wish = Wish::Work, // a job has no deadline
-            Wish::Receive { .. } => self.task.hear(Event::TimedOut, now),
+            Wish::Receive { .. } | Wish::Work { .. } => self.task.hear(Event::TimedOut, now),
             Wish::Relay(relaying) => {
                 self.relayed = Some(relaying);
                 self.task.hear(Event::TimedOut, now);
@@ -239,6 +261,7 @@ impl<T: Task> Connection<T> {
 
     /// What it had to send is in memory now.
     pub(crate) fn warmed(&mut self) {
+        self.errand.end();
         if let Wish::Send(outgoing) = &mut self.wish {
             outgoing.warmed();
         }
@@ -255,20 +278,50 @@ impl<T: Task> Connection<T> {
         matches!(&self.wish, Wish::Send(outgoing) if outgoing.waits_for_release())
     }
 
-    /// The deadline of a wish to send.
+    /// The deadline of a wish to send, or of a job.
     fn until(&self) -> Option<Instant> {
         match &self.wish {
             Wish::Send(outgoing) => Some(outgoing.until()),
+            Wish::Work { until } => Some(*until),
             _ => None,
         }
     }
 
-    /// Its job is done.
-    pub(crate) fn worked(&mut self, done: <T::Job as Job>::Done, now: Instant) {
+    /// The job with this serial number is done. One that timed out is not waited for any more.
+    pub(crate) fn worked(&mut self, serial: u32, done: <T::Job as Job>::Done, now: Instant) {
+        if !self.awaits_job(serial) {
+            return;
+        }
+        self.errand.end();
         self.wish = Wish::Ask;
         self.task.taken_up();
         self.task.hear(Event::Worked(done), now);
         self.task.put_down();
+    }
+
+    /// Whether it waits for the job with this serial number.
+    pub(crate) fn awaits_job(&self, serial: u32) -> bool {
+        matches!(self.wish, Wish::Work { .. }) && self.errand.serial == serial
+    }
+
+    /// Its job was not accepted.
+    pub(crate) fn rejected(&mut self, now: Instant) {
+        if let Wish::Work { .. } = self.wish {
+            self.wish = Wish::Ask;
+            self.task.hear(Event::Rejected, now);
+        }
+    }
+
+    /// The peer is gone while a worker was busy for it.
+    fn lose_peer(&mut self, now: Instant) -> Grant<T::Job> {
+        self.errand.peer_is_gone = false;
+        let reset = Errno::CONNRESET.into();
+        if let Wish::Send(_) = self.wish {
+            return self.unsent(Obstacle::Failed(reset), now);
+        }
+        self.wish = Wish::Ask;
+        self.task.hear(Event::Failed(reset), now);
+        Grant::Went(0)
     }
 
     /// The grace is over: the last thing that the task hears.
@@ -284,16 +337,19 @@ impl<T: Task> Connection<T> {
             Wish::Receive { until, idle } => (until, idle),
             Wish::Send(ref outgoing) => (outgoing.until(), false),
             Wish::Relay(ref relaying) => (relaying.until(), false),
-            Wish::Work => return Rest::StillWorking,
+            Wish::Work { until } => return Rest::StillWorking(until),
             Wish::Ask => (now, false),
         };
         Rest::Waiting { until, idle, still }
     }
 
     fn grant(&mut self, buffer: &mut [u8], others: Others, now: Instant) -> Grant<T::Job> {
+        if self.errand.peer_is_gone && self.awaits_worker() {
+            return self.lose_peer(now);
+        }
         match self.wish {
             Wish::Ask => self.ask(others, now),
-            Wish::Work => Grant::Wait,
+            Wish::Work { .. } => Grant::Wait,
             Wish::Receive { .. } => self.receive(buffer, now),
             Wish::Send(_) => self.send(now),
             Wish::Relay(_) => self.relay(now),
@@ -306,14 +362,16 @@ impl<T: Task> Connection<T> {
             Want::Send { outbox, stall } => {
                 self.wish = Wish::Send(Outgoing::new(outbox, stall, others, now));
             }
-            Want::Work(job) if others.pool => match job.try_run() {
-                Ok(done) => self.task.hear(Event::Worked(done), now),
-                Err(job) => {
-                    self.wish = Wish::Work;
-                    return Grant::Work(Errand::Job(job));
+            Want::Work { job, until } if others.pool || job.device().remote => {
+                match job.try_run() {
+                    Ok(done) => self.task.hear(Event::Worked(done), now),
+                    Err(job) => {
+                        self.wish = Wish::Work { until };
+                        return Grant::Work(Errand::Job(job));
+                    }
                 }
-            },
-            Want::Work(job) => self.task.hear(Event::Worked(run_here(job)), now),
+            }
+            Want::Work { job, .. } => self.task.hear(Event::Worked(run_here(job)), now),
             Want::Finish => {
                 // A peer that is gone already needs no FIN.
                 let _gone = shutdown(&self.socket, Shutdown::Write);

@@ -19,10 +19,12 @@ use crate::carrying::{Carrying, Side};
 use crate::completer::Completer;
 use crate::mailroom::{Home, Parcel, Unheard};
 use crate::outlet::Outlet;
+use crate::pool::Ticket;
 use crate::sending::{Sending, Stand};
 use crate::task::{Event, Job, Obstacle, Task, Want};
 use crate::tools::Tools;
 
+mod jobs;
 mod names;
 
 /// The most bytes that are kept for a task that does not wish for them.
@@ -41,6 +43,13 @@ pub(crate) struct Dialogue<T: Task> {
     early: VecDeque<Vec<u8>>,
     early_bytes: usize,
     end: Option<End>,
+    /// Of the job that is out, or of the last: the result of one that timed out is not taken for the
+    /// next one's.
+    pub(crate) serial: u32,
+    /// Where the pool has it.
+    pub(crate) ticket: Option<Ticket>,
+    /// The deadline of the job.
+    job_due: Instant,
     /// It makes room, and others wait for that.
     pub(crate) dismissed: bool,
 }
@@ -58,7 +67,7 @@ enum Wish<J> {
     LookUp(Box<J>, Key),
     /// It has, and that was not all.
     Found(Box<J>),
-    /// Others work for it.
+    /// A worker runs its job.
     Work,
 }
 
@@ -72,16 +81,16 @@ enum End {
 pub(crate) enum Rest<J> {
     /// For what is in flight, at most so long. `still`: no wish was granted.
     Waiting { until: Option<Instant>, idle: bool, still: bool },
-    /// For this job, which somebody else has to do.
-    Working(J),
-    /// For a job that somebody else does.
-    StillWorking,
+    /// For this job, which a worker has to do, at most until then.
+    Working(J, Instant),
+    /// For a job that a worker does, at most until then.
+    StillWorking(Instant),
     /// It is over.
     Closed,
 }
 
 impl<T: Task> Dialogue<T> {
-    pub(crate) fn new(socket: Handle, out: Handle, task: T) -> Self {
+    pub(crate) fn new(socket: Handle, out: Handle, task: T, now: Instant) -> Self {
         Self {
             deadline: Deadline::default(),
             tag: 0,
@@ -94,6 +103,9 @@ impl<T: Task> Dialogue<T> {
             early: VecDeque::new(),
             early_bytes: 0,
             end: None,
+            serial: 0,
+            ticket: None,
+            job_due: now,
             dismissed: false,
         }
     }
@@ -133,7 +145,7 @@ impl<T: Task> Dialogue<T> {
             return self.received(received, now, tools);
         }
         if let Outcome::LookedUp(found) = completion.outcome {
-            return self.looked_up(found, now);
+            return self.looked_up(completion.key, found, now);
         }
         if let Wish::Send(sending) = &mut self.wish
             && let Err(obstacle) = sending.complete(completion, now, tools)
@@ -165,18 +177,22 @@ impl<T: Task> Dialogue<T> {
         let mut still = true;
         loop {
             match &mut self.wish {
-                Wish::Work => return Rest::StillWorking,
-                Wish::LookUp(..) => return Rest::Waiting { until: None, idle: false, still },
+                Wish::Work => return Rest::StillWorking(self.job_due),
+                Wish::LookUp(..) => {
+                    let until = Some(self.job_due);
+                    return Rest::Waiting { until, idle: false, still };
+                }
                 Wish::Found(_) => {
                     if let Some(job) = self.look_further(pool, now, tools) {
-                        return Rest::Working(job);
+                        return self.hand_out(job);
                     }
                 }
                 Wish::Ask => match self.task.want() {
                     Want::Close => return Rest::Closed,
-                    Want::Work(job) => {
+                    Want::Work { job, until } => {
+                        self.job_due = until;
                         if let Some(job) = self.work(job, pool, now, tools) {
-                            return Rest::Working(job);
+                            return self.hand_out(job);
                         }
                     }
                     want => self.take_up::<C>(want, now),
@@ -210,13 +226,6 @@ impl<T: Task> Dialogue<T> {
         }
     }
 
-    /// Its job is done.
-    pub(crate) fn worked(&mut self, done: <T::Job as Job>::Done, now: Instant) {
-        self.wish = Wish::Ask;
-        self.task.taken_up();
-        self.task.hear(Event::Worked(done), now);
-    }
-
     /// Whether the peer has sent what the task has not heard.
     pub(crate) fn has_unread(&self) -> bool {
         let in_socket = || ioctl_fionread((*self.socket).as_fd()).is_ok_and(|count| count > 0);
@@ -234,12 +243,23 @@ impl<T: Task> Dialogue<T> {
     /// The deadline has passed.
     pub(crate) fn time_out<C: Completer>(&mut self, now: Instant, tools: &mut Tools<C>) {
         match &mut self.wish {
-            Wish::Ask | Wish::LookUp(..) | Wish::Found(_) | Wish::Work => {} // a job has no deadline
-            Wish::Receive { .. } => {
+            Wish::Ask => {}
+            Wish::LookUp(_, key) => {
+                tools.completer.abort(*key);
                 self.wish = Wish::Ask;
                 self.task.hear(Event::TimedOut, now);
             }
-            Wish::Send(sending) => sending.cut_short(tools),
+            Wish::Receive { .. } | Wish::Found(_) | Wish::Work => {
+                self.wish = Wish::Ask;
+                self.task.hear(Event::TimedOut, now);
+            }
+            Wish::Send(sending) => {
+                if let Err(obstacle) = sending.cut_short(now, tools) {
+                    // A read ahead of a send holds the socket for as long as the file system likes.
+                    let _gone = shutdown((*self.out.handle()).as_fd(), Shutdown::Both);
+                    self.unsent(obstacle, now);
+                }
+            }
             Wish::Relay(_) => self.end_relay(Event::TimedOut, now, tools),
         }
     }
@@ -273,7 +293,7 @@ impl<T: Task> Dialogue<T> {
             Want::Send { outbox, stall } => {
                 self.wish = Wish::Send(Box::new(Sending::new(outbox, stall, now)));
             }
-            Want::Work(_) | Want::Close => {} // granted by the caller
+            Want::Work { .. } | Want::Close => {} // granted by the caller
             Want::Finish => {
                 self.out.finish();
                 self.task.hear(Event::Finished, now);
@@ -329,6 +349,7 @@ impl<T: Task> Dialogue<T> {
             // It ended before its time, and is begun again when it is wished for. NOBUFS: all
             // buffers were out, and are back when what came in this turn has been looked at.
             Err(Errno::NOBUFS | Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
+            Err(errno) if self.runs_job() => self.lose_peer(errno, now, tools),
             Err(errno) => self.end = Some(End::Failed(errno)),
         }
     }

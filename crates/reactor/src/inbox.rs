@@ -27,12 +27,12 @@ pub(crate) struct Inbox<D> {
 pub(crate) enum Letter<D> {
     /// A connection that is its own from now on.
     Newcomer(OwnedFd, Peer),
-    /// The job of this connection is done.
-    Worked(Token, D),
+    /// The job of this connection is done: the one with this serial number.
+    Worked(Token, u32, D),
     /// What this connection has to send is in memory now, or cannot be.
-    Warmed(Token),
+    Warmed(Token, u32),
     /// The job of this connection panicked: it will never hear of it.
-    Lost(Token),
+    Lost(Token, u32),
 }
 
 impl<D> Inbox<D> {
@@ -91,7 +91,7 @@ mod tests {
                     let inbox = &inbox;
                     scope.spawn(move || {
                         for number in 0..LETTERS {
-                            inbox.post(Letter::Worked(Token(writer), number));
+                            inbox.post(Letter::Worked(Token(writer), 0, number));
                             if number % 7 == 0 {
                                 thread::yield_now();
                             }
@@ -104,7 +104,7 @@ mod tests {
                     inbox.waker().rearm();
                     inbox.take(&mut letters);
                     for letter in letters.drain(..) {
-                        let Letter::Worked(Token(writer), number) = letter else { panic!() };
+                        let Letter::Worked(Token(writer), 0, number) = letter else { panic!() };
                         let next = &mut next[usize::try_from(writer).unwrap()];
                         assert_eq!(number, *next, "in the order of each writer");
                         *next += 1;

@@ -14,7 +14,7 @@ pub(crate) struct Outgoing {
     waits_for: Wait,
 }
 
-/// Who else can do what would block.
+/// Who else can do what would block. Reads of remote files are always left to a worker.
 #[derive(Clone, Copy)]
 pub(crate) struct Others {
     /// A pool: everything.
@@ -49,8 +49,12 @@ impl Outgoing {
     pub(crate) fn new(mut outbox: Outbox, stall: Duration, others: Others, now: Instant) -> Self {
         match others {
             Others { pool: true, .. } => outbox.tell_cold(),
-            Others { reads: true, .. } => outbox.tell_direct(),
-            Others { .. } => {}
+            Others { reads, .. } => {
+                if reads {
+                    outbox.tell_direct();
+                }
+                outbox.tell_remote();
+            }
         }
         Self { outbox, stall, since: now, waits_for: Wait::Room }
     }
@@ -66,7 +70,7 @@ impl Outgoing {
         match self.waits_for {
             Wait::Room => Interest::WRITE,
             Wait::Release => Interest::READ,
-            Wait::Warmth => Interest::NONE,
+            Wait::Warmth => Interest::HANG_UP,
         }
     }
 

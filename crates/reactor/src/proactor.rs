@@ -52,7 +52,8 @@ pub(crate) struct Proactor<'a, S: Service, C> {
     service: &'a S,
     admission: &'a Admission,
     stop: &'a Stop,
-    pool: Option<&'a Pool<Order<JobOf<S>>>>,
+    pool: &'a Pool<Order<JobOf<S>>>,
+    offloads_all: bool,
     inbox: Arc<Inbox<DoneOf<S>>>,
     /// Where mail for its tasks comes, if any of them has a mailbox.
     mailroom: Option<Arc<Mailroom<MailOf<S>>>>,
@@ -69,7 +70,7 @@ pub(crate) struct Proactor<'a, S: Service, C> {
 
 impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
     pub(crate) fn new(completer: C, parts: Parts<'a, S>) -> io::Result<Self> {
-        let Parts { service, admission, stop, listeners, heirs, inbox, pool } = parts;
+        let Parts { service, admission, stop, listeners, heirs, inbox, pool, offloads_all } = parts;
         for listener in listeners.iter().filter(|_| C::ACCEPTS_WAIT) {
             listener.set_blocking().map_err(named("ioctl FIONBIO"))?;
         }
@@ -79,6 +80,7 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
             admission,
             stop,
             pool,
+            offloads_all,
             inbox,
             mailroom: None,
             door: Door::new(listeners, heirs),
@@ -172,18 +174,13 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
             return;
         };
         connection.deadline.clear();
-        match connection.advance(self.pool.is_some(), self.now, &mut self.tools) {
+        match connection.advance(self.offloads_all, self.now, &mut self.tools) {
             Rest::Closed => self.close(token),
-            Rest::StillWorking => {}
-            Rest::Working(job) => {
+            Rest::StillWorking(until) => self.alarms.set(token, &mut connection.deadline, until),
+            Rest::Working(job, until) => {
+                self.alarms.set(token, &mut connection.deadline, until);
                 self.connections.set_busy(token);
-                if let Some(pool) = self.pool {
-                    pool.submit(Order {
-                        errand: Errand::Job(job),
-                        token,
-                        inbox: Arc::clone(&self.inbox),
-                    });
-                }
+                return self.order(token, job, until);
             }
             Rest::Waiting { idle: true, .. } if self.end.is_some() => self.close(token),
             Rest::Waiting { until, idle, still } => {
@@ -197,6 +194,35 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
                 }
             }
         }
+        self.abandon_job(token);
+    }
+
+    /// Has a job done by the pool.
+    fn order(&mut self, token: Token, job: JobOf<S>, until: Instant) {
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        if let Some(unwanted) = connection.ticket.take() {
+            self.pool.abandon(unwanted);
+        }
+        let (errand, serial) = (Errand::Job(job), connection.serial);
+        let (device, admit) = (errand.device(), errand.admit());
+        let order = Order { errand, token, serial, inbox: Arc::clone(&self.inbox) };
+        match self.pool.submit(device, until, admit, order) {
+            Ok(ticket) => connection.ticket = Some(ticket),
+            Err(_) => {
+                connection.rejected(self.now);
+                self.advance(token);
+            }
+        }
+    }
+
+    /// Tells the pool if a connection does not wait any more for its job.
+    fn abandon_job(&mut self, token: Token) {
+        if let Some(connection) = self.connections.get_mut(token)
+            && !connection.awaits_worker()
+            && let Some(ticket) = connection.ticket.take()
+        {
+            self.pool.abandon(ticket);
+        }
     }
 
     fn close(&mut self, token: Token) {
@@ -204,6 +230,9 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
             return;
         };
         connection.abort(&mut self.tools);
+        if let Some(ticket) = connection.ticket.take() {
+            self.pool.abandon(ticket);
+        }
         let dismissed = connection.dismissed;
         drop(connection);
         self.leave();

@@ -63,8 +63,9 @@ pub(crate) struct Parts<'a, S: Service> {
     /// Who gets the connections that are accepted here, if that is not this reactor.
     pub(crate) heirs: Vec<Arc<Inbox<DoneOf<S>>>>,
     pub(crate) inbox: Arc<Inbox<DoneOf<S>>>,
-    /// Who does what may block, if that is not this reactor.
-    pub(crate) pool: Option<&'a Pool<Order<JobOf<S>>>>,
+    /// Threads for what may block: for all of it, or only for remote devices.
+    pub(crate) pool: &'a Pool<Order<JobOf<S>>>,
+    pub(crate) offloads_all: bool,
 }
 
 pub(crate) struct Reactor<'a, S: Service, D> {
@@ -72,7 +73,8 @@ pub(crate) struct Reactor<'a, S: Service, D> {
     service: &'a S,
     admission: &'a Admission,
     stop: &'a Stop,
-    pool: Option<&'a Pool<Order<JobOf<S>>>>,
+    pool: &'a Pool<Order<JobOf<S>>>,
+    offloads_all: bool,
     inbox: Arc<Inbox<DoneOf<S>>>,
     /// Where mail for its tasks comes, if any of them has a mailbox.
     mailroom: Option<Arc<Mailroom<MailOf<S>>>>,
@@ -94,7 +96,7 @@ pub(crate) struct Reactor<'a, S: Service, D> {
 
 impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     pub(crate) fn new(mut demultiplexer: D, parts: Parts<'a, S>) -> io::Result<Self> {
-        let Parts { service, admission, stop, listeners, heirs, inbox, pool } = parts;
+        let Parts { service, admission, stop, listeners, heirs, inbox, pool, offloads_all } = parts;
         demultiplexer
             .register(inbox.waker().as_fd(), WAKE, Interest::READ)
             .map_err(named("register the waker"))?;
@@ -109,6 +111,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             admission,
             stop,
             pool,
+            offloads_all,
             inbox,
             mailroom: None,
             door: Door::new(listeners, heirs),
@@ -215,7 +218,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         };
         connection.queued = false;
         connection.deadline.clear();
-        let others = Others { pool: self.pool.is_some(), reads: D::READS };
+        let others = Others { pool: self.offloads_all, reads: D::READS };
         let rest = connection.advance(&mut self.buffer, others, self.now);
         let relays = connection.has_relay();
         if !D::EDGE && connection.wanted() != connection.interest {
@@ -227,13 +230,13 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
                 self.enqueue(token);
             }
             Rest::Closed => self.close(token),
-            Rest::StillWorking => {}
+            Rest::StillWorking(until) => self.alarms.set(token, &mut connection.deadline, until),
             Rest::Working(errand, until) => {
                 if let Some(until) = until {
                     self.alarms.set(token, &mut connection.deadline, until);
                 }
                 self.connections.set_busy(token);
-                self.order(token, errand);
+                self.order(token, errand, until.unwrap_or(self.now));
             }
             Rest::Waiting { idle: true, .. } if self.end.is_some() => self.close(token),
             Rest::Waiting { until, idle, still } => {
@@ -248,10 +251,11 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
         if relays {
             self.follow_relay(token);
         }
+        self.abandon_errand(token);
     }
 
     /// Has it done by the model, if that can, or by the pool.
-    fn order(&mut self, token: Token, mut errand: Errand<JobOf<S>>) {
+    fn order(&mut self, token: Token, mut errand: Errand<JobOf<S>>, until: Instant) {
         if D::READS
             && let Errand::Warm(part) = errand
         {
@@ -260,11 +264,32 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
                 Err(part) => errand = Errand::Warm(part),
             }
         }
-        if let Some(pool) = self.pool {
-            pool.submit(Order { errand, token, inbox: Arc::clone(&self.inbox) });
-        } else if let Some(connection) = self.connections.get_mut(token) {
-            connection.wait_for_disk();
-            self.enqueue(token);
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        if let Some(unwanted) = connection.errand.ticket.take() {
+            self.pool.abandon(unwanted);
+        }
+        let (device, admit, serial) = (errand.device(), errand.admit(), connection.errand.serial);
+        let order = Order { errand, token, serial, inbox: Arc::clone(&self.inbox) };
+        let refused = if self.offloads_all || device.remote {
+            self.pool.submit(device, until, admit, order)
+        } else {
+            Err(order)
+        };
+        match refused {
+            Ok(ticket) => return connection.errand.ticket = Some(ticket),
+            Err(Order { errand: Errand::Job(_), .. }) => connection.rejected(self.now),
+            Err(Order { errand: Errand::Warm(_), .. }) => connection.wait_for_disk(),
+        }
+        self.enqueue(token);
+    }
+
+    /// Tells the pool if a connection does not wait any more for what it had ordered.
+    fn abandon_errand(&mut self, token: Token) {
+        if let Some(connection) = self.connections.get_mut(token)
+            && !connection.awaits_worker()
+            && let Some(ticket) = connection.errand.ticket.take()
+        {
+            self.pool.abandon(ticket);
         }
     }
 
@@ -283,6 +308,9 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             return;
         };
         self.forget_upstreams(&mut connection);
+        if let Some(ticket) = connection.errand.ticket.take() {
+            self.pool.abandon(ticket);
+        }
         if !D::FORGETS_CLOSED {
             // It is closed all the same, so nobody can act on a refusal.
             let _refused = self.demultiplexer.deregister(connection.socket.as_fd());

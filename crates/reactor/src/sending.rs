@@ -22,6 +22,9 @@ const MOST: usize = 48 << 10;
 /// The most bytes of one splice: what fits into a pipe.
 const MOST_SPLICED: u64 = 1 << 20;
 
+/// How long a cancelled read may take to end.
+const CANCELLING: Duration = Duration::from_secs(1);
+
 /// A wish to send.
 pub(crate) struct Sending {
     pub(crate) outbox: Outbox,
@@ -30,6 +33,8 @@ pub(crate) struct Sending {
     pub(crate) since: Instant,
     /// That time is over; whether something moved after all, the operation in flight will say.
     overdue: bool,
+    /// When to give that up, too: a read of a file that hangs says nothing.
+    hopeless_at: Option<Instant>,
     flight: Option<(Key, Flight)>,
     /// What the socket has not taken.
     rest: Option<Rest>,
@@ -88,21 +93,37 @@ pub(crate) enum Stand {
 
 impl Sending {
     pub(crate) fn new(outbox: Outbox, stall: Duration, since: Instant) -> Self {
-        let (overdue, full, plain) = (false, false, false);
-        Self { outbox, stall, since, overdue, flight: None, rest: None, pipe: None, full, plain }
+        let (overdue, hopeless_at, full, plain) = (false, None, false, false);
+        let (flight, rest, pipe) = (None, None, None);
+        Self { outbox, stall, since, overdue, hopeless_at, flight, rest, pipe, full, plain }
     }
 
-    /// When to look whether it stands still; not again after that.
+    /// When to look whether it stands still; after that only if it reads a file.
     pub(crate) fn until(&self) -> Option<Instant> {
-        (!self.overdue).then(|| self.since + self.stall)
+        if self.overdue { self.hopeless_at } else { Some(self.since + self.stall) }
     }
 
     /// The time is over.
-    pub(crate) fn cut_short<C: Completer>(&mut self, tools: &mut Tools<C>) {
-        self.overdue = true;
-        if let Some((key, _)) = &self.flight {
-            tools.completer.cancel(*key);
+    ///
+    /// # Errors
+    /// What is in flight reads a file, was cancelled before and has not ended: the kernel cannot
+    /// interrupt it.
+    pub(crate) fn cut_short<C: Completer>(
+        &mut self,
+        now: Instant,
+        tools: &mut Tools<C>,
+    ) -> Result<(), Obstacle> {
+        if self.hopeless_at.is_some_and(|at| at <= now) {
+            return Err(Obstacle::TimedOut);
         }
+        self.overdue = true;
+        if let Some((key, flight)) = &self.flight {
+            tools.completer.cancel(*key);
+            let reads =
+                !matches!(flight, Flight::Send { .. } | Flight::Drain { .. } | Flight::Room);
+            self.hopeless_at = reads.then(|| now + CANCELLING);
+        }
+        Ok(())
     }
 
     /// The connection is over.
@@ -127,7 +148,7 @@ impl Sending {
         if self.flight.is_some() {
             return Stand::Flying;
         }
-        self.overdue = false;
+        (self.overdue, self.hopeless_at) = (false, None);
         if std::mem::take(&mut self.full) {
             let key = tools.completer.start(tag, Operation::Writable(out.handle()));
             self.flight = Some((key, Flight::Room));
@@ -249,12 +270,18 @@ impl Sending {
     ) {
         let (from, offset) = (bytes.len() - part.length, part.offset);
         let file: Handle = Arc::clone(&part.source);
-        let (operation, flight) = if C::LINKS && part.is_plain() && part.via == Via::Copy {
+        let remote = part.device.remote;
+        // A read ahead of a send would hold the socket for as long as it hangs.
+        let (operation, flight) = if C::LINKS && !remote && part.is_plain() && part.via == Via::Copy
+        {
             let socket = out.handle();
             let operation = Operation::ReadThenSend { file, offset, socket, bytes, from, more };
             (operation, Flight::ReadThenSend { part, from, more })
         } else {
-            (Operation::Read { file, offset, bytes, from }, Flight::Read { part, from, more })
+            (
+                Operation::Read { file, offset, bytes, from, remote },
+                Flight::Read { part, from, more },
+            )
         };
         self.flight = Some((self.start(operation, tag, tools), flight));
     }
@@ -384,7 +411,7 @@ impl Sending {
         self.outbox.advance(count);
         if count > 0 {
             self.since = now;
-            self.overdue = false;
+            (self.overdue, self.hopeless_at) = (false, None);
         }
     }
 

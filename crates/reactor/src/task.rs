@@ -6,7 +6,7 @@
 //! reused while the kernel still looks at it.
 
 use karez_sys::{Lookup, Opened};
-use karez_transfer::Outbox;
+use karez_transfer::{Device, Outbox};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -17,8 +17,8 @@ use crate::mailroom::{Home, NoMail};
 /// What lives on one connection.
 pub trait Task {
     /// What may block: it runs where the topology says (in topology single on the reactor's own
-    /// thread, so that all wait for it, but for the names that io_uring [looks up](Job::lookup)),
-    /// never inside [`Task::hear`].
+    /// thread, so that all wait for it, but for the names that io_uring [looks up](Job::lookup) and
+    /// for [remote](Device::remote) devices), never inside [`Task::hear`].
     type Job: Job;
 
     /// What other tasks may tell it: [`NoMail`] for one that nobody talks to.
@@ -48,6 +48,14 @@ pub trait Task {
 pub trait Job: Send + 'static {
     /// What it yields.
     type Done: Send + 'static;
+
+    /// The device whose answer the job waits for. Each device has its own workers and its own queue,
+    /// so that one that hangs does not hold up the jobs of another. A job for a
+    /// [remote](Device::remote) device is left to a worker in every topology. Asked before the job is
+    /// tried.
+    fn device(&self) -> Device {
+        Device::default()
+    }
 
     /// Does it, on whatever thread this is.
     fn run(self) -> Self::Done;
@@ -122,7 +130,15 @@ pub enum Want<J> {
         stall: Duration,
     },
     /// Runs a job.
-    Work(J),
+    Work {
+        /// What to run.
+        job: J,
+        /// When to report [`Event::TimedOut`] instead of its result. The job itself cannot be
+        /// interrupted: it keeps its worker until it returns, and its result is dropped. A job that
+        /// runs on the reactor's own thread (topology single, no [remote](Device::remote) device) has
+        /// no deadline.
+        until: Instant,
+    },
     /// Sends a FIN behind what was sent and goes on receiving (shutdown(2), `SHUT_WR`). Closing
     /// at once while the peer still sends would reset the connection and could take the last
     /// answer with it (RFC 9112 §9.6).
@@ -150,9 +166,13 @@ pub enum Event<'a, D, M = NoMail> {
     Mail(M),
     /// The peer will send nothing more (it may still read).
     PeerClosed,
-    /// [`Want::Receive`] came to its time, or nothing moves in a [`Want::Relay`].
+    /// [`Want::Receive`] or [`Want::Work`] came to its time, or nothing moves in a [`Want::Relay`].
     TimedOut,
-    /// Receiving or relaying failed.
+    /// The job of a [`Want::Work`] was dropped without being run: its device does not answer, or as
+    /// many jobs as may already wait for it.
+    Rejected,
+    /// Receiving or relaying failed; or, while a job was running, the peer reset the connection, and
+    /// the job's result will be dropped.
     Failed(io::Error),
     /// All of the outbox is in the kernel's hands. The outbox is empty.
     Sent(Outbox),

@@ -79,7 +79,9 @@ impl Task for Connection {
         match event {
             Event::Received(bytes) => self.received(bytes, now),
             Event::TimedOut => self.timed_out(now),
-            Event::PeerClosed | Event::Failed(_) | Event::Relayed(_) => {}
+            Event::Rejected => self.rejected(now),
+            Event::Failed(_) => self.client_left(now),
+            Event::PeerClosed | Event::Relayed(_) => {}
             Event::Sent(outbox) => self.sent(outbox, now),
             Event::Unsent(outbox, obstacle) => self.unsent(outbox, &obstacle, now),
             Event::Worked(done) => self.worked(done, now),
@@ -134,6 +136,9 @@ impl Connection {
     }
 
     fn timed_out(&mut self, now: Instant) {
+        if self.exchange.is_some() {
+            return self.lookup_timed_out(now);
+        }
         if self.lingers_until.is_none() && !self.decoder.is_empty() {
             let refusal = self.decoder.time_out();
             self.refuse(refusal, now);
@@ -152,7 +157,7 @@ impl Connection {
             Plan::Find(wanted) => {
                 let site = Arc::clone(&self.shared.site);
                 let search = site.search(wanted);
-                self.work(SiteTask::Find { site, search });
+                self.work(SiteTask::Find { site, search }, now);
             }
             Plan::Options => self.answer(|answering| answering.options()),
             Plan::NotAllowed => self.answer(|answering| answering.not_allowed()),
@@ -166,9 +171,52 @@ impl Connection {
         self.answer(|answering| answering.plain(status, reason));
     }
 
-    fn work(&mut self, task: SiteTask) {
+    fn work(&mut self, task: SiteTask, now: Instant) {
         let spent = self.account.is_some().then(Spent::nothing);
-        self.wish = Want::Work(SiteJob { task, spent });
+        let until = now + self.shared.patience.lookup;
+        self.wish = Want::Work { job: SiteJob { task, spent }, until };
+    }
+
+    /// The file system has not answered within the time allowed.
+    fn lookup_timed_out(&mut self, now: Instant) {
+        let Some(exchange) = &self.exchange else { return };
+        let what = exchange.request_line().escape_ascii();
+        let patience = self.shared.patience.lookup;
+        self.shared
+            .notice(&format!("\"{what}\": the file system has not answered within {patience:?}"));
+        self.is_unavailable("the file system does not answer", now);
+    }
+
+    /// As many jobs as may wait for this device.
+    fn rejected(&mut self, now: Instant) {
+        self.is_unavailable(
+            "the file system does not answer, or too many requests wait for it",
+            now,
+        );
+    }
+
+    /// Says so where there is no head yet; in the middle of a listing all that can be done is to stop.
+    fn is_unavailable(&mut self, why: &str, now: Instant) {
+        let retry_after = self.shared.patience.lookup;
+        match &mut self.exchange {
+            Some(exchange) if !exchange.is_answered() => {
+                exchange.persistence = Persistence::Closes;
+                self.answer(|answering| answering.unavailable(why, retry_after));
+            }
+            _ => {
+                self.close_exchange(now);
+            }
+        }
+    }
+
+    /// The peer has reset the connection.
+    fn client_left(&mut self, now: Instant) {
+        if let Some(exchange) = &mut self.exchange
+            && !exchange.is_answered()
+        {
+            exchange.client_left();
+        }
+        self.close_exchange(now);
     }
 
     fn worked(&mut self, done: Done, now: Instant) {
@@ -193,7 +241,7 @@ impl Connection {
             Found::Missing => self.answer(|answering| answering.plain(Status::NotFound, "")),
             Found::Denied => self.answer(|answering| answering.plain(Status::Forbidden, "")),
             Found::Busy => self.answer(|answering| {
-                answering.plain(Status::ServiceUnavailable, "no descriptor is free, try again")
+                answering.unavailable("no descriptor is free, try again", Duration::ZERO)
             }),
             Found::Failed(error) => {
                 self.shared.notice(&error.to_string());
@@ -229,7 +277,7 @@ impl Connection {
         self.count(outbox);
         let Some(exchange) = &mut self.exchange else { return };
         if let Some(listing) = exchange.listing.take() {
-            self.work(SiteTask::List { listing });
+            self.work(SiteTask::List { listing }, now);
         } else {
             self.end_exchange(now);
         }
@@ -308,7 +356,7 @@ impl Connection {
         let Some(exchange) = &mut self.exchange else { return };
         let http10 = exchange.is_http10();
         match step {
-            ListingStep::Working => self.work(SiteTask::List { listing }),
+            ListingStep::Working => self.work(SiteTask::List { listing }, now),
             ListingStep::Chunk(bytes) => {
                 exchange.listing = Some(listing);
                 self.send(Outbox::from(if http10 { bytes } else { chunk(&bytes) }));

@@ -52,6 +52,16 @@ impl Exchange {
         answer.outbox
     }
 
+    /// Whether the head of an answer has been handed out.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.head > 0
+    }
+
+    /// The client left before there was an answer; nginx logs that as 499, too.
+    pub(crate) fn client_left(&mut self) {
+        self.status = Status::ClientClosedRequest;
+    }
+
     /// Counts what went of an outbox.
     pub(crate) fn count(&mut self, outbox: &Outbox) {
         self.moved += outbox.moved();

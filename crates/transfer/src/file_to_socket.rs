@@ -85,6 +85,12 @@ impl FileToSocket {
         self.transfer.set_cold(Cold::Tell);
     }
 
+    /// Whether its file system may [never answer](crate::Device::remote).
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.transfer.course.settings.device.remote
+    }
+
     /// From the next step on it waits for the disk ([`Cold::Wait`]): for a
     /// caller that may wait, or could not warm what is cold.
     pub fn wait_for_disk(&mut self) {
@@ -104,7 +110,7 @@ impl FileToSocket {
 
     /// Whether it is so short that it leaves with the memory in front of it, in one send.
     pub(crate) fn rides_along(&self) -> bool {
-        self.remaining() <= RIDE_ALONG && self.is_plain()
+        self.remaining() <= RIDE_ALONG && self.is_plain() && !self.transfer.offloads_reads()
     }
 
     /// The via that the first step will try, unless one before was refused between such ends,
@@ -129,6 +135,7 @@ impl FileToSocket {
             offset: course.from.unwrap_or(0),
             length: usize::try_from(course.remaining).unwrap_or(most).min(most),
             remaining: course.remaining,
+            device: course.settings.device,
             via: ran,
             edits: course.edits.clone(),
         }

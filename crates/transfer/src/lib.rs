@@ -324,6 +324,7 @@
 mod aligned;
 mod cache;
 mod course;
+mod device;
 mod direction;
 mod ends;
 mod engine;
@@ -333,6 +334,7 @@ mod file_to_socket;
 mod interrupted;
 mod ladder;
 mod ledger;
+mod offloaded_read;
 mod outbox;
 mod pipe;
 mod piped;
@@ -351,6 +353,7 @@ mod transfer;
 pub mod via;
 mod window;
 
+pub use device::Device;
 pub use direction::Direction;
 pub use errand::DirectRead;
 pub use file_to_file::FileToFile;

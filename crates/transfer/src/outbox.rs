@@ -126,6 +126,11 @@ impl Outbox {
         self.files().filter(|file| file.asked() == Via::Direct).for_each(FileToSocket::tell_cold);
     }
 
+    /// The same, but only for files whose file system may [never answer](crate::Device::remote).
+    pub fn tell_remote(&mut self) {
+        self.files().filter(|file| file.is_remote()).for_each(FileToSocket::tell_cold);
+    }
+
     /// From now on steps wait for the disk again: for a caller that may wait, or whose
     /// [warming](ColdPart::warm) is in vain.
     pub fn wait_for_disk(&mut self) {

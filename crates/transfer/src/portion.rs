@@ -6,6 +6,7 @@
 //! What it does badly: memory is copied once more on its way into the buffer that the kernel gets,
 //! and of the settings only the via is looked at, not how the page cache is to be treated.
 
+use crate::device::Device;
 use crate::file_to_socket::Source;
 use crate::step::Edit;
 use crate::via::{Via, copy};
@@ -32,6 +33,8 @@ pub struct FilePart {
     pub length: usize,
     /// How many bytes the outbox has still to send of this file.
     pub remaining: u64,
+    /// Where the file lies.
+    pub device: Device,
     /// How its bytes are to be moved, if the model can.
     pub via: Via,
     pub(crate) edits: Option<Arc<[Edit]>>,

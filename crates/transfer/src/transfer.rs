@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::errand::Errand;
 use crate::interrupted::ATTEMPTS;
 use crate::ladder;
+use crate::offloaded_read::{self, OffloadedRead, OffloadedReads};
 use crate::report::{Fallback, Report};
 use crate::residency::{Warming, resident};
 use crate::settings::{CachePolicy, Cold};
@@ -107,7 +108,11 @@ impl Transfer {
         if self.engine.is_none() {
             self.begin(ends);
         }
-        let chunk = self.course.settings.chunk.map_or(self.report.ran.chunk(), u64::from);
+        let natural = match &self.engine {
+            Some(Engine::OffloadedReads(_)) => offloaded_read::CHUNK,
+            _ => self.report.ran.chunk(),
+        };
+        let chunk = self.course.settings.chunk.map_or(natural, u64::from);
         chunk.clamp(1, self.course.remaining)
     }
 
@@ -130,6 +135,11 @@ impl Transfer {
 
     /// Chooses the via that is to run, before the first byte.
     fn begin(&mut self, ends: Ends<'_>) {
+        if self.offloads_reads() {
+            self.report.turn_to(Via::Copy);
+            self.engine = Some(Engine::OffloadedReads(OffloadedReads::default()));
+            return;
+        }
         let (direction, asked) = (self.course.direction, self.report.asked);
         let cache = self.course.settings.cache;
         let via = match (asked, cache) {
@@ -195,6 +205,16 @@ impl Transfer {
         self.warming.times.clone()
     }
 
+    /// Whether no step may make a call on the file, because its file system may never answer.
+    pub(crate) fn offloads_reads(&self) -> bool {
+        let Course { settings, direction, from, edits, .. } = &self.course;
+        settings.device.remote
+            && settings.cold == Cold::Tell
+            && *direction == Direction::FileToSocket
+            && from.is_some()
+            && edits.is_none()
+    }
+
     /// `auto` has chosen `copy`, and would choose `sendfile` if the file is not in memory.
     fn is_on_trial(&self) -> bool {
         self.report.asked == Via::Auto
@@ -204,6 +224,7 @@ impl Transfer {
             && self.report.fallbacks.is_empty()
             && self.report.cache == self.course.settings.cache
             && self.report.cache != CachePolicy::Uncached
+            && !matches!(self.engine, Some(Engine::OffloadedReads(_)))
     }
 
     /// Whether another via may do what this one did not; any other error is the transfer's.
@@ -303,6 +324,9 @@ impl Transfer {
         if self.engine.as_ref().is_some_and(|engine| engine.in_flight() > 0) {
             return true;
         }
+        if self.course.from.is_none() && self.course.direction.has_pipe() {
+            return false; // a 0 of a pipe says that it has no writer, and nothing can look into it
+        }
         let from = End { fd: ends.from, at: self.course.from };
         let nowait = self.course.settings.cold == Cold::Tell;
         // Where it is refused, or would have to wait, the copy that goes on meets the truth.
@@ -350,6 +374,14 @@ impl Transfer {
     pub(crate) fn errand(&self) -> Option<Arc<Errand>> {
         match &self.engine {
             Some(Engine::Direct(direct)) => direct.errand(),
+            _ => None,
+        }
+    }
+
+    /// The read of a remote file that the last step asked for.
+    pub(crate) fn offloaded_read(&self) -> Option<Arc<OffloadedRead>> {
+        match &self.engine {
+            Some(Engine::OffloadedReads(reads)) => reads.read(),
             _ => None,
         }
     }

@@ -60,7 +60,8 @@ impl Task for EchoTask {
         let send = |bytes: Vec<u8>| Want::Send { outbox: bytes.into(), stall: TIMEOUT };
         self.want = match event {
             Event::Received(bytes) if bytes == BLOCK => {
-                Want::Work(BlockingJob { fifo: Arc::clone(&self.fifo), message: bytes.to_vec() })
+                let job = BlockingJob { fifo: Arc::clone(&self.fifo), message: bytes.to_vec() };
+                Want::Work { job, until: now + TIMEOUT }
             }
             Event::Received(bytes) => send(bytes.to_vec()),
             Event::Worked(message) => send(message),

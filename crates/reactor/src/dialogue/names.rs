@@ -4,7 +4,7 @@
 //! What it does badly: one name at a time, each two operations and at least a turn; a job that would
 //! need several asks for the next when it has the one before.
 
-use karez_sys::{Opened, Operation};
+use karez_sys::{Key, Opened, Operation};
 use rustix::io;
 use std::mem;
 use std::time::Instant;
@@ -26,7 +26,8 @@ impl<T: Task> Dialogue<T> {
         now: Instant,
         tools: &mut Tools<C>,
     ) -> Option<T::Job> {
-        if !pool && !C::LOOKS_UP {
+        let remote = job.device().remote;
+        if !pool && !remote && !C::LOOKS_UP {
             self.task.hear(Event::Worked(run_here(job)), now);
             return None;
         }
@@ -56,9 +57,10 @@ impl<T: Task> Dialogue<T> {
     }
 
     /// Takes what a name led to.
-    pub(super) fn looked_up(&mut self, found: io::Result<Opened>, now: Instant) {
+    pub(super) fn looked_up(&mut self, key: Key, found: io::Result<Opened>, now: Instant) {
         match mem::replace(&mut self.wish, Wish::Ask) {
-            Wish::LookUp(job, _) => match job.found(found) {
+            // Not of one that timed out.
+            Wish::LookUp(job, asked) if asked == key => match job.found(found) {
                 Ok(done) => self.task.hear(Event::Worked(done), now),
                 Err(job) => self.wish = Wish::Found(Box::new(job)),
             },
@@ -73,15 +75,20 @@ impl<T: Task> Dialogue<T> {
         now: Instant,
         tools: &mut Tools<C>,
     ) -> Option<T::Job> {
+        let remote = job.device().remote;
+        // The kernel has only a few threads for the names that hang.
         if C::LOOKS_UP
+            && !remote
             && let Some(lookup) = job.lookup()
         {
             let key = tools.completer.start(self.tag, Operation::LookUp(Box::new(lookup)));
             self.wish = Wish::LookUp(Box::new(job), key);
+            self.stand_by(tools); // a reset is to be noticed
             return None;
         }
-        if pool {
+        if pool || remote {
             self.wish = Wish::Work;
+            self.stand_by(tools);
             return Some(job);
         }
         self.task.hear(Event::Worked(run_here(job)), now);

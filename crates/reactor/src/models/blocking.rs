@@ -8,7 +8,8 @@
 //!
 //! What it does badly: every connection, idle or not, costs a stack, a kernel thread and two
 //! switches a wait, so thousands of idle ones weigh as much as thousands of busy ones; a thread
-//! inside a call hears of nothing else, so to stop it somebody has to shut its socket down; and a
+//! inside a call hears of nothing else, so to stop it somebody has to shut its socket down (calls that
+//! may hang are [offloaded](offload), but for reads of local files); and a
 //! deadline over several calls has to be set anew for each.
 
 use karez_transfer::{Outbox, Progress};
@@ -26,18 +27,23 @@ use crate::demultiplexer::Token;
 use crate::error::{named, no_thread};
 use crate::listener::{Listener, peer_gave_up};
 use crate::mailroom::Home;
+use crate::order::{Errand, Order};
+use crate::pool::Pool;
+use crate::reactor::JobOf;
 use crate::send_limit;
 use crate::stop::Stop;
 use crate::task::{Event, Job, Obstacle, Peer, Service, Task, Want};
 use crate::waker::Waker;
 
 mod hands;
+mod offload;
 mod post;
 mod register;
 mod relay;
 mod wait;
 
 use hands::Hands;
+use offload::{Offload, Outcome};
 use post::Post;
 use register::{Place, Register};
 
@@ -54,6 +60,7 @@ pub(crate) fn run<S: Service>(
     service: &S,
     limits: Limits,
     workers: Option<usize>,
+    threads: usize,
     stop: &Stop,
 ) -> io::Result<()> {
     let sleeper = Arc::new(Waker::blocking().map_err(named("eventfd"))?);
@@ -65,10 +72,11 @@ pub(crate) fn run<S: Service>(
     let connections = limits.connections.min(workers.unwrap_or(usize::MAX));
     let admission = &Admission::new(Limits { connections, ..limits });
     let (register, hands) = (&Register::default(), &workers.map(Hands::new));
+    let pool = &Pool::new(threads, None, Order::perform);
     thread::scope(|scope| {
         let mut outcome = Ok(());
         for listener in listeners {
-            let acceptor = Acceptor { listener, service, admission, register, hands };
+            let acceptor = Acceptor { listener, service, admission, register, hands, pool };
             let spawned = thread::Builder::new()
                 .name("karez-accept".to_owned())
                 .spawn_scoped(scope, move || acceptor.run(scope));
@@ -90,12 +98,13 @@ pub(crate) fn run<S: Service>(
     })
 }
 
-struct Acceptor<'a, S> {
+struct Acceptor<'a, S: Service> {
     listener: &'a Listener,
     service: &'a S,
     admission: &'a Admission,
     register: &'a Register,
     hands: &'a Option<Hands>,
+    pool: &'a Pool<Order<JobOf<S>>>,
 }
 
 impl<'a, S: Service> Acceptor<'a, S> {
@@ -130,7 +139,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
     where
         'a: 'scope,
     {
-        let Self { service, admission, register, hands, .. } = *self;
+        let Self { service, admission, register, hands, pool, .. } = *self;
         let hands = hands.as_ref();
         let given = match hands {
             Some(hands) => hands.give(socket, peer),
@@ -141,7 +150,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
         let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
         let spawned = builder.spawn_scoped(scope, move || {
             loop {
-                converse(service, register, admission, given);
+                converse(service, register, admission, pool, given);
                 match hands.and_then(Hands::next) {
                     Some(next) => given = next,
                     None => return,
@@ -164,28 +173,32 @@ fn converse<S: Service>(
     service: &S,
     register: &Register,
     admission: &Admission,
+    pool: &Pool<Order<JobOf<S>>>,
     (socket, peer): (OwnedFd, Peer),
 ) {
     let socket = Arc::new(socket);
     let place = register.enter(Arc::clone(&socket));
     let task = service.connect(peer, Instant::now());
-    Conversation { socket: &socket, place: &place, receive: None, limited: false }.hold(task);
+    let offload = Offload::new(pool);
+    let (receive, limited) = (None, false);
+    Conversation { socket: &socket, place: &place, offload, receive, limited }.hold(task);
     // Before the place goes, for that tells who waits for room.
     admission.leave();
 }
 
 /// One connection and its thread.
-struct Conversation<'a> {
+struct Conversation<'a, J: Job> {
     socket: &'a OwnedFd,
     place: &'a Place<'a>,
+    offload: Offload<'a, J>,
     /// `SO_RCVTIMEO` as it stands.
     receive: Option<Duration>,
     /// Sends that find no room are over in a moment.
     limited: bool,
 }
 
-impl Conversation<'_> {
-    fn hold<T: Task>(mut self, mut task: T) {
+impl<J: Job> Conversation<'_, J> {
+    fn hold<T: Task<Job = J>>(mut self, mut task: T) {
         let mut buffer = vec![0; BUFFER];
         let mut room = None;
         task.move_in(Home { token: Token(0), room: &mut room, waker: None });
@@ -205,7 +218,10 @@ impl Conversation<'_> {
                     event
                 }
                 Want::Send { outbox, stall } => self.send(outbox, stall),
-                Want::Work(job) => Event::Worked(job.run()),
+                Want::Work { job, until } => match self.work(job, until) {
+                    Some(event) => event,
+                    None => return,
+                },
                 Want::Finish => {
                     // A peer that is gone already needs no FIN.
                     let _gone = shutdown(self.socket, Shutdown::Write);
@@ -216,6 +232,21 @@ impl Conversation<'_> {
             };
             task.hear(event, Instant::now());
         }
+    }
+
+    /// Runs a job: here if that takes no waiting. `None` if it panicked.
+    fn work<'b, M>(&mut self, job: J, until: Instant) -> Option<Event<'b, J::Done, M>> {
+        let job = match job.try_run() {
+            Ok(done) => return Some(Event::Worked(done)),
+            Err(job) => job,
+        };
+        Some(match self.offload.run(Errand::Job(job), until, self.socket) {
+            Outcome::Worked(done) => Event::Worked(done),
+            Outcome::TimedOut | Outcome::Warmed => Event::TimedOut,
+            Outcome::Rejected(_) => Event::Rejected,
+            Outcome::HungUp => Event::Failed(Errno::CONNRESET.into()),
+            Outcome::Lost => return None,
+        })
     }
 
     fn receive_or_hear<'b, D, M>(
@@ -273,7 +304,8 @@ impl Conversation<'_> {
         }
     }
 
-    fn send_all(&self, outbox: &mut Outbox, stall: Duration) -> Result<(), Obstacle> {
+    fn send_all(&mut self, outbox: &mut Outbox, stall: Duration) -> Result<(), Obstacle> {
+        outbox.tell_remote();
         let mut until = Instant::now() + stall;
         loop {
             let waits_for = match outbox.step(self.socket.as_fd()) {
@@ -282,11 +314,13 @@ impl Conversation<'_> {
                     continue;
                 }
                 Ok(Progress::Done) => return Ok(()),
+                Ok(Progress::NeedsWorker) => {
+                    self.warm(outbox, until)?;
+                    continue;
+                }
                 // That the socket has let go is told on its error queue, which is reported unasked.
                 Ok(Progress::NeedsRelease) => PollFlags::empty(),
-                Ok(Progress::NeedsWritable | Progress::NeedsReadable | Progress::NeedsWorker) => {
-                    PollFlags::OUT
-                }
+                Ok(Progress::NeedsWritable | Progress::NeedsReadable) => PollFlags::OUT,
                 Ok(Progress::Truncated { missing }) => {
                     return Err(Obstacle::Truncated { missing });
                 }
@@ -299,6 +333,20 @@ impl Conversation<'_> {
                 Ok(false) => return Err(Obstacle::TimedOut),
                 Err(errno) => return Err(Obstacle::Failed(errno.into())),
             }
+        }
+    }
+
+    /// Has what comes next read by a thread that may hang.
+    fn warm(&mut self, outbox: &mut Outbox, until: Instant) -> Result<(), Obstacle> {
+        let Some(part) = outbox.cold_part() else {
+            outbox.wait_for_disk();
+            return Ok(());
+        };
+        match self.offload.run(Errand::Warm(part), until, self.socket) {
+            Outcome::Warmed | Outcome::Worked(_) | Outcome::Lost => Ok(()),
+            Outcome::TimedOut => Err(Obstacle::TimedOut),
+            Outcome::Rejected(_) => Err(Obstacle::Failed(Errno::AGAIN.into())),
+            Outcome::HungUp => Err(Obstacle::Failed(Errno::CONNRESET.into())),
         }
     }
 }

@@ -163,7 +163,7 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
         let socket: Handle = Arc::new(socket);
         let out = out.map_or_else(|| Arc::clone(&socket), |out| Arc::new(out) as Handle);
         let task = self.service.connect(peer, self.now);
-        let token = self.connections.insert(Dialogue::new(socket, out, task));
+        let token = self.connections.insert(Dialogue::new(socket, out, task, self.now));
         if let Some(connection) = self.connections.get_mut(token) {
             let (room, waker) = (&mut self.mailroom, Some(self.inbox.shared_waker()));
             connection.move_in(Home { token, room, waker });

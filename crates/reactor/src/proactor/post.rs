@@ -37,14 +37,19 @@ impl<S: Service, C: Completer> Proactor<'_, S, C> {
             match letter {
                 Letter::Newcomer(socket, peer) => self.settle(socket, peer),
                 // The connection may have ended with the grace, and its place may be another's.
-                Letter::Worked(token, done) => {
+                Letter::Worked(token, serial, done) => {
                     if let Some(connection) = self.connections.get_mut(token) {
-                        connection.worked(done, self.now);
+                        connection.worked(serial, done, self.now);
                         self.advance(token);
                     }
                 }
-                Letter::Warmed(_) => {} // here the kernel reads, and waits for the disk itself
-                Letter::Lost(token) => self.close(token),
+                Letter::Warmed(..) => {} // here the kernel reads, and waits for the disk itself
+                Letter::Lost(token, serial) => {
+                    let connection = self.connections.get_mut(token);
+                    if connection.is_some_and(|connection| connection.awaits_job(serial)) {
+                        self.close(token);
+                    }
+                }
             }
         }
         self.letters = letters;

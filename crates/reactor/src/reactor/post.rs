@@ -35,19 +35,26 @@ impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
             match letter {
                 Letter::Newcomer(socket, peer) => self.settle(socket, peer),
                 // The connection may have ended with the grace, and its place may be another's.
-                Letter::Worked(token, done) => {
+                Letter::Worked(token, serial, done) => {
                     if let Some(connection) = self.connections.get_mut(token) {
-                        connection.worked(done, self.now);
+                        connection.worked(serial, done, self.now);
                         self.enqueue(token);
                     }
                 }
-                Letter::Warmed(token) => {
-                    if let Some(connection) = self.connections.get_mut(token) {
+                Letter::Warmed(token, serial) => {
+                    if let Some(connection) = self.connections.get_mut(token)
+                        && connection.errand.serial == serial
+                    {
                         connection.warmed();
                         self.enqueue(token);
                     }
                 }
-                Letter::Lost(token) => self.close(token),
+                Letter::Lost(token, serial) => {
+                    let connection = self.connections.get_mut(token);
+                    if connection.is_some_and(|connection| connection.awaits_job(serial)) {
+                        self.close(token);
+                    }
+                }
             }
         }
         self.letters = letters;

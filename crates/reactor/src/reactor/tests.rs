@@ -4,6 +4,8 @@ use super::*;
 use crate::admission::Limits;
 use crate::mailroom::NoMail;
 use crate::models::epoll_level::EpollLevel;
+use crate::order::Order;
+use crate::pool::Pool;
 use crate::task::{Event, NoJob, Peer, Want};
 use crate::waker::Waker;
 use karez_transfer::Outbox;
@@ -134,6 +136,7 @@ fn serve(
     let admission = Admission::new(Limits { connections: 10, grace: Duration::from_secs(60) });
     let inbox = Arc::new(Inbox::new(Arc::new(Waker::eventfd().unwrap())));
     stop.rouses(inbox.shared_waker());
+    let pool = Pool::new(1, None, Order::perform);
     let parts = Parts {
         service: &service,
         admission: &admission,
@@ -141,7 +144,8 @@ fn serve(
         listeners: vec![listener],
         heirs: Vec::new(),
         inbox,
-        pool: None,
+        pool: &pool,
+        offloads_all: false,
     };
     Reactor::new(selector, parts).unwrap().run().unwrap();
     stream

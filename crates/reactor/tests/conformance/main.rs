@@ -11,6 +11,7 @@ mod crowds;
 mod jobs;
 mod mail;
 mod names;
+mod overdue;
 mod puppet;
 #[cfg(karez_realtime)]
 mod realtime;

@@ -1,8 +1,8 @@
 //! A task that does what it is told, a server of them in every layout, and their clients.
 
 use karez_reactor::{
-    ALLOWED, Address, Bound, Event, Job, Layout, Limits, Lookup, Model, NoMail, Obstacle, Opened,
-    Peer, Service, Stop, Task, Topology, Want, Wishes,
+    ALLOWED, Address, Bound, Device, Event, Job, Layout, Limits, Lookup, Model, NoMail, Obstacle,
+    Opened, Peer, Service, Stop, Task, Topology, Want, Wishes,
 };
 use karez_transfer::Outbox;
 use rustix::io::Errno;
@@ -30,6 +30,8 @@ pub enum Chore {
     Double(Vec<u8>),
     /// Waits until the gate is opened.
     Wait,
+    /// Hangs in a device of its own until that answers.
+    Hang,
     /// The name of the thread that does it, which need not be another.
     Name,
     Panic,
@@ -69,6 +71,19 @@ fn go_round(begun: bool) -> Vec<u8> {
 /// Where [`Chore::Wait`] waits: how many do, and how many may pass.
 pub static GATE: (Mutex<(usize, usize)>, Condvar) = (Mutex::new((0, 0)), Condvar::new());
 
+/// The device that [`Chore::Hang`] asks: how many wait for it, and whether it answers.
+pub static HANGING: (Mutex<(usize, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());
+
+fn hang() -> Vec<u8> {
+    let mut device = HANGING.0.lock().unwrap();
+    device.0 += 1;
+    HANGING.1.notify_all();
+    let mut device = HANGING.1.wait_while(device, |device| !device.1).unwrap();
+    device.0 -= 1;
+    HANGING.1.notify_all();
+    b"answered".to_vec()
+}
+
 impl Job for Chore {
     type Done = Vec<u8>;
 
@@ -84,10 +99,18 @@ impl Job for Chore {
                 GATE.1.notify_all();
                 b"through".to_vec()
             }
+            Self::Hang => hang(),
             Self::Name => thread::current().name().unwrap_or("?").as_bytes().to_vec(),
             Self::Panic => panic!("a job that panics, as this test wants it"),
             Self::Endless(begun) => go_round(begun),
             Self::Sizes(sizes) => sizes.run(),
+        }
+    }
+
+    fn device(&self) -> Device {
+        match self {
+            Self::Hang => Device { number: 7, remote: true },
+            _ => Device::default(),
         }
     }
 
@@ -118,12 +141,14 @@ impl Puppet {
         let later = |idle, wait| Want::Receive { until: now + wait, idle };
         match order {
             b'e' => Some(say(rest)),
-            b'd' => Some(Want::Work(Chore::Double(rest.to_vec()))),
-            b'g' => Some(Want::Work(Chore::Wait)),
-            b'n' => Some(Want::Work(Chore::Name)),
-            b'p' => Some(Want::Work(Chore::Panic)),
-            b'l' => Some(Want::Work(Chore::Endless(false))),
-            b'o' => Some(Want::Work(Chore::Sizes(Sizes::of(rest)))),
+            b'd' => Some(work(Chore::Double(rest.to_vec()), now)),
+            b'g' => Some(work(Chore::Wait, now)),
+            b'h' => Some(work(Chore::Hang, now)),
+            b'H' => Some(Want::Work { job: Chore::Hang, until: now + SHORT }),
+            b'n' => Some(work(Chore::Name, now)),
+            b'p' => Some(work(Chore::Panic, now)),
+            b'l' => Some(work(Chore::Endless(false), now)),
+            b'o' => Some(work(Chore::Sizes(Sizes::of(rest)), now)),
             b'b' => Some(Want::Send { outbox: vec![b'b'; 8 << 20].into(), stall: LONG }),
             b's' => Some(Want::Send { outbox: vec![b's'; 64 << 20].into(), stall: SHORT }),
             b't' => Some(later(false, SHORT)),
@@ -132,6 +157,10 @@ impl Puppet {
             _ => None,
         }
     }
+}
+
+fn work(job: Chore, now: Instant) -> Want<Chore> {
+    Want::Work { job, until: now + LONG }
 }
 
 pub fn say(what: &[u8]) -> Want<Chore> {
@@ -149,7 +178,7 @@ impl Task for Puppet {
     fn hear(&mut self, event: Event<'_, Vec<u8>>, now: Instant) {
         self.want = match event {
             Event::Received(bytes) => Self::obey(bytes[0], &bytes[1..], now),
-            Event::Worked(bytes) if bytes.is_empty() => Some(Want::Work(Chore::Endless(true))),
+            Event::Worked(bytes) if bytes.is_empty() => Some(work(Chore::Endless(true), now)),
             Event::Worked(bytes) => Some(say(&bytes)),
             Event::Sent(outbox) => {
                 assert!(outbox.is_empty());
@@ -163,6 +192,7 @@ impl Task for Puppet {
                 let _nobody_waits = self.gave_up.send(outbox.moved());
                 None
             }
+            Event::Rejected => Some(say(b"too many")),
             Event::PeerClosed | Event::Failed(_) | Event::Relayed(_) => None,
         };
     }

@@ -31,6 +31,7 @@ const PATIENCE: Patience = Patience {
     head: Duration::from_secs(10),
     idle: Duration::from_secs(60),
     send: Duration::from_secs(30),
+    lookup: Duration::from_secs(20),
 };
 
 const IDLE: Rest = Rest::Receiving { for_at_most: PATIENCE.idle, idle: true };
@@ -79,7 +80,10 @@ impl Bench {
                     while outbox.step(self.near.as_fd()).unwrap() != Progress::Done {}
                     Event::Sent(outbox)
                 }
-                Want::Work(job) => Event::Worked(job.run()),
+                Want::Work { job, until } => {
+                    assert_eq!(until - self.now, PATIENCE.lookup);
+                    Event::Worked(job.run())
+                }
                 Want::Finish => Event::Finished,
                 Want::Relay { .. } => unreachable!("a server of files leads nobody on"),
                 Want::Close => return Rest::Closed,
@@ -182,6 +186,60 @@ fn a_stop_is_announced() {
     let rest = bench.receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(rest, Rest::Receiving { for_at_most: LINGER, idle: false });
     assert!(bench.sent().contains("\r\nConnection: close\r\n"));
+}
+
+impl Bench {
+    /// Begins a request and says what came of its job instead of running it.
+    fn request_whose_job(&mut self, target: &str, end: Event<'_, Done>) -> Rest {
+        self.run();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        self.task.hear(Event::Received(request.as_bytes()), self.now);
+        let Want::Work { until, .. } = self.task.want() else { panic!("no job") };
+        assert_eq!(until - self.now, PATIENCE.lookup);
+        self.hear(end)
+    }
+}
+
+#[test]
+fn a_job_that_is_overdue_or_rejected_is_503_and_the_connection_closes() {
+    for end in [Event::TimedOut, Event::Rejected] {
+        let (root, stop) = (root(), Stop::new());
+        let mut bench = bench(&root, &stop);
+        let rest = bench.request_whose_job("/a", end);
+        assert_eq!(rest, Rest::Receiving { for_at_most: LINGER, idle: true });
+        let answer = bench.sent();
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+        assert!(answer.contains("\r\nRetry-After: 20\r\n"), "{answer}");
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn a_listing_whose_next_job_is_overdue_ends_without_its_last_chunk() {
+    for end in [Event::TimedOut, Event::Rejected] {
+        let (root, stop) = (root(), Stop::new());
+        let mut bench = bench(&root, &stop);
+        bench.run();
+        bench.task.hear(Event::Received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), bench.now);
+        let Want::Work { job, .. } = bench.task.want() else { panic!("no job") };
+        bench.task.hear(Event::Worked(job.run()), bench.now);
+        let Want::Send { mut outbox, .. } = bench.task.want() else { panic!("no head") };
+        while outbox.step(bench.near.as_fd()).unwrap() != Progress::Done {}
+        bench.task.hear(Event::Sent(outbox), bench.now);
+        assert!(matches!(bench.task.want(), Want::Work { .. }));
+        assert_eq!(bench.hear(end), Rest::Closed);
+        let answer = bench.sent();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn a_client_that_resets_while_its_job_runs_is_not_answered() {
+    let (root, stop) = (root(), Stop::new());
+    let mut bench = bench(&root, &stop);
+    let reset = std::io::ErrorKind::ConnectionReset.into();
+    assert_eq!(bench.request_whose_job("/a", Event::Failed(reset)), Rest::Closed);
+    assert_eq!(bench.sent(), "");
 }
 
 #[test]
