@@ -10,8 +10,8 @@
 
 use rustix::fs::{
     AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod,
-    fchown, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr, futimens, lgetxattr,
-    utimensat,
+    fchown, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr, fstat, futimens,
+    lgetxattr, utimensat,
 };
 use rustix::io::{self, Errno};
 use std::ffi::CStr;
@@ -142,10 +142,24 @@ fn names(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
 fn keep_xattr(source: BorrowedFd<'_>, sink: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     let mut value = vec![0; LARGEST];
     match fgetxattr(source, name, &mut value[..]) {
-        Ok(length) => fsetxattr(sink, name, &value[..length], XattrFlags::empty()),
+        Ok(length) => set_xattr(sink, name, &value[..length]),
         // Removed since it was listed.
         Err(Errno::NODATA) => Ok(()),
         Err(errno) => Err(errno),
+    }
+}
+
+/// As fsetxattr(2), also where the mode of the file does not let its owner write: of a `user.`
+/// attribute the kernel asks the mode, however the file was opened. The bit that is added goes with
+/// the mode, which is set after the attributes.
+fn set_xattr(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
+    match fsetxattr(file, name, value, XattrFlags::empty()) {
+        Err(Errno::ACCESS) => {
+            let mode = Mode::from_raw_mode(fstat(file)?.st_mode & ALL) | Mode::WUSR;
+            fchmod(file, mode).map_err(|_| Errno::ACCESS)?;
+            fsetxattr(file, name, value, XattrFlags::empty())
+        }
+        set => set,
     }
 }
 
