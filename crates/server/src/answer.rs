@@ -17,7 +17,7 @@ use karez_http::multipart::{self, Multipart};
 use karez_http::range::{self, ByteRange, Selection};
 use karez_http::{ALLOW, Method};
 use karez_reactor::Model;
-use karez_transfer::{FileToSocket, Outbox, Via, cached_bytes};
+use karez_transfer::{FileToSocket, Outbox, Settings, Via, cached_bytes};
 use rustix::fd::AsFd as _;
 
 use crate::account::{Account, Outlook};
@@ -279,9 +279,10 @@ impl Answering<'_> {
 
     fn transfer(&self, file: &Arc<OpenFile>, start: u64, length: u64) -> FileToSocket {
         let (source, range) = (Arc::clone(file) as _, start..start + length);
+        let settings = Settings { device: file.device(), ..self.via.into() };
         match file.edits() {
-            None => FileToSocket::new(source, range, self.via),
-            Some(edits) => FileToSocket::edited(source, range, Arc::clone(edits), self.via),
+            None => FileToSocket::new(source, range, settings),
+            Some(edits) => FileToSocket::edited(source, range, Arc::clone(edits), settings),
         }
     }
 }

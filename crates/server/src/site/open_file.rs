@@ -8,13 +8,13 @@
 //! by the transfer, one that grows is served up to the old size.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Statx, StatxTimestamp};
+use rustix::fs::{Statx, StatxTimestamp, makedev};
 use std::sync::Arc;
 
 use karez_http::date;
 use karez_http::encoding::Coding;
 use karez_http::etag::EntityTag;
-use karez_transfer::Edit;
+use karez_transfer::{Device, Edit};
 
 use super::clock::Clock;
 use super::media;
@@ -124,6 +124,12 @@ impl OpenFile {
             type_end,
             coding_end,
         }
+    }
+
+    /// Where it lies.
+    pub(crate) fn device(&self) -> Device {
+        let (major, minor) = self.identity.device;
+        Device { number: makedev(major, minor) }
     }
 
     /// Whether its stamps could not yet tell it from its next version when it was opened.
