@@ -18,8 +18,10 @@ use crate::style;
 /// A thread per connection is for hundreds, not for what the descriptors would allow.
 const BLOCKING_CONNECTIONS: usize = 1024;
 
-/// After the grace, how long a thread stuck in a disk may hold up the end.
-const STUCK: Duration = Duration::from_secs(1);
+/// After the grace, how long a thread stuck in a disk may hold up the end. The ordinary end, with
+/// the log lines of cancelled responses, takes more than a second where many processes share few
+/// cores.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// Serves until a signal comes.
 pub(crate) fn run(args: &Serve) -> io::Result<()> {
@@ -45,7 +47,7 @@ pub(crate) fn run(args: &Serve) -> io::Result<()> {
     let explain = args.explain.then(|| layout.model());
     let service = FileService::open(options(args, explain), access, notices, stop.clone())?;
     let bound = Bound::bind(layout, &args.listen)?;
-    stop_on_signals(&stop, args.grace)?;
+    stop_on_signals(&stop, args.grace, logs.iter().flatten().cloned().collect())?;
     if !args.quiet {
         announce(args, &choice, bound.addresses());
     }
@@ -94,22 +96,34 @@ fn access_log(form: LogForm) -> io::Result<Option<(Log, Format)>> {
 /// The first signal begins a stop, the second ends everything, and so does a grace that is over
 /// while some thread still waits for a disk. A socket in the file system is removed by nobody
 /// then; the next server finds that nobody answers there and takes its place.
-fn stop_on_signals(stop: &Stop, grace: Duration) -> io::Result<()> {
+fn stop_on_signals(stop: &Stop, grace: Duration, logs: Vec<Log>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let stop = stop.clone();
     thread::Builder::new().name("karez-signals".to_owned()).spawn(move || {
         let mut signals = signals.forever();
         signals.next();
         stop.begin();
+        let last = logs.clone();
         let end = thread::Builder::new().name("karez-end".to_owned()).spawn(move || {
-            thread::sleep(grace + STUCK);
-            process::exit(0);
+            // Two sleeps, so that the end has all of the second where the process is stopped
+            // (SIGSTOP) or gets no CPU during the grace.
+            thread::sleep(grace);
+            thread::sleep(STUCK);
+            exit(&last);
         });
         drop(end);
         signals.next();
-        process::exit(0);
+        exit(&logs);
     })?;
     Ok(())
+}
+
+/// Exits without the threads that are not done, and with the lines of requests that are.
+fn exit(logs: &[Log]) -> ! {
+    for log in logs {
+        log.flush();
+    }
+    process::exit(0)
 }
 
 /// Connections for which there are descriptors, with a quarter left for files.
