@@ -27,8 +27,10 @@ use crate::probe::{FileId, Unavailable, mark};
 use crate::tier::Tier;
 use crate::transport::Transport;
 
-/// How long a server is waited for to fall asleep, and how often it is looked at meanwhile.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a server is waited for to fall asleep, one whose model never sleeps, and how often it is
+/// looked at meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+const IN_VAIN: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// How many requests are watched, of which the quickest is shown: on a busy machine most of a time
@@ -63,6 +65,8 @@ struct Scene {
     file: Served,
     ports: [u16; 2],
     path: String,
+    /// The server never sleeps.
+    burns: bool,
     _place: TempDir,
 }
 
@@ -95,7 +99,8 @@ impl Scene {
         let of_server = of_server.and_then(|(_, port)| port.parse().ok()).unwrap_or(0);
         let of_client = port.as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
         let ports = [of_server, of_client];
-        Ok(Self { server, client, file, ports, path: name, _place: place })
+        let burns = plan.model == Model::Nonblocking;
+        Ok(Self { server, client, file, ports, path: name, burns, _place: place })
     }
 
     /// One request before, so that what is done once has been done; and the file as it is to be.
@@ -129,7 +134,8 @@ impl Scene {
     /// Waits until every thread of the server sleeps, but for the one that waits for orders.
     fn settle(&self) {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && !sleeps(self.server.pid()) {
+        let patience = if self.burns { IN_VAIN } else { PATIENCE };
+        while begun.elapsed() < patience && !sleeps(self.server.pid()) {
             thread::sleep(PAUSE);
         }
     }
