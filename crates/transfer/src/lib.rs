@@ -318,8 +318,8 @@
 //!
 //! On Linux. What a kernel has not, or a sandbox forbids, is a rung down the ladder. There is no
 //! `unsafe` here (it is all in `karez-sys`), no thread, no signal and no global but the memory of
-//! `auto` for what was refused; pipes and buffers that are idle belong to the thread that used
-//! them. The feature `tokio` adds the module of that name, and is off unless asked for.
+//! `auto` for what was refused and of the devices that refuse `RWF_NOWAIT`; pipes and buffers that
+//! are idle belong to the thread that used them. The feature `tokio` adds the module of that name, and is off unless asked for.
 
 mod aligned;
 mod cache;
@@ -334,6 +334,7 @@ mod file_to_socket;
 mod interrupted;
 mod ladder;
 mod ledger;
+mod nowait;
 mod offloaded_read;
 mod outbox;
 mod pipe;

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::errand::Errand;
 use crate::interrupted::ATTEMPTS;
 use crate::ladder;
+use crate::nowait;
 use crate::offloaded_read::{self, OffloadedRead, OffloadedReads};
 use crate::report::{Fallback, Report};
 use crate::residency::{Warming, resident};
@@ -182,7 +183,7 @@ impl Transfer {
             // Only what is in memory: because the caller wants to know what is not, or because
             // `auto` would rather send the pages of what is not.
             let asks = self.course.settings.cold == Cold::Tell || self.is_on_trial();
-            copy.nowait = asks && self.course.from.is_some();
+            copy.set_nowait(asks && self.course.from.is_some(), self.course.settings.device);
         }
         self.engine = Some(engine);
     }
@@ -191,7 +192,8 @@ impl Transfer {
     pub(crate) fn set_cold(&mut self, cold: Cold) {
         self.course.settings.cold = cold;
         if let Some(Engine::Copy(copy)) = &mut self.engine {
-            copy.nowait = cold == Cold::Tell && self.course.from.is_some() && !copy.cannot_tell;
+            let tells = cold == Cold::Tell && self.course.from.is_some();
+            copy.set_nowait(tells, self.course.settings.device);
         }
     }
 
@@ -279,8 +281,16 @@ impl Transfer {
     ) -> io::Result<Option<usize>> {
         self.report.turn_to(Via::Copy);
         let at = self.course.from.ok_or(Errno::INVAL)?;
+        let (device, len) = (self.course.settings.device, buffer.len() as u64);
         let mut nowait = self.course.settings.cold == Cold::Tell;
         let mut interrupted = 0;
+        if nowait && nowait::is_refused(device) {
+            nowait = false;
+            let there = resident(from, at, len, &mut self.report.calls)?;
+            if there < len && !self.warming_is_vain() {
+                return Ok(None);
+            }
+        }
         loop {
             let calls = &mut self.report.calls;
             let cold = match ends::read_file(from, at, buffer, (nowait, false), calls) {
@@ -295,8 +305,8 @@ impl Transfer {
                 }
                 Err(Errno::AGAIN) if nowait => true,
                 Err(errno) if nowait && errno != Errno::INTR => {
+                    nowait::remember(device, errno);
                     nowait = false;
-                    let len = buffer.len() as u64;
                     resident(from, at, len, calls)? < len
                 }
                 Err(errno) => return Err(errno.into()),

@@ -36,6 +36,7 @@ mod crowds;
 mod deadlines;
 mod denied;
 mod doctor;
+mod environment;
 mod explain;
 mod faults;
 mod files;
