@@ -230,9 +230,23 @@ fn keep_xattr(
         Err(Errno::NODATA) => return Ok(None),
         Err(errno) => return Err((from.failed("fgetxattr")(errno), errno)),
     };
-    match fsetxattr(sink, name, &value[..length], XattrFlags::empty()) {
+    match set_xattr(sink, name, &value[..length]) {
         Ok(()) => Ok(Some(())),
         Err(errno) => Err((to.failed("fsetxattr")(errno), errno)),
+    }
+}
+
+/// As fsetxattr(2), also where the mode of the file does not let its owner write: of a `user.`
+/// attribute the kernel asks the mode, however the file was opened. The bit that is added goes with
+/// the mode, which is set after the attributes.
+fn set_xattr(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
+    match fsetxattr(file, name, value, XattrFlags::empty()) {
+        Err(Errno::ACCESS) => {
+            let mode = Mode::from_raw_mode(fstat(file)?.st_mode & ALL) | Mode::WUSR;
+            fchmod(file, mode).map_err(|_| Errno::ACCESS)?;
+            fsetxattr(file, name, value, XattrFlags::empty())
+        }
+        set => set,
     }
 }
 

@@ -68,6 +68,8 @@ statuses! {
     RangeNotSatisfiable = 416 "Range Not Satisfiable";
     /// RFC 6585 §5.
     FieldsTooLarge = 431 "Request Header Fields Too Large";
+    /// Never sent: what the log says of a client that left before there was an answer, as nginx's.
+    ClientClosedRequest = 499 "Client Closed Request";
     /// RFC 9110 §15.6.1.
     InternalServerError = 500 "Internal Server Error";
     /// RFC 9110 §15.6.2.

@@ -144,8 +144,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", help_heading = "Ways")]
     pub(crate) threads: Option<NonZeroUsize>,
 
-    /// Threads for what may block, at most, in every topology but single [default: 16; for model
-    /// blocking, where each holds a connection, 256]
+    /// Threads for what may block, at most for each file system, in every topology but single
+    /// [default: 16; for model blocking, where each holds a connection, 256]
     #[arg(long, value_name = "N", help_heading = "Ways")]
     pub(crate) workers: Option<NonZeroUsize>,
 
@@ -190,6 +190,13 @@ pub(crate) struct Serve {
     /// How long a client may take no byte of an answer
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
     pub(crate) send_timeout: Duration,
+
+    /// How long the file system may take to find a name or to read the next entries of a directory;
+    /// then the answer is 503, or the end of a listing that has begun. At once where every worker
+    /// of a file system is past that time, or 64 requests for each wait. With topology single
+    /// (but for uring) only for NFS, CIFS, FUSE and other file systems that are not local
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) lookup_timeout: Duration,
 
     /// How long a stop waits for what is in flight
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Serve) -> io::Result<()> {
     let explain = args.explain.then(|| layout.model());
     let service = FileService::open(options(args, explain), access, notices, stop.clone())?;
     let bound = Bound::bind(layout, &args.listen)?;
-    signals.begin_serving();
+    signals.begin_serving(logs.iter().flatten().cloned().collect());
     if !args.quiet {
         announce(args, &choice, bound.addresses());
     }
@@ -72,6 +72,7 @@ fn options(args: &Serve, explain: Option<Model>) -> Options {
             head: args.header_timeout,
             idle: args.idle_timeout,
             send: args.send_timeout,
+            lookup: args.lookup_timeout,
         },
         explain,
     }

@@ -8,19 +8,21 @@
 //! The signals are blocked in every thread of the process.
 
 use karez_reactor::Stop;
+use karez_server::Log;
 use karez_sys::BlockedSignals;
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
 use crate::complain;
 
-/// After the grace, how long a thread stuck in a disk may hold up the end.
-const STUCK: Duration = Duration::from_secs(1);
+/// After the grace, how long a thread stuck in a disk may hold up the end. The ordinary end, with
+/// the log lines of cancelled responses, takes more than a second where many processes share few
+/// cores.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// The pause after a wait that failed.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,7 +35,8 @@ const TERMINATED: i32 = 128 + 15;
 
 /// The thread that waits for the signals.
 pub(crate) struct StopSignals {
-    serving: Arc<AtomicBool>,
+    /// The logs of a server, once there is one.
+    serving: Arc<OnceLock<Vec<Log>>>,
 }
 
 impl StopSignals {
@@ -44,7 +47,7 @@ impl StopSignals {
     /// The thread that cannot be made.
     pub(crate) fn watch(stop: &Stop, grace: Duration) -> io::Result<Self> {
         let signals = BlockedSignals::block(&[Signal::TERM, Signal::INT])?;
-        let serving = Arc::new(AtomicBool::new(false));
+        let serving = Arc::new(OnceLock::new());
         let (stop, is_serving) = (StopAtEnd(stop.clone()), Arc::clone(&serving));
         let name = "karez-signals";
         let watch = move || obey(signals, &stop, &is_serving, grace);
@@ -53,9 +56,9 @@ impl StopSignals {
         Ok(Self { serving })
     }
 
-    /// From now on the first signal begins a stop.
-    pub(crate) fn begin_serving(&self) {
-        self.serving.store(true, Ordering::SeqCst);
+    /// From now on the first signal begins a stop, and the end waits for these logs.
+    pub(crate) fn begin_serving(&self, logs: Vec<Log>) {
+        let _already = self.serving.set(logs);
     }
 }
 
@@ -71,14 +74,14 @@ impl Drop for StopAtEnd {
 /// Takes the first signal and the second, and ends the process when the grace is over while some
 /// thread still waits for a disk. A socket in the file system is removed by nobody then; the next
 /// server finds that nobody answers there and takes its place.
-fn obey(signals: BlockedSignals, stop: &StopAtEnd, serving: &AtomicBool, grace: Duration) {
+fn obey(signals: BlockedSignals, stop: &StopAtEnd, serving: &OnceLock<Vec<Log>>, grace: Duration) {
     while !came(signals, None) {}
-    if !serving.load(Ordering::SeqCst) {
-        process::exit(TERMINATED);
-    }
+    let Some(logs) = serving.get() else { process::exit(TERMINATED) };
     stop.0.begin();
-    // Two waits, so that the end has its second where the process is stopped during the grace.
+    // Two waits, so that the end has its time where the process is stopped during the grace.
     let _second = came(signals, Some(grace)) || came(signals, Some(STUCK));
+    // Without the threads that are not done, but with the lines of requests that are.
+    logs.iter().for_each(Log::flush);
     process::exit(0);
 }
 

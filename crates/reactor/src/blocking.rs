@@ -3,6 +3,7 @@
 mod connection;
 pub(crate) mod event_loop;
 mod messages;
+mod offload;
 mod pool;
 mod registry;
 mod relay;

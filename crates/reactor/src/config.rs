@@ -120,6 +120,12 @@ impl Layout {
         self.workers
     }
 
+    /// How many threads at most make calls that may block on one device, at a time. Where there is
+    /// no pool for all of them there is one for remote devices.
+    pub(crate) fn blocking_threads(self) -> usize {
+        if self.workers == 0 || self.model == Model::Blocking { WORKERS } else { self.workers }
+    }
+
     pub(crate) fn pins(self) -> bool {
         self.pin
     }

@@ -128,7 +128,9 @@ impl<'a, J> Io<'a, J> {
         self.outbox.push_mark(mark);
     }
 
-    /// Has a job run; [`Event::JobDone`](crate::Event::JobDone) brings its result under this id.
+    /// Has a job run; [`Event::JobDone`](crate::Event::JobDone) brings its result under this id. The time
+    /// of the [timer](Self::set_timer) is when the job is overdue: a device whose jobs are overdue gets
+    /// no more of them. The job itself cannot be interrupted, and keeps its worker until it returns.
     ///
     /// # Errors
     /// The job, where the connection has 64 of them already.

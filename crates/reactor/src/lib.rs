@@ -126,7 +126,7 @@ pub use any_selector::AnyDemultiplexer;
 pub use config::{Choice, Layout, Refusal, Wishes};
 pub use io::{Io, JobId, SocketOption};
 pub use karez_sys::{Handle, Lookup, Opened};
-pub use karez_transfer::{Mark, Tag, UnitEvent};
+pub use karez_transfer::{Device, Mark, Tag, UnitEvent};
 pub use listener::{Address, Listener};
 pub use models::epoll_edge::EpollEdge;
 pub use models::epoll_level::EpollLevel;
@@ -141,6 +141,6 @@ pub use server::Bound;
 pub use shutdown::Stop;
 pub use sync::mailbox::{Context, Mailbox};
 pub use task::{
-    Event, Job, JobPanicked, NoJob, Peer, Reason, RecordType, RelayEnd, SendError, Service, Task,
+    Event, Job, JobError, NoJob, Peer, Reason, RecordType, RelayEnd, SendError, Service, Task,
 };
 pub use topology::{ALLOWED, Topology, UnknownTopology};

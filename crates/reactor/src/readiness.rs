@@ -5,6 +5,7 @@ mod accept;
 mod connection;
 pub(crate) mod event_loop;
 mod overdue;
+mod peer_watch;
 mod relay;
 mod send;
 mod upstream;

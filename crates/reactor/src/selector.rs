@@ -120,17 +120,23 @@ pub struct Interest {
     pub readable: bool,
     /// Writing will not block.
     pub writable: bool,
+    /// The connection was reset or has been closed in both directions; implied by the others.
+    pub hang_up: bool,
 }
 
 impl Interest {
     /// Nothing, not even that it hung up.
-    pub const NONE: Self = Self { readable: false, writable: false };
+    pub const NONE: Self = Self { readable: false, writable: false, hang_up: false };
+    /// That it hung up, and nothing else. [`Select`](crate::Select), which has no such question, asks
+    /// for reading; [`Nonblocking`](crate::Nonblocking) reports on every lap, with no flag set, that
+    /// the caller has to ask.
+    pub const HANG_UP: Self = Self { readable: false, writable: false, hang_up: true };
     /// Reading.
-    pub const READ: Self = Self { readable: true, writable: false };
+    pub const READ: Self = Self { readable: true, writable: false, hang_up: false };
     /// Writing.
-    pub const WRITE: Self = Self { readable: false, writable: true };
+    pub const WRITE: Self = Self { readable: false, writable: true, hang_up: false };
     /// Reading and writing.
-    pub const BOTH: Self = Self { readable: true, writable: true };
+    pub const BOTH: Self = Self { readable: true, writable: true, hang_up: false };
 }
 
 /// One report.

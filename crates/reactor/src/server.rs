@@ -78,6 +78,7 @@ impl Bound {
                 service,
                 limits,
                 (self.layout.topology() == Topology::Workers).then(|| self.layout.workers()),
+                self.layout.blocking_threads(),
                 stop,
             ),
             Model::Nonblocking if self.layout.yields() => {
@@ -136,8 +137,11 @@ impl Bound {
         let layout = self.layout;
         let admission = Admission::new(limits);
         let cores = layout.pins().then(pin::cores).transpose()?;
-        let pool = layout.topology().has_workers();
-        let pool = pool.then(|| Pool::new(layout.workers(), cores, PoolTask::run)).transpose()?;
+        let offloads_all = layout.topology().has_workers();
+        let pool = Pool::new(layout.blocking_threads(), cores, PoolTask::run);
+        if offloads_all {
+            pool.start()?;
+        }
         let thread_specs = self.thread_specs::<S>(watches_eventfd)?;
         thread::scope(|scope| {
             // If not all can be made, those that were have to end.
@@ -145,8 +149,11 @@ impl Bound {
             let mut threads = Vec::new();
             for ThreadSpec { name, core, listeners, balancer, inbox } in thread_specs {
                 stop.rouses(inbox.shared_waker());
-                let (admission, pool) = (&admission, pool.as_ref());
-                let parts = Parts { service, admission, stop, listeners, balancer, inbox, pool };
+                let (admission, pool) = (&admission, &pool);
+                #[rustfmt::skip]
+                let parts = Parts {
+                    service, admission, stop, listeners, balancer, inbox, pool, offloads_all,
+                };
                 let core = core.zip(cores);
                 let run = move || run_one(core, run, parts);
                 let thread = thread::Builder::new().name(name.clone()).spawn_scoped(scope, run);

@@ -11,7 +11,7 @@
 //! is asked before each call for the rest of that connection. Jobs run inline there.
 
 use karez_sys::{Lookup, Opened};
-use karez_transfer::{Mark, Tag, UnitEvent};
+use karez_transfer::{Device, Mark, Tag, UnitEvent};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +24,8 @@ use crate::sync::mailbox::Context;
 pub trait Task: Sized {
     /// What may block: it runs where the topology says (in topology single on the event loop's own
     /// thread, so that all connections wait for it, except for the names that io_uring
-    /// [opens](Job::open_request)), never inside [`Task::handle`].
+    /// [opens](Job::open_request) and for [remote](Device::remote) devices), never inside
+    /// [`Task::handle`].
     type Job: Job;
 
     /// What other threads may send to this task by its [mailbox](Context::mailbox):
@@ -67,8 +68,8 @@ pub enum Event<'a, T: Task> {
     SendFailed(SendError),
     /// Something happened to the units of a stream.
     Unit(Tag, UnitEvent),
-    /// A job is done.
-    JobDone(JobId, Result<<T::Job as Job>::Done, JobPanicked>),
+    /// A job is done, or will never be.
+    JobDone(JobId, Result<<T::Job as Job>::Done, JobError>),
     /// A [`SocketOption`](crate::SocketOption) has been set, or not.
     Configured(io::Result<()>),
     /// The relay is over.
@@ -79,7 +80,8 @@ pub enum Event<'a, T: Task> {
     /// is to go, that is at once; in a shutdown a busy one goes on to its end, but should not begin
     /// anything new.
     Closing(Reason),
-    /// Receiving failed: the connection is broken.
+    /// Receiving failed, or the peer reset the connection while a job was running: the connection is
+    /// broken.
     Failed(io::Error),
 }
 
@@ -95,7 +97,7 @@ impl<T: Task> fmt::Debug for Event<'_, T> {
             Self::SendFailed(error) => write!(f, "SendFailed({error:?})"),
             Self::Unit(tag, event) => write!(f, "Unit({tag:?}, {event:?})"),
             Self::JobDone(id, Ok(_)) => write!(f, "JobDone({id:?}, Ok(_))"),
-            Self::JobDone(id, Err(JobPanicked)) => write!(f, "JobDone({id:?}, Err(JobPanicked))"),
+            Self::JobDone(id, Err(error)) => write!(f, "JobDone({id:?}, Err({error:?}))"),
             Self::Configured(result) => write!(f, "Configured({result:?})"),
             Self::Relayed(end) => write!(f, "Relayed({end:?})"),
             Self::Message(_) => f.write_str("Message"),
@@ -153,23 +155,40 @@ pub enum Reason {
     Shutdown,
 }
 
-/// A job panicked on its worker thread, which goes on with others.
+/// Why a job has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct JobPanicked;
+pub enum JobError {
+    /// It panicked on its worker thread, which goes on with others.
+    Panicked,
+    /// It was dropped without being run: its device does not answer, or as many jobs as may already
+    /// wait for it.
+    Rejected,
+}
 
-impl fmt::Display for JobPanicked {
+impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the job panicked")
+        f.write_str(match self {
+            Self::Panicked => "the job panicked",
+            Self::Rejected => "the job was rejected",
+        })
     }
 }
 
-impl std::error::Error for JobPanicked {}
+impl std::error::Error for JobError {}
 
 /// Work that may block or compute for long.
 pub trait Job: Send + 'static {
     /// The result.
     type Done: Send + 'static;
+
+    /// Returns the device whose answer the job waits for. Each device has its own workers and its own
+    /// queue, so that one that hangs does not hold up the jobs of another. A job for a
+    /// [remote](Device::remote) device is left to a worker in every topology. Asked before the job is
+    /// tried.
+    fn device(&self) -> Device {
+        Device::default()
+    }
 
     /// Runs it, on whatever thread this is.
     fn run(self) -> Self::Done;

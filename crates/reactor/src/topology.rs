@@ -9,7 +9,8 @@ use crate::models::Model;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topology {
     /// One reactor in one thread does everything: while it waits for a disk, all wait, but on
-    /// [`Model::Uring`], where the kernel waits for names and files, only for other jobs. For
+    /// [`Model::Uring`], where the kernel waits for names and files, only for other jobs. Calls on
+    /// [remote](crate::Device::remote) devices are left to threads that are made for them. For
     /// [`Model::Blocking`]: one acceptor, and a thread per connection.
     Single,
     /// One reactor, and a pool of threads for jobs that may block. For [`Model::Blocking`]: a

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use karez_http::Field;
 use karez_http::Head;
@@ -18,7 +19,7 @@ use karez_http::multipart::{self, Multipart};
 use karez_http::range::{self, ByteRange, Selection};
 use karez_http::{ALLOW, Method};
 use karez_reactor::Model;
-use karez_transfer::{FileToSocket, Outbox, Via, cached_bytes};
+use karez_transfer::{FileToSocket, Outbox, Settings, Via, cached_bytes};
 use rustix::fd::AsFd as _;
 
 use crate::account::{Account, Outlook};
@@ -139,6 +140,14 @@ impl Answering<'_> {
         self.with_text(status, why, |_| {})
     }
 
+    /// Not now: 503 (RFC 9110 §15.6.4), and when to ask again.
+    pub(crate) fn unavailable(&self, why: &str, retry_after: Duration) -> Answer {
+        let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+        self.with_text(Status::ServiceUnavailable, why, |head| {
+            head.number("Retry-After", u64::try_from(seconds).unwrap_or(u64::MAX));
+        })
+    }
+
     fn with_text(&self, status: Status, why: &str, fields: impl FnOnce(&mut Head<'_>)) -> Answer {
         let text = match why {
             "" => format!("{} {}\n", status.code(), status.reason()),
@@ -256,9 +265,11 @@ impl Answering<'_> {
     fn outlook(&self, model: Model, file: &Arc<OpenFile>, parts: &[ByteRange]) -> Option<Outlook> {
         let first = parts.first()?;
         let bytes = parts.iter().map(|part| part.length).sum();
-        let cached = parts
-            .iter()
-            .map(|part| cached_bytes(file.as_fd(), part.start..part.start + part.length).ok());
+        // Of a remote file that question may not be answered.
+        let cached = parts.iter().map(|part| {
+            let range = part.start..part.start + part.length;
+            (!file.device().remote).then(|| cached_bytes(file.as_fd(), range).ok()).flatten()
+        });
         let cached: Option<u64> = cached.sum();
         let transfer = self.transfer(file, first.start, first.length);
         let via = model.grants(transfer.intended(cached.unwrap_or(bytes)));
@@ -271,9 +282,10 @@ impl Answering<'_> {
 
     fn transfer(&self, file: &Arc<OpenFile>, start: u64, length: u64) -> FileToSocket {
         let (source, range) = (Arc::clone(file) as _, start..start + length);
+        let settings = Settings { device: file.device(), ..self.via.into() };
         match file.edits() {
-            None => FileToSocket::new(source, range, self.via),
-            Some(edits) => FileToSocket::edited(source, range, Arc::clone(edits), self.via),
+            None => FileToSocket::new(source, range, settings),
+            Some(edits) => FileToSocket::edited(source, range, Arc::clone(edits), settings),
         }
     }
 }

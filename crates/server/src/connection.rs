@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use karez_http::{Decoder, Limits, Refusal, Request, Status, response, target};
-use karez_reactor::{Event, Io, JobId, Mark, Peer, SendError, Task};
+use karez_reactor::{Event, Io, JobError, JobId, Mark, Peer, SendError, Task};
 use karez_transfer::Outbox;
 
 use crate::account::{Account, Spent};
@@ -34,6 +34,8 @@ pub(crate) struct Connection {
     peer: Peer,
     decoder: Decoder,
     exchange: Option<Exchange>,
+    /// The job that it waits for, or the last.
+    job: u64,
     /// What is told of what answers cost, if it is to be told.
     account: Option<Box<Account>>,
     /// When the head that has begun must be complete.
@@ -50,6 +52,7 @@ impl Connection {
             peer,
             decoder: Decoder::new(Limits::default()),
             exchange: None,
+            job: 0,
             account,
             head_due: None,
             lingers_until: None,
@@ -83,9 +86,13 @@ impl Task for Connection {
             Event::ReceiveTimedOut => self.timed_out(io),
             Event::Sent(_) => self.sent(io),
             Event::SendFailed(error) => self.send_failed(&error, io),
+            Event::JobDone(JobId(job), _) if job != self.job => {} // it came too late
             Event::JobDone(_, Ok(done)) => self.job_done(done, io),
+            Event::JobDone(_, Err(JobError::Rejected)) => self.rejected(io),
             Event::JobDone(_, Err(_)) => self.abort(io),
-            Event::PeerClosed | Event::Failed(_) => io.close(),
+            Event::Timer => self.lookup_timed_out(io),
+            Event::Failed(_) => self.client_left(io),
+            Event::PeerClosed => io.close(),
             // A shutdown is noticed where a request begins, and an idle connection just goes.
             _ => {}
         }
@@ -179,12 +186,58 @@ impl Connection {
 
     fn run(&mut self, task: SiteTask, io: &mut Io<'_, SiteJob>) {
         let spent = self.account.is_some().then(Spent::nothing);
-        if io.run(JobId(0), SiteJob { task, spent }).is_err() {
-            self.abort(io); // cannot be: there is one job at a time
+        self.job += 1;
+        io.set_timer(Some(io.now() + self.shared.patience.lookup));
+        if io.run(JobId(self.job), SiteJob { task, spent }).is_err() {
+            self.rejected(io); // of those before, none was waited for
         }
     }
 
+    /// The file system has not answered within the time allowed.
+    fn lookup_timed_out(&mut self, io: &mut Io<'_, SiteJob>) {
+        self.job += 1;
+        let Some(exchange) = &self.exchange else { return };
+        let what = exchange.request_line().escape_ascii();
+        let patience = self.shared.patience.lookup;
+        self.shared
+            .notice(&format!("\"{what}\": the file system has not answered within {patience:?}"));
+        self.is_unavailable("the file system does not answer", io);
+    }
+
+    /// As many jobs as may wait for this device.
+    fn rejected(&mut self, io: &mut Io<'_, SiteJob>) {
+        io.set_timer(None);
+        self.is_unavailable(
+            "the file system does not answer, or too many requests wait for it",
+            io,
+        );
+    }
+
+    /// Says so where there is no head yet; in the middle of a listing all that can be done is to stop.
+    fn is_unavailable(&mut self, why: &str, io: &mut Io<'_, SiteJob>) {
+        let retry_after = self.shared.patience.lookup;
+        match &mut self.exchange {
+            Some(exchange) if !exchange.is_answered() => {
+                exchange.persistence = Persistence::Closes;
+                self.answer(io, |answering| answering.unavailable(why, retry_after));
+            }
+            _ => self.abort(io),
+        }
+    }
+
+    /// The peer has reset the connection.
+    fn client_left(&mut self, io: &mut Io<'_, SiteJob>) {
+        if let Some(exchange) = &mut self.exchange
+            && !exchange.is_answered()
+        {
+            exchange.client_left();
+        }
+        self.close_exchange(io.now());
+        io.close();
+    }
+
     fn job_done(&mut self, done: Done, io: &mut Io<'_, SiteJob>) {
+        io.set_timer(None);
         if let Some(account) = &mut self.account {
             account.worked(done.spent);
         }
@@ -206,7 +259,7 @@ impl Connection {
             Found::Missing => self.answer(io, |answering| answering.plain(Status::NotFound, "")),
             Found::Denied => self.answer(io, |answering| answering.plain(Status::Forbidden, "")),
             Found::Busy => self.answer(io, |answering| {
-                answering.plain(Status::ServiceUnavailable, "no descriptor is free, try again")
+                answering.unavailable("no descriptor is free, try again", Duration::ZERO)
             }),
             Found::Failed(error) => {
                 self.shared.notice(&error.to_string());

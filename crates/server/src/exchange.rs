@@ -66,6 +66,16 @@ impl Exchange {
         answer.outbox
     }
 
+    /// Returns whether the head of an answer has been handed out.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.head > 0
+    }
+
+    /// The client left before there was an answer; nginx logs that as 499, too.
+    pub(crate) fn client_left(&mut self) {
+        self.status = Status::ClientClosedRequest;
+    }
+
     /// Notes how much has left before what is appended now.
     pub(crate) fn begin_to_send(&mut self, outbox: &Outbox) {
         self.sent_before = outbox.moved();

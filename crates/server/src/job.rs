@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use karez_reactor::{Job, Lookup, Opened};
+use karez_reactor::{Device, Job, Lookup, Opened};
 use rustix::io::Errno;
 
 use crate::account::Spent;
@@ -42,6 +42,13 @@ impl Job for SiteJob {
         let Self { task, mut spent } = self;
         let answer = Spent::add(&mut spent, || task.run());
         Done { answer, spent }
+    }
+
+    fn device(&self) -> Device {
+        match &self.task {
+            SiteTask::Find { site, search } => site.device_of(search),
+            SiteTask::List { listing } => listing.device(),
+        }
     }
 
     /// A file that is held open, or whose name the kernel has in its caches, needs no other

@@ -38,7 +38,7 @@ pub struct Options {
     pub explain: Option<Model>,
 }
 
-/// How long a peer may take.
+/// How long a peer may take, and the file system.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// From the first byte of a request to the last of its head and body.
@@ -47,6 +47,8 @@ pub struct Patience {
     pub idle: Duration,
     /// Without taking a byte of an answer.
     pub send: Duration,
+    /// For the file system to look a name up, or to read the next entries of a directory.
+    pub lookup: Duration,
 }
 
 /// Serves the files below one directory.

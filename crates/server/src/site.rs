@@ -14,14 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use karez_http::encoding::Codings;
+use rustix::fd::AsFd as _;
 
 use crate::log::Log;
 
 mod cache;
 mod clock;
+mod closing;
 mod document_root;
 mod listing;
 mod media;
+mod mounts;
 mod open_file;
 mod resolve;
 mod root;
@@ -40,7 +43,9 @@ pub use stamps::{Stamps, UnequalStamp};
 pub(crate) use tally::Tally;
 
 use cache::Cache;
+use closing::Closers;
 use document_root::DocumentRoot;
+use mounts::Mounts;
 use resolve::Refusal;
 
 /// What a site serves.
@@ -66,6 +71,8 @@ pub(crate) struct SiteOptions {
 pub(crate) struct Site {
     root: Arc<DocumentRoot>,
     cache: Cache,
+    mounts: Mounts,
+    closers: Closers,
     grain: Duration,
     options: SiteOptions,
 }
@@ -106,8 +113,11 @@ pub(crate) enum Found {
 impl Site {
     pub(crate) fn open(dir: &Path, options: SiteOptions) -> io::Result<Self> {
         let capacity = options.cached_files.unwrap_or_else(cache::default_capacity);
+        let root = DocumentRoot::open(dir, options.notices.clone())?;
         Ok(Self {
-            root: Arc::new(DocumentRoot::open(dir, options.notices.clone())?),
+            mounts: Mounts::of(root.held().as_fd()),
+            closers: Closers::default(),
+            root: Arc::new(root),
             cache: Cache::new(capacity),
             grain: clock::grain(),
             options,

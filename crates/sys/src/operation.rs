@@ -52,6 +52,9 @@ pub enum Operation {
         bytes: Vec<u8>,
         /// How many bytes of it stay as they are.
         from: usize,
+        /// The file system may never answer: the submission must not try (`IOSQE_ASYNC`), because a
+        /// read of a FUSE file blocks there even where it was told not to.
+        remote: bool,
     },
     /// The same, and then all of `bytes` into a socket, if none are missing.
     ReadThenSend {

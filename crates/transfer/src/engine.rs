@@ -4,6 +4,7 @@ use rustix::io;
 
 use crate::course::Ends;
 use crate::direction::Direction;
+use crate::offloaded_read::OffloadedReads;
 use crate::report::{Calls, Report};
 use crate::step::{Piece, Stop};
 use crate::via::copy::Copy;
@@ -27,6 +28,8 @@ pub(crate) enum Engine {
     Cow(Cow),
     Reflink,
     CopyRange,
+    /// No via of its own: `copy` whose reads are made by a worker.
+    OffloadedReads(OffloadedReads),
 }
 
 impl Engine {
@@ -59,6 +62,7 @@ impl Engine {
             Self::Cow(cow) => cow.step(piece, report),
             Self::Reflink => reflink::step(piece, report),
             Self::CopyRange => copy_range::step(piece, report),
+            Self::OffloadedReads(reads) => reads.step(piece, &mut report.calls),
         }
     }
 
@@ -75,7 +79,7 @@ impl Engine {
             // It asks as it reads, where it can.
             Self::Copy(copy) => copy.cannot_tell,
             // One tells of each read, the other reads nothing.
-            Self::Direct(_) | Self::Reflink => false,
+            Self::Direct(_) | Self::OffloadedReads(_) | Self::Reflink => false,
         }
     }
 

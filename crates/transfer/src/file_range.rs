@@ -4,6 +4,7 @@
 //! way it knows, and returns the result to the [outbox](crate::Outbox), where it goes through the
 //! same fallback and the same counters as that of a step.
 
+use crate::device::Device;
 use crate::file_to_socket::Source;
 use crate::step::Edit;
 use crate::via::{Via, copy};
@@ -22,6 +23,8 @@ pub struct FileRange {
     pub remaining: u64,
     /// How its bytes are to be moved, if the backend can.
     pub via: Via,
+    /// Where the file lies.
+    pub device: Device,
     pub(crate) edits: Option<Arc<[Edit]>>,
 }
 

@@ -86,6 +86,12 @@ impl FileToSocket {
         self.transfer.set_cold(Cold::Tell);
     }
 
+    /// Whether its file system may [never answer](crate::Device::remote).
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.transfer.course.settings.device.remote
+    }
+
     /// From the next step on it waits for the disk ([`Cold::Wait`]): for a
     /// caller that may wait, or could not warm what is cold.
     pub fn wait_for_disk(&mut self) {
@@ -110,7 +116,7 @@ impl FileToSocket {
     /// Whether it is so short that it leaves with the memory in front of it, in one send.
     #[must_use]
     pub fn rides_along(&self) -> bool {
-        self.remaining() <= RIDE_ALONG && self.is_plain()
+        self.remaining() <= RIDE_ALONG && self.is_plain() && !self.transfer.offloads_reads()
     }
 
     /// The via that the first step will try, unless one before was refused between such ends,
@@ -137,6 +143,7 @@ impl FileToSocket {
             offset: course.from.unwrap_or(0) + ahead,
             length: usize::try_from(remaining).unwrap_or(most).min(most),
             remaining,
+            device: course.settings.device,
             via,
             edits: course.edits.clone(),
         }

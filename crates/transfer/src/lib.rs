@@ -318,12 +318,13 @@
 //!
 //! On Linux. What a kernel has not, or a sandbox forbids, is a rung down the ladder. There is no
 //! `unsafe` here (it is all in `karez-sys`), no thread, no signal and no global but the memory of
-//! `auto` for what was refused; pipes and buffers that are idle belong to the thread that used
-//! them. The feature `tokio` adds the module of that name, and is off unless asked for.
+//! `auto` for what was refused and of the devices that refuse `RWF_NOWAIT`; pipes and buffers that
+//! are idle belong to the thread that used them. The feature `tokio` adds the module of that name, and is off unless asked for.
 
 mod aligned;
 mod cache;
 mod course;
+mod device;
 mod direction;
 mod ends;
 mod engine;
@@ -334,6 +335,8 @@ mod file_to_socket;
 mod interrupted;
 mod ladder;
 mod ledger;
+mod nowait;
+mod offloaded_read;
 mod outbox;
 mod pipe;
 mod piped;
@@ -352,6 +355,7 @@ mod transfer;
 pub mod via;
 mod window;
 
+pub use device::Device;
 pub use direction::Direction;
 pub use errand::DirectRead;
 pub use file_range::FileRange;

@@ -59,6 +59,8 @@ pub struct Outbox {
     sealing: Option<Box<Sealing>>,
     ledger: Option<Box<Ledger>>,
     reports: Reports,
+    /// Files whose file system may never answer report, too.
+    reports_remote: bool,
 }
 
 /// Which files say that their pages are not in memory instead of waiting for a disk.
@@ -426,9 +428,16 @@ impl Outbox {
         self.transfers().filter(direct).for_each(FileToSocket::tell_cold);
     }
 
+    /// The same, but only for files whose file system may [never answer](crate::Device::remote).
+    pub fn tell_remote(&mut self) {
+        self.reports_remote = true;
+        self.transfers().filter(|file| file.is_remote()).for_each(FileToSocket::tell_cold);
+    }
+
     fn apply_reports(&self, transfer: &mut FileToSocket) {
         match self.reports {
             Reports::All => transfer.tell_cold(),
+            _ if self.reports_remote && transfer.is_remote() => transfer.tell_cold(),
             Reports::Direct if transfer.asked() == Via::Direct => transfer.tell_cold(),
             Reports::Direct | Reports::Nothing => {}
         }

@@ -19,9 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::device::Device;
 use crate::errand::{DirectRead, Errand};
 use crate::file_to_socket::Source;
 use crate::interrupted::retry;
+use crate::offloaded_read::OffloadedRead;
 use crate::report::Calls;
 use crate::scratch;
 use crate::transfer::Transfer;
@@ -45,6 +47,9 @@ pub struct ColdPart {
     range: Range<u64>,
     /// By [`Via::Direct`](crate::Via::Direct) it is read past the page cache.
     errand: Option<Arc<Errand>>,
+    /// Of a remote file it is read into memory.
+    offloaded: Option<Arc<OffloadedRead>>,
+    device: Device,
     warmings: Option<Arc<AtomicU32>>,
     /// Who wants to know what it cost.
     told: Option<Arc<Warmth>>,
@@ -59,12 +64,14 @@ pub(crate) struct Warmth {
 
 impl ColdPart {
     pub(crate) fn new(source: Source, transfer: &Transfer) -> Self {
-        let errand = transfer.errand();
+        let (errand, offloaded) = (transfer.errand(), transfer.offloaded_read());
         let start = transfer.course.from.unwrap_or(0);
         let length = transfer.course.remaining.min(WARMED);
-        let range =
-            errand.as_ref().map_or(start..start.saturating_add(length), |errand| errand.range());
-        Self { source, range, errand, warmings: transfer.warmings(), told: None }
+        let asked = errand.as_ref().map(|errand| errand.range());
+        let asked = asked.or_else(|| offloaded.as_ref().map(|read| read.range()));
+        let range = asked.unwrap_or(start..start.saturating_add(length));
+        let (device, warmings) = (transfer.course.settings.device, transfer.warmings());
+        Self { source, range, errand, offloaded, device, warmings, told: None }
     }
 
     /// The same, and what it costs is told to this one.
@@ -90,12 +97,16 @@ impl ColdPart {
 
     /// Counts what it reads; the transfer counts by itself what an errand brings.
     fn bring(&self, reads: &mut u64) -> std::io::Result<()> {
-        let brought = match &self.errand {
-            Some(errand) => {
+        let brought = match (&self.errand, &self.offloaded) {
+            (Some(errand), _) => {
                 errand.run();
                 Ok(())
             }
-            None => self.read(reads),
+            (None, Some(read)) => {
+                read.run(&*self.source);
+                Ok(())
+            }
+            (None, None) => self.read(reads),
         };
         self.note();
         brought
@@ -139,6 +150,13 @@ impl ColdPart {
         }
         scratch::give_back(buffer);
         Ok(())
+    }
+
+    /// The device whose answer [`warm`](Self::warm) waits for, as the
+    /// [settings](crate::Settings::device) say.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// The bytes of the file that are to be read.

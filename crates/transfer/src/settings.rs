@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::device::Device;
 use crate::via::Via;
 
 /// How a transfer is to go about it. A [`Via`] alone is one, too: `Via::Sendfile.into()`.
@@ -23,6 +24,10 @@ pub struct Settings {
     pub cache: CachePolicy,
     /// What a step does where it would wait for a disk.
     pub cold: Cold,
+    /// Where the source file lies. With [`Cold::Tell`] every read of a file on a
+    /// [remote](Device::remote) file system is left to the caller's worker, whatever the via, because
+    /// no call on such a file is sure to return.
+    pub device: Device,
 }
 
 impl Default for Settings {
@@ -34,6 +39,7 @@ impl Default for Settings {
             pipe: 1 << 20,
             cache: CachePolicy::Keep,
             cold: Cold::Wait,
+            device: Device::default(),
         }
     }
 }

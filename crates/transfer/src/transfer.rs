@@ -16,6 +16,8 @@ use crate::engine::Engine;
 use crate::errand::Errand;
 use crate::interrupted::ATTEMPTS;
 use crate::ladder;
+use crate::nowait;
+use crate::offloaded_read::{self, OffloadedRead, OffloadedReads};
 use crate::report::{Fallback, Reason, Report};
 use crate::residency::{Warming, resident};
 use crate::settings::{CachePolicy, Cold};
@@ -107,7 +109,11 @@ impl Transfer {
         if self.engine.is_none() {
             self.begin(ends);
         }
-        let chunk = self.course.settings.chunk.map_or(self.report.ran.chunk(), u64::from);
+        let natural = match &self.engine {
+            Some(Engine::OffloadedReads(_)) => offloaded_read::CHUNK,
+            _ => self.report.ran.chunk(),
+        };
+        let chunk = self.course.settings.chunk.map_or(natural, u64::from);
         chunk.clamp(1, self.course.remaining)
     }
 
@@ -130,6 +136,11 @@ impl Transfer {
 
     /// Chooses the via that is to run, before the first byte.
     fn begin(&mut self, ends: Ends<'_>) {
+        if self.offloads_reads() {
+            self.report.turn_to(Via::Copy);
+            self.engine = Some(Engine::OffloadedReads(OffloadedReads::default()));
+            return;
+        }
         let (direction, asked) = (self.course.direction, self.report.asked);
         let cache = self.course.settings.cache;
         let via = match (asked, cache) {
@@ -172,7 +183,7 @@ impl Transfer {
             // Only what is in memory: because the caller wants to know what is not, or because
             // `auto` would rather send the pages of what is not.
             let asks = self.course.settings.cold == Cold::Tell || self.is_on_trial();
-            copy.nowait = asks && self.course.from.is_some();
+            copy.set_nowait(asks && self.course.from.is_some(), self.course.settings.device);
         }
         self.engine = Some(engine);
     }
@@ -181,7 +192,8 @@ impl Transfer {
     pub(crate) fn set_cold(&mut self, cold: Cold) {
         self.course.settings.cold = cold;
         if let Some(Engine::Copy(copy)) = &mut self.engine {
-            copy.nowait = cold == Cold::Tell && self.course.from.is_some() && !copy.cannot_tell;
+            let tells = cold == Cold::Tell && self.course.from.is_some();
+            copy.set_nowait(tells, self.course.settings.device);
         }
     }
 
@@ -195,6 +207,16 @@ impl Transfer {
         self.warming.times.clone()
     }
 
+    /// Whether no step may make a call on the file, because its file system may never answer.
+    pub(crate) fn offloads_reads(&self) -> bool {
+        let Course { settings, direction, from, edits, .. } = &self.course;
+        settings.device.remote
+            && settings.cold == Cold::Tell
+            && *direction == Direction::FileToSocket
+            && from.is_some()
+            && edits.is_none()
+    }
+
     /// `auto` has chosen `copy`, and would choose `sendfile` if the file is not in memory.
     fn is_on_trial(&self) -> bool {
         self.report.asked == Via::Auto
@@ -204,6 +226,7 @@ impl Transfer {
             && self.report.fallbacks.is_empty()
             && self.report.cache == self.course.settings.cache
             && self.report.cache != CachePolicy::Uncached
+            && !matches!(self.engine, Some(Engine::OffloadedReads(_)))
     }
 
     /// Whether another via may do what this one did not; any other error is the transfer's.
@@ -258,9 +281,20 @@ impl Transfer {
         buffer: &mut [u8],
     ) -> io::Result<Option<usize>> {
         self.report.turn_to(Via::Copy);
+        if self.offloads_reads() && !self.warming_is_vain() {
+            return Ok(None);
+        }
         let at = self.course.from.ok_or(Errno::INVAL)? + ahead;
+        let (device, len) = (self.course.settings.device, buffer.len() as u64);
         let mut nowait = self.course.settings.cold == Cold::Tell;
         let mut interrupted = 0;
+        if nowait && nowait::is_refused(device) {
+            nowait = false;
+            let there = resident(from, at, len, &mut self.report.calls)?;
+            if there < len && !self.warming_is_vain() {
+                return Ok(None);
+            }
+        }
         loop {
             let calls = &mut self.report.calls;
             let cold = match ends::read_file(from, at, buffer, (nowait, false), calls) {
@@ -272,8 +306,8 @@ impl Transfer {
                 }
                 Err(Errno::AGAIN) if nowait => true,
                 Err(errno) if nowait && errno != Errno::INTR => {
+                    nowait::remember(device, errno);
                     nowait = false;
-                    let len = buffer.len() as u64;
                     resident(from, at, len, calls)? < len
                 }
                 Err(errno) => return Err(errno.into()),
@@ -309,6 +343,9 @@ impl Transfer {
         }
         if self.engine.as_ref().is_some_and(|engine| engine.in_flight() > 0) {
             return true;
+        }
+        if self.course.from.is_none() && self.course.direction.has_pipe() {
+            return false; // a 0 of a pipe says that it has no writer, and nothing can look into it
         }
         let from = End { fd: ends.from, at: self.course.from };
         let nowait = self.course.settings.cold == Cold::Tell;
@@ -357,6 +394,14 @@ impl Transfer {
     pub(crate) fn errand(&self) -> Option<Arc<Errand>> {
         match &self.engine {
             Some(Engine::Direct(direct)) => direct.errand(),
+            _ => None,
+        }
+    }
+
+    /// The read of a remote file that the last step asked for.
+    pub(crate) fn offloaded_read(&self) -> Option<Arc<OffloadedRead>> {
+        match &self.engine {
+            Some(Engine::OffloadedReads(reads)) => reads.read(),
             _ => None,
         }
     }

@@ -10,10 +10,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::environment;
 use crate::server::{KAREZ, Server};
 use crate::ways;
 
 fn run(args: &[&str]) -> Output {
+    environment::normalize();
     Command::new(KAREZ).args(args).output().unwrap()
 }
 
@@ -307,6 +309,7 @@ fn quietly_on_several_addresses_at_once() {
 
 /// The first line, and what to do while that server runs; it is stopped by SIGTERM.
 fn first_line_and(mut command: Command, then: impl FnOnce(&str)) -> String {
+    environment::normalize();
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());

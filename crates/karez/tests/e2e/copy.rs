@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output};
 
+use crate::environment;
 use crate::files::pattern;
 use crate::image::Image;
 use crate::server::KAREZ;
@@ -74,6 +75,7 @@ fn text(value: &Value) -> &str {
 
 /// The command `karez copy --json` with these arguments.
 pub fn command(args: &[&dyn AsRef<OsStr>]) -> Command {
+    environment::normalize();
     let mut command = Command::new(KAREZ);
     command.args(["copy", "--json"]).args(args.iter().map(|arg| (*arg).as_ref()));
     command

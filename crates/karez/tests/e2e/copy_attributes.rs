@@ -121,6 +121,65 @@ fn archive_keeps_mode_times_owner_xattrs_and_acls() {
 }
 
 #[test]
+fn xattrs_of_read_only_files_are_kept_without_privilege() {
+    let root = tempfile::tempdir().unwrap();
+    set_mode(root.path(), 0o755);
+    let (from, into) = (root.path().join("from"), root.path().join("into"));
+    let names = ["from/file", "from/closed", "from", "into"];
+    fs::create_dir_all(from.join("closed")).unwrap();
+    fs::create_dir(&into).unwrap();
+    fs::write(from.join("file"), "file").unwrap();
+    for name in names {
+        let path = root.path().join(name);
+        if let Err(error) = setxattr(&path, "user.colour", b"sand", XattrFlags::empty()) {
+            println!("skipped: user.colour: {error}");
+            return;
+        }
+        if is_root() {
+            chown(&path, Some(65534), Some(65534)).unwrap();
+        }
+    }
+    for (name, mode) in names.into_iter().zip([0o444, 0o500, 0o500, 0o700]) {
+        set_mode(&root.path().join(name), mode);
+    }
+    // With such a umask not even a new file is writable by its mode.
+    let (file, copied) = (from.join("file"), into.join("file"));
+    let (closed, over) = (from.join("closed"), into.join("from"));
+    for (umask, wanted) in [
+        ("022", command(&[&"-a", &from, &into])),
+        // Onto the copy, which is as closed as the original.
+        ("022", command(&[&"-a", &closed, &over])),
+        ("277", command(&[&"-a", &file, &copied])),
+    ] {
+        let script = format!("umask {umask}; exec \"$@\"");
+        let mut sh = if is_root() {
+            let mut nobody = Command::new("setpriv");
+            nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh"]);
+            nobody
+        } else {
+            Command::new("sh")
+        };
+        sh.args(["-c", &script, "sh"]).arg(wanted.get_program()).args(wanted.get_args());
+        let output = match sh.output() {
+            Ok(output) if !output.stdout.is_empty() => output,
+            other => return println!("skipped: setpriv: {other:?}"),
+        };
+        let outcome = Outcome::of(&output).expect_success();
+        assert_eq!(outcome.json["unkept"].as_array().unwrap().len(), 0, "{umask}: {outcome:?}");
+    }
+    let copies = ["into/from/file", "into/from/closed", "into/from", "into/file"];
+    for (name, mode) in copies.into_iter().zip([0o444, 0o500, 0o500, 0o444]) {
+        let path = root.path().join(name);
+        assert_eq!(xattr(&path, "user.colour").as_deref(), Some(&b"sand"[..]), "{name}");
+        assert_eq!(attributes(&path).0 & 0o7777, mode, "{name}");
+    }
+    // So that it can be removed.
+    for name in ["from", "into/from"] {
+        set_mode(&root.path().join(name), 0o700);
+    }
+}
+
+#[test]
 fn archive_takes_no_acl_from_the_directory() {
     let root = tempfile::tempdir().unwrap();
     let (from, into) = (root.path().join("from"), root.path().join("into"));

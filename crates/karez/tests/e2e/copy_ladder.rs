@@ -3,6 +3,7 @@
 
 use karez_transfer::Via;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -285,14 +286,24 @@ fn an_error_of_the_disk_is_told_and_leaves_nothing() {
     }
 }
 
+/// A directory on a disk or wherever else there is a place, and one in /dev/shm. Temporary files
+/// may be in /dev/shm or on the same tmpfs.
+fn two_file_systems() -> Option<(tempfile::TempDir, tempfile::TempDir)> {
+    let in_memory = Path::new("/dev/shm");
+    let device = |path: &Path| fs::metadata(path).map(|of| of.dev()).ok();
+    let places = [std::env::temp_dir(), PathBuf::from(env!("CARGO_TARGET_TMPDIR"))];
+    let elsewhere = places.iter().find(|place| device(place) != device(in_memory))?;
+    Some((tempfile::tempdir_in(elsewhere).ok()?, tempfile::tempdir_in(in_memory).ok()?))
+}
+
 #[test]
 fn between_file_systems_it_goes_down_the_ladder() {
-    let (_root, from, _) = root();
-    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
-        println!("skipped: no /dev/shm");
+    let Some((one, other)) = two_file_systems() else {
+        println!("skipped: no directory on another file system than /dev/shm");
         return;
     };
-    let to = other.path().join("to");
+    let (from, to) = (one.path().join("from"), other.path().join("to"));
+    fs::write(&from, pattern(SIZE)).unwrap();
     for (via, refused) in
         [(Via::Auto, 2), (Via::Reflink, 2), (Via::CopyRange, 1), (Via::Sendfile, 0)]
     {
@@ -304,12 +315,12 @@ fn between_file_systems_it_goes_down_the_ladder() {
         assert_eq!(copied.count("bytes_copied"), SIZE as u64, "{via}");
     }
     // What was refused once is not asked again of such a pair.
-    let tree = tempfile::tempdir().unwrap();
+    let (tree, into) = (one.path().join("tree"), other.path().join("tree"));
+    fs::create_dir(&tree).unwrap();
     for number in 0..5 {
-        fs::write(tree.path().join(number.to_string()), "x").unwrap();
+        fs::write(tree.join(number.to_string()), "x").unwrap();
     }
-    let into = other.path().join("tree");
-    let copied = copy(&[&"-r", &"--jobs", &"1", &tree.path(), &into]).expect_success();
+    let copied = copy(&[&"-r", &"--jobs", &"1", &tree, &into]).expect_success();
     assert_eq!(copied.json["fallbacks"][0]["times"], 1, "{copied:?}");
     assert_eq!(copied.count("bytes_copied"), 5);
 }

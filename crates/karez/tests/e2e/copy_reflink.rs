@@ -24,7 +24,7 @@ fn images() -> impl Iterator<Item = (&'static str, Image)> {
 
 /// Whether filefrag(8), which asks FIEMAP, calls all extents of a file shared.
 fn is_shared(path: &Path) -> bool {
-    let output = match Command::new("filefrag").arg("-sv").arg(path).output() {
+    let output = match Command::new("filefrag").arg("-sv").arg(path).env("LC_ALL", "C").output() {
         Ok(output) if output.status.success() => output,
         other => panic!("filefrag: {other:?}"),
     };

@@ -30,7 +30,8 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 fn behind(words: &[&str]) -> Command {
     let mut command = Command::new("python3");
-    command.args(["-c", DENY]).args(words);
+    // An interpreter may warn of a locale that is not installed.
+    command.args(["-c", DENY]).args(words).env("LC_ALL", "C");
     command
 }
 

@@ -241,7 +241,9 @@ fn the_calls_are_those_of_a_trace() {
         }
         client.get("/small?end");
         let calls = traced.end().1;
-        for (number, said) in said.iter().enumerate() {
+        // The thread of a connection has another make a listing, as of all that may wait for a disk.
+        let elsewhere = usize::from(way.model == Model::Blocking);
+        for (number, said) in said.iter().enumerate().take(requests.len() - elsewhere) {
             let begin = after(&calls, &format!("?{number} "));
             let next = if number + 1 < requests.len() {
                 format!("?{} ", number + 1)

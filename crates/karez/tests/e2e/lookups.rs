@@ -3,16 +3,15 @@
 
 use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
+use crate::bindfs::Bind;
 use crate::client::{Client, Response};
 use crate::files::{pattern, write_dated};
 use crate::image::Image;
@@ -161,62 +160,6 @@ fn what_a_ring_looks_up_is_on_the_account() {
     }
 }
 
-/// A directory below another by way of a program that can be stopped: bindfs(1).
-struct Bind {
-    program: Child,
-    root: PathBuf,
-    _directory: tempfile::TempDir,
-}
-
-impl Bind {
-    /// `root/slow` with one file; `None`, with a reason printed, where that is not to be had.
-    fn mount() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        fs::create_dir_all(path("root/slow")).unwrap();
-        fs::create_dir(path("below")).unwrap();
-        fs::write(path("below/name"), pattern(1000)).unwrap();
-        fs::write(path("root/fast"), pattern(100)).unwrap();
-        // In a mount namespace that goes with the program.
-        let mut command = Command::new("unshare");
-        // Every name is asked for again each time, as of a file system that others change.
-        command.args(["--mount", "bindfs", "-f", "-o", "entry_timeout=0"]);
-        command.args([path("below"), path("root/slow")]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut program = match command.spawn() {
-            Ok(program) => program,
-            Err(error) => {
-                println!("skipped: unshare: {error}");
-                return None;
-            }
-        };
-        let mounts = format!("/proc/{}/mountinfo", program.id());
-        let slow = format!(" {} ", path("root/slow").display());
-        while !fs::read_to_string(&mounts).is_ok_and(|mounts| mounts.contains(&slow)) {
-            if let Some(status) = program.try_wait().unwrap() {
-                println!("skipped: bindfs: {status}");
-                return None;
-            }
-            std::thread::yield_now();
-        }
-        let own = PathBuf::from(format!("/proc/{}/root", program.id()));
-        let root = own.join(path("root").strip_prefix("/").unwrap());
-        Some(Self { program, root, _directory: directory })
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.program.id().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-}
-
-impl Drop for Bind {
-    fn drop(&mut self) {
-        let _gone = self.program.kill();
-        let _gone = self.program.wait();
-    }
-}
-
 /// Names of the threads that work for the rings of a process.
 fn workers_of_rings(server: &Server) -> BTreeSet<String> {
     let tasks = Path::new("/proc").join(server.pid().to_string()).join("task");
@@ -231,8 +174,9 @@ fn workers_of_rings(server: &Server) -> BTreeSet<String> {
 fn a_name_that_hangs_holds_up_nobody_else() {
     for way in rings() {
         let Some(bind) = Bind::mount() else { return };
-        let server = Server::start(way, &bind.root);
-        bind.signal(Signal::STOP);
+        // From outside, where the mount table does not tell that it is not a local file system.
+        let server = Server::start(way, &bind.outside());
+        let stopped = bind.stop();
         let mut held = server.connect();
         held.send("GET /slow/name HTTP/1.1\r\nHost: test\r\n\r\n");
         server.until("a ring waits", || !workers_of_rings(&server).is_empty());
@@ -241,7 +185,7 @@ fn a_name_that_hangs_holds_up_nobody_else() {
             assert!(other.get("/fast").body == pattern(100), "{way}");
             assert!(server.get("/fast").body == pattern(100), "{way}");
         }
-        bind.signal(Signal::CONT);
+        drop(stopped);
         assert!(held.response(false).body == pattern(1000), "{way}");
     }
 }
@@ -251,27 +195,27 @@ fn a_root_that_hangs_holds_up_no_event_loop() {
     let layouts = [(Model::Uring, Topology::Single), (Model::EpollEdge, Topology::Workers)];
     for (model, topology) in layouts {
         let way = Way { model, topology, via: Via::Auto };
-        let Some(bind) = Bind::mount() else { return };
-        let root = bind.root.join("slow/site");
+        let Some(bind) = Bind::mount_uncached() else { return };
+        let root = bind.outside().join("slow/site");
         fs::create_dir(&root).unwrap();
         fs::write(root.join("old"), "old").unwrap();
-        fs::create_dir(bind.root.join("slow/next")).unwrap();
-        fs::write(bind.root.join("slow/next/new"), "new").unwrap();
+        fs::create_dir(bind.outside().join("slow/next")).unwrap();
+        fs::write(bind.outside().join("slow/next/new"), "new").unwrap();
         let server = Server::start(way, &root);
         assert_eq!(server.get("/old").body, b"old", "{way}");
         assert_eq!(server.get("/none").status, 404, "{way}");
-        bind.signal(Signal::STOP);
+        let stopped = bind.stop();
         let mut held = server.connect();
         held.send("GET /new HTTP/1.1\r\nHost: test\r\n\r\n");
         for _ in 0..20 {
             assert_eq!(server.connect().request("OPTIONS", "*", "").status, 204, "{way}");
         }
         assert!(held.hears_nothing(Duration::ZERO), "{way}");
-        bind.signal(Signal::CONT);
+        drop(stopped);
         assert_eq!(held.response(false).status, 404, "{way}");
-        fs::rename(&root, bind.root.join("slow/before")).unwrap();
+        fs::rename(&root, bind.outside().join("slow/before")).unwrap();
         assert_eq!(held.get("/old").status, 404, "{way}");
-        fs::rename(bind.root.join("slow/next"), &root).unwrap();
+        fs::rename(bind.outside().join("slow/next"), &root).unwrap();
         assert_eq!(held.get("/new").body, b"new", "{way}");
         assert_eq!(held.get("/old").status, 404, "{way}");
     }

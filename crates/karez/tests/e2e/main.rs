@@ -10,6 +10,7 @@
 )]
 #![allow(unreachable_pub, reason = "nothing of a test is reachable from outside")]
 
+mod bindfs;
 mod client;
 mod cold;
 mod command;
@@ -35,10 +36,12 @@ mod crowds;
 mod deadlines;
 mod denied;
 mod doctor;
+mod environment;
 mod explain;
 mod faults;
 mod files;
 mod freshness;
+mod hung;
 mod image;
 mod layouts;
 mod listing;

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
+use crate::environment;
 use crate::patience::{PATIENCE, Patient, is_readable};
 use crate::ways::Way;
 
@@ -58,6 +59,7 @@ impl Server {
 
     /// Runs a command that starts the program, and waits until it says where it listens.
     pub fn spawn(mut command: Command) -> Self {
+        environment::normalize();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let mut stderr = BufReader::new(Patient(child.stderr.take().unwrap()));

@@ -4,6 +4,7 @@ use rustix::process::Signal;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use crate::files::pattern;
 use crate::patience::Patient;
@@ -102,6 +103,47 @@ fn what_the_grace_ends_is_logged() {
         let line = lines.first().unwrap_or_else(|| panic!("{way}: no line"));
         assert!(line.contains("\"GET /large HTTP/1.1\" 200 "), "{way}: {line}");
         assert_eq!(lines.len(), 1, "{way}: {lines:?}");
+    }
+}
+
+/// On a machine with more to do than it can, the process may get no CPU while the grace passes and
+/// for some time after it.
+#[test]
+fn what_a_late_grace_ends_is_logged() {
+    let root = site_with_large_file();
+    for way in ways::some() {
+        let mut server = Server::start_with(way, root.path(), &["--grace", "200ms"]);
+        let log = BufReader::new(Patient(server.stdout.take().unwrap()));
+        let mut client = server.connect();
+        assert_eq!(client.begin("/large").status, 200, "{way}");
+        server.signal(Signal::TERM);
+        until_refused(&server, way);
+        server.signal(Signal::STOP);
+        std::thread::sleep(Duration::from_millis(1500));
+        server.signal(Signal::CONT);
+        let lines: Vec<_> = log.lines().map(Result::unwrap).collect();
+        assert_eq!(lines.len(), 1, "{way}: {lines:?}");
+        expect_success(server, way);
+    }
+}
+
+/// The second signal comes, most likely, before the log's batch is written.
+#[test]
+fn lines_of_answered_requests_survive_a_second_signal() {
+    let root = site_with_large_file();
+    fs::write(root.path().join("small"), "small").unwrap();
+    for way in ways::some() {
+        let mut server = Server::start_with(way, root.path(), &["--grace", "1h"]);
+        let log = BufReader::new(Patient(server.stdout.take().unwrap()));
+        let mut stalled = server.connect();
+        assert_eq!(stalled.begin("/large").status, 200, "{way}");
+        assert_eq!(server.get("/small").body, b"small", "{way}");
+        server.signal(Signal::TERM);
+        until_refused(&server, way);
+        server.signal(Signal::TERM);
+        let lines: Vec<_> = log.lines().map(Result::unwrap).collect();
+        assert!(lines.iter().any(|line| line.contains("\"GET /small ")), "{way}: {lines:?}");
+        expect_success(server, way);
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use crate::environment;
 use crate::server::Server;
 use crate::ways::Way;
 
@@ -63,6 +64,7 @@ impl Traced {
 
 /// Whether there is an strace that may do its work; if not, that is said.
 pub fn may_trace() -> bool {
+    environment::normalize();
     let mut probe = Command::new("strace");
     probe.args(["-o", "/dev/null", "true"]).stderr(Stdio::null());
     let may = probe.status().is_ok_and(|status| status.success());

@@ -2,8 +2,11 @@
 
 use karez_reactor::Model;
 use karez_transfer::Via;
+use rustix::io::{IoSliceMut, ReadWriteFlags, preadv2};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::files::pattern;
@@ -14,7 +17,11 @@ const MIB: usize = 1 << 20;
 
 /// A root with files old enough to be kept open.
 fn root() -> tempfile::TempDir {
-    let root = tempfile::tempdir().unwrap();
+    root_in(&std::env::temp_dir())
+}
+
+fn root_in(place: &Path) -> tempfile::TempDir {
+    let root = tempfile::tempdir_in(place).unwrap();
     let hour_ago = SystemTime::now() - Duration::from_secs(3600);
     for (name, size) in [("small", 1024), ("large", MIB)] {
         let path = root.path().join(name);
@@ -67,18 +74,57 @@ fn maps_a_file(call: &Call) -> bool {
     name(call) == "mmap" && !call.contains("MAP_ANONYMOUS")
 }
 
+/// Whether files in this directory can be read only as far as they are in memory.
+fn grants_nowait(place: &Path) -> bool {
+    let mut file = tempfile::tempfile_in(place).unwrap();
+    file.write_all(b"x").unwrap();
+    preadv2(&file, &mut [IoSliceMut::new(&mut [0])], 0, ReadWriteFlags::NOWAIT).is_ok()
+}
+
 #[test]
 fn a_request_for_a_small_file_costs_at_most_five_calls() {
+    // Temporary files may be on tmpfs or on an overlay.
+    let places = [std::env::temp_dir(), PathBuf::from(env!("CARGO_TARGET_TMPDIR"))];
+    let Some(place) = places.iter().find(|place| grants_nowait(place)) else {
+        println!("skipped: RWF_NOWAIT is refused in all of {places:?}");
+        return;
+    };
+    expect_calls_of_a_small_file(root_in(place).path(), 5);
+}
+
+/// A refusal of `RWF_NOWAIT` is asked for once and not by every request; cachestat(2) is asked
+/// instead.
+#[test]
+fn a_request_for_a_small_file_on_tmpfs_costs_at_most_six_calls() {
+    let place = Path::new("/dev/shm");
+    if !place.is_dir() || grants_nowait(place) {
+        println!("skipped: no /dev/shm, or one that reads without waiting");
+        return;
+    }
+    let root = root_in(place);
+    expect_calls_of_a_small_file(root.path(), 6);
+    for way in ways::traced() {
+        let Some(traced) = Traced::start(way, root.path()) else { return };
+        for _ in 0..3 {
+            for (name, size) in [("small", 1024), ("large", MIB)] {
+                assert_eq!(traced.server.get(&format!("/{name}")).body.len(), size, "{way}");
+            }
+        }
+        let calls = traced.end().1;
+        assert!(count(&calls, "preadv2") <= 1, "{way}: {}", count(&calls, "preadv2"));
+    }
+}
+
+fn expect_calls_of_a_small_file(root: &Path, most: usize) {
     const REQUESTS: usize = 100;
     // Model signal looks at a connection that has just begun although it was not told to, and may
     // be told afterwards of what it has read.
     const BEGINNING: usize = 5;
     // Linux AIO is told what is wanted by a call of its own.
-    let limit = |way: ways::Way| if way.model == Model::LinuxAio { 6 } else { 5 };
-    let root = root();
+    let limit = |way: ways::Way| most + usize::from(way.model == Model::LinuxAio);
     // A model that does not wait makes as many calls as it can.
     for way in ways::traced().filter(|way| way.rests()) {
-        let Some(traced) = Traced::start(way, root.path()) else { return };
+        let Some(traced) = Traced::start(way, root) else { return };
         let mut client = traced.server.connect();
         client.get("/small");
         client.get("/small?first");

@@ -97,8 +97,11 @@ fn expect_request(row: &Value) {
             return assert!(count("read") >= 1.0 && count("write") >= 1.0, "{row:#}");
         }
         "blocking" => {
-            // Threads that allocate at the same time may wait for each other.
-            assert!(count("futex") == 0.0 || row["active"] != 1, "{row:#}");
+            // Threads that allocate at the same time may wait for each other. Where one connection
+            // asks, these are two at most: the thread of the one that was answered before, which
+            // gets no CPU after its send on a loaded machine. Each waits or wakes.
+            let most = if row["active"] == 1 { 2.0 } else { f64::MAX };
+            assert!(count("futex") <= most, "{row:#}");
             assert_eq!(row["threads"]["karez-conn"], row["connections"], "a thread for each");
             return assert!((received, sent) == (1.0, 1.0) && calls.is_empty(), "{row:#}");
         }

@@ -182,7 +182,7 @@ fn asynchronous(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         Err(errno) => return Ok(evidence.with("io_uring_setup", Err::<(), _>(errno))),
     };
     let bytes = vec![0; 4096];
-    ring.start(0, Operation::Read { file, offset: 0, bytes, from: 0 });
+    ring.start(0, Operation::Read { file, offset: 0, bytes, from: 0, remote: false });
     let mut done = Vec::new();
     ring.wait(Some(REPLY_TIMEOUT * 20), &mut done).context("wait for", "io_uring")?;
     let read = done.iter().find_map(|one| match &one.outcome {

@@ -28,8 +28,10 @@ use crate::tier::Tier;
 use crate::transport::Transport;
 use crate::workers::Worker;
 
-/// Maximum time until the server sleeps, and the polling interval.
-const SLEEP_TIMEOUT: Duration = Duration::from_millis(20);
+/// Maximum time until the server sleeps, the same for a model that never sleeps, and the polling
+/// interval.
+const SLEEP_TIMEOUT: Duration = Duration::from_secs(10);
+const BUSY_TIMEOUT: Duration = Duration::from_millis(20);
 const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
 /// Number of traced requests, of which the fastest is shown, because a busy machine slows most of
@@ -65,6 +67,7 @@ struct TraceSetup {
     file: ServedFile,
     ports: [u16; 2],
     path: String,
+    never_sleeps: bool,
     _place: TempDir,
 }
 
@@ -97,7 +100,8 @@ impl TraceSetup {
         let of_server = of_server.and_then(|(_, port)| port.parse().ok()).unwrap_or(0);
         let of_client = port.as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
         let ports = [of_server, of_client];
-        Ok(Self { server, client, file, ports, path: name, _place: place })
+        let never_sleeps = plan.model == Model::Nonblocking;
+        Ok(Self { server, client, file, ports, path: name, never_sleeps, _place: place })
     }
 
     /// Sends a warm-up request for one-time initialisations, and prepares the cache state.
@@ -131,8 +135,9 @@ impl TraceSetup {
 
     /// Waits until every thread of the server sleeps, except the main thread.
     fn wait_until_asleep(&self) {
+        let timeout = if self.never_sleeps { BUSY_TIMEOUT } else { SLEEP_TIMEOUT };
         let begun = Instant::now();
-        while begun.elapsed() < SLEEP_TIMEOUT && !sleeps(self.server.pid()) {
+        while begun.elapsed() < timeout && !sleeps(self.server.pid()) {
             thread::sleep(POLL_INTERVAL);
         }
     }

@@ -36,6 +36,7 @@ const TIMEOUTS: Patience = Patience {
     head: Duration::from_secs(10),
     idle: Duration::from_secs(60),
     send: Duration::from_secs(30),
+    lookup: Duration::from_secs(10),
 };
 
 /// Starts the server and replies with its address.

@@ -7,8 +7,8 @@
 //!
 //! # Limitations
 //!
-//! Jobs and page-ins run inline, so a stream that waits for a disk holds up the others of its
-//! connection, and a timer fires late where a call or a job takes longer.
+//! Local files are read inline, so a stream that waits for a disk holds up the others of its connection,
+//! and a timer fires late where a call takes longer.
 
 use karez_transfer::{Outbox, OutboxEvent, Progress};
 use rustix::event::{PollFd, PollFlags};
@@ -19,16 +19,26 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::messages::Messages;
+use super::offload::Offloader;
 use super::registry::Guard;
 use super::{relay, wait};
 use crate::io::{Close, Io, JobId, Requests, Wants};
 use crate::selector::Token;
 use crate::send_limit;
+use crate::sync::inbox::Notification;
 use crate::sync::mailbox::Context;
-use crate::task::{Event, Job, Reason, RecordType, SendError, Task};
+use crate::sync::offload::{Offload, PoolTask};
+use crate::sync::pool::Pool;
+use crate::task::{Event, Job, JobError, Reason, RecordType, SendError, Task};
 
 /// The receive buffer of a thread. Smaller than an event loop's, for there is one per connection.
 const BUFFER: usize = 16 << 10;
+
+/// The result of a job.
+type Finished<J> = (JobId, Result<<J as Job>::Done, JobError>);
+
+/// Where no deadline is set: longer than any connection lasts.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// One connection and its thread.
 pub(super) struct BlockingConnection<'a, T: Task> {
@@ -38,7 +48,12 @@ pub(super) struct BlockingConnection<'a, T: Task> {
     outbox: Outbox,
     wants: Wants,
     requests: Requests<T::Job>,
-    done: VecDeque<(JobId, <T::Job as Job>::Done)>,
+    done: VecDeque<Finished<T::Job>>,
+    offloads: Offloader<'a, T::Job>,
+    /// A worker reads the file in front of the outbox.
+    page_in: bool,
+    /// A hang-up of the peer would be reported again and again.
+    deaf: bool,
     messages: Option<Messages<T::Message>>,
     buffer: Vec<u8>,
     /// Since when nothing has been sent.
@@ -52,15 +67,25 @@ pub(super) struct BlockingConnection<'a, T: Task> {
 }
 
 impl<'a, T: Task> BlockingConnection<'a, T> {
-    pub(super) fn new(socket: &'a OwnedFd, guard: &'a Guard<'a>, task: T) -> Self {
+    pub(super) fn new(
+        socket: &'a OwnedFd,
+        guard: &'a Guard<'a>,
+        pool: &'a Pool<PoolTask<T::Job>>,
+        task: T,
+    ) -> Self {
+        let mut outbox = Outbox::new();
+        outbox.tell_remote();
         Self {
             socket,
             guard,
             task,
-            outbox: Outbox::new(),
+            outbox,
             wants: Wants::new(),
             requests: Requests::new(),
             done: VecDeque::new(),
+            offloads: Offloader::new(pool),
+            page_in: false,
+            deaf: false,
             messages: None,
             buffer: vec![0; BUFFER],
             since: Instant::now(),
@@ -90,8 +115,8 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
         if self.wants.close.is_some() {
             return false;
         }
-        if let Some((id, done)) = self.done.pop_front() {
-            return self.deliver(Event::JobDone(id, Ok(done)));
+        if let Some((id, result)) = self.done.pop_front() {
+            return self.deliver(Event::JobDone(id, result));
         }
         if let Some(event) = self.outbox.next_event() {
             return self.deliver(outbox_event(event));
@@ -106,13 +131,16 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
             return true;
         }
         let armed = self.wants.receive.is_some() || self.wants.timer.is_some();
-        if !self.outbox.is_empty() {
+        if !self.outbox.is_empty() && !self.page_in {
             return if armed || self.duplex { self.step_duplex() } else { self.step_send() };
         }
-        if std::mem::take(&mut self.wants.shutdown_write) {
+        if self.outbox.is_empty() && std::mem::take(&mut self.wants.shutdown_write) {
             // A peer that is gone already needs no FIN.
             let _gone = shutdown(self.socket, Shutdown::Write);
             return true;
+        }
+        if self.offloads.is_pending() {
+            return self.wait_for_offloads();
         }
         if !armed {
             return false; // the task wants nothing any more
@@ -123,7 +151,8 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
     /// Lets the task handle an event, and takes over what it wants then.
     fn handle(&mut self, event: Event<'_, T>) {
         let (now, was_empty) = (Instant::now(), self.outbox.is_empty());
-        let mut io = Io::new(now, &mut self.outbox, &mut self.requests, 0);
+        let jobs = self.offloads.jobs();
+        let mut io = Io::new(now, &mut self.outbox, &mut self.requests, jobs);
         self.task.handle(event, &mut io);
         self.wants.take(&mut self.requests);
         if was_empty {
@@ -144,13 +173,91 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
             self.handle(Event::Configured(result));
         }
         while let Some((id, job)) = self.requests.jobs.pop_front() {
-            self.done.push_back((id, job.run()));
+            self.start_job(id, job);
         }
         if let Some((upstream, stall)) = self.requests.relay.take() {
             let end = relay::relay(self.socket, upstream, stall);
             self.duplex = false;
             self.handle(Event::Relayed(end));
         }
+    }
+
+    /// Runs a job: here if that takes no waiting.
+    fn start_job(&mut self, id: JobId, job: T::Job) {
+        let job = match job.try_run() {
+            Ok(done) => return self.done.push_back((id, Ok(done))),
+            Err(job) => job,
+        };
+        let until = self.wants.timer.unwrap_or_else(|| Instant::now() + NEVER);
+        self.deaf = false;
+        if self.offloads.submit(Offload::Job(id, job), until).is_err() {
+            self.done.push_back((id, Err(JobError::Rejected)));
+        }
+    }
+
+    /// Has what comes next read by a thread that may hang.
+    fn start_page_in(&mut self) -> bool {
+        let until = self.since + self.wants.send_timeout;
+        let part = self.outbox.cold_part().map(|part| Offload::PageIn(None, part));
+        self.deaf = false;
+        match part.map(|part| self.offloads.submit(part, until)) {
+            Some(Ok(())) => self.page_in = true,
+            Some(Err(_)) => return self.send_failed(SendError::Failed(Errno::AGAIN.into())),
+            None => self.outbox.wait_for_disk(),
+        }
+        true
+    }
+
+    /// Has the pages of units read.
+    fn start_unit_page_ins(&mut self) {
+        while let Some((tag, part)) = self.outbox.take_page_in() {
+            let until = self.since + self.wants.send_timeout;
+            if self.offloads.submit(Offload::PageIn(Some(tag), part), until).is_err() {
+                self.outbox.wait_for_disk();
+                self.outbox.page_in_done(tag);
+            }
+        }
+    }
+
+    /// Takes the results of work that the pool has done.
+    fn take_results(&mut self) {
+        for notification in self.offloads.drain() {
+            match notification {
+                Notification::JobDone(_, id, result) => self.done.push_back((id, result)),
+                Notification::PageInDone(_, None) => self.page_in = false,
+                Notification::PageInDone(_, Some(tag)) => self.outbox.page_in_done(tag),
+                Notification::Accepted(..) => {} // of an event loop
+            }
+        }
+    }
+
+    /// Waits for the pool, the peer, and what is armed.
+    fn wait_for_offloads(&mut self) -> bool {
+        let sends = !self.outbox.is_empty();
+        let stall = sends.then(|| self.since + self.wants.send_timeout);
+        let deadline = self.wants.deadline().into_iter().chain(stall).min();
+        let ready = match self.wait(PollFlags::empty(), deadline) {
+            Ok(ready) => ready,
+            Err(errno) => return self.deliver(Event::Failed(errno.into())),
+        };
+        if self.wants.receive.is_some() && !ready.is_empty() {
+            return self.receive(RecvFlags::DONTWAIT);
+        }
+        // An error queue that has something would be reported again and again.
+        self.deaf |= !ready.is_empty();
+        if ready.contains(PollFlags::HUP) {
+            let reset = Errno::CONNRESET.into();
+            return if sends {
+                self.send_failed(SendError::Failed(reset))
+            } else {
+                self.deliver(Event::Failed(reset))
+            };
+        }
+        if stall.is_some_and(|stall| stall <= Instant::now()) && self.page_in {
+            return self.send_failed(SendError::TimedOut);
+        }
+        self.receive_timed_out();
+        true
     }
 
     fn fire_timer(&mut self) -> bool {
@@ -176,6 +283,8 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
 
     fn send_failed(&mut self, error: SendError) -> bool {
         self.outbox.clear();
+        self.page_in = false;
+        self.offloads.abandon_page_ins();
         self.deliver(Event::SendFailed(error))
     }
 
@@ -202,7 +311,9 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
 
     /// Makes one step of the outbox; the error is what has to be waited for.
     fn step_outbox(&mut self) -> Result<bool, PollFlags> {
-        Ok(match self.outbox.step(self.socket.as_fd()) {
+        let progress = self.outbox.step(self.socket.as_fd());
+        self.start_unit_page_ins();
+        Ok(match progress {
             Ok(Progress::Moved(bytes)) => {
                 if bytes > 0 {
                     self.since = Instant::now();
@@ -210,6 +321,7 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
                 self.fill()
             }
             Ok(Progress::Done) => self.fill(),
+            Ok(Progress::NeedsWorker) => self.start_page_in(),
             Ok(Progress::Truncated { missing }) => {
                 self.send_failed(SendError::Truncated { missing })
             }
@@ -223,7 +335,8 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
     fn fill(&mut self) -> bool {
         if self.outbox.room() > 0 {
             let now = Instant::now();
-            let mut io = Io::new(now, &mut self.outbox, &mut self.requests, 0);
+            let jobs = self.offloads.jobs();
+            let mut io = Io::new(now, &mut self.outbox, &mut self.requests, jobs);
             self.task.fill(&mut io);
             self.wants.take(&mut self.requests);
             self.follow_requests();
@@ -357,24 +470,38 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
     /// Waits for the socket, or a message, until the deadline. Empty: none of the socket's flags is
     /// set, be it that the time is up.
     fn wait(
-        &self,
+        &mut self,
         interest: PollFlags,
         deadline: Option<Instant>,
     ) -> rustix::io::Result<PollFlags> {
         let mut interest = interest;
         interest.set(PollFlags::IN, self.wants.receive.is_some());
-        let until = deadline.unwrap_or_else(|| Instant::now() + self.wants.send_timeout);
-        let mut fds = vec![PollFd::new(self.socket, interest)];
-        if let Some(messages) = &self.messages {
-            fds.push(PollFd::new(messages.waker(), PollFlags::IN));
+        let until = deadline.unwrap_or_else(|| Instant::now() + NEVER);
+        // One that is not wanted for anything is left out where it would be reported all the time.
+        let deaf = self.deaf && interest.is_empty();
+        let mut fds = Vec::with_capacity(3);
+        if !deaf {
+            fds.push(PollFd::new(self.socket, interest));
         }
+        let offloads = self.offloads.waker();
+        let of_messages = self.messages.as_ref().map(Messages::waker);
+        fds.extend(
+            offloads.iter().chain(&of_messages).map(|waker| PollFd::new(*waker, PollFlags::IN)),
+        );
         wait::until_ready(&mut fds, until)?;
+        let mut found = fds.iter().map(PollFd::revents);
+        let of_socket = if deaf { None } else { found.next() };
+        let of_offloads = offloads.and_then(|_| found.next());
+        let of_messages = found.next();
+        if of_offloads.is_some_and(|flags| !flags.is_empty()) {
+            self.take_results();
+        }
         if let Some(messages) = &self.messages
-            && fds.get(1).is_some_and(|fd| !fd.revents().is_empty())
+            && of_messages.is_some_and(|flags| !flags.is_empty())
         {
             messages.waker().drain();
         }
-        Ok(fds[0].revents())
+        Ok(of_socket.unwrap_or(PollFlags::empty()))
     }
 }
 

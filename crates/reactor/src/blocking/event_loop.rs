@@ -25,7 +25,10 @@ use super::registry::Registry;
 use crate::admission::{Admission, Limits};
 use crate::error::{named, no_thread};
 use crate::listener::{Listener, peer_gave_up};
+use crate::readiness::event_loop::JobOf;
 use crate::shutdown::Stop;
+use crate::sync::offload::PoolTask;
+use crate::sync::pool::Pool;
 use crate::sync::waker::Waker;
 use crate::task::{Peer, Service};
 
@@ -39,6 +42,7 @@ pub(crate) fn run<S: Service>(
     service: &S,
     limits: Limits,
     workers: Option<usize>,
+    threads: usize,
     stop: &Stop,
 ) -> io::Result<()> {
     let sleeper = Arc::new(Waker::blocking().map_err(named("eventfd"))?);
@@ -50,10 +54,11 @@ pub(crate) fn run<S: Service>(
     let connections = limits.connections.min(workers.unwrap_or(usize::MAX));
     let admission = &Admission::new(Limits { connections, ..limits });
     let (registry, pool) = (&Registry::default(), &workers.map(ThreadPool::new));
+    let offloads = &Pool::new(threads, None, PoolTask::run);
     thread::scope(|scope| {
         let mut outcome = Ok(());
         for listener in listeners {
-            let acceptor = Acceptor { listener, service, admission, registry, pool };
+            let acceptor = Acceptor { listener, service, admission, registry, pool, offloads };
             let spawned = thread::Builder::new()
                 .name("karez-accept".to_owned())
                 .spawn_scoped(scope, move || acceptor.run(scope));
@@ -75,12 +80,13 @@ pub(crate) fn run<S: Service>(
     })
 }
 
-struct Acceptor<'a, S> {
+struct Acceptor<'a, S: Service> {
     listener: &'a Listener,
     service: &'a S,
     admission: &'a Admission,
     registry: &'a Registry,
     pool: &'a Option<ThreadPool>,
+    offloads: &'a Pool<PoolTask<JobOf<S>>>,
 }
 
 impl<'a, S: Service> Acceptor<'a, S> {
@@ -115,7 +121,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
     where
         'a: 'scope,
     {
-        let Self { service, admission, registry, pool, .. } = *self;
+        let Self { service, admission, registry, pool, offloads, .. } = *self;
         let pool = pool.as_ref();
         let next = match pool {
             Some(pool) => pool.submit(socket, peer),
@@ -126,7 +132,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
         let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
         let spawned = builder.spawn_scoped(scope, move || {
             loop {
-                serve_connection(service, registry, admission, next);
+                serve_connection(service, registry, admission, offloads, next);
                 match pool.and_then(ThreadPool::next) {
                     Some(another) => next = another,
                     None => return,
@@ -149,12 +155,13 @@ fn serve_connection<S: Service>(
     service: &S,
     registry: &Registry,
     admission: &Admission,
+    offloads: &Pool<PoolTask<JobOf<S>>>,
     (socket, peer): (OwnedFd, Peer),
 ) {
     let socket = Arc::new(socket);
     let guard = registry.enter(Arc::clone(&socket));
     let task = service.connect(peer, Instant::now());
-    BlockingConnection::new(&socket, &guard, task).run();
+    BlockingConnection::new(&socket, &guard, offloads, task).run();
     // Before the place goes, for that tells who waits for room.
     admission.leave();
 }

@@ -21,8 +21,8 @@ use crate::driver::Completer;
 use crate::io::{Close, Io, JobId, Receive, Requests, Wants};
 use crate::outlet::Outlet;
 use crate::sync::mailbox::{Context, Envelope};
-use crate::sync::offload::{Offload, run_inline};
-use crate::task::{Event, Job, JobPanicked, Reason, RecordType, RelayEnd, SendError, Task};
+use crate::sync::offload::{Offload, OffloadId, Tickets, run_inline};
+use crate::task::{Event, Job, JobError, Reason, RecordType, RelayEnd, SendError, Task};
 use crate::timers::Deadline;
 
 /// The most bytes that are read ahead of a task.
@@ -30,6 +30,9 @@ const READ_AHEAD: usize = 16 << 10;
 
 /// Steps that one connection may make in a turn before other connections are served.
 const BUDGET_STEPS: u32 = 24;
+
+/// Where no deadline is set: longer than any connection lasts.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 pub(crate) struct CompletionConnection<T: Task> {
     pub(crate) deadline: Deadline,
@@ -47,18 +50,22 @@ pub(crate) struct CompletionConnection<T: Task> {
     send: Send,
     /// Results of jobs that have not been delivered.
     done: VecDeque<Finished<T::Job>>,
+    /// What the pool has of it.
+    pub(crate) tickets: Tickets,
     /// Jobs whose name is being opened.
     pub(super) opening: Vec<Opening<T::Job>>,
     messages: VecDeque<Envelope<T::Message>>,
     relay: Option<Box<Relay>>,
     receive: Option<Key>,
+    /// The task has armed an unbounded receive: from then on bytes are read ahead.
+    reads_ahead: bool,
     read_ahead: VecDeque<Vec<u8>>,
     buffered: usize,
     end: Option<End>,
 }
 
 /// The result of a job.
-type Finished<J> = (JobId, Result<<J as Job>::Done, JobPanicked>);
+type Finished<J> = (JobId, Result<<J as Job>::Done, JobError>);
 
 /// A job whose name is being opened.
 pub(super) struct Opening<J> {
@@ -110,10 +117,12 @@ impl<T: Task> CompletionConnection<T> {
             wants: Wants::new(),
             send: Send::new(now),
             done: VecDeque::new(),
+            tickets: Tickets::default(),
             opening: Vec::new(),
             messages: VecDeque::new(),
             relay: None,
             receive: None,
+            reads_ahead: false,
             read_ahead: VecDeque::new(),
             buffered: 0,
             end: None,
@@ -136,11 +145,8 @@ impl<T: Task> CompletionConnection<T> {
     }
 
     /// Keeps the result of a job until the task has its turn.
-    pub(crate) fn job_done(
-        &mut self,
-        id: JobId,
-        result: Result<<T::Job as Job>::Done, JobPanicked>,
-    ) {
+    pub(crate) fn job_done(&mut self, id: JobId, result: Result<<T::Job as Job>::Done, JobError>) {
+        self.tickets.remove(OffloadId::Job(id));
         self.wants.jobs = self.wants.jobs.saturating_sub(1);
         self.done.push_back((id, result));
     }
@@ -328,7 +334,7 @@ impl<T: Task> CompletionConnection<T> {
         job: T::Job,
         cx: &mut TurnContext<'_, C, T::Job>,
     ) {
-        if !cx.pool && !C::LOOKS_UP {
+        if !cx.pool && !job.device().remote && !C::LOOKS_UP {
             return self.done.push_back((id, Ok(run_inline(job))));
         }
         match job.try_run() {
@@ -336,6 +342,7 @@ impl<T: Task> CompletionConnection<T> {
             Err(job) => {
                 self.wants.jobs += 1;
                 self.open_or_run(id, job, cx);
+                self.watch_peer(cx.backend);
             }
         }
     }
@@ -372,8 +379,11 @@ impl<T: Task> CompletionConnection<T> {
         }
         if self.send.deadline(self.wants.send_timeout).is_some_and(is_over)
             && (self.send.is_in_flight() || !self.outbox.is_empty())
+            && let Err(error) = self.send.cancel(cx.now, cx.backend)
         {
-            self.send.cancel(cx.backend);
+            // A read ahead of a send holds the socket for as long as the file system likes.
+            let _gone = shutdown((*self.out.handle()).as_fd(), Shutdown::Both);
+            self.send_failed(error, cx);
         }
         if self.wants.receive.is_some_and(|receive| is_over(receive.deadline)) {
             self.wants.receive = None;
@@ -484,8 +494,27 @@ impl<T: Task> CompletionConnection<T> {
             // It ended early, and is started again when the task wants to receive. NOBUFS: all buffers
             // were in use, and are back when what came in this turn has been handled.
             Err(Errno::NOBUFS | Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
+            // The peer has reset the connection, so the job is in vain.
+            Err(errno) if self.wants.jobs > 0 && self.wants.receive.is_none() => {
+                self.deliver(Event::Failed(errno.into()), cx);
+            }
             Err(errno) => self.end = Some(End::Failed(errno)),
         }
+    }
+
+    /// While a job runs, a receive stands on the socket where the task has armed one before: so that a
+    /// reset is noticed.
+    fn watch_peer<C: Completer>(&mut self, backend: &mut Backend<C>) {
+        let full = self.buffered > READ_AHEAD || self.end.is_some();
+        if self.wants.jobs > 0 && self.reads_ahead && self.receive.is_none() && !full {
+            let operation = Operation::Receive(Arc::clone(&self.socket));
+            self.receive = Some(backend.driver.start(self.tag, operation));
+        }
+    }
+
+    /// Returns when a job that is handed out now is overdue.
+    pub(crate) fn job_deadline(&self, now: Instant) -> Instant {
+        self.wants.timer.unwrap_or(now + NEVER)
     }
 
     /// Not in the ring's buffer: a peer that sends and is not read would take all of them.
@@ -528,6 +557,7 @@ impl<T: Task> CompletionConnection<T> {
     }
 
     fn arm_receive<C: Completer>(&mut self, receive: Receive, backend: &mut Backend<C>) {
+        self.reads_ahead |= receive.at_most.is_none();
         if self.receive.is_none() {
             let socket = Arc::clone(&self.socket);
             let operation = match receive.at_most {

@@ -28,7 +28,7 @@ use crate::sync::inbox::{Inbox, Notification};
 use crate::sync::mailbox::MessageQueue;
 use crate::sync::offload::{Offload, PoolTask};
 use crate::sync::pool::Pool;
-use crate::task::Service;
+use crate::task::{JobError, Service};
 use crate::timers::TimerHeap;
 use crate::transient::tolerate;
 
@@ -50,7 +50,8 @@ pub(crate) struct Proactor<'a, S: Service, C> {
     pub(super) service: &'a S,
     pub(super) admission: &'a Admission,
     pub(super) stop: &'a Stop,
-    pub(super) pool: Option<&'a Pool<PoolTask<JobOf<S>>>>,
+    pub(super) pool: &'a Pool<PoolTask<JobOf<S>>>,
+    offloads_all: bool,
     pub(super) inbox: Arc<Inbox<DoneOf<S>>>,
     /// Where mail for its tasks comes, if any of them has a mailbox.
     pub(super) messages: Option<Arc<MessageQueue<MailOf<S>>>>,
@@ -71,7 +72,8 @@ pub(crate) struct Proactor<'a, S: Service, C> {
 
 impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
     pub(crate) fn new(completer: C, parts: Parts<'a, S>) -> io::Result<Self> {
-        let Parts { service, admission, stop, listeners, balancer, inbox, pool } = parts;
+        let Parts { service, admission, stop, listeners, balancer, inbox, pool, offloads_all } =
+            parts;
         for listener in listeners.iter().filter(|_| C::ACCEPTS_WAIT) {
             listener.set_blocking().map_err(named("ioctl FIONBIO"))?;
         }
@@ -81,6 +83,7 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
             admission,
             stop,
             pool,
+            offloads_all,
             inbox,
             messages: None,
             acceptor: Acceptor::new(listeners, balancer),
@@ -194,16 +197,34 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
             backend: &mut self.backend,
             requests: &mut self.requests,
             offloads: &mut self.offloads,
-            pool: self.pool.is_some(),
+            pool: self.offloads_all,
             now: self.now,
         };
         let result = work(connection, &mut cx);
-        for offload in self.offloads.drain(..) {
-            if let Some(pool) = self.pool {
-                pool.submit(PoolTask { offload, token, inbox: Arc::clone(&self.inbox) });
-            }
+        if !self.offloads.is_empty() {
+            self.hand_out(token);
         }
         Some(result)
+    }
+
+    /// Hands jobs to the pool.
+    fn hand_out(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        for offload in self.offloads.drain(..) {
+            let (id, device, admit) = (offload.id(), offload.device(), offload.admit());
+            let until = connection.job_deadline(self.now);
+            let task = PoolTask { offload, token, inbox: Arc::clone(&self.inbox) };
+            match self.pool.submit(device, until, admit, task) {
+                Ok(ticket) => connection.tickets.push(id, ticket),
+                Err(PoolTask { offload: Offload::Job(id, _), .. }) => {
+                    connection.job_done(id, Err(JobError::Rejected));
+                    if !std::mem::replace(&mut connection.queued, true) {
+                        self.queue.push_back(token);
+                    }
+                }
+                Err(_) => {} // here the kernel reads
+            }
+        }
     }
 
     pub(super) fn advance(&mut self, token: Token) {
@@ -241,6 +262,9 @@ impl<'a, S: Service, C: Completer> Proactor<'a, S, C> {
             return;
         };
         connection.abort(&mut self.backend);
+        for ticket in connection.tickets.drain() {
+            self.pool.abandon(ticket);
+        }
         let evicting = connection.evicting;
         drop(connection);
         self.leave();

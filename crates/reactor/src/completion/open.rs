@@ -22,12 +22,15 @@ impl<T: Task> CompletionConnection<T> {
         mut job: T::Job,
         cx: &mut TurnContext<'_, C, T::Job>,
     ) {
+        let remote = job.device().remote;
+        // The kernel has only a few threads for the names that hang.
         if C::LOOKS_UP
+            && !remote
             && let Some(request) = job.open_request()
         {
             let key = cx.backend.driver.start(self.tag(), Operation::LookUp(Box::new(request)));
             self.opening.push(Opening { id, key, job });
-        } else if cx.pool {
+        } else if cx.pool || remote {
             cx.offloads.push(Offload::Job(id, job));
         } else {
             self.finish_job(id, run_inline(job));

@@ -22,12 +22,17 @@ const MOST: usize = 48 << 10;
 /// The most bytes of one splice: what fits into a pipe.
 const MOST_SPLICED: u64 = 1 << 20;
 
+/// How long a cancelled read may take to end.
+const CANCELLING: Duration = Duration::from_secs(1);
+
 /// The outbox of a connection on its way.
 pub(crate) struct Send {
     /// Since when nothing has moved.
     since: Instant,
     /// That time is over; whether something moved after all, the operation in flight will say.
     timed_out: bool,
+    /// When to give that up, too: a read of a file that hangs says nothing.
+    hopeless_at: Option<Instant>,
     in_flight: Option<(Key, InFlight)>,
     /// What the socket has not taken.
     unsent: Option<Unsent>,
@@ -98,8 +103,8 @@ pub(crate) enum Sent {
 impl Send {
     pub(crate) fn new(since: Instant) -> Self {
         let (timed_out, full, copy_only) = (false, false, false);
-        let (in_flight, unsent, gathering, pipe) = (None, None, None, None);
-        Self { since, timed_out, in_flight, unsent, gathering, pipe, full, copy_only }
+        let (hopeless_at, in_flight, unsent, gathering, pipe) = (None, None, None, None, None);
+        Self { since, timed_out, hopeless_at, in_flight, unsent, gathering, pipe, full, copy_only }
     }
 
     /// Starts to count the time in which nothing moves.
@@ -107,18 +112,34 @@ impl Send {
         self.since = now;
     }
 
-    /// Returns when nothing will have moved for too long; not again after that has been noticed.
+    /// Returns when nothing will have moved for too long; after that has been noticed only if a file is
+    /// read.
     pub(crate) fn deadline(&self, stall: Duration) -> Option<Instant> {
-        (!self.timed_out).then(|| self.since + stall)
+        if self.timed_out { self.hopeless_at } else { Some(self.since + stall) }
     }
 
     /// Nothing has moved for too long: asks for an end of what is in flight, whose result tells whether
     /// something has moved after all.
-    pub(crate) fn cancel<C: Completer>(&mut self, backend: &mut Backend<C>) {
-        self.timed_out = true;
-        if let Some((key, _)) = &self.in_flight {
-            backend.driver.cancel(*key);
+    ///
+    /// # Errors
+    /// What is in flight reads a file, was cancelled before and has not ended: the kernel cannot
+    /// interrupt it.
+    pub(crate) fn cancel<C: Completer>(
+        &mut self,
+        now: Instant,
+        backend: &mut Backend<C>,
+    ) -> Result<(), SendError> {
+        if self.hopeless_at.is_some_and(|at| at <= now) {
+            return Err(SendError::TimedOut);
         }
+        self.timed_out = true;
+        if let Some((key, flight)) = &self.in_flight {
+            backend.driver.cancel(*key);
+            let reads =
+                !matches!(flight, InFlight::Send { .. } | InFlight::Drain { .. } | InFlight::Room);
+            self.hopeless_at = reads.then(|| now + CANCELLING);
+        }
+        Ok(())
     }
 
     /// The connection is over.
@@ -144,7 +165,7 @@ impl Send {
         if self.in_flight.is_some() {
             return Sent::InFlight;
         }
-        self.timed_out = false;
+        (self.timed_out, self.hopeless_at) = (false, None);
         if std::mem::take(&mut self.full) {
             let key = cx.backend.driver.start(cx.tag, Operation::Writable(cx.out.handle()));
             self.in_flight = Some((key, InFlight::Room));
@@ -317,7 +338,9 @@ impl Send {
         cx: &mut SendContext<'_, C>,
     ) {
         let (last, more) = cx.outbox.is_last(&gather);
-        let links = C::LINKS && last && range.is_plain() && range.via == Via::Copy;
+        let remote = range.device.remote;
+        // A read ahead of a send would hold the socket for as long as it hangs.
+        let links = C::LINKS && !remote && last && range.is_plain() && range.via == Via::Copy;
         let (file, offset): (Handle, _) = (range.source, range.offset);
         let (bytes, from) = gather.lend();
         let (operation, flight) = if links && !cx.outbox.is_sealed() {
@@ -325,7 +348,7 @@ impl Send {
             let operation = Operation::ReadThenSend { file, offset, socket, bytes, from, more };
             (operation, InFlight::ReadThenSend { gather, more })
         } else {
-            (Operation::Read { file, offset, bytes, from }, InFlight::Read { gather, lend })
+            (Operation::Read { file, offset, bytes, from, remote }, InFlight::Read { gather, lend })
         };
         self.in_flight = Some((self.start(operation, cx), flight));
     }
@@ -447,7 +470,7 @@ impl Send {
         cx.outbox.complete(count);
         if count > 0 {
             self.since = cx.now;
-            self.timed_out = false;
+            (self.timed_out, self.hopeless_at) = (false, None);
         }
     }
 

@@ -5,6 +5,8 @@ use crate::admission::Limits;
 use crate::listener::{Address, Listener};
 use crate::models::uring::Uring;
 use crate::readiness::event_loop::tests::{OneShot, STALL, Wait, rest};
+use crate::sync::offload::PoolTask;
+use crate::sync::pool::Pool;
 use crate::sync::waker::Waker;
 use karez_sys::Key;
 use karez_transfer::Via;
@@ -74,6 +76,7 @@ fn serve(mut before: impl FnMut(&mut TcpStream, Option<Duration>) -> Wait) -> Op
     let admission = Admission::new(Limits { connections: 10, grace: Duration::from_secs(60) });
     let inbox = Arc::new(Inbox::new(Arc::new(Waker::eventfd().unwrap())));
     stop.rouses(inbox.shared_waker());
+    let pool = Pool::new(1, None, PoolTask::run);
     let parts = Parts {
         service: &service,
         admission: &admission,
@@ -81,7 +84,8 @@ fn serve(mut before: impl FnMut(&mut TcpStream, Option<Duration>) -> Wait) -> Op
         listeners: vec![listener],
         balancer: Vec::new(),
         inbox,
-        pool: None,
+        pool: &pool,
+        offloads_all: false,
     };
     Proactor::new(completer, parts).unwrap().run().unwrap();
     Some(stream)

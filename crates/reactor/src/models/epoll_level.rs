@@ -61,6 +61,6 @@ fn flags(interest: Interest) -> EventFlags {
     flags.set(EventFlags::OUT, interest.writable);
     // EPOLLHUP and EPOLLERR are always reported. As an edge that is once, and not in every turn
     // of a connection that waits for something else.
-    flags.set(EventFlags::ET, interest == Interest::NONE);
+    flags.set(EventFlags::ET, !interest.readable && !interest.writable);
     flags
 }

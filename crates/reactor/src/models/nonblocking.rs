@@ -83,7 +83,7 @@ impl Demultiplexer for Nonblocking {
         }
         let lap = self.asked.iter().filter(|asked| asked.interest != Interest::NONE);
         ready.extend(lap.map(
-            |&Asked { token, interest: Interest { readable, writable }, .. }| Ready {
+            |&Asked { token, interest: Interest { readable, writable, .. }, .. }| Ready {
                 token,
                 readable,
                 writable,

@@ -86,6 +86,8 @@ fn flags(interest: Interest) -> PollFlags {
     let mut flags = PollFlags::empty();
     flags.set(PollFlags::IN, interest.readable);
     flags.set(PollFlags::OUT, interest.writable);
+    // Reported unasked, but an entry without flags is passed over.
+    flags.set(PollFlags::HUP, interest.hang_up);
     flags
 }
 

@@ -28,9 +28,10 @@ pub struct Select {
 
 impl Select {
     fn ask(&mut self, fd: BorrowedFd<'_>, interest: Interest) {
-        for (set, wanted) in
-            [(&mut self.read, interest.readable), (&mut self.write, interest.writable)]
-        {
+        for (set, wanted) in [
+            (&mut self.read, interest.readable || interest.hang_up),
+            (&mut self.write, interest.writable),
+        ] {
             if wanted {
                 set.insert(fd);
             } else {

@@ -8,8 +8,9 @@
 //! others: threads of the kernel do every `statx` there (`sys/examples/names_in_ring.rs`).
 //!
 //! What it does badly: it is refused in many containers (`EPERM`); it has no sendfile, so other vias
-//! are `copy`; a splice holds a thread of the kernel for a moment where a reader is slow, and a name that
-//! hangs one of a few (four a CPU) for ever; a send that waits holds its buffer, up to 48 KiB; a closed
+//! are `copy`; a splice holds a thread of the kernel for a moment where a reader is slow, and a local name
+//! or any read that hangs one of a few (four a CPU and reactor) for ever, behind which names and cold files
+//! of other devices wait; a send that waits holds its buffer, up to 48 KiB; a closed
 //! connection keeps its descriptor until the next turn; and a multishot accept takes no address
 //! along, which costs a getpeername(2) a connection.
 

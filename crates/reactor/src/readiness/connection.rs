@@ -9,16 +9,18 @@ use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::peer_watch::PeerWatch;
 use super::relay::{self, Relay};
 use super::send::{SendState, Sent};
 use crate::io::{Close, Io, JobId, Requests, Wants};
 use crate::models::poll::report;
 use crate::selector::{Interest, Ready, Token};
 use crate::sync::mailbox::{Context, Envelope};
-use crate::sync::offload::{Offload, run_inline};
-use crate::task::{Event, Job, JobPanicked, Reason, RecordType, RelayEnd, SendError, Task};
+use crate::sync::offload::{Offload, OffloadId, Tickets, run_inline};
+use crate::sync::pool::Ticket;
+use crate::task::{Event, Job, JobError, Reason, RecordType, RelayEnd, SendError, Task};
 use crate::timers::Deadline;
 use karez_transfer::{Outbox, OutboxEvent, Tag};
 
@@ -27,6 +29,9 @@ const BUDGET_BYTES: u64 = 1 << 20;
 
 /// Steps that one connection may make in a turn before other connections are served.
 const BUDGET_STEPS: u32 = 24;
+
+/// Where no deadline is set: longer than any connection lasts.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 pub(crate) struct ReadinessConnection<T: Task> {
     pub(crate) socket: OwnedFd,
@@ -41,6 +46,11 @@ pub(crate) struct ReadinessConnection<T: Task> {
     send: SendState,
     /// Results of jobs that have not been delivered.
     done: VecDeque<Finished<T::Job>>,
+    /// What the pool has of it.
+    pub(crate) tickets: Tickets,
+    /// What the pool has and is not wanted any more.
+    pub(crate) unwanted: Vec<Ticket>,
+    peer: PeerWatch,
     messages: VecDeque<Envelope<T::Message>>,
     relay: Option<Box<Relay>>,
     /// A relay that is over, whose upstream may still be watched.
@@ -54,7 +64,7 @@ pub(crate) struct ReadinessConnection<T: Task> {
 }
 
 /// The result of a job.
-pub(crate) type Finished<J> = (JobId, Result<<J as Job>::Done, JobPanicked>);
+pub(crate) type Finished<J> = (JobId, Result<<J as Job>::Done, JobError>);
 
 /// What a turn of a connection works with.
 pub(crate) struct TurnContext<'a, J: Job> {
@@ -99,6 +109,9 @@ impl<T: Task> ReadinessConnection<T> {
             wants: Wants::new(),
             send: SendState::default(),
             done: VecDeque::new(),
+            tickets: Tickets::default(),
+            unwanted: Vec::new(),
+            peer: PeerWatch::default(),
             messages: VecDeque::new(),
             relay: None,
             relayed: None,
@@ -125,17 +138,15 @@ impl<T: Task> ReadinessConnection<T> {
     }
 
     /// Keeps the result of a job until the task has its turn.
-    pub(crate) fn job_done(
-        &mut self,
-        id: JobId,
-        result: Result<<T::Job as Job>::Done, JobPanicked>,
-    ) {
+    pub(crate) fn job_done(&mut self, id: JobId, result: Result<<T::Job as Job>::Done, JobError>) {
+        self.tickets.remove(OffloadId::Job(id));
         self.wants.jobs = self.wants.jobs.saturating_sub(1);
         self.done.push_back((id, result));
     }
 
     /// Notes that pages have been read, or cannot be, which the next step finds out.
     pub(crate) fn page_in_done(&mut self, tag: Option<Tag>) {
+        self.tickets.remove(OffloadId::PageIn(tag));
         match tag {
             Some(tag) => self.outbox.page_in_done(tag),
             None => self.send.page_in_done(),
@@ -156,6 +167,29 @@ impl<T: Task> ReadinessConnection<T> {
         self.readable |= report.readable;
         self.writable |= report.writable || self.send.waits_for_zerocopy();
         self.hang_up |= report.hang_up;
+        // On edges there is no interest to tell what it is watched for.
+        if self.watches_peer() && (report.hang_up || self.interest == Interest::HANG_UP) {
+            self.peer.note(report, self.socket.as_fd());
+        }
+    }
+
+    /// Returns whether a worker has its job or its page-in.
+    fn awaits_worker(&self) -> bool {
+        self.wants.jobs > 0 || (!self.outbox.is_empty() && self.send.waits_for_page_in())
+    }
+
+    /// Returns whether nothing but a look at the peer would find out that it is gone.
+    fn watches_peer(&self) -> bool {
+        let sends = !self.outbox.is_empty() && !self.send.waits_for_page_in();
+        self.awaits_worker() && !sends && self.wants.receive.is_none() && self.relay.is_none()
+    }
+
+    /// Returns when work for the pool is overdue.
+    pub(crate) fn offload_deadline(&self, id: OffloadId, now: Instant) -> Instant {
+        match id {
+            OffloadId::Job(_) => self.wants.timer.unwrap_or(now + NEVER),
+            OffloadId::PageIn(_) => self.send.since + self.wants.send_timeout,
+        }
     }
 
     /// Looks at its own sockets and remembers what they say. Returns whether another thread has to do
@@ -166,7 +200,7 @@ impl<T: Task> ReadinessConnection<T> {
             relay.set_upstream_ready(found);
         }
         self.set_ready(look_at(self.socket.as_fd()));
-        self.wants.jobs > 0 || (!self.outbox.is_empty() && self.send.waits_for_page_in())
+        self.awaits_worker()
     }
 
     /// Returns whether the peer has sent what was not received yet.
@@ -184,7 +218,7 @@ impl<T: Task> ReadinessConnection<T> {
             false => self.send.wanted(),
         };
         wanted.readable |= self.wants.receive.is_some();
-        wanted
+        if self.watches_peer() { self.peer.wanted() } else { wanted }
     }
 
     /// Remembers what the selector reported of the upstream.
@@ -251,6 +285,9 @@ impl<T: Task> ReadinessConnection<T> {
         if let Some(close) = self.wants.close {
             self.close(close);
             return Step::Closed;
+        }
+        if self.peer.peer_is_gone && self.watches_peer() {
+            return self.lose_peer(cx);
         }
         if let Some((id, result)) = self.done.pop_front() {
             return self.deliver(Event::JobDone(id, result), cx);
@@ -326,11 +363,13 @@ impl<T: Task> ReadinessConnection<T> {
 
     /// Runs a job that does not block, and hands out one that may, where there is a pool.
     fn start_job(&mut self, id: JobId, job: T::Job, cx: &mut TurnContext<'_, T::Job>) {
-        let job = if cx.pool { job.try_run() } else { Ok(run_inline(job)) };
+        let offloads = cx.pool || job.device().remote;
+        let job = if offloads { job.try_run() } else { Ok(run_inline(job)) };
         match job {
             Ok(done) => self.done.push_back((id, Ok(done))),
             Err(job) => {
                 self.wants.jobs += 1;
+                self.peer.start();
                 cx.offloads.push(Offload::Job(id, job));
             }
         }
@@ -384,6 +423,7 @@ impl<T: Task> ReadinessConnection<T> {
                 None
             }
             Sent::PageIn(part) => {
+                self.peer.start();
                 cx.offloads.push(Offload::PageIn(None, part));
                 None
             }
@@ -393,7 +433,20 @@ impl<T: Task> ReadinessConnection<T> {
 
     fn send_failed(&mut self, error: SendError, cx: &mut TurnContext<'_, T::Job>) -> Step {
         self.outbox.clear();
+        self.send.page_in_done();
+        self.unwanted.extend(self.tickets.take_page_ins());
         self.deliver(Event::SendFailed(error), cx)
+    }
+
+    /// The peer is gone while a worker is busy for it.
+    fn lose_peer(&mut self, cx: &mut TurnContext<'_, T::Job>) -> Step {
+        self.peer.peer_is_gone = false;
+        let reset = Errno::CONNRESET.into();
+        if self.outbox.is_empty() {
+            self.deliver(Event::Failed(reset), cx)
+        } else {
+            self.send_failed(SendError::Failed(reset), cx)
+        }
     }
 
     fn step_relay(&mut self, cx: &mut TurnContext<'_, T::Job>) -> Step {
@@ -455,10 +508,8 @@ impl<T: Task> ReadinessConnection<T> {
     fn close(&mut self, close: Close) {
         if close == Close::Reset {
             // If it fails, the peer sees a regular end.
-            let _failed = rustix::net::sockopt::set_socket_linger(
-                &self.socket,
-                Some(std::time::Duration::ZERO),
-            );
+            let _failed =
+                rustix::net::sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::sync::inbox::{Inbox, Notification};
 use crate::sync::mailbox::MessageQueue;
 use crate::sync::offload::{Offload, PoolTask};
 use crate::sync::pool::Pool;
-use crate::task::{Job, Service, Task};
+use crate::task::{Job, JobError, Service, Task};
 use crate::timers::TimerHeap;
 use crate::transient::tolerate;
 use karez_transfer::Outbox;
@@ -59,8 +59,9 @@ pub(crate) struct Parts<'a, S: Service> {
     /// Who gets the connections that are accepted here, if that is not this reactor.
     pub(crate) balancer: Vec<Arc<Inbox<DoneOf<S>>>>,
     pub(crate) inbox: Arc<Inbox<DoneOf<S>>>,
-    /// Who does what may block, if that is not this reactor.
-    pub(crate) pool: Option<&'a Pool<PoolTask<JobOf<S>>>>,
+    /// Threads for what may block: for all of it, or only for remote devices.
+    pub(crate) pool: &'a Pool<PoolTask<JobOf<S>>>,
+    pub(crate) offloads_all: bool,
 }
 
 pub(crate) struct Reactor<'a, S: Service, D> {
@@ -68,7 +69,8 @@ pub(crate) struct Reactor<'a, S: Service, D> {
     pub(super) service: &'a S,
     pub(super) admission: &'a Admission,
     pub(super) stop: &'a Stop,
-    pub(super) pool: Option<&'a Pool<PoolTask<JobOf<S>>>>,
+    pub(super) pool: &'a Pool<PoolTask<JobOf<S>>>,
+    offloads_all: bool,
     pub(super) inbox: Arc<Inbox<DoneOf<S>>>,
     /// Where mail for its tasks comes, if any of them has a mailbox.
     pub(super) messages: Option<Arc<MessageQueue<MailOf<S>>>>,
@@ -92,7 +94,8 @@ pub(crate) struct Reactor<'a, S: Service, D> {
 
 impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     pub(crate) fn new(mut demultiplexer: D, parts: Parts<'a, S>) -> io::Result<Self> {
-        let Parts { service, admission, stop, listeners, balancer, inbox, pool } = parts;
+        let Parts { service, admission, stop, listeners, balancer, inbox, pool, offloads_all } =
+            parts;
         demultiplexer
             .register(inbox.waker().as_fd(), WAKE, Interest::READ)
             .map_err(named("register the waker"))?;
@@ -107,6 +110,7 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             admission,
             stop,
             pool,
+            offloads_all,
             inbox,
             messages: None,
             acceptor: Acceptor::new(listeners, balancer),
@@ -212,11 +216,14 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
     /// Returns an outbox that reports misses where they can be read without blocking this thread.
     pub(super) fn new_outbox(&self) -> Outbox {
         let mut outbox = Outbox::new();
-        if self.pool.is_some() {
+        if self.offloads_all {
             outbox.tell_cold();
-        } else if D::READS {
+            return outbox;
+        }
+        if D::READS {
             outbox.tell_direct();
         }
+        outbox.tell_remote();
         outbox
     }
 
@@ -231,10 +238,13 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             buffer: &mut self.buffer,
             requests: &mut self.requests,
             offloads: &mut self.offloads,
-            pool: self.pool.is_some(),
+            pool: self.offloads_all,
             now: self.now,
         };
         let result = work(connection, &mut cx);
+        for ticket in connection.unwanted.drain(..) {
+            self.pool.abandon(ticket);
+        }
         if !self.offloads.is_empty() {
             self.hand_out(token);
         }
@@ -295,14 +305,21 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
                 Err(part) => offload = Offload::PageIn(None, part),
             }
         }
-        if let Some(pool) = self.pool {
-            pool.submit(PoolTask { offload, token, inbox: Arc::clone(&self.inbox) });
-        } else if let (Some(connection), Offload::PageIn(tag, _)) =
-            (self.connections.get_mut(token), offload)
-        {
-            connection.wait_for_disk(tag);
-            self.enqueue(token);
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        let (id, device, admit) = (offload.id(), offload.device(), offload.admit());
+        let until = connection.offload_deadline(id, self.now);
+        let task = PoolTask { offload, token, inbox: Arc::clone(&self.inbox) };
+        let submitted = if self.offloads_all || device.remote {
+            self.pool.submit(device, until, admit, task)
+        } else {
+            Err(task)
+        };
+        match submitted.map_err(|task| task.offload) {
+            Ok(ticket) => return connection.tickets.push(id, ticket),
+            Err(Offload::Job(id, _)) => connection.job_done(id, Err(JobError::Rejected)),
+            Err(Offload::PageIn(tag, _)) => connection.wait_for_disk(tag),
         }
+        self.enqueue(token);
     }
 
     pub(super) fn note_reads(&mut self) {
@@ -320,6 +337,9 @@ impl<'a, S: Service, D: Demultiplexer> Reactor<'a, S, D> {
             return;
         };
         self.forget_upstreams(&mut connection);
+        for ticket in connection.tickets.drain() {
+            self.pool.abandon(ticket);
+        }
         if !D::FORGETS_CLOSED {
             // It is closed all the same, so nobody can act on a refusal.
             let _refused = self.demultiplexer.deregister(connection.socket.as_fd());

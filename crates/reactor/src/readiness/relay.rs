@@ -155,7 +155,8 @@ impl Pump {
 
 /// What a socket is watched for that is the source of one way and the sink of another.
 fn watching(out_of: &Pump, into: &Pump) -> Interest {
-    Interest { readable: out_of.state == State::Source, writable: into.state == State::Sink }
+    let (readable, writable) = (out_of.state == State::Source, into.state == State::Sink);
+    Interest { readable, writable, ..Interest::NONE }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use super::*;
 use crate::admission::Limits;
 use crate::io::Io;
 use crate::models::epoll_level::EpollLevel;
+use crate::sync::offload::PoolTask;
+use crate::sync::pool::Pool;
 use crate::sync::waker::Waker;
 use crate::task::{Event, NoJob, Peer};
 use karez_transfer::Mark;
@@ -133,6 +135,7 @@ fn serve(
     let admission = Admission::new(Limits { connections: 10, grace: Duration::from_secs(60) });
     let inbox = Arc::new(Inbox::new(Arc::new(Waker::eventfd().unwrap())));
     stop.rouses(inbox.shared_waker());
+    let pool = Pool::new(1, None, PoolTask::run);
     let parts = Parts {
         service: &service,
         admission: &admission,
@@ -140,7 +143,8 @@ fn serve(
         listeners: vec![listener],
         balancer: Vec::new(),
         inbox,
-        pool: None,
+        pool: &pool,
+        offloads_all: false,
     };
     Reactor::new(selector, parts).unwrap().run().unwrap();
     stream

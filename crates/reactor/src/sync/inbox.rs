@@ -13,7 +13,7 @@ use crate::io::JobId;
 use crate::selector::Token;
 use crate::sync::wake_queue::WakeQueue;
 use crate::sync::waker::Waker;
-use crate::task::{JobPanicked, Peer};
+use crate::task::{JobError, Peer};
 use karez_transfer::Tag;
 
 /// One reactor's inbox.
@@ -30,7 +30,7 @@ pub(crate) enum Notification<D> {
     /// A connection that belongs to it from now on.
     Accepted(OwnedFd, Peer),
     /// A job of this connection is done.
-    JobDone(Token, JobId, Result<D, JobPanicked>),
+    JobDone(Token, JobId, Result<D, JobError>),
     /// Pages that this connection has to send are in memory now, or cannot be.
     PageInDone(Token, Option<Tag>),
 }

@@ -15,6 +15,7 @@ mod jobs;
 mod mail;
 mod multiplex;
 mod names;
+mod overdue;
 #[cfg(karez_realtime)]
 mod realtime;
 mod relay;

@@ -2,8 +2,8 @@
 //! their clients.
 
 use karez_reactor::{
-    ALLOWED, Address, Bound, Event, Io, Job, JobId, Layout, Limits, Lookup, Model, Opened, Peer,
-    SendError, Service, Stop, Task, Topology, Wishes,
+    ALLOWED, Address, Bound, Device, Event, Io, Job, JobError, JobId, Layout, Limits, Lookup,
+    Model, Opened, Peer, SendError, Service, Stop, Task, Topology, Wishes,
 };
 use karez_transfer::Mark;
 use rustix::io::Errno;
@@ -23,6 +23,8 @@ pub const SHORT: Duration = Duration::from_millis(50);
 
 /// Does what the first byte of a message says, and sends the result.
 pub struct ScriptedTask {
+    /// The job that it waits for, or the last.
+    job: u64,
     gave_up: Sender<u64>,
 }
 
@@ -31,6 +33,8 @@ pub enum Chore {
     Double(Vec<u8>),
     /// Waits until the gate is opened.
     Wait,
+    /// Hangs in a device of its own until that answers.
+    Hang,
     /// The name of the thread that does it, which need not be another.
     Name,
     Panic,
@@ -70,6 +74,19 @@ fn go_round(begun: bool) -> Vec<u8> {
 /// Where [`Chore::Wait`] waits: how many do, and how many may pass.
 pub static GATE: (Mutex<(usize, usize)>, Condvar) = (Mutex::new((0, 0)), Condvar::new());
 
+/// The device that [`Chore::Hang`] asks: how many wait for it, and whether it answers.
+pub static HANGING: (Mutex<(usize, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());
+
+fn hang() -> Vec<u8> {
+    let mut device = HANGING.0.lock().unwrap();
+    device.0 += 1;
+    HANGING.1.notify_all();
+    let mut device = HANGING.1.wait_while(device, |device| !device.1).unwrap();
+    device.0 -= 1;
+    HANGING.1.notify_all();
+    b"answered".to_vec()
+}
+
 impl Job for Chore {
     type Done = Vec<u8>;
 
@@ -85,10 +102,18 @@ impl Job for Chore {
                 GATE.1.notify_all();
                 b"through".to_vec()
             }
+            Self::Hang => hang(),
             Self::Name => thread::current().name().unwrap_or("?").as_bytes().to_vec(),
             Self::Panic => panic!("a job that panics, as this test wants it"),
             Self::Endless(begun) => go_round(begun),
             Self::Sizes(sizes) => sizes.run(),
+        }
+    }
+
+    fn device(&self) -> Device {
+        match self {
+            Self::Hang => Device { number: 7, remote: true },
+            _ => Device::default(),
         }
     }
 
@@ -115,16 +140,18 @@ impl Job for Chore {
 }
 
 impl ScriptedTask {
-    fn obey(order: u8, rest: &[u8], io: &mut Io<'_, Chore>) {
+    fn obey(&mut self, order: u8, rest: &[u8], io: &mut Io<'_, Chore>) {
         let long = io.now() + LONG;
         match order {
             b'e' => say(rest.to_vec(), io),
-            b'd' => run(Chore::Double(rest.to_vec()), io),
-            b'g' => run(Chore::Wait, io),
-            b'n' => run(Chore::Name, io),
-            b'p' => run(Chore::Panic, io),
-            b'l' => run(Chore::Endless(false), io),
-            b'o' => run(Chore::Sizes(Sizes::of(rest)), io),
+            b'd' => self.run(Chore::Double(rest.to_vec()), LONG, io),
+            b'g' => self.run(Chore::Wait, LONG, io),
+            b'h' => self.run(Chore::Hang, LONG, io),
+            b'H' => self.run(Chore::Hang, SHORT, io),
+            b'n' => self.run(Chore::Name, LONG, io),
+            b'p' => self.run(Chore::Panic, LONG, io),
+            b'l' => self.run(Chore::Endless(false), LONG, io),
+            b'o' => self.run(Chore::Sizes(Sizes::of(rest)), LONG, io),
             b'b' => say(vec![b'b'; 8 << 20], io),
             b's' => {
                 say(vec![b's'; 64 << 20], io);
@@ -139,10 +166,13 @@ impl ScriptedTask {
             _ => io.close(),
         }
     }
-}
 
-fn run(chore: Chore, io: &mut Io<'_, Chore>) {
-    assert!(io.run(JobId(7), chore).is_ok());
+    /// Has a job run, that is overdue after so long.
+    fn run(&mut self, chore: Chore, patience: Duration, io: &mut Io<'_, Chore>) {
+        self.job += 1;
+        io.set_timer(Some(io.now() + patience));
+        assert!(io.run(JobId(self.job), chore).is_ok());
+    }
 }
 
 /// Sends this, and goes on when it has left.
@@ -159,10 +189,22 @@ impl Task for ScriptedTask {
     fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, Chore>) {
         match event {
             Event::Opened(_) => io.receive(io.now() + LONG, true, None),
-            Event::Received(bytes, _) => Self::obey(bytes[0], &bytes[1..], io),
-            Event::JobDone(id, Ok(bytes)) => {
-                assert_eq!(id, JobId(7));
-                if bytes.is_empty() { run(Chore::Endless(true), io) } else { say(bytes, io) }
+            Event::Received(bytes, _) => self.obey(bytes[0], &bytes[1..], io),
+            Event::JobDone(JobId(job), _) if job != self.job => {} // it came too late
+            Event::JobDone(_, Ok(bytes)) if bytes.is_empty() => {
+                self.run(Chore::Endless(true), LONG, io);
+            }
+            Event::JobDone(_, Ok(bytes)) => {
+                io.set_timer(None);
+                say(bytes, io);
+            }
+            Event::JobDone(_, Err(JobError::Rejected)) => {
+                io.set_timer(None);
+                say(b"too many".to_vec(), io);
+            }
+            Event::Timer => {
+                self.job += 1;
+                say(b"too late".to_vec(), io);
             }
             Event::Sent(mark) => {
                 assert_eq!(mark, Mark(1));
@@ -188,7 +230,7 @@ impl Service for ScriptedService {
     type Task = ScriptedTask;
 
     fn connect(&self, _: Peer, _: Instant) -> ScriptedTask {
-        ScriptedTask { gave_up: self.0.lock().unwrap().clone() }
+        ScriptedTask { job: 0, gave_up: self.0.lock().unwrap().clone() }
     }
 }
 

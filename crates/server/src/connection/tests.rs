@@ -6,7 +6,7 @@ use crate::log::Log;
 use crate::service::Patience;
 use crate::site::{Site, SiteOptions};
 use karez_reactor::testing::{Closed, Driver};
-use karez_reactor::{Job as _, RecordType, Stop};
+use karez_reactor::{Job as _, JobError, RecordType, Stop};
 use karez_transfer::{Progress, Via};
 use proptest::prelude::*;
 use std::io::Read as _;
@@ -31,6 +31,7 @@ const PATIENCE: Patience = Patience {
     head: Duration::from_secs(10),
     idle: Duration::from_secs(60),
     send: Duration::from_secs(30),
+    lookup: Duration::from_secs(20),
 };
 
 const IDLE: Rest = Rest::Receiving { for_at_most: PATIENCE.idle, idle: true };
@@ -80,6 +81,8 @@ impl Bench {
                 return Rest::Closed;
             }
             if let Some((id, job)) = self.driver.take_jobs().pop() {
+                let patience = self.driver.timer().map(|at| at - self.driver.now());
+                assert_eq!(patience, Some(PATIENCE.lookup));
                 self.driver.handle(Event::JobDone(id, Ok(job.run())));
             } else if let Some(event) = self.driver.outbox().next_event() {
                 let karez_transfer::OutboxEvent::Sent(mark) = event else { panic!("{event:?}") };
@@ -215,6 +218,68 @@ fn a_listing_that_fails_is_ended_by_a_reset_where_its_end_is_that_of_the_connect
         bench.driver.handle(Event::JobDone(id, Ok(done)));
         assert_eq!(bench.driver.closed(), Some(end), "{version}");
     }
+}
+
+impl Bench {
+    /// Begins a request, whose job is not run.
+    fn request(&mut self, target: &str) -> JobId {
+        self.open();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        self.driver.handle(Event::Received(&mut request.into_bytes(), RecordType::Data));
+        assert_eq!(self.driver.timer(), Some(self.driver.now() + PATIENCE.lookup));
+        self.driver.take_jobs().pop().unwrap().0
+    }
+
+    /// The job is overdue, or was rejected.
+    fn without_result(&mut self, id: JobId, overdue: bool) -> Rest {
+        self.hear(if overdue { Event::Timer } else { Event::JobDone(id, Err(JobError::Rejected)) })
+    }
+}
+
+#[test]
+fn a_job_that_is_overdue_or_rejected_is_503_and_the_connection_closes() {
+    for overdue in [true, false] {
+        let (root, stop) = (root(), Stop::new());
+        let mut bench = bench(&root, &stop);
+        let id = bench.request("/a");
+        let rest = bench.without_result(id, overdue);
+        assert_eq!(rest, Rest::Receiving { for_at_most: LINGER, idle: true });
+        assert_eq!(bench.driver.timer(), None);
+        let answer = bench.sent();
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+        assert!(answer.contains("\r\nRetry-After: 20\r\n"), "{answer}");
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn a_listing_whose_next_job_is_overdue_ends_without_its_last_chunk() {
+    for overdue in [true, false] {
+        let (root, stop) = (root(), Stop::new());
+        let mut bench = bench(&root, &stop);
+        bench.open();
+        let mut request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+        bench.driver.handle(Event::Received(&mut request, RecordType::Data));
+        let (id, job) = bench.driver.take_jobs().pop().unwrap();
+        bench.driver.handle(Event::JobDone(id, Ok(job.run())));
+        while bench.driver.outbox().step(bench.near.as_fd()).unwrap() != Progress::Done {}
+        bench.driver.outbox().next_event();
+        bench.driver.handle(Event::Sent(Mark(0)));
+        let (id, _) = bench.driver.take_jobs().pop().unwrap();
+        assert_eq!(bench.without_result(id, overdue), Rest::Closed);
+        let answer = bench.sent();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn a_client_that_resets_while_its_job_runs_is_not_answered() {
+    let (root, stop) = (root(), Stop::new());
+    let mut bench = bench(&root, &stop);
+    bench.request("/a");
+    let reset = std::io::ErrorKind::ConnectionReset.into();
+    assert_eq!(bench.hear(Event::Failed(reset)), Rest::Closed);
+    assert_eq!(bench.sent(), "");
 }
 
 #[test]

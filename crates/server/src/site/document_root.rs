@@ -120,7 +120,8 @@ impl DocumentRoot {
         found
     }
 
-    fn held(&self) -> Arc<Root> {
+    /// The directory that the path meant when that was last found out.
+    pub(super) fn held(&self) -> Arc<Root> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -9,7 +9,8 @@
 //!
 //! What it does badly: the first row waits for the last name, at about 32 bytes an entry and its
 //! name. One statx(2) an entry, three system calls for a link. A directory that changes while it
-//! is read may show an entry twice or not at all, as readdir(3) may.
+//! is read may show an entry twice or not at all, as readdir(3) may. A link to what lies below a
+//! remote mount is followed there, and where that hangs, the listing does.
 
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
@@ -17,13 +18,14 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
+use karez_transfer::Device;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, RawDir, Statx};
 use rustix::io::Errno;
 
 use super::join;
 use super::resolve::failure;
-use super::root::{Root, file_type, stat_at, stat_fd};
+use super::root::{Effort, Purpose, Root, file_type, stat_at, stat_fd, stat_known_at};
 use super::search::has_hidden_segment;
 use super::tally::{self, Call};
 
@@ -41,6 +43,10 @@ use run::{Batch, Entry, Facts, Kind, Run};
 /// A listing on its way.
 pub(crate) struct Listing {
     root: Arc<Root>,
+    /// Which answers for it.
+    pub(super) device: Device,
+    /// Its entries on which a remote file system is mounted, if it is not of one itself.
+    pub(super) remote: Vec<Vec<u8>>,
     dir: OwnedFd,
     /// Of the directory, from the root.
     path: Vec<u8>,
@@ -80,7 +86,13 @@ impl Listing {
         view: View,
     ) -> Self {
         let (runs, phase) = (BinaryHeap::new(), Phase::Gather);
-        Self { root, dir, path, hidden, view, runs, phase, rows: 0 }
+        let (device, remote) = (Device::default(), Vec::new());
+        Self { root, device, remote, dir, path, hidden, view, runs, phase, rows: 0 }
+    }
+
+    /// The device that its steps wait for.
+    pub(crate) fn device(&self) -> Device {
+        self.device
     }
 
     /// The media type of the page.
@@ -152,11 +164,8 @@ impl Listing {
 
     /// The entry as it is now. A link counts as its target if `follow`.
     fn inspect<'a>(&self, name: &'a [u8], follow: bool) -> io::Result<Option<Entry<'a>>> {
-        let meta = match stat_at(self.dir.as_fd(), name) {
-            Ok(meta) if follow && file_type(&meta) == FileType::Symlink => {
-                // From the root, not from here: `../x` may well stay beneath it.
-                self.root.look(&join(&self.path, name)).and_then(|fd| stat_fd(fd.as_fd()))
-            }
+        let meta = match self.stat(name) {
+            Ok(meta) if follow && file_type(&meta) == FileType::Symlink => self.follow(name),
             result => result,
         };
         match meta {
@@ -170,6 +179,27 @@ impl Listing {
     /// Returns whether a request for this entry is answered at all.
     fn is_served(&self, name: &[u8]) -> bool {
         self.hidden || !name.starts_with(b".") || !has_hidden_segment(&join(&self.path, name))
+    }
+
+    /// What an entry is. Of a remote mount what the kernel remembers will do: it may hang, and that
+    /// must not hang the listing of the directory that it lies in.
+    fn stat(&self, name: &[u8]) -> Result<Statx, Errno> {
+        if self.remote.iter().any(|mount| mount == name) {
+            return stat_known_at(self.dir.as_fd(), name);
+        }
+        stat_at(self.dir.as_fd(), name)
+    }
+
+    /// What a link leads to, from the root and not from here: `../x` may well stay beneath it.
+    fn follow(&self, name: &[u8]) -> Result<Statx, Errno> {
+        let path = join(&self.path, name);
+        // Where it leads to such a mount itself, the kernel knows enough.
+        if !self.remote.is_empty()
+            && let Ok(fd) = self.root.open(&path, Purpose::Look, Effort::Cached)
+        {
+            return stat_known_at(fd.as_fd(), b"");
+        }
+        self.root.look(&path).and_then(|fd| stat_fd(fd.as_fd()))
     }
 
     fn render(&mut self) -> io::Result<ListingStep> {

@@ -20,9 +20,10 @@ use karez_http::condition::is_over;
 use karez_http::date;
 use karez_http::encoding::Coding;
 use karez_http::{Dates, EntityTag, Timestamp, Validators};
-use karez_transfer::Edit;
+use karez_transfer::{Device, Edit};
 
 use super::clock::Clock;
+use super::closing::Closer;
 use super::media;
 
 /// How files are told from their other versions, in `ETag` and by dates.
@@ -40,7 +41,10 @@ pub enum FileEtag {
 /// A file that can be sent.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
+    device: Device,
+    /// Of a remote file.
+    closer: Option<Closer>,
     identity: Identity,
     coding: Option<Coding>,
     edits: Option<Arc<[Edit]>>,
@@ -159,7 +163,9 @@ impl OpenFile {
             line(&mut lines, "Last-Modified", &date::format(date.shown));
         }
         Self {
-            fd,
+            fd: Arc::new(fd),
+            device: Device::default(),
+            closer: None,
             identity,
             coding,
             edits,
@@ -177,6 +183,16 @@ impl OpenFile {
             coding_end,
             date_start,
         }
+    }
+
+    /// Says where it lies; a remote file is closed on a thread of its own.
+    pub(super) fn lies_on(&mut self, device: Device, closer: impl FnOnce() -> Closer) {
+        self.device = device;
+        self.closer = device.remote.then(closer);
+    }
+
+    pub(crate) fn device(&self) -> Device {
+        self.device
     }
 
     /// Whether its stamps could not yet tell it from its next version when it was opened.
@@ -220,6 +236,15 @@ impl ModificationDate {
     /// One in the future is told as another, which matches nothing.
     fn is_told(&self, now: u64) -> bool {
         self.shown < self.modified || is_over(self.modified, now)
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if let Some(closer) = &self.closer {
+            // Without a thread it is closed here.
+            let _closed_here = closer.send(Arc::clone(&self.fd));
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Statx};
+use rustix::fs::{FileType, Statx, makedev};
 use rustix::io::Errno;
 
 use super::Site;
@@ -101,6 +101,7 @@ impl Site {
         if replaced {
             // Files of the tree before: no name leads to them, and their disk space is wanted.
             self.cache.shed();
+            self.mounts.reload(root.as_fd());
         }
         search.root = Some(Arc::clone(&root));
         root
@@ -139,7 +140,11 @@ impl Site {
                     absolute: self.root.absolute(path),
                     since: root.since(),
                 };
-                let file = Arc::new(OpenFile::new(fd, &meta, description, clock));
+                let mut file = OpenFile::new(fd, &meta, description, clock);
+                let number = makedev(meta.stx_dev_major, meta.stx_dev_minor);
+                let device = self.mounts.device_of(number, path);
+                file.lies_on(device, || self.closers.of(number));
+                let file = Arc::new(file);
                 if !file.is_racy() {
                     self.cache.keep(aim.path, &file, now);
                 }

@@ -189,6 +189,14 @@ pub(super) fn stat_at(dir: BorrowedFd<'_>, name: impl Arg + Copy) -> Result<Stat
     retried(|| rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS))
 }
 
+/// The same, or with no name what a descriptor holds, as the kernel remembers it
+/// (`AT_STATX_DONT_SYNC`): a remote file system is not asked.
+pub(super) fn stat_known_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Statx, Errno> {
+    tally::count(Call::Statx);
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    rustix::fs::statx(dir, name, flags, StatxFlags::BASIC_STATS)
+}
+
 /// What a descriptor holds.
 pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
     let itself: &CStr = c"";

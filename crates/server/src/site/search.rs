@@ -2,9 +2,8 @@
 //! whoever can look at a name carries it on: a thread that may wait, one that may not, or a ring
 //! (openat2(2) and statx(2) by io_uring) that is told a name and says what it found.
 //!
-//! What it does badly: one name after another, though a ring could look at several; and on a network
-//! file system, the name being in the kernel's caches, the open itself may wait for the server,
-//! which nobody is told beforehand.
+//! What it does badly: one name after another, though a ring could look at several; which
+//! device it will wait for is known by the mount table and the kernel's caches only.
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -12,12 +11,14 @@ use std::time::Instant;
 
 use karez_http::encoding::Coding;
 use karez_reactor::{Handle, Lookup, Opened};
-use rustix::fd::OwnedFd;
+use karez_transfer::Device;
+use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::clock::Clock;
 use super::listing::Listing;
+use super::mounts::device_number;
 use super::resolve::{Node, Refusal};
 use super::root::{Effort, Purpose, Root, may_try_again, name_of};
 use super::sibling::{Choice, Siblings};
@@ -82,6 +83,32 @@ impl Site {
         }
     }
 
+    /// The device that a search waits for next. Makes no call that could block.
+    pub(crate) fn device_of(&self, search: &Search) -> Device {
+        let path = search.aim().path;
+        let named = self.mounts.device_at(path);
+        if named.remote || !self.mounts.has_remote() {
+            return named;
+        }
+        match self.known_device(path) {
+            Ok(device) => device.unwrap_or(named),
+            // It is not known whether a link leads to a remote device, so a worker finds out.
+            Err(Errno::AGAIN | Errno::INVAL) => {
+                let parents = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
+                let known = parents.map(|(end, _)| self.known_device(&path[..end]));
+                let nearest = known.flatten().flatten().next().unwrap_or(named);
+                Device { remote: true, ..nearest }
+            }
+            Err(_) => named,
+        }
+    }
+
+    /// The device that a path leads to, links followed, if the kernel has all of it in its caches.
+    fn known_device(&self, path: &[u8]) -> Result<Option<Device>, Errno> {
+        let fd = self.root.held().open(path, Purpose::Look, Effort::Cached)?;
+        Ok(device_number(fd.as_fd()).map(|number| self.mounts.device_of(number, path)))
+    }
+
     /// What there is; it may wait for a disk.
     pub(crate) fn find(&self, mut search: Search) -> (Found, Wanted) {
         // Nobody said that it must not wait, so that is not what it stops at.
@@ -90,12 +117,16 @@ impl Site {
     }
 
     /// What there is, if that can be told without waiting for a disk: from files held open and
-    /// what the kernel has in its caches (`RESOLVE_CACHED`, Linux 5.12). On a network file system
-    /// the statx(2) by which a held file is confirmed may wait all the same.
+    /// what the kernel has in its caches (`RESOLVE_CACHED`, Linux 5.12). Not for a
+    /// [remote](Device::remote) device: the statx(2) by which a held file is confirmed, and the open
+    /// of a cached name, would ask it.
     ///
     /// # Errors
     /// The search, as far as it came.
     pub(crate) fn find_cached(&self, mut search: Search) -> Result<(Found, Wanted), Search> {
+        if self.device_of(&search).remote {
+            return Err(search);
+        }
         match self.go_on(&mut search, Effort::Cached) {
             Some(found) => Ok((found, search.wanted)),
             None => Err(search),
@@ -197,6 +228,7 @@ impl Site {
     fn go_on(&self, search: &mut Search, effort: Effort) -> Option<Found> {
         let now = Instant::now();
         self.cache.sweep(now);
+        self.mounts.refresh(self.root.held().as_fd(), now);
         if !self.options.hidden && has_hidden_segment(&search.wanted.path) {
             return Some(Found::Missing);
         }
@@ -234,7 +266,10 @@ impl Site {
                 // A directory is never in the cache, so the root was asked.
                 let Some(root) = root.clone() else { return Some(Found::Busy) };
                 let path = wanted.path.clone();
-                let listing = Listing::new(root, fd, path, self.options.hidden, wanted.view);
+                let device = self.mounts.device_at(&path);
+                let mut listing = Listing::new(root, fd, path, self.options.hidden, wanted.view);
+                listing.device = device;
+                listing.remote = self.mounts.remote_entries(&wanted.path);
                 Some(Found::Directory(Box::new(listing)))
             }
             (Stage::File, Ok(Node::File(file))) => {

@@ -55,7 +55,7 @@ impl Call {
                 let meant = bytes.get_mut(*from..).unwrap_or_default();
                 Some(Self::new(socket, 0, meant, true))
             }
-            Operation::Read { file, offset, bytes, from } => {
+            Operation::Read { file, offset, bytes, from, .. } => {
                 let room = bytes.get_mut(*from..).unwrap_or_default();
                 Some(Self::new(file, *offset, room, false))
             }

@@ -24,7 +24,7 @@ fn a_file_is_read_and_what_is_received_is_what_was_sent() {
     file.write_all(b"under the desert").unwrap();
     let file: Handle = Arc::new(file);
     let bytes = [b"head ".to_vec(), vec![0; 10]].concat();
-    aio.start(1, Operation::Read { file, offset: 6, bytes, from: 5 });
+    aio.start(1, Operation::Read { file, offset: 6, bytes, from: 5, remote: false });
     let Outcome::Read { bytes, read } = wait_for(&mut aio, 1).remove(0).outcome else { panic!() };
     assert_eq!((read, &bytes[..]), (Ok(10), &b"head the desert"[..]));
 

@@ -62,7 +62,10 @@ impl Entries {
                 let meant = bytes.get(*from..).unwrap_or_default();
                 send(socket, meant, *more, *lend)
             }
-            Operation::Read { file, offset, bytes, from } => read(file, *offset, bytes, *from),
+            Operation::Read { file, offset, bytes, from, remote } => {
+                let entry = read(file, *offset, bytes, *from);
+                if *remote { entry.flags(Flags::ASYNC) } else { entry }
+            }
             Operation::ReadThenSend { file, offset, socket, bytes, from, more } => {
                 let first = read(file, *offset, bytes, *from).flags(Flags::IO_LINK);
                 let second = send(socket, bytes, *more, false).user_data(key.0 | SECOND);

@@ -103,7 +103,7 @@ fn completions_that_overflow_come_later_and_none_is_lost() {
     let file: Handle = Arc::new(tempfile::tempfile().unwrap());
     for tag in 0..1000 {
         let (file, bytes) = (Arc::clone(&file), vec![0; 10]);
-        ring.start(tag, Operation::Read { file, offset: 0, bytes, from: 0 });
+        ring.start(tag, Operation::Read { file, offset: 0, bytes, from: 0, remote: false });
     }
     let mut seen = HashMap::new();
     for completion in wait_for(&mut ring, 1000) {

@@ -13,7 +13,9 @@
 use rustix::io::Errno;
 use std::ops::Range;
 
+use crate::device::Device;
 use crate::ends;
+use crate::nowait;
 use crate::report::Report;
 use crate::scratch;
 use crate::step::{Edit, Piece, Stop};
@@ -28,13 +30,22 @@ pub(crate) const CHUNK: u64 = 48 << 10;
 pub(crate) struct Copy {
     held: Option<(Vec<u8>, Range<usize>)>,
     /// Only bytes of a file that are in memory.
-    pub(crate) nowait: bool,
+    nowait: bool,
     /// The file system cannot read like that (an overlay), or a sandbox does not let us: somebody
     /// else has to ask first.
     pub(crate) cannot_tell: bool,
+    /// Where the file lies.
+    device: Device,
 }
 
 impl Copy {
+    /// Has it move, from now on, only bytes of a file that are in memory; or any.
+    pub(crate) fn set_nowait(&mut self, nowait: bool, device: Device) {
+        self.device = device;
+        self.cannot_tell |= nowait && nowait::is_refused(device);
+        self.nowait = nowait && !self.cannot_tell;
+    }
+
     /// Goes on with bytes that another via had taken from the source.
     pub(crate) fn hold(&mut self, bytes: Vec<u8>) {
         let all = 0..bytes.len();
@@ -61,6 +72,7 @@ impl Copy {
             {
                 // If it was not for the flag, the next attempt meets the truth.
                 Err(Stop::Refused(errno)) if self.nowait && errno != Errno::INTR => {
+                    nowait::remember(self.device, errno);
                     (self.nowait, self.cannot_tell) = (false, true);
                     return Err(Stop::Refused(Errno::INTR)); // to be tried again
                 }

@@ -76,7 +76,9 @@ impl Refused<'_> {
     fn run(self, command: &[&str], envs: &[(&str, &str)]) -> std::io::Result<Output> {
         let mut words = self.words();
         words.extend(command.iter().map(|&word| word.to_owned()));
-        Command::new(&words[0]).args(&words[1..]).envs(envs.iter().copied()).output()
+        let mut command = Command::new(&words[0]);
+        // An interpreter may warn of a locale that is not installed.
+        command.args(&words[1..]).env("LC_ALL", "C").envs(envs.iter().copied()).output()
     }
 
     /// Runs one of the tests below behind that; false, and why, where it cannot be refused.

@@ -13,7 +13,14 @@ pub(super) fn in_both_ways(site: &Site, wanted: Wanted) -> Found {
     let found = site.find(site.search(wanted.clone())).0;
     // One that keeps nothing open and leaves alone what the other does; nor can it give away any.
     let (root, cache, options) = (Arc::clone(&site.root), Cache::new(0), site.options.clone());
-    let twin = Site { root, cache, grain: site.grain, options };
+    let twin = Site {
+        mounts: Mounts::of(root.held().as_fd()),
+        closers: Closers::default(),
+        root,
+        cache,
+        grain: site.grain,
+        options,
+    };
     if let Some(looked_up) = by_ring(&twin, wanted).filter(|found| found.name() != "Busy") {
         assert_eq!(looked_up.name(), found.name());
         if let (Found::File { file: one }, Found::File { file: other }) = (&looked_up, &found) {
