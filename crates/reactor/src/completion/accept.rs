@@ -1,4 +1,4 @@
-//! The door of a proactor: accepting, and what happens when there is no room.
+//! Accepting on a completion model, and what happens when there is no room.
 //!
 //! One operation accepts many, so there may be several pending when the last place is taken.
 //! They wait, the operation is cancelled, and it is begun anew when all are in.
@@ -33,7 +33,7 @@ enum Eviction {
 /// The listeners, and who waits there.
 pub(super) struct Acceptor<D> {
     listeners: Vec<Listening>,
-    /// Who gets the connections, if that is not this proactor itself.
+    /// Who gets the connections, if that is not this event loop itself.
     balancer: LeastConnections<D>,
     /// Accepted when there was no room: the first to be let in when there is.
     pending: VecDeque<(OwnedFd, Peer)>,

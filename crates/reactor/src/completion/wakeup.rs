@@ -1,4 +1,4 @@
-//! What reaches a proactor from other threads: notifications, and that the stop has begun.
+//! What reaches an event loop on a completion model from other threads: notifications, and that the stop has begun.
 
 use super::event_loop::Proactor;
 use crate::driver::Completer;

@@ -229,7 +229,9 @@ fn run(case: Case) {
     let Report { ran, bytes, fallbacks, calls, .. } = &outcome.report;
     let exact = outcome.received == expected;
     let fall = |f: &karez_transfer::Fallback| {
-        format!("{}:{}:{}", f.from, f.errno().map_or(0, rustix::io::Errno::raw_os_error), f.after)
+        // For a via that is not offered: as a kernel would say it.
+        let errno = f.errno().unwrap_or(Errno::OPNOTSUPP);
+        format!("{}:{}:{}", f.from, errno.raw_os_error(), f.after)
     };
     let fallbacks: Vec<_> = fallbacks.iter().map(fall).collect();
     let calls: Vec<_> = calls.iter().map(|(name, count)| format!("{name}:{count}")).collect();
