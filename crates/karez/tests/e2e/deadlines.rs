@@ -8,6 +8,7 @@ use rustix::net::sockopt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use crate::client::Client;
@@ -16,12 +17,22 @@ use crate::patience::Patient;
 use crate::server::Server;
 use crate::ways::{self, Way};
 
+/// Runs a test in every layout at once, for each waits for a deadline. A deadline is long enough for
+/// a loaded machine to send and read some bytes before it.
+fn in_every_layout(test: impl Fn(Way) + Sync) {
+    thread::scope(|scope| {
+        for way in ways::layouts() {
+            let test = &test;
+            scope.spawn(move || test(way));
+        }
+    });
+}
+
 /// Flags with which only the deadline for a request is short.
-const SHORT_HEADER: &[&str] =
-    &["--log", "off", "--header-timeout", "200ms", "--idle-timeout", "1h"];
+const SHORT_HEADER: &[&str] = &["--log", "off", "--header-timeout", "2s", "--idle-timeout", "1h"];
 
 /// Flags with which only the deadline for the next request is short.
-const SHORT_IDLE: &[&str] = &["--log", "off", "--header-timeout", "1h", "--idle-timeout", "200ms"];
+const SHORT_IDLE: &[&str] = &["--log", "off", "--header-timeout", "1h", "--idle-timeout", "2s"];
 
 /// More than all socket buffers hold.
 const LARGE: usize = 64 << 20;
@@ -29,18 +40,18 @@ const LARGE: usize = 64 << 20;
 #[test]
 fn half_a_head_and_then_silence_is_408() {
     let root = tempfile::tempdir().unwrap();
-    for way in ways::layouts() {
+    in_every_layout(|way| {
         let server = Server::start_with(way, root.path(), SHORT_HEADER);
         let mut client = server.connect();
         client.send("GET / HTTP/1.1\r\nHost:");
         expect_408(&mut client, way);
-    }
+    });
 }
 
 #[test]
 fn the_deadline_of_a_head_is_for_all_of_it() {
     let root = tempfile::tempdir().unwrap();
-    for way in ways::layouts() {
+    in_every_layout(|way| {
         let server = Server::start_with(way, root.path(), SHORT_HEADER);
         let mut client = server.connect();
         client.send("GET / HTTP/1.1\r\nHost: ");
@@ -51,13 +62,13 @@ fn the_deadline_of_a_head_is_for_all_of_it() {
         });
         assert!(trickled.count() < 1000, "{way}: the trickle was never cut off");
         expect_408(&mut client, way);
-    }
+    });
 }
 
 #[test]
 fn a_body_that_stops_is_408() {
     let root = tempfile::tempdir().unwrap();
-    for way in ways::layouts() {
+    in_every_layout(|way| {
         let server = Server::start_with(way, root.path(), SHORT_HEADER);
         for body in
             ["Content-Length: 100\r\n\r\nten bytes.", "Transfer-Encoding: chunked\r\n\r\n64\r\nten"]
@@ -66,34 +77,34 @@ fn a_body_that_stops_is_408() {
             client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n{body}"));
             expect_408(&mut client, way);
         }
-    }
+    });
 }
 
 #[test]
 fn who_never_says_anything_is_left_without_a_word() {
     let root = tempfile::tempdir().unwrap();
-    for way in ways::layouts() {
+    in_every_layout(|way| {
         let server = Server::start_with(way, root.path(), SHORT_HEADER);
         assert_eq!(server.connect().rest(), b"", "{way}");
-    }
+    });
 }
 
 #[test]
 fn who_has_no_more_requests_is_left_without_a_word() {
     let root = tempfile::tempdir().unwrap();
-    for way in ways::layouts() {
+    in_every_layout(|way| {
         let server = Server::start_with(way, root.path(), SHORT_IDLE);
         let mut client = server.connect();
         assert_eq!(client.get("/").status, 200, "{way}");
         assert_eq!(client.get("/").status, 200, "{way}");
         assert_eq!(client.rest(), b"", "{way}");
-    }
+    });
 }
 
 #[test]
 fn a_request_that_has_begun_is_not_idle() {
     let root = tempfile::tempdir().unwrap();
-    for way in ways::layouts() {
+    in_every_layout(|way| {
         let server = Server::start_with(way, root.path(), SHORT_IDLE);
         let (mut idle, mut asking) = (server.connect(), server.connect());
         assert_eq!(asking.get("/").status, 200, "{way}");
@@ -103,7 +114,7 @@ fn a_request_that_has_begun_is_not_idle() {
         assert!(asking.hears_nothing(Duration::from_millis(400)), "{way}");
         asking.send("Host: test\r\n\r\n");
         assert_eq!(asking.response(false).status, 200, "{way}");
-    }
+    });
 }
 
 #[test]
