@@ -106,7 +106,7 @@ mod loom_tests {
 
     #[test]
     fn no_wake_up_is_lost_in_any_order() {
-        leave_and_take(|queue, bell, taken| {
+        push_and_take(|queue, bell, taken| {
             bell.rearm();
             queue.drain(taken);
         });
@@ -116,7 +116,7 @@ mod loom_tests {
     #[test]
     #[should_panic(expected = "deadlock")]
     fn who_takes_before_rearming_loses_one() {
-        leave_and_take(|queue, bell, taken| {
+        push_and_take(|queue, bell, taken| {
             queue.drain(taken);
             bell.rearm();
         });
