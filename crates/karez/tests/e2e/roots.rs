@@ -332,7 +332,8 @@ fn a_known_file_costs_no_call_more_and_any_other_name_one() {
         assert_eq!(during("/f?hot", "/link"), [name], "{way}");
         assert_eq!(during("/link", "/none"), [root, open, name], "{way}");
         assert_eq!(during("/none", "/f?swapped")[..2], [root, open], "{way}");
-        let reopened = [name, root, ("openat2", true), name, open, name];
+        // Of the new root: which directory it is, and on which mount.
+        let reopened = [name, root, ("openat2", true), name, name, open, name];
         assert_eq!(during("/f?swapped", "/f?after"), reopened, "{way}");
         assert_eq!(during("/f?after", "/f?end"), [name], "{way}");
     }
