@@ -4,7 +4,10 @@
 //! out, everything a server would read is read: target, conditions, codings.
 #![no_main]
 
-use karez_http::{Decoder, EntityTag, Field, Limits, Status, condition, encoding, target};
+use karez_http::{
+    Dates, Decoder, EntityTag, Field, Limits, Status, Timestamp, Validators, condition, encoding,
+    target,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -67,9 +70,16 @@ fn read(request: &karez_http::Request) {
         let parsed = target::parse(&again).expect("what was encoded is valid");
         assert_eq!(parsed.path, target.path);
     }
-    let etag = EntityTag::new(5, 1, 0, false, None);
-    let _ = condition::evaluate(request, &etag, 1);
-    let _ = condition::if_range(request, &etag, 1, 2);
+    let etag = EntityTag::shared(5, Timestamp { seconds: 1, nanoseconds: 0 }, None);
+    let validators = Validators {
+        etag: Some(&etag),
+        modified: Some(1),
+        changed: 1,
+        dates: Dates::NotLater,
+        now: 2,
+    };
+    let _ = condition::evaluate(request, &validators);
+    let _ = condition::if_range(request, &validators);
     assert!(encoding::preferred(request).iter().count() <= 3);
 }
 
