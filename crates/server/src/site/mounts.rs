@@ -55,7 +55,7 @@ const REMOTE: [&[u8]; 22] = [
 
 /// The same by the magic numbers of statfs(2), for a root that the table does not have: FUSE, NFS,
 /// CIFS, SMB2, SMB, 9P, Ceph, AFS, Coda, NCP, autofs, OrangeFS, Lustre, VirtualBox.
-const REMOTE_MAGICS: [u64; 14] = [
+const REMOTE_MAGICS: [i64; 14] = [
     0x6573_5546,
     0x6969,
     0xff53_4d42,
@@ -210,7 +210,8 @@ impl Table {
             Some(own) => Self::under(path, own.device, &mounts),
             // Of another namespace, or no table, or a kernel that does not say which mount it is.
             None => {
-                Self { path, root: Device { number, remote: is_remote(root) }, below: Vec::new() }
+                let remote = is_remote(root).unwrap_or(false);
+                Self { path, root: Device { number, remote }, below: Vec::new() }
             }
         }
     }
@@ -257,11 +258,13 @@ fn identity_of(fd: BorrowedFd<'_>) -> (u64, Option<u64>) {
 
 const LOOK: AtFlags = AtFlags::EMPTY_PATH.union(AtFlags::STATX_DONT_SYNC);
 
-fn is_remote(root: BorrowedFd<'_>) -> bool {
-    fstatfs(root).is_ok_and(|system| {
-        let magic = u64::try_from(system.f_type).unwrap_or(0) & 0xffff_ffff;
-        REMOTE_MAGICS.contains(&magic)
-    })
+/// Whether a file system asks another host or a process; `None` where statfs(2) fails.
+pub(super) fn is_remote(fd: BorrowedFd<'_>) -> Option<bool> {
+    let found = fstatfs(fd).ok()?;
+    // Where a word has 32 bits, some of the numbers are negative.
+    #[allow(clippy::useless_conversion, reason = "the width depends on the architecture")]
+    let magic = i64::try_from(found.f_type).unwrap_or(0) & 0xffff_ffff;
+    Some(REMOTE_MAGICS.contains(&magic))
 }
 
 fn path_of(root: BorrowedFd<'_>) -> Vec<u8> {

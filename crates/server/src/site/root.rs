@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlag
 use rustix::io::Errno;
 use rustix::path::Arg;
 
+use super::mounts::is_remote;
 use super::tally::{self, Call};
 
 /// Whether a walk may wait for a disk.
@@ -114,7 +115,8 @@ impl Root {
 
     /// The same, which took another's place in this second and has so many before it.
     pub(super) fn after(self, generation: u64, second: u64) -> Self {
-        let remote = is_remote(self.fd.as_fd());
+        // A file system that does not say what it is may be remote.
+        let remote = is_remote(self.fd.as_fd()).unwrap_or(true);
         Self { generation, since: second, remote, ..self }
     }
 
@@ -215,32 +217,9 @@ fn retried(mut statx: impl FnMut() -> Result<Statx, Errno>) -> Result<Statx, Err
     }
 }
 
-/// Whether a file system asks somewhere else whether a name is still good (statfs(2)).
-fn is_remote(fd: BorrowedFd<'_>) -> bool {
-    let Ok(found) = rustix::fs::fstatfs(fd) else { return true };
-    #[allow(clippy::useless_conversion, reason = "the width depends on the architecture")]
-    let found = i64::try_from(found.f_type).unwrap_or(0) & 0xffff_ffff;
-    REMOTE.contains(&found)
-}
-
 pub(super) fn file_type(meta: &Statx) -> FileType {
     FileType::from_raw_mode(meta.stx_mode.into())
 }
 
 /// A rename anywhere in the system can send a ".." walk back; so many in a row mean a busy host.
 const RETRIES: u32 = 16;
-
-/// FUSE, NFS, SMB (three), 9P, Ceph, AFS, Coda, Lustre, VirtualBox's shared folders.
-const REMOTE: [i64; 11] = [
-    0x6573_5546,
-    0x6969,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x517b,
-    0x0102_1997,
-    0x00c3_6400,
-    0x5346_414f,
-    0x7375_7245,
-    0x0bd0_0bd0,
-    0x786f_4256,
-];
