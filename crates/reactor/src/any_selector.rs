@@ -50,7 +50,7 @@ macro_rules! any {
         }
 
         impl AnyDemultiplexer {
-            /// Asks the kernel for what the model needs. Whoever calls it is the thread that waits.
+            /// Asks the kernel for what the model needs. The calling thread waits.
             ///
             /// # Errors
             /// Whatever the kernel refuses it with; `EOPNOTSUPP` for a model that does not tell of

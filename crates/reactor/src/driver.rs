@@ -1,8 +1,8 @@
 //! The contract of a completion model: three operations and its capabilities.
 //!
-//! 1. What is begun owns its buffer and holds its descriptors until its last completion, even if
-//!    whoever began it is gone by then.
-//! 2. Everything that is begun says how it ended, be it that it was cancelled.
+//! 1. An operation owns its buffer and holds its descriptors until its last completion, even if the
+//!    connection is closed by then.
+//! 2. Every operation completes with a result, also a cancelled one.
 //! 3. Sockets block: an operation waits in the kernel, or in a thread, and not by `EAGAIN`; but where
 //!    [sends block](Completer::SENDS_BLOCK), and a splice, ends by it after a moment.
 
@@ -22,8 +22,8 @@ pub(crate) trait Completer: Sized {
     /// An accept waits in the kernel, so that listeners have to block.
     const ACCEPTS_WAIT: bool;
 
-    /// What a receive has taken may be seen nowhere for a while, so that nobody can tell whether a
-    /// connection is idle.
+    /// Received bytes may be invisible for a while, neither in the socket nor completed, so an idle
+    /// connection cannot be recognised.
     const HIDES: bool;
 
     /// A send is a blocking call in a thread and cannot be cancelled, so it has to be limited and

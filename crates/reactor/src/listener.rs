@@ -161,7 +161,7 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     };
     let socket = open().map_err(at("socket"))?;
     match bind(&socket, &address) {
-        // The name may be left over from a server that was killed: nobody answers there.
+        // The name may be left over from a killed server: a connection to it is refused.
         Err(Errno::ADDRINUSE)
             if open().and_then(|probe| connect(&probe, &address)) == Err(Errno::CONNREFUSED) =>
         {
@@ -184,7 +184,7 @@ struct SocketName(PathBuf);
 
 impl Drop for SocketName {
     fn drop(&mut self) {
-        // Somebody may have removed it already; there is nobody to tell either way.
+        // It may have been removed already; an error could not be reported.
         let _gone = rustix::fs::unlink(&self.0);
     }
 }

@@ -34,7 +34,8 @@ use crate::sync::waker::Waker;
 use crate::task::Service;
 use crate::topology::Topology;
 
-/// A layout whose addresses are bound: connections already queue up, and nobody takes them yet.
+/// A layout whose addresses are bound: connections already queue in its backlog,
+/// and none is accepted yet.
 #[derive(Debug)]
 pub struct Bound {
     layout: Layout,
