@@ -1,10 +1,11 @@
-//! Signals that are waited for instead of caught: blocked by pthread_sigmask(3), taken by
+//! Waits for signals instead of catching them: blocked by pthread_sigmask(3), taken by
 //! rt_sigtimedwait(2), Linux 2.2.
 //!
-//! There is no handler, no pipe and no write that could be lost: a blocked signal stays pending until
-//! it is taken, also one that the parent process has ignored.
+//! Without a handler and a pipe, no write can be lost: a blocked signal stays pending until
+//! it is taken, even one that the parent process has ignored.
 //!
 //! # Limitations
+//!
 //! Every thread of the process has to block them, so they are blocked before the first is made; a
 //! program that is executed inherits that.
 
@@ -15,12 +16,12 @@ use std::time::Duration;
 
 use crate::last_errno;
 
-/// A set of signals that the thread which made it, and those that it makes from then on, block.
+/// A set of signals that are blocked in the thread that made it, and in threads that this starts later.
 #[derive(Clone, Copy)]
 pub struct BlockedSignals(libc::sigset_t);
 
 impl BlockedSignals {
-    /// Blocks these in the calling thread.
+    /// Blocks the signals in the calling thread.
     ///
     /// # Errors
     /// `EINVAL`.
@@ -34,22 +35,22 @@ impl BlockedSignals {
             // SAFETY: the set is initialised; an invalid number is refused and changes nothing.
             unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
         }
-        // SAFETY: the set lives here and is initialised; the old one is not asked for.
+        // SAFETY: the set lives here and is initialised; the old set is not requested.
         let result =
             unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
         if result == 0 { Ok(Self(set)) } else { Err(Errno::from_raw_os_error(result)) }
     }
 
-    /// Waits for one of them and takes it; false if none came in time. Without a `timeout` it waits
-    /// without end.
+    /// Waits for one of the signals and takes it; returns false on a timeout. Without a `timeout` it waits
+    /// indefinitely.
     ///
     /// # Errors
     /// `EINTR`, also after the process was stopped and continued.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout = timeout.map(crate::timespec);
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: the set and the time are read and live here; what is known of the signal is not
-        // asked for.
+        // SAFETY: the set and the time are read and live here; details of the signal
+        // are not requested.
         let signal =
             unsafe { libc::sigtimedwait(&raw const self.0, std::ptr::null_mut(), timeout) };
         if signal > 0 {
@@ -74,11 +75,11 @@ mod tests {
     use rustix::process::getpid;
 
     #[test]
-    fn a_signal_that_came_before_the_wait_is_taken() {
-        // One that no other test of this process sends; it is thrown away where it is not blocked.
+    fn a_pending_signal_is_taken() {
+        // A signal that no other test of this process sends; it is discarded if it is not blocked.
         let signals = BlockedSignals::block(&[Signal::WINCH]).unwrap();
         assert_eq!(signals.wait(Some(Duration::ZERO)), Ok(false));
-        // To this thread, for those of other tests do not block it.
+        // To this thread, because other test threads do not block it.
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
         // SAFETY: no memory is passed.
         let sent = unsafe {

@@ -1,8 +1,10 @@
-//! The floor: system calls that rustix does not wrap, or not as safe functions.
+//! Safe wrappers for Linux system calls that rustix lacks, or has only as unsafe functions: io_uring and
+//! Linux AIO operations that own their buffers, file mappings without references, ppoll, pselect6,
+//! `MSG_ZEROCOPY` completions, kernel TLS, options of TCP sockets.
 //!
-//! Of the crates that the server is made of this is the only one with `unsafe`; what only the
-//! laboratory needs is in `karez-lab-sys`. Each block names the invariant that makes it sound and
-//! who keeps it; what comes out is safe to call with any arguments.
+//! All `unsafe` code of the server is in this crate; system calls that only the laboratory needs are in
+//! `karez-lab-sys`. A SAFETY comment at each block gives the invariant and the code that keeps it. Every
+//! function is safe to call with any arguments.
 //!
 //! ```
 //! use karez_sys::Mapping;
@@ -24,48 +26,75 @@
 //! # }
 //! ```
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("karez makes system calls of Linux, so its crates build for Linux targets only");
+
 mod blocked_signals;
-mod cache;
-mod clone;
+mod clone_range;
+mod ktls;
+#[cfg(feature = "aio")]
 mod linux_aio;
-mod lookup;
 mod mapping;
+mod open_request;
+#[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
 mod operation;
+mod page_cache;
 mod poll;
-#[cfg(target_env = "gnu")]
+#[cfg(all(feature = "aio", target_env = "gnu"))]
 mod posix_aio;
 mod private_mapping;
+#[cfg(feature = "uring")]
 mod provided_buffers;
+mod readiness_signal;
 mod select;
-mod signal;
+mod shared_fd;
+#[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
 mod slots;
+mod tcp_options;
+#[cfg(feature = "uring")]
 mod uring;
 mod zerocopy;
 
 pub use blocked_signals::BlockedSignals;
-pub use cache::{cached_pages, write_out};
-pub use clone::clone_range;
-pub use linux_aio::{AioPolls, Place, ReadOver};
-pub use lookup::{Lookup, Opened};
+pub use clone_range::clone_range;
+pub use ktls::{
+    TlsCipher, TlsDirection, TlsKeys, TlsVersion, enable_ktls, receive_tls_record, send_tls_record,
+    set_tls_keys, start_ktls,
+};
+#[cfg(feature = "aio")]
+pub use linux_aio::{AioContext, CompletedRead, Slot};
 pub use mapping::{Mapping, page_size};
-pub use operation::{Completion, Handle, Key, Operation, Outcome, Received};
-pub use poll::{Polled, poll};
-#[cfg(target_env = "gnu")]
+pub use open_request::{OpenRequest, OpenedFile};
+#[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
+pub use operation::{Completion, Key, Operation, Outcome, Received};
+pub use page_cache::{cached_pages, write_out};
+pub use poll::{PollEntry, poll};
+#[cfg(all(feature = "aio", target_env = "gnu"))]
 pub use posix_aio::PosixAio;
 pub use private_mapping::PrivateMapping;
-pub use provided_buffers::Lent;
+#[cfg(feature = "uring")]
+pub use provided_buffers::ProvidedBuffer;
+pub use readiness_signal::{ReadinessSignal, SignalEvent};
 pub use select::{FdSet, select};
-pub use signal::{ReadinessSignal, Told};
+pub use shared_fd::SharedFd;
+pub use tcp_options::{max_pacing_rate, notsent_lowat, set_max_pacing_rate, set_notsent_lowat};
+#[cfg(feature = "uring")]
 pub use uring::{Ring, RingOptions};
-pub use zerocopy::{MSG_ZEROCOPY, Released, allow_zerocopy, take_released};
+pub use zerocopy::{MSG_ZEROCOPY, ZerocopyCompletion, enable_zerocopy, next_zerocopy_completion};
 
-/// The errno of the system call just made.
+/// Returns the count in the result of an operation, or its errno: the kernel returns `-errno` or more.
+#[cfg(any(feature = "uring", feature = "aio"))]
+fn counted(result: i32) -> rustix::io::Result<usize> {
+    usize::try_from(result).map_err(|_| rustix::io::Errno::from_raw_os_error(-result))
+}
+
+/// Returns the errno of the last system call.
 fn last_errno() -> rustix::io::Errno {
     let error = std::io::Error::last_os_error();
     rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
 }
 
-/// A length of time as the kernel takes it. What is longer than it can say is for ever enough.
+/// Returns a duration as the kernel takes it, at most the longest that it can represent.
 fn timespec(time: std::time::Duration) -> libc::timespec {
     let rustix::event::Timespec { tv_sec, tv_nsec } = timespec_of_rustix(time);
     libc::timespec {
@@ -78,3 +107,8 @@ fn timespec_of_rustix(time: std::time::Duration) -> rustix::event::Timespec {
     rustix::event::Timespec::try_from(time)
         .unwrap_or(rustix::event::Timespec { tv_sec: 86_400, tv_nsec: 0 })
 }
+
+/// Runs the example of the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

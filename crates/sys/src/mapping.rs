@@ -1,11 +1,13 @@
-//! A part of a file in memory that nobody looks at: mmap(2), and send(2) straight from it.
+//! A mapped part of a file that is not read in user space: mmap(2), and send(2) straight from it.
 //!
-//! The bytes of a mapped file change under whoever reads them, and are gone (SIGBUS) where the
-//! file was cut off. So this mapping gives no reference and no slice: it can only be handed to
-//! the kernel, for which a missing page is an error like any other (`EFAULT`). Linux 2.0.
+//! The bytes of a mapped file may change at any time, and a read behind the end of a truncated file
+//! raises SIGBUS. So this mapping gives no reference and no slice: it can only be passed to
+//! the kernel, which returns an error (`EFAULT`) for a missing page. Linux 2.0.
 //!
-//! What it does badly: behind the end of a file the rest of its last page reads as zeros, and the
-//! kernel sends those without complaint; whoever sends has to look at the size of the file.
+//! # Limitations
+//!
+//! Behind the end of a file the rest of its last page reads as zeros, which the
+//! kernel sends without an error; the sender must check the size of the file.
 
 use rustix::io;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
@@ -30,7 +32,7 @@ unsafe impl Send for Mapping {}
 // SAFETY: as above; all methods that take `&self` only pass addresses to the kernel.
 unsafe impl Sync for Mapping {}
 
-/// The size of a page: offsets of mappings are multiples of it.
+/// Returns the size of a page; offsets of mappings are multiples of it.
 #[must_use]
 pub fn page_size() -> usize {
     rustix::param::page_size()
@@ -38,11 +40,11 @@ pub fn page_size() -> usize {
 
 impl Mapping {
     /// Maps `length` bytes of `file` from `offset`, which is a multiple of [`page_size`], and
-    /// tells the kernel that they will be read in order.
+    /// advises the kernel that they will be read sequentially.
     ///
     /// # Errors
-    /// `EINVAL` for an offset that is not or a length of 0; `ENODEV` for a file that cannot be
-    /// mapped; `EACCES` for one that is not open for reading; `ENOMEM`.
+    /// `EINVAL` for an unaligned offset or a length of 0; `ENODEV` for a file that cannot be
+    /// mapped; `EACCES` if it is not open for reading; `ENOMEM`.
     pub fn of(file: BorrowedFd<'_>, offset: u64, length: usize) -> io::Result<Self> {
         Self::new(file, offset, length, ProtFlags::READ, MapFlags::SHARED)
     }
@@ -60,21 +62,21 @@ impl Mapping {
         let mapping = Self { start, length };
         // SAFETY: the range is the one just mapped, and this advice changes no content.
         let advised = unsafe { madvise(start.as_ptr(), length, Advice::Sequential) };
-        // Advice that is not taken costs speed at most.
-        let _refused = advised;
+        // A failure costs speed at most.
+        let _ignored = advised;
         Ok(mapping)
     }
 
-    /// How many bytes are mapped.
+    /// Returns how many bytes are mapped.
     #[must_use]
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// Sends the bytes `range` of the mapping; says how many were taken.
+    /// Sends the bytes `range` of the mapping, and returns how many the socket has taken.
     ///
     /// # Errors
-    /// As send(2). `EFAULT` means that the first byte is not there (any more), or cannot be read
+    /// As send(2). `EFAULT` means that the first byte does not exist (any more), or cannot be read
     /// from its disk. `EINVAL` for a range that is not within the mapping.
     pub fn send(
         &self,
@@ -89,7 +91,7 @@ impl Mapping {
         counted(unsafe { libc::send(out.as_raw_fd(), start, length, flags) })
     }
 
-    /// Writes the bytes `range` of the mapping to `file` at `offset`; says how many were taken.
+    /// Writes the bytes `range` of the mapping to `file` at `offset`, and returns how many were written.
     ///
     /// # Errors
     /// As pwrite(2), and as [`send`](Self::send).
@@ -105,22 +107,22 @@ impl Mapping {
         counted(unsafe { libc::pwrite(file.as_raw_fd(), start, length, offset) })
     }
 
-    /// How many pages of the mapping are in the page cache: mincore(2), Linux 2.3.99. Reads
-    /// nothing. For a file that the caller neither owns nor may write, all are said to be (5.2).
+    /// Returns how many pages of the mapping are in the page cache: mincore(2), Linux 2.3.99. Reads
+    /// nothing. For a file that the caller neither owns nor may write, it counts all (5.2).
     ///
     /// # Errors
     /// As mincore(2).
     pub fn resident_pages(&self) -> io::Result<usize> {
         let mut pages = vec![0_u8; self.length.div_ceil(page_size())];
         // SAFETY: the range is the mapping's, and there is a byte in `pages` for each page of it.
-        let asked = unsafe { libc::mincore(self.start.as_ptr(), self.length, pages.as_mut_ptr()) };
-        if asked != 0 {
+        let result = unsafe { libc::mincore(self.start.as_ptr(), self.length, pages.as_mut_ptr()) };
+        if result != 0 {
             return Err(last_errno());
         }
         Ok(pages.iter().filter(|&page| page & 1 != 0).count())
     }
 
-    /// Where a part of the mapping begins, and how long it is.
+    /// Returns the address and the length of a part of the mapping.
     pub(crate) fn part(&self, range: Range<usize>) -> io::Result<(*mut c_void, usize)> {
         if range.start > range.end || range.end > self.length {
             return Err(io::Errno::INVAL);
@@ -129,7 +131,7 @@ impl Mapping {
     }
 }
 
-/// The count that a system call returned, or its errno.
+/// Returns the count of a system call, or its errno.
 pub(crate) fn counted(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| last_errno())
 }
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_sent_from_where_they_are() {
+    fn parts_are_sent_without_copying_to_a_buffer() {
         let content: Vec<u8> = (0..3 * page_size()).map(|n| n.to_le_bytes()[0]).collect();
         let page = page_size();
         let mapping = Mapping::of(file(&content).as_fd(), page as u64, 2 * page).unwrap();
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_file_is_an_error_and_not_a_signal() {
+    fn a_truncated_file_is_an_error_and_not_a_signal() {
         let page = page_size();
         let file = file(&vec![1; 3 * page]);
         let mapping = Mapping::of(file.as_fd(), 0, 3 * page).unwrap();
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_outside_is_sent() {
+    fn ranges_outside_are_refused() {
         let mapping = Mapping::of(file(b"abc").as_fd(), 0, 3).unwrap();
         let (near, _far) = UnixStream::pair().unwrap();
         #[expect(clippy::reversed_empty_ranges, reason = "that is the point")]
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_mapped_is_refused() {
+    fn unmappable_files_are_refused() {
         assert_eq!(Mapping::of(file(b"a").as_fd(), 1, 1).unwrap_err(), io::Errno::INVAL);
         assert_eq!(Mapping::of(file(b"a").as_fd(), 0, 0).unwrap_err(), io::Errno::INVAL);
         let directory = File::open("/").unwrap();

@@ -1,155 +1,154 @@
-//! Operations that own what the kernel works on until it is done with it.
+//! Operations that own their descriptors and buffers until the kernel has completed them.
 //!
-//! What a completion model is told to do goes in *by value*: descriptors, buffers. It stays with
-//! the model as long as the kernel may look at it, whatever the caller forgets meanwhile, and a
-//! buffer comes back with the [`Completion`]. That is what makes both io_uring and POSIX AIO safe
-//! to call with any arguments.
+//! A completion model takes descriptors and buffers *by value*. It keeps them as long as the kernel may
+//! access them, even if the caller forgets the operation, and returns a buffer with the
+//! [`Completion`]. That makes both io_uring and POSIX AIO safe to call with any arguments.
 
 use rustix::io;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 
-use crate::lookup::{Lookup, Opened};
-use crate::provided_buffers::Lent;
+use crate::open_request::{OpenRequest, OpenedFile};
+#[cfg(feature = "uring")]
+use crate::provided_buffers::ProvidedBuffer;
+use crate::shared_fd::SharedFd;
 
-/// A descriptor that stays open as long as an operation needs it.
-pub type Handle = Arc<dyn AsFd + Send + Sync>;
-
-/// One thing for the kernel to do.
+/// An operation for the kernel.
 pub enum Operation {
-    /// Connections from this socket that listens.
-    Accept(Handle),
-    /// To say when reading this descriptor would not block.
-    Readable(Handle),
-    /// To say when writing to this socket would not block.
-    Writable(Handle),
-    /// Bytes from this socket, as they come.
-    Receive(Handle),
-    /// At most so many bytes from this socket, once; what does not fit stays in the kernel.
-    ReceiveAtMost(Handle, usize),
-    /// The bytes behind the first `from` of `bytes` into a socket.
+    /// Accepts connections from a listening socket.
+    Accept(SharedFd),
+    /// Waits until a read of this descriptor would not block.
+    Readable(SharedFd),
+    /// Waits until a write to this socket would not block.
+    Writable(SharedFd),
+    /// Receives bytes from this socket.
+    Receive(SharedFd),
+    /// Receives at most so many bytes from this socket, once; further bytes stay in the kernel.
+    ReceiveAtMost(SharedFd, usize),
+    /// Sends the bytes behind the first `from` of `bytes` to a socket. A ring sends as many as there is room
+    /// for, and completes with `EAGAIN` if there is none; other models may wait.
     Send {
-        /// Where to.
-        socket: Handle,
-        /// What.
+        /// The socket.
+        socket: SharedFd,
+        /// The buffer.
         bytes: Vec<u8>,
-        /// How many of them are not meant.
+        /// How many bytes at its beginning are not sent.
         from: usize,
-        /// More follows at once (`MSG_MORE`).
+        /// More bytes follow at once (`MSG_MORE`).
         more: bool,
         /// The socket may refer to the bytes instead of copying them.
-        lend: bool,
+        zerocopy: bool,
     },
-    /// Bytes of a file, into `bytes` behind its first `from`.
+    /// Reads bytes of a file into `bytes` behind its first `from`.
     Read {
-        /// Where from.
-        file: Handle,
-        /// Where in it.
+        /// The file.
+        file: SharedFd,
+        /// The offset in the file.
         offset: u64,
-        /// Where to.
+        /// The buffer.
         bytes: Vec<u8>,
-        /// How many bytes of it stay as they are.
+        /// How many bytes at its beginning stay unchanged.
         from: usize,
-        /// The file system may never answer: the submission must not try (`IOSQE_ASYNC`), because a
-        /// read of a FUSE file blocks there even where it was told not to.
+        /// The file system may never answer: the submission must not try the read (`IOSQE_ASYNC`), because
+        /// a non-blocking read of a FUSE file blocks all the same.
         remote: bool,
     },
-    /// The same, and then all of `bytes` into a socket, if none are missing.
+    /// Reads likewise, and then sends all of `bytes` to a socket if the read was complete.
     ReadThenSend {
-        /// Where from.
-        file: Handle,
-        /// Where in it.
+        /// The file.
+        file: SharedFd,
+        /// The offset in the file.
         offset: u64,
-        /// Where to, at last.
-        socket: Handle,
-        /// What, and where to at first.
+        /// The socket.
+        socket: SharedFd,
+        /// The buffer.
         bytes: Vec<u8>,
-        /// How many bytes of it stay as they are.
+        /// How many bytes at its beginning the read leaves unchanged.
         from: usize,
-        /// More follows at once (`MSG_MORE`).
+        /// More bytes follow at once (`MSG_MORE`).
         more: bool,
     },
-    /// Pages from a file into a pipe, or from a pipe into a socket: splice(2).
+    /// Splices pages from a file into a pipe, or from a pipe into a socket: splice(2).
     Splice {
-        /// Where from.
-        from: Handle,
-        /// Where in it; `None` for a pipe.
+        /// The source.
+        from: SharedFd,
+        /// The offset in the source; `None` for a pipe.
         offset: Option<u64>,
-        /// Where to.
-        to: Handle,
-        /// At most so many bytes.
+        /// The sink.
+        to: SharedFd,
+        /// The most bytes.
         length: u32,
-        /// More follows at once.
+        /// More bytes follow at once.
         more: bool,
     },
-    /// To open a name, and to say what it found. Only a ring does.
-    LookUp(Box<Lookup>),
+    /// Opens a file and returns its metadata. Only a ring supports it.
+    Open(Box<OpenRequest>),
 }
 
-/// The name of an operation that has begun.
+/// Identifies an operation that has been started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub(crate) u64);
 
-/// What came of an operation.
+/// A completion of an operation.
 #[derive(Debug)]
 pub struct Completion {
-    /// What the caller called it.
+    /// The tag that the caller gave it.
     pub tag: u64,
-    /// Which one.
+    /// The operation.
     pub key: Key,
-    /// It is over. (One of [`Operation::Accept`] or [`Operation::Receive`] may have more to say.)
+    /// No further completion follows. ([`Operation::Accept`] and [`Operation::Receive`] may have several.)
     pub last: bool,
-    /// What came of it.
+    /// Its result.
     pub outcome: Outcome,
 }
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A connection, which blocks.
+    /// A connection, in blocking mode.
     Accepted(io::Result<OwnedFd>),
-    /// It is readable, or broken.
+    /// The descriptor is readable, or has an error.
     Readable,
-    /// It is writable, or broken; `ECANCELED` where that was not waited for.
+    /// The socket is writable, or has an error; `ECANCELED` after a cancellation.
     Writable(io::Result<()>),
-    /// Bytes that came; none when there will be no more.
+    /// Received bytes; none at the end of the stream.
     Received(io::Result<Received>),
-    /// How many were sent.
+    /// Bytes have been sent.
     Sent {
-        /// What was sent; empty if the kernel still refers to them.
+        /// The buffer; empty if the kernel still refers to it.
         bytes: Vec<u8>,
-        /// How many of those that were meant.
+        /// How many bytes were sent.
         sent: io::Result<usize>,
     },
-    /// How many were read.
+    /// Bytes have been read.
     Read {
-        /// What was read, behind what stayed.
+        /// The buffer.
         bytes: Vec<u8>,
-        /// How many.
+        /// How many bytes were read.
         read: io::Result<usize>,
     },
-    /// How many were read, and how many were sent.
+    /// Bytes have been read, and then sent.
     ReadThenSent {
-        /// What was read, behind what stayed.
+        /// The buffer.
         bytes: Vec<u8>,
-        /// How many were read.
+        /// How many bytes were read.
         read: io::Result<usize>,
-        /// How many of all went; `ECANCELED` where too few were read.
+        /// How many bytes of the whole buffer were sent; `ECANCELED` after an incomplete read.
         sent: io::Result<usize>,
     },
-    /// How many bytes went.
+    /// How many bytes were spliced.
     Spliced(io::Result<usize>),
-    /// A name is open; `EINVAL` from a kernel that cannot do it so.
-    LookedUp(io::Result<Opened>),
+    /// The opened file; `EINVAL` from a kernel without the operation.
+    Opened(io::Result<OpenedFile>),
 }
 
 /// Bytes from a socket.
 pub enum Received {
-    /// In a buffer of the ring, which has it again when this is dropped.
-    Lent(Lent),
-    /// In a buffer of their own.
+    /// In a buffer of the ring, which gets it back when this is dropped.
+    #[cfg(feature = "uring")]
+    Provided(ProvidedBuffer),
+    /// In a separate buffer.
     Owned(Vec<u8>),
 }
 
@@ -158,7 +157,8 @@ impl Deref for Received {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Lent(lent) => lent,
+            #[cfg(feature = "uring")]
+            Self::Provided(buffer) => buffer,
             Self::Owned(bytes) => bytes,
         }
     }
@@ -167,7 +167,8 @@ impl Deref for Received {
 impl DerefMut for Received {
     fn deref_mut(&mut self) -> &mut [u8] {
         match self {
-            Self::Lent(lent) => lent,
+            #[cfg(feature = "uring")]
+            Self::Provided(buffer) => buffer,
             Self::Owned(bytes) => bytes,
         }
     }
@@ -177,9 +178,4 @@ impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.len())
     }
-}
-
-/// The count that an operation came to, or its errno, from what the kernel says: `-errno` or more.
-pub(crate) fn counted(result: i32) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Errno::from_raw_os_error(-result))
 }

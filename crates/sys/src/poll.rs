@@ -1,11 +1,13 @@
 //! ppoll(2) over an array that outlives the call. Linux 2.6.16.
 //!
 //! rustix borrows every descriptor for as long as the array lives, so its array would have to be
-//! made anew for each wait. This one keeps numbers.
+//! rebuilt for each wait. This one keeps numbers.
 //!
-//! What it does badly: a number whose descriptor was closed reports `POLLNVAL`, and one that was
-//! given to another file since reports that file. Both are harmless to memory; whoever keeps the
-//! array takes the entry out before closing.
+//! # Limitations
+//!
+//! The number of a closed descriptor reports `POLLNVAL`, and a number that has been reused reports the
+//! new file. Both are harmless to memory; the owner of the array removes an entry before it closes the
+//! descriptor.
 
 use rustix::event::PollFlags;
 use rustix::io;
@@ -14,69 +16,69 @@ use std::time::Duration;
 
 use crate::last_errno;
 
-/// A descriptor's number, what is asked about it and what was found.
+/// A descriptor's number, with the requested and the reported events.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct Polled(libc::pollfd);
+pub struct PollEntry(libc::pollfd);
 
-impl Polled {
-    /// Asks about `fd`. With no flags it is passed over, even when it is broken.
+impl PollEntry {
+    /// Requests events of `fd`. Without flags the kernel skips it, even after an error.
     #[must_use]
     pub fn new(fd: BorrowedFd<'_>, events: PollFlags) -> Self {
         let mut polled = Self(libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 });
-        polled.ask(events);
+        polled.set_events(events);
         polled
     }
 
-    /// Asks for something else from now on.
-    pub fn ask(&mut self, events: PollFlags) {
+    /// Changes the requested events.
+    pub fn set_events(&mut self, events: PollFlags) {
         let number = self.0.fd.max(!self.0.fd);
-        // The kernel passes over what is negative; without that a hang-up is always reported.
+        // The kernel skips negative numbers; otherwise it always reports a hang-up.
         self.0.fd = if events.is_empty() { !number } else { number };
         self.0.events = bits(events).cast_signed();
         self.0.revents = 0;
     }
 
-    /// The descriptor's number.
+    /// Returns the descriptor's number.
     #[must_use]
     pub fn number(&self) -> usize {
         self.0.fd.max(!self.0.fd).unsigned_abs() as usize
     }
 
-    /// What the last [`poll`] found.
+    /// Returns the events that the last [`poll`] reported.
     #[must_use]
-    pub fn found(&self) -> PollFlags {
+    pub fn revents(&self) -> PollFlags {
         flags(self.0.revents.cast_unsigned())
     }
 }
 
-impl std::fmt::Debug for Polled {
+impl std::fmt::Debug for PollEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Polled").field("fd", &self.0.fd).field("found", &self.found()).finish()
+        f.debug_struct("PollEntry").field("fd", &self.0.fd).field("found", &self.revents()).finish()
     }
 }
 
-/// Waits until something is found, and says for how many. `None` waits without end.
+/// Waits for events and returns the number of entries with some. `None` waits indefinitely.
 ///
 /// # Errors
 /// `EINTR`; `EINVAL` for more entries than `RLIMIT_NOFILE`; `ENOMEM`.
-pub fn poll(fds: &mut [Polled], timeout: Option<Duration>) -> io::Result<usize> {
+pub fn poll(fds: &mut [PollEntry], timeout: Option<Duration>) -> io::Result<usize> {
     let timeout = timeout.map(crate::timespec);
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let count = libc::nfds_t::try_from(fds.len()).map_err(|_| io::Errno::INVAL)?;
     let array = fds.as_mut_ptr().cast::<libc::pollfd>();
-    // SAFETY: `Polled` is a transparent pollfd, the array has `count` of them and is borrowed
+    // SAFETY: `PollEntry` is a transparent pollfd, the array has `count` of them and is borrowed
     // mutably; the time lives on this frame.
     let found = unsafe { libc::ppoll(array, count, timeout, std::ptr::null()) };
     usize::try_from(found).map_err(|_| last_errno())
 }
 
-/// The flags as the kernel has them. (Where rustix is told to call libc, it has them signed.)
+/// Returns the flags in the kernel's type. (With rustix's libc backend they are signed.)
 pub(crate) fn bits(flags: PollFlags) -> u16 {
     flags.bits() as _
 }
 
-/// The flags that the kernel has so.
+/// Returns the flags from the kernel's type.
 pub(crate) fn flags(bits: u16) -> PollFlags {
     PollFlags::from_bits_retain(bits as _)
 }
@@ -89,19 +91,19 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn what_is_not_asked_about_is_passed_over_even_when_broken() {
+    fn an_entry_without_events_is_skipped_even_after_an_error() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut fds = [Polled::new(ours.as_fd(), PollFlags::IN)];
+        let mut fds = [PollEntry::new(ours.as_fd(), PollFlags::IN)];
         assert_eq!(poll(&mut fds, Some(Duration::ZERO)), Ok(0));
         theirs.write_all(b"x").unwrap();
         assert_eq!(poll(&mut fds, None), Ok(1));
-        assert!(fds[0].found().contains(PollFlags::IN));
+        assert!(fds[0].revents().contains(PollFlags::IN));
         drop(theirs);
-        fds[0].ask(PollFlags::empty());
+        fds[0].set_events(PollFlags::empty());
         assert_eq!(fds[0].number(), usize::try_from(ours.as_raw_fd()).unwrap());
         assert_eq!(poll(&mut fds, Some(Duration::ZERO)), Ok(0));
-        fds[0].ask(PollFlags::OUT);
+        fds[0].set_events(PollFlags::OUT);
         assert_eq!(poll(&mut fds, None), Ok(1));
-        assert!(fds[0].found().contains(PollFlags::HUP));
+        assert!(fds[0].revents().contains(PollFlags::HUP));
     }
 }

@@ -1,16 +1,18 @@
-//! POSIX AIO as glibc makes it: aio_read(3), aio_write(3), aio(7). Since glibc 2.1; there is
-//! nothing of it in musl, nor in the kernel.
+//! POSIX AIO of glibc: aio_read(3), aio_write(3), aio(7). Since glibc 2.1; neither musl nor the kernel
+//! has it.
 //!
-//! An operation is a thread of glibc's that makes a blocking call, and a signal when it is done.
-//! The handler writes the operation's number into a pipe, so that one thread can wait for any of
-//! them with poll(2). Accepting and waiting for readiness are no operations here: poll does both.
+//! For each operation a thread of glibc makes a blocking call, and sends a signal at its end.
+//! The handler writes the operation's number into a pipe, so that one thread can wait for all of
+//! them with poll(2). poll(2) also accepts connections and waits for readiness.
 //!
-//! What it does badly: each operation that waits holds a thread, and there is a limit to them
-//! (16,384 here); requests for one descriptor number wait for each other, so whoever reads and
-//! writes a socket at once needs two numbers (dup(2)); a running one cannot be cancelled, only its
-//! socket shut down; on a socket each begins with a `pread` or `pwrite` that is refused with
-//! `ESPIPE`; there is no `MSG_MORE`, and no `MSG_NOSIGNAL`, so SIGPIPE has to be ignored (Rust
-//! programs do); and every completion is a signal, sent to whichever thread does not block it.
+//! # Limitations
+//!
+//! Each blocked operation occupies a thread, of which there is a limited number (16,384 here). Requests
+//! for one descriptor number are serialized, so simultaneous reads and writes of a socket need two
+//! numbers (dup(2)). A running operation cannot be cancelled; only its
+//! socket can be shut down. On a socket each begins with a `pread` or `pwrite` that fails with
+//! `ESPIPE`. There is no `MSG_MORE`, and no `MSG_NOSIGNAL`, so SIGPIPE must be ignored (Rust
+//! programs do). Every completion is a signal, sent to any thread that does not block it.
 
 mod call;
 mod notice;
@@ -22,62 +24,63 @@ use std::fmt;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use crate::operation::{Completion, Handle, Key, Operation, Outcome, Received};
+use crate::operation::{Completion, Key, Operation, Outcome, Received};
+use crate::shared_fd::SharedFd;
 use crate::slots::Slots;
 use call::Call;
 use notice::Notices;
 
-/// The most threads that glibc is told to use.
+/// The most threads of glibc.
 const THREADS: i32 = 16_384;
 
-/// The buffer of a receive.
+/// The size of the buffer of a receive.
 const BUFFER: usize = 16 << 10;
 
 /// Connections taken from one listener at a time.
 const ACCEPT_BATCH: usize = 64;
 
-/// A signal that finds no room in the queue (`RLIMIT_SIGPENDING`) is lost, so all operations are
-/// looked at when for so long none came.
-const LOOK: Duration = Duration::from_secs(1);
+/// A signal beyond the limit of the queue (`RLIMIT_SIGPENDING`) is lost, so all operations are
+/// checked after this time without a signal.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long dropping this waits for operations whose sockets it has shut down.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long dropping this waits for operations after shutting their sockets down.
+const DROP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Operations in flight, and what tells of them.
+/// Operations in flight, and their notifications.
 pub struct PosixAio {
-    flights: Slots<Flight>,
+    flights: Slots<RunningCall>,
     notices: Notices,
-    /// Listeners, and others that are only waited for.
+    /// Listeners and descriptors that are only polled.
     watched: Vec<Key>,
-    /// What needs no waiting.
+    /// Completions to be delivered at once.
     ready: Vec<Completion>,
-    looked: Instant,
+    checked: Instant,
 }
 
-struct Flight {
+struct RunningCall {
     tag: u64,
     operation: Operation,
     /// The buffer of a receive.
     own: Vec<u8>,
-    /// `None` for what is only waited for.
+    /// `None` for a descriptor that is only polled.
     call: Option<Call>,
-    /// The caller has been told; the notice is still to come, if it is not lost.
-    told: bool,
+    /// The result has been delivered; the signal is outstanding, or lost.
+    delivered: bool,
 }
 
 impl PosixAio {
-    /// Installs the handler of the signal, which nothing else in the process may use.
+    /// Installs the handler of the signal, which no other code of the process may use.
     ///
     /// # Errors
-    /// `EMFILE` where there is no pipe to be had, `EINVAL` where there is no such signal.
+    /// `EMFILE` if no pipe can be made, `EINVAL` if the signal does not exist.
     pub fn new() -> io::Result<Self> {
         call::allow_threads(THREADS);
         let notices = Notices::new()?;
         let (flights, watched, ready) = (Slots::new(), Vec::new(), Vec::new());
-        Ok(Self { flights, notices, watched, ready, looked: Instant::now() })
+        Ok(Self { flights, notices, watched, ready, checked: Instant::now() })
     }
 
-    /// Begins an operation. What comes of it is called `tag`.
+    /// Starts an operation. Its completions have this `tag`.
     pub fn start(&mut self, tag: u64, mut operation: Operation) -> Key {
         let mut own = Vec::new();
         if let Operation::Receive(_) = operation {
@@ -87,7 +90,8 @@ impl PosixAio {
             own = vec![0; most];
         }
         let call = Call::of(&mut operation, &mut own);
-        let key = self.flights.insert(Flight { tag, operation, own, call: None, told: false });
+        let key =
+            self.flights.insert(RunningCall { tag, operation, own, call: None, delivered: false });
         let Some(flight) = self.flights.get_mut(key) else { return key };
         match (call, &flight.operation) {
             (Some(mut call), _) => {
@@ -105,7 +109,7 @@ impl PosixAio {
         key
     }
 
-    /// Asks for an end of what does not hold a thread. A receive or a send goes on.
+    /// Cancels an operation that occupies no thread. A receive or a send continues.
     pub fn cancel(&mut self, key: Key) {
         if let Some(place) = self.watched.iter().position(|&watched| watched == key) {
             self.watched.swap_remove(place);
@@ -113,27 +117,26 @@ impl PosixAio {
         }
     }
 
-    /// Asks for an end, whatever becomes of the socket.
+    /// Cancels an operation, and shuts its socket down if that is necessary.
     pub fn abort(&mut self, key: Key) {
         self.cancel(key);
-        if let Some(Flight { operation, .. }) = self.flights.get_mut(key)
+        if let Some(RunningCall { operation, .. }) = self.flights.get_mut(key)
             && let Operation::Receive(socket)
             | Operation::ReceiveAtMost(socket, _)
             | Operation::Send { socket, .. } = operation
         {
-            // Not connected any more: then the thread knows already.
+            // If it is not connected any more, the call has returned already.
             let _gone = shutdown((**socket).as_fd(), Shutdown::Both);
         }
     }
 
-    /// How many operations are in flight.
+    /// Returns the number of operations in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.flights.len()
     }
 
-    /// Waits until something is done, the time is up, or a signal comes. Appends what came to
-    /// `done`.
+    /// Waits for a completion, the timeout or a signal. Appends the completions to `done`.
     ///
     /// # Errors
     /// As poll(2).
@@ -143,7 +146,7 @@ impl PosixAio {
         done: &mut Vec<Completion>,
     ) -> io::Result<()> {
         let busy = self.flights.len() > self.watched.len();
-        let most = if busy { LOOK } else { Duration::MAX };
+        let most = if busy { CHECK_INTERVAL } else { Duration::MAX };
         let timeout = if self.ready.is_empty() {
             timeout.map_or(most, |timeout| timeout.min(most))
         } else {
@@ -152,13 +155,13 @@ impl PosixAio {
         let (noticed, readable) = self.poll(timeout)?;
         if noticed {
             for key in self.notices.take(&self.flights) {
-                self.look(key, true);
+                self.check(key, true);
             }
         }
-        if self.notices.were_lost() || (busy && self.looked.elapsed() >= LOOK) {
-            self.looked = Instant::now();
+        if self.notices.were_lost() || (busy && self.checked.elapsed() >= CHECK_INTERVAL) {
+            self.checked = Instant::now();
             for key in self.flights.keys().collect::<Vec<_>>() {
-                self.look(key, false);
+                self.check(key, false);
             }
         }
         for key in readable {
@@ -168,7 +171,7 @@ impl PosixAio {
         Ok(())
     }
 
-    /// Whether there are notices, and which of the watched have something.
+    /// Returns whether there are notifications, and which of the polled descriptors are ready.
     fn poll(&self, timeout: Duration) -> io::Result<(bool, Vec<Key>)> {
         let watched = |&key| Some((key, self.watched_for(key)?));
         let handles: Vec<_> = self.watched.iter().filter_map(watched).collect();
@@ -181,7 +184,7 @@ impl PosixAio {
         let timeout = rustix::event::Timespec::try_from(timeout).ok();
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
-            Err(Errno::INTR) => return Ok((true, Vec::new())), // most likely by a notice
+            Err(Errno::INTR) => return Ok((true, Vec::new())), // most likely by a notification
             Err(errno) => return Err(errno),
         }
         let found = |fd: &PollFd<'_>| !fd.revents().is_empty();
@@ -189,7 +192,7 @@ impl PosixAio {
         Ok((found(&fds[0]), readable.map(|((key, _), _)| *key).collect()))
     }
 
-    fn watched_for(&self, key: Key) -> Option<(&Handle, PollFlags)> {
+    fn watched_for(&self, key: Key) -> Option<(&SharedFd, PollFlags)> {
         match &self.flights.get(key)?.operation {
             Operation::Accept(handle) | Operation::Readable(handle) => {
                 Some((handle, PollFlags::IN))
@@ -199,7 +202,7 @@ impl PosixAio {
         }
     }
 
-    /// Something watched is ready.
+    /// Handles a ready descriptor.
     fn serve(&mut self, key: Key) {
         let Some(flight) = self.flights.get_mut(key) else { return };
         let tag = flight.tag;
@@ -223,11 +226,11 @@ impl PosixAio {
         }
     }
 
-    /// Takes what came of a call, if something has. Without a notice of it, glibc may still look
-    /// at its control block, so that is kept until there is one.
-    fn look(&mut self, key: Key, noticed: bool) {
+    /// Takes the result of a call, if it has ended. Before its signal, glibc may still access
+    /// the control block, which is kept until then.
+    fn check(&mut self, key: Key, noticed: bool) {
         let Some(flight) = self.flights.get_mut(key) else { return };
-        if flight.told {
+        if flight.delivered {
             if noticed {
                 self.flights.remove(key);
             }
@@ -237,12 +240,12 @@ impl PosixAio {
         if noticed {
             return self.settle(key, result);
         }
-        flight.told = true;
+        flight.delivered = true;
         let completion = completion(flight, key, result);
         self.ready.push(completion);
     }
 
-    /// The operation is over.
+    /// Ends the operation.
     fn settle(&mut self, key: Key, result: io::Result<usize>) {
         if let Some(mut flight) = self.flights.remove(key) {
             self.ready.push(completion(&mut flight, key, result));
@@ -250,7 +253,7 @@ impl PosixAio {
     }
 }
 
-fn completion(flight: &mut Flight, key: Key, result: io::Result<usize>) -> Completion {
+fn completion(flight: &mut RunningCall, key: Key, result: io::Result<usize>) -> Completion {
     let outcome = match &mut flight.operation {
         Operation::Accept(_) => Outcome::Accepted(Err(result.err().unwrap_or(Errno::CANCELED))),
         Operation::Readable(_) => Outcome::Readable,
@@ -268,7 +271,7 @@ fn completion(flight: &mut Flight, key: Key, result: io::Result<usize>) -> Compl
             Outcome::ReadThenSent { bytes: mem::take(bytes), read: result, sent: result }
         }
         Operation::Splice { .. } => Outcome::Spliced(result),
-        Operation::LookUp(_) => Outcome::LookedUp(Err(result.err().unwrap_or(Errno::OPNOTSUPP))),
+        Operation::Open(_) => Outcome::Opened(Err(result.err().unwrap_or(Errno::OPNOTSUPP))),
     };
     Completion { tag: flight.tag, key, last: true, outcome }
 }
@@ -278,7 +281,7 @@ impl Drop for PosixAio {
         for key in self.flights.keys().collect::<Vec<_>>() {
             self.abort(key);
         }
-        let (end, mut done) = (Instant::now() + FAREWELL, Vec::new());
+        let (end, mut done) = (Instant::now() + DROP_TIMEOUT, Vec::new());
         while self.flights.len() > 0 {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || self.wait(Some(left), &mut done).is_err() {
@@ -286,7 +289,7 @@ impl Drop for PosixAio {
             }
         }
         if self.flights.len() > 0 {
-            // A thread may still be in its call, or at its control block, for as long as it likes.
+            // A thread may still be in its call, or access its control block, at any time.
             mem::forget(mem::replace(&mut self.flights, Slots::new()));
         }
     }

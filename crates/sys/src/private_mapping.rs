@@ -1,14 +1,16 @@
-//! A part of a file in memory that can be edited without the file noticing: mmap(2) with
+//! A mapped part of a file that can be edited while the file stays unchanged: mmap(2) with
 //! `MAP_PRIVATE`. Linux 2.0.
 //!
-//! A page that is edited is copied first (copy on write); all others stay the page cache's.
+//! The kernel copies a page before its first edit (copy on write); other pages stay shared with the page
+//! cache.
 //!
-//! An edit has to touch memory that is gone (SIGBUS) where the file was cut off. So it is not made
-//! by us but by the kernel, which is asked to read the new bytes from a pipe into the mapping: for
-//! it a missing page is `EFAULT`, an error like any other.
+//! A store behind the end of a truncated file would raise SIGBUS. So the kernel makes the edit: read(2)
+//! from a pipe into the mapping, which returns `EFAULT` for a missing page.
 //!
-//! What it does badly: two system calls for each 4 KiB of an edit, and a fault and a copied page
-//! for each page edited; what others write to the file may still show in pages that were not.
+//! # Limitations
+//!
+//! Two system calls for each 4 KiB of an edit, and a fault and a copied page
+//! for each edited page. Later writes to the file may show in pages without edits.
 
 use rustix::io;
 use rustix::mm::{MapFlags, ProtFlags};
@@ -17,7 +19,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use crate::mapping::{Mapping, counted};
 
-/// What an empty pipe takes at least without blocking: `PIPE_BUF`, one page.
+/// The bytes that an empty pipe always takes without blocking: `PIPE_BUF`, one page.
 const PIPED: usize = 4096;
 
 /// A part of a file, mapped privately.
@@ -38,12 +40,12 @@ impl PrivateMapping {
         Ok(Self { mapping })
     }
 
-    /// Replaces the bytes from `at` on, in this mapping only. Says in how many pieces, each a
+    /// Replaces the bytes from `at` on, in this mapping only. Returns the number of pieces, each a
     /// `write` into a pipe and a `read` out of it.
     ///
     /// # Errors
-    /// `EFAULT` where the file was cut off; `EINVAL` for a part that is not within the mapping;
-    /// `EMFILE`, `ENFILE` for want of a pipe; `ENOMEM`.
+    /// `EFAULT` behind the end of a truncated file; `EINVAL` for a part outside the mapping;
+    /// `EMFILE`, `ENFILE` if no pipe can be made; `ENOMEM`.
     pub fn edit(&mut self, at: usize, bytes: &[u8]) -> io::Result<usize> {
         let end = at.checked_add(bytes.len()).ok_or(io::Errno::INVAL)?;
         self.mapping.part(at..end)?;
@@ -53,8 +55,8 @@ impl PrivateMapping {
             let mut left = io::write(&write, piece)?;
             while left > 0 {
                 let (start, length) = self.mapping.part(at..at + left)?;
-                // SAFETY: the range is within the mapping, which is writable, private and ours
-                // alone (`&mut self`); no reference into it exists.
+                // SAFETY: the range is within the mapping, which is writable, private and exclusively
+                // borrowed (`&mut self`); no reference into it exists.
                 let taken = counted(unsafe { libc::read(read.as_raw_fd(), start, length) })?;
                 at += taken;
                 left -= taken;
@@ -63,7 +65,7 @@ impl PrivateMapping {
         Ok(bytes.len().div_ceil(PIPED))
     }
 
-    /// The edited bytes, to be handed to the kernel.
+    /// Returns the edited mapping, to be passed to the kernel.
     #[must_use]
     pub fn as_mapping(&self) -> &Mapping {
         &self.mapping
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_is_sent_and_the_file_stays_as_it_is() {
+    fn an_edit_is_sent_and_the_file_stays_unchanged() {
         let content = vec![b'.'; 3 * page_size()];
         let mut file = file(&content);
         let mut mapping = PrivateMapping::of(file.as_fd(), 0, content.len()).unwrap();
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_behind_the_end_of_a_cut_off_file_is_an_error_and_not_a_signal() {
+    fn an_edit_behind_the_end_of_a_truncated_file_is_an_error_and_not_a_signal() {
         let page = page_size();
         let file = file(&vec![1; 3 * page]);
         let mut mapping = PrivateMapping::of(file.as_fd(), 0, 3 * page).unwrap();

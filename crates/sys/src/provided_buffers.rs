@@ -1,10 +1,11 @@
-//! A ring of buffers from which io_uring takes one when bytes have come: Linux 5.19.
+//! Provided buffers: a ring of buffers from which io_uring takes one when bytes arrive. Linux 5.19.
 //!
-//! io_uring_register(2), `IORING_REGISTER_PBUF_RING`. An idle connection holds no buffer, and the
-//! kernel never asks which one to fill.
+//! io_uring_register(2), `IORING_REGISTER_PBUF_RING`. An idle connection holds no buffer.
 //!
-//! What it does badly: all buffers are equally long, so a few bytes take a whole one; and when all
-//! are out, a receive ends with `ENOBUFS` and somebody has to begin it anew.
+//! # Limitations
+//!
+//! All buffers have the same length, so a few bytes occupy a whole one. When none is left, a
+//! receive ends with `ENOBUFS` and must be restarted.
 
 use io_uring::types::BufRingEntry;
 use io_uring::{IoUring, Submitter};
@@ -22,30 +23,30 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::page_size;
 
-/// The group that the buffers of a ring are known by.
+/// The buffer group of a ring.
 pub(crate) const GROUP: u16 = 0;
 
 /// The memory: first the ring's entries, then the buffers.
 pub(crate) struct ProvidedBuffers {
     start: NonNull<c_void>,
     length: usize,
-    /// Where the buffers begin.
+    /// The offset of the buffers.
     buffers: usize,
     count: u16,
     size: u32,
-    /// How many have been handed to the kernel so far, wrapping.
+    /// The number of buffers provided to the kernel so far, wrapping.
     tail: Cell<u16>,
 }
 
-/// Bytes in one of the buffers. The kernel may fill it again when this is dropped.
-pub struct Lent {
+/// Bytes in one of the buffers. The kernel may fill it again after this is dropped.
+pub struct ProvidedBuffer {
     pool: Rc<ProvidedBuffers>,
     number: u16,
     length: usize,
 }
 
 impl ProvidedBuffers {
-    /// Hands `count` buffers, a power of two, of `size` bytes to the ring.
+    /// Provides `count` buffers, a power of two, of `size` bytes to the ring.
     pub(crate) fn register(ring: &IoUring, count: u16, size: u32) -> io::Result<Rc<Self>> {
         let buffers =
             (usize::from(count) * size_of::<BufRingEntry>()).next_multiple_of(page_size());
@@ -71,22 +72,26 @@ impl ProvidedBuffers {
         registered.map_err(|error| io::Errno::from_io_error(&error).unwrap_or(io::Errno::IO))
     }
 
-    /// What the kernel has put into the buffer `number`: its first `length` bytes.
-    pub(crate) fn lend(self: &Rc<Self>, number: u16, length: usize) -> io::Result<Lent> {
+    /// Returns the first `length` bytes of the buffer `number`, which the kernel has filled.
+    pub(crate) fn buffer(
+        self: &Rc<Self>,
+        number: u16,
+        length: usize,
+    ) -> io::Result<ProvidedBuffer> {
         if number >= self.count || length > self.size as usize {
             return Err(io::Errno::IO);
         }
-        Ok(Lent { pool: Rc::clone(self), number, length })
+        Ok(ProvidedBuffer { pool: Rc::clone(self), number, length })
     }
 
-    /// Hands a buffer to the kernel, which has not got it.
+    /// Provides a buffer that the kernel does not have.
     fn provide(&self, number: u16) {
         let tail = self.tail.get();
         let entries = self.start.as_ptr().cast::<BufRingEntry>();
         let place = entries.wrapping_add(usize::from(tail & (self.count - 1)));
-        // Not a whole entry at once: the first one has the ring's tail in its last bytes.
-        // SAFETY: the place is within the ring, aligned, and initialised, for the kernel zeroes
-        // what is mapped; only this thread writes entries, and the kernel reads none beyond the
+        // Field by field: the last bytes of the first entry are the ring's tail.
+        // SAFETY: the place is within the ring, aligned, and initialised, because the kernel zeroes
+        // mapped memory; only this thread writes entries, and the kernel reads none beyond the
         // tail.
         let entry = unsafe { &mut *place };
         entry.set_addr(self.address(number) as u64);
@@ -96,9 +101,9 @@ impl ProvidedBuffers {
         self.tail.set(tail);
         // SAFETY: it points to the first entry of the ring, which is initialised.
         let shared = unsafe { BufRingEntry::tail(entries) };
-        // SAFETY: the tail is within the ring, aligned, and nobody but this thread writes it.
+        // SAFETY: the tail is within the ring, aligned, and only this thread writes it.
         let shared = unsafe { AtomicU16::from_ptr(shared.cast_mut()) };
-        // What was written above is there before the kernel sees that it is.
+        // The entry is written before the kernel sees the new tail.
         shared.store(tail, Ordering::Release);
     }
 
@@ -108,32 +113,32 @@ impl ProvidedBuffers {
     }
 }
 
-impl Deref for Lent {
+impl Deref for ProvidedBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         // SAFETY: the buffer is within the mapping, which lives as long as `pool`, and longer than
-        // `length`. The kernel wrote it before it said so and writes it no more until it is
+        // `length`. The kernel wrote it before the completion and does not write it again until it is
         // provided again, which only `drop` does.
         unsafe { slice::from_raw_parts(self.pool.address(self.number), self.length) }
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for ProvidedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as for `deref`, and no other `Lent` has the same buffer: the kernel gives each
-        // number out once until it is provided again.
+        // SAFETY: as for `deref`, and no other `Lent` has the same buffer: the kernel uses each
+        // number once until it is provided again.
         unsafe { slice::from_raw_parts_mut(self.pool.address(self.number), self.length) }
     }
 }
 
-impl Drop for Lent {
+impl Drop for ProvidedBuffer {
     fn drop(&mut self) {
         self.pool.provide(self.number);
     }
 }
 
-impl fmt::Debug for Lent {
+impl fmt::Debug for ProvidedBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes in buffer {}", self.length, self.number)
     }
@@ -142,7 +147,7 @@ impl fmt::Debug for Lent {
 impl Drop for ProvidedBuffers {
     fn drop(&mut self) {
         // SAFETY: exactly this range was mapped, no `Lent` is left that refers to it, and `Ring`
-        // lets go of it only when no operation is left that could write to it.
+        // drops it only when no operation is left that could write to it.
         let unmapped = unsafe { munmap(self.start.as_ptr(), self.length) };
         debug_assert_eq!(unmapped, Ok(()));
     }

@@ -1,11 +1,13 @@
-//! pselect6(2) with bitmaps as large as they have to be. Linux 2.6.16.
+//! pselect6(2) with bitmaps of any size. Linux 2.6.16.
 //!
 //! The limit of 1024 descriptors is that of glibc's `fd_set`; the kernel takes any number of bits
 //! and stops at the size of the process's descriptor table.
 //!
-//! What it does badly: the sets are overwritten by the answer, so they are copied before each
-//! call, and a set says nothing but numbers. One closed descriptor in a set fails the whole call
-//! with `EBADF`, so whoever keeps the set takes a descriptor out before closing it.
+//! # Limitations
+//!
+//! The result overwrites the sets, so they are copied before each call, and a set holds only numbers. One
+//! closed descriptor in a set fails the whole call with `EBADF`, so the owner of the set removes a
+//! descriptor before it closes it.
 
 use rustix::event::{FdSetElement, FdSetIter, fd_set_bound, fd_set_insert, fd_set_remove};
 use rustix::io;
@@ -22,14 +24,14 @@ pub struct FdSet {
 }
 
 impl FdSet {
-    /// Adds a descriptor; the set grows as need be.
+    /// Adds a descriptor; the set grows as necessary.
     pub fn insert(&mut self, fd: BorrowedFd<'_>) {
         let number = fd.as_raw_fd();
         self.grow(number.unsigned_abs() as usize / BITS + 1);
         fd_set_insert(&mut self.elements, number);
     }
 
-    /// Takes a descriptor out, if it is in.
+    /// Removes a descriptor, if it is in the set.
     pub fn remove(&mut self, fd: BorrowedFd<'_>) {
         let number = fd.as_raw_fd();
         if (number.unsigned_abs() as usize) < self.elements.len() * BITS {
@@ -37,13 +39,13 @@ impl FdSet {
         }
     }
 
-    /// Makes this the same set as `other`, in the memory that it has.
+    /// Copies `other` into the memory of this set.
     pub fn copy(&mut self, other: &Self) {
         self.elements.clear();
         self.elements.extend_from_slice(&other.elements);
     }
 
-    /// The numbers in the set, ascending.
+    /// Returns the numbers in the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
         FdSetIter::new(&self.elements).map(|number| number.unsigned_abs() as usize)
     }
@@ -61,11 +63,11 @@ impl std::fmt::Debug for FdSet {
     }
 }
 
-/// Waits until one of `read` can be read or one of `write` can be written, and leaves in the sets
-/// those that can. `None` waits without end.
+/// Waits until one of `read` is readable or one of `write` is writable, and reduces the sets to those.
+/// `None` waits indefinitely.
 ///
 /// # Errors
-/// `EBADF` for a number that is closed; `EINTR`; `ENOMEM`. The sets are then as they were.
+/// `EBADF` for a number that is closed; `EINTR`; `ENOMEM`. The sets are then unchanged.
 pub fn select(read: &mut FdSet, write: &mut FdSet, timeout: Option<Duration>) -> io::Result<usize> {
     let timeout = timeout.map(crate::timespec_of_rustix);
     let elements = read.elements.len().max(write.elements.len());
@@ -73,9 +75,9 @@ pub fn select(read: &mut FdSet, write: &mut FdSet, timeout: Option<Duration>) ->
     write.grow(elements);
     let bound = fd_set_bound(&read.elements).max(fd_set_bound(&write.elements));
     let (read, write) = (Some(&mut read.elements[..]), Some(&mut write.elements[..]));
-    // SAFETY: both sets have room for `bound` bits. rustix asks that the numbers be open because
-    // they are not borrowed: here a closed one is `EBADF`, and one that was given to another file
-    // since tells of that file, which no memory depends on.
+    // SAFETY: both sets have room for `bound` bits. rustix requires open numbers because
+    // they are not borrowed: here a closed one is `EBADF`, and a reused one reports the new
+    // file, which no memory depends on.
     let found = unsafe { rustix::event::select(bound, read, write, None, timeout.as_ref()) }?;
     Ok(found.unsigned_abs() as usize)
 }
@@ -90,7 +92,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn descriptors_beyond_1024_are_nothing_special() {
+    fn descriptors_above_1024_work() {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         if limit.maximum.is_some_and(|most| most <= 3000)
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_is_not_waited_for() {
+    fn removed_descriptors_are_not_reported() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let mut write = FdSet::default();
         write.remove(ours.as_fd());

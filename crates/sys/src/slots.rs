@@ -1,9 +1,9 @@
-//! Operations in flight: a slab, so that an operation is named by a number that fits beside it
-//! into the kernel. A place is used again at once; a generation tells its old name from the new.
+//! A slab of operations in flight, so that the kernel can return a number for an operation. A slot is
+//! reused at once; a generation distinguishes its old key from the new one.
 
 use crate::operation::Key;
 
-/// Bits of a generation. The two above are free for whoever names parts of an operation.
+/// The bits of a generation. The two bits above are free for keys of parts of an operation.
 const GENERATIONS: u64 = (1 << 30) - 1;
 
 /// A slab of `T`.
@@ -38,16 +38,18 @@ impl<T> Slots<T> {
     }
 
     #[cfg(target_env = "gnu")]
+    #[cfg(all(feature = "aio", target_env = "gnu"))]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         let (generation, content) = self.entries.get(index(key))?;
         content.as_ref().filter(|_| *generation == key.0 >> 32)
     }
 
-    /// Whoever is in this place now.
+    /// Returns the key of the current entry of a slot.
     #[cfg(target_env = "gnu")]
-    pub(crate) fn key_at(&self, place: u32) -> Option<Key> {
-        let (generation, content) = self.entries.get(place as usize)?;
-        content.as_ref().map(|_| Key(generation << 32 | u64::from(place)))
+    #[cfg(all(feature = "aio", target_env = "gnu"))]
+    pub(crate) fn key_at(&self, slot: u32) -> Option<Key> {
+        let (generation, content) = self.entries.get(slot as usize)?;
+        content.as_ref().map(|_| Key(generation << 32 | u64::from(slot)))
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
@@ -58,7 +60,7 @@ impl<T> Slots<T> {
         content.take()
     }
 
-    /// The names of all.
+    /// Returns the keys of all entries.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         let named = self.entries.iter().zip(0_u64..);
         named
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_name_finds_nothing() {
+    fn an_old_key_finds_no_entry() {
         let mut slots = Slots::new();
         let first = slots.insert('a');
         assert_eq!(slots.remove(first), Some('a'));

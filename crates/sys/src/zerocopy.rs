@@ -1,12 +1,14 @@
 //! `SO_ZEROCOPY` and its notifications: socket(7), Documentation/networking/msg_zerocopy.rst.
 //!
-//! A `send` with `MSG_ZEROCOPY` (Linux 4.14; TCP) lets the socket refer to the sender's pages.
-//! When it has released them it says so on the socket's error queue, which is also the only place
-//! where it says that it copied the bytes after all.
+//! After a `send` with `MSG_ZEROCOPY` (Linux 4.14; TCP) the socket refers to the sender's pages.
+//! The socket's error queue reports when they are released, and whether the kernel copied the bytes
+//! after all.
 //!
-//! What it does badly: pinning pages and reading notifications cost more than copying below some
-//! 10 KiB; on loopback, and to whoever sniffs, the kernel copies anyway; and a full error queue
-//! looks like an error to every poller (`EPOLLERR`).
+//! # Limitations
+//!
+//! Pinning pages and reading completions cost more than copying below some
+//! 10 KiB. On loopback, and with a packet sniffer, the kernel copies anyway. Every poller reports an
+//! entry in the error queue as an error (`EPOLLERR`).
 
 use rustix::io;
 use rustix::net::{RecvFlags, SendFlags};
@@ -16,19 +18,20 @@ use std::ptr::from_mut;
 
 use crate::last_errno;
 
-/// The flag of send(2) that asks for it.
+/// The flag of send(2).
 pub const MSG_ZEROCOPY: SendFlags = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
 
-/// `SO_ZEROCOPY` of asm-generic/socket.h, which libc does not name for every target.
+/// `SO_ZEROCOPY` of asm-generic/socket.h, which libc lacks for some targets.
 const SO_ZEROCOPY: i32 = 60;
 
 /// `SO_EE_ORIGIN_ZEROCOPY` and `SO_EE_CODE_ZEROCOPY_COPIED` of linux/errqueue.h.
 const ORIGIN_ZEROCOPY: u8 = 5;
 const CODE_COPIED: u8 = 1;
 
-/// The sends `first..=last` of a socket, counted from 0 and wrapping, are done with their pages.
+/// Reports that the pages of the sends `first..=last` of a socket, counted from 0 and wrapping, have been
+/// released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Released {
+pub struct ZerocopyCompletion {
     /// The number of the first send.
     pub first: u32,
     /// The number of the last send.
@@ -37,20 +40,20 @@ pub struct Released {
     pub copied: bool,
 }
 
-impl Released {
-    /// How many sends these are.
+impl ZerocopyCompletion {
+    /// Returns the number of sends.
     #[must_use]
     pub fn sends(&self) -> u32 {
         self.last.wrapping_sub(self.first).wrapping_add(1)
     }
 }
 
-/// Allows `MSG_ZEROCOPY` on `socket`.
+/// Enables `MSG_ZEROCOPY` on `socket`.
 ///
 /// # Errors
-/// `EOPNOTSUPP` for a socket that has no such thing, as one of the UNIX domain; `ENOPROTOOPT`
+/// `EOPNOTSUPP` for a socket that does not support it, such as a UNIX socket; `ENOPROTOOPT`
 /// before Linux 4.14.
-pub fn allow_zerocopy(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub fn enable_zerocopy(socket: BorrowedFd<'_>) -> io::Result<()> {
     let one: libc::c_int = 1;
     let (level, name) = (libc::SOL_SOCKET, SO_ZEROCOPY);
     let (value, length) = ((&raw const one).cast(), socklen::<libc::c_int>());
@@ -59,13 +62,13 @@ pub fn allow_zerocopy(socket: BorrowedFd<'_>) -> io::Result<()> {
     if set == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
-/// Takes one notification off the error queue of `socket`; `None` if there is none.
+/// Takes the next completion from the error queue of `socket`; `None` if there is none.
 ///
-/// Never waits. What else is in the queue (ICMP errors) is dropped.
+/// Never blocks. Other entries of the queue (ICMP errors) are dropped.
 ///
 /// # Errors
 /// As recvmsg(2).
-pub fn take_released(socket: BorrowedFd<'_>) -> io::Result<Option<Released>> {
+pub fn next_zerocopy_completion(socket: BorrowedFd<'_>) -> io::Result<Option<ZerocopyCompletion>> {
     loop {
         match receive_error(socket) {
             Ok(Some(released)) => return Ok(Some(released)),
@@ -76,17 +79,17 @@ pub fn take_released(socket: BorrowedFd<'_>) -> io::Result<Option<Released>> {
     }
 }
 
-/// Room for the control messages that come with one error, aligned as they have to be.
+/// A buffer for the control messages of one error, with their alignment.
 #[repr(C, align(8))]
-struct Control([u8; 128]);
+struct ErrorControl([u8; 128]);
 
-/// One entry of the error queue; `None` if it is of another kind.
-fn receive_error(socket: BorrowedFd<'_>) -> io::Result<Option<Released>> {
-    let mut control = Control([0; 128]);
+/// Returns one entry of the error queue; `None` if it is of another kind.
+fn receive_error(socket: BorrowedFd<'_>) -> io::Result<Option<ZerocopyCompletion>> {
+    let mut control = ErrorControl([0; 128]);
     // SAFETY: a message header of zeros is a valid one: no address, no bytes, no control.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_control = from_mut(&mut control).cast();
-    message.msg_controllen = size_of::<Control>() as _;
+    message.msg_controllen = size_of::<ErrorControl>() as _;
     let flags = RecvFlags::ERRQUEUE.union(RecvFlags::DONTWAIT).bits().cast_signed();
     // SAFETY: the header points to nothing but `control`, which is as long as it says.
     let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
@@ -112,7 +115,7 @@ fn receive_error(socket: BorrowedFd<'_>) -> io::Result<Option<Released>> {
     // control data promises less alignment than the struct wants.
     let error = unsafe { data.cast::<libc::sock_extended_err>().read_unaligned() };
     let ours = error.ee_origin == ORIGIN_ZEROCOPY && error.ee_errno == 0;
-    Ok(ours.then_some(Released {
+    Ok(ours.then_some(ZerocopyCompletion {
         first: error.ee_info,
         last: error.ee_data,
         copied: error.ee_code & CODE_COPIED != 0,
@@ -133,12 +136,12 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn a_release_is_told_with_the_numbers_of_its_sends() {
+    fn a_completion_has_the_numbers_of_its_sends() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut far, _) = listener.accept().unwrap();
-        allow_zerocopy(near.as_fd()).unwrap();
-        assert_eq!(take_released(near.as_fd()), Ok(None));
+        enable_zerocopy(near.as_fd()).unwrap();
+        assert_eq!(next_zerocopy_completion(near.as_fd()), Ok(None));
 
         let bytes = vec![7; 64 << 10];
         let mut sends = 0;
@@ -153,7 +156,7 @@ mod tests {
         let mut released = 0;
         while released < sends {
             poll(&mut [PollFd::new(&near, PollFlags::empty())], None).unwrap();
-            while let Some(notice) = take_released(near.as_fd()).unwrap() {
+            while let Some(notice) = next_zerocopy_completion(near.as_fd()).unwrap() {
                 assert_eq!(notice.first, released, "in order on TCP");
                 released += notice.sends();
             }
@@ -162,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_has_no_such_thing() {
+    fn a_unix_socket_does_not_support_it() {
         let (near, _far) = UnixStream::pair().unwrap();
-        assert_eq!(allow_zerocopy(near.as_fd()), Err(io::Errno::OPNOTSUPP));
+        assert_eq!(enable_zerocopy(near.as_fd()), Err(io::Errno::OPNOTSUPP));
     }
 
     #[test]
     fn numbers_wrap() {
-        let released = Released { first: u32::MAX, last: 1, copied: false };
+        let released = ZerocopyCompletion { first: u32::MAX, last: 1, copied: false };
         assert_eq!(released.sends(), 3);
     }
 }

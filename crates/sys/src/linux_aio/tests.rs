@@ -5,15 +5,15 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-fn news(polls: &mut AioPolls, timeout: Option<Duration>) -> Vec<(u64, PollFlags)> {
+fn news(polls: &mut AioContext, timeout: Option<Duration>) -> Vec<(u64, PollFlags)> {
     let mut news = Vec::new();
     polls.wait(timeout, &mut news).unwrap();
     news
 }
 
 #[test]
-fn a_poll_repeats_as_long_as_it_is_wanted() {
-    let mut polls = AioPolls::new(8).unwrap();
+fn a_poll_is_resubmitted_until_it_is_removed() {
+    let mut polls = AioContext::new(8).unwrap();
     let (a, mut to_a) = UnixStream::pair().unwrap();
     let place = polls.add(a.as_fd(), 7, PollFlags::IN).unwrap();
     assert_eq!(news(&mut polls, Some(Duration::ZERO)), []);
@@ -30,19 +30,19 @@ fn a_poll_repeats_as_long_as_it_is_wanted() {
 }
 
 #[test]
-fn one_that_was_cancelled_says_nothing_and_lets_go_of_its_file() {
-    let mut polls = AioPolls::new(8).unwrap();
+fn a_cancelled_poll_reports_nothing_and_releases_its_file() {
+    let mut polls = AioContext::new(8).unwrap();
     let (a, to_a) = UnixStream::pair().unwrap();
     let place = polls.add(a.as_fd(), 7, PollFlags::IN).unwrap();
     polls.remove(place);
     drop(a);
-    // The other end sees the end when the file is really closed.
+    // The peer sees the end of the stream only when the file is closed.
     std::io::Read::read_to_end(&mut { &to_a }, &mut Vec::new()).unwrap();
     assert_eq!(news(&mut polls, Some(Duration::ZERO)), []);
 }
 
 #[test]
-fn a_file_is_read_past_its_cache_while_sockets_are_polled() {
+fn direct_reads_and_polls_run_together() {
     let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     file.write_all(&[7; 8192]).unwrap();
     file.as_file().sync_all().unwrap();
@@ -50,7 +50,7 @@ fn a_file_is_read_past_its_cache_while_sockets_are_polled() {
     let Ok(direct) = rustix::fs::open(file.path(), direct, Mode::empty()) else {
         return println!("skipped: no O_DIRECT here");
     };
-    let (mut polls, direct): (_, Handle) = (AioPolls::new(8).unwrap(), Arc::new(direct));
+    let (mut polls, direct): (_, SharedFd) = (AioContext::new(8).unwrap(), Arc::new(direct));
     let (a, mut to_a) = UnixStream::pair().unwrap();
     polls.add(a.as_fd(), 7, PollFlags::IN).unwrap();
     let memory = vec![0; 3 * 4096];
@@ -58,18 +58,18 @@ fn a_file_is_read_past_its_cache_while_sockets_are_polled() {
     polls.read(9, Arc::clone(&direct), 4096, memory, start..start + 8192).unwrap();
     let over = loop {
         assert_eq!(news(&mut polls, Some(Duration::from_millis(10))), []);
-        if let Some(over) = polls.read_over() {
+        if let Some(over) = polls.next_completed_read() {
             break over;
         }
     };
     assert_eq!((over.tag, over.outcome), (9, Ok(4096)), "the rest is behind the end");
     assert!(over.memory[start..start + 4096].iter().all(|&byte| byte == 7));
-    // What is not aligned is refused, by the call or by its event.
+    // An unaligned read fails, in the call or in its event.
     match polls.read(1, direct, 1, over.memory, start..start + 8192) {
         Err((Errno::INVAL, memory)) => assert_eq!(memory.len(), 3 * 4096),
         Err((errno, _)) => panic!("{errno}"),
         Ok(()) => {
-            while polls.read_over().is_none_or(|over| over.outcome != Err(Errno::INVAL)) {
+            while polls.next_completed_read().is_none_or(|over| over.outcome != Err(Errno::INVAL)) {
                 news(&mut polls, Some(Duration::from_millis(10)));
             }
         }
@@ -79,8 +79,8 @@ fn a_file_is_read_past_its_cache_while_sockets_are_polled() {
 }
 
 #[test]
-fn there_is_room_for_so_many() {
-    let mut polls = AioPolls::new(2).unwrap();
+fn the_capacity_limits_polls() {
+    let mut polls = AioContext::new(2).unwrap();
     let (a, b) = UnixStream::pair().unwrap();
     polls.add(a.as_fd(), 1, PollFlags::IN).unwrap();
     polls.add(b.as_fd(), 2, PollFlags::IN).unwrap();
@@ -88,6 +88,6 @@ fn there_is_room_for_so_many() {
 }
 
 #[test]
-fn beyond_the_limit_of_the_machine_it_is_refused() {
-    assert_eq!(AioPolls::new(2_000_000).unwrap_err(), Errno::AGAIN);
+fn the_system_limit_is_an_error() {
+    assert_eq!(AioContext::new(2_000_000).unwrap_err(), Errno::AGAIN);
 }

@@ -1,4 +1,4 @@
-//! One call of glibc's: its control block, which stays where it is until the call is over.
+//! One call of glibc: its control block, which does not move until the call has ended.
 
 use rustix::io::{self, Errno};
 use std::mem::zeroed;
@@ -6,7 +6,8 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Once;
 
 use crate::last_errno;
-use crate::operation::{Handle, Operation};
+use crate::operation::Operation;
+use crate::shared_fd::SharedFd;
 
 /// `struct aioinit` of glibc's aio.h.
 #[repr(C)]
@@ -27,14 +28,14 @@ unsafe extern "C" {
     fn aio_init(init: *const AioInit);
 }
 
-/// A read or a write, in a thread of glibc's.
+/// A read or a write in a thread of glibc.
 pub(super) struct Call {
-    /// On the heap: glibc knows it by its address.
+    /// On the heap, because glibc identifies it by its address.
     control: Box<libc::aiocb>,
     writes: bool,
 }
 
-/// Tells glibc, before its first thread, how many there may be; it makes them one by one.
+/// Sets the limit of glibc's threads before the first is made; glibc makes them one by one.
 pub(super) fn allow_threads(threads: i32) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -45,7 +46,7 @@ pub(super) fn allow_threads(threads: i32) {
 }
 
 impl Call {
-    /// The call that makes an operation, if there is one. Its buffer is the operation's or `own`.
+    /// Returns the call for an operation, if there is one. Its buffer is that of the operation or `own`.
     pub(super) fn of(operation: &mut Operation, own: &mut [u8]) -> Option<Self> {
         match operation {
             Operation::Receive(socket) | Operation::ReceiveAtMost(socket, _) => {
@@ -63,24 +64,24 @@ impl Call {
         }
     }
 
-    fn new(handle: &Handle, offset: u64, buffer: &mut [u8], writes: bool) -> Self {
-        // SAFETY: a control block of zeros is a valid one: no buffer, no notice.
+    fn new(handle: &SharedFd, offset: u64, buffer: &mut [u8], writes: bool) -> Self {
+        // SAFETY: a control block of zeros is a valid one: no buffer, no notification.
         let mut control: libc::aiocb = unsafe { zeroed() };
         control.aio_fildes = (**handle).as_fd().as_raw_fd();
         control.aio_buf = buffer.as_mut_ptr().cast();
         control.aio_nbytes = buffer.len();
-        // Beyond what an offset can be, the call itself says so.
+        // The call itself rejects an offset that is too large.
         control.aio_offset = libc::off_t::try_from(offset).unwrap_or(-1);
         Self { control: Box::new(control), writes }
     }
 
-    /// Begins it; `event` is what tells of its end.
+    /// Starts the call; `event` notifies of its end.
     pub(super) fn begin(&mut self, event: libc::sigevent) -> io::Result<()> {
         self.control.aio_sigevent = event;
         let control = &raw mut *self.control;
         let begun = if self.writes {
-            // SAFETY: the control block, its buffer and its descriptor belong to a flight that
-            // lives until the call is over, or for ever.
+            // SAFETY: the control block, its buffer and its descriptor belong to an operation that
+            // lives until the call has ended, or forever.
             unsafe { libc::aio_write(control) }
         } else {
             // SAFETY: as above.
@@ -88,19 +89,19 @@ impl Call {
         };
         match begun {
             0 => Ok(()),
-            // Not that of the socket.
+            // It is not the `EAGAIN` of the socket.
             _ if last_errno() == Errno::AGAIN => Err(Errno::NOMEM),
             _ => Err(last_errno()),
         }
     }
 
-    /// What came of it; `None` as long as it runs. Asked again after that, it is 0.
+    /// Returns its result; `None` while it runs. A second call after that returns 0.
     pub(super) fn result(&mut self) -> Option<io::Result<usize>> {
         let control = &raw mut *self.control;
-        // SAFETY: the control block has been begun and not moved.
+        // SAFETY: the control block has been submitted and not moved.
         match unsafe { libc::aio_error(control) } {
             libc::EINPROGRESS => None,
-            // SAFETY: as above, and it is over.
+            // SAFETY: as above, and it has ended.
             0 => Some(usize::try_from(unsafe { libc::aio_return(control) }).or(Err(Errno::IO))),
             errno => Some(Err(Errno::from_raw_os_error(errno))),
         }

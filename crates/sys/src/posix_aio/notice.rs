@@ -1,9 +1,8 @@
-//! How glibc's threads tell of an end: a signal, whose handler writes a number into a pipe.
+//! Notifications of completed calls: a signal, whose handler writes a number into a pipe.
 //!
-//! The signal is sent to the process and interrupts whichever thread does not block it; calls that
-//! can be are restarted. A signal may come late, so pipes are used again but never closed: a
-//! number too many is looked at and found to mean nothing, a write to a stranger's descriptor
-//! would not be.
+//! The signal is sent to the process and interrupts any thread that does not block it; interruptible calls
+//! are restarted. A signal may arrive late, so pipes are reused but never closed: a
+//! late number is ignored, but a write to a reused descriptor would corrupt another file.
 
 use rustix::io::{self, Errno};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -17,26 +16,26 @@ use crate::last_errno;
 use crate::operation::Key;
 use crate::slots::Slots;
 
-/// Pipes that there can be, one for each that waits.
+/// The most pipes, one for each waiting thread.
 const PIPES: usize = 1024;
 
-/// The writing end of each, for the handler.
+/// The write end of each pipe, for the handler.
 static ENDS: [AtomicI32; PIPES] = [const { AtomicI32::new(-1) }; PIPES];
 
-/// Something did not fit into the pipe of that number.
+/// Set when a number did not fit into that pipe.
 static LOST: [AtomicBool; PIPES] = [const { AtomicBool::new(false) }; PIPES];
 
-/// Pipes that nobody uses now, and how many have been made.
+/// The unused pipes, and the number of pipes made.
 static UNUSED: Mutex<(Vec<Arc<Pipe>>, usize)> = Mutex::new((Vec::new(), 0));
 
 struct Pipe {
     number: usize,
     read: OwnedFd,
-    /// What [`ENDS`] refers to.
+    /// [`ENDS`] refers to it.
     _write: OwnedFd,
 }
 
-/// The notices of one that waits.
+/// The notifications of one waiting thread.
 pub(super) struct Notices(Arc<Pipe>);
 
 impl Notices {
@@ -56,25 +55,25 @@ impl Notices {
         Ok(Self(Arc::new(Pipe { number, read, _write: write })))
     }
 
-    /// Where they can be waited for.
+    /// Returns the pipe to poll.
     pub(super) fn pipe(&self) -> &OwnedFd {
         &self.0.read
     }
 
-    /// What is to tell of this operation.
+    /// Returns the notification request for an operation.
     pub(super) fn event(&self, key: Key) -> libc::sigevent {
         let number = self.0.number;
         // SAFETY: a sigevent of zeros is a valid one.
         let mut event: libc::sigevent = unsafe { zeroed() };
         event.sigev_notify = libc::SIGEV_SIGNAL;
         event.sigev_signo = signal();
-        // A number of 32 bits: the place of the pipe, and that of the operation.
+        // A number of 32 bits: that of the pipe, and the slot of the operation.
         let value = (number << 22) | (key.0 as usize & ((1 << 22) - 1));
         event.sigev_value = libc::sigval { sival_ptr: std::ptr::without_provenance_mut(value) };
         event
     }
 
-    /// Of which operations there are notices.
+    /// Returns the operations with notifications.
     pub(super) fn take<T>(&self, flights: &Slots<T>) -> Vec<Key> {
         let mut keys = Vec::new();
         let mut bytes = [0; 4096];
@@ -88,7 +87,7 @@ impl Notices {
         }
     }
 
-    /// Whether some have been lost since this was last asked.
+    /// Returns whether some have been lost since the last call.
     pub(super) fn were_lost(&self) -> bool {
         LOST.get(self.0.number)
             .is_some_and(|lost| lost.load(Ordering::Relaxed) && lost.swap(false, Ordering::Relaxed))
@@ -110,7 +109,7 @@ fn signal() -> libc::c_int {
 fn install() -> io::Result<()> {
     // SAFETY: an action of zeros is a valid one: the default, and no mask.
     let mut action: libc::sigaction = unsafe { zeroed() };
-    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = tell;
+    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = notify;
     action.sa_sigaction = handler as libc::sighandler_t;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
     // SAFETY: the handler makes one write(2) and touches nothing but atomics and errno.
@@ -119,10 +118,10 @@ fn install() -> io::Result<()> {
 }
 
 /// The handler. It may run in any thread, between any two instructions.
-extern "C" fn tell(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: installed with `SA_SIGINFO`, so there is one, and nobody writes it now.
+extern "C" fn notify(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: installed with `SA_SIGINFO`, so there is one, and no other code writes it.
     let info = unsafe { &*info };
-    // SAFETY: whoever sends this signal sends a value with it; another's is a number of no pipe.
+    // SAFETY: glibc sends a value with this signal; that of a different sender is the number of no pipe.
     let value = unsafe { info.si_value() };
     let value = value.sival_ptr.addr();
     let (pipe, number) = (value >> 22, (value & ((1 << 22) - 1)) as u32);
@@ -138,6 +137,6 @@ extern "C" fn tell(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_v
     if unsafe { libc::write(end, bytes.as_ptr().cast(), bytes.len()) } < 0 {
         lost.store(true, Ordering::Relaxed);
     }
-    // SAFETY: as above; whoever was interrupted finds it as it was.
+    // SAFETY: as above; the interrupted code finds its errno unchanged.
     unsafe { *errno = before };
 }

@@ -18,22 +18,22 @@ fn pair() -> (Arc<TcpStream>, TcpStream) {
 }
 
 #[test]
-fn a_file_is_read_and_what_is_received_is_what_was_sent() {
+fn files_are_read_and_bytes_sent_and_received() {
     let mut aio = PosixAio::new().unwrap();
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"under the desert").unwrap();
-    let file: Handle = Arc::new(file);
+    let file: SharedFd = Arc::new(file);
     let bytes = [b"head ".to_vec(), vec![0; 10]].concat();
     aio.start(1, Operation::Read { file, offset: 6, bytes, from: 5, remote: false });
     let Outcome::Read { bytes, read } = wait_for(&mut aio, 1).remove(0).outcome else { panic!() };
     assert_eq!((read, &bytes[..]), (Ok(10), &b"head the desert"[..]));
 
     let (near, mut far) = pair();
-    let socket: Handle = near;
+    let socket: SharedFd = near;
     aio.start(2, Operation::Receive(Arc::clone(&socket)));
     // Another number, so that it does not wait for the receive.
-    let out: Handle = Arc::new((*socket).as_fd().try_clone_to_owned().unwrap());
-    aio.start(3, Operation::Send { socket: out, bytes, from: 5, more: false, lend: false });
+    let out: SharedFd = Arc::new((*socket).as_fd().try_clone_to_owned().unwrap());
+    aio.start(3, Operation::Send { socket: out, bytes, from: 5, more: false, zerocopy: false });
     let done = wait_for(&mut aio, 1).remove(0);
     assert!(matches!(done.outcome, Outcome::Sent { sent: Ok(10), .. }) && done.tag == 3);
     let mut got = [0; 10];
@@ -46,11 +46,11 @@ fn a_file_is_read_and_what_is_received_is_what_was_sent() {
 }
 
 #[test]
-fn many_at_once_are_told_apart() {
+fn simultaneous_operations_have_their_own_results() {
     let mut aio = PosixAio::new().unwrap();
     let pairs: Vec<_> = (0..200).map(|_| pair()).collect();
     for ((near, _), tag) in pairs.iter().zip(0..) {
-        aio.start(tag, Operation::Receive(Arc::clone(near) as Handle));
+        aio.start(tag, Operation::Receive(Arc::clone(near) as SharedFd));
     }
     for ((_, far), tag) in pairs.iter().zip(0_u64..) {
         { far }.write_all(&tag.to_ne_bytes()).unwrap();
@@ -68,21 +68,21 @@ fn many_at_once_are_told_apart() {
 }
 
 #[test]
-fn what_waits_may_be_left_behind() {
+fn it_can_be_dropped_with_running_operations() {
     let mut aio = PosixAio::new().unwrap();
     let (near, mut far) = pair();
-    let key = aio.start(1, Operation::Receive(near as Handle));
+    let key = aio.start(1, Operation::Receive(near as SharedFd));
     aio.abort(key);
     let Outcome::Received(Ok(end)) = wait_for(&mut aio, 1).remove(0).outcome else { panic!() };
     assert!(end.is_empty());
     assert_eq!(far.read(&mut [0; 1]).unwrap(), 0);
     let (near, _far) = pair();
-    aio.start(1, Operation::Receive(near as Handle));
+    aio.start(1, Operation::Receive(near as SharedFd));
     drop(aio);
 }
 
 #[test]
-fn connections_are_accepted_and_what_is_watched_can_be_given_up() {
+fn connections_are_accepted_and_polls_cancelled() {
     let mut aio = PosixAio::new().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

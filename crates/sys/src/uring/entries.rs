@@ -1,21 +1,23 @@
-//! Operations as the kernel reads them. Each refers to memory of its flight, which stays where it
-//! is until the flight is over, and to descriptors that the flight keeps open.
+//! Submission queue entries. Each refers to memory of its operation in flight, which does not move until
+//! that ends, and to descriptors that it keeps open.
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode};
 use std::os::fd::AsRawFd as _;
 
-use super::{Can, Flight, GROUP};
-use crate::operation::{Handle, Key, Operation};
+use super::in_flight::{Features, InFlight};
+use crate::operation::{Key, Operation};
+use crate::provided_buffers::GROUP;
+use crate::shared_fd::SharedFd;
 
-/// In a name: the second of the two entries of an operation.
+/// In a key: the second of the two entries of an operation.
 pub(super) const SECOND: u64 = 1 << 63;
 
-/// The most bytes that one entry is asked for.
+/// The most bytes of one entry.
 const MOST: usize = 1 << 30;
 
-/// One entry, or two of which the second waits for the first.
+/// One entry, or two linked ones.
 pub(super) struct Entries(Entry, Option<Entry>);
 
 impl Entries {
@@ -27,28 +29,33 @@ impl Entries {
         1 + u8::from(self.1.is_some())
     }
 
-    /// Puts them into the submission queue, both or none; false if there is no room.
+    /// Pushes them to the submission queue, both or none; returns false if there is no room.
     pub(super) fn push(&self, ring: &mut IoUring) -> bool {
         let entries = [self.0.clone(), self.1.clone().unwrap_or_else(|| self.0.clone())];
         let count = usize::from(self.count());
         let mut queue = ring.submission();
-        // SAFETY: what the entries refer to is owned by a flight, on the heap or behind an `Arc`.
-        // `Ring` keeps it until the kernel has sent the last completion of it, or for ever.
+        // SAFETY: an operation in flight owns the memory and the descriptors, on the heap or behind an `Arc`.
+        // `Ring` keeps it until the kernel has sent its last completion, or forever.
         unsafe { queue.push_multiple(&entries[..count]) }.is_ok()
     }
 
-    /// The entries of an operation.
-    pub(super) fn of(flight: &mut Flight, can: Can, has_buffers: bool, key: Key) -> Self {
-        let Flight { operation, own, .. } = flight;
+    /// Returns the entries of an operation.
+    pub(super) fn of(
+        flight: &mut InFlight,
+        features: Features,
+        has_buffers: bool,
+        key: Key,
+    ) -> Self {
+        let InFlight { operation, own, .. } = flight;
         let entry = match operation {
-            Operation::Accept(listener) => accept(listener, can.accept_many),
+            Operation::Accept(listener) => accept(listener, features.accept_many),
             Operation::Readable(handle) => {
                 opcode::PollAdd::new(fd(handle), libc::POLLIN as u32).build()
             }
             Operation::Writable(handle) => {
                 opcode::PollAdd::new(fd(handle), libc::POLLOUT as u32).build()
             }
-            Operation::Receive(socket) if can.receive_many => {
+            Operation::Receive(socket) if features.receive_many => {
                 opcode::RecvMulti::new(fd(socket), GROUP).build()
             }
             Operation::Receive(socket) if has_buffers => {
@@ -58,9 +65,9 @@ impl Entries {
             Operation::Receive(socket) | Operation::ReceiveAtMost(socket, _) => {
                 opcode::Recv::new(fd(socket), own.as_mut_ptr(), length(own)).build()
             }
-            Operation::Send { socket, bytes, from, more, lend } => {
+            Operation::Send { socket, bytes, from, more, zerocopy } => {
                 let meant = bytes.get(*from..).unwrap_or_default();
-                send(socket, meant, *more, *lend)
+                send(socket, meant, *more, *zerocopy)
             }
             Operation::Read { file, offset, bytes, from, remote } => {
                 let entry = read(file, *offset, bytes, *from);
@@ -78,38 +85,40 @@ impl Entries {
                     .flags(libc::SPLICE_F_MOVE | more)
                     .build()
             }
-            Operation::LookUp(lookup) => lookup.entry(),
+            Operation::Open(lookup) => lookup.entry(),
         };
         Self::one(entry, key.0)
     }
 }
 
-fn accept(listener: &Handle, many: bool) -> Entry {
-    // Not SOCK_NONBLOCK: with it an operation would end by EAGAIN instead of waiting.
+fn accept(listener: &SharedFd, many: bool) -> Entry {
+    // Not SOCK_NONBLOCK: with it an operation would return EAGAIN instead of waiting.
     let flags = libc::SOCK_CLOEXEC;
     if many {
         return opcode::AcceptMulti::new(fd(listener)).flags(flags).build();
     }
-    let nobody = (std::ptr::null_mut(), std::ptr::null_mut());
-    opcode::Accept::new(fd(listener), nobody.0, nobody.1).flags(flags).build()
+    let (address, length) = (std::ptr::null_mut(), std::ptr::null_mut());
+    opcode::Accept::new(fd(listener), address, length).flags(flags).build()
 }
 
-fn send(socket: &Handle, bytes: &[u8], more: bool, lend: bool) -> Entry {
-    let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
+/// A full socket is `EAGAIN` (`MSG_DONTWAIT`): an entry that waited for room would keep its buffer.
+fn send(socket: &SharedFd, bytes: &[u8], more: bool, zerocopy: bool) -> Entry {
+    let more = if more { libc::MSG_MORE } else { 0 };
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | more;
     let (start, length) = (bytes.as_ptr(), length(bytes));
-    if lend {
+    if zerocopy {
         return opcode::SendZc::new(fd(socket), start, length).flags(flags).build();
     }
     opcode::Send::new(fd(socket), start, length).flags(flags).build()
 }
 
-fn read(file: &Handle, offset: u64, bytes: &mut [u8], from: usize) -> Entry {
+fn read(file: &SharedFd, offset: u64, bytes: &mut [u8], from: usize) -> Entry {
     let room = bytes.get_mut(from..).unwrap_or_default();
     let length = length(room);
     opcode::Read::new(fd(file), room.as_mut_ptr(), length).offset(offset).build()
 }
 
-fn fd(handle: &Handle) -> Fd {
+fn fd(handle: &SharedFd) -> Fd {
     Fd((**handle).as_fd().as_raw_fd())
 }
 

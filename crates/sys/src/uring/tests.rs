@@ -1,6 +1,6 @@
 use super::*;
-use crate::lookup::{Lookup, Opened};
-use crate::operation::Handle;
+use crate::open_request::{OpenRequest, OpenedFile};
+use crate::shared_fd::SharedFd;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -20,7 +20,7 @@ fn ring(options: RingOptions) -> Option<Ring> {
     }
 }
 
-/// Every way in which a kernel may be older.
+/// Options with the features of older kernels.
 fn all() -> [RingOptions; 3] {
     let best = RingOptions::default();
     [
@@ -44,8 +44,8 @@ fn pair() -> (Arc<TcpStream>, TcpStream) {
     (Arc::new(listener.accept().unwrap().0), far)
 }
 
-/// Receives until the end, beginning anew where the ring says so.
-fn receive_all(ring: &mut Ring, socket: &Handle) -> (Vec<u8>, usize) {
+/// Receives until the end of the stream, and restarts the receive when it ends early.
+fn receive_all(ring: &mut Ring, socket: &SharedFd) -> (Vec<u8>, usize) {
     let (mut got, mut begun) = (Vec::new(), 1);
     ring.start(7, Operation::Receive(Arc::clone(socket)));
     loop {
@@ -66,7 +66,7 @@ fn receive_all(ring: &mut Ring, socket: &Handle) -> (Vec<u8>, usize) {
 }
 
 #[test]
-fn bytes_come_as_they_were_sent_however_old_the_kernel() {
+fn bytes_are_received_with_the_features_of_every_kernel() {
     for options in all() {
         let Some(mut ring) = ring(options) else { return };
         let (near, mut far) = pair();
@@ -77,30 +77,30 @@ fn bytes_come_as_they_were_sent_however_old_the_kernel() {
                 far.write_all(sent).unwrap();
                 far.shutdown(std::net::Shutdown::Write).unwrap();
             });
-            let near: Handle = near;
+            let near: SharedFd = near;
             assert!(receive_all(&mut ring, &near).0 == *sent, "{options:?}");
         });
     }
 }
 
 #[test]
-fn when_all_buffers_are_out_a_receive_ends_and_begins_anew() {
+fn a_receive_without_a_free_buffer_ends_and_is_restarted() {
     let options = RingOptions { buffers: 4, buffer_size: 64, ..RingOptions::default() };
     let Some(mut ring) = ring(options) else { return };
     let (near, mut far) = pair();
     far.write_all(&[7; 10_000]).unwrap();
     drop(far);
-    let near: Handle = near;
+    let near: SharedFd = near;
     let (got, begun) = receive_all(&mut ring, &near);
     assert!(got.len() == 10_000 && got.iter().all(|&byte| byte == 7));
     assert!(begun > 1, "four buffers of 64 bytes were enough");
 }
 
 #[test]
-fn completions_that_overflow_come_later_and_none_is_lost() {
+fn overflowing_completions_are_delivered_later() {
     let options = RingOptions { submissions: 8, completions: 16, ..RingOptions::default() };
     let Some(mut ring) = ring(options) else { return };
-    let file: Handle = Arc::new(tempfile::tempfile().unwrap());
+    let file: SharedFd = Arc::new(tempfile::tempfile().unwrap());
     for tag in 0..1000 {
         let (file, bytes) = (Arc::clone(&file), vec![0; 10]);
         ring.start(tag, Operation::Read { file, offset: 0, bytes, from: 0, remote: false });
@@ -114,10 +114,10 @@ fn completions_that_overflow_come_later_and_none_is_lost() {
     assert!((0..1000).all(|tag| seen[&tag] == 1));
     assert_eq!(ring.in_flight(), 0);
 
-    // Now with many at once, which the kernel cannot put into the ring.
+    // Many at once, more than the completion queue has room for.
     let pairs: Vec<_> = (0..200).map(|_| pair()).collect();
     for (tag, (near, _)) in (0..).zip(&pairs) {
-        ring.start(tag, Operation::Readable(Arc::clone(near) as Handle));
+        ring.start(tag, Operation::Readable(Arc::clone(near) as SharedFd));
     }
     ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
     for (_, far) in &pairs {
@@ -135,7 +135,7 @@ fn connections_are_accepted_one_by_one_or_many_at_a_time() {
         let Some(mut ring) = ring(options) else { return };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let listener: Handle = Arc::new(listener);
+        let listener: SharedFd = Arc::new(listener);
         ring.start(1, Operation::Accept(Arc::clone(&listener)));
         for _ in 0..3 {
             let mut far = TcpStream::connect(address).unwrap();
@@ -152,16 +152,16 @@ fn connections_are_accepted_one_by_one_or_many_at_a_time() {
 }
 
 #[test]
-fn a_file_is_read_behind_what_is_there_and_sent_with_it() {
+fn a_file_is_read_behind_a_head_and_sent_with_it() {
     let Some(mut ring) = ring(RingOptions::default()) else { return };
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"under the desert").unwrap();
-    let file: Handle = Arc::new(file);
+    let file: SharedFd = Arc::new(file);
     let (near, mut far) = pair();
     let operation = |room: usize| Operation::ReadThenSend {
         file: Arc::clone(&file),
         offset: 6,
-        socket: Arc::clone(&near) as Handle,
+        socket: Arc::clone(&near) as SharedFd,
         bytes: [b"head ".to_vec(), vec![0; room]].concat(),
         from: 5,
         more: false,
@@ -175,7 +175,7 @@ fn a_file_is_read_behind_what_is_there_and_sent_with_it() {
     far.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"head the desert");
 
-    // One that is too short is not sent: what was read comes back.
+    // After an incomplete read nothing is sent, and the buffer is returned.
     ring.start(2, operation(11));
     let Outcome::ReadThenSent { read, sent, bytes } = wait_for(&mut ring, 1).remove(0).outcome
     else {
@@ -187,10 +187,10 @@ fn a_file_is_read_behind_what_is_there_and_sent_with_it() {
 }
 
 #[test]
-fn a_cancelled_operation_says_so_and_a_full_socket_what_went() {
+fn a_cancelled_operation_completes_with_its_result() {
     let Some(mut ring) = ring(RingOptions::default()) else { return };
     let (near, far) = pair();
-    let near: Handle = near;
+    let near: SharedFd = near;
     let receive = ring.start(1, Operation::Receive(Arc::clone(&near)));
     ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
     ring.cancel(receive);
@@ -199,19 +199,16 @@ fn a_cancelled_operation_says_so_and_a_full_socket_what_went() {
     else {
         panic!()
     };
-    // Sends until nothing is taken any more.
+    // No send waits for room.
     loop {
         let (bytes, socket) = (vec![0; 1 << 20], Arc::clone(&near));
-        let send =
-            ring.start(2, Operation::Send { socket, bytes, from: 0, more: false, lend: false });
-        let mut done = Vec::new();
-        ring.wait(Some(Duration::from_millis(100)), &mut done).unwrap();
-        if done.is_empty() {
-            ring.cancel(send);
-            let Outcome::Sent { bytes, sent } = wait_for(&mut ring, 1).remove(0).outcome else {
-                panic!()
-            };
-            assert_eq!((bytes.len(), sent), (1 << 20, Err(Errno::CANCELED)));
+        ring.start(2, Operation::Send { socket, bytes, from: 0, more: false, zerocopy: false });
+        let Outcome::Sent { bytes, sent } = wait_for(&mut ring, 1).remove(0).outcome else {
+            panic!()
+        };
+        assert_eq!(bytes.len(), 1 << 20);
+        if sent.is_err() {
+            assert_eq!(sent, Err(Errno::AGAIN));
             break;
         }
     }
@@ -219,15 +216,15 @@ fn a_cancelled_operation_says_so_and_a_full_socket_what_went() {
 }
 
 #[test]
-fn what_is_lent_stays_until_the_socket_lets_go() {
+fn a_zerocopy_buffer_stays_until_the_socket_releases_it() {
     let Some(mut ring) = ring(RingOptions::default()) else { return };
     let (near, mut far) = pair();
     let bytes = vec![7; 100_000];
-    let socket: Handle = near;
-    ring.start(1, Operation::Send { socket, bytes, from: 0, more: false, lend: true });
+    let socket: SharedFd = near;
+    ring.start(1, Operation::Send { socket, bytes, from: 0, more: false, zerocopy: true });
     let Outcome::Sent { bytes, sent } = wait_for(&mut ring, 1).remove(0).outcome else { panic!() };
     let sent = sent.unwrap();
-    assert!(sent > 0 && (bytes.is_empty() || !ring.can.lend));
+    assert!(sent > 0 && (bytes.is_empty() || !ring.features.zerocopy));
     far.read_exact(&mut vec![0; sent]).unwrap();
     while ring.in_flight() > 0 {
         ring.wait(None, &mut Vec::new()).unwrap();
@@ -235,14 +232,14 @@ fn what_is_lent_stays_until_the_socket_lets_go() {
 }
 
 #[test]
-fn a_ring_with_operations_in_flight_may_go() {
+fn a_ring_with_operations_in_flight_can_be_dropped() {
     for options in all() {
         let Some(mut ring) = ring(options) else { return };
         let (near, far) = pair();
-        ring.start(1, Operation::Receive(near as Handle));
+        ring.start(1, Operation::Receive(near as SharedFd));
         ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
         drop(ring);
-        { &far }.write_all(b"to nobody").unwrap_or_default();
+        { &far }.write_all(b"unread").unwrap_or_default();
     }
 }
 
@@ -251,15 +248,15 @@ fn pages_go_through_a_pipe_into_a_socket() {
     let Some(mut ring) = ring(RingOptions::default()) else { return };
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&[7; 20_000]).unwrap();
-    let file: Handle = Arc::new(file);
+    let file: SharedFd = Arc::new(file);
     let (read, write) = rustix::pipe::pipe().unwrap();
-    let (read, write): (Handle, Handle) = (Arc::new(read), Arc::new(write));
+    let (read, write): (SharedFd, SharedFd) = (Arc::new(read), Arc::new(write));
     let (near, mut far) = pair();
     let (to, length) = (write, 16_384);
     let splice = Operation::Splice { from: file, offset: Some(10_000), to, length, more: false };
     ring.start(1, splice);
     let Outcome::Spliced(Ok(10_000)) = wait_for(&mut ring, 1).remove(0).outcome else { panic!() };
-    let (to, length) = (near as Handle, 10_000);
+    let (to, length) = (near as SharedFd, 10_000);
     ring.start(2, Operation::Splice { from: read, offset: None, to, length, more: false });
     let Outcome::Spliced(Ok(10_000)) = wait_for(&mut ring, 1).remove(0).outcome else { panic!() };
     let mut got = vec![0; 10_000];
@@ -272,7 +269,7 @@ fn a_peer_that_resets_is_an_error_of_the_receive() {
     for options in all() {
         let Some(mut ring) = ring(options) else { return };
         let (near, far) = pair();
-        ring.start(1, Operation::Receive(near as Handle));
+        ring.start(1, Operation::Receive(near as SharedFd));
         ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
         rustix::net::sockopt::set_socket_linger(&far, Some(Duration::ZERO)).unwrap();
         drop(far);
@@ -282,16 +279,16 @@ fn a_peer_that_resets_is_an_error_of_the_receive() {
     }
 }
 
-/// Looks a name up beneath a directory; the key of that.
+/// Starts an open request beneath a directory, and returns its key.
 fn look_up(ring: &mut Ring, directory: &Path, name: &CStr, flags: OFlags) -> Key {
-    let directory: Handle = Arc::new(std::fs::File::open(directory).unwrap());
+    let directory: SharedFd = Arc::new(std::fs::File::open(directory).unwrap());
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let lookup = Lookup::new(directory, name.to_owned(), flags, beneath);
-    ring.start(1, Operation::LookUp(Box::new(lookup)))
+    let lookup = OpenRequest::new(directory, name.to_owned(), flags, beneath);
+    ring.start(1, Operation::Open(Box::new(lookup)))
 }
 
-fn looked_up(ring: &mut Ring) -> io::Result<Opened> {
-    let Completion { tag: 1, last: true, outcome: Outcome::LookedUp(found), .. } =
+fn looked_up(ring: &mut Ring) -> io::Result<OpenedFile> {
+    let Completion { tag: 1, last: true, outcome: Outcome::Opened(found), .. } =
         wait_for(ring, 1).remove(0)
     else {
         panic!()
@@ -300,7 +297,7 @@ fn looked_up(ring: &mut Ring) -> io::Result<Opened> {
 }
 
 #[test]
-fn a_name_is_opened_beneath_its_directory_and_said_what_it_is() {
+fn a_name_is_opened_beneath_its_directory_with_metadata() {
     let Some(mut ring) = ring(RingOptions::default()) else { return };
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("root");
@@ -315,7 +312,7 @@ fn a_name_is_opened_beneath_its_directory_and_said_what_it_is() {
         looked_up(&mut ring)
     };
     for name in [c"a/file", c"in"] {
-        let Opened { fd, meta } = find(name).unwrap();
+        let OpenedFile { fd, meta } = find(name).unwrap();
         assert_eq!((meta.stx_size, meta.stx_mode & 0o170_000), (16, 0o100_000));
         assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
         let mut content = String::new();
@@ -336,12 +333,12 @@ fn a_name_is_opened_beneath_its_directory_and_said_what_it_is() {
     assert_eq!(ring.in_flight(), 0);
 }
 
-/// A FIFO that nobody writes to is a name that hangs, unless the kernel tries it first with
+/// Opening a FIFO without a writer blocks, unless the kernel first tries it with
 /// O_NONBLOCK, which it does not with O_TRUNC.
 const HANGS: OFlags = OFlags::RDONLY.union(OFlags::TRUNC);
 
 #[test]
-fn a_name_that_hangs_holds_up_nothing_else_and_can_be_cancelled() {
+fn a_hanging_open_blocks_nothing_else_and_can_be_cancelled() {
     let Some(mut ring) = ring(RingOptions::default()) else { return };
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo");
@@ -354,7 +351,7 @@ fn a_name_that_hangs_holds_up_nothing_else_and_can_be_cancelled() {
     ring.cancel(hangs);
     assert_eq!(looked_up(&mut ring).unwrap_err(), Errno::CANCELED);
 
-    // One that is cancelled when it is open already, unknown to us: nobody has it.
+    // A request that is cancelled after the open has succeeded: the descriptor is closed.
     let late = look_up(&mut ring, directory.path(), c"fifo", HANGS);
     ring.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
     let mut writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
@@ -362,17 +359,17 @@ fn a_name_that_hangs_holds_up_nothing_else_and_can_be_cancelled() {
     assert_eq!(looked_up(&mut ring).unwrap_err(), Errno::CANCELED);
     assert_eq!(ring.in_flight(), 0);
     let error = writer.write_all(b"x").unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "somebody still holds it");
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "it is still open");
 }
 
 #[test]
-fn a_kernel_without_the_operation_says_einval() {
+fn a_kernel_without_the_operation_returns_einval() {
     let Some(mut ring) = ring(RingOptions::default()) else { return };
-    // What no kernel knows how to resolve stands for a kernel that does not know the operation.
-    let directory: Handle = Arc::new(std::fs::File::open("/").unwrap());
+    // Unknown resolve flags have the same effect as a kernel without the operation.
+    let directory: SharedFd = Arc::new(std::fs::File::open("/").unwrap());
     let unknown = ResolveFlags::from_bits_retain(1 << 40);
-    let lookup = Lookup::new(directory, c"etc".to_owned(), OFlags::RDONLY, unknown);
-    ring.start(1, Operation::LookUp(Box::new(lookup)));
+    let lookup = OpenRequest::new(directory, c"etc".to_owned(), OFlags::RDONLY, unknown);
+    ring.start(1, Operation::Open(Box::new(lookup)));
     assert_eq!(looked_up(&mut ring).unwrap_err(), Errno::INVAL);
     assert_eq!(ring.in_flight(), 0);
 }

@@ -1,8 +1,10 @@
-//! What of a file is in the page cache: cachestat(2), Linux 6.5; and pushing dirty pages out of
-//! it: sync_file_range(2), Linux 2.6.17.
+//! Counts the pages of a file in the page cache: cachestat(2), Linux 6.5; and writes dirty pages to disk:
+//! sync_file_range(2), Linux 2.6.17.
 //!
-//! What they do badly: `cachestat` counts pages and does not say which; what it said may be wrong
-//! a moment later. `sync_file_range` writes data and no metadata: it is no `fdatasync`.
+//! # Limitations
+//!
+//! `cachestat` counts pages without identifying them, and its result may be outdated at once.
+//! `sync_file_range` writes data and no metadata, so it does not replace `fdatasync`.
 
 use rustix::io;
 use std::ops::Range;
@@ -31,30 +33,30 @@ struct Cachestat {
     recently_evicted: u64,
 }
 
-/// How many pages of the bytes `range` of `file` are in the page cache. Reads nothing.
+/// Returns how many pages of the bytes `range` of `file` are in the page cache. Reads nothing.
 ///
 /// # Errors
 /// `ENOSYS` before Linux 6.5; `EOPNOTSUPP` for hugetlbfs; `EPERM` for a file that the caller
-/// neither owns nor may write (6.11), and where a sandbox says so.
+/// neither owns nor may write (6.11), and in some sandboxes.
 pub fn cached_pages(file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<u64> {
     // A length of 0 would mean the rest of the file.
     if range.end <= range.start {
         return Ok(0);
     }
-    let asked = CachestatRange { offset: range.start, length: range.end - range.start };
+    let queried = CachestatRange { offset: range.start, length: range.end - range.start };
     let mut answer = Cachestat::default();
-    let (fd, asked, told) = (file.as_raw_fd(), &raw const asked, &raw mut answer);
+    let (fd, queried, result) = (file.as_raw_fd(), &raw const queried, &raw mut answer);
     // SAFETY: the kernel reads the range and writes the answer, both of which live here and have
     // the layout of linux/mman.h.
-    let result = unsafe { libc::syscall(SYS_CACHESTAT, fd, asked, told, 0) };
+    let result = unsafe { libc::syscall(SYS_CACHESTAT, fd, queried, result, 0) };
     if result == 0 { Ok(answer.cached) } else { Err(last_errno()) }
 }
 
-/// Starts writing the dirty pages of `range` to the disk, after those on their way there, and
-/// waits for them all if `wait`.
+/// Starts to write the dirty pages of `range` to the disk, and if `wait`, waits for all of them and for
+/// writes that were in progress.
 ///
 /// # Errors
-/// As sync_file_range(2); `ESPIPE` for what is no file, `EIO`, `ENOSPC`.
+/// As sync_file_range(2); `ESPIPE` for a descriptor that is not a file, `EIO`, `ENOSPC`.
 pub fn write_out(file: BorrowedFd<'_>, range: Range<u64>, wait: bool) -> io::Result<()> {
     let overflow = |_| io::Errno::OVERFLOW;
     let start = i64::try_from(range.start).map_err(overflow)?;
@@ -80,9 +82,11 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     #[test]
-    fn pages_are_counted_and_leave_once_they_are_written() {
-        // Not a temporary directory: that may be tmpfs, whose pages have nowhere to go.
-        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    fn pages_are_counted_and_evicted_after_a_write() {
+        // Not a temporary directory: that may be tmpfs, whose pages cannot be evicted.
+        // The test itself lies in the target directory; that of the source may be read-only.
+        let test = std::env::current_exe().unwrap();
+        let mut file = tempfile::tempfile_in(test.parent().unwrap()).unwrap();
         let page = crate::page_size() as u64;
         file.write_all(&vec![1; 8 * crate::page_size()]).unwrap();
         match cached_pages(file.as_fd(), 0..8 * page) {

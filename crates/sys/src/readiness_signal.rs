@@ -1,10 +1,12 @@
-//! Readiness told by a queued signal: `O_ASYNC`, `F_SETSIG` and `F_SETOWN_EX` (fcntl(2),
+//! Readiness by queued signals: `O_ASYNC`, `F_SETSIG` and `F_SETOWN_EX` (fcntl(2),
 //! Linux 2.6.32), taken by rt_sigtimedwait(2).
 //!
-//! What it does badly: one signal a change and one call a signal; three calls to register a
-//! descriptor. The queue is as long as `RLIMIT_SIGPENDING` allows the whole user; what does not
-//! fit is lost, and a plain SIGIO says only that something was. Owner and signal belong to the
-//! open file, so two threads cannot both be told of one socket.
+//! # Limitations
+//!
+//! One signal per change and one call per signal; three calls to register a
+//! descriptor. `RLIMIT_SIGPENDING` limits the queue for the whole user; signals beyond it are
+//! lost, and a plain SIGIO reports only that there were some. Owner and signal belong to the
+//! open file, so only one thread gets the signals of a socket.
 
 use rustix::io;
 use std::marker::PhantomData;
@@ -36,30 +38,30 @@ struct PollInfo {
     _rest: [u64; 16],
 }
 
-/// The signal by which the kernel tells the thread that made this of its descriptors.
+/// The signal by which the kernel reports readiness to the thread that made this.
 #[derive(Debug)]
 pub struct ReadinessSignal {
     number: libc::c_int,
-    /// It means this thread and must stay in it.
+    /// It belongs to this thread and must stay in it.
     _thread: PhantomData<*const ()>,
 }
 
-/// What a signal said.
+/// The content of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Something has changed for the descriptor of this number.
+pub enum SignalEvent {
+    /// The readiness of a descriptor has changed.
     Changed {
-        /// The number it had when it was registered; by now it may be closed.
+        /// Its number at registration; it may have been closed since.
         number: usize,
-        /// What changed, in the flags of poll(2).
+        /// The events, as flags of poll(2).
         band: rustix::event::PollFlags,
     },
-    /// The queue was full and something was lost: any descriptor may have changed.
+    /// The queue was full and signals were lost: any descriptor may have changed.
     Overflow,
 }
 
 impl ReadinessSignal {
-    /// Blocks the signal and SIGIO in the calling thread, for good: they wait in its queue until
+    /// Blocks the signal and SIGIO in the calling thread permanently: they stay in its queue until
     /// they are [taken](Self::take), and never interrupt or kill. The signal is the second
     /// real-time signal; nothing else in the process may use it.
     ///
@@ -68,16 +70,16 @@ impl ReadinessSignal {
     pub fn block() -> io::Result<Self> {
         let signal = Self { number: libc::SIGRTMIN() + 1, _thread: PhantomData };
         let set = signal.set();
-        // SAFETY: the set lives here and is initialised; the old one is not asked for.
+        // SAFETY: the set lives here and is initialised; the old set is not requested.
         let result =
             unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
         if result == 0 { Ok(signal) } else { Err(io::Errno::from_raw_os_error(result)) }
     }
 
-    /// From now on every change of `fd` is told to this thread. What was ready before is not.
+    /// Reports every later change of `fd` to this thread. Earlier readiness is not reported.
     ///
     /// # Errors
-    /// `ENOTTY` for what cannot tell: regular files, eventfds.
+    /// `ENOTTY` for files without readiness signals: regular files, eventfds.
     pub fn watch(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let number = fd.as_raw_fd();
         let owner =
@@ -89,20 +91,20 @@ impl ReadinessSignal {
         set_async(fd, true)
     }
 
-    /// Nothing more is told of `fd`, but for what is in the queue already.
+    /// Stops reporting changes of `fd`, except signals that are already queued.
     ///
     /// # Errors
     /// As [`watch`](Self::watch).
-    pub fn forget(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn unwatch(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         set_async(fd, false)
     }
 
-    /// Waits for the next signal and takes it; `None` if none came in time. Without a `timeout`
-    /// it waits without end.
+    /// Waits for the next signal and takes it; `None` on a timeout. Without a `timeout` it waits
+    /// indefinitely.
     ///
     /// # Errors
     /// `EINTR`.
-    pub fn take(&self, timeout: Option<Duration>) -> io::Result<Option<Told>> {
+    pub fn take(&self, timeout: Option<Duration>) -> io::Result<Option<SignalEvent>> {
         let timeout = timeout.map(crate::timespec);
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         let set = self.set();
@@ -121,10 +123,10 @@ impl ReadinessSignal {
         let info = unsafe { info.assume_init() };
         debug_assert_eq!(info.signal, signal);
         if signal != self.number {
-            return Ok(Some(Told::Overflow));
+            return Ok(Some(SignalEvent::Overflow));
         }
         let band = u16::try_from(info.band).unwrap_or(u16::MAX);
-        Ok(Some(Told::Changed {
+        Ok(Some(SignalEvent::Changed {
             number: usize::try_from(info.fd).unwrap_or(usize::MAX),
             band: crate::poll::flags(band),
         }))
@@ -144,8 +146,8 @@ impl ReadinessSignal {
     }
 }
 
-/// `FIOASYNC` (ioctl_tty(2)) sets or clears `O_ASYNC` in one call and, unlike `F_SETFL`, says so
-/// when the file cannot do it.
+/// Sets or clears `O_ASYNC` in one call, by `FIOASYNC` (ioctl_tty(2)), which unlike `F_SETFL` fails for
+/// a file that does not support it.
 fn set_async(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     let on = libc::c_int::from(on);
     // SAFETY: the kernel reads one int, which lives here.
@@ -168,22 +170,24 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn a_change_is_told_with_number_and_band() {
+    fn a_signal_has_number_and_band() {
         let signal = ReadinessSignal::block().unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         signal.watch(ours.as_fd()).unwrap();
         assert_eq!(signal.take(Some(Duration::ZERO)), Ok(None));
         theirs.write_all(b"x").unwrap();
-        let Some(Told::Changed { number, band }) = signal.take(None).unwrap() else { panic!() };
+        let Some(SignalEvent::Changed { number, band }) = signal.take(None).unwrap() else {
+            panic!()
+        };
         assert_eq!(number, usize::try_from(ours.as_raw_fd()).unwrap());
         assert!(band.contains(PollFlags::IN), "{band:?}");
-        signal.forget(ours.as_fd()).unwrap();
+        signal.unwatch(ours.as_fd()).unwrap();
         theirs.write_all(b"y").unwrap();
         assert_eq!(signal.take(Some(Duration::ZERO)), Ok(None));
     }
 
     #[test]
-    fn what_cannot_tell_is_refused() {
+    fn files_without_signals_are_refused() {
         let signal = ReadinessSignal::block().unwrap();
         let file = tempfile::tempfile().unwrap();
         assert_eq!(signal.watch(file.as_fd()), Err(io::Errno::NOTTY));

@@ -1,6 +1,8 @@
-//! Sharing extents between files: `FICLONERANGE`, ioctl_ficlonerange(2), Linux 4.5.
+//! Shares extents between files: `FICLONERANGE`, ioctl_ficlonerange(2), Linux 4.5.
 //!
-//! What it does badly: only some file systems have it (btrfs, xfs with `reflink=1`, bcachefs,
+//! # Limitations
+//!
+//! Only some file systems support it (btrfs, xfs with `reflink=1`, bcachefs,
 //! nfs 4.2 …), both files have to be on the same one, and offsets are multiples of its block size;
 //! so is the length, unless it ends where the source does.
 
@@ -10,12 +12,12 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use crate::last_errno;
 
-/// Makes `to` share the bytes `range` of `from`, from `offset` on. Nothing is copied until one of
-/// them is written to.
+/// Makes `to` share the bytes `range` of `from`, from `offset` on. The kernel copies a block when one of
+/// the files is written to.
 ///
 /// # Errors
-/// `EOPNOTSUPP` or `ENOTTY` where the file system cannot, `EXDEV` for two of them, `EINVAL` for
-/// an offset or length that is no multiple of the block size or lies behind the end, `ETXTBSY`
+/// `EOPNOTSUPP` or `ENOTTY` if the file system does not support it, `EXDEV` across file systems, `EINVAL` for
+/// an offset or length that is not a multiple of the block size or lies behind the end, `ETXTBSY`
 /// for swap files.
 pub fn clone_range(
     from: BorrowedFd<'_>,
@@ -23,17 +25,17 @@ pub fn clone_range(
     to: BorrowedFd<'_>,
     offset: u64,
 ) -> io::Result<()> {
-    let asked = libc::file_clone_range {
+    let request = libc::file_clone_range {
         src_fd: i64::from(from.as_raw_fd()),
         src_offset: range.start,
         src_length: range.end.saturating_sub(range.start),
         dest_offset: offset,
     };
-    if asked.src_length == 0 {
+    if request.src_length == 0 {
         return Ok(()); // which would mean the rest of the file
     }
     // SAFETY: the kernel reads the struct, which lives here and is the one of this request.
-    let result = unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONERANGE, &raw const asked) };
+    let result = unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONERANGE, &raw const request) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
