@@ -1,10 +1,10 @@
-//! Pushes a file through a socket by one way and prints what that cost, as one line of JSON.
+//! Sends a file through a socket by one method and prints the cost as one line of JSON.
 //!
 //! `cargo run --release -p karez-transfer --features tokio --example push -- WAY FILE ADDRESS`
 //!
 //! WAY is a via of the direction file → socket, `std-io-copy` for `std::io::copy`, `tokio-io-copy`
 //! for `tokio::io::copy` from a `tokio::fs::File`, or `tokio-send-file` for
-//! `karez_transfer::tokio::send_file`. Whoever listens at ADDRESS should take the bytes and drop
+//! `karez_transfer::tokio::send_file`. The server at ADDRESS should read the bytes and drop
 //! them, on another core.
 
 #![allow(clippy::print_stdout, reason = "it is a program")]
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "tokio-io-copy" => (on_tokio(copy_on_tokio(path, &socket))?, way.clone(), String::new()),
         "tokio-send-file" => {
             let report = on_tokio(send_on_tokio(&file, &socket))?;
-            (report.bytes, format!("{way} {}", report.ran), told(&report))
+            (report.bytes, format!("{way} {}", report.effective), told(&report))
         }
         via => push(via.parse()?, &file, &socket)?,
     };
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Steps until everything has gone, and waits for what each step says.
+/// Steps to the end, and waits for the events that each step needs.
 fn push(via: Via, file: &Arc<File>, socket: &TcpStream) -> io::Result<(u64, String, String)> {
     socket.set_nonblocking(true)?;
     let size = file.metadata()?.len();
@@ -55,14 +55,14 @@ fn push(via: Via, file: &Arc<File>, socket: &TcpStream) -> io::Result<(u64, Stri
         let wanted = match transfer.step(socket.as_fd())? {
             Progress::Moved(_) => continue,
             Progress::NeedsWritable => PollFlags::OUT,
-            Progress::NeedsRelease => PollFlags::empty(),
+            Progress::NeedsZerocopyCompletion => PollFlags::empty(),
             Progress::Done => break,
             other => return Err(io::Error::other(format!("{other:?}"))),
         };
         poll(&mut [PollFd::new(socket, wanted)], None)?;
     }
     let report = transfer.report();
-    Ok((report.bytes, report.ran.to_string(), told(report)))
+    Ok((report.bytes, report.effective.to_string(), told(report)))
 }
 
 fn told(report: &Report) -> String {
@@ -92,7 +92,7 @@ fn of_tokio(socket: &TcpStream) -> io::Result<tokio::net::TcpStream> {
     tokio::net::TcpStream::from_std(socket)
 }
 
-/// What all threads of this process have used of the CPU, in seconds.
+/// Returns the CPU time of all threads of this process, in seconds.
 fn cpu_time() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9

@@ -1,6 +1,6 @@
 //! A TCP proxy: `cargo run -p karez-transfer --features tokio --example tokio_proxy -- LISTEN TO`,
 //! for example `127.0.0.1:9000 127.0.0.1:8080`. Bytes go through a pipe, not through this program.
-#![allow(clippy::print_stderr, reason = "it has nothing else to say it with")]
+#![allow(clippy::print_stderr, reason = "it is a program")]
 
 use karez_transfer::{Via, tokio::proxy};
 use std::{env, io};
@@ -12,14 +12,18 @@ async fn main() -> io::Result<()> {
     let [listen, to] = &arguments[..] else {
         return Err(io::Error::other("usage: tokio_proxy LISTEN TO"));
     };
-    let listener = TcpListener::bind(listen).await?;
+    listen_and_relay(TcpListener::bind(listen).await?, to.clone()).await
+}
+
+/// Relays each connection to the server at `to`.
+pub async fn listen_and_relay(listener: TcpListener, to: String) -> io::Result<()> {
     loop {
-        let (client, who) = listener.accept().await?;
+        let (client, address) = listener.accept().await?;
         let to = to.clone();
         tokio::spawn(async move {
             match serve(&client, &to).await {
-                Ok(bytes) => eprintln!("{who}: {bytes} bytes"),
-                Err(error) => eprintln!("{who}: {error}"),
+                Ok(bytes) => eprintln!("{address}: {bytes} bytes"),
+                Err(error) => eprintln!("{address}: {error}"),
             }
         });
     }

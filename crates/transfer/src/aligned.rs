@@ -1,15 +1,14 @@
-//! Buffers that begin where a disk wants them to, kept by the thread.
+//! Buffers with the alignment that a disk requires, pooled per thread.
 //!
-//! A buffer is in one of two places, like a pipe: with the thread, or with the transfer whose
-//! bytes are in it. Reading a disk is too dear to do twice, so unlike `copy` a transfer by
-//! `direct` keeps what the socket did not take.
+//! A buffer is either in the pool or belongs to the transfer whose bytes it holds. A second read of a
+//! disk is too expensive, so unlike `copy` a transfer by `direct` keeps the unsent bytes.
 
 use std::cell::RefCell;
 
-/// The least alignment of a buffer: what satisfies most disks and file systems.
+/// The least alignment of a buffer, which satisfies most disks and file systems.
 pub(crate) const ALIGNMENT: usize = 4096;
 
-/// Idle buffers that a thread keeps.
+/// The most idle buffers in the pool of a thread.
 const KEPT: usize = 4;
 
 thread_local! {
@@ -25,15 +24,15 @@ pub(crate) struct Aligned {
 }
 
 impl Aligned {
-    /// At least `size` bytes: a buffer of the thread's, or a new one. What is in it is anybody's
-    /// guess. `alignment` is a power of two.
+    /// Returns at least `size` bytes of unspecified content from the pool, or a new buffer. `alignment`
+    /// is a power of two.
     pub(crate) fn take(size: usize, alignment: usize) -> Self {
         let fits = |kept: &Self| kept.bytes().len() >= size && kept.alignment >= alignment;
         let kept = IDLE.with_borrow_mut(Vec::pop).filter(fits);
         kept.unwrap_or_else(|| Self::new(size, alignment.max(ALIGNMENT)))
     }
 
-    /// Gives it to the thread.
+    /// Returns the buffer to the pool.
     pub(crate) fn give_back(self) {
         IDLE.with_borrow_mut(|kept| {
             if kept.len() < KEPT {
@@ -50,12 +49,12 @@ impl Aligned {
         &mut self.memory[self.start..]
     }
 
-    /// The memory, and where in it the bytes begin.
+    /// Returns the memory, and the position of the aligned bytes in it.
     pub(crate) fn into_parts(self) -> (Vec<u8>, usize) {
         (self.memory, self.start)
     }
 
-    /// What [`into_parts`](Self::into_parts) gave, of a buffer with at least this alignment.
+    /// Restores a buffer with at least this alignment from its [parts](Self::into_parts).
     pub(crate) fn from_parts(memory: Vec<u8>, start: usize, alignment: usize) -> Self {
         Self { memory, start, alignment: alignment.max(ALIGNMENT) }
     }
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_aligned_and_long_enough() {
+    fn buffers_are_aligned_and_long_enough() {
         for alignment in [512, ALIGNMENT, 64 << 10, ALIGNMENT] {
             for size in [1, ALIGNMENT, 10 * ALIGNMENT, 3] {
                 let mut buffer = Aligned::take(size, alignment);

@@ -1,23 +1,23 @@
-//! The directions, and the vias that each of them has.
+//! The directions, and the vias of each.
 
 use std::fmt;
 
 use crate::via::Via;
 
-/// From what to what bytes move.
+/// The kinds of the two ends of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// A part of a file leaves by a socket.
+    /// A part of a file is sent to a socket.
     FileToSocket,
-    /// What a socket receives is stored in a file.
+    /// The bytes that a socket receives are written to a file.
     SocketToFile,
-    /// What one socket receives leaves by another.
+    /// The bytes that a socket receives are sent to another socket.
     SocketToSocket,
-    /// A part of a file becomes a part of another.
+    /// A part of a file is copied to another file.
     FileToFile,
     /// A part of a file is written to a pipe, or to another stream.
     FileToPipe,
-    /// The content of a pipe, or of another stream, is stored in a file.
+    /// The content of a pipe, or of another stream, is written to a file.
     PipeToFile,
     /// The content of a pipe, or of another stream, is written to another.
     PipeToPipe,
@@ -35,7 +35,7 @@ impl Direction {
         Self::PipeToPipe,
     ];
 
-    /// The vias of this direction, in the order in which help and tests show them.
+    /// Returns the vias of this direction, in the order of the help texts.
     #[must_use]
     pub const fn vias(self) -> &'static [Via] {
         match self {
@@ -67,13 +67,13 @@ impl Direction {
         }
     }
 
-    /// Whether `via` can go this way at all.
+    /// Returns whether this direction has the via.
     #[must_use]
     pub fn has(self, via: Via) -> bool {
         self.vias().contains(&via)
     }
 
-    /// The name used in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl Direction {
         }
     }
 
-    /// Whether the ends without an offset are pipes and no sockets.
+    /// Returns whether the ends without an offset are pipes and not sockets.
     pub(crate) const fn has_pipe(self) -> bool {
         matches!(self, Self::FileToPipe | Self::PipeToFile | Self::PipeToPipe)
     }

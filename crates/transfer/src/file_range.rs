@@ -1,43 +1,45 @@
-//! A range of a file that is to leave next, for a backend that reads it by operations of its own.
+//! The next range of a file, for an event loop that reads it by its own operations.
 //!
-//! Such a backend does not step a transfer: it takes a range, has it read (or spliced) in whatever
-//! way it knows, and returns the result to the [outbox](crate::Outbox), where it goes through the
-//! same fallback and the same counters as that of a step.
+//! Such an event loop does not step a transfer: it takes a range, reads or splices it, and returns the
+//! result to the [outbox](crate::Outbox), where it passes through the same fallback and the same
+//! counters as that of a step.
 
-use crate::device::Device;
-use crate::file_to_socket::Source;
-use crate::step::Edit;
-use crate::via::{Via, copy};
+use karez_sys::SharedFd;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::device::Device;
+use crate::edit::{Edit, apply};
+use crate::via::Via;
+
 /// A range of a file.
+#[doc(hidden)]
 pub struct FileRange {
     /// The file.
-    pub source: Source,
-    /// Where the range begins, in bytes.
+    pub source: SharedFd,
+    /// The offset of the range, in bytes.
     pub offset: u64,
     /// Its length in bytes.
     pub length: usize,
-    /// How many bytes of this file the outbox has still to send, from `offset` on.
+    /// How many bytes of this file the outbox has left to send, from `offset` on.
     pub remaining: u64,
-    /// How its bytes are to be moved, if the backend can.
+    /// The via for its bytes, if the event loop supports it.
     pub via: Via,
-    /// Where the file lies.
+    /// The device of the file.
     pub device: Device,
     pub(crate) edits: Option<Arc<[Edit]>>,
 }
 
 impl FileRange {
-    /// Returns whether its bytes may be sent as they stand in the file.
+    /// Returns whether it has no edits.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.edits.is_none()
     }
 
-    /// Makes the edits that fall into `bytes`, which were read from the beginning of this range.
+    /// Applies the edits to `bytes`, which were read from the beginning of this range.
     pub fn edit(&self, bytes: &mut [u8]) {
-        copy::apply(self.edits.as_deref().unwrap_or_default(), self.offset, bytes);
+        apply(self.edits.as_deref().unwrap_or_default(), self.offset, bytes);
     }
 }
 

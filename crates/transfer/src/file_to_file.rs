@@ -1,86 +1,122 @@
 //! A part of a file on its way into another file.
 
+use karez_sys::SharedFd;
 use std::fmt;
 use std::io;
-use std::ops::Range;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use crate::course::{Course, Ends};
+use crate::cursor::Cursor;
 use crate::direction::Direction;
-use crate::file_to_socket::Source;
+use crate::edit::Edit;
+use crate::page_in::PageIn;
 use crate::report::Report;
-use crate::residency::ColdPart;
-use crate::settings::{Cold, Settings};
-use crate::step::{Edit, Progress};
+use crate::run_blocking::{self, Waits};
+use crate::settings::{OnMiss, Settings};
+use crate::shared_file::{SharedFile, offsets};
+use crate::step::{Descriptors, Progress};
 use crate::transfer::Transfer;
-use crate::via::Via;
 
-/// A part of a file on its way into another file.
+/// Copies a part of a file into another file.
 ///
-/// It copies what is there to read: holes arrive as zeros, except by [`Via::Reflink`] and where
-/// [`Via::CopyRange`] knows better. Dropping it at any time loses nothing.
+/// It copies the bytes that a read returns: holes arrive as zeros, except with [`Via::Reflink`] and
+/// file systems whose [`Via::CopyRange`] keeps them. Dropping it at any time loses no byte.
+///
+/// ```
+/// use karez_transfer::{FileToFile, Via};
+/// # use std::{io::Write, sync::Arc};
+/// # fn main() -> std::io::Result<()> {
+/// let mut source = tempfile::tempfile()?;
+/// source.write_all(b"under the desert")?;
+/// let sink = Arc::new(tempfile::tempfile()?);
+/// let mut copy = FileToFile::new(Arc::new(source), 0..16, sink, 0, Via::Auto);
+/// assert_eq!(copy.run_blocking()?.bytes, 16);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`Via::Reflink`]: crate::Via::Reflink
+/// [`Via::CopyRange`]: crate::Via::CopyRange
 pub struct FileToFile {
-    source: Source,
-    sink: Source,
+    source: SharedFd,
+    sink: SharedFd,
     transfer: Transfer,
 }
 
 impl FileToFile {
-    /// Will move the bytes `range` of `source` into `sink`, from `offset` on. No system call is
-    /// made. The two must not be the same part of the same file. A `sink` that is open for
+    /// Prepares to copy the bytes `range` of `source` into `sink` from `offset` on; makes no system
+    /// call, but for a range without an end, which ends where the file does now (fstat(2)). The two must not overlap in the same file. A `sink` that is open for
     /// appending (`O_APPEND`) takes the bytes at its end, whatever the offset.
     #[must_use]
     pub fn new(
-        source: Source,
-        range: Range<u64>,
-        sink: Source,
+        source: impl Into<SharedFile>,
+        range: impl RangeBounds<u64>,
+        sink: impl Into<SharedFile>,
         offset: u64,
         settings: impl Into<Settings>,
     ) -> Self {
-        let (direction, settings) = (Direction::FileToFile, settings.into());
-        let course = Course::new(direction, Some(range), Some(offset), settings);
-        Self { source, sink, transfer: Transfer::new(course) }
+        let (SharedFile(source), SharedFile(sink)) = (source.into(), sink.into());
+        let cursor = Cursor::of_file(offsets(&range, &source), Some(offset));
+        let transfer = Transfer::new(Direction::FileToFile, cursor, settings.into());
+        Self { source, sink, transfer }
     }
 
-    /// The same by [`Via::Cow`], with other bytes in some places: `edits`, sorted by offset and
-    /// apart from each other. The source stays as it is.
+    /// Returns the same copy by [`Via::Cow`](crate::Via::Cow) with some parts replaced: `edits`, sorted by
+    /// offset and without overlap. The source stays unchanged.
     #[must_use]
     pub fn edited(self, edits: Arc<[Edit]>) -> Self {
-        let Self { source, sink, transfer: Transfer { mut course, .. } } = self;
-        course.settings.via = Via::Cow;
-        course.edits = Some(edits);
-        Self { source, sink, transfer: Transfer::new(course) }
+        Self { transfer: self.transfer.edited(edits), ..self }
     }
 
-    /// Moves at most a share ([`Settings::share`]).
+    /// Moves at most [`Settings::max_per_step`] bytes.
     ///
     /// # Errors
     /// As [`FileToSocket::step`](crate::FileToSocket::step). After `ENOSPC`, `EDQUOT`, `EFBIG` or
     /// `EIO` the report has the bytes that reached the file.
     pub fn step(&mut self) -> io::Result<Progress> {
+        self.step_at_most(u64::MAX)
+    }
+
+    /// Steps, and moves at most `at_most` bytes, even if that is less than a chunk; with 0 it returns
+    /// [`Progress::Moved`]. For a caller that has room for so many.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_at_most(&mut self, at_most: u64) -> io::Result<Progress> {
         let (from, to) = ((*self.source).as_fd(), (*self.sink).as_fd());
-        self.transfer.step(Ends { from, to }, false)
+        self.transfer.step(Descriptors { from, to }, false, at_most)
     }
 
-    /// After [`Progress::NeedsWorker`]: what has to be read from the disk for the next step.
+    /// Copies to the end on the calling thread, which blocks on the disk, and returns the report.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step). A source that ends early is `UnexpectedEof` with
+    /// [`Truncated`](crate::Truncated) inside.
+    pub fn run_blocking(&mut self) -> io::Result<&Report> {
+        self.block_on_misses();
+        run_blocking::run(self, Waits::default(), Self::step)?;
+        Ok(self.report())
+    }
+
+    /// Returns, after [`Progress::NeedsWorker`], the page-in for the next step.
     #[must_use]
-    pub fn cold_part(&self) -> ColdPart {
-        ColdPart::new(Arc::clone(&self.source), &self.transfer)
+    pub fn page_in(&self) -> PageIn {
+        self.transfer.page_in(&self.source)
     }
 
-    /// From the next step on it waits for the disk ([`Cold::Wait`](crate::Cold::Wait)): for a
-    /// caller that may wait, or could not warm what is cold.
-    pub fn wait_for_disk(&mut self) {
-        self.transfer.set_cold(Cold::Wait);
+    /// Makes later steps block on a page-cache miss ([`OnMiss::Block`]), for a caller that may block or
+    /// whose page-in has failed.
+    pub fn block_on_misses(&mut self) {
+        self.transfer.set_on_miss(OnMiss::Block);
     }
 
-    /// How many bytes have still to go.
+    /// Returns how many bytes are left.
     #[must_use]
     pub fn remaining(&self) -> u64 {
-        self.transfer.course.remaining
+        self.transfer.cursor.remaining
     }
 
-    /// What the transfer has done so far.
+    /// Returns the report so far.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.transfer.report

@@ -1,14 +1,14 @@
-//! Calls that a signal interrupted (`EINTR`, signal(7)) are made again, a bounded number of times.
+//! Repeats calls that a signal interrupted (`EINTR`, signal(7)), a bounded number of times.
 //!
-//! Where the kernel, a file system in user space or a sandbox interrupts every call, a loop without
-//! a bound would neither end nor let its caller look at what the signal asked for.
+//! If the kernel, a file system in user space or a sandbox interrupts every call, a loop without
+//! a bound would neither end nor allow its caller to react to the signal.
 
 use rustix::io::{self, Errno};
 
-/// So often in a row; then the caller has a look.
+/// The most attempts before the caller can react.
 pub(crate) const ATTEMPTS: u32 = 16;
 
-/// Makes a call until it is not interrupted; `EINTR` means that it always was.
+/// Repeats a call until it is not interrupted; returns `EINTR` if every attempt was.
 pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 1..ATTEMPTS {
         match call() {
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_made_again_but_not_for_ever() {
+    fn an_interrupted_call_is_repeated_a_bounded_number_of_times() {
         let mut calls = 0;
         let outcome = retry(|| {
             calls += 1;

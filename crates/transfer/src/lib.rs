@@ -1,51 +1,25 @@
-//! Ways to *move* bytes on Linux, as step functions: between files and sockets, below user space
-//! where the kernel allows it.
+//! Resumable, non-blocking transfers between files and sockets, by sendfile, splice, `MSG_ZEROCOPY`,
+//! `copy_file_range`, `O_DIRECT` and more, with automatic fallback.
 //!
-//! # A transfer is a step function
-//!
-//! A transfer is one movement of bytes from one end to the other. There is a type for each
-//! direction: [`FileToSocket`], [`SocketToFile`], [`SocketToSocket`], [`FileToFile`], and one,
-//! [`Piped`], for the three that have a pipe. Each is a state machine: `step` does a bounded amount of work, says how far it came ([`Progress`]), and
-//! may be called again a microsecond or an hour later. It waits for nothing itself, so anything
-//! can drive it: a blocking loop, `poll`, a reactor, an async runtime. Files are owned by the
-//! transfer, shared with whoever else has them open; sockets are lent to it for each step.
-//!
-//! | a step says | and wants |
-//! |---|---|
-//! | [`Moved`](Progress::Moved) | to be called again, now or when others have had their turn |
-//! | [`NeedsReadable`](Progress::NeedsReadable) | the socket it comes from to have something |
-//! | [`NeedsWritable`](Progress::NeedsWritable) | the socket it goes to to have room |
-//! | [`NeedsRelease`](Progress::NeedsRelease) | that socket to let go of what it was lent (`zerocopy`) |
-//! | [`NeedsWorker`](Progress::NeedsWorker) | somebody who may wait for a disk (if told to say so) |
-//! | [`Done`](Progress::Done) | nothing more |
-//! | [`Truncated`](Progress::Truncated) | nothing more: the source ended early |
-//!
-//! With blocking sockets the kernel does the waiting:
+//! A *via* is how bytes are moved (transfer method). If a kernel, a file system or a socket does not
+//! support it, the transfer falls back to the next one and resumes at the current offset.
 //!
 //! ```
-//! use karez_transfer::{FileToSocket, Progress, Via};
+//! use karez_transfer::{FileToSocket, Via};
 //! use std::io::{Read, Write};
-//! use std::os::fd::AsFd;
 //! use std::os::unix::net::UnixStream;
 //! use std::sync::Arc;
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let mut file = tempfile::tempfile()?;
 //! file.write_all(b"water under the desert")?;
-//! let (out, mut peer) = UnixStream::pair()?;
+//! let (socket, mut peer) = UnixStream::pair()?;
 //!
 //! let mut transfer = FileToSocket::new(Arc::new(file), 6..22, Via::Sendfile);
-//! loop {
-//!     match transfer.step(out.as_fd())? {
-//!         Progress::Moved(_) => {}
-//!         Progress::Done => break,
-//!         Progress::Truncated { missing } => panic!("the file ended {missing} bytes early"),
-//!         wait => panic!("a blocking socket waits inside the call: {wait:?}"),
-//!     }
-//! }
-//! assert_eq!(transfer.report().bytes, 16);
+//! let report = transfer.run_blocking(&socket)?;
+//! assert_eq!(report.to_string(), "sendfile 16 bytes in 1 calls");
 //!
-//! drop(out);
+//! drop(socket);
 //! let mut received = String::new();
 //! peer.read_to_string(&mut received)?;
 //! assert_eq!(received, "under the desert");
@@ -53,8 +27,31 @@
 //! # }
 //! ```
 //!
-//! With non-blocking ones the caller waits for what the step asked for. This is a whole proxy, one
-//! direction of it, on nothing but `poll`:
+//! There is a type for each direction: [`FileToSocket`], [`SocketToFile`], [`SocketToSocket`],
+//! [`FileToFile`], and [`Piped`] for the three that have a pipe. An [`Outbox`] queues memory and parts of
+//! files for one socket. Each can be driven in three ways:
+//!
+//! - `run_blocking` runs to the end on the calling thread, with poll(2) on non-blocking sockets;
+//! - `step` does a bounded amount of work and returns a [`Progress`], for an event loop of your own;
+//! - the functions of the module `tokio` (feature `tokio`) are futures, some of them cancel safe.
+//!
+//! # Steps
+//!
+//! A step blocks on no non-blocking socket, so a blocking loop, `poll`, a reactor or an async runtime
+//! can drive it, with any time between two steps. Transfers own their files, which may be shared;
+//! sockets are borrowed for each step.
+//!
+//! | result of a step | next |
+//! |---|---|
+//! | [`Moved`](Progress::Moved) | step again, now or after other connections have run |
+//! | [`NeedsReadable`](Progress::NeedsReadable) | step when the source is readable |
+//! | [`NeedsWritable`](Progress::NeedsWritable) | step when the sink is writable |
+//! | [`NeedsZerocopyCompletion`](Progress::NeedsZerocopyCompletion) | step when the error queue of the socket has an entry (`zerocopy`) |
+//! | [`NeedsWorker`](Progress::NeedsWorker) | run the [`PageIn`] on a thread that may block (only with [`OnMiss::Report`]) |
+//! | [`Done`](Progress::Done) | none |
+//! | [`Truncated`](Progress::Truncated) | none: the source ended early |
+//!
+//! This is one direction of a proxy on non-blocking sockets:
 //!
 //! ```
 //! use karez_transfer::{Progress, SocketToSocket, Via};
@@ -81,19 +78,19 @@
 //! let (to, mut server) = UnixStream::pair()?;
 //! from.set_nonblocking(true)?;
 //! to.set_nonblocking(true)?;
-//! client.write_all(b"through a pipe of the kernel's")?;
+//! client.write_all(b"through a pipe in the kernel")?;
 //! drop(client);
-//! assert_eq!(relay(&from, &to)?, 30);
+//! assert_eq!(relay(&from, &to)?, 28);
 //!
 //! drop(to);
 //! let mut received = String::new();
 //! server.read_to_string(&mut received)?;
-//! assert_eq!(received, "through a pipe of the kernel's");
+//! assert_eq!(received, "through a pipe in the kernel");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! On tokio (feature `tokio`) there are functions that drive the steps, cancel-safe ones among them:
+//! On tokio:
 //!
 #![cfg_attr(feature = "tokio", doc = "```")]
 #![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -119,15 +116,15 @@
 //!     drop(storing);
 //!     Ok(report.bytes)
 //! };
-//! let (sent, [forth, _back], stored) = tokio::try_join!(upload, relay, store)?;
-//! assert_eq!((sent, forth.bytes, stored), (100_000, 100_000, 100_000));
+//! let (sent, [to_server, _to_client], stored) = tokio::try_join!(upload, relay, store)?;
+//! assert_eq!((sent, to_server.bytes, stored), (100_000, 100_000, 100_000));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Which way
+//! # Vias
 //!
-//! How the bytes travel is the [`Via`] of the transfer. [`Direction::vias`] is this table:
+//! [`Direction::vias`] is this table:
 //!
 //! | via | file → socket | socket → file | socket → socket | file → file | copies by the CPU |
 //! |---|---|---|---|---|---|
@@ -136,41 +133,41 @@
 //! | [`mmap`](via::mmap) | x | | | x | one |
 //! | [`sendfile`](via::sendfile) | x | | | x | none to a socket, one to a file; [SIGPIPE](#sigpipe) |
 //! | [`splice`](via::splice) | x | x | x | x | none to a socket, one to a file; [SIGPIPE](#sigpipe) |
-//! | [`zerocopy`](via::zerocopy) | x | | | | none where the device takes it, else one |
-//! | [`cow`](via::cow) | x | | | x | one, and one more of each page that was edited |
-//! | [`reflink`](via::reflink) | | | | x | none: nothing moves |
-//! | [`copy-range`](via::copy_range) | | | | x | as the file system can |
+//! | [`zerocopy`](via::zerocopy) | x | | | | none if the device supports it, else one |
+//! | [`cow`](via::cow) | x | | | x | one, and one more of each edited page |
+//! | [`reflink`](via::reflink) | | | | x | none: no byte moves |
+//! | [`copy-range`](via::copy_range) | | | | x | depends on the file system |
 //! | [`auto`](via::auto) | x | x | x | x | chooses |
 //!
-//! A pipe at one end or both ([`Piped`]) is `splice`'s, or `copy`'s; from a file `sendfile` goes, too.
+//! With a pipe at one end or both ([`Piped`]) the vias are `splice` and `copy`, from a file also
+//! `sendfile`.
 //!
-//! Each has a page of its own, which says since which kernel there is such a way, and what it does
-//! badly. `auto` is the default, and right unless something has been measured.
+//! Each has a page with its first kernel version and its limitations. `auto` is the default, and the
+//! right choice unless a measurement shows otherwise.
 //!
-//! ## The ladder
+//! ## Fallback
 //!
-//! A file system, a socket, a kernel or a sandbox may refuse a way: `EINVAL` from `sendfile` into
-//! a file open for appending, `EXDEV` from `copy_file_range`, `EOPNOTSUPP` from a UNIX socket asked
-//! for `MSG_ZEROCOPY`. The transfer then goes a rung down ([`Via::fallback`]) from the exact byte
-//! reached, before the first as after the millionth. Before the first byte *any* errno of the
-//! mechanism falls back, `EIO` or `ENOENT`, too, and a way that says that the source ends is
-//! believed only after a read (`ENODATA`). What would meet every way alike (`ENOSPC`, `EPIPE`, and
-//! `EIO` of a plain read or write …) is an error, and the report has the offset reached; the
-//! transfer may be stepped again.
+//! A file system, a socket, a kernel or a sandbox may not support a via: `EINVAL` from `sendfile` into
+//! a file open for appending, `EXDEV` from `copy_file_range`, `EOPNOTSUPP` from a UNIX socket with
+//! `MSG_ZEROCOPY`. The transfer then falls back to the next via ([`Via::fallback`]) from the exact byte
+//! reached, at any point. Before the first byte *any* errno of the mechanism falls back, even `EIO` and
+//! `ENOENT`, and an end of the source is verified by a read ([`Reason::EarlyEnd`]). An
+//! error that every via would return (`ENOSPC`, `EPIPE`, and `EIO` of a plain read or write …) is the
+//! transfer's. The report then has the offset reached, and the step may be repeated.
 //!
-//! ## Files that others have open
+//! ## Shared files
 //!
-//! No way uses or moves the position of a file (lseek(2)), so any number of transfers may read and
-//! write one open file at once, each at offsets of its own. A sink that is open for appending
-//! (`O_APPEND`) takes all bytes at its end: the ways that cannot do that fall back.
+//! No via uses or moves the position of a file (lseek(2)), so any number of transfers may read and
+//! write one open file at once, each at its own offsets. A sink that is open for appending
+//! (`O_APPEND`) takes all bytes at its end: vias that cannot do that fall back.
 //!
 //! ## The report
 //!
-//! A [`Report`] says what was asked, what ran, each refusal with its errno, the system calls by
-//! name, and whether the CPU copied after all, which only the kernel knows for `zerocopy`:
+//! A [`Report`] has the requested and the effective via, each fallback with its reason, the system calls
+//! by name, and whether the CPU copied after all, which with `zerocopy` only the kernel knows:
 //!
 //! ```
-//! use karez_transfer::{Copied, FileToFile, Progress, Via};
+//! use karez_transfer::{Copied, FileToFile, Via};
 //! use std::io::{Read, Seek, Write};
 //! use std::sync::Arc;
 //!
@@ -180,12 +177,10 @@
 //! let sink = Arc::new(tempfile::tempfile()?);
 //!
 //! let mut copy = FileToFile::new(Arc::new(source), 0..10_000, sink.clone(), 0, Via::Reflink);
-//! while copy.step()? != Progress::Done {}
-//!
-//! let report = copy.report();
+//! let report = copy.run_blocking()?;
 //! match report.fallbacks.first() {
-//!     None => assert_eq!((report.ran, report.copied()), (Via::Reflink, Copied::No)),
-//!     Some(refused) => println!("{}: {}, so {} ran", refused.from, refused.reason, report.ran),
+//!     None => assert_eq!((report.effective, report.copied()), (Via::Reflink, Copied::No)),
+//!     Some(fallback) => println!("{}: {}", fallback.from, fallback.reason),
 //! }
 //! # let mut copied = Vec::new();
 //! # let mut sink = &*sink;
@@ -196,16 +191,16 @@
 //! # }
 //! ```
 //!
-//! # How much at a time, and what of the disk
+//! # Budgets, page cache and disk
 //!
-//! [`Settings`] bound what one system call is asked for (`chunk`) and what one step moves (`share`),
-//! so that one fast peer does not keep a thread from the others. They say what becomes of the page
-//! cache ([`CachePolicy`]), and what a step does where it would wait for a disk: with
-//! [`Cold::Tell`] it answers [`Progress::NeedsWorker`], and whoever may wait
-//! [warms](ColdPart::warm) the part that is cold:
+//! [`Settings`] limit the bytes of one system call (`chunk`) and of one step (`max_per_step`),
+//! so that one fast peer does not starve other connections of the thread. They set the treatment of the
+//! page cache ([`CachePolicy`]), and the behaviour on a page-cache miss: with
+//! [`OnMiss::Report`] a step returns [`Progress::NeedsWorker`] instead of blocking, and a
+//! [page-in](PageIn::run) on a thread that may block reads the bytes:
 //!
 //! ```
-//! use karez_transfer::{CachePolicy, Cold, FileToSocket, Progress, Settings, Via};
+//! use karez_transfer::{CachePolicy, FileToSocket, OnMiss, Progress, Settings, Via};
 //! use std::{io::Write, os::fd::AsFd, os::unix::net::UnixStream, sync::Arc, thread};
 //!
 //! # fn main() -> std::io::Result<()> {
@@ -213,20 +208,17 @@
 //! # file.write_all(&[7; 100_000])?;
 //! # let (out, peer) = UnixStream::pair()?;
 //! # let reader = thread::spawn(move || std::io::copy(&mut &peer, &mut std::io::sink()));
-//! let settings = Settings {
-//!     via: Via::Sendfile,
-//!     share: 256 << 10,
-//!     cache: CachePolicy::Drop, // nobody else will want these pages
-//!     cold: Cold::Tell,
-//!     ..Settings::default()
-//! };
+//! let settings = Settings::from(Via::Sendfile)
+//!     .max_per_step(256 << 10)
+//!     .cache(CachePolicy::Drop) // these pages are not needed again
+//!     .on_miss(OnMiss::Report);
 //! let mut transfer = FileToSocket::new(Arc::new(file), 0..100_000, settings);
 //! loop {
 //!     match transfer.step(out.as_fd())? {
 //!         Progress::NeedsWorker => {
-//!             let cold = transfer.cold_part();
-//!             // Others could be served meanwhile.
-//!             thread::spawn(move || cold.warm()).join().expect("it does not panic")?;
+//!             let page_in = transfer.page_in();
+//!             // An event loop would serve other connections meanwhile.
+//!             thread::spawn(move || page_in.run()).join().expect("it does not panic")?;
 //!         }
 //!         Progress::Done => break,
 //!         _ => {}
@@ -238,16 +230,20 @@
 //! # }
 //! ```
 //!
-//! # Edited on its way
+//! Pages count as in memory once they have been read in; pages that are still being read are a miss. A server
+//! that keeps a file open gives its transfers one [`Residency`], so that the page cache is queried once a
+//! second for each MiB and not by every transfer.
 //!
-//! [`FileToSocket::edited`] and [`FileToFile::edited`] put other bytes in some places of a file as
-//! it leaves, by [`via::cow`]. The file stays as it is, and so do its pages in the cache; only those
-//! that an [`Edit`] touches are copied for it:
+//! # Edits
+//!
+//! [`FileToSocket::edited`] and [`FileToFile::edited`] replace parts of a file in the outgoing bytes, by
+//! [`via::cow`]. The file and its pages in the cache stay unchanged; only pages
+//! that an [`Edit`] touches are copied:
 //!
 //! ```
-//! use karez_transfer::{Edit, FileToSocket, Progress, Via};
+//! use karez_transfer::{Edit, FileToSocket, Via};
 //! use std::io::{Read, Write};
-//! use std::{os::fd::AsFd, os::unix::net::UnixStream, sync::Arc};
+//! use std::{os::unix::net::UnixStream, sync::Arc};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let mut file = tempfile::tempfile()?;
@@ -256,8 +252,7 @@
 //!
 //! let edits = [Edit { offset: 5, bytes: Arc::from(*b"reader") }];
 //! let mut transfer = FileToSocket::edited(Arc::new(file), 0..28, edits.into(), Via::Cow);
-//! while transfer.step(out.as_fd())? != Progress::Done {}
-//! assert_eq!(transfer.report().pages_copied, 1);
+//! assert_eq!(transfer.run_blocking(&out)?.pages_copied, 1);
 //!
 //! drop(out);
 //! let mut received = String::new();
@@ -267,111 +262,111 @@
 //! # }
 //! ```
 //!
-//! # A queue of parts
+//! # Limitations
 //!
-//! An [`Outbox`] is the ordered queue of what a connection has ready to go: memory and parts of
-//! files. It is driven by the same kind of step, and joins what belongs together:
+//! It runs on Linux only. There is no `unsafe` here (it is all in `karez-sys`), no thread and no signal
+//! handler. The only globals are the caches of unsupported vias and of devices that refuse
+//! `RWF_NOWAIT`; idle pipes and buffers are pooled per thread.
 //!
-//! ```
-//! use karez_transfer::{FileToSocket, Outbox, Progress, Via};
-//! use std::io::{Read, Write};
-//! use std::os::fd::AsFd;
-//! use std::os::unix::net::UnixStream;
-//! use std::sync::Arc;
+//! ## Zero copy is by reference
 //!
-//! # fn main() -> std::io::Result<()> {
-//! let mut file = tempfile::tempfile()?;
-//! file.write_all(b"under the desert")?;
-//! let (out, mut peer) = UnixStream::pair()?;
+//! `sendfile`, `splice` and `zerocopy` pass the *pages* of the file to a socket: a write to the file before
+//! the peer has received the bytes changes them. Only `zerocopy` reports when that is
+//! over; its transfer is not done before. A truncated file is [`Progress::Truncated`] with
+//! every via and never a SIGBUS: mappings are passed to the kernel and not read in user space.
 //!
-//! let mut outbox = Outbox::new();
-//! outbox.push_bytes(b"water: ".to_vec());
-//! outbox.push_file(FileToSocket::new(Arc::new(file), 6..16, Via::Auto));
-//! while outbox.step(out.as_fd())? != Progress::Done {}
+//! ## SIGPIPE
 //!
-//! drop(out);
-//! let mut received = String::new();
-//! peer.read_to_string(&mut received)?;
-//! assert_eq!(received, "water: the desert");
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # Zero copy is by reference
-//!
-//! What `sendfile`, `splice` and `zerocopy` gave to a socket are the *pages* of the file: who
-//! writes to it before the peer has the bytes, changes them. `zerocopy` alone says when that is
-//! over; its transfer is not done before. A file that is cut off is [`Progress::Truncated`], by
-//! every way and never a SIGBUS: mappings are handed to the kernel and not looked at.
-//!
-//! # SIGPIPE
-//!
-//! `sendfile` and `splice` into a socket raise SIGPIPE where the peer has closed the connection, and
+//! `sendfile` and `splice` into a socket raise SIGPIPE if the peer has closed the connection, and
 //! so may [`auto`](via::auto#sigpipe), which chooses them, and `zerocopy` on a UNIX socket, which
-//! falls back to them: these calls take no `MSG_NOSIGNAL`. The signal ends a process that neither
+//! falls back to them: these calls have no `MSG_NOSIGNAL`. The signal ends a process that neither
 //! ignores nor blocks it. Rust programs ignore it from the start; a library within a program in
 //! another language ignores it (sigaction(2)), blocks it in the threads that step
-//! (pthread_sigmask(3)), or takes [`copy`](via::copy), [`direct`](via::direct),
+//! (pthread_sigmask(3)), or uses [`copy`](via::copy), [`direct`](via::direct),
 //! [`mmap`](via::mmap) or [`cow`](via::cow), which never raise it. The error is `EPIPE` in any case.
-//!
-//! # Where it runs
-//!
-//! On Linux. What a kernel has not, or a sandbox forbids, is a rung down the ladder. There is no
-//! `unsafe` here (it is all in `karez-sys`), no thread, no signal and no global but the memory of
-//! `auto` for what was refused and of the devices that refuse `RWF_NOWAIT`; pipes and buffers that
-//! are idle belong to the thread that used them. The feature `tokio` adds the module of that name, and is off unless asked for.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("karez-transfer makes system calls of Linux, so it builds for Linux targets only");
 
 mod aligned;
-mod cache;
-mod course;
+mod backend;
+mod calls;
+mod cursor;
 mod device;
+mod direct_file;
+mod direct_read;
 mod direction;
-mod ends;
-mod engine;
-mod errand;
+mod drop_behind;
+mod edit;
+mod endpoint_io;
+mod fallback;
 mod file_range;
 mod file_to_file;
 mod file_to_socket;
 mod interrupted;
-mod ladder;
-mod ledger;
+mod method;
 mod nowait;
 mod offloaded_read;
 mod outbox;
+mod page_cache;
+mod page_in;
 mod pipe;
 mod piped;
 mod reopen;
 mod report;
 mod residency;
+mod run_blocking;
 mod scratch;
 mod seal;
 mod settings;
+mod shared_file;
 mod socket_to_file;
 mod socket_to_socket;
+mod stats;
 mod step;
+mod switch;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod transfer;
 pub mod via;
 mod window;
 
-pub use device::Device;
+pub use calls::Calls;
+pub use device::{Device, is_remote};
 pub use direction::Direction;
-pub use errand::DirectRead;
-pub use file_range::FileRange;
+pub use edit::Edit;
 pub use file_to_file::FileToFile;
-pub use file_to_socket::{FileToSocket, Source};
-pub use ledger::Ledger;
-pub use outbox::{
-    Chunk, FileId, Gather, Gathered, Mark, OnShort, Outbox, OutboxEvent, Tag, UnitEvent,
-};
+pub use file_to_socket::FileToSocket;
+pub use karez_sys::SharedFd;
+pub use outbox::{FileId, Mark, OnShort, Outbox, OutboxEvent, Tag, UnitEvent};
+pub use page_cache::cached_bytes;
+pub use page_in::PageIn;
 pub use piped::Piped;
-pub use report::{Calls, Copied, Fallback, Notifications, Reason, Report};
-pub use residency::{ColdPart, cached_bytes};
+pub use report::{Copied, Fallback, Notifications, Reason, Report};
+pub use residency::Residency;
+pub use run_blocking::Truncated;
+/// The error of a system call, of rustix 1: that version is a part of the public API of this crate.
+pub use rustix::io::Errno;
 pub use seal::{RecordKind, Seal, SealError, SealRoom};
-pub use settings::{CachePolicy, Cold, Settings, UnknownCachePolicy};
+pub use settings::{CachePolicy, OnMiss, Settings, UnknownCachePolicy};
+pub use shared_file::SharedFile;
 pub use socket_to_file::SocketToFile;
 pub use socket_to_socket::SocketToSocket;
-pub use step::{Edit, Progress};
+pub use stats::OutboxStats;
+pub use step::Progress;
+pub use switch::{Switch, Switched};
 #[doc(inline)]
 pub use via::{UnknownVia, Via};
+
+// The contract with the event loops of karez-reactor; not part of the public API.
+#[doc(hidden)]
+pub use direct_read::DirectRead;
+#[doc(hidden)]
+pub use file_range::FileRange;
+#[doc(hidden)]
+pub use outbox::{Chunk, Gather, Gathered};
+
+/// Runs the example of the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

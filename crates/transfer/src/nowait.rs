@@ -1,29 +1,29 @@
-//! File systems that refuse `RWF_NOWAIT` (preadv2(2)), remembered by device: tmpfs, overlay and
+//! A cache of the devices whose file systems refuse `RWF_NOWAIT` (preadv2(2)): tmpfs, overlay and
 //! FUSE do for all of their files.
 //!
-//! A server makes a new transfer for every request, and each would make the refused call again. The
-//! answer is a hint: where it is wrong, residency is asked by cachestat(2) instead.
+//! A server makes a new transfer for every request, and each would repeat the refused call. The
+//! cache is a hint: with a wrong entry, cachestat(2) is called instead of the flag.
 //!
 //! # Limitations
 //!
-//! Only the first few such devices are remembered, and until the process ends: a number that is
-//! given to another file system later keeps its entry. Devices that the caller does not name
-//! ([`Settings::device`](crate::Settings::device)) are asked every time.
+//! Only the first few such devices are cached, until the process ends: a device number that a different
+//! file system gets later keeps its entry. Devices that the caller does not name
+//! ([`Settings::device`](crate::Settings::device)) are not cached.
 
 use rustix::io::Errno;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::Device;
 
-/// The devices, from the front; 0 is a free slot.
+/// The devices from the front; 0 is a free slot.
 static REFUSED: Table<16> = Table::new();
 
-/// Whether files of this device are known to refuse the flag.
+/// Returns whether files of this device are known to refuse the flag.
 pub(crate) fn is_refused(device: Device) -> bool {
     REFUSED.contains(device)
 }
 
-/// Remembers a refusal, if it would come again for every file of the device.
+/// Caches a device if it refuses the flag for all of its files.
 pub(crate) fn remember(device: Device, errno: Errno) {
     if errno == Errno::OPNOTSUPP {
         REFUSED.insert(device);

@@ -1,125 +1,99 @@
-//! The outbox: memory and parts of files, in the order in which they are to leave.
+//! The outbox: an ordered queue of memory and parts of files.
 //!
-//! A task appends; a backend pulls. [`Outbox::next_chunk`] decides what leaves next, whichever backend
-//! asks: memory as it stands, a file by its own transfer, or several pieces [gathered](Gather) into
-//! one buffer. The backend moves that and reports how much has left by [`Outbox::complete`].
+//! A task appends; the event loop pulls. [`Outbox::next_chunk`] selects the next bytes for every kind of
+//! event loop: memory, a file by its own transfer, or several segments [gathered](Gather) into
+//! one buffer. The event loop sends them and reports by [`Outbox::complete`] how many were sent.
 //!
-//! Memory that is followed by something leaves with `MSG_MORE` (send(2)), so a response head and
-//! the file behind it share segments on the wire without the two extra calls of `TCP_CORK`.
-//! A small file is inlined: it is read behind the head and both leave in one `send`, because
+//! Memory in front of another segment is sent with `MSG_MORE` (send(2)), so a response head and
+//! the file behind it share TCP segments without the two extra calls of `TCP_CORK`.
+//! A small file is inlined: it is read behind the head and both are sent by one `send`, because
 //! below some KiB copying costs less than passing pages.
 //!
 //! Multiplexed protocols append [units](Outbox::push_unit), such as the DATA frames of HTTP/2: a few
-//! bytes of memory and a slice of an open file, under the tag of a stream. Runs of units leave by one
-//! send. A unit whose pages are not in memory is taken back together with the later ones of its tag,
-//! so that other streams go on.
+//! bytes of memory and a slice of an open file, under the tag of a stream. Runs of units are sent by one
+//! call. On a page-cache miss a unit is removed together with the later ones of its tag, so that other
+//! streams continue.
 //!
 //! # Limitations
 //!
-//! Units are always read and sent; none leaves by sendfile(2). A unit of which the first byte has left
-//! has to be completed, so if its pages have been evicted meanwhile, the others wait.
+//! Units are always read and sent, never passed by sendfile(2). A unit whose first byte has been sent
+//! must be completed, so if its pages have been evicted meanwhile, it blocks the other streams.
 
-use std::collections::VecDeque;
+use std::fmt;
 
 use crate::file_to_socket::FileToSocket;
-use crate::ledger::Ledger;
-use crate::residency::ColdPart;
 use crate::seal::{RecordKind, Seal, SealRoom};
+use crate::stats::OutboxStats;
 use crate::via::Via;
 
+mod bytes;
+mod chunk;
+mod event;
 mod gather;
+mod misses;
+mod multiplex;
+mod queue;
+mod sealing;
 mod segment;
 mod step;
+mod switch;
 mod unit;
 
+pub use chunk::Chunk;
+pub use event::{Mark, OutboxEvent, Tag, UnitEvent};
 pub use gather::{Gather, Gathered};
-pub use unit::{FileId, OnShort, Tag, UnitEvent};
+pub use unit::{FileId, OnShort};
 
+use bytes::Bytes;
+use queue::PooledQueue;
+use sealing::Sealing;
 use segment::Segment;
-use unit::Files;
 
-/// The most memory in front of it that a small file is inlined behind, in bytes.
+/// The most memory in front of an inlined file, in bytes.
 const INLINE_BEHIND: usize = 16 << 10;
 
 /// The low-water mark: with fewer bytes queued, a task is asked to append more.
 const LOW_WATER: u64 = 64 << 10;
 
-/// Queues what a task has ready to leave.
+/// Queues the bytes that a task has ready to send.
 #[derive(Default)]
 pub struct Outbox {
-    segments: VecDeque<Segment>,
-    /// Bytes of the segments that have not left, plaintext.
+    queue: PooledQueue,
+    /// The unsent bytes of the segments, plaintext.
     queued: u64,
-    /// Bytes that have left, plaintext.
+    /// The sent bytes, plaintext.
     sent: u64,
-    files: Files,
-    events: VecDeque<OutboxEvent>,
-    /// Marks that have been passed by a record which has not left yet.
-    passed: Vec<Mark>,
     sealing: Option<Box<Sealing>>,
-    ledger: Option<Box<Ledger>>,
-    reports: Reports,
-    /// Files whose file system may never answer report, too.
-    reports_remote: bool,
+    /// The socket makes the records.
+    socket_records: bool,
+    stats: Option<Box<OutboxStats>>,
+    misses: ReportMisses,
+    /// Files on a remote file system report misses, too.
+    remote_misses: bool,
 }
 
-/// Which files say that their pages are not in memory instead of waiting for a disk.
+/// The files that report a page-cache miss instead of blocking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Reports {
+enum ReportMisses {
     #[default]
-    Nothing,
+    None,
     /// Those that bypass the page cache.
     Direct,
     All,
 }
 
-/// What leaves next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chunk {
-    /// Memory as it stands ([`Outbox::memory`]). `more`: something follows behind it.
-    Memory {
-        /// Something follows behind it, so it may leave with `MSG_MORE`.
-        more: bool,
-    },
-    /// The rest of a file, moved by its own transfer ([`Outbox::file`]).
-    File {
-        /// Something follows behind the file.
-        more: bool,
-    },
-    /// Pieces to be read into one buffer and sent by one call ([`Outbox::gather`]).
-    Gather,
-    /// Nothing: everything has left.
-    Empty,
-}
-
-/// A place in what leaves, chosen by the task: see [`Outbox::push_mark`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mark(pub u64);
-
-/// What an outbox has to tell its task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutboxEvent {
-    /// Everything before this mark has been handed to the kernel.
-    Sent(Mark),
-    /// Something happened to the units of a tag.
-    Unit(Tag, UnitEvent),
-}
-
-/// A seal, and the record that has not left.
-struct Sealing {
-    seal: Box<dyn Seal>,
-    record: Vec<u8>,
-    /// How many bytes of the record have left.
-    sent: usize,
-    /// How many bytes of plaintext the record holds.
-    plain: u64,
-}
-
 impl Outbox {
-    /// Returns an outbox with nothing to send.
+    /// Returns an empty outbox.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns an empty buffer for [`push_bytes`](Self::push_bytes), with the capacity of one whose bytes
+    /// an outbox of this thread has sent.
+    #[must_use]
+    pub fn buffer() -> Vec<u8> {
+        Bytes::buffer()
     }
 
     /// Appends memory.
@@ -127,58 +101,79 @@ impl Outbox {
         self.push_record(RecordKind::DATA, bytes);
     }
 
-    /// Appends memory that leaves in records of its own kind where there is a seal.
+    /// Appends memory that is sent in records of its own kind if there is a seal.
     pub fn push_record(&mut self, kind: RecordKind, bytes: Vec<u8>) {
         if !bytes.is_empty() {
-            self.push(Segment::Memory { bytes, sent: 0, kind });
+            self.push(Segment::Memory { bytes: Bytes::Owned(bytes), sent: 0, kind });
         }
     }
 
     /// Appends bytes that are never sealed: a record that was sealed elsewhere, or one of a handshake.
     pub fn push_raw(&mut self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
-            self.push(Segment::Raw { bytes, sent: 0 });
+            self.push(Segment::Raw { bytes: Bytes::Owned(bytes), sent: 0 });
         }
     }
 
     /// Appends a part of a file.
     pub fn push_file(&mut self, mut transfer: FileToSocket) {
-        if transfer.remaining() > 0 {
-            self.apply_reports(&mut transfer);
+        if transfer.remaining() == 0 {
+            return;
+        }
+        // Statistics include the report of the transfer.
+        if self.stats.is_none()
+            && let Some((bytes, range)) = transfer.whole_content()
+        {
+            let bytes = Bytes::Shared { bytes, range };
+            self.push(Segment::Memory { bytes, sent: 0, kind: RecordKind::DATA });
+        } else {
+            self.apply_misses(&mut transfer);
             self.push(Segment::File(Box::new(transfer)));
         }
     }
 
-    /// Appends a seal: everything that is appended after it leaves in its records.
+    /// Appends a seal: all bytes appended after it are sent in its records.
     pub fn push_seal(&mut self, seal: Box<dyn Seal>) {
         self.push(Segment::Seal(seal));
+        self.pass_marks();
     }
 
-    /// Appends everything that another outbox has not sent. Its events and statistics are dropped.
+    /// Appends the unsent segments of another outbox. Its events and statistics are dropped.
     pub fn append(&mut self, mut other: Self) {
-        for segment in &mut other.segments {
+        for segment in other.queue.get_mut().into_iter().flat_map(|queue| &mut queue.segments) {
             if let Segment::File(transfer) = segment {
-                self.apply_reports(transfer);
+                self.apply_misses(transfer);
             }
         }
+        // A seal in front of all segments has been taken off them.
+        if let Some(sealing) = other.sealing.take() {
+            self.push(Segment::Seal(sealing.seal));
+        }
         self.queued += other.queued;
-        if self.segments.is_empty() {
-            self.segments = other.segments;
-        } else {
-            self.segments.append(&mut other.segments);
+        if let Some(other) = other.queue.get_mut() {
+            self.queue.segments.append(&mut other.segments);
         }
     }
 
-    /// Appends a mark: [`OutboxEvent::Sent`] tells when everything before it has been handed to the
+    /// Appends a mark: [`OutboxEvent::Sent`] reports that all bytes before it have been passed to the
     /// kernel.
     pub fn push_mark(&mut self, mark: Mark) {
-        self.segments.push_back(Segment::Mark(mark));
+        self.queue.segments.push_back(Segment::Mark(mark));
         self.pass_marks();
     }
 
     fn push(&mut self, segment: Segment) {
         self.queued += segment.remaining();
-        self.segments.push_back(segment);
+        self.queue.segments.push_back(segment);
+    }
+
+    fn apply_misses(&self, transfer: &mut FileToSocket) {
+        match self.misses {
+            ReportMisses::All => transfer.report_misses(),
+            _ if self.remote_misses && transfer.is_remote() => transfer.report_misses(),
+            ReportMisses::Direct if transfer.requested() == Via::Direct => transfer.report_misses(),
+            ReportMisses::Direct | ReportMisses::None => {}
+        }
     }
 
     /// Returns how many bytes may be appended before the outbox is above its low-water mark.
@@ -187,111 +182,55 @@ impl Outbox {
         LOW_WATER.saturating_sub(self.queued)
     }
 
-    /// Returns how many bytes have left so far, without what a seal adds.
+    /// Returns how many bytes have been sent so far, without the overhead of a seal.
     #[must_use]
     pub fn moved(&self) -> u64 {
         self.sent
     }
 
-    /// Returns how many bytes have not left, without what a seal adds.
+    /// Returns how many bytes have not been sent, without the overhead of a seal.
     #[must_use]
     pub fn queued(&self) -> u64 {
         self.queued
     }
 
-    /// Returns whether everything has left.
+    /// Returns whether all bytes have been sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.record().is_none()
+        self.queue.segments.is_empty() && self.record().is_none()
     }
 
-    /// Drops everything that has not left, and what there was to tell of it.
+    /// Drops all unsent bytes and all events.
     pub fn clear(&mut self) {
-        if let Some(mut ledger) = self.ledger.take() {
-            let begun = self.transfers().filter(|file| file.has_begun());
-            ledger.reports.extend(begun.map(|file| file.report().clone()));
-            self.ledger = Some(ledger);
+        if let Some(mut stats) = self.stats.take() {
+            let started = self.transfers().filter(|file| file.has_started());
+            stats.reports.extend(started.map(|file| file.report().clone()));
+            self.stats = Some(stats);
         }
-        self.segments.clear();
-        self.files = Files::default();
-        self.events.clear();
-        self.passed.clear();
+        self.queue = PooledQueue::default();
         if let Some(sealing) = &mut self.sealing {
-            (sealing.sent, sealing.plain) = (0, 0);
-            sealing.record.clear();
+            sealing.clear();
         }
         self.queued = 0;
     }
 
-    /// Returns what there is to tell the task, in order.
-    pub fn next_event(&mut self) -> Option<OutboxEvent> {
-        self.events.pop_front()
-    }
-
-    /// Returns what leaves next. Of a file, `reads` says whether the backend reads it into a buffer
-    /// and sends that, instead of having its transfer move it.
-    pub fn next_chunk(&mut self, reads: impl Fn(&FileToSocket) -> bool) -> Chunk {
-        if let Some(sealing) = self.record() {
-            return Chunk::Memory { more: self.queued > sealing.plain };
-        }
-        self.install_seals();
-        let sealed = self.sealing.is_some();
-        let inlines = self.inlines_small_file();
-        // Marks and seals have no bytes, and nothing may wait for them (`MSG_MORE`).
-        let more = self.segments.front().is_some_and(|front| self.queued > front.remaining());
-        match self.segments.front() {
-            None => Chunk::Empty,
-            Some(Segment::Raw { .. }) => Chunk::Memory { more },
-            Some(Segment::Memory { .. }) if sealed || inlines => Chunk::Gather,
-            Some(Segment::Memory { .. }) => match self.segments.get(1) {
-                Some(Segment::Unit(_)) => Chunk::Gather,
-                Some(Segment::File(file)) if reads(file) => Chunk::Gather,
-                _ => Chunk::Memory { more },
-            },
-            Some(Segment::File(file)) if sealed || reads(file) => Chunk::Gather,
-            Some(Segment::File(_)) => Chunk::File { more },
-            // Marks and seals in front have been passed.
-            Some(Segment::Unit(_) | Segment::Mark(_) | Segment::Seal(_)) => Chunk::Gather,
-        }
-    }
-
-    /// Returns the memory of a [`Chunk::Memory`].
+    /// Returns whether there is an event for the task.
+    #[doc(hidden)]
     #[must_use]
-    pub fn memory(&self) -> &[u8] {
-        if let Some(sealing) = self.record() {
-            return &sealing.record[sealing.sent..];
-        }
-        match self.segments.front() {
-            Some(Segment::Memory { bytes, sent, .. } | Segment::Raw { bytes, sent }) => {
-                &bytes[*sent..]
-            }
-            _ => &[],
-        }
+    pub fn has_events(&self) -> bool {
+        !self.queue.events.is_empty()
     }
 
-    /// Returns the transfer of a [`Chunk::File`].
-    pub fn file(&mut self) -> Option<&mut FileToSocket> {
-        match self.segments.front_mut() {
-            Some(Segment::File(transfer)) => Some(transfer),
-            _ => None,
+    /// Returns the next event for the task.
+    pub fn next_event(&mut self) -> Option<OutboxEvent> {
+        if !self.queue.is_taken() {
+            return None;
         }
-    }
-
-    /// Counts bytes of the last chunk that have left, in order.
-    pub fn complete(&mut self, sent: usize) {
-        if let Some(sealing) = self.sealing.as_mut().filter(|sealing| !sealing.record.is_empty()) {
-            sealing.sent += sent;
-            if sealing.sent >= sealing.record.len() {
-                let plain = std::mem::take(&mut sealing.plain);
-                sealing.record.clear();
-                sealing.sent = 0;
-                self.count_sent(plain);
-                self.deliver_passed();
-            }
-            return;
+        let event = self.queue.events.pop_front();
+        if event.is_none() {
+            self.queue.release();
         }
-        self.settle(sent as u64);
-        self.count_sent(sent as u64);
+        event
     }
 
     fn count_sent(&mut self, plain: u64) {
@@ -300,9 +239,11 @@ impl Outbox {
     }
 
     /// Counts bytes off the segments in front, and drops those that are complete.
-    fn settle(&mut self, mut bytes: u64) {
-        while let Some(front) = self.segments.front_mut() {
-            bytes -= front.advance(bytes, &mut self.files);
+    fn consume(&mut self, mut bytes: u64) {
+        while !self.queue.segments.is_empty() {
+            let queue = &mut *self.queue;
+            let Some(front) = queue.segments.front_mut() else { break };
+            bytes -= front.advance(bytes, &mut queue.files);
             if !front.is_complete() {
                 break;
             }
@@ -311,44 +252,46 @@ impl Outbox {
         self.pass_marks();
     }
 
-    /// Drops the segment in front; if statistics are kept, the report of a file goes there.
+    /// Drops the segment in front; the statistics, if enabled, get the report of a file.
     fn drop_front(&mut self) {
-        match (self.segments.pop_front(), &mut self.ledger) {
-            (Some(Segment::File(file)), Some(ledger)) => ledger.reports.push(file.into_report()),
-            (Some(Segment::Mark(mark)), _) => self.passed.push(mark),
+        match (self.queue.segments.pop_front(), &mut self.stats) {
+            (Some(Segment::File(file)), Some(stats)) => stats.reports.push(file.into_report()),
+            (Some(Segment::Memory { bytes, .. } | Segment::Raw { bytes, .. }), _) => {
+                bytes.recycle();
+            }
+            (Some(Segment::Mark(mark)), _) => self.queue.passed.push(mark),
             _ => {}
         }
     }
 
-    /// Takes marks off the front.
+    /// Takes marks and seals off the front, up to a switch, which needs the socket. The segments behind a
+    /// seal are sealed; a record of the seal before it has to be sent first.
     fn pass_marks(&mut self) {
-        while let Some(Segment::Mark(_)) = self.segments.front() {
-            self.drop_front();
+        loop {
+            match self.queue.segments.front() {
+                Some(Segment::Mark(_)) => self.drop_front(),
+                Some(Segment::Seal(_)) if self.record().is_none() => {
+                    if let Some(Segment::Seal(seal)) = self.queue.segments.pop_front() {
+                        self.sealing = Some(Box::new(Sealing::new(seal)));
+                    }
+                }
+                _ => break,
+            }
         }
         self.deliver_passed();
     }
 
-    /// Reports the marks that have been passed, unless they are behind a record that has not left.
+    /// Reports the passed marks, unless a record in front of them has not been sent completely.
     fn deliver_passed(&mut self) {
-        if self.record().is_none() {
-            self.events.extend(self.passed.drain(..).map(OutboxEvent::Sent));
+        if self.record().is_none() && !self.queue.passed.is_empty() {
+            let queue = &mut *self.queue;
+            queue.events.extend(queue.passed.drain(..).map(OutboxEvent::Sent));
         }
     }
 
-    /// Takes seals off the front: what is behind them is sealed.
-    fn install_seals(&mut self) {
-        while let Some(Segment::Seal(_)) = self.segments.front() {
-            if let Some(Segment::Seal(seal)) = self.segments.pop_front() {
-                let (record, sent, plain) = (Vec::new(), 0, 0);
-                self.sealing = Some(Box::new(Sealing { seal, record, sent, plain }));
-            }
-            self.pass_marks();
-        }
-    }
-
-    /// Returns the sealing whose record has not left.
+    /// Returns the sealing if it has a record that has not been sent completely.
     fn record(&self) -> Option<&Sealing> {
-        self.sealing.as_deref().filter(|sealing| !sealing.record.is_empty())
+        self.sealing.as_deref().filter(|sealing| sealing.has_record())
     }
 
     fn seal_room(&self) -> SealRoom {
@@ -356,112 +299,19 @@ impl Outbox {
     }
 
     fn inlines_small_file(&self) -> bool {
-        match (self.segments.front(), self.segments.get(1)) {
-            (Some(Segment::Memory { bytes, .. }), Some(Segment::File(transfer))) => {
-                bytes.len() <= INLINE_BEHIND && transfer.rides_along()
+        match (self.queue.segments.front(), self.queue.segments.get(1)) {
+            (Some(Segment::Memory { bytes, .. }), Some(behind)) if bytes.len() <= INLINE_BEHIND => {
+                behind.is_inlined()
             }
             _ => false,
         }
     }
 }
 
-/// Statistics, and what is to be done where pages are not in memory.
-impl Outbox {
-    /// From now on a [ledger](Ledger) is kept of what is done.
-    pub fn keep_ledger(&mut self) {
-        self.ledger.get_or_insert_default();
-    }
-
-    /// Closes the ledger, if one was kept: what has not left yet is in it as far as it came.
-    pub fn take_ledger(&mut self) -> Option<Ledger> {
-        let mut ledger = *self.ledger.take()?;
-        let files = self.transfers().filter(|file| file.has_begun());
-        ledger.reports.extend(files.map(|file| file.report().clone()));
-        Some(ledger)
-    }
-
-    /// Counts operations by which a backend moves chunks itself, if a ledger is kept.
-    pub fn count_operations(&mut self, count: u64) {
-        if let Some(ledger) = &mut self.ledger {
-            ledger.operations += count;
-        }
-    }
-
-    fn count_send(&mut self) {
-        if let Some(ledger) = &mut self.ledger {
-            ledger.sends += 1;
-        }
-    }
-
-    /// After [`Progress::NeedsWorker`](crate::Progress::NeedsWorker): what has to be read from the
-    /// disk for the next step.
-    #[must_use]
-    pub fn cold_part(&self) -> Option<ColdPart> {
-        let part = match self.segments.iter().find(|segment| segment.is_of_file())? {
-            Segment::File(transfer) => transfer.cold_part(),
-            Segment::Unit(unit) => self.files.get(unit.file)?.cold_part(),
-            _ => return None,
-        };
-        Some(self.measured(part))
-    }
-
-    /// The same part; what it costs to read is entered in the ledger, if one is kept.
-    fn measured(&self, part: ColdPart) -> ColdPart {
-        match &self.ledger {
-            Some(ledger) => part.tell(&ledger.warmth),
-            None => part,
-        }
-    }
-
-    /// From now on a step that would wait for a disk says so
-    /// ([`Progress::NeedsWorker`](crate::Progress::NeedsWorker)), also for files appended later.
-    pub fn tell_cold(&mut self) {
-        self.reports = Reports::All;
-        self.transfers().for_each(FileToSocket::tell_cold);
-    }
-
-    /// The same, but only for what bypasses the page cache ([`Via::Direct`]): for a model that can
-    /// read that by itself, and nothing else.
-    pub fn tell_direct(&mut self) {
-        self.reports = Reports::Direct;
-        let direct = |file: &&mut FileToSocket| file.asked() == Via::Direct;
-        self.transfers().filter(direct).for_each(FileToSocket::tell_cold);
-    }
-
-    /// The same, but only for files whose file system may [never answer](crate::Device::remote).
-    pub fn tell_remote(&mut self) {
-        self.reports_remote = true;
-        self.transfers().filter(|file| file.is_remote()).for_each(FileToSocket::tell_cold);
-    }
-
-    fn apply_reports(&self, transfer: &mut FileToSocket) {
-        match self.reports {
-            Reports::All => transfer.tell_cold(),
-            _ if self.reports_remote && transfer.is_remote() => transfer.tell_cold(),
-            Reports::Direct if transfer.asked() == Via::Direct => transfer.tell_cold(),
-            Reports::Direct | Reports::Nothing => {}
-        }
-    }
-
-    /// From now on steps of the files that are in it wait for the disk again: for a caller that may
-    /// wait, or whose [warming](ColdPart::warm) is in vain.
-    pub fn wait_for_disk(&mut self) {
-        self.transfers().for_each(FileToSocket::wait_for_disk);
-    }
-
-    fn transfers(&mut self) -> impl Iterator<Item = &mut FileToSocket> {
-        let queued = self.segments.iter_mut().filter_map(|segment| match segment {
-            Segment::File(transfer) => Some(&mut **transfer),
-            _ => None,
-        });
-        queued.chain(self.files.iter_mut())
-    }
-}
-
-impl std::fmt::Debug for Outbox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox")
-            .field("segments", &self.segments)
+            .field("segments", &self.queue.segments)
             .field("queued", &self.queued)
             .field("sent", &self.sent)
             .field("sealed", &self.sealing.is_some())
@@ -469,10 +319,17 @@ impl std::fmt::Debug for Outbox {
     }
 }
 
-impl From<Vec<u8>> for Outbox {
-    fn from(bytes: Vec<u8>) -> Self {
-        let mut outbox = Self::new();
-        outbox.push_bytes(bytes);
-        outbox
-    }
+/// Implements the conversion from memory, which is copied unless it is owned.
+macro_rules! from_memory {
+    ($($memory:ty),+) => {$(
+        impl From<$memory> for Outbox {
+            fn from(bytes: $memory) -> Self {
+                let mut outbox = Self::new();
+                outbox.push_bytes(bytes.into());
+                outbox
+            }
+        }
+    )+};
 }
+
+from_memory!(Vec<u8>, String, &[u8], &str);

@@ -3,26 +3,26 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::course::{Course, Ends};
+use crate::cursor::Cursor;
 use crate::direction::Direction;
 use crate::report::Report;
-use crate::settings::Settings;
-use crate::step::Progress;
+use crate::run_blocking::{self, Waits};
+use crate::settings::{OnMiss, Settings};
+use crate::step::{Descriptors, Progress};
 use crate::transfer::Transfer;
 
-/// Bytes on their way into a pipe, out of one, or from one to another.
+/// Moves bytes into a pipe, out of one, or from one to another.
 ///
-/// The other end is a file, at offsets of its own, or another pipe. Whatever else is read and
+/// The other end is a file, at explicit offsets, or another pipe. Any descriptor that is read and
 /// written in order may take the place of a pipe: a terminal, a device, a file at the position of
-/// its descriptor, a socket of which only read(2) and write(2) are asked. Where neither end is a
-/// pipe, splice(2) is refused and [`Via::Copy`](crate::Via::Copy) goes on.
+/// its descriptor, a socket on which only read(2) and write(2) are called. If neither end is a
+/// pipe, splice(2) is unsupported and the transfer falls back to [`Via::Copy`](crate::Via::Copy).
 ///
 /// ```
-/// use karez_transfer::{Piped, Progress, Via};
+/// use karez_transfer::{Piped, Via};
 /// use std::io::{Read, Write};
-/// use std::os::fd::AsFd;
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let mut file = tempfile::tempfile()?;
@@ -30,8 +30,8 @@ use crate::transfer::Transfer;
 /// let (mut reader, writer) = std::io::pipe()?;
 ///
 /// let mut transfer = Piped::from_file(6..22, Via::Splice);
-/// while transfer.step(file.as_fd(), writer.as_fd())? != Progress::Done {}
-/// assert_eq!((transfer.report().bytes, transfer.report().calls.splice), (16, 1));
+/// let report = transfer.run_blocking(&file, &writer)?;
+/// assert_eq!((report.bytes, report.calls.splice), (16, 1));
 ///
 /// drop(writer);
 /// let mut received = String::new();
@@ -44,56 +44,81 @@ use crate::transfer::Transfer;
 /// # Limitations
 ///
 /// A pipe without readers raises SIGPIPE unless that is ignored, as it is in Rust programs; then
-/// the step fails with `EPIPE`. By [`Via::Splice`](crate::Via::Splice) no step waits for a pipe,
-/// whatever mode the pipe is in; by the other vias a blocking one makes it wait.
+/// the step fails with `EPIPE`. With [`Via::Splice`](crate::Via::Splice) no step blocks on a pipe,
+/// whatever mode the pipe is in; with the other vias a step blocks on a blocking pipe.
 pub struct Piped {
     transfer: Transfer,
 }
 
 impl Piped {
-    /// Will write the bytes `range` of a file to a pipe. No system call is made.
+    /// Prepares to write the bytes `range` of a file to a pipe. Makes no system call.
     #[must_use]
     pub fn from_file(range: Range<u64>, settings: impl Into<Settings>) -> Self {
-        Self::of(Course::new(Direction::FileToPipe, Some(range), None, settings.into()))
+        Self::new(Direction::FileToPipe, Cursor::of_file(range, None), settings.into())
     }
 
-    /// Will store `len` bytes of a pipe in a file from `offset` on, or all until the last writer
+    /// Prepares to write `len` bytes of a pipe to a file from `offset` on, or all until the last writer
     /// closes it if that is `None`.
     #[must_use]
     pub fn to_file(offset: u64, len: Option<u64>, settings: impl Into<Settings>) -> Self {
-        let course = Course::new(Direction::PipeToFile, None, Some(offset), settings.into());
-        Self::of(course.limited_to(len))
+        Self::new(Direction::PipeToFile, Cursor::of_stream(len, Some(offset)), settings.into())
     }
 
-    /// Will move `len` bytes from a pipe to another, or all until the last writer closes it.
+    /// Prepares to move `len` bytes from a pipe to another, or all until the last writer closes it.
     #[must_use]
     pub fn between(len: Option<u64>, settings: impl Into<Settings>) -> Self {
-        let course = Course::new(Direction::PipeToPipe, None, None, settings.into());
-        Self::of(course.limited_to(len))
+        Self::new(Direction::PipeToPipe, Cursor::of_stream(len, None), settings.into())
     }
 
-    fn of(course: Course) -> Self {
-        Self { transfer: Transfer::new(course) }
+    fn new(direction: Direction, cursor: Cursor, settings: Settings) -> Self {
+        Self { transfer: Transfer::new(direction, cursor, settings) }
     }
 
-    /// Moves at most a share ([`Settings::share`]) from `from` to `to`, which have to be the same
-    /// at every step. [`Progress::NeedsReadable`] is said of `from`, [`Progress::NeedsWritable`] of
-    /// `to`; a FIFO that no writer has opened yet is at its end, so wait until it is readable
+    /// Moves at most [`Settings::max_per_step`] bytes from `from` to `to`, which must be the same
+    /// at every step. [`Progress::NeedsReadable`] refers to `from`, [`Progress::NeedsWritable`] to
+    /// `to`. A FIFO that no writer has opened yet is at its end, so wait until it is readable
     /// before the first step.
     ///
     /// # Errors
     /// As [`FileToSocket::step`](crate::FileToSocket::step).
     pub fn step(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<Progress> {
-        self.transfer.step(Ends { from, to }, false)
+        self.step_at_most(from, to, u64::MAX)
     }
 
-    /// Bytes taken from a pipe that the other end does not have yet.
+    /// Steps, and moves at most `at_most` bytes, even if that is less than a chunk; with 0 it returns
+    /// [`Progress::Moved`].
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_at_most(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        at_most: u64,
+    ) -> io::Result<Progress> {
+        self.transfer.step(Descriptors { from, to }, false, at_most)
+    }
+
+    /// Moves all bytes on the calling thread and returns the report; waits for the pipe with poll(2).
+    ///
+    /// # Errors
+    /// As [`step`](Self::step). A source that ends early is `UnexpectedEof` with
+    /// [`Truncated`](crate::Truncated) inside.
+    pub fn run_blocking(&mut self, from: impl AsFd, to: impl AsFd) -> io::Result<&Report> {
+        let (from, to) = (from.as_fd(), to.as_fd());
+        let waits = Waits { source: Some(from), sink: Some(to), pipes: true };
+        self.transfer.set_on_miss(OnMiss::Block);
+        run_blocking::run(self, waits, |transfer| transfer.step(from, to))?;
+        Ok(self.report())
+    }
+
+    /// Returns how many bytes have been taken from a pipe and have not reached the sink yet.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.transfer.in_flight()
     }
 
-    /// What the transfer has done so far.
+    /// Returns the report so far.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.transfer.report

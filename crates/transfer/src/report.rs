@@ -1,62 +1,84 @@
-//! What a transfer did: the via that ran, its system calls, its bytes, its fallbacks.
+//! The report of a transfer: the via that ran, its system calls, its bytes, its fallbacks.
 
 use rustix::io::Errno;
 use std::fmt;
+use std::io;
 
+use crate::calls::Calls;
 use crate::direction::Direction;
 use crate::settings::CachePolicy;
 use crate::via::Via;
 
-/// The account of one transfer.
+/// Reports how a transfer moved its bytes.
+///
+/// Displayed as one line:
+///
+/// ```
+/// use karez_transfer::{Direction, Fallback, Reason, Report, Via};
+///
+/// let mut report = Report::new(Direction::FileToFile, Via::Reflink);
+/// report.effective = Via::CopyRange;
+/// report.bytes = 104_857_600;
+/// report.calls.ioctl = 1;
+/// report.calls.copy_file_range = 7;
+/// report.fallbacks.push(Fallback::new(Via::Reflink, Reason::Sealed, 0));
+/// assert_eq!(
+///     report.to_string(),
+///     "copy-range 104857600 bytes in 8 calls, \
+///      fell back from reflink: the connection is sealed in user space"
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
-    /// From what to what.
+    /// The kinds of the two ends.
     pub direction: Direction,
-    /// The via that was asked for.
-    pub asked: Via,
-    /// The via that moves the bytes now, or moved the last of them. `auto` as long as nothing has
-    /// been chosen.
-    pub ran: Via,
-    /// The vias that moved bytes before that one, in order, each with the offset that it reached:
-    /// `auto` turns to another where pages are cold, and the rest of what rode along with memory
-    /// leaves by its own via.
-    pub earlier: Vec<(Via, u64)>,
-    /// Bytes that reached the other end so far. After an error this is the offset reached.
+    /// The requested via.
+    pub requested: Via,
+    /// The via that moves the bytes now, or moved the last of them; `auto` until one is chosen.
+    pub effective: Via,
+    /// The vias that moved bytes before [`effective`](Self::effective), in order, each with the offset
+    /// that it reached. `auto` switches via on a page-cache miss, and the rest of a file that was
+    /// inlined behind memory is sent by the file's own via.
+    pub previous: Vec<(Via, u64)>,
+    /// The bytes that reached the sink so far; after an error, the offset reached.
     pub bytes: u64,
-    /// System calls so far, by name.
+    /// The system calls so far, by name.
     pub calls: Calls,
-    /// The refusals that led down the ladder, in order.
+    /// The fallbacks, in order.
     pub fallbacks: Vec<Fallback>,
-    /// The treatment of the page cache that ran: [`CachePolicy::Drop`] where that of
-    /// [`Via::Direct`] or [`CachePolicy::Uncached`] fell back.
+    /// The effective cache policy: [`CachePolicy::Drop`] after a fallback from [`Via::Direct`] or
+    /// [`CachePolicy::Uncached`].
     pub cache: CachePolicy,
-    /// With which error [`CachePolicy::Uncached`] was refused, if it was.
+    /// The error with which the kernel refused [`CachePolicy::Uncached`], if it did.
     pub cache_refused: Option<Errno>,
-    /// What the error queue said about the sends by [`Via::Zerocopy`].
+    /// The completions of sends by [`Via::Zerocopy`], from the error queue.
     pub zerocopy: Notifications,
-    /// Pages that [`Via::Cow`] had to copy because they were edited.
+    /// The pages that [`Via::Cow`] copied because of an edit.
     pub pages_copied: u64,
 }
 
-/// Whether the CPU copied the payload.
+/// Tells apart whether the CPU copied the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
-    /// Not within the reach of these system calls. (A device without scatter-gather may still make
-    /// the kernel copy below them.)
+    /// Not by these system calls. (A device without scatter-gather may still make the kernel copy
+    /// below them.)
     No,
     /// Once or more.
     Yes,
-    /// The file system or the socket decides, and has not said so (yet).
+    /// The file system or the socket decides, and has not reported it (yet).
     Unknown,
 }
 
 impl Report {
-    pub(crate) fn new(direction: Direction, via: Via) -> Self {
+    /// Returns the report of a transfer that has not moved a byte.
+    #[must_use]
+    pub fn new(direction: Direction, via: Via) -> Self {
         Self {
             direction,
-            asked: via,
-            ran: via,
-            earlier: Vec::new(),
+            requested: via,
+            effective: via,
+            previous: Vec::new(),
             bytes: 0,
             calls: Calls::default(),
             fallbacks: Vec::new(),
@@ -67,53 +89,48 @@ impl Report {
         }
     }
 
-    /// From now on this via moves the bytes.
-    pub(crate) fn turn_to(&mut self, via: Via) {
-        let before = self.earlier.last().map_or(0, |&(_, reached)| reached);
-        if self.ran != via && self.bytes > before {
-            self.earlier.push((self.ran, self.bytes));
+    /// Records that another via moves the bytes from now on.
+    pub(crate) fn switch_to(&mut self, via: Via) {
+        let before = self.previous.last().map_or(0, |&(_, reached)| reached);
+        if self.effective != via && self.bytes > before {
+            self.previous.push((self.effective, self.bytes));
         }
-        self.ran = via;
+        self.effective = via;
     }
 
-    /// The vias that moved bytes, in order, and how many each.
-    pub fn moved_by(&self) -> impl Iterator<Item = (Via, u64)> {
+    /// Returns the vias that moved bytes, in order, each with its number of bytes.
+    pub fn bytes_by_method(&self) -> impl Iterator<Item = (Via, u64)> {
         let mut before = 0;
-        let stretches = self.earlier.iter().copied().chain([(self.ran, self.bytes)]);
-        stretches.filter_map(move |(via, reached)| {
+        let spans = self.previous.iter().copied().chain([(self.effective, self.bytes)]);
+        spans.filter_map(move |(via, reached)| {
             let bytes = reached - std::mem::replace(&mut before, reached);
             (bytes > 0).then_some((via, bytes))
         })
     }
 
-    /// Whether the CPU copied the bytes that went by the via that [`ran`](Self::ran).
+    /// Returns whether the CPU copied the bytes of the [`effective`](Self::effective) via.
     #[must_use]
     pub fn copied(&self) -> Copied {
+        self.copied_by(self.effective)
+    }
+
+    /// Returns whether the CPU copied the bytes that a via moved in this transfer.
+    #[must_use]
+    pub fn copied_by(&self, via: Via) -> Copied {
         let to_file = matches!(
             self.direction,
             Direction::FileToFile | Direction::SocketToFile | Direction::PipeToFile
         );
-        match self.ran {
+        let copied_if = |copied| if copied { Copied::Yes } else { Copied::No };
+        match via {
             Via::Reflink => Copied::No,
-            // What stands for a pipe may be a file at its own position, into which pages are copied.
+            // Instead of a pipe there may be a file at its own position, into which pages are copied.
             Via::Sendfile if self.direction == Direction::FileToPipe => Copied::Unknown,
             Via::Splice if self.direction == Direction::PipeToPipe => Copied::Unknown,
-            // Into a file the kernel copies from pages to pages.
-            Via::Sendfile | Via::Splice => {
-                if to_file {
-                    Copied::Yes
-                } else {
-                    Copied::No
-                }
-            }
-            // From a file to a file only a tail that is no whole block.
-            Via::Direct => {
-                if to_file {
-                    Copied::No
-                } else {
-                    Copied::Yes
-                }
-            }
+            // Into a file the kernel copies from page to page.
+            Via::Sendfile | Via::Splice => copied_if(to_file),
+            // Between files only a tail shorter than a block.
+            Via::Direct => copied_if(!to_file),
             Via::Zerocopy => self.zerocopy.copied(),
             Via::CopyRange | Via::Auto => Copied::Unknown,
             Via::Copy | Via::Mmap | Via::Cow => Copied::Yes,
@@ -121,20 +138,38 @@ impl Report {
     }
 }
 
-/// What the error queue of a socket said about sends with `MSG_ZEROCOPY`.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { effective, bytes, calls, fallbacks, cache_refused, .. } = self;
+        write!(f, "{effective} {bytes} bytes in {} calls", calls.total())?;
+        for Fallback { from, reason, after } in fallbacks {
+            write!(f, ", fell back from {from}")?;
+            if *after > 0 {
+                write!(f, " after {after} bytes")?;
+            }
+            write!(f, ": {reason}")?;
+        }
+        match cache_refused {
+            Some(errno) => write!(f, ", RWF_DONTCACHE unsupported: {errno}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Counts sends with `MSG_ZEROCOPY` and their completions from the error queue of the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notifications {
     /// Sends with `MSG_ZEROCOPY`.
     pub sends: u32,
     /// Sends whose memory the kernel has released.
     pub released: u32,
-    /// Sends of which it said that it copied the bytes after all, as it does on loopback
+    /// Sends for which the kernel copied the bytes after all, as it does on loopback
     /// (`SO_EE_CODE_ZEROCOPY_COPIED`).
     pub copied: u32,
 }
 
 impl Notifications {
-    /// Whether the kernel copied, as far as it has said so.
+    /// Returns whether the kernel copied, as far as the completions show.
     #[must_use]
     pub fn copied(&self) -> Copied {
         match self {
@@ -145,25 +180,29 @@ impl Notifications {
     }
 }
 
-/// One step down the ladder.
+/// One fallback to the next via.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Fallback {
-    /// The via that was refused.
+    /// The via that did not run, or not to the end.
     pub from: Via,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// After how many bytes.
+    /// The bytes that had moved before.
     pub after: u64,
 }
 
 impl Fallback {
+    /// Returns a fallback from a via after so many bytes.
+    #[must_use]
+    pub fn new(from: Via, reason: impl Into<Reason>, after: u64) -> Self {
+        Self { from, reason: reason.into(), after }
+    }
+
     /// Returns the kernel's error, if that was the reason.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
-        match self.reason {
-            Reason::Errno(errno) => Some(errno),
-            Reason::Sealed | Reason::NotOffered => None,
-        }
+        self.reason.errno()
     }
 }
 
@@ -171,24 +210,61 @@ impl Fallback {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The kernel's error; `ENODATA` where the kernel said that the source ends, and a read that it does
-    /// not.
+    /// The kernel's error.
     Errno(Errno),
-    /// The bytes leave in records that are [sealed](crate::Seal) in memory.
+    /// The system call returned 0, as at the end of the source, but a read finds more bytes.
+    EarlyEnd,
+    /// The bytes are sent in records that are [sealed](crate::Seal) in memory.
     Sealed,
-    /// There is no such via in this direction.
+    /// The bytes are sent in frames between those of other streams (HTTP/2).
+    Framed,
+    /// A layer may have changed or replaced the bytes on their way to the socket.
+    Transformed,
+    /// The bytes are passed to a program or a socket that takes only memory.
+    Detached,
+    /// This direction does not have the via.
     NotOffered,
+    /// The sink is open for appending (`O_APPEND`), and a second descriptor would overwrite.
+    Appending,
+    /// The file is neither a regular file nor a block device, so it cannot be opened a second time.
+    NotReopenable,
+    /// `/proc/self/fd` leads to a different file, so it is not the procfs of this process.
+    WrongProc,
+    /// statx(2) reports that the file cannot be opened with `O_DIRECT`, or only with blocks that are too
+    /// large.
+    NoDirectIo,
+}
+
+impl Reason {
+    /// Returns the kernel's error, if that is the reason.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Errno(errno) => Some(*errno),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Errno(errno) => errno.fmt(f),
-            Self::Sealed => f.write_str("the connection is sealed in user space"),
-            Self::NotOffered => f.write_str("not offered in this direction"),
-        }
+        f.write_str(match self {
+            Self::Errno(errno) => return errno.fmt(f),
+            Self::EarlyEnd => "it stopped before the end of the source",
+            Self::Sealed => "the connection is sealed in user space",
+            Self::Framed => "the bytes are sent in frames between those of other streams",
+            Self::Transformed => "a layer may have changed the bytes",
+            Self::Detached => "the receiver takes only memory",
+            Self::NotOffered => "not offered in this direction",
+            Self::Appending => "the sink is open for appending",
+            Self::NotReopenable => "the file cannot be opened a second time",
+            Self::WrongProc => "/proc/self/fd leads to a different file",
+            Self::NoDirectIo => "the file has no O_DIRECT",
+        })
     }
 }
+
+impl std::error::Error for Reason {}
 
 impl From<Errno> for Reason {
     fn from(errno: Errno) -> Self {
@@ -196,64 +272,11 @@ impl From<Errno> for Reason {
     }
 }
 
-/// Declares the fields of [`Calls`] and walks over them.
-macro_rules! calls {
-    ($($name:ident: $what:literal),+ $(,)?) => {
-        /// System calls by name. Those that only let go of something (`close`, `munmap`) are not
-        /// counted.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Calls {
-            $(#[doc = $what] pub $name: u64,)+
+impl From<Reason> for io::Error {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Errno(errno) => errno.into(),
+            reason => Self::other(reason),
         }
-
-        impl Calls {
-            /// The name and the number of each call that was made.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name)),+].into_iter().filter(|call| call.1 > 0)
-            }
-
-            /// All calls together.
-            #[must_use]
-            pub fn total(&self) -> u64 {
-                self.iter().map(|call| call.1).sum()
-            }
-
-            /// Counts the calls of another transfer in.
-            pub fn add(&mut self, other: &Self) {
-                $(self.$name += other.$name;)+
-            }
-        }
-    };
-}
-
-calls! {
-    pread64: "`pread(2)`",
-    preadv2: "`preadv2(2)` with `RWF_NOWAIT` or `RWF_DONTCACHE`",
-    pwrite64: "`pwrite(2)`",
-    pwritev2: "`pwritev2(2)` with `RWF_DONTCACHE`",
-    read: "`read(2)` of a pipe, of what was left in one, or of bytes that edit a private mapping",
-    write: "`write(2)` to a pipe, or of bytes that edit a private mapping",
-    recvfrom: "`recv(2)`; by `splice` once at the end, whether it is the end",
-    sendto: "`send(2)`",
-    recvmsg: "`recvmsg(2)` of the error queue",
-    setsockopt: "`setsockopt(2)` of `SO_ZEROCOPY`",
-    sendfile: "`sendfile(2)`",
-    splice: "`splice(2)`, into the pipe and out of it",
-    pipe2: "`pipe2(2)`",
-    fcntl: "`fcntl(2)`, for the size of a pipe or the status flags of a file",
-    copy_file_range: "`copy_file_range(2)`",
-    ioctl: "`ioctl(2)` with `FICLONERANGE`",
-    lseek: "`lseek(2)`",
-    mmap: "`mmap(2)`",
-    madvise: "`madvise(2)`, for reading a mapping in order",
-    open: "`openat(2)` of a file that is open, for a descriptor of its own",
-    openat2: "`openat2(2)`, of whoever looks names up",
-    getdents64: "`getdents64(2)`, of whoever reads directories",
-    statx: "`statx(2)`, for the alignment, or of whoever looks names up",
-    fstat: "`fstat(2)`, for the size, or which file it is",
-    fstatfs: "`fstatfs(2)`, whether a file with no pages lies on an overlay",
-    fadvise64: "`posix_fadvise(2)`",
-    sync_file_range: "`sync_file_range(2)`",
-    cachestat: "`cachestat(2)`",
-    mincore: "`mincore(2)`",
+    }
 }

@@ -1,359 +1,173 @@
-//! Whether bytes of a file are in memory, so that moving them would not wait for a disk:
-//! cachestat(2) (Linux 6.5), before that and on an overlay mincore(2). Where neither may be asked,
-//! nothing is said to be.
+//! A short memory of parts of an open file that were in the page cache and read in completely.
 //!
-//! What it does badly: the answer may be old a moment later (the page cache may take the pages
-//! away), so a step that was promised not to block still may, rarely; and `mincore` calls every
-//! page of a file resident that the caller could not write. Of such a file `cachestat` says nothing
-//! (6.11), so some of its pages are asked for a byte (`RWF_NOWAIT`), and those between believed.
+//! A query of the page cache costs several system calls. A server that keeps a file open shares one
+//! [`Residency`] among all transfers of it, so the parts of a hot file are queried once a second, and most
+//! requests make no query.
+//!
+//! # Limitations
+//!
+//! Pages that are evicted within this second are not noticed: a step that must not block then waits for
+//! the disk, at most once per page and second. Of a file above 16 MiB only the parts used last are
+//! remembered.
 
-use karez_sys::{Mapping, cached_pages, page_size};
-use rustix::fs::{fstat, fstatfs};
-use rustix::io::{self, Errno, IoSliceMut, ReadWriteFlags, preadv2};
-use rustix::process::geteuid;
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::device::Device;
-use crate::errand::{DirectRead, Errand};
-use crate::file_to_socket::Source;
-use crate::interrupted::retry;
-use crate::offloaded_read::OffloadedRead;
-use crate::report::Calls;
-use crate::scratch;
-use crate::transfer::Transfer;
-use crate::window::bytes_behind;
+/// The bytes of a part. A step moves about as many.
+const PART: u64 = 1 << 20;
 
-/// How much is warmed at a time: what a step moves by most vias.
-const WARMED: u64 = 1 << 20;
+/// The number of parts that are remembered.
+const PARTS: usize = 16;
 
-/// How often the same part is warmed before its file system is said to keep no pages.
-const PATIENCE: u32 = 3;
+/// The time for which a proof counts, in milliseconds.
+const VALID: u32 = 1000;
 
-/// How much of it is read by one call.
-const SIP: usize = 128 << 10;
+/// A slot of no part.
+const EMPTY: u64 = u64::MAX;
 
-/// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
-const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
-
-/// What a transfer has to move next and is not in memory, for somebody who may wait for a disk.
-pub struct ColdPart {
-    source: Source,
-    range: Range<u64>,
-    /// By [`Via::Direct`](crate::Via::Direct) it is read past the page cache.
-    errand: Option<Arc<Errand>>,
-    /// Of a remote file it is read into memory.
-    offloaded: Option<Arc<OffloadedRead>>,
-    device: Device,
-    warmings: Option<Arc<AtomicU32>>,
-    /// Who wants to know what it cost.
-    told: Option<Arc<Warmth>>,
-}
-
-/// What it cost to warm the parts of an outbox, from whatever threads.
-#[derive(Debug, Default)]
-pub(crate) struct Warmth {
-    reads: AtomicU64,
-    nanoseconds: AtomicU64,
-}
-
-impl ColdPart {
-    pub(crate) fn new(source: Source, transfer: &Transfer) -> Self {
-        let (errand, offloaded) = (transfer.errand(), transfer.offloaded_read());
-        let start = transfer.course.from.unwrap_or(0);
-        let length = transfer.course.remaining.min(WARMED);
-        let asked = errand.as_ref().map(|errand| errand.range());
-        let asked = asked.or_else(|| offloaded.as_ref().map(|read| read.range()));
-        let range = asked.unwrap_or(start..start.saturating_add(length));
-        let (device, warmings) = (transfer.course.settings.device, transfer.warmings());
-        Self { source, range, errand, offloaded, device, warmings, told: None }
-    }
-
-    /// The same, and what it costs is told to this one.
-    pub(crate) fn tell(self, warmth: &Arc<Warmth>) -> Self {
-        Self { told: Some(Arc::clone(warmth)), ..self }
-    }
-
-    /// Brings it into the page cache, or by [`Via::Direct`](crate::Via::Direct) into a buffer of
-    /// the transfer; waits for the disk.
-    ///
-    /// # Errors
-    /// As pread(2); `EIO` above all, which the next step of the transfer would meet, too. By
-    /// `direct` only that step tells.
-    pub fn warm(&self) -> std::io::Result<()> {
-        let Some(warmth) = &self.told else {
-            return self.bring(&mut 0);
-        };
-        let (begun, mut reads) = (cpu_time(), 0);
-        let brought = self.bring(&mut reads);
-        warmth.enter(reads, cpu_time().saturating_sub(begun));
-        brought
-    }
-
-    /// Counts what it reads; the transfer counts by itself what an errand brings.
-    fn bring(&self, reads: &mut u64) -> std::io::Result<()> {
-        let brought = match (&self.errand, &self.offloaded) {
-            (Some(errand), _) => {
-                errand.run();
-                Ok(())
-            }
-            (None, Some(read)) => {
-                read.run(&*self.source);
-                Ok(())
-            }
-            (None, None) => self.read(reads),
-        };
-        self.note();
-        brought
-    }
-
-    /// By [`Via::Direct`](crate::Via::Direct) the read that has to be made, for a caller who has a
-    /// way to make it without waiting, and has to [give it back](Self::give_back). `None` by other
-    /// vias, and where somebody makes it already.
-    #[must_use]
-    pub fn direct_read(&self) -> Option<DirectRead> {
-        self.errand.as_ref()?.lend()
-    }
-
-    /// Gives a read back with what came of it; with `None` it was not made.
-    pub fn give_back(&self, read: DirectRead, outcome: Option<io::Result<usize>>) {
-        if let Some(errand) = &self.errand {
-            errand.give_back(read, outcome);
-        }
-        if outcome.is_some() {
-            self.note();
-        }
-    }
-
-    fn note(&self) {
-        if let Some(warmings) = &self.warmings {
-            warmings.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn read(&self, reads: &mut u64) -> std::io::Result<()> {
-        let mut at = self.range.start;
-        let mut buffer = scratch::take(SIP);
-        while at < self.range.end {
-            let left = usize::try_from(self.range.end - at).unwrap_or(SIP).min(SIP);
-            *reads += 1;
-            match retry(|| io::pread(&*self.source, &mut buffer[..left], at)) {
-                Ok(0) => break,
-                Ok(count) => at += count as u64,
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        scratch::give_back(buffer);
-        Ok(())
-    }
-
-    /// The device whose answer [`warm`](Self::warm) waits for, as the
-    /// [settings](crate::Settings::device) say.
-    #[must_use]
-    pub fn device(&self) -> Device {
-        self.device
-    }
-
-    /// The bytes of the file that are to be read.
-    #[must_use]
-    pub fn range(&self) -> Range<u64> {
-        self.range.clone()
-    }
-}
-
-impl fmt::Debug for ColdPart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ColdPart").field("range", &self.range).finish_non_exhaustive()
-    }
-}
-
-/// Where a transfer was said to be cold last, and how often that has been warmed since. Where pages
-/// do not stay, or nobody can tell, that would go on for ever.
-#[derive(Debug, Default)]
-pub(crate) struct Warming {
-    at: Option<u64>,
-    pub(crate) times: Option<Arc<AtomicU32>>,
-}
-
-impl Warming {
-    /// Whether what is cold at this offset may get warm.
-    pub(crate) fn may_help(&mut self, at: Option<u64>) -> bool {
-        if self.at != at {
-            *self = Self { at, times: None };
-        }
-        let times = self.times.get_or_insert_default();
-        times.load(Ordering::Relaxed) < PATIENCE
-    }
-}
-
-impl Warmth {
-    fn enter(&self, reads: u64, cpu: Duration) {
-        let nanoseconds = u64::try_from(cpu.as_nanos()).unwrap_or(0);
-        // Whoever reads them has a letter of the one who wrote them.
-        self.reads.fetch_add(reads, Ordering::Relaxed);
-        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
-    }
-
-    pub(crate) fn reads(&self) -> u64 {
-        self.reads.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn cpu(&self) -> Duration {
-        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
-    }
-}
-
-/// What the calling thread has used.
-fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
-}
-
-/// How many bytes of `range` are in the page cache, to the page. Reads nothing, and says nothing
-/// rather than guess.
+/// Remembers for a second which parts of an open file are in memory.
 ///
-/// # Errors
-/// As cachestat(2), and where there is none (before Linux 6.5) or it knows no pages (an overlay) as
-/// mincore(2); `EPERM` for a file of somebody else's, of which these say nothing or nothing true.
-pub fn cached_bytes(file: BorrowedFd<'_>, range: Range<u64>) -> std::io::Result<u64> {
-    if range.is_empty() {
-        return Ok(0);
-    }
-    let page = page_size() as u64;
-    let pages = range.start / page * page..range.end;
-    let cached = match cached_pages(file, pages.clone()) {
-        Ok(0) if is_on_overlay(file, &mut Calls::default()) => mapped(file, pages)?,
-        Err(Errno::NOSYS | Errno::OPNOTSUPP) => mapped(file, pages)?,
-        told => told?,
-    };
-    Ok((cached * page).min(range.end - range.start))
-}
-
-/// How many pages are in memory, if mincore(2) would say otherwise.
-fn mapped(file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<u64> {
-    let me = geteuid();
-    if !me.is_root() && fstat(file)?.st_uid != me.as_raw() {
-        return Err(Errno::PERM);
-    }
-    let length = usize::try_from(range.end - range.start).map_err(|_| Errno::OVERFLOW)?;
-    Ok(Mapping::of(file, range.start, length)?.resident_pages()? as u64)
-}
-
-/// How many of the `len` bytes from `offset` can be moved without waiting: the largest of the
-/// whole, half of it, a quarter … that is in memory, down to a page; 0 if that is not. What lies
-/// behind the end of the file never waits.
-pub(crate) fn resident(
-    file: BorrowedFd<'_>,
-    offset: u64,
+/// The transfers of the file share it by [`FileToSocket::residency`](crate::FileToSocket::residency).
+pub struct Residency {
+    /// The length of the file.
     len: u64,
-    calls: &mut Calls,
-) -> io::Result<u64> {
-    let page = page_size() as u64;
-    let first = offset / page * page;
-    // Most are hot, so that is asked first: one call.
-    if cached(file, first..offset + len, calls)? >= (offset + len - first).div_ceil(page) {
-        return Ok(len);
-    }
-    let there = bytes_behind(file, offset, calls)?.min(len);
-    if there == 0 {
-        return Ok(len);
-    }
-    let mut asked = there;
-    loop {
-        let pages = (offset + asked - first).div_ceil(page);
-        match cached(file, first..offset + asked, calls)? {
-            all if all >= pages => return Ok(if asked == there { len } else { asked }),
-            0 => return Ok(0),
-            _ if asked <= page => return Ok(0),
-            _ => asked = (asked / 2).max(page),
-        }
-    }
+    /// The number of a part and the moment of its proof, 32 bits each. A part has a fixed slot, so
+    /// threads need no lock.
+    slots: [AtomicU64; PARTS],
 }
 
-/// How many pages of `range`, which begins with one, are in memory. What nobody can tell is not:
-/// that a question is refused is no error of the transfer.
-fn cached(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> io::Result<u64> {
-    calls.cachestat += 1;
-    match cached_pages(file, range.clone()) {
-        Ok(0) if is_on_overlay(file, calls) => {}
-        Ok(pages) => return Ok(pages),
-        Err(Errno::PERM) => {
-            if let Some(sampled) = sampled(file, range.clone(), calls) {
-                return Ok(sampled);
+impl Residency {
+    /// The time for which a part counts as in memory.
+    pub const VALID: Duration = Duration::from_millis(VALID as u64);
+
+    /// Returns a memory for an open file of this length, with no part proven.
+    #[must_use]
+    pub fn new(len: u64) -> Self {
+        Self { len, slots: [const { AtomicU64::new(EMPTY) }; PARTS] }
+    }
+
+    /// Returns whether the range was proven in the second before `now`.
+    pub(crate) fn covers(&self, range: &Range<u64>, now: Moment) -> bool {
+        let mut parts = parts(range);
+        parts.clone().count() <= PARTS
+            && parts.all(|part| {
+                let entry = self.slot(part).load(Ordering::Relaxed);
+                entry >> 32 == part && entry != EMPTY && Moment(low(entry)).is_valid(now)
+            })
+    }
+
+    /// Remembers the parts that lie in the proven range completely.
+    pub(crate) fn note(&self, range: &Range<u64>, now: Moment) {
+        let end = if range.end >= self.len { range.end.next_multiple_of(PART) } else { range.end };
+        for part in range.start.div_ceil(PART)..end / PART {
+            if part < u64::from(u32::MAX) {
+                self.slot(part).store(part << 32 | u64::from(now.0), Ordering::Relaxed);
             }
         }
-        Err(_) => {}
     }
-    calls.mmap += 1;
-    calls.madvise += 1;
-    calls.mincore += 1;
-    let length = usize::try_from(range.end - range.start).map_err(|_| Errno::OVERFLOW)?;
-    let told = Mapping::of(file, range.start, length).and_then(|it| it.resident_pages());
-    Ok(told.map_or(0, |pages| pages as u64))
+
+    /// Returns the range extended to whole parts of the file.
+    pub(crate) fn whole_parts(&self, range: &Range<u64>) -> Range<u64> {
+        let parts = parts(range);
+        parts.start * PART..(parts.end * PART).min(self.len.max(range.end))
+    }
+
+    fn slot(&self, part: u64) -> &AtomicU64 {
+        &self.slots[usize::try_from(part % PARTS as u64).unwrap_or(0)]
+    }
 }
 
-/// The same for a file that is somebody else's, of which `cachestat` says nothing and `mincore`
-/// that all is there: every sixteenth page is asked for a byte. `None` if the file system cannot
-/// tell that either.
-fn sampled(file: BorrowedFd<'_>, range: Range<u64>, calls: &mut Calls) -> Option<u64> {
-    let page = page_size() as u64;
-    for at in range.clone().step_by(16 * page_size()).chain([range.end - 1]) {
-        calls.preadv2 += 1;
-        let mut byte = [0];
-        let buffers = &mut [IoSliceMut::new(&mut byte)];
-        match preadv2(file, buffers, at, ReadWriteFlags::NOWAIT) {
-            Ok(_) => {}
-            Err(Errno::AGAIN) => return Some((at - range.start) / page),
-            Err(_) => return None,
-        }
+impl fmt::Debug for Residency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Residency").field("len", &self.len).finish_non_exhaustive()
     }
-    Some((range.end - range.start).div_ceil(page))
 }
 
-/// A file of an overlay has no pages, as containers have them: those of the file below it are
-/// read, and mapped.
-fn is_on_overlay(file: BorrowedFd<'_>, calls: &mut Calls) -> bool {
-    calls.fstatfs += 1;
-    fstatfs(file).is_ok_and(|system| system.f_type == OVERLAY)
+fn parts(range: &Range<u64>) -> Range<u64> {
+    range.start / PART..range.end.div_ceil(PART)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the other half is the number of the part")]
+fn low(entry: u64) -> u32 {
+    entry as u32
+}
+
+/// A moment in milliseconds, which wraps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moment(u32);
+
+impl Moment {
+    /// Returns the current moment; the kernel updates it a few hundred times a second.
+    pub(crate) fn now() -> Self {
+        let time = clock_gettime(ClockId::MonotonicCoarse);
+        Self(low((time.tv_sec * 1000 + time.tv_nsec / 1_000_000).cast_unsigned()))
+    }
+
+    /// Returns whether a proof of this moment still counts.
+    pub(crate) fn is_valid(self, now: Self) -> bool {
+        now.0.wrapping_sub(self.0) < VALID
+    }
+}
+
+/// The part of a file that a transfer knows to be in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Proof {
+    range: Range<u64>,
+    at: Moment,
+}
+
+impl Proof {
+    pub(crate) fn new(range: Range<u64>, at: Moment) -> Self {
+        Self { range, at }
+    }
+
+    /// Returns how many bytes from `offset` on are proven.
+    pub(crate) fn bytes_from(&self, offset: u64, now: Moment) -> u64 {
+        let valid = self.range.contains(&offset) && self.at.is_valid(now);
+        if valid { self.range.end - offset } else { 0 }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{Advice, fadvise, fdatasync};
-    use std::io::Write as _;
-    use std::num::NonZeroU64;
-    use std::os::fd::AsFd as _;
 
     #[test]
-    fn what_is_in_memory_is_found_and_no_more() {
-        // Not a temporary directory: that may be tmpfs, which has no disk to wait for.
-        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let page = page_size() as u64;
-        file.write_all(&vec![1; 64 * page_size()]).unwrap();
-        fdatasync(&file).unwrap();
-        let resident = |offset, len| {
-            super::resident(file.as_fd(), offset, len, &mut Calls::default()).unwrap()
-        };
-        assert_eq!(resident(0, 64 * page), 64 * page);
-        assert_eq!(resident(3, 100 * page), 100 * page, "behind the end nothing waits");
-        // All go, for the pages of one folio go together; then half of them come back.
-        fadvise(&file, 0, NonZeroU64::new(64 * page), Advice::DontNeed).unwrap();
-        fadvise(&file, 0, None, Advice::Random).unwrap();
-        rustix::io::pread(&file, &mut vec![0; 32 * page_size()], 0).unwrap();
-        assert_eq!(resident(0, 64 * page), 32 * page);
-        assert_eq!(resident(40 * page, 10 * page), 0);
-        let cached = |range| cached_bytes(file.as_fd(), range).unwrap();
-        assert_eq!(cached(0..64 * page), 32 * page);
-        assert_eq!(cached(100..page + 100), page);
-        assert_eq!((cached(40 * page..50 * page), cached(5..5)), (0, 0));
-        assert_eq!(mapped(file.as_fd(), 0..64 * page).unwrap(), 32);
-        let sampled = |range| sampled(file.as_fd(), range, &mut Calls::default());
-        assert!(sampled(0..32 * page).is_none_or(|pages| pages == 32));
-        assert!(sampled(0..64 * page).is_none_or(|pages| pages == 32));
+    fn whole_parts_are_remembered_for_a_second() {
+        let residency = Residency::new(5 * PART / 2);
+        let (proven, later) = (Moment(u32::MAX - 10), Moment(500));
+        assert!(!residency.covers(&(0..1), proven));
+        residency.note(&(100..5 * PART / 2), proven);
+        assert!(!residency.covers(&(100..200), proven), "the part is not proven completely");
+        assert!(residency.covers(&(PART..5 * PART / 2), later));
+        assert!(residency.covers(&(PART + 7..PART + 8), later));
+        assert!(!residency.covers(&(PART - 1..PART + 8), later));
+        assert!(!residency.covers(&(PART..2 * PART), Moment(1000)));
+        assert_eq!(residency.whole_parts(&(PART + 7..2 * PART + 1)), PART..5 * PART / 2);
+        assert_eq!(residency.whole_parts(&(0..9 * PART)), 0..9 * PART, "the file has grown");
+    }
+
+    #[test]
+    fn parts_with_the_same_slot_replace_each_other() {
+        let residency = Residency::new(100 * PART);
+        let part = |number: u64| number * PART..(number + 1) * PART;
+        residency.note(&part(3), Moment(7));
+        residency.note(&part(19), Moment(7));
+        assert!(residency.covers(&part(19), Moment(7)) && !residency.covers(&part(3), Moment(7)));
+        residency.note(&(0..100 * PART), Moment(8));
+        assert!(!residency.covers(&(0..100 * PART), Moment(8)), "not all parts fit");
+        assert!(residency.covers(&(84 * PART..100 * PART), Moment(8)));
+    }
+
+    #[test]
+    fn a_proof_ends_at_its_end_and_after_a_second() {
+        let proof = Proof::new(10..20, Moment(0));
+        let bytes = |offset, now| proof.bytes_from(offset, Moment(now));
+        assert_eq!((bytes(10, 0), bytes(19, 999), bytes(19, 1000)), (10, 1, 0));
+        assert_eq!((bytes(9, 0), bytes(20, 0)), (0, 0));
+        assert_eq!(Proof::default().bytes_from(0, Moment(0)), 0);
     }
 }

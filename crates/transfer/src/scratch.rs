@@ -1,16 +1,15 @@
-//! Buffers of the thread for bytes that visit user space.
+//! Buffers for bytes that pass through user space, pooled per thread.
 //!
-//! What comes from a file only passes through: nothing stays in the buffer between two steps, so a
-//! thread needs one however many transfers it drives, and a connection that waits holds none. What
-//! came from a socket cannot be read again, so a transfer keeps the buffer that it is in until the
-//! other side has taken it.
+//! Bytes of a file do not stay in the buffer between two steps, so a thread needs one buffer for all of
+//! its transfers, and a blocked connection holds none. Bytes of a socket cannot be read again, so a
+//! transfer keeps their buffer until the sink has taken them.
 
 use std::cell::RefCell;
 
-/// The least that a buffer is long, so that few are ever made anew.
+/// The least length of a buffer, so that few have to be reallocated.
 const SIZE: usize = 48 << 10;
 
-/// Idle buffers that a thread keeps.
+/// The most idle buffers in the pool of a thread.
 const KEPT: usize = 4;
 
 thread_local! {
@@ -18,8 +17,7 @@ thread_local! {
     static IDLE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends at least `size` bytes of the thread to `use_it`, which must not step another transfer
-/// inside.
+/// Calls `use_it` with at least `size` bytes; it must not step another transfer.
 pub(crate) fn with<T>(size: usize, use_it: impl FnOnce(&mut [u8]) -> T) -> T {
     SCRATCH.with_borrow_mut(|buffer| {
         if buffer.len() < size {
@@ -29,16 +27,16 @@ pub(crate) fn with<T>(size: usize, use_it: impl FnOnce(&mut [u8]) -> T) -> T {
     })
 }
 
-/// A buffer of at least `size` bytes, to keep for a while.
+/// Returns a buffer of at least `size` bytes from the pool.
 pub(crate) fn take(size: usize) -> Vec<u8> {
     let kept = IDLE.with_borrow_mut(Vec::pop).filter(|kept| kept.len() >= size);
     kept.unwrap_or_else(|| vec![0; size.max(SIZE)])
 }
 
-/// Gives it to the thread.
+/// Returns a buffer to the pool.
 pub(crate) fn give_back(buffer: Vec<u8>) {
     IDLE.with_borrow_mut(|idle| {
-        if idle.len() < KEPT {
+        if idle.len() < KEPT && buffer.capacity() > 0 {
             idle.push(buffer);
         }
     });

@@ -1,13 +1,13 @@
-//! Sealing: records of the bytes that leave, made in place, as TLS in user space makes them.
+//! Sealing: makes records of outgoing bytes in place, as TLS in user space does.
 //!
-//! An [`Outbox`](crate::Outbox) under a seal gathers plaintext into one buffer with room for what
-//! the seal puts before and behind it, seals it once and keeps the record until it has left. Files
+//! An [`Outbox`](crate::Outbox) under a seal gathers plaintext into one buffer with room for the prefix
+//! and the tag of a record, seals it once and keeps the record until it has been sent. Files
 //! are read for that, so every via runs as `copy`, and the report gives [`Reason::Sealed`].
 //!
 //! # Limitations
 //!
-//! A slow reader holds one unsent record in memory. Where the socket takes less than a record, the
-//! rest of that record is the only thing that can leave next.
+//! A slow reader holds one unsent record in memory. After a partial send, the rest of that record must be
+//! sent before anything else.
 //!
 //! [`Reason::Sealed`]: crate::Reason::Sealed
 
@@ -19,24 +19,24 @@ pub trait Seal: Send {
     /// Returns the bytes that a record has before and behind its plaintext.
     fn room(&self) -> SealRoom;
 
-    /// Returns the most plaintext of the next record, in bytes; more than 0. `idle`: nothing has been
-    /// sent for a while, so a short first record reaches the peer's application earlier.
+    /// Returns the most plaintext of the next record, in bytes; more than 0. `idle`: the connection has
+    /// sent little so far, so a short record reaches the peer's application earlier.
     fn max_plain(&self, idle: bool) -> usize;
 
     /// Makes a record in place. `record` has the plaintext in its middle, between the prefix and the
     /// tag for which [`room`](Self::room) asks.
     ///
     /// # Errors
-    /// The keys are used up, or the cipher refuses. The connection cannot go on.
+    /// The keys are used up, or the cipher fails. The connection cannot continue.
     fn seal(&mut self, kind: RecordKind, record: &mut [u8]) -> Result<(), SealError>;
 }
 
 /// How many bytes a seal needs around the plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealRoom {
-    /// Before it.
+    /// Bytes before it.
     pub prefix: usize,
-    /// Behind it.
+    /// Bytes behind it.
     pub tag: usize,
 }
 
@@ -53,10 +53,18 @@ impl RecordKind {
     pub const HANDSHAKE: Self = Self(22);
 }
 
-/// A record could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The error for a record that could not be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SealError;
+
+impl SealError {
+    /// Returns the error, for implementations of [`Seal`].
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
 
 impl fmt::Display for SealError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,4 @@
-//! What a transfer may be told besides its ends: the via, how much at a time, and how it is to
-//! treat the page cache and the disk.
+//! The settings of a transfer: the via, the amounts per call and per step, the page cache and the disk.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,27 +6,83 @@ use std::str::FromStr;
 use crate::device::Device;
 use crate::via::Via;
 
-/// How a transfer is to go about it. A [`Via`] alone is one, too: `Via::Sendfile.into()`.
+/// Configures a transfer. A [`Via`] converts to settings with all other values at their defaults.
+///
+/// ```
+/// use karez_transfer::{CachePolicy, OnMiss, Settings, Via};
+///
+/// let settings = Settings::from(Via::Sendfile)
+///     .max_per_step(256 << 10)
+///     .cache(CachePolicy::Drop)
+///     .on_miss(OnMiss::Report);
+/// assert_eq!((settings.via, settings.chunk), (Via::Sendfile, None));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
-    /// The way to move the bytes. `auto` unless told.
+    /// The via; default `auto`.
     pub via: Via,
-    /// The most bytes that one system call is asked to move; `None` for what suits the via.
+    /// The most bytes that one system call asks for; default `None`, which means a limit that suits the
+    /// via.
     pub chunk: Option<u32>,
-    /// The most bytes that one step moves before it lets others have their turn: 1 MiB unless
-    /// told. At least one chunk is tried, however small the share.
-    pub share: u64,
-    /// The size asked for a pipe, in bytes: 1 MiB unless told, which is what `pipe-max-size`
-    /// allows a user as Linux comes. Where it is refused, the pipe is as large as it is.
-    pub pipe: u32,
-    /// What becomes of the pages of the files.
+    /// The most bytes that one step moves before other connections run; default 1 MiB. Every step tries
+    /// at least one chunk, even with a lower limit.
+    pub max_per_step: u64,
+    /// The capacity to request for a pipe, in bytes; default 1 MiB, the default limit of Linux for a user
+    /// (`pipe-max-size`). If the kernel refuses it, the pipe keeps its default capacity.
+    pub pipe_size: u32,
+    /// What happens to the pages of the files; default [`CachePolicy::Keep`].
     pub cache: CachePolicy,
-    /// What a step does where it would wait for a disk.
-    pub cold: Cold,
-    /// Where the source file lies. With [`Cold::Tell`] every read of a file on a
+    /// What a step does if the bytes are not in memory; default [`OnMiss::Block`].
+    pub on_miss: OnMiss,
+    /// The device of the source file. With [`OnMiss::Report`] every read of a file on a
     /// [remote](Device::remote) file system is left to the caller's worker, whatever the via, because
-    /// no call on such a file is sure to return.
+    /// any call on such a file may block.
     pub device: Device,
+}
+
+impl Settings {
+    /// Sets the via.
+    #[must_use]
+    pub fn via(self, via: Via) -> Self {
+        Self { via, ..self }
+    }
+
+    /// Sets the most bytes that one system call asks for.
+    #[must_use]
+    pub fn chunk(self, chunk: impl Into<Option<u32>>) -> Self {
+        Self { chunk: chunk.into(), ..self }
+    }
+
+    /// Sets the most bytes that one step moves.
+    #[must_use]
+    pub fn max_per_step(self, max_per_step: u64) -> Self {
+        Self { max_per_step, ..self }
+    }
+
+    /// Sets the capacity to request for a pipe, in bytes.
+    #[must_use]
+    pub fn pipe_size(self, pipe_size: u32) -> Self {
+        Self { pipe_size, ..self }
+    }
+
+    /// Sets what happens to the pages of the files.
+    #[must_use]
+    pub fn cache(self, cache: CachePolicy) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// Sets what a step does if the bytes are not in memory.
+    #[must_use]
+    pub fn on_miss(self, on_miss: OnMiss) -> Self {
+        Self { on_miss, ..self }
+    }
+
+    /// Sets the device of the source file.
+    #[must_use]
+    pub fn device(self, device: Device) -> Self {
+        Self { device, ..self }
+    }
 }
 
 impl Default for Settings {
@@ -35,10 +90,10 @@ impl Default for Settings {
         Self {
             via: Via::Auto,
             chunk: None,
-            share: 1 << 20,
-            pipe: 1 << 20,
+            max_per_step: 1 << 20,
+            pipe_size: 1 << 20,
             cache: CachePolicy::Keep,
-            cold: Cold::Wait,
+            on_miss: OnMiss::Block,
             device: Device::default(),
         }
     }
@@ -50,24 +105,25 @@ impl From<Via> for Settings {
     }
 }
 
-/// What becomes of the page cache of the files that a transfer reads and writes.
+/// What happens to the page cache of the files that a transfer reads and writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CachePolicy {
-    /// As the kernel thinks fit.
+    /// The kernel decides.
     #[default]
     Keep,
-    /// It reads further ahead: `POSIX_FADV_SEQUENTIAL` (posix_fadvise(2), Linux 2.5.60).
+    /// The kernel reads further ahead: `POSIX_FADV_SEQUENTIAL` (posix_fadvise(2), Linux 2.5.60).
     Sequential,
-    /// Pages go when they have been moved: `POSIX_FADV_DONTNEED`, after dirty ones were written
-    /// out (sync_file_range(2)). A page that a socket still refers to, or that another process has
-    /// mapped, stays.
+    /// Pages are dropped after they have been moved: `POSIX_FADV_DONTNEED`, after dirty ones were
+    /// written to disk (sync_file_range(2)). A page to which a socket still refers, or that another
+    /// process has mapped, stays.
     Drop,
     /// Pages are never kept: `RWF_DONTCACHE` (preadv2(2), Linux 6.14), which only
-    /// [`Via::Copy`] can say; [`Via::Auto`] chooses it then. Where the kernel, the file system or
-    /// the via has no such thing, it is [`Drop`](Self::Drop).
+    /// [`Via::Copy`] supports; [`Via::Auto`] chooses it then. If the kernel, the file system or
+    /// the via does not support it, this is [`Drop`](Self::Drop).
     Uncached,
-    /// The cache is passed by: [`Via::Direct`] instead of `auto` and `copy`; with any other via,
-    /// all of which move pages of the cache, it is [`Drop`](Self::Drop).
+    /// The cache is bypassed: [`Via::Direct`] instead of `auto` and `copy`; with any other via,
+    /// all of which move pages of the cache, this is [`Drop`](Self::Drop).
     Direct,
 }
 
@@ -76,7 +132,7 @@ impl CachePolicy {
     pub const ALL: &'static [Self] =
         &[Self::Keep, Self::Sequential, Self::Drop, Self::Uncached, Self::Direct];
 
-    /// The name used on command lines and in reports.
+    /// Returns the name used on command lines and in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -103,33 +159,33 @@ impl FromStr for CachePolicy {
     }
 }
 
-/// No cache policy has this name.
+/// The error for a name that no cache policy has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnknownCachePolicy;
 
 impl fmt::Display for UnknownCachePolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = CachePolicy::ALL.iter().map(|policy| policy.name()).collect();
-        write!(f, "no cache policy has this name; there are {}", names.join(", "))
+        write!(f, "no cache policy has this name; the policies are {}", names.join(", "))
     }
 }
 
 impl std::error::Error for UnknownCachePolicy {}
 
-/// What a step does where the bytes it is to move are not in memory.
+/// What a step does on a page-cache miss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Cold {
-    /// It waits for the disk inside the system call.
+pub enum OnMiss {
+    /// It blocks inside the system call until the disk has answered.
     #[default]
-    Wait,
-    /// It moves what is in memory, by [`Via::Direct`] what somebody has read for it, and where that
-    /// is nothing it answers
-    /// [`Progress::NeedsWorker`](crate::Progress::NeedsWorker) and leaves the rest to the caller.
-    /// By [`Via::Direct`], which reads from the disk always, it answers that for each read. Where
-    /// nobody can tell what is in memory (a sandbox), nothing is taken to be, and where warming
-    /// does not help it waits after all.
+    Block,
+    /// It moves the bytes that are in memory, and if there are none, it returns
+    /// [`Progress::NeedsWorker`](crate::Progress::NeedsWorker), so that the caller runs a
+    /// [page-in](crate::PageIn). With [`Via::Direct`], which always reads from the disk, it returns
+    /// that for each read. If the page cache cannot be queried (in a sandbox), nothing counts as
+    /// resident, and if page-ins do not help, the step blocks after all.
     ///
-    /// It is about what is read: a write into a file may wait all the same, where the kernel holds
-    /// writers back.
-    Tell,
+    /// Only reads are affected: a write into a file may still block while the kernel throttles
+    /// writers.
+    Report,
 }

@@ -1,174 +1,199 @@
-//! The contract of a step: what it is given, and what one bounded piece of work can come to.
-//!
-//! Every via answers with the bytes that reached the other end; 0 means that the source ends
-//! there. Why it could not is a [`Stop`].
+//! The contract of a step: the request that a backend gets, and the results of one bounded attempt.
 
 use rustix::io::Errno;
+use std::fmt;
+use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 
-/// One end of a movement.
+use crate::edit::Edit;
+use crate::report::Reason;
+
+/// The descriptors of a transfer, borrowed for one step.
 #[derive(Clone, Copy)]
-pub(crate) struct End<'a> {
+pub(crate) struct Descriptors<'a> {
+    pub(crate) from: BorrowedFd<'a>,
+    pub(crate) to: BorrowedFd<'a>,
+}
+
+/// One end of a transfer.
+#[derive(Clone, Copy)]
+pub(crate) struct Endpoint<'a> {
     pub(crate) fd: BorrowedFd<'a>,
     /// The offset in a file; `None` for a stream.
     pub(crate) at: Option<u64>,
 }
 
-/// What one attempt is to move.
+/// One attempt that a backend is asked to make.
 #[derive(Clone, Copy)]
-pub(crate) struct Piece<'a> {
-    pub(crate) from: End<'a>,
-    pub(crate) to: End<'a>,
-    /// All that remains; more than 0.
+pub(crate) struct Request<'a> {
+    pub(crate) from: Endpoint<'a>,
+    pub(crate) to: Endpoint<'a>,
+    /// All remaining bytes; more than 0.
     pub(crate) len: u64,
-    /// The most that one system call is asked for; at most `len`.
+    /// The most bytes that one system call asks for; at most `len`.
     pub(crate) chunk: u64,
-    /// The outbox has something behind these `len` bytes.
+    /// The outbox has more to send behind these `len` bytes.
     pub(crate) more: bool,
-    /// Pages are not to stay in the cache (`RWF_DONTCACHE`).
+    /// The socket makes records (kernel TLS), and none may be left open.
+    pub(crate) records: bool,
+    /// Pages must not stay in the cache (`RWF_DONTCACHE`).
     pub(crate) uncached: bool,
-    /// A step may not wait for a disk.
-    pub(crate) tells: bool,
-    /// An end without an offset is a pipe and no socket.
+    /// The step must report a page-cache miss instead of blocking.
+    pub(crate) report_misses: bool,
+    /// An end without an offset is a pipe and not a socket.
     pub(crate) pipes: bool,
-    /// The size asked for a pipe.
-    pub(crate) pipe: u32,
+    /// The capacity to request for a new pipe, in bytes.
+    pub(crate) pipe_size: u32,
     pub(crate) edits: &'a [Edit],
 }
 
-impl Piece<'_> {
-    /// How many bytes one system call is asked for.
+impl Request<'_> {
+    /// Returns how many bytes one system call asks for.
     pub(crate) fn count(&self) -> usize {
         usize::try_from(self.chunk).unwrap_or(usize::MAX)
     }
 
-    /// Whether more follows at once behind `count` bytes of this piece. Behind what a socket gave,
-    /// nobody knows.
+    /// Returns whether more bytes follow at once behind `count` bytes of this request. Behind bytes
+    /// of a socket that is unknown, so the answer is no; and a record must not wait for bytes that may
+    /// have to be read from a disk.
     pub(crate) fn more_behind(&self, count: usize) -> bool {
-        self.from.at.is_some() && (self.more || (count as u64) < self.len)
+        let within = (count as u64) < self.len;
+        self.from.at.is_some() && if within { !self.records } else { self.more }
     }
-}
 
-/// Other bytes for a part of a file, as it leaves: see [`Via::Cow`](crate::Via::Cow).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edit {
-    /// Where in the file it begins.
-    pub offset: u64,
-    /// What stands there instead.
-    pub bytes: Arc<[u8]>,
-}
+    /// Returns the offset in the source file.
+    pub(crate) fn source_offset(&self) -> Result<u64, Blocked> {
+        self.from.at.ok_or(Blocked::Bug("this method reads files, but its source is a stream"))
+    }
 
-impl Edit {
-    /// The part of this edit that lies within the `len` bytes from `start`: where it begins,
-    /// counted from `start`, and its bytes.
-    pub(crate) fn within(&self, start: u64, len: usize) -> Option<(usize, &[u8])> {
-        let end = start.saturating_add(len as u64);
-        let first = self.offset.max(start);
-        let last = self.offset.saturating_add(self.bytes.len() as u64).min(end);
-        let length = usize::try_from(last.checked_sub(first)?).ok().filter(|&length| length > 0)?;
-        let skipped = usize::try_from(first - self.offset).ok()?;
-        let at = usize::try_from(first - start).ok()?;
-        Some((at, &self.bytes[skipped..skipped + length]))
+    /// Returns the offset in the sink file.
+    pub(crate) fn sink_offset(&self) -> Result<u64, Blocked> {
+        self.to.at.ok_or(Blocked::Bug("this method writes files, but its sink is a stream"))
     }
 }
 
 /// Why an attempt moved nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// The source has nothing now.
+pub(crate) enum Blocked {
+    /// The source has no bytes yet.
     Readable,
-    /// The receiving side takes nothing now.
+    /// The sink has no room.
     Writable,
-    /// The bytes are not in memory, and the caller wants to know.
-    Worker,
-    /// The kernel has not yet released what it was lent.
-    Release,
-    /// Anything else, which may be a refusal of this via.
-    Refused(Errno),
-    /// A plain read or write failed, as it would for every via.
+    /// The bytes are not in the page cache, and the step must not block.
+    Miss,
+    /// The socket still refers to memory of the transfer.
+    ZerocopyCompletion,
+    /// The backend has changed how it reads; the attempt must be repeated.
+    Retry,
+    /// The system call failed, possibly because it does not support these ends.
+    Rejected(Errno),
+    /// A plain read or write failed, as it would with every via.
     Failed(Errno),
-    /// The via could not be set up: no mapping, no pipe, no descriptor of its own. No byte was
-    /// touched, so whatever the errno is, it falls back.
-    Unavailable(Errno),
+    /// The via could not be set up: no mapping, pipe or second descriptor. No byte has been taken,
+    /// so the transfer falls back whatever the reason.
+    Unavailable(Reason),
+    /// A state that the transfer must never reach.
+    Bug(&'static str),
 }
 
-impl Stop {
-    /// The error, if it is one.
+impl Blocked {
+    /// Returns the kernel's error, if the attempt ended with one.
     pub(crate) fn errno(self) -> Option<Errno> {
         match self {
-            Self::Refused(errno) | Self::Failed(errno) | Self::Unavailable(errno) => Some(errno),
-            Self::Readable | Self::Writable | Self::Worker | Self::Release => None,
+            Self::Rejected(errno) | Self::Failed(errno) => Some(errno),
+            Self::Unavailable(reason) => reason.errno(),
+            _ => None,
         }
     }
 
-    /// What an errno of a read means.
+    /// Returns the reason to fall back, if the attempt ended with an error.
+    pub(crate) fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Rejected(errno) | Self::Failed(errno) => Some(Reason::Errno(errno)),
+            Self::Unavailable(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Returns the event to wait for, or the error.
+    pub(crate) fn into_progress(self) -> io::Result<Progress> {
+        match self {
+            Self::Readable => Ok(Progress::NeedsReadable),
+            Self::Writable => Ok(Progress::NeedsWritable),
+            Self::Miss => Ok(Progress::NeedsWorker),
+            Self::ZerocopyCompletion => Ok(Progress::NeedsZerocopyCompletion),
+            Self::Retry => Ok(Progress::Moved(0)),
+            Self::Rejected(errno) | Self::Failed(errno) => Err(errno.into()),
+            Self::Unavailable(reason) => Err(reason.into()),
+            Self::Bug(message) => Err(io::Error::other(message)),
+        }
+    }
+
+    /// Interprets the errno of a read.
     pub(crate) fn reading(errno: Errno) -> Self {
-        if errno == Errno::AGAIN { Self::Readable } else { Self::Refused(errno) }
+        if errno == Errno::AGAIN { Self::Readable } else { Self::Rejected(errno) }
     }
 
-    /// What an errno of a write means.
+    /// Interprets the errno of a write.
     pub(crate) fn writing(errno: Errno) -> Self {
-        if errno == Errno::AGAIN { Self::Writable } else { Self::Refused(errno) }
+        if errno == Errno::AGAIN { Self::Writable } else { Self::Rejected(errno) }
     }
 
-    /// What an errno of a write means that asks the kernel for nothing but to write.
+    /// Interprets the errno of a write without any flag that the kernel may not support.
     pub(crate) fn writing_plainly(errno: Errno) -> Self {
         if errno == Errno::AGAIN { Self::Writable } else { Self::Failed(errno) }
     }
 }
 
-impl From<Errno> for Stop {
+impl From<Errno> for Blocked {
     fn from(errno: Errno) -> Self {
-        Self::Refused(errno)
+        Self::Rejected(errno)
     }
 }
 
-/// How far one step came.
+/// Reports the result of one step. The list is complete, so that every loop handles every result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// So many bytes left; there may be more to go. It is 0 if signals interrupted every call of
-    /// the step (`EINTR`): step again, unless the signal asks for something else.
+    /// The step moved this many bytes; more may remain. The count is 0 if signals interrupted every
+    /// call of the step (`EINTR`): step again, unless the signal asks for something else.
     Moved(u64),
-    /// The source has nothing now: step again when it is readable.
+    /// The source has no bytes yet: step again when it is readable.
     ///
-    /// On a blocking socket it means that `SO_RCVTIMEO` ran out (socket(7)).
+    /// On a blocking socket `SO_RCVTIMEO` has expired (socket(7)).
     NeedsReadable,
-    /// The receiving side takes nothing now: step again when it is writable.
+    /// The sink has no room: step again when it is writable.
     ///
-    /// On a blocking socket it means that `SO_SNDTIMEO` ran out (socket(7)).
+    /// On a blocking socket `SO_SNDTIMEO` has expired (socket(7)).
     NeedsWritable,
-    /// The bytes are not in memory, so the step would wait for a disk. Let somebody who may wait
-    /// [warm](crate::ColdPart::warm) them, then step again. Only with
-    /// [`Cold::Tell`](crate::Cold::Tell). Where the same part is cold again after it was warmed
-    /// three times, nothing stays in memory; then the transfer waits for the disk itself.
+    /// The bytes are not in memory, so the step would block to read a disk. Run the
+    /// [page-in](crate::PageIn::run) on a thread that may block, then step again. Occurs only with
+    /// [`OnMiss::Report`](crate::OnMiss::Report). If the same part misses again after three page-ins,
+    /// its pages do not stay in memory, and the transfer blocks after all.
     NeedsWorker,
-    /// All bytes have been sent, or as many as may be at once, but the socket still refers to
-    /// memory of the transfer: step
-    /// again when its error queue has news (`POLLERR`, which every poller reports unasked). Only
-    /// by [`Via::Zerocopy`](crate::Via::Zerocopy).
-    NeedsRelease,
-    /// All bytes have been handed to the kernel.
+    /// All bytes have been sent, or as many as the socket accepts, but the socket still refers to
+    /// memory of the transfer (`MSG_ZEROCOPY`): step again when the error queue of the socket has
+    /// entries (`POLLERR`, which poll(2) and epoll(7) always report). Occurs only with
+    /// [`Via::Zerocopy`](crate::Via::Zerocopy).
+    NeedsZerocopyCompletion,
+    /// All bytes have been passed to the kernel.
     Done,
-    /// The source ended before the range did. What went out cannot be completed.
+    /// The source ended before the range did. The bytes sent so far cannot be completed.
     Truncated {
-        /// How many of the promised bytes do not exist.
+        /// How many bytes of the range do not exist.
         missing: u64,
     },
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_edit_is_cut_to_what_is_asked_for() {
-        let edit = Edit { offset: 10, bytes: Arc::from(&b"abcdef"[..]) };
-        assert_eq!(edit.within(0, 20), Some((10, &b"abcdef"[..])));
-        assert_eq!(edit.within(12, 2), Some((0, &b"cd"[..])));
-        assert_eq!(edit.within(5, 7), Some((5, &b"ab"[..])));
-        assert_eq!(edit.within(15, 9), Some((0, &b"f"[..])));
-        assert_eq!(edit.within(0, 10), None);
-        assert_eq!(edit.within(16, 10), None);
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moved(bytes) => write!(f, "{bytes} bytes moved"),
+            Self::NeedsReadable => f.write_str("blocked until the source is readable"),
+            Self::NeedsWritable => f.write_str("blocked until the sink is writable"),
+            Self::NeedsWorker => f.write_str("blocked on a page-in"),
+            Self::NeedsZerocopyCompletion => f.write_str("blocked on a MSG_ZEROCOPY completion"),
+            Self::Done => f.write_str("done"),
+            Self::Truncated { missing } => write!(f, "the source ended {missing} bytes early"),
+        }
     }
 }

@@ -1,20 +1,21 @@
-//! Transfers on a tokio runtime: functions that drive the steps, and one-shot movements.
+//! Transfers on a tokio runtime: functions that drive the steps, and one-shot transfers.
 //!
-//! Tokio 1.47, feature `tokio`. A step is tried when the runtime says that the socket is ready, and
-//! where it answers that it has to wait, that readiness is cleared; nothing outside this module
-//! knows of tokio. All has to run within a runtime whose I/O is enabled.
+//! Tokio 1.47, feature `tokio`. A step is tried when the runtime reports that the socket is ready; if it
+//! blocks, that readiness is cleared. The functions must run within a runtime whose I/O is enabled.
 //!
-//! What it does badly: what is written to a file is written on the thread of the runtime, which
-//! waits when the kernel holds writers back; a transfer by `zerocopy` makes the runtime take the
-//! socket's sending side for closed, see [`send`]; and after each short message a proxy makes a
-//! call that finds nothing, where tokio's own reads know by the count that nothing is left.
+//! # Limitations
 //!
-//! | owned by the caller, cancel safe | one shot | from → to |
-//! |---|---|---|
-//! | [`send`] | [`send_file`] | file → socket |
-//! | [`receive`] | [`receive_to_file`] | socket → file |
-//! | [`relay`], [`Proxy::run`] | [`proxy`] | socket → socket, one way or both |
-//! | [`copy`] | [`copy_file`] | file → file |
+//! Writes to a file run on the thread of the runtime, which blocks while the kernel throttles
+//! writers. After a transfer by `zerocopy` the runtime regards the sending side of the socket as
+//! closed, see [`send`]. After each short message a proxy makes one call that finds no bytes; tokio's own
+//! reads avoid it by comparing the count.
+//!
+//! | owned by the caller, cancel safe | by polling | one shot | from → to |
+//! |---|---|---|---|
+//! | [`send`] | [`poll_send`], [`poll_send_some`] | [`send_file`] | file or outbox → socket |
+//! | [`receive`] | [`poll_receive`] | [`receive_to_file`] | socket → file |
+//! | [`relay`], [`Proxy::run`] | [`poll_relay`] | [`proxy`] | socket → socket, one way or both |
+//! | [`copy`] | [`poll_copy`] | [`copy_file`] | file → file |
 //!
 //! # SIGPIPE
 //!
@@ -24,15 +25,14 @@
 //! # Cancel safety
 //!
 //! A future of the first column may be dropped at any point (`select!`, a timeout): the transfer
-//! keeps what it holds, in a pipe or a buffer, and the next call goes on from that very byte. A
-//! future of the second column owns its transfer. Dropping it loses no byte of a file, but what
-//! was in flight from a socket, and the report. Where that matters take the first column.
+//! keeps its buffered bytes, in a pipe or in memory, and the next call continues from the same byte. A
+//! one-shot future owns its transfer. Dropping it loses no byte of a file, but it loses the
+//! bytes in flight from a socket, and the report. If that matters, use the first column, or poll.
 //!
 //! # Fairness
 //!
-//! After 1 MiB, and whenever tokio's budget is used up, other tasks have their turn. Cold pages of
-//! a file are read by the blocking pool if the transfer is to tell ([`Cold::Tell`]), as those of
-//! the one-shot functions are.
+//! After 1 MiB, and whenever tokio's budget is used up, other tasks run. With [`OnMiss::Report`], and in
+//! the one-shot functions, the blocking pool reads the pages of a file that are not in memory.
 //!
 //! ```
 //! use karez_transfer::{Via, tokio::send_file};
@@ -49,7 +49,7 @@
 //! let (socket, _) = listener.accept().await?;
 //!
 //! let report = send_file(&socket, &file, 6..16, Via::Sendfile).await?;
-//! assert_eq!((report.bytes, report.ran), (10, Via::Sendfile));
+//! assert_eq!((report.bytes, report.effective), (10, Via::Sendfile));
 //!
 //! drop(socket);
 //! let mut received = String::new();
@@ -59,12 +59,14 @@
 //! # }
 //! ```
 //!
-//! [`Cold::Tell`]: crate::Cold::Tell
+//! [`OnMiss::Report`]: crate::OnMiss::Report
 
 mod drive;
 mod error_queue;
 mod files;
 mod once;
+mod outgoing;
+mod poll;
 mod pool;
 mod proxy;
 mod socket;
@@ -73,6 +75,10 @@ mod unfinished;
 pub use drive::{receive, relay, send};
 pub use files::{copy, copy_file};
 pub use once::{receive_to_file, send_file};
+pub use outgoing::Outgoing;
+pub use poll::{PollState, poll_copy, poll_receive, poll_relay, poll_send, poll_send_some};
 pub use proxy::{Proxy, proxy};
 pub use socket::Socket;
-pub use unfinished::{Truncated, Unfinished};
+pub use unfinished::Unfinished;
+
+pub use crate::run_blocking::Truncated;

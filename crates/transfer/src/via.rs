@@ -1,6 +1,6 @@
-//! The vias: their names, their ladder, and a page for each.
+//! The vias (transfer methods): their names, their fallback chains, and a page for each.
 //!
-//! There is nothing to call in those pages; a via is chosen by its name in [`Settings`].
+//! The pages export no functions; a via is selected by its name in [`Settings`].
 //!
 //! ```text
 //! reflink ── copy-range ─┐
@@ -9,8 +9,9 @@
 //!                   mmap, cow, direct ─┴─ copy
 //! ```
 //!
-//! Where one is refused, the next to its right goes on ([`Via::fallback`]): from the same byte, and
-//! leaving out what the direction has not and what `auto` remembers as refused between these ends.
+//! If a via is unsupported, the transfer continues with the next one to its right ([`Via::fallback`])
+//! from the same byte. It skips vias that the direction does not have, and those that are known to be
+//! unsupported between these ends.
 //!
 //! [`Settings`]: crate::Settings
 
@@ -23,27 +24,26 @@ pub mod copy_range;
 pub mod cow;
 pub mod direct;
 pub mod mmap;
+pub(crate) mod offloaded;
 pub mod reflink;
 pub mod sendfile;
 pub mod splice;
 pub(crate) mod splice_pipe;
 pub mod zerocopy;
 
-/// The most bytes asked of one call that passes pages on: long enough that the call costs nothing
-/// beside the bytes, short enough to share the thread with others.
-const CHUNK: u64 = 1 << 20;
-
-/// A way to move bytes. [`Direction::vias`](crate::Direction::vias) says which go where.
+/// A via: how bytes are moved (transfer method). [`Direction::vias`](crate::Direction::vias) lists those
+/// of each direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Via {
-    /// Chooses one of the others by size, residency, ends and what was refused before. To a socket
+    /// Chooses a via by size, page-cache residency, ends and known unsupported vias. To a socket
     /// it may raise [SIGPIPE](auto#sigpipe). [More](auto).
     #[default]
     Auto,
     /// A read into a buffer in user space, then a write: two copies by the CPU. Works everywhere.
     /// [More](copy).
     Copy,
-    /// `O_DIRECT` past the page cache. Linux 2.4.10; file systems that take it.
+    /// `O_DIRECT`, which bypasses the page cache. Linux 2.4.10; file systems that support it.
     /// [More](direct).
     Direct,
     /// `mmap(2)` and a write from the mapping: one copy by the CPU, and page faults.
@@ -55,17 +55,17 @@ pub enum Via {
     /// `splice(2)` into a pipe and out of it: no copy, and two calls a chunk. Linux 2.6.17. To a
     /// socket it may raise [SIGPIPE](splice#sigpipe). [More](splice).
     Splice,
-    /// `send(2)` with `MSG_ZEROCOPY` from a mapping: no copy where the device takes it, and
-    /// notifications to read. Linux 4.14; TCP. Where it falls back it may raise
+    /// `send(2)` with `MSG_ZEROCOPY` from a mapping: no copy if the device supports it, and
+    /// completions to read. Linux 4.14; TCP. After a fallback it may raise
     /// [SIGPIPE](zerocopy#sigpipe). [More](zerocopy).
     Zerocopy,
-    /// A private mapping in which parts are edited; only the pages touched are copied for it.
+    /// A private mapping in which parts are edited; only the edited pages are copied for it.
     /// [More](cow).
     Cow,
     /// `FICLONERANGE`: the files share their extents, nothing moves. Linux 4.5; btrfs, xfs …
     /// [More](reflink).
     Reflink,
-    /// `copy_file_range(2)`: the file system copies, or shares, as it can. Linux 4.5.
+    /// `copy_file_range(2)`: the file system copies or shares extents. Linux 4.5.
     /// [More](copy_range).
     CopyRange,
 }
@@ -85,7 +85,7 @@ impl Via {
         Self::Copy,
     ];
 
-    /// The name used on command lines and in reports.
+    /// Returns the name used on command lines and in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -102,7 +102,7 @@ impl Via {
         }
     }
 
-    /// Since when there is such a way.
+    /// Returns the first kernel version with this via.
     #[must_use]
     pub const fn since(self) -> &'static str {
         match self {
@@ -116,19 +116,8 @@ impl Via {
         }
     }
 
-    /// The most bytes that one system call is asked for, unless the settings say otherwise.
-    pub(crate) const fn chunk(self) -> u64 {
-        match self {
-            Self::Copy | Self::Auto => copy::CHUNK,
-            Self::Direct => direct::CHUNK,
-            Self::CopyRange => copy_range::CHUNK,
-            Self::Reflink => u64::MAX,
-            Self::Mmap | Self::Sendfile | Self::Splice | Self::Zerocopy | Self::Cow => CHUNK,
-        }
-    }
-
-    /// The next rung down the ladder, where the kernel refuses this one. Every ladder ends at
-    /// [`Copy`](Self::Copy), which knows how to edit, too. That of `auto` is the one of its choice.
+    /// Returns the next via of the fallback chain. Every chain ends at [`Copy`](Self::Copy), which can
+    /// edit, too. The chain of `auto` is that of its choice.
     #[must_use]
     pub const fn fallback(self) -> Option<Self> {
         match self {
@@ -156,14 +145,15 @@ impl FromStr for Via {
     }
 }
 
-/// No via has this name.
+/// The error for a name that no via has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnknownVia;
 
 impl fmt::Display for UnknownVia {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = Via::ALL.iter().map(|via| via.name()).collect();
-        write!(f, "no via has this name; there are {}", names.join(", "))
+        write!(f, "no via has this name; the vias are {}", names.join(", "))
     }
 }
 

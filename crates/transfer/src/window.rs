@@ -1,5 +1,5 @@
-//! A part of a file that is mapped, and moves along: so a file of a terabyte needs no more address
-//! space than a small one.
+//! A mapped window that moves along a file, so a file of a terabyte needs no more address space than a
+//! small one.
 
 use karez_sys::page_size;
 use rustix::fs::fstat;
@@ -7,12 +7,12 @@ use rustix::io::{self, Errno};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-use crate::report::Calls;
+use crate::calls::Calls;
 
-/// How much is mapped at a time.
+/// The size of a window in bytes.
 const SIZE: u64 = 4 << 20;
 
-/// A mapping of type `M`, and which bytes of the file it is of.
+/// A mapping of type `M`, and its range of the file.
 #[derive(Debug)]
 pub(crate) struct Window<M> {
     mapped: Option<(Range<u64>, M)>,
@@ -25,9 +25,9 @@ impl<M> Default for Window<M> {
 }
 
 impl<M> Window<M> {
-    /// The mapping that has `offset` in it and how far into it that is; made by `map`, which is
-    /// told where and how much, if the present one has not. The one before goes first: it is
-    /// given to `done_with`.
+    /// Returns the mapping that contains `offset`, and the range within it from there on. If the current
+    /// mapping does not contain it, passes that to `done_with` and has `map` make a new one from an
+    /// offset and a length.
     pub(crate) fn over(
         &mut self,
         offset: u64,
@@ -35,22 +35,25 @@ impl<M> Window<M> {
         done_with: impl FnOnce(M),
         map: impl FnOnce(u64, usize) -> io::Result<M>,
     ) -> io::Result<(&M, Range<usize>)> {
-        if !self.mapped.as_ref().is_some_and(|(range, _)| range.contains(&offset)) {
-            if let Some((_, mapping)) = self.mapped.take() {
-                done_with(mapping);
+        let mapped = match self.mapped.take() {
+            Some((range, mapping)) if range.contains(&offset) => (range, mapping),
+            other => {
+                if let Some((_, mapping)) = other {
+                    done_with(mapping);
+                }
+                let start = offset - offset % page_size() as u64;
+                let length = (offset - start).saturating_add(len).min(SIZE);
+                let mapping = map(start, usize::try_from(length).map_err(|_| Errno::OVERFLOW)?)?;
+                (start..start + length, mapping)
             }
-            let start = offset - offset % page_size() as u64;
-            let length = (offset - start).saturating_add(len).min(SIZE);
-            let mapping = map(start, usize::try_from(length).map_err(|_| Errno::OVERFLOW)?)?;
-            self.mapped = Some((start..start + length, mapping));
-        }
-        let (range, mapping) = self.mapped.as_ref().ok_or(Errno::INVAL)?;
+        };
+        let (range, mapping) = self.mapped.insert(mapped);
         let within = |at: u64| usize::try_from(at - range.start).map_err(|_| Errno::OVERFLOW);
         Ok((mapping, within(offset)?..within(range.end)?))
     }
 }
 
-/// How many bytes `file` has behind `offset`.
+/// Returns how many bytes `file` has behind `offset`.
 pub(crate) fn bytes_behind(
     file: BorrowedFd<'_>,
     offset: u64,
@@ -65,7 +68,7 @@ pub(crate) fn bytes_behind(
 mod tests {
     use super::*;
 
-    /// Who maps nothing, but notes where and how much.
+    /// Records the mappings instead of making them.
     fn walk(start: u64, len: u64, strides: &[u64]) -> Vec<(u64, usize)> {
         let (mut window, mut at, mut left) = (Window::<()>::default(), start, len);
         let mut mapped = Vec::new();
@@ -76,7 +79,7 @@ mod tests {
             };
             let (_, part) = window.over(at, left, drop, note).unwrap();
             let (start, length) = *mapped.last().unwrap();
-            assert_eq!(start + part.start as u64, at, "the offset is where it is said to be");
+            assert_eq!(start + part.start as u64, at, "the range begins at the offset");
             assert_eq!(part.end, length);
             at += stride;
             left -= stride;
@@ -85,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terabyte_is_mapped_a_window_at_a_time() {
+    fn a_terabyte_is_mapped_one_window_at_a_time() {
         let size = usize::try_from(SIZE).unwrap();
         let mapped = walk(5, 1 << 40, &[100, SIZE, 1 << 39, 1]);
         let page = page_size() as u64;
@@ -94,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_mapped_than_is_asked_for() {
+    fn a_mapping_is_no_longer_than_requested() {
         let page = page_size() as u64;
         let start = 10_000 / page * page;
         let length = usize::try_from(10_003 - start).unwrap();

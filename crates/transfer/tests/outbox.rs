@@ -1,5 +1,5 @@
-//! Byte-exactness of every via through an outbox: whatever the socket takes at a time, what
-//! arrives is what was put in, and the reports tell the truth.
+//! Every via through an outbox is exact for any sequence of partial sends: the received bytes are
+//! the queued ones, and the reports are correct.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 
-/// Around a page, around what rides along with a head, around a chunk, and beyond.
+/// Around a page, around the inline limit, around a chunk, and beyond.
 const SIZES: [usize; 9] =
     [0, 1, 4095, 4096, 4097, 16 << 10, (16 << 10) + 1, 1 << 20, (3 << 20) + 7];
 
@@ -110,6 +110,62 @@ fn ranges_of_one_file_between_memory_keep_their_order() {
     }
 }
 
+/// Without statistics the file has other bytes than the content in memory, so a read would show. With
+/// statistics the rest after a partial send is read.
+#[test]
+fn a_file_whose_content_is_in_memory_is_sent_behind_its_head_without_a_read() {
+    let content: Arc<[u8]> = pattern(10_000, 21).into();
+    let files = [file_of(&[0; 10_000]), file_of(&content)];
+    for range in [0..10_000, 0..1, 9_999..10_000, 1_000..9_000] {
+        for stats in [false, true] {
+            let mut outbox = Outbox::new();
+            if stats {
+                outbox.enable_stats();
+            }
+            let mut expected = Vec::new();
+            for head in ["first", "second"] {
+                let bytes = [head.as_bytes(), &content[range.start..range.end]].concat();
+                expected.extend(bytes);
+                let part = FileToSocket::new(
+                    Arc::clone(&files[usize::from(stats)]),
+                    range.start as u64..range.end as u64,
+                    Via::Sendfile,
+                );
+                outbox.push_bytes(head.into());
+                outbox.push_file(part.with_content(Arc::clone(&content), 0));
+            }
+            assert_eq!(outbox.queued(), expected.len() as u64);
+            let (near, far) = narrow_pair();
+            assert_eq!(pump(&mut outbox, near, far, 22), (expected, Progress::Done));
+            let reports = outbox.take_stats().map(|stats| stats.into_reports());
+            assert_eq!(reports.map(|reports| reports.len()), stats.then_some(2));
+        }
+    }
+}
+
+#[test]
+fn a_head_and_the_content_behind_it_are_one_send() {
+    let content: Arc<[u8]> = pattern(1_000, 23).into();
+    let file = file_of(&[0; 1_000]);
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let mut outbox = Outbox::from("head");
+    outbox.push_file(FileToSocket::new(file, 0..1_000, Via::Auto).with_content(content, 0));
+    assert_eq!(outbox.step(near.as_fd()).unwrap(), Progress::Done);
+    assert_eq!(far.read(&mut [0; 2_000]).unwrap(), 1_004);
+}
+
+#[test]
+fn content_that_lacks_a_byte_of_the_range_is_not_used() {
+    let file = file_of(&[1; 1_000]);
+    for (content, offset) in [(vec![2; 999], 0), (vec![2; 999], 1), (vec![2; 10], 5_000)] {
+        let mut outbox = Outbox::new();
+        let part = FileToSocket::new(file.clone(), 0..1_000, Via::Copy);
+        outbox.push_file(part.with_content(content.into(), offset));
+        let (near, far) = narrow_pair();
+        assert_eq!(pump(&mut outbox, near, far, 24), (vec![1; 1_000], Progress::Done));
+    }
+}
+
 #[test]
 fn offsets_beyond_four_gib_are_right() {
     let file = tempfile::tempfile().unwrap();
@@ -128,7 +184,7 @@ fn offsets_beyond_four_gib_are_right() {
 }
 
 #[test]
-fn a_file_that_ends_early_is_told_with_what_is_missing() {
+fn a_short_file_is_reported_with_its_missing_bytes() {
     for &via in Direction::FileToSocket.vias() {
         for (there, promised) in [(0, 1), (5, 10), (100_000, 100_001), (1 << 20, 3 << 20)] {
             let content = pattern(there, 11);
@@ -165,12 +221,12 @@ fn the_report_names_the_calls_that_moved_the_bytes() {
                 continue;
             }
             // A UNIX socket has no such thing.
-            Via::Zerocopy => assert_eq!((refused, report.ran), (Some(via), Via::Sendfile)),
-            Via::Auto => assert_eq!((refused, report.ran), (None, Via::Sendfile)),
-            _ => assert_eq!((refused, report.ran), (None, via)),
+            Via::Zerocopy => assert_eq!((refused, report.effective), (Some(via), Via::Sendfile)),
+            Via::Auto => assert_eq!((refused, report.effective), (None, Via::Sendfile)),
+            _ => assert_eq!((refused, report.effective), (None, via)),
         }
-        assert_eq!((report.asked, report.bytes), (via, 3 << 20));
-        match report.ran {
+        assert_eq!((report.requested, report.bytes), (via, 3 << 20));
+        match report.effective {
             Via::Sendfile => assert!(calls.sendfile >= 3 && calls.pread64 + calls.sendto == 0),
             Via::Splice => assert!(calls.splice >= 6 && calls.sendfile + calls.pread64 == 0),
             Via::Direct => assert!(calls.open == 1 && calls.pread64 >= 6 && calls.sendto >= 6),
@@ -185,7 +241,7 @@ fn the_report_names_the_calls_that_moved_the_bytes() {
 
 /// sendfile(2) takes only files that can be spliced from; this one knows nothing but read(2).
 #[test]
-fn a_refused_via_goes_down_the_ladder_and_says_so() {
+fn an_unsupported_via_falls_back_and_is_reported() {
     let file = Arc::new(File::open("/proc/self/auxv").unwrap());
     let mut content = Vec::new();
     File::open("/proc/self/auxv").unwrap().read_to_end(&mut content).unwrap();
@@ -198,7 +254,10 @@ fn a_refused_via_goes_down_the_ladder_and_says_so() {
     assert_eq!(received, content);
     let report = transfer.report();
     if let Some(fallback) = report.fallbacks.first() {
-        assert_eq!((report.ran, fallback.from, fallback.after), (Via::Copy, Via::Sendfile, 0));
+        assert_eq!(
+            (report.effective, fallback.from, fallback.after),
+            (Via::Copy, Via::Sendfile, 0)
+        );
         assert_eq!(fallback.errno(), Some(rustix::io::Errno::INVAL));
     } else {
         println!("skipped: this kernel splices /proc/self/auxv");
@@ -206,7 +265,7 @@ fn a_refused_via_goes_down_the_ladder_and_says_so() {
 }
 
 #[test]
-fn what_every_via_would_meet_is_an_error() {
+fn an_error_common_to_all_vias_is_returned() {
     for &via in Direction::FileToSocket.vias() {
         let mut transfer = FileToSocket::new(file_of(b"x"), 0..1, via);
         let (near, far) = UnixStream::pair().unwrap();
@@ -219,10 +278,10 @@ fn what_every_via_would_meet_is_an_error() {
     }
 }
 
-/// What a backend that reads and sends by operations of its own would send next, at most `most` bytes.
+/// The bytes that an event loop with its own operations sends next, at most `most`.
 fn pull(outbox: &mut Outbox, content: &[u8], most: usize) -> Option<Vec<u8>> {
-    match outbox.next_chunk(|file| file.asked() == Via::Copy) {
-        Chunk::Empty => None,
+    match outbox.next_chunk(|file| file.requested() == Via::Copy) {
+        Chunk::Empty | Chunk::Record | Chunk::Switch => None,
         Chunk::Memory { .. } => {
             let memory = outbox.memory();
             Some(memory[..memory.len().min(most)].to_vec())
@@ -234,12 +293,12 @@ fn pull(outbox: &mut Outbox, content: &[u8], most: usize) -> Option<Vec<u8>> {
         }
         Chunk::Gather => {
             let mut gather = outbox.gather(vec![9; 7], most);
-            while let Some(range) = outbox.gather_next(&mut gather, FileToSocket::asked) {
-                let (mut buffer, from) = gather.lend();
+            while let Some(range) = outbox.gather_next(&mut gather, FileToSocket::requested) {
+                let (mut buffer, from) = gather.take_buffer();
                 let at = usize::try_from(range.offset).unwrap();
                 assert_eq!(buffer.len() - from, range.length);
                 buffer[from..].copy_from_slice(&content[at..at + range.length]);
-                gather.give_back(buffer);
+                gather.put_buffer(buffer);
                 assert_eq!(outbox.gathered(&mut gather, Some(range.length)), Gathered::Next);
             }
             let more = outbox.seal(&mut gather).unwrap();
@@ -251,12 +310,12 @@ fn pull(outbox: &mut Outbox, content: &[u8], most: usize) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn chunks_are_what_steps_would_have_sent() {
-    use karez_transfer::Source;
+fn chunks_are_the_bytes_that_steps_send() {
+    use karez_transfer::SharedFd;
     let content: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&content).unwrap();
-    let source: Source = std::sync::Arc::new(file);
+    let source: SharedFd = std::sync::Arc::new(file);
     let expected = [b"head", &content[10..90_000], b"between", &content[..50], b"end"].concat();
     for most in [1, 3, 64, 4096, 48 << 10, 1 << 20] {
         for via in [Via::Copy, Via::Splice] {
@@ -273,7 +332,7 @@ fn chunks_are_what_steps_would_have_sent() {
                 let sent = bytes.len().div_ceil(2);
                 got.extend_from_slice(&bytes[..sent]);
                 outbox.complete(sent);
-                outbox.release();
+                outbox.discard_gathered();
             }
             assert!(got == expected, "{most}, {via}: {} bytes", got.len());
             assert!(outbox.is_empty() && outbox.moved() == expected.len() as u64);
@@ -282,27 +341,27 @@ fn chunks_are_what_steps_would_have_sent() {
 }
 
 #[test]
-fn a_ledger_has_what_was_done_and_by_whom() {
+fn statistics_have_all_calls_and_operations() {
     let bytes = pattern(1 << 20, 5);
     let file = file_of(&bytes);
     let mut outbox = Outbox::from(b"head".to_vec());
     outbox.push_file(FileToSocket::new(file.clone(), 0..1 << 20, Via::Sendfile));
     outbox.push_bytes(b"between".to_vec());
     outbox.push_file(FileToSocket::new(file, 0..100, Via::Sendfile));
-    assert!(outbox.take_ledger().is_none(), "nobody asked for one");
-    outbox.keep_ledger();
+    assert!(outbox.take_stats().is_none(), "nobody asked for one");
+    outbox.enable_stats();
     // Read by 128 KiB each.
-    outbox.cold_part().unwrap().warm().unwrap();
+    outbox.page_in().unwrap().run().unwrap();
     outbox.count_operations(3);
     let (near, far) = narrow_pair();
     let (received, end) = pump(&mut outbox, near, far, 7);
     assert_eq!((received.len(), end), (4 + (1 << 20) + 7 + 100, Progress::Done));
-    let ledger = outbox.take_ledger().unwrap();
-    assert!(outbox.take_ledger().is_none(), "it is closed");
-    let calls = ledger.calls();
-    assert_eq!(ledger.operations(), 3);
-    let reports = ledger.into_reports();
-    let ran: Vec<_> = reports.iter().flat_map(Report::moved_by).collect();
+    let stats = outbox.take_stats().unwrap();
+    assert!(outbox.take_stats().is_none(), "it is closed");
+    let calls = stats.calls();
+    assert_eq!(stats.operations(), 3);
+    let reports = stats.into_reports();
+    let ran: Vec<_> = reports.iter().flat_map(Report::bytes_by_method).collect();
     assert_eq!(ran, [(Via::Sendfile, 1 << 20), (Via::Copy, 100)]);
     let [large, small] = &reports[..] else { panic!("{reports:?}") };
     assert_eq!(calls.pread64, 8 + small.calls.pread64);
@@ -312,37 +371,37 @@ fn a_ledger_has_what_was_done_and_by_whom() {
 }
 
 #[test]
-fn a_ledger_has_what_came_of_a_file_that_did_not_get_through() {
+fn statistics_have_unfinished_files() {
     let file = file_of(&pattern(1 << 20, 6));
     let mut outbox = Outbox::new();
     outbox.push_file(FileToSocket::new(file.clone(), 0..1 << 20, Via::Sendfile));
     outbox.push_file(FileToSocket::new(file, 0..1 << 20, Via::Copy));
-    outbox.keep_ledger();
+    outbox.enable_stats();
     let (near, _far) = narrow_pair();
     while outbox.step(near.as_fd()).unwrap() != Progress::NeedsWritable {}
     let moved = outbox.moved();
-    let reports = outbox.take_ledger().unwrap().into_reports();
+    let reports = outbox.take_stats().unwrap().into_reports();
     let [report] = &reports[..] else { panic!("the second has not begun: {reports:?}") };
     assert!(report.bytes == moved && moved > 0 && report.calls.sendfile > 0, "{report:?}");
 }
 
 #[test]
-fn what_is_intended_is_what_runs_where_nothing_is_refused() {
+fn the_intended_via_runs_if_it_is_supported() {
     for via in Direction::FileToSocket.vias() {
         for size in [100, 16 << 10, (16 << 10) + 1, 100_000, 1 << 20] {
             let transfer = || FileToSocket::new(file_of(&pattern(size, 8)), 0..size as u64, *via);
             let intended = transfer().intended(size as u64);
             let mut outbox = Outbox::from(b"head".to_vec());
             outbox.push_file(transfer());
-            outbox.keep_ledger();
+            outbox.enable_stats();
             let (near, far) = narrow_pair();
             pump(&mut outbox, near, far, 9);
-            let reports = outbox.take_ledger().unwrap().into_reports();
+            let reports = outbox.take_stats().unwrap().into_reports();
             // A UNIX socket lends nothing, and a file system may not know O_DIRECT.
             let refused = reports[0].fallbacks.first().map(|refused| refused.from);
-            let ran = reports[0].moved_by().next().unwrap().0;
+            let ran = reports[0].bytes_by_method().next().unwrap().0;
             assert!([Some(ran), refused].contains(&Some(intended)), "{via}, {size}: {reports:?}");
-            let bytes: u64 = reports[0].moved_by().map(|(_, bytes)| bytes).sum();
+            let bytes: u64 = reports[0].bytes_by_method().map(|(_, bytes)| bytes).sum();
             assert_eq!(bytes, size as u64);
         }
     }

@@ -7,7 +7,7 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-use karez_transfer::{Cold, Direction, FileToSocket, Progress, Settings, Via};
+use karez_transfer::{Direction, FileToSocket, OnMiss, Progress, Settings, Via};
 use rustix::fs::{Advice, fadvise, fdatasync};
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -39,7 +39,7 @@ impl Drop for Overlay<'_> {
 }
 
 #[test]
-fn cold_and_hot_are_told_apart() {
+fn misses_are_detected() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let [lower, empty, on] = ["lower", "empty", "on"].map(|name| directory.path().join(name));
     for path in [&lower, &empty, &on] {
@@ -59,10 +59,10 @@ fn cold_and_hot_are_told_apart() {
         }
         fadvise(&below, 0, None, Advice::DontNeed).unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
-        let settings = Settings { cold: Cold::Tell, ..via.into() };
+        let settings = Settings::from(via).on_miss(OnMiss::Report);
         let mut transfer = FileToSocket::new(file.clone(), 0..SIZE as u64, settings);
         assert_eq!(transfer.step(near.as_fd()).unwrap(), Progress::NeedsWorker, "{via}");
-        transfer.cold_part().warm().unwrap();
+        transfer.page_in().run().unwrap();
         let reader = std::thread::spawn(move || {
             let mut received = Vec::new();
             far.read_to_end(&mut received).map(|_| received)

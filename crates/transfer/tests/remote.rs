@@ -1,8 +1,8 @@
-//! Files on a remote file system: a step leaves every read to the caller's worker, by whatever via,
+//! Files on a remote file system: a step leaves every read to the caller's worker, with every via,
 //! though the pages are in memory.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use karez_transfer::{Cold, Device, Direction, FileToSocket, Outbox, Progress, Settings, Via};
+use karez_transfer::{Device, Direction, FileToSocket, OnMiss, Outbox, Progress, Settings, Via};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -15,7 +15,7 @@ const SIZES: [usize; 3] = [10, 16 << 10, 1_000_000];
 fn transfer(size: usize, via: Via) -> FileToSocket {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&vec![7; size]).unwrap();
-    let settings = Settings { device: DEVICE, ..via.into() };
+    let settings = Settings::from(via).device(DEVICE);
     FileToSocket::new(Arc::new(file), 0..size as u64, settings)
 }
 
@@ -34,16 +34,16 @@ fn a_worker_makes_every_read_and_all_bytes_arrive() {
             let (near, far) = UnixStream::pair().unwrap();
             let mut outbox = Outbox::from(b"head".to_vec());
             outbox.push_file(transfer(size, via));
-            outbox.tell_remote();
+            outbox.report_remote_misses();
             let (reader, mut reads) = (all_of(far), 0);
             loop {
                 match outbox.step(near.as_fd()).unwrap() {
                     Progress::Moved(_) => {}
                     Progress::NeedsWorker => {
-                        let part = outbox.cold_part().unwrap();
+                        let part = outbox.page_in().unwrap();
                         assert_eq!(part.device(), DEVICE, "{via}");
                         let range = part.range();
-                        part.warm().unwrap();
+                        part.run().unwrap();
                         reads += range.end - range.start;
                     }
                     Progress::Done => break,
@@ -61,10 +61,10 @@ fn a_worker_makes_every_read_and_all_bytes_arrive() {
 #[test]
 fn a_file_that_is_shorter_is_truncated_and_an_error_of_the_read_is_the_steps() {
     let (near, _far) = UnixStream::pair().unwrap();
-    let settings = Settings { device: DEVICE, cold: Cold::Tell, ..Via::Auto.into() };
+    let settings = Settings::from(Via::Auto).device(DEVICE).on_miss(OnMiss::Report);
     let step = |transfer: &mut FileToSocket| {
         assert_eq!(transfer.step(near.as_fd()).unwrap(), Progress::NeedsWorker);
-        transfer.cold_part().warm().unwrap();
+        transfer.page_in().run().unwrap();
         transfer.step(near.as_fd())
     };
     let empty = Arc::new(tempfile::tempfile().unwrap());
@@ -76,7 +76,7 @@ fn a_file_that_is_shorter_is_truncated_and_an_error_of_the_read_is_the_steps() {
     assert_eq!(error.kind(), std::io::ErrorKind::IsADirectory);
 }
 
-/// A caller that may block says so, and is not sent away.
+/// A caller that may block gets no `NeedsWorker`.
 #[test]
 fn where_it_may_wait_a_step_reads() {
     let (near, far) = UnixStream::pair().unwrap();

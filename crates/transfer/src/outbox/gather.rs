@@ -1,7 +1,7 @@
 //! Gathering: several segments in one buffer, sent by one call or sealed as one record.
 //!
-//! A gather copies memory by itself and asks for each file range that has to be read, so that the
-//! same code serves a backend that reads by system calls and one that has the kernel read.
+//! A gather copies memory itself and requests each file range that must be read, so that the
+//! same code serves event loops that read by system calls and those that read by operations.
 
 use std::io;
 use std::ops::Range;
@@ -14,124 +14,44 @@ use crate::file_to_socket::FileToSocket;
 use crate::seal::RecordKind;
 use crate::via::Via;
 
-/// Pieces on their way into one buffer.
-#[derive(Debug)]
-pub struct Gather {
-    /// As long as it ever was, so that no byte is cleared that will be overwritten.
-    buffer: Vec<u8>,
-    /// Where the plaintext ends.
-    filled: usize,
-    /// Where the plaintext begins.
-    start: usize,
-    /// The most plaintext.
-    most: usize,
-    kind: Option<RecordKind>,
-    /// The segment reached, counted from the front, and how many bytes of it are in the buffer.
-    segment: usize,
-    within: u64,
-    /// Where in the buffer the unit that was reached begins.
-    unit: usize,
-    /// Where in the buffer the range goes that has to be read.
-    asked: Range<usize>,
-    ended: bool,
-}
+mod buffer;
 
-/// How a read came out for the gather.
+pub use buffer::Gather;
+
+/// The effect of a read on a gather.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gathered {
-    /// Gathering goes on.
+    /// Gathering continues.
     Next,
-    /// The pages of the first piece are not in memory: a page-in comes first.
+    /// The pages of the first segment are not in memory: a page-in is necessary.
     Cold,
-    /// The file in front has ended before its range did, by so many bytes.
+    /// The file in front has ended before its range did.
     Truncated {
-        /// Bytes that do not exist.
+        /// The bytes that do not exist.
         missing: u64,
     },
 }
 
-impl Gather {
-    /// Returns what has been gathered.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.filled]
-    }
-
-    /// Lends the buffer to an operation that reads the range that was asked for into its end. Returns
-    /// it and where the range begins.
-    pub fn lend(&mut self) -> (Vec<u8>, usize) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.truncate(self.asked.end);
-        (buffer, self.asked.start)
-    }
-
-    /// Takes back the buffer that was lent.
-    pub fn give_back(&mut self, buffer: Vec<u8>) {
-        self.buffer = buffer;
-    }
-
-    /// Returns how many bytes were asked for.
-    #[must_use]
-    pub fn asked_length(&self) -> usize {
-        self.asked.len()
-    }
-
-    /// Ends with the buffer: what has been gathered, and nothing else.
-    #[must_use]
-    pub fn into_bytes(mut self) -> Vec<u8> {
-        self.buffer.truncate(self.filled);
-        self.buffer
-    }
-
-    /// Ends with the buffer, for its capacity.
-    #[must_use]
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.buffer
-    }
-
-    fn plain(&self) -> usize {
-        self.filled - self.start
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let end = self.filled + bytes.len();
-        self.grow_to(end);
-        self.buffer[self.filled..end].copy_from_slice(bytes);
-        self.filled = end;
-    }
-
-    fn push_zeros(&mut self, count: usize) {
-        let end = self.filled + count;
-        self.grow_to(end);
-        self.buffer[self.filled..end].fill(0);
-        self.filled = end;
-    }
-
-    fn grow_to(&mut self, length: usize) {
-        if self.buffer.len() < length {
-            self.buffer.resize(length, 0);
-        }
-    }
-}
-
 impl Outbox {
-    /// Begins to gather at most `most` bytes, or what the seal takes, in `buffer`, whose contents are
+    /// Begins to gather at most `most` bytes, or as many as the seal takes, in `buffer`, whose contents are
     /// dropped.
+    #[doc(hidden)]
     pub fn gather(&mut self, buffer: Vec<u8>, most: usize) -> Gather {
         let start = self.seal_room().prefix;
-        let idle = self.sent == 0;
-        let most = self.sealing.as_ref().map_or(most, |it| it.seal.max_plain(idle).max(1));
+        let most = self.sealing.as_ref().map_or(most, |it| it.max_plain());
         let (kind, segment, within, ended) = (None, 0, 0, false);
-        let (filled, unit, asked) = (start, start, start..start);
+        let (filled, unit, requested) = (start, start, start..start);
         let mut gather =
-            Gather { buffer, filled, start, most, kind, segment, within, unit, asked, ended };
+            Gather { buffer, filled, start, most, kind, segment, within, unit, requested, ended };
         gather.grow_to(start);
         gather
     }
 
-    /// Copies memory up to the next file range that has to be read, and returns that; `None` when
-    /// everything that leaves together is in the buffer. `via` says by which via the backend moves a
-    /// file that was to leave by another; by [`Via::Copy`] and [`Via::Zerocopy`] it is read.
+    /// Copies memory up to the next file range that must be read, and returns that range; `None` when the
+    /// buffer is complete. `via` returns the via by which the event loop moves a file; with
+    /// [`Via::Copy`] and [`Via::Zerocopy`] the file is read.
+    #[doc(hidden)]
     pub fn gather_next(
         &mut self,
         gather: &mut Gather,
@@ -143,19 +63,23 @@ impl Outbox {
                 return None;
             }
             let sealed = self.sealing.is_some();
+            let records = sealed || self.socket_records;
             let ahead = self.ahead(gather);
             let alone = gather.plain() == 0;
-            let ran = match self.segments.get_mut(gather.segment)? {
+            let segment = self.queue.segments.get_mut(gather.segment)?;
+            if let Some(kind) = segment.kind() {
+                if records && gather.kind.is_some_and(|other| other != kind) {
+                    return None;
+                }
+                gather.kind = Some(kind);
+            }
+            let effective = match segment {
                 Segment::Mark(_) => {
                     gather.segment += 1;
                     continue;
                 }
-                Segment::Seal(_) | Segment::Raw { .. } => return None,
-                Segment::Memory { bytes, sent, kind } => {
-                    if sealed && gather.kind.is_some_and(|other| other != *kind) {
-                        return None;
-                    }
-                    gather.kind = Some(*kind);
+                Segment::Seal(_) | Segment::Switch(_) | Segment::Raw { .. } => return None,
+                Segment::Memory { bytes, sent, .. } => {
                     let at = *sent + usize::try_from(gather.within).unwrap_or(usize::MAX);
                     let count = room.min(bytes.len() - at);
                     gather.push(&bytes[at..at + count]);
@@ -166,39 +90,43 @@ impl Outbox {
                     if sealed {
                         file.note_sealed();
                     }
-                    let inlined = !alone && file.rides_along();
-                    let ran =
+                    let inlined = !alone && file.is_inlined();
+                    if inlined
+                        && !sealed
+                        && let Some(bytes) = file.content(gather.within, room)
+                    {
+                        gather.push(bytes);
+                        let count = bytes.len() as u64;
+                        self.gathered_bytes(gather, count);
+                        continue;
+                    }
+                    let effective =
                         if inlined || sealed || !file.is_plain() { Via::Copy } else { via(file) };
-                    if !matches!(ran, Via::Copy | Via::Zerocopy) {
+                    if !matches!(effective, Via::Copy | Via::Zerocopy) {
                         return None;
                     }
-                    ran
+                    effective
                 }
                 Segment::Unit(unit) => {
                     if gather.within == 0 {
-                        gather.unit = gather.filled;
+                        (gather.unit, unit.gathered) = (gather.filled, true);
                     }
                     let head = unit.head();
                     let at = usize::try_from(gather.within).unwrap_or(usize::MAX);
                     if let Some(rest) = head.get(at..).filter(|rest| !rest.is_empty()) {
                         let count = rest.len().min(room);
                         gather.push(&rest[..count]);
-                        unit.gathered = true;
                         self.gathered_bytes(gather, count as u64);
                         continue;
                     }
                     Via::Copy
                 }
             };
-            if sealed && gather.kind.is_some_and(|kind| kind != RecordKind::DATA) {
-                return None;
-            }
-            gather.kind = Some(RecordKind::DATA);
-            return self.range_to_read(gather, ahead, room, ran);
+            return self.range_to_read(gather, ahead, room, effective);
         }
     }
 
-    /// Asks for the next range of the file that was reached.
+    /// Requests the next range of the current file.
     fn range_to_read(
         &mut self,
         gather: &mut Gather,
@@ -206,7 +134,9 @@ impl Outbox {
         room: usize,
         via: Via,
     ) -> Option<FileRange> {
-        let (file, left) = match self.segments.get_mut(gather.segment)? {
+        let is_unit = matches!(self.queue.segments.get(gather.segment), Some(Segment::Unit(_)));
+        let queue = &mut *self.queue;
+        let (file, left) = match queue.segments.get_mut(gather.segment)? {
             Segment::File(file) => {
                 let left = file.remaining() - gather.within;
                 (&mut **file, left)
@@ -214,7 +144,7 @@ impl Outbox {
             Segment::Unit(unit) => {
                 let left = unit.remaining() - gather.within;
                 let short = unit.short;
-                match self.files.get_mut(unit.file) {
+                match queue.files.get_mut(unit.file) {
                     Some(file) if !short => (file, left),
                     _ => {
                         let count = usize::try_from(left).unwrap_or(room).min(room);
@@ -227,77 +157,94 @@ impl Outbox {
             _ => return None,
         };
         let count = usize::try_from(left).unwrap_or(room).min(room);
-        gather.asked = gather.filled..gather.filled + count;
-        gather.grow_to(gather.asked.end);
+        if is_unit
+            && file.is_plain()
+            && let Some(bytes) = file.content(ahead, count)
+        {
+            gather.push(bytes);
+            let count = bytes.len() as u64;
+            self.gathered_bytes(gather, count);
+            return self.gather_next(gather, |_| Via::Copy);
+        }
+        gather.requested = gather.filled..gather.filled + count;
+        gather.grow_to(gather.requested.end);
         Some(file.range(ahead, count, via))
     }
 
-    /// Returns how far in front of its transfer the next range of the file begins that was reached.
+    /// Returns how far in front of its transfer's cursor the next range of the current file begins.
     fn ahead(&self, gather: &Gather) -> u64 {
-        let Some(Segment::Unit(unit)) = self.segments.get(gather.segment) else {
+        let Some(Segment::Unit(unit)) = self.queue.segments.get(gather.segment) else {
             return gather.within;
         };
-        let before = self.segments.iter().take(gather.segment).map(|segment| match segment {
+        let before = self.queue.segments.iter().take(gather.segment).map(|segment| match segment {
             Segment::Unit(other) if other.file == unit.file && !other.short => other.body,
             _ => 0,
         });
         before.sum::<u64>() + gather.within.saturating_sub(unit.head().len() as u64)
     }
 
-    /// Reads the range that was asked for, as system calls do. `None` if that would wait for a disk
-    /// and the transfer reports such.
+    /// Reads the requested range by system calls. `None` if that would block and the transfer reports
+    /// misses.
     ///
     /// # Errors
     /// As pread(2).
     pub(super) fn gather_read(&mut self, gather: &mut Gather) -> io::Result<Option<usize>> {
-        let (ahead, asked) = (self.ahead(gather), gather.asked.clone());
-        let file = match self.segments.get_mut(gather.segment) {
+        let (ahead, requested) = (self.ahead(gather), gather.requested.clone());
+        let queue = &mut *self.queue;
+        let file = match queue.segments.get_mut(gather.segment) {
             Some(Segment::File(file)) => Some(&mut **file),
-            Some(Segment::Unit(unit)) => self.files.get_mut(unit.file),
+            Some(Segment::Unit(unit)) => queue.files.get_mut(unit.file),
             _ => None,
         };
         match file {
-            Some(file) => file.read_ahead(ahead, &mut gather.buffer[asked]),
+            Some(file) => file.read_ahead(ahead, &mut gather.buffer[requested]),
             None => Ok(Some(0)),
         }
     }
 
-    /// Takes the result of the read that was asked for; `None`: the pages are not in memory.
+    /// Takes the result of the requested read; `None` means that the pages are not in memory.
+    #[doc(hidden)]
     pub fn gathered(&mut self, gather: &mut Gather, read: Option<usize>) -> Gathered {
-        let asked = std::mem::replace(&mut gather.asked, 0..0);
-        let read = read.map(|count| count.min(asked.len()));
-        gather.filled = asked.start + read.unwrap_or(0);
+        let requested = std::mem::replace(&mut gather.requested, 0..0);
+        let read = read.map(|count| count.min(requested.len()));
+        gather.filled = requested.start + read.unwrap_or(0);
         match read {
             None => self.found_cold(gather),
-            Some(0) => self.found_end(gather, asked.len()),
+            Some(0) => self.found_end(gather, requested.len()),
             Some(count) => {
-                self.edit(gather, &asked, count);
-                gather.ended |= count < asked.len();
+                self.edit(gather, &requested, count);
+                gather.ended |= count < requested.len();
                 self.gathered_bytes(gather, count as u64);
                 Gathered::Next
             }
         }
     }
 
-    fn edit(&self, gather: &mut Gather, asked: &Range<usize>, count: usize) {
-        if let Some(Segment::File(file)) = self.segments.get(gather.segment) {
-            file.edit(gather.within, &mut gather.buffer[asked.start..asked.start + count]);
+    fn edit(&self, gather: &mut Gather, requested: &Range<usize>, count: usize) {
+        let file = match self.queue.segments.get(gather.segment) {
+            Some(Segment::File(file)) => Some(&**file),
+            Some(Segment::Unit(unit)) => self.queue.files.get(unit.file),
+            _ => None,
+        };
+        if let Some(file) = file.filter(|file| !file.is_plain()) {
+            let ahead = self.ahead(gather);
+            file.edit(ahead, &mut gather.buffer[requested.start..requested.start + count]);
         }
     }
 
     fn found_cold(&mut self, gather: &mut Gather) -> Gathered {
         let sealed = self.sealing.is_some();
-        match self.segments.get(gather.segment) {
+        match self.queue.segments.get(gather.segment) {
             Some(Segment::Unit(unit))
-                if !unit.has_begun() && gather.within <= unit.head().len() as u64 =>
+                if !unit.has_started() && gather.within <= unit.head().len() as u64 =>
             {
                 let (tag, file) = (unit.tag, unit.file);
                 gather.filled = gather.unit;
                 gather.within = 0;
-                if let Some(Segment::Unit(unit)) = self.segments.get_mut(gather.segment) {
+                if let Some(Segment::Unit(unit)) = self.queue.segments.get_mut(gather.segment) {
                     unit.gathered = false;
                 }
-                self.return_cold(tag, file);
+                self.remove_missed(tag, file);
                 Gathered::Next
             }
             Some(Segment::Unit(_)) if gather.plain() > 0 => {
@@ -313,77 +260,107 @@ impl Outbox {
     }
 
     fn found_end(&mut self, gather: &mut Gather, wanted: usize) -> Gathered {
-        if let Some(Segment::Unit(unit)) = self.segments.get_mut(gather.segment)
+        if let Some(Segment::Unit(unit)) = self.queue.segments.get_mut(gather.segment)
             && unit.on_short == OnShort::ZeroFill
         {
             unit.short = true;
             let tag = unit.tag;
             gather.push_zeros(wanted);
             self.gathered_bytes(gather, wanted as u64);
-            self.return_short(tag);
+            self.remove_short(tag);
             return Gathered::Next;
         }
         if gather.plain() > 0 {
             gather.ended = true;
             return Gathered::Next;
         }
-        let missing = self.segments.get(gather.segment).map_or(0, Segment::remaining);
+        let missing = self.queue.segments.get(gather.segment).map_or(0, Segment::remaining);
         Gathered::Truncated { missing }
     }
 
-    /// Counts bytes of the segment that was reached, and goes on to the next where that is all of it.
+    /// Counts bytes of the current segment, and continues with the next if that is complete.
     fn gathered_bytes(&self, gather: &mut Gather, count: u64) {
         gather.within += count;
-        let whole = self.segments.get(gather.segment).map_or(0, Segment::remaining);
+        let whole = self.queue.segments.get(gather.segment).map_or(0, Segment::remaining);
         if gather.within >= whole {
             gather.segment += 1;
             gather.within = 0;
         }
     }
 
-    /// Ends a gather: with a seal, makes the record, which then leaves as [`memory`](Self::memory);
-    /// without one, the buffer is to be sent, and [`complete`](Self::complete) and
-    /// [`release`](Self::release) called. Returns whether something follows behind it.
+    /// Ends a gather: with a seal, makes the record, which is then sent as [`memory`](Self::memory);
+    /// without one, the caller sends the buffer, and calls [`complete`](Self::complete) and
+    /// [`discard_gathered`](Self::discard_gathered). Returns whether more bytes follow.
     ///
     /// # Errors
-    /// The seal refuses.
+    /// The seal fails.
+    #[doc(hidden)]
     pub fn seal(&mut self, gather: &mut Gather) -> io::Result<bool> {
         let plain = gather.plain() as u64;
         let Some(sealing) = &mut self.sealing else {
-            let behind = self.segments.iter().skip(gather.segment);
+            if self.socket_records {
+                return Ok(false);
+            }
+            let behind = self.queue.segments.iter().skip(gather.segment);
             return Ok(behind.map(Segment::remaining).sum::<u64>() > gather.within);
         };
+        if plain == 0 {
+            // All units in front have been removed.
+            return Ok(self.queued > 0);
+        }
         let mut record = std::mem::take(&mut gather.buffer);
         record.truncate(gather.filled);
         record.resize(gather.filled + sealing.seal.room().tag, 0);
         sealing.seal.seal(gather.kind.unwrap_or(RecordKind::DATA), &mut record)?;
-        (sealing.record, sealing.sent, sealing.plain) = (record, 0, plain);
-        self.settle(plain);
+        sealing.set_record(record, plain);
+        self.consume(plain);
+        let plain = plain + self.seal_behind()?;
         Ok(self.queued > plain)
     }
 
-    /// Returns whether the range that was asked for is the last of its gather, and whether something
-    /// follows behind it in the outbox: then the send may be linked to the read.
+    /// Makes short records of other kinds that follow the one that has been made, such as the
+    /// `close_notify` behind the last response: one call sends them together, also where the event loop
+    /// makes no other. Returns the bytes of their plaintext.
+    fn seal_behind(&mut self) -> io::Result<u64> {
+        let mut added = 0;
+        while let (Some(sealing), Some(Segment::Memory { bytes, sent, kind })) =
+            (&mut self.sealing, self.queue.segments.front())
+            && *kind != RecordKind::DATA
+            && sealing.seal_behind(*kind, &bytes[*sent..])?
+        {
+            let plain = (bytes.len() - sent) as u64;
+            added += plain;
+            self.consume(plain);
+        }
+        Ok(added)
+    }
+
+    /// Returns whether the requested range is the last of its gather, so that the send may be linked to the
+    /// read, and whether more bytes follow in the outbox.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_last(&self, gather: &Gather) -> (bool, bool) {
-        let asked = gather.asked.len() as u64;
-        let left = |segment: &Segment| segment.remaining() - gather.within - asked;
-        let left = self.segments.get(gather.segment).map_or(0, left);
+        let requested = gather.requested.len() as u64;
+        let left = |segment: &Segment| segment.remaining() - gather.within - requested;
+        let left = self.queue.segments.get(gather.segment).map_or(0, left);
         let behind: u64 =
-            self.segments.iter().skip(gather.segment + 1).map(Segment::remaining).sum();
-        let full = gather.asked.end - gather.start >= gather.most;
-        (full || (left == 0 && behind == 0), left > 0 || behind > 0)
+            self.queue.segments.iter().skip(gather.segment + 1).map(Segment::remaining).sum();
+        let full = gather.requested.end - gather.start >= gather.most;
+        let more = (left > 0 || behind > 0) && !self.socket_records;
+        (full || (left == 0 && behind == 0), more)
     }
 
     /// Returns whether [`seal`](Self::seal) makes records.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_sealed(&self) -> bool {
         self.sealing.is_some()
     }
 
-    /// Lets go of what was gathered and has not left: it is read again for the next gather.
-    pub fn release(&mut self) {
-        for segment in &mut self.segments {
+    /// Discards gathered bytes that have not been sent: the next gather reads them again.
+    #[doc(hidden)]
+    pub fn discard_gathered(&mut self) {
+        for segment in &mut self.queue.segments {
             if let Segment::Unit(unit) = segment {
                 unit.gathered = false;
             }

@@ -1,32 +1,36 @@
-//! A segment of the outbox, and how much of it has left.
+//! A segment of the outbox, and the sent part of it.
 
 use std::fmt;
 
-use super::Mark;
+use super::bytes::Bytes;
+use super::event::Mark;
 use super::unit::{Files, Unit};
 use crate::file_to_socket::FileToSocket;
 use crate::seal::{RecordKind, Seal};
+use crate::switch::Switch;
 
 pub(super) enum Segment {
     Memory {
-        bytes: Vec<u8>,
+        bytes: Bytes,
         sent: usize,
         kind: RecordKind,
     },
-    /// Never sealed.
+    /// Memory that is never sealed.
     Raw {
-        bytes: Vec<u8>,
+        bytes: Bytes,
         sent: usize,
     },
     File(Box<FileToSocket>),
     Unit(Unit),
     Mark(Mark),
-    /// Seals everything behind it.
+    /// Seals the segments behind it.
     Seal(Box<dyn Seal>),
+    /// Changes the socket for the segments behind it.
+    Switch(Box<dyn Switch>),
 }
 
 impl Segment {
-    /// Returns how many bytes of it have not left.
+    /// Returns how many bytes of it have not been sent.
     pub(super) fn remaining(&self) -> u64 {
         match self {
             Self::Memory { bytes, sent, .. } | Self::Raw { bytes, sent } => {
@@ -34,7 +38,7 @@ impl Segment {
             }
             Self::File(transfer) => transfer.remaining(),
             Self::Unit(unit) => unit.remaining(),
-            Self::Mark(_) | Self::Seal(_) => 0,
+            Self::Mark(_) | Self::Seal(_) | Self::Switch(_) => 0,
         }
     }
 
@@ -47,14 +51,32 @@ impl Segment {
             }
             Self::File(transfer) => transfer.advance(mine),
             Self::Unit(unit) => unit.advance(mine, files),
-            Self::Mark(_) | Self::Seal(_) => {}
+            Self::Mark(_) | Self::Seal(_) | Self::Switch(_) => {}
         }
         mine
     }
 
-    /// Returns whether all of it has left. A seal takes effect when it is in front.
+    /// Returns whether it has been sent completely. A seal or a switch takes effect when it is in front.
     pub(super) fn is_complete(&self) -> bool {
-        !matches!(self, Self::Seal(_)) && self.remaining() == 0
+        !matches!(self, Self::Seal(_) | Self::Switch(_)) && self.remaining() == 0
+    }
+
+    /// Returns the kind of the records that may have its bytes; `None` if it has no bytes to seal.
+    pub(super) fn kind(&self) -> Option<RecordKind> {
+        match self {
+            Self::Memory { kind, .. } => Some(*kind),
+            Self::File(_) | Self::Unit(_) => Some(RecordKind::DATA),
+            Self::Raw { .. } | Self::Mark(_) | Self::Seal(_) | Self::Switch(_) => None,
+        }
+    }
+
+    /// Returns whether it is sent together with the memory in front of it.
+    pub(super) fn is_inlined(&self) -> bool {
+        match self {
+            Self::Memory { bytes, .. } => matches!(bytes, Bytes::Shared { .. }),
+            Self::File(transfer) => transfer.is_inlined(),
+            _ => false,
+        }
     }
 
     pub(super) fn is_of_file(&self) -> bool {
@@ -71,6 +93,7 @@ impl fmt::Debug for Segment {
             Self::Unit(unit) => unit.fmt(f),
             Self::Mark(mark) => mark.fmt(f),
             Self::Seal(_) => f.write_str("seal"),
+            Self::Switch(_) => f.write_str("switch"),
         }
     }
 }

@@ -1,44 +1,67 @@
-//! Steps of transfers with a socket, each when the runtime says that it may go.
+//! Steps of transfers with a socket, each when the runtime reports readiness.
 //!
-//! The first step of a call asks nobody: there may be nothing to wait for. Later ones are made
-//! under the readiness of the socket that would have to wait, so that exactly that is cleared.
+//! The first step of a call is tried at once, because it may not block. Later ones are made
+//! under the readiness of the socket that blocked, so that exactly that is cleared.
 //!
-//! What it does badly: where the first step, or the other socket of a relay, has to wait, the step
-//! is made once more before tokio believes it.
+//! # Limitations
+//!
+//! If the first step, or the other socket of a relay, blocks, the step is made once more before tokio
+//! clears the readiness.
 
 use ::tokio::io::Interest;
 use ::tokio::task::{consume_budget, yield_now};
 use std::io;
+use std::os::fd::AsFd as _;
 
 use super::error_queue::Poller;
-use super::pool::warm;
+use super::outgoing::Outgoing;
+use super::pool::page_in;
 use super::socket::Socket;
-use super::unfinished::Truncated;
-use crate::file_to_socket::FileToSocket;
+use crate::run_blocking::Truncated;
 use crate::socket_to_file::SocketToFile;
 use crate::socket_to_socket::SocketToSocket;
 use crate::step::Progress;
 
-/// So much moves before other tasks have their turn.
-const TURN: u64 = 1 << 20;
+/// The most bytes that move before other tasks run.
+pub(super) const BUDGET: u64 = 1 << 20;
 
-/// Drives a transfer to its end.
+/// Drives a part of a file, or an [`Outbox`](crate::Outbox) with memory and files, to its end.
 ///
-/// Cold pages are read by the blocking pool if the transfer is to tell
-/// ([`Cold::Tell`](crate::Cold::Tell)); otherwise a step waits for the disk, and the thread of the
-/// runtime with it.
+/// With [`OnMiss::Report`](crate::OnMiss::Report), or after [`report_misses`](crate::Outbox::report_misses),
+/// the blocking pool reads pages that are not in memory;
+/// otherwise a step blocks on the disk, and the thread of the runtime with it.
 ///
 /// # Cancel safety
-/// Nothing is lost: the next call goes on from the same byte. What the pool is reading meanwhile
-/// it reads to the end.
+/// No byte is lost: the next call continues from the same byte. A read in the pool completes.
 ///
 /// # Errors
-/// As [`FileToSocket::step`]. A file that ended early is `UnexpectedEof` with [`Truncated`] in it.
+/// As [`FileToSocket::step`](crate::FileToSocket::step). A file that ends early is `UnexpectedEof` with [`Truncated`] inside.
+///
+/// ```
+/// use karez_transfer::{FileToSocket, Outbox, Via, tokio::send};
+/// # use std::io::Write;
+/// # use tokio::{io::AsyncReadExt, net::UnixStream};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// # let (socket, mut peer) = UnixStream::pair()?;
+/// # let mut file = tempfile::tempfile()?;
+/// # file.write_all(b"under the desert")?;
+/// let mut outbox = Outbox::from(b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n".to_vec());
+/// outbox.push_file(FileToSocket::new(file, .., Via::Auto));
+/// outbox.report_misses(); // the blocking pool reads what is not in memory
+/// send(&mut outbox, &socket).await?; // the head and the file share segments of TCP
+/// # drop(socket);
+/// # let mut all = String::new();
+/// # peer.read_to_string(&mut all).await?;
+/// # assert!(all.ends_with("\r\n\r\nunder the desert"));
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # After `zerocopy`
-/// Its notifications come through the error queue of the socket, which tokio takes for the end of
-/// the sending side. The functions of this module know that, but tokio's own writes spin from then
-/// on while the socket is full. `TcpStream::from_std(stream.into_std()?)` makes it forget.
+/// Its completions arrive through the error queue of the socket, which tokio interprets as the end of
+/// the sending side. The functions of this module handle that, but tokio's own writes spin from then
+/// on while the socket is full. `TcpStream::from_std(stream.into_std()?)` resets that state.
 ///
 /// ```
 /// use karez_transfer::{FileToSocket, Via, tokio::send};
@@ -63,40 +86,41 @@ const TURN: u64 = 1 << 20;
 /// # Ok(())
 /// # }
 /// ```
-pub async fn send<S: Socket>(transfer: &mut FileToSocket, socket: &S) -> io::Result<()> {
+pub async fn send<T: Outgoing, S: Socket>(transfer: &mut T, socket: &S) -> io::Result<()> {
+    let fd = socket.descriptor().as_fd();
     let mut driver = Driver::default();
     let mut wait = None;
     loop {
-        let progress = driver.step(socket, wait, || transfer.step(socket.as_fd())).await?;
+        let progress = driver.step(socket, wait, || transfer.step_at_most(fd, u64::MAX)).await?;
         wait = match progress {
-            Progress::Moved(bytes) => driver.others_turn(bytes, Interest::WRITABLE).await,
+            Progress::Moved(bytes) => driver.yield_after(bytes, Interest::WRITABLE).await,
             Progress::NeedsWorker => {
-                warm(transfer).await?;
+                page_in(transfer).await?;
                 None
             }
             Progress::Done => return Ok(()),
             Progress::Truncated { missing } => return Err(Truncated { missing }.into()),
             waits => interest(waits),
         };
-        if transfer.remaining() == 0 && progress != Progress::NeedsRelease {
+        if transfer.is_sent() && progress != Progress::NeedsZerocopyCompletion {
             wait = None;
         }
     }
 }
 
-/// Drives a transfer to its end: as many bytes as it was made for, or until the peer closes.
+/// Drives a transfer to its end: to its length, or until the peer closes.
 ///
-/// Writing into the page cache does not go to the blocking pool: it waits only where the kernel
-/// holds back whoever writes more than the disk takes, and with
+/// Writes into the page cache do not use the blocking pool: they block only while the kernel
+/// throttles writers that exceed the speed of the disk, and with
 /// [`CachePolicy::Drop`](crate::CachePolicy::Drop).
 ///
 /// # Cancel safety
-/// Nothing is lost: bytes that left the socket and have not reached the file stay in the transfer
-/// ([`SocketToFile::in_flight`]), and the next call goes on with them.
+/// No byte is lost: bytes that left the socket and have not reached the file stay in the transfer
+/// ([`SocketToFile::in_flight`]), and the next call continues with them.
 ///
 /// # Errors
-/// As [`SocketToFile::step`]; after `ENOSPC` it may be called again. A peer that closed early is
-/// `UnexpectedEof` with [`Truncated`] in it.
+/// As [`SocketToFile::step`]; after `ENOSPC` it may be called again. A peer that closes early is
+/// `UnexpectedEof` with [`Truncated`] inside.
 ///
 /// ```
 /// use karez_transfer::{SocketToFile, Via, tokio::receive};
@@ -114,36 +138,37 @@ pub async fn send<S: Socket>(transfer: &mut FileToSocket, socket: &S) -> io::Res
 /// # }
 /// ```
 pub async fn receive<S: Socket>(transfer: &mut SocketToFile, socket: &S) -> io::Result<()> {
+    let fd = socket.descriptor().as_fd();
     let mut driver = Driver::default();
     let mut wait = None;
     loop {
-        let progress = driver.step(socket, wait, || transfer.step(socket.as_fd())).await?;
+        let progress = driver.step(socket, wait, || transfer.step(fd)).await?;
         wait = match progress {
-            Progress::Moved(bytes) => driver.others_turn(bytes, Interest::READABLE).await,
+            Progress::Moved(bytes) => driver.yield_after(bytes, Interest::READABLE).await,
             Progress::Done => return Ok(()),
             Progress::Truncated { missing } => return Err(Truncated { missing }.into()),
             waits => interest(waits),
         };
-        // What is on its way already, or all there, need not wait for the peer.
+        // Bytes in flight, or a complete transfer, need not wait for the peer.
         if transfer.remaining() == Some(0) || transfer.in_flight() > 0 {
             wait = None;
         }
     }
 }
 
-/// Drives a transfer to its end: one direction of a proxy. To pass the end on is the caller's;
-/// [`Proxy`](super::Proxy) does it, in both directions.
+/// Drives a transfer to its end: one direction of a proxy. The caller passes the end on;
+/// [`Proxy`](super::Proxy) does so in both directions.
 ///
-/// While `from` is silent nobody looks at `to`: that its peer has left shows when bytes come for
+/// While `from` is idle, `to` is not polled: a close by its peer is noticed with the next bytes for
 /// it.
 ///
 /// # Cancel safety
-/// Nothing is lost: bytes that left the one socket and have not entered the other stay in the
-/// transfer ([`SocketToSocket::in_flight`]), and the next call goes on with them.
+/// No byte is lost: bytes that left one socket and have not entered the other stay in the
+/// transfer ([`SocketToSocket::in_flight`]), and the next call continues with them.
 ///
 /// # Errors
-/// As [`SocketToSocket::step`]. A peer that closed early is `UnexpectedEof` with [`Truncated`] in
-/// it.
+/// As [`SocketToSocket::step`]. A peer that closes early is `UnexpectedEof` with [`Truncated`]
+/// inside.
 ///
 /// ```
 /// use karez_transfer::{SocketToSocket, Via, tokio::relay};
@@ -170,18 +195,18 @@ pub async fn relay<F: Socket, T: Socket>(
     let mut driver = Driver::default();
     let mut wait = None;
     loop {
-        let step = || transfer.step(from.as_fd(), to.as_fd());
+        let step = || transfer.step(from.descriptor().as_fd(), to.descriptor().as_fd());
         let progress = match wait {
             Some(Interest::READABLE) => driver.step(from, wait, step).await?,
             _ => driver.step(to, wait, step).await?,
         };
         wait = match progress {
-            Progress::Moved(bytes) => driver.others_turn(bytes, Interest::READABLE).await,
+            Progress::Moved(bytes) => driver.yield_after(bytes, Interest::READABLE).await,
             Progress::Done => return Ok(()),
             Progress::Truncated { missing } => return Err(Truncated { missing }.into()),
             waits => interest(waits),
         };
-        // What is on its way goes first.
+        // Bytes in flight are sent first.
         if transfer.in_flight() > 0 {
             wait = Some(Interest::WRITABLE);
         } else if transfer.remaining() == Some(0) {
@@ -190,27 +215,27 @@ pub async fn relay<F: Socket, T: Socket>(
     }
 }
 
-/// What tokio is to wait for.
-fn interest(progress: Progress) -> Option<Interest> {
+/// Returns the interest to wait for.
+pub(super) fn interest(progress: Progress) -> Option<Interest> {
     match progress {
         Progress::NeedsReadable => Some(Interest::READABLE),
         Progress::NeedsWritable => Some(Interest::WRITABLE),
-        Progress::NeedsRelease => Some(Interest::ERROR),
+        Progress::NeedsZerocopyCompletion => Some(Interest::ERROR),
         _ => None,
     }
 }
 
-/// What lasts for one call.
+/// The state of one call.
 #[derive(Debug, Default)]
 struct Driver {
-    /// Moved since others had their turn.
+    /// The bytes moved since other tasks ran.
     moved: u64,
-    /// Once tokio can no longer say when there is room.
+    /// Set once tokio can no longer wait for writability.
     poller: Option<Poller>,
 }
 
 impl Driver {
-    /// A step that answers something else than that it has to `wait` for this `socket`.
+    /// Repeats a step until its result is different from a `wait` for this `socket`.
     async fn step<S: Socket>(
         &mut self,
         socket: &S,
@@ -237,7 +262,7 @@ impl Driver {
             }
             if wait == Interest::WRITABLE && ready.is_write_closed() {
                 if self.poller.is_none() {
-                    self.poller = Some(Poller::of(socket.as_fd())?);
+                    self.poller = Some(Poller::of(socket.descriptor().as_fd())?);
                 }
                 if let Some(poller) = &self.poller {
                     poller.changed().await?;
@@ -246,10 +271,10 @@ impl Driver {
         }
     }
 
-    /// Lets other tasks run, and says what is to be waited for `then`.
-    async fn others_turn(&mut self, moved: u64, then: Interest) -> Option<Interest> {
+    /// Yields to other tasks after enough bytes, and returns the interest to wait for `then`.
+    async fn yield_after(&mut self, moved: u64, then: Interest) -> Option<Interest> {
         self.moved += moved;
-        if self.moved >= TURN {
+        if self.moved >= BUDGET {
             self.moved = 0;
             yield_now().await;
         } else {

@@ -1,34 +1,37 @@
 //! From file to file: whole steps in tokio's blocking pool.
 //!
-//! What it does badly: every share is handed to a thread of the pool and back, some ten
-//! microseconds; and a step that has begun is never interrupted, so one by `reflink` or
-//! `copy-range` that a file system over a network takes minutes for takes minutes.
+//! # Limitations
+//!
+//! Every step switches to a thread of the pool and back, which takes some ten
+//! microseconds. A running step is never interrupted, so one by `reflink` or
+//! `copy-range` on a network file system may take minutes.
 
 use std::io;
-use std::ops::Range;
+use std::ops::RangeBounds;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::once::{duplicate, end};
 use super::pool::in_pool;
-use super::unfinished::{Truncated, Unfinished};
+use super::unfinished::Unfinished;
 use crate::direction::Direction;
 use crate::file_to_file::FileToFile;
 use crate::report::Report;
+use crate::run_blocking::Truncated;
 use crate::settings::Settings;
 use crate::step::Progress;
 
-/// Drives a transfer between files to its end, in the blocking pool: a share at a time
-/// ([`Settings::share`]), so that many copies share its threads.
+/// Drives a transfer between files to its end, in the blocking pool: one step at a time
+/// ([`Settings::max_per_step`]), so that many copies share its threads.
 ///
-/// The transfer is shared with the pool, which cannot borrow. It is locked while a step runs.
+/// The pool cannot borrow the transfer, so it shares it, locked while a step runs.
 ///
 /// # Cancel safety
-/// Nothing is lost: a step that has begun runs to its end without the future, no other follows,
-/// and the next call goes on behind it.
+/// No byte is lost: a running step completes without the future, no further one starts,
+/// and the next call continues behind it.
 ///
 /// # Errors
-/// As [`FileToFile::step`]. A file that ended early is `UnexpectedEof` with [`Truncated`] in it.
+/// As [`FileToFile::step`]. A file that ends early is `UnexpectedEof` with [`Truncated`] inside.
 ///
 /// ```
 /// use karez_transfer::{FileToFile, Via, tokio::copy};
@@ -54,36 +57,38 @@ use crate::step::Progress;
 pub async fn copy(transfer: &Arc<Mutex<FileToFile>>) -> io::Result<()> {
     loop {
         let shared = Arc::clone(transfer);
-        match in_pool(move || step(&shared)).await?? {
+        match in_pool(move || step_locked(&shared)).await?? {
             Progress::Moved(_) | Progress::NeedsWorker => {}
             Progress::Done => return Ok(()),
             Progress::Truncated { missing } => return Err(Truncated { missing }.into()),
-            // No file says so.
-            Progress::NeedsReadable | Progress::NeedsWritable | Progress::NeedsRelease => {
-                return Err(io::ErrorKind::WouldBlock.into());
+            // Impossible for files.
+            Progress::NeedsReadable
+            | Progress::NeedsWritable
+            | Progress::NeedsZerocopyCompletion => {
+                return Err(io::Error::other("a transfer between files waits for a socket"));
             }
         }
     }
 }
 
-fn step(shared: &Mutex<FileToFile>) -> io::Result<Progress> {
+pub(super) fn step_locked(shared: &Mutex<FileToFile>) -> io::Result<Progress> {
     let mut transfer = shared.lock().unwrap_or_else(PoisonError::into_inner);
     let progress = transfer.step()?;
     if progress == Progress::NeedsWorker {
-        transfer.wait_for_disk(); // here one may
+        transfer.block_on_misses(); // this thread may block
     }
     Ok(progress)
 }
 
-/// Copies the bytes `range` of one file into another, from `offset` on, and says how. The other
-/// file is not cut to that length, and not synced.
+/// Copies the bytes `range` of one file into another, from `offset` on, and returns the report. The other
+/// file is neither truncated to that length nor synced.
 ///
 /// # Cancel safety
-/// A dropped future leaves what has been copied and at most one step that runs to its end. To
-/// know, and to go on, [`copy`] by a transfer of your own.
+/// After the future is dropped, at most one running step completes, and the copied part stays. To
+/// get its length, and to continue, use [`copy`] with a transfer of your own.
 ///
 /// # Errors
-/// As [`copy`], with the report of what was copied until then.
+/// As [`copy`], with the report so far.
 ///
 /// ```
 /// use karez_transfer::{Via, tokio::copy_file};
@@ -93,14 +98,14 @@ fn step(shared: &Mutex<FileToFile>) -> io::Result<Progress> {
 /// # let (mut from, to) = (tempfile::tempfile()?, tempfile::tempfile()?);
 /// # from.write_all(b"under the desert")?;
 /// let report = copy_file(&from, 0..from.metadata()?.len(), &to, 0, Via::Auto).await?;
-/// println!("by {}, {} bytes", report.ran, report.bytes);
+/// println!("by {}, {} bytes", report.effective, report.bytes);
 /// # assert_eq!(to.metadata()?.len(), 16);
 /// # Ok(())
 /// # }
 /// ```
 pub async fn copy_file<F: AsFd + Sync + ?Sized, T: AsFd + Sync + ?Sized>(
     from: &F,
-    range: Range<u64>,
+    range: impl RangeBounds<u64>,
     to: &T,
     offset: u64,
     settings: impl Into<Settings>,

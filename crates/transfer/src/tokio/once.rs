@@ -1,7 +1,8 @@
-//! One call, one movement: the transfer lives and ends with the future.
+//! One-shot transfers, which live as long as their future.
 
+use karez_sys::SharedFd;
 use std::io;
-use std::ops::Range;
+use std::ops::RangeBounds;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -9,30 +10,30 @@ use super::drive::{receive, send};
 use super::socket::Socket;
 use super::unfinished::Unfinished;
 use crate::direction::Direction;
-use crate::file_to_socket::{FileToSocket, Source};
+use crate::file_to_socket::FileToSocket;
 use crate::report::Report;
-use crate::settings::{Cold, Settings};
+use crate::settings::{OnMiss, Settings};
 use crate::socket_to_file::SocketToFile;
 
-/// Sends the bytes `range` of `file`, and says how. A cold file does not hold up other tasks,
-/// whatever the settings say: the blocking pool reads it. The example of [the module](super)
-/// shows it.
+/// Sends the bytes `range` of `file`, and returns the report. Reads of a file that is not in memory do not
+/// block other tasks, whatever the settings: the blocking pool makes them. See the example of
+/// [the module](super).
 ///
-/// The file is duplicated (dup(2)), for the pool may be reading when the future is dropped.
+/// The file is duplicated (dup(2)), because the pool may be reading when the future is dropped.
 ///
 /// # Cancel safety
-/// A dropped future has sent some of the bytes and does not say how many; the file has them all.
-/// To know, and to go on, [`send`] a transfer of your own.
+/// After the future is dropped, the number of sent bytes is unknown; the file still has all of them.
+/// To get the number, and to continue, [`send`] a transfer of your own.
 ///
 /// # Errors
-/// As [`send`], with the report of what was sent until then.
+/// As [`send`], with the report so far.
 pub async fn send_file<S: Socket, F: AsFd + Sync + ?Sized>(
     socket: &S,
     file: &F,
-    range: Range<u64>,
+    range: impl RangeBounds<u64>,
     settings: impl Into<Settings>,
 ) -> Result<Report, Unfinished> {
-    let settings = Settings { cold: Cold::Tell, ..settings.into() };
+    let settings = settings.into().on_miss(OnMiss::Report);
     let source = match duplicate(file) {
         Ok(source) => source,
         Err(error) => return Err(Unfinished::before(error, Direction::FileToSocket, settings.via)),
@@ -42,15 +43,15 @@ pub async fn send_file<S: Socket, F: AsFd + Sync + ?Sized>(
     end(sent, transfer.report(), 0)
 }
 
-/// Stores `len` bytes that `socket` receives in `file` from `offset` on, or all until the peer
-/// closes if that is `None`; says how. The file is not cut to that length, and not synced.
+/// Writes `len` bytes that `socket` receives to `file` from `offset` on, or all until the peer
+/// closes if that is `None`; returns the report. The file is neither truncated to that length nor synced.
 ///
 /// # Cancel safety
-/// With a dropped future, bytes that had left the socket and not reached the file are lost, and
-/// nobody says how many. To lose none, [`receive`] by a transfer of your own.
+/// If the future is dropped, an unknown number of bytes that had left the socket and not reached the
+/// file is lost. To lose none, use [`receive`] with a transfer of your own.
 ///
 /// # Errors
-/// As [`receive`], with the report of what was stored until then and the number of bytes lost.
+/// As [`receive`], with the report so far and the number of lost bytes.
 ///
 /// ```
 /// use karez_transfer::{Via, tokio::receive_to_file};
@@ -88,12 +89,12 @@ pub async fn receive_to_file<S: Socket, F: AsFd + Sync + ?Sized>(
     end(received, transfer.report(), transfer.in_flight())
 }
 
-/// A descriptor of our own for what `file` has open.
-pub(super) fn duplicate<F: AsFd + ?Sized>(file: &F) -> io::Result<Source> {
+/// Returns a second descriptor of the open file.
+pub(super) fn duplicate<F: AsFd + ?Sized>(file: &F) -> io::Result<SharedFd> {
     Ok(Arc::new(file.as_fd().try_clone_to_owned()?))
 }
 
-/// The report of a movement that came to its end, well or not.
+/// Returns the report of a transfer that has ended.
 pub(super) fn end(
     ended: io::Result<()>,
     report: &Report,

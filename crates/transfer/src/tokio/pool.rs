@@ -1,24 +1,35 @@
-//! What may wait for a disk, on the threads that tokio keeps for that.
+//! Work that may block on a disk, in tokio's blocking pool.
 
 use ::tokio::runtime::Handle;
+use ::tokio::task::JoinHandle;
 use std::io;
 
-use crate::file_to_socket::FileToSocket;
+use super::outgoing::Outgoing;
 
-/// Has `work` done by the blocking pool. A future that is dropped leaves it to itself.
+/// Runs `work` in the blocking pool. It completes even if the future is dropped.
 pub(super) async fn in_pool<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
-    let runtime = Handle::try_current().map_err(io::Error::other)?;
-    // It fails where the runtime is shutting down.
-    runtime.spawn_blocking(work).await.map_err(io::Error::other)
+    // It fails while the runtime shuts down.
+    start(work)?.await.map_err(io::Error::other)
 }
 
-/// Has what is cold read.
-pub(super) async fn warm(transfer: &mut FileToSocket) -> io::Result<()> {
-    let cold = transfer.cold_part();
-    if in_pool(move || cold.warm()).await?.is_err() {
-        transfer.wait_for_disk(); // the step itself meets the error of the disk
+/// Starts `work` in the blocking pool.
+pub(super) fn start<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let runtime = Handle::try_current().map_err(io::Error::other)?;
+    Ok(runtime.spawn_blocking(work))
+}
+
+/// Runs the page-in for the next step.
+pub(super) async fn page_in(transfer: &mut impl Outgoing) -> io::Result<()> {
+    let read = match transfer.next_page_in() {
+        Some(page_in) => in_pool(move || page_in.run()).await?,
+        None => Err(io::ErrorKind::NotFound.into()),
+    };
+    if read.is_err() {
+        transfer.block_on_misses(); // the step itself returns the error of the disk
     }
     Ok(())
 }

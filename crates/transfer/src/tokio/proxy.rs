@@ -1,13 +1,16 @@
-//! Two sockets joined: each direction to its end, and the end passed on.
+//! A proxy between two sockets: each direction runs to its end, and the end is passed on.
 //!
-//! What it does badly: two peers that neither send nor close keep it for ever, so put a time limit
-//! around it; and a reset becomes an error of the proxy, not a reset of the other side, unless the
+//! # Limitations
+//!
+//! Two peers that neither send nor close keep it running forever, so put a timeout
+//! around it. A reset becomes an error of the proxy, not a reset of the other side, unless the
 //! caller closes that with `SO_LINGER` 0.
 
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -30,102 +33,103 @@ use crate::socket_to_socket::SocketToSocket;
 /// # client.write_all(b"water?").await?;
 /// # client.shutdown().await?;
 /// # server.shutdown().await?;
-/// # let (_ask, mut asked) = tokio::sync::mpsc::channel::<()>(1);
+/// # let (_query, mut queries) = tokio::sync::mpsc::channel::<()>(1);
 /// let mut proxy = Proxy::new(Via::Splice);
 /// loop {
 ///     tokio::select! {
 ///         ended = proxy.run(&a, &b) => break ended?,
-///         // The future is dropped here; the next turn of the loop goes on.
-///         Some(()) = asked.recv() => println!("{} bytes so far", proxy.forth().report().bytes),
+///         // The future is dropped here; the next iteration continues.
+///         Some(()) = queries.recv() => println!("{} bytes so far", proxy.a_to_b().report().bytes),
 ///     }
 /// }
-/// assert_eq!(proxy.forth().report().bytes, 6);
+/// assert_eq!(proxy.a_to_b().report().bytes, 6);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct Proxy {
-    forth: Way,
-    back: Way,
+    a_to_b: Pump,
+    b_to_a: Pump,
 }
 
 /// One direction.
 #[derive(Debug)]
-struct Way {
+struct Pump {
     transfer: SocketToSocket,
-    end_passed_on: bool,
+    write_shut_down: bool,
 }
 
 impl Proxy {
-    /// Moves nothing yet.
+    /// Returns a proxy that has moved no byte.
     #[must_use]
     pub fn new(settings: impl Into<Settings>) -> Self {
         let settings = settings.into();
-        let way = || Way { transfer: SocketToSocket::new(None, settings), end_passed_on: false };
-        Self { forth: way(), back: way() }
+        let pump =
+            || Pump { transfer: SocketToSocket::new(None, settings), write_shut_down: false };
+        Self { a_to_b: pump(), b_to_a: pump() }
     }
 
-    /// Moves what `a` receives to `b` and what `b` receives to `a`, until both have closed. When
-    /// one has, the other is told so (shutdown(2) of the sending side) once it has all bytes, and
-    /// the opposite direction goes on.
+    /// Moves bytes from `a` to `b` and from `b` to `a` until both have closed. When one closes, the
+    /// sending side of the other is shut down (shutdown(2)) after the last byte, and
+    /// the opposite direction continues.
     ///
     /// # Cancel safety
-    /// Nothing is lost: what is [in flight](SocketToSocket::in_flight) stays here, and the next
-    /// call with the same sockets goes on with it.
+    /// No byte is lost: bytes [in flight](SocketToSocket::in_flight) stay here, and the next
+    /// call with the same sockets continues with them.
     ///
     /// # Errors
-    /// The first error of either direction; the other may be in the middle of something. It may
+    /// The first error of either direction; the other one may be unfinished. It may
     /// be called again, but a socket that was reset stays so.
     pub async fn run<A: Socket, B: Socket>(&mut self, a: &A, b: &B) -> io::Result<()> {
-        let mut forth = pin!(self.forth.run(a, b));
-        let mut back = pin!(self.back.run(b, a));
-        let (mut went, mut came) = (false, false);
+        let mut a_to_b = pin!(self.a_to_b.run(a, b));
+        let mut b_to_a = pin!(self.b_to_a.run(b, a));
+        let (mut a_done, mut b_done) = (false, false);
         poll_fn(|context| {
-            went = went || forth.as_mut().poll(context)?.is_ready();
-            came = came || back.as_mut().poll(context)?.is_ready();
-            if went && came { Poll::Ready(Ok(())) } else { Poll::Pending }
+            a_done = a_done || a_to_b.as_mut().poll(context)?.is_ready();
+            b_done = b_done || b_to_a.as_mut().poll(context)?.is_ready();
+            if a_done && b_done { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
     }
 
-    /// The direction from `a` to `b`.
+    /// Returns the direction from `a` to `b`.
     #[must_use]
-    pub fn forth(&self) -> &SocketToSocket {
-        &self.forth.transfer
+    pub fn a_to_b(&self) -> &SocketToSocket {
+        &self.a_to_b.transfer
     }
 
-    /// The direction from `b` to `a`.
+    /// Returns the direction from `b` to `a`.
     #[must_use]
-    pub fn back(&self) -> &SocketToSocket {
-        &self.back.transfer
+    pub fn b_to_a(&self) -> &SocketToSocket {
+        &self.b_to_a.transfer
     }
 }
 
-impl Way {
+impl Pump {
     async fn run<F: Socket, T: Socket>(&mut self, from: &F, to: &T) -> io::Result<()> {
-        if self.end_passed_on {
+        if self.write_shut_down {
             return Ok(());
         }
         relay(&mut self.transfer, from, to).await?;
-        match shutdown(to.as_fd(), Shutdown::Write) {
-            // Its peer has been reset since: there is nobody to tell.
+        match shutdown(to.descriptor().as_fd(), Shutdown::Write) {
+            // Its peer has been reset since.
             Ok(()) | Err(Errno::NOTCONN) => {}
             Err(errno) => return Err(errno.into()),
         }
-        self.end_passed_on = true;
+        self.write_shut_down = true;
         Ok(())
     }
 }
 
-/// Moves what `a` receives to `b` and what `b` receives to `a`, until both have closed, and says
-/// how: `a` to `b` first. As [`Proxy::run`], with a proxy of its own.
+/// Moves bytes from `a` to `b` and from `b` to `a` until both have closed, and returns the reports, that
+/// of `a` to `b` first. As [`Proxy::run`], with a proxy of its own.
 ///
 /// # Cancel safety
-/// With a dropped future, bytes that had left the one socket and not entered the other are lost.
+/// If the future is dropped, bytes that had left one socket and not entered the other are lost.
 /// To lose none, run a [`Proxy`] of your own.
 ///
 /// # Errors
-/// The first error of either direction, with the reports of both and the number of bytes lost.
+/// The first error of either direction, with the reports of both and the number of lost bytes.
 ///
 /// ```
 /// use karez_transfer::{Via, tokio::proxy};
@@ -138,8 +142,8 @@ impl Way {
 /// # client.shutdown().await?;
 /// # server.write_all(b"under the desert").await?;
 /// # server.shutdown().await?;
-/// let [forth, back] = proxy(&a, &b, Via::Auto).await?;
-/// assert_eq!((forth.bytes, back.bytes), (6, 16));
+/// let [a_to_b, b_to_a] = proxy(&a, &b, Via::Auto).await?;
+/// assert_eq!((a_to_b.bytes, b_to_a.bytes), (6, 16));
 /// # Ok(())
 /// # }
 /// ```
@@ -152,11 +156,11 @@ pub async fn proxy<A: Socket, B: Socket>(
 ) -> Result<[Report; 2], Unfinished<[Report; 2]>> {
     let mut proxy = Proxy::new(settings);
     let ended = proxy.run(a, b).await;
-    let reports = [proxy.forth().report().clone(), proxy.back().report().clone()];
+    let reports = [proxy.a_to_b().report().clone(), proxy.b_to_a().report().clone()];
     match ended {
         Ok(()) => Ok(reports),
         Err(error) => {
-            let in_flight = proxy.forth().in_flight() + proxy.back().in_flight();
+            let in_flight = proxy.a_to_b().in_flight() + proxy.b_to_a().in_flight();
             Err(Unfinished { error, report: Box::new(reports), in_flight })
         }
     }

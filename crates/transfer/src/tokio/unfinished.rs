@@ -1,4 +1,4 @@
-//! What is said of a movement that did not come to its end.
+//! The error of a one-shot transfer that did not reach its end.
 
 use std::error::Error;
 use std::fmt;
@@ -8,32 +8,10 @@ use crate::direction::Direction;
 use crate::report::Report;
 use crate::via::Via;
 
-/// The source ended before the promised bytes were there. It is in an [`io::Error`] of the kind
-/// `UnexpectedEof`: see [`io::Error::get_ref`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Truncated {
-    /// How many of the promised bytes do not exist.
-    pub missing: u64,
-}
-
-impl fmt::Display for Truncated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the source ended {} bytes early", self.missing)
-    }
-}
-
-impl Error for Truncated {}
-
-impl From<Truncated> for io::Error {
-    fn from(truncated: Truncated) -> Self {
-        Self::new(io::ErrorKind::UnexpectedEof, truncated)
-    }
-}
-
-/// A one-shot movement failed on its way. `?` makes an [`io::Error`] of it, of the same kind.
+/// The error of a one-shot transfer. It converts into an [`io::Error`] of the same kind.
 ///
 /// ```
-/// use karez_transfer::{Via, tokio::{Truncated, send_file}};
+/// use karez_transfer::{Truncated, Via, tokio::send_file};
 /// # use std::io::{ErrorKind, Write};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> std::io::Result<()> {
@@ -43,24 +21,25 @@ impl From<Truncated> for io::Error {
 /// let unfinished = send_file(&socket, &file, 6..20, Via::Sendfile).await.unwrap_err();
 /// assert_eq!(unfinished.report.bytes, 10);
 /// assert_eq!(unfinished.error.kind(), ErrorKind::UnexpectedEof);
-/// let inner = unfinished.error.get_ref().and_then(|inner| inner.downcast_ref());
-/// assert_eq!(inner, Some(&Truncated { missing: 4 }));
+/// let inner = unfinished.error.get_ref().and_then(|it| it.downcast_ref::<Truncated>());
+/// assert_eq!(inner.map(|inner| inner.missing), Some(4));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Unfinished<R = Report> {
-    /// Why. If the source ended early, there is a [`Truncated`] in it.
+    /// The cause. If the source ended early, it has a [`Truncated`](crate::Truncated) inside.
     pub error: io::Error,
-    /// What was done until then; of a [`proxy`](super::proxy) the reports of both directions.
+    /// The report; for a [`proxy`](super::proxy) those of both directions.
     pub report: Box<R>,
-    /// Bytes that had left a socket, arrived nowhere and are lost. By the functions that drive a
-    /// transfer of the caller's they are not.
+    /// The bytes that were taken from a socket and are lost because the transfer has been dropped. The
+    /// functions that drive a transfer of the caller keep them.
     pub in_flight: u64,
 }
 
 impl Unfinished {
-    /// It failed before there was a transfer.
+    /// Returns the error of a failure before the transfer existed.
     pub(super) fn before(error: io::Error, direction: Direction, via: Via) -> Self {
         Self { error, report: Box::new(Report::new(direction, via)), in_flight: 0 }
     }
@@ -78,7 +57,7 @@ impl<R> fmt::Display for Unfinished<R> {
 
 impl<R: fmt::Debug> Error for Unfinished<R> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.error.source() // the error itself is in the text
+        self.error.source() // the text contains the error itself
     }
 }
 

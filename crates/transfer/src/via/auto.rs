@@ -1,71 +1,94 @@
-//! `auto`: chooses a via by size, residency, ends and what was refused before.
+//! `auto`: chooses a via by size, page-cache residency, ends, known unsupported vias and measured cost.
 //!
-//! It is no way to move bytes of its own; the report says which one ran.
+//! It moves no bytes itself; the report gives the via that ran. From a file to a socket it copies up to
+//! 16 KiB, passes pages from 1 MiB on, and learns between the two which method costs less CPU on
+//! this machine.
 //!
 //! # SIGPIPE
 //! It may choose [`sendfile`](super::sendfile#sigpipe) or [`splice`](super::splice#sigpipe) into a
-//! socket, which raise SIGPIPE where the peer has closed the connection.
+//! socket, which raise SIGPIPE if the peer has closed the connection.
 //!
-//! What it does badly: it decides before the first byte, and by what was measured on a few
-//! machines. A range that is mostly in memory is taken for one that is, by its first page.
+//! # Limitations
+//! It decides before the first byte. A range counts as resident if its first page is.
 
-use crate::course::Ends;
+use crate::calls::Calls;
 use crate::direction::Direction;
-use crate::ladder::was_refused;
-use crate::report::Calls;
+use crate::fallback::{Pair, is_known_unsupported};
 use crate::settings::CachePolicy;
-use crate::step::Piece;
+use crate::step::Descriptors;
 use crate::via::Via;
 
-/// Up to this many bytes, if they are in memory, copying them to a socket costs less than passing
-/// their pages, or little more. Measured on loopback (`bench/auto.py`) with files that are hot in
-/// the caches of the CPU: 1.1 of `sendfile` at 64 KiB, 0.6 at 128 KiB, 1.2 at 192 KiB, 1.4 at 1 MiB.
-const COPY_UP_TO: u64 = 160 << 10;
+pub(crate) mod learned;
 
-/// What to do, in order of preference.
-pub(crate) fn choose(
+use learned::Sample;
+
+/// The longest message between sockets, or from a socket to a file, that is copied: it does not pay for
+/// the two descriptors of a pipe.
+const COPY_MAX: u64 = 160 << 10;
+
+/// The inputs of the choice.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice {
+    pub(crate) direction: Direction,
+    pub(crate) len: u64,
+    pub(crate) edited: bool,
+    pub(crate) cache: CachePolicy,
+}
+
+impl Choice {
+    /// Returns the first preferred via that is not known to be unsupported, and a sample if its cost is
+    /// to be measured.
+    pub(crate) fn choose(self, fds: Descriptors<'_>, calls: &mut Calls) -> (Via, Option<Sample>) {
+        let direction = self.direction;
+        let mut supported = |via: Via| !is_known_unsupported(Pair { direction, via, fds }, calls);
+        let fixed = self.preferred();
+        if fixed.is_empty() {
+            let (via, sample) = learned::choose(self.len);
+            return if supported(via) { (via, sample) } else { (Via::Copy, None) };
+        }
+        (fixed.iter().copied().find(|&via| supported(via)).unwrap_or(Via::Copy), None)
+    }
+
+    /// Returns the vias to try, the best first; empty where the measured cost decides.
+    fn preferred(self) -> &'static [Via] {
+        match self.direction {
+            _ if self.edited => &[Via::Cow],
+            _ if self.cache == CachePolicy::Uncached => &[Via::Copy],
+            _ if self.cache == CachePolicy::Direct => &[Via::Direct],
+            Direction::FileToSocket => &[],
+            Direction::FileToFile => &[Via::Reflink, Via::CopyRange, Via::Sendfile],
+            Direction::SocketToFile | Direction::SocketToSocket if self.len <= COPY_MAX => {
+                &[Via::Copy]
+            }
+            // If an end is a pipe already, none is made.
+            Direction::SocketToFile
+            | Direction::SocketToSocket
+            | Direction::FileToPipe
+            | Direction::PipeToFile
+            | Direction::PipeToPipe => &[Via::Splice],
+        }
+    }
+}
+
+/// Returns the via that [`Choice::choose`] would choose for a part of a file on its way to a socket, with
+/// so many bytes in the page cache and no via known as unsupported.
+pub(crate) fn intended(len: u64, cached: u64) -> Via {
+    if cached > 0 { learned::next(len) } else { Via::Sendfile }
+}
+
+/// Returns the next via of the fallback chain that is not known to be unsupported.
+pub(crate) fn next_via(
     direction: Direction,
-    piece: Piece<'_>,
-    cache: CachePolicy,
+    via: Via,
+    fds: Descriptors<'_>,
     calls: &mut Calls,
 ) -> Via {
-    let preferred: &[Via] = match direction {
-        _ if !piece.edits.is_empty() => &[Via::Cow],
-        _ if cache == CachePolicy::Uncached => &[Via::Copy],
-        _ if cache == CachePolicy::Direct => &[Via::Direct],
-        Direction::FileToSocket if piece.len <= COPY_UP_TO => &[Via::Copy],
-        Direction::FileToSocket => &[Via::Sendfile],
-        Direction::FileToFile => &[Via::Reflink, Via::CopyRange, Via::Sendfile],
-        // What is short arrives as it comes: two pipes' descriptors would not be worth it.
-        Direction::SocketToFile | Direction::SocketToSocket if piece.len <= COPY_UP_TO => {
-            &[Via::Copy]
-        }
-        // Where an end is a pipe already, none is made.
-        Direction::SocketToFile
-        | Direction::SocketToSocket
-        | Direction::FileToPipe
-        | Direction::PipeToFile
-        | Direction::PipeToPipe => &[Via::Splice],
-    };
-    let ends = Ends { from: piece.from.fd, to: piece.to.fd };
-    let allowed = |via: &&Via| !was_refused(direction, **via, ends, calls);
-    preferred.iter().find(allowed).copied().unwrap_or(Via::Copy)
-}
-
-/// What `choose` would choose for a part of a file on its way to a socket, of which so many bytes are
-/// in the page cache, if nothing was refused before.
-pub(crate) fn intended(len: u64, cached: u64) -> Via {
-    if len <= COPY_UP_TO && cached > 0 { Via::Copy } else { Via::Sendfile }
-}
-
-/// Where `via` is refused: the next rung that was not refused before.
-pub(crate) fn next_rung(direction: Direction, via: Via, ends: Ends<'_>, calls: &mut Calls) -> Via {
-    let mut rung = via;
-    while let Some(next) = rung.fallback() {
-        rung = next;
-        if direction.has(rung) && !was_refused(direction, rung, ends, calls) {
+    let mut current = via;
+    while let Some(next) = current.fallback() {
+        current = next;
+        if direction.has(next) && !is_known_unsupported(Pair { direction, via: next, fds }, calls) {
             break;
         }
     }
-    rung
+    current
 }

@@ -1,101 +1,122 @@
-//! A read and a write: the bytes visit user space.
+//! A read and a write: the bytes pass through user space.
 //!
-//! `pread(2)` or `recv(2)`, then `send(2)` or `pwrite(2)`. Since always. It needs nothing of its
-//! ends but that they can be read and written, so it is the last rung of every ladder.
+//! `pread(2)` or `recv(2)`, then `send(2)` or `pwrite(2)`. Since always. Its ends need only be readable
+//! and writable, so every fallback chain ends here.
 //!
 //! A peer that has closed the connection is `EPIPE` without SIGPIPE (`MSG_NOSIGNAL`).
 //!
-//! What it does badly: two system calls and two copies by the CPU per chunk, which also wash
-//! through the caches. Of a file no unsent remainder is kept: what the socket did not take is read
-//! again, so that ten thousand slow readers hold no buffer each. Of a socket it is kept, for it
-//! cannot be read again.
+//! # Limitations
+//!
+//! Two system calls and two copies by the CPU per chunk, which also evict other data from the CPU
+//! caches. Unsent bytes of a file are not kept: they are read again, so that ten thousand slow readers
+//! hold no buffer each. Unsent bytes of a socket are kept, because they cannot be read again.
 
 use rustix::io::Errno;
+use std::io;
 use std::ops::Range;
 
+use crate::backend::Backend;
+use crate::calls::Calls;
 use crate::device::Device;
-use crate::ends;
+use crate::edit::apply;
+use crate::endpoint_io;
 use crate::nowait;
 use crate::report::Report;
 use crate::scratch;
-use crate::step::{Edit, Piece, Stop};
+use crate::step::{Blocked, Request};
 
-/// What is read at a time. Measured, not derived: for a file of 128 KiB, copying by 48 KiB costs
-/// 0.6 of what copying by 128 KiB does, for 1 MiB 0.75, most likely because the bytes are still in
+/// The bytes of one read. Measured, not derived: for a file of 128 KiB, copying by 48 KiB costs
+/// 0.6 of copying by 128 KiB, for 1 MiB 0.75, most likely because the bytes are still in
 /// a near cache when they are sent; by 16 KiB the calls cost more than that saves.
-pub(crate) const CHUNK: u64 = 48 << 10;
+const CHUNK: u64 = 48 << 10;
 
-/// What has left a socket and not reached the other end.
+/// Bytes that have left a socket and not reached the sink.
 #[derive(Debug, Default)]
 pub(crate) struct Copy {
     held: Option<(Vec<u8>, Range<usize>)>,
-    /// Only bytes of a file that are in memory.
+    /// A file is read only from the page cache.
     nowait: bool,
-    /// The file system cannot read like that (an overlay), or a sandbox does not let us: somebody
-    /// else has to ask first.
-    pub(crate) cannot_tell: bool,
-    /// Where the file lies.
+    /// The file system (an overlay) or a sandbox refuses `RWF_NOWAIT`, so the page cache must be queried
+    /// before each read.
+    nowait_refused: bool,
+    /// The device of the file.
     device: Device,
 }
 
-impl Copy {
-    /// Has it move, from now on, only bytes of a file that are in memory; or any.
-    pub(crate) fn set_nowait(&mut self, nowait: bool, device: Device) {
-        self.device = device;
-        self.cannot_tell |= nowait && nowait::is_refused(device);
-        self.nowait = nowait && !self.cannot_tell;
+impl Backend for Copy {
+    fn step(&mut self, request: Request<'_>, report: &mut Report) -> Result<u64, Blocked> {
+        if request.from.at.is_none() {
+            return self.forward(request, report);
+        }
+        self.read_and_write(request, report)
     }
 
-    /// Goes on with bytes that another via had taken from the source.
-    pub(crate) fn hold(&mut self, bytes: Vec<u8>) {
+    fn chunk(&self) -> u64 {
+        CHUNK
+    }
+
+    fn reads_pages(&self) -> bool {
+        self.nowait_refused
+    }
+
+    fn buffered(&self) -> usize {
+        self.held.as_ref().map_or(0, |(_, unsent)| unsent.len())
+    }
+
+    fn take_buffered(&mut self, _calls: &mut Calls) -> io::Result<Vec<u8>> {
+        let held = self.held.take();
+        Ok(held.map_or_else(Vec::new, |(bytes, unsent)| bytes[unsent].to_vec()))
+    }
+
+    fn put_buffered(&mut self, bytes: Vec<u8>) {
         let all = 0..bytes.len();
         self.held = Some((bytes, all));
     }
 
-    /// Bytes taken from the source that the other end has not.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.held.as_ref().map_or(0, |(_, unsent)| unsent.len())
+    fn set_nowait(&mut self, nowait: bool, device: Device) {
+        self.device = device;
+        self.nowait_refused |= nowait && nowait::is_refused(device);
+        self.nowait = nowait && !self.nowait_refused;
     }
+}
 
-    /// Moves up to a chunk; 0 means that the source ends there.
-    pub(crate) fn step(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
-        if piece.from.at.is_none() {
-            return self.kept(piece, report);
-        }
-        self.through(piece, report)
-    }
-
-    fn through(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
-        let count = piece.count();
+impl Copy {
+    fn read_and_write(
+        &mut self,
+        request: Request<'_>,
+        report: &mut Report,
+    ) -> Result<u64, Blocked> {
+        let (count, calls) = (request.count(), &mut report.calls);
         scratch::with(count, |buffer| {
-            let got = match ends::read(piece, &mut buffer[..count], self.nowait, &mut report.calls)
-            {
-                // If it was not for the flag, the next attempt meets the truth.
-                Err(Stop::Refused(errno)) if self.nowait && errno != Errno::INTR => {
+            let buffer = &mut buffer[..count];
+            let read = match endpoint_io::read(request, buffer, self.nowait, calls) {
+                // If the flag was not the cause, the next attempt returns the same error.
+                Err(Blocked::Rejected(errno)) if self.nowait && errno != Errno::INTR => {
                     nowait::remember(self.device, errno);
-                    (self.nowait, self.cannot_tell) = (false, true);
-                    return Err(Stop::Refused(Errno::INTR)); // to be tried again
+                    (self.nowait, self.nowait_refused) = (false, true);
+                    return Err(Blocked::Retry);
                 }
-                got => got?,
+                read => read?,
             };
-            if got == 0 {
+            if read == 0 {
                 return Ok(0);
             }
-            apply(piece.edits, piece.from.at.unwrap_or(0), &mut buffer[..got]);
-            ends::write(piece, &buffer[..got], &mut report.calls).map(|moved| moved as u64)
+            apply(request.edits, request.from.at.unwrap_or(0), &mut buffer[..read]);
+            endpoint_io::write(request, &buffer[..read], calls).map(|moved| moved as u64)
         })
     }
 
-    fn kept(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
+    fn forward(&mut self, request: Request<'_>, report: &mut Report) -> Result<u64, Blocked> {
         let (buffer, mut unsent) = match self.held.take() {
             Some(held) => held,
-            None => receive(piece, report)?,
+            None => receive(request, report)?,
         };
         if unsent.is_empty() {
             scratch::give_back(buffer);
             return Ok(0);
         }
-        let moved = ends::write(piece, &buffer[unsent.clone()], &mut report.calls);
+        let part = front(&unsent, request);
+        let moved = endpoint_io::write(request, &buffer[part], &mut report.calls);
         unsent.start += moved.unwrap_or(0);
         if unsent.is_empty() {
             scratch::give_back(buffer);
@@ -106,26 +127,19 @@ impl Copy {
     }
 }
 
-fn receive(piece: Piece<'_>, report: &mut Report) -> Result<(Vec<u8>, Range<usize>), Stop> {
-    let count = piece.count();
-    let mut buffer = scratch::take(count);
-    match ends::read(piece, &mut buffer[..count], false, &mut report.calls) {
-        Ok(got) => Ok((buffer, 0..got)),
-        Err(stop) => {
-            scratch::give_back(buffer);
-            Err(stop)
-        }
-    }
+/// Returns the part of a buffer that this step may move. An earlier one may have read more.
+pub(crate) fn front(unsent: &Range<usize>, request: Request<'_>) -> Range<usize> {
+    unsent.start..unsent.end.min(unsent.start.saturating_add(request.count()))
 }
 
-/// Makes the edits in `bytes`, which stand at `offset` in the file.
-pub(crate) fn apply(edits: &[Edit], offset: u64, bytes: &mut [u8]) {
-    let first = edits.partition_point(|edit| edit.offset + edit.bytes.len() as u64 <= offset);
-    let end = offset + bytes.len() as u64;
-    for edit in edits[first..].iter().take_while(|edit| edit.offset < end) {
-        let Some((at, new)) = edit.within(offset, bytes.len()) else {
-            continue; // an edit without bytes
-        };
-        bytes[at..at + new.len()].copy_from_slice(new);
+fn receive(request: Request<'_>, report: &mut Report) -> Result<(Vec<u8>, Range<usize>), Blocked> {
+    let count = request.count();
+    let mut buffer = scratch::take(count);
+    match endpoint_io::read(request, &mut buffer[..count], false, &mut report.calls) {
+        Ok(read) => Ok((buffer, 0..read)),
+        Err(blocked) => {
+            scratch::give_back(buffer);
+            Err(blocked)
+        }
     }
 }

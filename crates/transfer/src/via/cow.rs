@@ -1,21 +1,24 @@
-//! A private mapping in which parts are edited: copy on write.
+//! Copy on write: a private mapping in which parts are edited.
 //!
-//! `mmap(2)` with `MAP_PRIVATE`, since Linux 2.0. The pages that an edit touches are copied and
-//! changed; all others go out from the page cache. The file and its cached pages stay as they are.
-//! The edits are made by the kernel (see `karez_sys::PrivateMapping`), so a file that is cut off
+//! `mmap(2)` with `MAP_PRIVATE`, since Linux 2.0. The kernel copies the pages that an edit touches; all
+//! other pages are sent from the page cache. The file and its cached pages stay unchanged.
+//! The kernel makes the edits (see `karez_sys::PrivateMapping`), so a file that is truncated
 //! meanwhile is `EFAULT` and never SIGBUS. A peer that has closed the connection is `EPIPE` without
 //! SIGPIPE (`MSG_NOSIGNAL`).
 //!
-//! What it does badly: all that `mmap` does, and each edit costs a pipe, two calls, a fault and a
-//! page.
+//! # Limitations
+//!
+//! Those of [`mmap`](super::mmap); and each edit costs a pipe, two calls, a page fault and a page.
 
 use karez_sys::{PrivateMapping, page_size};
-use rustix::io::{self, Errno};
+use rustix::io;
 use rustix::net::SendFlags;
 
-use super::mmap::deliver;
-use crate::report::Report;
-use crate::step::{Edit, Piece, Stop};
+use super::mmap::send_chunk;
+use crate::backend::Backend;
+use crate::edit::Edit;
+use crate::report::{Reason, Report};
+use crate::step::{Blocked, Request};
 use crate::window::{Window, bytes_behind};
 
 /// The part of the file that is mapped and edited.
@@ -24,28 +27,28 @@ pub(crate) struct Cow {
     window: Window<PrivateMapping>,
 }
 
-impl Cow {
-    /// Moves up to a chunk; 0 means that the file ends there.
-    pub(crate) fn step(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
-        let (from, offset) = (piece.from.fd, piece.from.at.ok_or(Errno::OPNOTSUPP)?);
+impl Backend for Cow {
+    fn step(&mut self, request: Request<'_>, report: &mut Report) -> Result<u64, Blocked> {
+        let (from, offset) = (request.from.fd, request.source_offset()?);
         let there = bytes_behind(from, offset, &mut report.calls)?;
         if there == 0 {
             return Ok(0);
         }
-        let window = self.window.over(offset, piece.len, drop, |start, length| {
+        let window = self.window.over(offset, request.len, drop, |start, length| {
             report.calls.mmap += 1;
             let mut mapping = PrivateMapping::of(from, start, length)?;
             report.calls.madvise += 1;
-            edit(&mut mapping, piece.edits, start, length, report)?;
+            edit(&mut mapping, request.edits, start, length, report)?;
             Ok(mapping)
         });
-        let (mapping, part) = window.map_err(Stop::Unavailable)?;
+        let unavailable = |errno| Blocked::Unavailable(Reason::Errno(errno));
+        let (mapping, part) = window.map_err(unavailable)?;
         let mapping = mapping.as_mapping();
-        deliver(mapping, part, there, piece, SendFlags::empty(), &mut report.calls)
+        send_chunk(mapping, part, there, request, SendFlags::empty(), &mut report.calls)
     }
 }
 
-/// Makes the edits that fall into a mapping of the file from `start`, and counts the pages touched.
+/// Applies the edits within a mapping of the file from `start`, and counts the copied pages.
 fn edit(
     mapping: &mut PrivateMapping,
     edits: &[Edit],

@@ -1,136 +1,136 @@
 //! `send(2)` with `MSG_ZEROCOPY` from a mapping: the socket refers to the pages of the file.
 //!
-//! Linux 4.14; TCP (Documentation/networking/msg_zerocopy.rst). The mapping stays in custody until
-//! the error queue of the socket has released it, and the transfer is not done before: what is
-//! written to the file after that no longer shows at the peer.
+//! Linux 4.14; TCP (Documentation/networking/msg_zerocopy.rst). The mapping is kept until
+//! the error queue of the socket reports its release, and the transfer is not done before: a later
+//! write to the file does not show at the peer.
 //!
 //! # SIGPIPE
 //! It raises none (`MSG_NOSIGNAL`), but [`sendfile`](super::sendfile#sigpipe) does, to which it
 //! falls back on a UNIX socket.
 //!
-//! What it does badly: pinning pages, faulting them in and reading the notifications cost more
-//! than copying what is short, so below 16 KiB it does not bother; the kernel copies after all on
-//! loopback, to a device without scatter-gather and to whoever sniffs, and says so only in the
-//! notification; the error queue looks like an error to every poller; a UNIX socket has no such
-//! thing; and notifications are numbered by socket, so another that sends with this flag on the
-//! same one must have been released first.
+//! # Limitations
+//!
+//! Pinning pages, faulting them in and reading completions cost more than copying a short message, so
+//! below 16 KiB it copies. The kernel copies after all on loopback, to a device without scatter-gather
+//! and to packet sniffers, and reports that only in the completion. Every poller reports the error
+//! queue as an error. A UNIX socket does not support it. Completions are numbered per socket, so
+//! another transfer with this flag on the same socket must have been released first.
 
-use karez_sys::{MSG_ZEROCOPY, Mapping, allow_zerocopy, take_released};
+use karez_sys::{MSG_ZEROCOPY, Mapping, enable_zerocopy, next_zerocopy_completion};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 
-use super::mmap::deliver;
-use crate::report::{Notifications, Report};
-use crate::step::{Piece, Stop};
+use super::mmap::send_chunk;
+use crate::backend::Backend;
+use crate::report::{Notifications, Reason, Report};
+use crate::step::{Blocked, Request};
 use crate::window::{Window, bytes_behind};
 
-/// Below this many bytes copying is cheaper (msg_zerocopy.rst says about 10 KB).
-const WORTH_IT: u64 = 16 << 10;
+/// Below this many bytes copying is cheaper (msg_zerocopy.rst gives about 10 KB).
+const MIN: u64 = 16 << 10;
 
-/// Sends whose notifications nobody has read, before somebody reads.
-const UNREAD: u32 = 16;
+/// The number of unread completions at which the error queue is read.
+const MAX_UNREAD: u32 = 16;
 
-/// The mappings that the socket may refer to.
+/// The mappings to which the socket may refer.
 #[derive(Debug, Default)]
 pub(crate) struct Zerocopy {
-    allowed: bool,
+    enabled: bool,
     window: Window<Mapping>,
-    /// With each, how many sends must have been released before it may go.
-    custody: VecDeque<(Mapping, u32)>,
+    /// Each with the number of sends that must have been released before it may be unmapped.
+    kept: VecDeque<(Mapping, u32)>,
 }
 
-impl Zerocopy {
-    /// Sends up to a chunk; 0 means that the file ends there.
-    pub(crate) fn step(&mut self, piece: Piece<'_>, report: &mut Report) -> Result<u64, Stop> {
-        let (from, offset) = (piece.from.fd, piece.from.at.ok_or(Errno::OPNOTSUPP)?);
-        if !self.allowed {
+impl Backend for Zerocopy {
+    fn step(&mut self, request: Request<'_>, report: &mut Report) -> Result<u64, Blocked> {
+        let (from, offset) = (request.from.fd, request.source_offset()?);
+        let unavailable = |errno| Blocked::Unavailable(Reason::Errno(errno));
+        if !self.enabled {
             report.calls.setsockopt += 1;
-            allow_zerocopy(piece.to.fd).map_err(|errno| Stop::Unavailable(no_such_thing(errno)))?;
-            self.allowed = true;
+            enable_zerocopy(request.to.fd).map_err(unavailable)?;
+            self.enabled = true;
         }
-        if outstanding(&report.zerocopy) >= UNREAD {
-            read_notifications(&mut self.custody, piece.to.fd, report)?;
+        if outstanding(&report.zerocopy) >= MAX_UNREAD {
+            read_completions(&mut self.kept, request.to.fd, report)?;
         }
         let there = bytes_behind(from, offset, &mut report.calls)?;
         if there == 0 {
             return Ok(0);
         }
-        let (custody, sends) = (&mut self.custody, report.zerocopy.sends);
-        let keep = |mapping| custody.push_back((mapping, sends));
-        let window = self.window.over(offset, piece.len, keep, |start, length| {
+        let (kept, sends) = (&mut self.kept, report.zerocopy.sends);
+        let keep = |mapping| kept.push_back((mapping, sends));
+        let window = self.window.over(offset, request.len, keep, |start, length| {
             report.calls.mmap += 1;
             let mapping = Mapping::of(from, start, length)?;
             report.calls.madvise += 1;
             Ok(mapping)
         });
-        let (mapping, part) = window.map_err(Stop::Unavailable)?;
+        let (mapping, part) = window.map_err(unavailable)?;
         let plain = SendFlags::empty();
-        let flags = if piece.len.min(there) < WORTH_IT { plain } else { MSG_ZEROCOPY };
-        match deliver(mapping, part.clone(), there, piece, flags, &mut report.calls) {
-            // No room to pin or to notify (net.core.optmem_max): what is out must come back first,
-            // and if that is nothing, a copy goes.
-            Err(Stop::Refused(Errno::NOBUFS)) if flags == MSG_ZEROCOPY => {
-                read_notifications(&mut self.custody, piece.to.fd, report)?;
+        let flags = if request.len.min(there) < MIN { plain } else { MSG_ZEROCOPY };
+        match send_chunk(mapping, part.clone(), there, request, flags, &mut report.calls) {
+            // No memory to pin or to notify (net.core.optmem_max): waits for outstanding sends, and
+            // copies if there are none.
+            Err(Blocked::Rejected(Errno::NOBUFS)) if flags == MSG_ZEROCOPY => {
+                read_completions(&mut self.kept, request.to.fd, report)?;
                 if outstanding(&report.zerocopy) > 0 {
-                    return Err(Stop::Release);
+                    return Err(Blocked::ZerocopyCompletion);
                 }
-                deliver(mapping, part, there, piece, plain, &mut report.calls)
+                send_chunk(mapping, part, there, request, plain, &mut report.calls)
             }
-            // Notifications that nobody reads wake every poller at once, whatever it waits for.
-            Err(Stop::Writable) => {
-                read_notifications(&mut self.custody, piece.to.fd, report)?;
-                Err(Stop::Writable)
+            // Unread completions wake every poller at once, whatever it waits for.
+            Err(Blocked::Writable) => {
+                read_completions(&mut self.kept, request.to.fd, report)?;
+                Err(Blocked::Writable)
             }
             sent => {
-                let lent = flags == MSG_ZEROCOPY && sent.is_ok_and(|sent| sent > 0);
-                report.zerocopy.sends += u32::from(lent);
+                let zerocopy = flags == MSG_ZEROCOPY && sent.is_ok_and(|sent| sent > 0);
+                report.zerocopy.sends += u32::from(zerocopy);
                 sent
             }
         }
     }
 
-    /// After the last byte: whether the socket has released everything.
-    pub(crate) fn settle(&mut self, out: BorrowedFd<'_>, report: &mut Report) -> Result<(), Stop> {
+    fn poll_release(&mut self, out: BorrowedFd<'_>, report: &mut Report) -> Result<(), Blocked> {
         if outstanding(&report.zerocopy) > 0 {
-            read_notifications(&mut self.custody, out, report)?;
+            read_completions(&mut self.kept, out, report)?;
         }
-        if outstanding(&report.zerocopy) > 0 { Err(Stop::Release) } else { Ok(()) }
+        match outstanding(&report.zerocopy) {
+            0 => Ok(()),
+            _ => Err(Blocked::ZerocopyCompletion),
+        }
+    }
+
+    fn holds_no_user_memory(&self) -> bool {
+        false
     }
 }
 
-fn read_notifications(
-    custody: &mut VecDeque<(Mapping, u32)>,
+fn read_completions(
+    kept: &mut VecDeque<(Mapping, u32)>,
     out: BorrowedFd<'_>,
     report: &mut Report,
-) -> Result<(), Stop> {
+) -> Result<(), Blocked> {
     while outstanding(&report.zerocopy) > 0 {
         report.calls.recvmsg += 1;
-        let Some(released) = take_released(out)? else {
+        let Some(completion) = next_zerocopy_completion(out)? else {
             break;
         };
-        report.zerocopy.released += released.sends();
-        if released.copied {
-            report.zerocopy.copied += released.sends();
+        report.zerocopy.released += completion.sends();
+        if completion.copied {
+            report.zerocopy.copied += completion.sends();
         }
     }
-    // TCP releases in order, so the oldest mapping is free when as many sends are.
-    while custody.front().is_some_and(|&(_, sends)| sends <= report.zerocopy.released) {
-        custody.pop_front();
+    // TCP releases in order, so the oldest mapping is free when that many sends are.
+    while kept.front().is_some_and(|&(_, sends)| sends <= report.zerocopy.released) {
+        kept.pop_front();
     }
     Ok(())
 }
 
-/// Sends that the socket has not released.
+/// Returns the number of sends that the socket has not released.
 fn outstanding(notifications: &Notifications) -> u32 {
     notifications.sends.saturating_sub(notifications.released)
-}
-
-/// Sockets say in several ways that they know nothing of it.
-fn no_such_thing(errno: Errno) -> Errno {
-    match errno {
-        Errno::NOPROTOOPT | Errno::NOTSOCK => Errno::OPNOTSUPP,
-        errno => errno,
-    }
 }

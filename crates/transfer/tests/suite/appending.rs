@@ -1,16 +1,16 @@
-//! Files open for appending (`O_APPEND`): whatever the offset, the bytes go to the end, and what was
-//! there stays.
+//! Files open for appending (`O_APPEND`): with any offset, the bytes are appended, and existing ones
+//! stay.
 
-use karez_transfer::{CachePolicy, Fallback, Progress, Settings, Via};
+use karez_transfer::{CachePolicy, Fallback, Progress, Reason, Settings, Via};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::sync::Arc;
 
 use crate::case::Case;
-use crate::chance::{Chance, pattern};
+use crate::random::{Random, pattern};
 use crate::stage::{DISK, Plan};
 
-/// Whole blocks, for those are what `O_DIRECT` overwrites.
+/// Whole blocks, which `O_DIRECT` would overwrite.
 const LEN: usize = 256 << 10;
 
 #[test]
@@ -28,27 +28,26 @@ fn every_via_and_cache_policy_appends() {
                 let sink = File::options().read(true).append(true).open(named.path()).unwrap();
                 let source = Arc::new(tempfile::tempfile_in(files).unwrap());
                 std::os::unix::fs::FileExt::write_all_at(&*source, &content, 0).unwrap();
-                let settings = Settings { cache, ..case.via.into() };
+                let settings = Settings::from(case.via).cache(cache);
                 let plan = Plan { settings, files, ..Plan::new(case, content.clone()) };
-                let outcome = plan.between(source, Arc::new(sink)).run(&mut Chance::of(1));
+                let outcome = plan.between(source, Arc::new(sink)).run(&mut Random::of(1));
                 let what = format!("{case}, {cache}, {files}: {:?}", outcome.report);
                 assert!(matches!(outcome.end, Ok(Progress::Done)), "{what}");
                 let stored = fs::read(named.path()).unwrap();
                 assert!(stored == [&before[..], &content].concat(), "{what}");
-                assert_told(case, &outcome.report, &what);
+                assert_reported(case, &outcome.report, &what);
             }
         }
     }
 }
 
-/// What could not append is reported, and what ran instead.
-fn assert_told(case: Case, report: &karez_transfer::Report, what: &str) {
+/// Asserts that the fallback is reported.
+fn assert_reported(case: Case, report: &karez_transfer::Report, what: &str) {
     assert_ne!(report.cache, CachePolicy::Direct, "{what}");
     if case.via == Via::Direct {
-        let errnos = [Errno::INVAL, Errno::OPNOTSUPP];
-        let refused =
-            errnos.map(|errno| Fallback { from: Via::Direct, reason: errno.into(), after: 0 });
+        let reasons = [Reason::Appending, Reason::NoDirectIo, Errno::INVAL.into()];
+        let refused = reasons.map(|reason| Fallback::new(Via::Direct, reason, 0));
         assert!(refused.map(|refused| vec![refused]).contains(&report.fallbacks), "{what}");
-        assert_eq!(report.ran, Via::Copy, "{what}");
+        assert_eq!(report.effective, Via::Copy, "{what}");
     }
 }

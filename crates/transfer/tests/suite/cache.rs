@@ -1,23 +1,23 @@
-//! What becomes of the page cache, as cachestat(2) sees it, and who waits for the disk.
+//! The effect on the page cache, by cachestat(2), and on blocking.
 
 use karez_sys::cached_pages;
-use karez_transfer::{CachePolicy, Cold, Direction, Progress, Settings, Via};
+use karez_transfer::{CachePolicy, Direction, OnMiss, Progress, Settings, Via};
 use rustix::fs::{Advice, Mode, OFlags, fadvise, fdatasync, open};
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use crate::case::Case;
-use crate::chance::{Chance, pattern};
+use crate::random::{Random, pattern};
 use crate::stage::{Outcome, Plan, Stage};
 
-/// Whole blocks, and more than is let go at a time.
+/// Whole blocks, and more than one piece of drop-behind.
 const LEN: usize = 9 << 20;
 
 fn cached(file: &File) -> u64 {
     cached_pages(file.as_fd(), 0..LEN as u64).unwrap()
 }
 
-/// Lets the pages of the file go; says whether they went.
+/// Evicts the pages of the file; returns whether that succeeded.
 fn evict(file: &File) -> bool {
     fdatasync(file).unwrap();
     fadvise(file, 0, None, Advice::DontNeed).unwrap();
@@ -37,12 +37,12 @@ fn has_a_disk() -> bool {
     goes
 }
 
-/// What the stage reads to see whether all arrived comes back into the cache; so it is counted
+/// The stage reads the sink to verify it, which refills the cache; so the pages are counted
 /// before that.
 fn after(stage: Stage, case: Case) -> (Outcome, u64, u64) {
     let (source, sink) = (stage.source.clone(), stage.sink.clone());
     let mut counts = (0, 0);
-    let outcome = stage.run_with(&mut Chance::of(1), |stage, chance| {
+    let outcome = stage.run_with(&mut Random::of(1), |stage, chance| {
         let end = stage.drive(chance);
         counts = (cached(&source), cached(&sink));
         end
@@ -51,13 +51,14 @@ fn after(stage: Stage, case: Case) -> (Outcome, u64, u64) {
     (outcome, counts.0, counts.1)
 }
 
-/// A page that a socket or a pipe still refers to stays; so only what copies lets go of all.
-fn lets_go(case: Case, outcome: &Outcome) -> bool {
-    let by_reference = [Via::Sendfile, Via::Splice, Via::Zerocopy].contains(&outcome.report.ran);
+/// A page to which a socket or a pipe refers stays, so only copying vias drop all.
+fn drops_all(case: Case, outcome: &Outcome) -> bool {
+    let by_reference =
+        [Via::Sendfile, Via::Splice, Via::Zerocopy].contains(&outcome.report.effective);
     case.to_file() || !by_reference
 }
 
-/// Runs every case with a policy, the source cold or in the cache.
+/// Runs every case with a policy, the source evicted or in the cache.
 fn policy(cache: CachePolicy, cold: bool, check: impl Fn(Case, &Outcome, u64, u64)) {
     if !has_a_disk() {
         return;
@@ -85,7 +86,7 @@ fn kept_pages_stay() {
         assert_eq!(outcome.report.calls.fadvise64, 0, "{case}");
         let pages = LEN as u64 / 4096;
         assert!(!case.of_file() || source == pages, "{case}: {source}");
-        assert!(!case.to_file() || outcome.report.ran == Via::Direct || sink > 0, "{case}");
+        assert!(!case.to_file() || outcome.report.effective == Via::Direct || sink > 0, "{case}");
     });
 }
 
@@ -101,7 +102,7 @@ fn in_order_is_said_once() {
 fn dropped_pages_are_gone_at_the_end() {
     policy(CachePolicy::Drop, false, |case, outcome, source, sink| {
         assert_eq!(outcome.report.cache, CachePolicy::Drop, "{case}");
-        if lets_go(case, outcome) {
+        if drops_all(case, outcome) {
             assert!(!case.of_file() || source == 0, "{case}: {source} of the source stay");
             assert!(!case.to_file() || sink == 0, "{case}: {sink} of the sink stay");
         }
@@ -114,14 +115,14 @@ fn uncached_pages_are_gone_or_the_report_says_so() {
         let report = &outcome.report;
         match report.cache {
             CachePolicy::Uncached => {
-                assert_eq!(report.ran, Via::Copy, "{case}");
+                assert_eq!(report.effective, Via::Copy, "{case}");
                 let has_file = case.of_file() || case.to_file();
                 let said = report.calls.preadv2 + report.calls.pwritev2 > 0;
                 assert_eq!(said, has_file, "{case}: {report:?}");
-                // What was written goes when the disk has it.
+                // Written pages are dropped when they are on the disk.
                 assert!(!case.of_file() || source == 0, "{case}: {source} of the source stay");
             }
-            CachePolicy::Drop if lets_go(case, outcome) => {
+            CachePolicy::Drop if drops_all(case, outcome) => {
                 assert!(!case.of_file() || source == 0, "{case}: {source} of the source stay");
                 assert!(!case.to_file() || sink == 0, "{case}: {sink} of the sink stay");
             }
@@ -140,7 +141,7 @@ fn the_cache_is_passed_by() {
             assert!(report.cache != CachePolicy::Keep, "{case}: {report:?}");
             return;
         }
-        assert_eq!((report.ran, report.cache), (Via::Direct, CachePolicy::Direct), "{case}");
+        assert_eq!((report.effective, report.cache), (Via::Direct, CachePolicy::Direct), "{case}");
         assert_eq!(source, 0, "{case}");
         assert!(!case.to_file() || sink == 0, "{case}: {sink} of the sink stay");
     });
@@ -153,16 +154,16 @@ fn has_direct() -> bool {
     open(path, OFlags::RDONLY | OFlags::DIRECT, Mode::empty()).is_ok()
 }
 
-/// How often it asks for somebody who may wait, if it may not itself.
+/// Returns how often it reports a miss.
 fn asked(case: Case, cold: bool) -> u64 {
     let content = pattern(3 << 20, 42);
-    let settings = Settings { cold: Cold::Tell, ..case.via.into() };
+    let settings = Settings::from(case.via).on_miss(OnMiss::Report);
     let stage = Plan { settings, ..Plan::new(case, content.clone()) }.stage();
     if cold {
         assert!(evict(&stage.source), "{case}");
     }
     let mut asked = 0;
-    let outcome = stage.run_with(&mut Chance::of(1), |stage, _| {
+    let outcome = stage.run_with(&mut Random::of(1), |stage, _| {
         loop {
             match stage.step()? {
                 Progress::NeedsWorker => {
@@ -171,7 +172,7 @@ fn asked(case: Case, cold: bool) -> u64 {
                     let next = stage.step()?;
                     assert!(matches!(next, Progress::Moved(_)), "{case}: warm, and {next:?}");
                 }
-                Progress::Moved(_) | Progress::NeedsRelease => {}
+                Progress::Moved(_) | Progress::NeedsZerocopyCompletion => {}
                 end => return Ok(end),
             }
         }
@@ -182,7 +183,7 @@ fn asked(case: Case, cold: bool) -> u64 {
 }
 
 #[test]
-fn a_cold_file_asks_for_a_worker_and_a_warm_one_never() {
+fn only_a_miss_needs_a_worker() {
     if !has_a_disk() {
         return;
     }
@@ -197,9 +198,9 @@ fn a_cold_file_asks_for_a_worker_and_a_warm_one_never() {
     }
 }
 
-/// What is small is copied if it is in memory; if not, its pages are sent.
+/// A small file is copied if it is in memory; otherwise its pages are sent.
 #[test]
-fn auto_sends_the_pages_of_a_cold_file() {
+fn auto_sends_pages_on_a_miss() {
     if !has_a_disk() {
         return;
     }
@@ -209,9 +210,13 @@ fn auto_sends_the_pages_of_a_cold_file() {
         for (cold, ran) in [(false, Via::Copy), (true, Via::Sendfile)] {
             let stage = Plan::new(case, content.clone()).stage();
             assert!(!cold || evict(&stage.source), "{case}");
-            let outcome = stage.run(&mut Chance::of(1));
+            let outcome = stage.run(&mut Random::of(1));
             assert!(outcome.received == content, "{case}");
-            assert_eq!((outcome.report.ran, outcome.report.fallbacks.len()), (ran, 0), "{case}");
+            assert_eq!(
+                (outcome.report.effective, outcome.report.fallbacks.len()),
+                (ran, 0),
+                "{case}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is tested: every via of every direction, over every transport, blocking and not.
+//! The cases: every via of every direction, over every transport, blocking and non-blocking.
 
 use karez_transfer::{Copied, Direction, Report, Via};
 use rustix::fd::OwnedFd;
@@ -86,7 +86,7 @@ impl fmt::Display for Case {
 }
 
 /// The system calls that a via makes in a direction: those by which bytes move, and those around
-/// them. What stands in neither list, it must not make.
+/// them. It must make no other call.
 pub fn calls_of(
     direction: Direction,
     via: Via,
@@ -115,18 +115,19 @@ pub fn calls_of(
         (Via::Sendfile, D::FileToFile) => (&["sendfile"], &["lseek", "open", "fcntl", "fstat"]),
         (Via::Sendfile, _) => (&["sendfile"], &[]),
         (Via::Splice, D::FileToSocket | D::FileToFile) => (&["splice"], &["pipe2", "fcntl"]),
-        // Whether the end is the end is asked of the socket.
+        // A peek verifies the end of the stream.
         (Via::Splice, _) => (&["splice"], &["pipe2", "fcntl", "recvfrom"]),
         (Via::Zerocopy, _) => (&["sendto"], &["setsockopt", "recvmsg", "mmap", "madvise", "fstat"]),
         (Via::Reflink, _) => (&["ioctl"], &["fstat"]),
         (Via::CopyRange, _) => (&["copy_file_range"], &[]),
+        _ => panic!("{via} {direction}: a case without calls"),
     }
 }
 
-/// Asserts that the report of a transfer that nobody disturbed says what happened.
+/// Asserts the report of an undisturbed transfer.
 pub fn assert_report(case: Case, report: &Report, len: u64, what: &str) {
     let Case { direction, via, .. } = case;
-    assert_eq!((report.direction, report.asked), (direction, via), "{what}");
+    assert_eq!((report.direction, report.requested), (direction, via), "{what}");
     assert_eq!(report.bytes, len, "{what}");
     let refused = refusals(case, report);
     for (fallback, from) in report.fallbacks.iter().zip(&refused) {
@@ -136,8 +137,8 @@ pub fn assert_report(case: Case, report: &Report, len: u64, what: &str) {
     }
     assert_eq!(report.fallbacks.len(), refused.len(), "{what}: {report:?}");
     let expected = refused.last().map_or(via, |last| last.fallback().unwrap());
-    let ran = if via == Via::Auto { report.ran } else { expected };
-    assert_eq!(report.ran, ran, "{what}: {report:?}");
+    let ran = if via == Via::Auto { report.effective } else { expected };
+    assert_eq!(report.effective, ran, "{what}: {report:?}");
     assert!(direction.has(ran) && (ran != Via::Auto || len == 0), "{what}: {report:?}");
     assert_calls(case, report, what);
     if len > 0 {
@@ -145,14 +146,14 @@ pub fn assert_report(case: Case, report: &Report, len: u64, what: &str) {
     }
 }
 
-/// What the kernel under these tests may refuse before the first byte.
+/// The vias that this kernel may refuse before the first byte.
 fn refusals(case: Case, report: &Report) -> Vec<Via> {
     let refused: Vec<_> = report.fallbacks.iter().map(|fallback| fallback.from).collect();
     match case.via {
         Via::Zerocopy if case.transport == Transport::Unix && report.bytes > 0 => {
             vec![Via::Zerocopy]
         }
-        // Few file systems have it. `auto` asks once for each.
+        // Few file systems have it. `auto` tries it once for each.
         Via::Reflink | Via::Auto if refused == [Via::Reflink] => refused,
         // Nor do all have this.
         Via::Direct if refused == [Via::Direct] => refused,
@@ -160,19 +161,19 @@ fn refusals(case: Case, report: &Report) -> Vec<Via> {
     }
 }
 
-/// The bytes went by the calls of the via that ran, and by no others.
+/// Asserts that only the calls of the effective via moved bytes.
 fn assert_calls(case: Case, report: &Report, what: &str) {
-    let (movers, around) = calls_of(case.direction, report.ran);
+    let (movers, around) = calls_of(case.direction, report.effective);
     let tried = report.fallbacks.iter().map(|fallback| calls_of(case.direction, fallback.from));
     let tried: Vec<_> = tried.flat_map(|(movers, around)| [movers, around].concat()).collect();
-    // `auto` reads only what is in memory, to send the pages of what is not.
+    // `auto` reads only resident bytes, and sends the pages of the rest.
     let name_of = |name| if (case.via, name) == (Via::Auto, "preadv2") { "pread64" } else { name };
     let made: Vec<_> = report.calls.iter().map(|call| name_of(call.0)).collect();
     for mover in movers {
         assert!(report.bytes == 0 || made.contains(mover), "{what}: no {mover}: {report:?}");
     }
     for name in made {
-        // On a refusal, and by `auto`, it is looked up what was refused between these ends before.
+        // After a fallback, and with `auto`, the cache of unsupported vias is searched.
         let looked = name == "fstat" && (case.via == Via::Auto || !report.fallbacks.is_empty());
         let known =
             looked || movers.contains(&name) || around.contains(&name) || tried.contains(&name);
@@ -183,12 +184,12 @@ fn assert_calls(case: Case, report: &Report, what: &str) {
 /// Whether the CPU copied, as it must have.
 fn copied(direction: Direction, report: &Report) -> Copied {
     let to_file = matches!(direction, Direction::FileToFile | Direction::SocketToFile);
-    match report.ran {
+    match report.effective {
         Via::Reflink => Copied::No,
         Via::Sendfile | Via::Splice if !to_file => Copied::No,
         Via::Direct if to_file => Copied::No,
         Via::CopyRange | Via::Auto => Copied::Unknown,
-        // Loopback copies after all; what is short is not even asked for.
+        // Loopback copies after all; a short send does not use the flag.
         Via::Zerocopy if report.zerocopy.sends == 0 => Copied::Unknown,
         _ => Copied::Yes,
     }

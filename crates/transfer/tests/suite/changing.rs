@@ -1,7 +1,7 @@
-//! Files that are cut off, grow, are deleted or rewritten while they are sent.
+//! Files that are truncated, grow, are deleted or rewritten while they are sent.
 //!
-//! By reference means that what is on its way may still change: then a byte is the old one or the
-//! new one, or the zero behind a new end, but never anybody else's.
+//! By reference means that bytes in flight may still change: then a byte is the old one or the
+//! new one, or the zero behind a new end, but never one of another file.
 
 use karez_transfer::{Edit, Progress, Settings, Via};
 use std::os::unix::fs::FileExt as _;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};
 
 use crate::case::{Case, assert_report};
-use crate::chance::{Chance, pattern};
+use crate::random::{Random, pattern};
 use crate::stage::{DISK, Outcome, Plan, Stage};
 
 const LEN: usize = 300_000;
@@ -21,12 +21,12 @@ fn from_file() -> impl Iterator<Item = Case> {
 
 /// One that stands in the middle after a few steps.
 fn slow(case: Case, content: &[u8]) -> Plan {
-    let settings = Settings { chunk: Some(20_000), share: 20_000, ..case.via.into() };
+    let settings = Settings::from(case.via).chunk(20_000).max_per_step(20_000);
     Plan { settings, buffers: Some(20_000), ..Plan::new(case, content.to_vec()) }
 }
 
-/// Steps a little, lets something happen to the file, and goes on to the end.
-fn disturbed(plan: Plan, chance: &mut Chance, happen: impl FnOnce(&Stage)) -> Outcome {
+/// Steps a little, changes the file, and continues to the end.
+fn disturbed(plan: Plan, chance: &mut Random, happen: impl FnOnce(&Stage)) -> Outcome {
     plan.stage().run_with(chance, |stage, chance| {
         for _ in 0..3 {
             if !matches!(stage.step()?, Progress::Moved(_)) {
@@ -38,19 +38,19 @@ fn disturbed(plan: Plan, chance: &mut Chance, happen: impl FnOnce(&Stage)) -> Ou
     })
 }
 
-/// Whether `received` is `old` as far as nobody touched it, and `new` or `old` behind.
+/// Returns whether `received` is `old` up to the changed part, and `new` or `old` behind.
 fn is_either(received: &[u8], old: &[u8], new: &[u8]) -> bool {
     received.len() <= old.len()
         && received.iter().zip(old).zip(new).all(|((byte, old), new)| byte == old || byte == new)
 }
 
 #[test]
-fn a_file_that_is_cut_off_is_told_and_never_a_signal() {
+fn a_truncated_file_is_reported_and_never_a_signal() {
     let content = pattern(LEN, 21);
     for case in from_file() {
         for end in [0, 5_000, 65_536, 100_001, LEN - 1] {
             let mut moved = 0;
-            let outcome = disturbed(slow(case, &content), &mut Chance::of(4), |stage| {
+            let outcome = disturbed(slow(case, &content), &mut Random::of(4), |stage| {
                 moved = stage.moving.report().bytes;
                 stage.source.set_len(end as u64).unwrap();
             });
@@ -84,13 +84,13 @@ fn edits_behind_the_new_end_of_a_file_are_no_signal() {
         edited[edit.offset as usize..][..edit.bytes.len()].copy_from_slice(&edit.bytes);
     }
     for case in from_file().filter(|case| case.via == Via::Cow) {
-        // The first lies behind what has been sent but within the window, the second behind that.
+        // The first lies behind the sent bytes but within the window, the second behind the window.
         for end in [0, 1 << 20, 4_200_000_usize, 6 << 20] {
             let mut plan = Plan::new(case, content.clone());
-            plan.settings.share = 100_000;
+            plan.settings.max_per_step = 100_000;
             plan.settings.chunk = Some(100_000);
             plan.edits = Some(Arc::clone(&edits));
-            let outcome = disturbed(plan, &mut Chance::of(4), |stage| {
+            let outcome = disturbed(plan, &mut Random::of(4), |stage| {
                 stage.source.set_len(end as u64).unwrap();
             });
             let bytes = outcome.received.len();
@@ -125,7 +125,7 @@ fn a_file_that_is_cut_off_and_grows_again_and_again_never_ends_the_process() {
         source.write_all_at(&content, 0).unwrap();
         thread::scope(|scope| {
             scope.spawn(|| {
-                let mut chance = Chance::of(1);
+                let mut chance = Random::of(1);
                 while !over.load(Ordering::Relaxed) {
                     source.set_len(chance.amount(1 << 20) as u64 - 1).unwrap();
                     source.write_all_at(&content, 0).unwrap();
@@ -134,7 +134,7 @@ fn a_file_that_is_cut_off_and_grows_again_and_again_never_ends_the_process() {
             for _ in 0..20 {
                 let sink = Arc::new(tempfile::tempfile_in(DISK).unwrap());
                 let stage = plan.clone().between(Arc::clone(&source), sink);
-                let outcome = stage.run(&mut Chance::of(9));
+                let outcome = stage.run(&mut Random::of(9));
                 let end = outcome.end.unwrap();
                 assert!(matches!(end, Progress::Done | Progress::Truncated { .. }), "{case}");
                 assert!(outcome.received.iter().all(|byte| [0, b'a'].contains(byte)), "{case}");
@@ -145,10 +145,10 @@ fn a_file_that_is_cut_off_and_grows_again_and_again_never_ends_the_process() {
 }
 
 #[test]
-fn a_file_that_grows_sends_what_was_asked_for() {
+fn a_growing_file_sends_only_its_range() {
     let content = pattern(LEN, 22);
     for case in from_file() {
-        let outcome = disturbed(slow(case, &content), &mut Chance::of(4), |stage| {
+        let outcome = disturbed(slow(case, &content), &mut Random::of(4), |stage| {
             stage.source.write_all_at(b"more", LEN as u64).unwrap();
         });
         assert_eq!(outcome.end.unwrap(), Progress::Done, "{case}");
@@ -158,12 +158,12 @@ fn a_file_that_grows_sends_what_was_asked_for() {
 }
 
 #[test]
-fn what_was_missing_may_come_later() {
+fn missing_bytes_may_be_appended_later() {
     let content = pattern(LEN, 22);
     for case in from_file() {
         let there = LEN - 10_000;
         let plan = Plan::new(case, content.clone());
-        let outcome = plan.stage().run_with(&mut Chance::of(4), |stage, chance| {
+        let outcome = plan.stage().run_with(&mut Random::of(4), |stage, chance| {
             stage.source.set_len(there as u64).unwrap();
             let end = stage.drive(chance)?;
             assert_eq!(end, Progress::Truncated { missing: 10_000 }, "{case}");
@@ -180,7 +180,7 @@ fn what_was_missing_may_come_later() {
 fn a_range_behind_the_end_has_nothing() {
     for case in from_file() {
         let plan = Plan { source_at: 1000, ..Plan::new(case, pattern(LEN, 3)) };
-        let outcome = plan.stage().run_with(&mut Chance::of(1), |stage, chance| {
+        let outcome = plan.stage().run_with(&mut Random::of(1), |stage, chance| {
             stage.source.set_len(10).unwrap();
             stage.drive(chance)
         });
@@ -200,7 +200,7 @@ fn a_deleted_file_is_sent_to_its_end() {
         let source = Arc::new(named.as_file().try_clone().unwrap());
         let sink = Arc::new(tempfile::tempfile_in(DISK).unwrap());
         let stage = slow(case, &content).between(source, sink);
-        let outcome = stage.run_with(&mut Chance::of(4), |stage, chance| {
+        let outcome = stage.run_with(&mut Random::of(4), |stage, chance| {
             stage.step()?;
             fs::remove_file(&path).unwrap();
             stage.drive(chance)
@@ -216,14 +216,14 @@ fn a_rewritten_file_arrives_as_it_was_or_as_it_is() {
     let (old, new) = (pattern(LEN, 24), pattern(LEN, 25));
     for case in from_file() {
         let mut moved = 0;
-        let outcome = disturbed(slow(case, &old), &mut Chance::of(4), |stage| {
+        let outcome = disturbed(slow(case, &old), &mut Random::of(4), |stage| {
             moved = stage.moving.report().bytes as usize;
             stage.source.write_all_at(&new, 0).unwrap();
         });
         assert_eq!(outcome.end.unwrap(), Progress::Done, "{case}");
         assert!(is_either(&outcome.received, &old, &new), "{case}");
         assert_eq!(outcome.received.len(), LEN, "{case}");
-        // What is read late is the new; a clone is made at once, and a pipe or buffer is ahead.
+        // Bytes read late are new; a clone is made at once, and a pipe or buffer holds old ones.
         if moved < LEN / 2 && case.via != Via::Reflink {
             assert!(outcome.received[LEN - 10_000..] == new[LEN - 10_000..], "{case}");
         }
@@ -237,7 +237,7 @@ fn holes_arrive_as_zeros() {
         let mut content = vec![0; 2 << 20];
         content[1 << 20..][..5000].copy_from_slice(&pattern(5000, 1));
         let stage = Plan::new(case, content.clone()).stage();
-        let outcome = stage.run_with(&mut Chance::of(4), |stage, chance| {
+        let outcome = stage.run_with(&mut Random::of(4), |stage, chance| {
             stage.source.set_len(0).unwrap();
             stage.source.set_len(2 << 20).unwrap();
             stage.source.write_all_at(&content[1 << 20..][..5000], 1 << 20).unwrap();

@@ -5,11 +5,11 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use crate::case::{Case, assert_report};
-use crate::chance::{Chance, pattern};
+use crate::random::{Random, pattern};
 use crate::stage::Plan;
 
 /// Some edits, sorted and apart, of which some touch, some are empty and some lie outside.
-fn edits(chance: &mut Chance, end: u64) -> Vec<Edit> {
+fn edits(chance: &mut Random, end: u64) -> Vec<Edit> {
     let mut all = Vec::new();
     let mut offset = 0;
     while offset < end {
@@ -23,7 +23,7 @@ fn edits(chance: &mut Chance, end: u64) -> Vec<Edit> {
 
 #[test]
 fn any_edits_arrive_and_the_file_stays_as_it_is() {
-    let mut chance = Chance::fresh();
+    let mut chance = Random::fresh();
     for case in Case::all().into_iter().filter(|case| case.via == Via::Cow) {
         for _ in 0..8 {
             let len = chance.amount(6 << 20);
@@ -62,7 +62,7 @@ fn only_the_pages_touched_are_copied() {
         // One page, the same again, two pages that an edit spans, and one in the next window.
         let edits = [at(10, 5), at(100, 3), at(8190, 4), at(5 << 20, 1)];
         let plan = Plan { edits: Some(edits.into()), ..Plan::new(case, pattern(6 << 20, 1)) };
-        let outcome = plan.stage().run(&mut Chance::of(1));
+        let outcome = plan.stage().run(&mut Random::of(1));
         assert_eq!(outcome.end.unwrap(), Progress::Done, "{case}");
         assert_eq!(outcome.report.pages_copied, 4, "{case}: {:?}", outcome.report);
     }

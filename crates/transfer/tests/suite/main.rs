@@ -1,6 +1,6 @@
-//! One suite for every via and direction: what is listed in `Direction::vias` is tested here.
+//! One suite for every via and direction: all of `Direction::vias` are tested here.
 //!
-//! Chance is seeded, and says how to have it again; nothing waits for time.
+//! Random numbers are seeded, and failures print the seed; no test waits for time.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -14,22 +14,22 @@
 mod appending;
 mod cache;
 mod case;
-mod chance;
 mod changing;
 mod choice;
-mod denied;
 mod edits;
 mod exact;
-#[path = "../../../karez/tests/e2e/image.rs"]
+mod fallback;
+mod hostile_peers;
+#[path = "../../../karez/tests/e2e/disk_image.rs"]
 #[expect(dead_code, reason = "other tests make images in memory")]
 mod image;
-mod ladder;
 mod netns;
 mod peers;
 mod pipes;
 mod pools;
+mod random;
 mod refusals;
-mod rude;
+mod sandbox;
 mod shared;
 mod sigpipe;
 mod stage;

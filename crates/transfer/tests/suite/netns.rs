@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::{env, thread};
 
 use crate::case::{Case, Transport, assert_report};
-use crate::chance::{Chance, pattern};
 use crate::exact::SIZES;
+use crate::random::{Random, pattern};
 use crate::stage::{DISK, Plan};
 
-/// What a connection is for, to the other side.
+/// The purpose of a connection.
 const DRAIN: u8 = b'd';
 const FEED: u8 = b'f';
 
@@ -25,7 +25,7 @@ const FEED: u8 = b'f';
 fn between_two_network_namespaces() {
     let links = || fs::read_dir("/sys/class/net").map(Iterator::count).unwrap_or(0);
     let before = links();
-    // In a user namespace root has no rights to files of others, such as a clone that it tests.
+    // In a user namespace root has no rights to files of other users.
     let ways: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
     let make = ["ip", "link", "add", "karez0", "type", "veth", "peer", "name", "karez1"];
     let permitted = |way: &&&[&str]| {
@@ -58,7 +58,7 @@ fn ip(words: &str) {
     assert!(done.success(), "ip {words}");
 }
 
-/// Reads what the other process says until it says that.
+/// Reads the output of the other process up to this line.
 fn said(lines: &mut impl BufRead, wanted: &str) -> String {
     let mut line = String::new();
     while lines.read_line(&mut line).unwrap() > 0 {
@@ -97,7 +97,7 @@ fn near() {
     end(far);
 }
 
-/// Without its standard input the other process ends.
+/// The other process ends with its standard input.
 fn end(mut far: Child) {
     drop(far.stdin.take());
     far.wait().unwrap();
@@ -129,7 +129,7 @@ fn across(case: Case, size: usize, at: u64, address: &str) {
         stage.to = Some(to.into());
     }
     let what = format!("{case}, {size} bytes from {at} over veth");
-    assert_eq!(stage.drive(&mut Chance::of(1)).unwrap(), Progress::Done, "{what}");
+    assert_eq!(stage.drive(&mut Random::of(1)).unwrap(), Progress::Done, "{what}");
     assert_report(case, stage.moving.report(), size as u64, &what);
     if let Some(to) = stage.to.take() {
         let mut to = TcpStream::from(to);
@@ -154,7 +154,7 @@ fn far() {
     }
     println!("\nfar is there");
     std::io::stdin().read_line(&mut String::new()).unwrap();
-    // Whoever started it is gone when its input ends.
+    // The parent has ended when the input ends.
     thread::spawn(|| {
         std::io::stdin().lines().for_each(drop);
         exit(0);
@@ -168,7 +168,7 @@ fn far() {
     }
 }
 
-/// Sends what it is asked for, or receives it and says whether it is right.
+/// Sends the requested bytes, or receives and verifies them.
 fn serve(mut stream: TcpStream) {
     let mut head = [0; 9];
     stream.read_exact(&mut head).unwrap();

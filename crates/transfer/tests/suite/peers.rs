@@ -1,12 +1,12 @@
-//! The other sides of a transfer's sockets: they send and take random amounts.
+//! The peers of a transfer's sockets, which send and receive random amounts.
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
-use crate::chance::Chance;
+use crate::random::Random;
 
-/// Sends what a transfer is to receive.
+/// Sends the bytes that a transfer receives.
 pub struct Feeder {
     pub peer: OwnedFd,
     bytes: Vec<u8>,
@@ -21,7 +21,7 @@ impl Feeder {
     }
 
     /// Some bytes; whether there are more. Behind the last comes the end of the stream.
-    pub fn feed(&mut self, chance: &mut Chance) -> bool {
+    pub fn feed(&mut self, chance: &mut Random) -> bool {
         let left = &self.bytes[self.fed..];
         if !left.is_empty() {
             match rustix::io::write(&self.peer, &left[..chance.amount(left.len())]) {
@@ -39,7 +39,7 @@ impl Feeder {
     }
 }
 
-/// Receives what a transfer sends.
+/// Receives the bytes that a transfer sends.
 pub struct Drainer {
     pub peer: OwnedFd,
     pub drained: Vec<u8>,
@@ -51,7 +51,7 @@ impl Drainer {
     }
 
     /// Some bytes; whether there may be more.
-    pub fn drain(&mut self, chance: &mut Chance) -> bool {
+    pub fn drain(&mut self, chance: &mut Random) -> bool {
         let mut part = vec![0; chance.amount(1 << 18)];
         match rustix::io::read(&self.peer, &mut part) {
             Ok(0) => false,

@@ -1,4 +1,4 @@
-//! Pipes at one end or both: exact bytes by every via, in either mode, and what a step asks for.
+//! Pipes at one end or both: exact bytes by every via, in either mode, and the events of a step.
 
 use karez_transfer::{Copied, Direction, Fallback, Piped, Progress, Reason, Report, Via};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -12,7 +12,7 @@ use std::thread;
 use crate::case::calls_of;
 use crate::stage::DISK;
 
-/// What this file tests, and the rest of the suite does not.
+/// The directions of this file; the rest of the suite does not have them.
 pub const DIRECTIONS: [Direction; 3] =
     [Direction::FileToPipe, Direction::PipeToFile, Direction::PipeToPipe];
 
@@ -28,7 +28,7 @@ fn content(length: usize) -> Vec<u8> {
     (0..length).map(next).collect()
 }
 
-/// Steps to the end, and waits for what each step asks for.
+/// Steps to the end, and waits for the events that each step needs.
 fn drive(transfer: &mut Piped, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Progress {
     let mut asked = 0;
     loop {
@@ -61,7 +61,7 @@ fn filled(bytes: &[u8], nonblocking: bool) -> PipeReader {
     reader
 }
 
-/// A pipe, and what a thread has read from it at its end.
+/// A pipe, and the bytes that a thread reads from it.
 fn drained(nonblocking: bool) -> (PipeWriter, thread::JoinHandle<Vec<u8>>) {
     let (mut reader, writer) = pipe().unwrap();
     ioctl_fionbio(&writer, nonblocking).unwrap();
@@ -73,7 +73,7 @@ fn drained(nonblocking: bool) -> (PipeWriter, thread::JoinHandle<Vec<u8>>) {
     (writer, thread::spawn(read))
 }
 
-/// Moves `bytes`; what arrived, and the report.
+/// Moves `bytes`; returns the received bytes and the report.
 fn moved(direction: Direction, via: Via, bytes: &[u8], nonblocking: bool) -> (Vec<u8>, Report) {
     const AT: u64 = 4321;
     let file = tempfile::tempfile_in(DISK).unwrap();
@@ -123,9 +123,9 @@ fn every_byte_arrives_by_every_via() {
                     assert_eq!(report.bytes, size as u64, "{what}");
                     assert!(report.fallbacks.is_empty(), "{what}");
                     let ran = if via == Via::Auto { Via::Splice } else { via };
-                    assert!(report.ran == ran || size == 0, "{what}");
-                    let (movers, _) = calls_of(direction, report.ran);
-                    // `auto` looks up what was refused before, where anything was.
+                    assert!(report.effective == ran || size == 0, "{what}");
+                    let (movers, _) = calls_of(direction, report.effective);
+                    // `auto` searches the cache of unsupported vias, if it has entries.
                     let known =
                         |name| movers.contains(&name) || (via == Via::Auto && name == "fstat");
                     assert!(report.calls.iter().all(|(name, _)| known(name)), "{what}");
@@ -148,8 +148,8 @@ fn a_via_that_pipes_do_not_have_falls_back_to_copy() {
         for &via in Via::ALL.iter().filter(|&&via| !direction.has(via)) {
             let (received, report) = moved(direction, via, &bytes, false);
             assert!(received == bytes, "{via} {direction}");
-            let refused = Fallback { from: via, reason: Reason::NotOffered, after: 0 };
-            assert_eq!((report.ran, &report.fallbacks[..]), (Via::Copy, &[refused][..]));
+            let refused = Fallback::new(via, Reason::NotOffered, 0);
+            assert_eq!((report.effective, &report.fallbacks[..]), (Via::Copy, &[refused][..]));
         }
     }
 }
@@ -192,7 +192,7 @@ fn a_step_asks_for_the_end_that_it_needs() {
 }
 
 #[test]
-fn what_is_no_pipe_at_either_end_is_read_and_written() {
+fn ends_without_a_pipe_are_read_and_written() {
     let (mut from, to) =
         (tempfile::tempfile_in(DISK).unwrap(), tempfile::NamedTempFile::new_in(DISK).unwrap());
     let bytes = content(200_000);
@@ -202,7 +202,7 @@ fn what_is_no_pipe_at_either_end_is_read_and_written() {
     let append = File::options().append(true).open(to.path()).unwrap();
     let mut transfer = Piped::between(None, Via::Auto);
     assert_eq!(drive(&mut transfer, from.as_fd(), append.as_fd()), Progress::Done);
-    assert_eq!(transfer.report().ran, Via::Copy);
+    assert_eq!(transfer.report().effective, Via::Copy);
     let written = std::fs::read(to.path()).unwrap();
     assert!(written.starts_with(b"before") && written[6..] == bytes[100..]);
     // Into a file open for appending, out of a pipe.

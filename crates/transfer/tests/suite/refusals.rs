@@ -1,7 +1,7 @@
-//! Refusals that nobody makes up: files and file systems that do not offer a via, and a process
+//! Real fallbacks: files and file systems that do not support a via, and a process
 //! that has no descriptor left.
 
-use karez_transfer::{Edit, Fallback, Progress, Via};
+use karez_transfer::{Edit, Fallback, Progress, Reason, Via};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::{env, io::Read as _};
 
 use crate::case::{Case, Transport};
-use crate::chance::{Chance, pattern};
+use crate::random::{Random, pattern};
 use crate::stage::{DISK, Outcome, Plan, Stage};
 
 const MEMORY: &str = "/dev/shm";
@@ -22,7 +22,7 @@ fn to_files() -> impl Iterator<Item = Case> {
 }
 
 fn done(stage: Stage, content: &[u8], what: &str) -> Outcome {
-    let outcome = stage.run(&mut Chance::of(1));
+    let outcome = stage.run(&mut Random::of(1));
     assert!(
         matches!(outcome.end, Ok(Progress::Done)),
         "{what}: {:?} {:?}",
@@ -33,8 +33,8 @@ fn done(stage: Stage, content: &[u8], what: &str) -> Outcome {
     outcome
 }
 
-fn refused(from: Via, errno: Errno) -> Fallback {
-    Fallback { from, reason: errno.into(), after: 0 }
+fn refused(from: Via, reason: impl Into<Reason>) -> Fallback {
+    Fallback::new(from, reason, 0)
 }
 
 #[test]
@@ -50,14 +50,19 @@ fn a_file_open_for_appending_is_written_to_by_copy() {
         let report = done(stage, &content, &case.to_string()).report;
         let fallbacks = &report.fallbacks[..];
         match case.via {
-            Via::Sendfile | Via::Splice => {
+            Via::Sendfile => {
+                assert_eq!(fallbacks, [refused(case.via, Reason::Appending)], "{case}");
+                assert_eq!(report.effective, Via::Copy, "{case}");
+            }
+            Via::Splice => {
                 assert_eq!(fallbacks, [refused(case.via, Errno::INVAL)], "{case}");
-                assert_eq!(report.ran, Via::Copy, "{case}");
+                assert_eq!(report.effective, Via::Copy, "{case}");
             }
             Via::CopyRange => {
-                let twice = [refused(case.via, Errno::BADF), refused(Via::Sendfile, Errno::INVAL)];
+                let twice =
+                    [refused(case.via, Errno::BADF), refused(Via::Sendfile, Reason::Appending)];
                 assert_eq!(fallbacks, twice, "{case}");
-                assert_eq!(report.ran, Via::Copy, "{case}");
+                assert_eq!(report.effective, Via::Copy, "{case}");
             }
             _ => {}
         }
@@ -86,12 +91,12 @@ fn across_file_systems_the_kernel_copies_otherwise() {
     };
     let report = run(Via::CopyRange);
     assert_eq!(report.fallbacks, [refused(Via::CopyRange, Errno::XDEV)]);
-    assert_eq!(report.ran, Via::Sendfile);
-    // A refusal that would come again is remembered: the ladder has a rung less.
+    assert_eq!(report.effective, Via::Sendfile);
+    // A permanent error is cached: the next chain is shorter.
     let report = run(Via::Reflink);
-    assert_eq!((report.fallbacks.len(), report.ran), (1, Via::Sendfile), "{report:?}");
+    assert_eq!((report.fallbacks.len(), report.effective), (1, Via::Sendfile), "{report:?}");
     let report = run(Via::Auto);
-    assert_eq!((report.fallbacks.len(), report.ran), (0, Via::Sendfile), "{report:?}");
+    assert_eq!((report.fallbacks.len(), report.effective), (0, Via::Sendfile), "{report:?}");
 }
 
 #[test]
@@ -106,7 +111,7 @@ fn a_clone_is_made_or_refused_once_for_a_file_system() {
             let plan = Plan { files, ..Plan::new(case, content.clone()) };
             let report = done(plan.stage(), &content, files).report;
             match report.fallbacks.first() {
-                None => assert_eq!((report.ran, report.calls.ioctl), (Via::Reflink, 1)),
+                None => assert_eq!((report.effective, report.calls.ioctl), (Via::Reflink, 1)),
                 Some(first) => {
                     assert!(
                         first
@@ -115,7 +120,7 @@ fn a_clone_is_made_or_refused_once_for_a_file_system() {
                         "{report:?}"
                     );
                     assert_eq!((first.from, first.after), (Via::Reflink, 0));
-                    assert_ne!(report.ran, Via::Reflink);
+                    assert_ne!(report.effective, Via::Reflink);
                 }
             }
         }
@@ -139,13 +144,13 @@ fn every_via_works_in_memory_too() {
 }
 
 /// Files that are made as they are read, of which the kernel knows no pages.
-fn of_a_made_up_file(path: &str, vias: &[(Via, Errno)]) {
+fn of_a_made_up_file(path: &str, vias: &[(Via, Reason)]) {
     let mut content = Vec::new();
     if File::open(path).and_then(|mut file| file.read_to_end(&mut content)).is_err() {
         println!("skipped: there is no {path}");
         return;
     }
-    for &(via, errno) in vias {
+    for &(via, reason) in vias {
         for case in Case::all().into_iter().filter(|case| case.of_file() && case.via == via) {
             if via == Via::Zerocopy && case.transport == Transport::Unix {
                 continue; // refused for another reason
@@ -155,7 +160,7 @@ fn of_a_made_up_file(path: &str, vias: &[(Via, Errno)]) {
             let stage = Plan::new(case, content.clone()).between(source, sink);
             let report = done(stage, &content, &format!("{path}, {case}")).report;
             match report.fallbacks.first() {
-                Some(first) => assert_eq!(*first, refused(via, errno), "{path}, {case}"),
+                Some(first) => assert_eq!(*first, refused(via, reason), "{path}, {case}"),
                 None => println!("skipped: this kernel has {via} for {path}"),
             }
         }
@@ -163,32 +168,32 @@ fn of_a_made_up_file(path: &str, vias: &[(Via, Errno)]) {
 }
 
 #[test]
-fn what_cannot_be_spliced_is_read() {
-    let refusals = [Via::Sendfile, Via::Splice, Via::Direct].map(|via| (via, Errno::INVAL));
+fn files_without_splice_are_read() {
+    let refusals = [Via::Sendfile, Via::Splice, Via::Direct].map(|via| (via, Errno::INVAL.into()));
     of_a_made_up_file("/proc/self/auxv", &refusals);
 }
 
-/// The kernel says that such a file has no bytes, and a read that it has.
+/// fstat reports a size of 0 for such a file, but a read returns bytes.
 #[test]
-fn what_has_no_size_is_read() {
+fn files_without_a_size_are_read() {
     let refusals = [Via::Mmap, Via::Cow, Via::Zerocopy, Via::Reflink];
-    of_a_made_up_file("/proc/self/auxv", &refusals.map(|via| (via, Errno::NODATA)));
+    of_a_made_up_file("/proc/self/auxv", &refusals.map(|via| (via, Reason::EarlyEnd)));
 }
 
 /// Linux 6.16 lets it be mapped privately, and refuses a shared mapping with EACCES.
 #[test]
-fn what_may_not_be_mapped_shared_is_read() {
-    of_a_made_up_file("/sys/kernel/btf/vmlinux", &[(Via::Mmap, Errno::ACCESS)]);
+fn files_without_shared_mappings_are_read() {
+    of_a_made_up_file("/sys/kernel/btf/vmlinux", &[(Via::Mmap, Errno::ACCESS.into())]);
 }
 
 #[test]
-fn what_cannot_be_mapped_is_read() {
-    let refusals = [Via::Mmap, Via::Cow, Via::Zerocopy].map(|via| (via, Errno::NODEV));
+fn files_without_mappings_are_read() {
+    let refusals = [Via::Mmap, Via::Cow, Via::Zerocopy].map(|via| (via, Errno::NODEV.into()));
     of_a_made_up_file("/sys/kernel/mm/transparent_hugepage/enabled", &refusals);
 }
 
 #[test]
-fn without_a_descriptor_left_there_is_another_way() {
+fn without_a_free_descriptor_it_falls_back() {
     let mut child = Command::new(env::current_exe().unwrap());
     child.args(["--exact", "refusals::poor", "--ignored", "--nocapture", "--test-threads=1"]);
     let out = child.env("KAREZ_POOR", "1").output().unwrap();
@@ -196,7 +201,7 @@ fn without_a_descriptor_left_there_is_another_way() {
     assert!(out.status.success(), "{said}");
 }
 
-/// What runs in a process of its own, for the limit is the process's.
+/// The child, because the limit belongs to a process.
 #[test]
 #[ignore = "another test runs it in a process of its own"]
 fn poor() {
@@ -217,7 +222,7 @@ fn poor() {
         let limit = getrlimit(Resource::Nofile);
         let next = File::open("/dev/null").unwrap().as_raw_fd();
         let none = Rlimit { current: Some(next as u64), ..limit };
-        let outcome = stage.run_with(&mut Chance::of(1), |stage, chance| {
+        let outcome = stage.run_with(&mut Random::of(1), |stage, chance| {
             setrlimit(Resource::Nofile, none).unwrap();
             let end = stage.drive(chance);
             setrlimit(Resource::Nofile, limit).unwrap();
@@ -227,6 +232,6 @@ fn poor() {
         assert!(outcome.received == expected, "{case}: {:?}", outcome.report);
         let fallbacks = &outcome.report.fallbacks;
         assert_eq!(fallbacks[..], [refused(case.via, Errno::MFILE)], "{case}");
-        assert_eq!(outcome.report.ran, Via::Copy, "{case}");
+        assert_eq!(outcome.report.effective, Via::Copy, "{case}");
     }
 }

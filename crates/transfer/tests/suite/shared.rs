@@ -10,8 +10,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use crate::case::Case;
-use crate::chance::{Chance, pattern};
 use crate::image::Image;
+use crate::random::{Random, pattern};
 use crate::stage::{DISK, Plan};
 
 const THREADS: usize = 8;
@@ -93,10 +93,10 @@ fn share(case: Case, files: &Path, part: usize, round: usize) {
 }
 
 fn one_part(case: Case, mine: &[u8], at: u64, (source, sink): (&Arc<File>, &Arc<File>)) {
-    let settings = Settings { chunk: Some(16 << 10), ..case.via.into() };
+    let settings = Settings::from(case.via).chunk(16 << 10);
     let plan = Plan { settings, source_at: at, sink_at: at, ..Plan::new(case, mine.to_vec()) };
     let stage = plan.between(Arc::clone(source), Arc::clone(sink));
-    let outcome = stage.run(&mut Chance::of(at));
+    let outcome = stage.run(&mut Random::of(at));
     assert!(matches!(outcome.end, Ok(Progress::Done)), "{case}: {:?}", outcome.report);
     assert!(outcome.received == mine, "{case} at {at}: {:?}", outcome.report);
 }

@@ -1,5 +1,5 @@
-//! Which vias raise SIGPIPE where the peer has closed: their pages say so. Seen by strace, which is
-//! told of the signal although this process ignores it.
+//! The vias that raise SIGPIPE after the peer has closed, as their pages document. strace reports
+//! the signal although this process ignores it.
 
 use karez_transfer::{Direction, Via};
 use rustix::io::Errno;
@@ -7,7 +7,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use crate::case::{Case, Transport};
-use crate::chance::{Chance, pattern};
+use crate::random::{Random, pattern};
 use crate::stage::Plan;
 
 /// Those whose system call to a socket takes no `MSG_NOSIGNAL`. That `auto` may choose one depends
@@ -40,7 +40,7 @@ fn only_sendfile_and_splice_raise_sigpipe() {
         }
         assert!(said.status.success() && text.contains("1 passed"), "{case}: {text}");
         let raised = fs::read_to_string(&output).unwrap().contains("--- SIGPIPE");
-        // Zero copy is refused by such a socket, and `sendfile` goes on.
+        // Such a socket has no zero copy, and the transfer falls back to `sendfile`.
         let raises = RAISING.contains(&case.via) || case.via == Via::Zerocopy;
         assert_eq!(raised, raises, "{case}");
     }
@@ -55,9 +55,9 @@ fn child() {
     };
     let named = |case: &Case| format!("{} {}", case.direction, case.via) == wanted;
     let case = to_sockets().find(named).unwrap();
-    let mut stage = Plan::new(case, pattern(300_000, 51)).stage();
+    let mut stage = Plan::new(case, pattern(1_200_000, 51)).stage();
     stage.drainer = None;
-    let mut chance = Chance::of(1);
+    let mut chance = Random::of(1);
     let failed = loop {
         if case.direction == Direction::SocketToSocket {
             stage.feed(&mut chance);

@@ -1,5 +1,5 @@
 //! A transfer between its ends, with a feeder and a drainer where an end is a socket, and a driver
-//! that waits for exactly what the transfer asks for.
+//! that waits for exactly the events that the transfer needs.
 
 use karez_transfer::{
     Direction, Edit, FileToFile, FileToSocket, Progress, Report, Settings, SocketToFile,
@@ -17,13 +17,13 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::case::{Case, Transport};
-use crate::chance::Chance;
 use crate::peers::{Drainer, Feeder};
+use crate::random::Random;
 
-/// What stands behind the content where only a part of a stream is asked for.
+/// The bytes behind the content if only a part of a stream is moved.
 pub const BEHIND: &[u8] = b"the next request";
 
-/// What is to be moved, and how.
+/// The plan of a transfer.
 #[derive(Clone)]
 pub struct Plan {
     pub case: Case,
@@ -31,12 +31,12 @@ pub struct Plan {
     pub content: Vec<u8>,
     /// Where the content stands in the source, if that is a file.
     pub source_at: u64,
-    /// Where it is to stand in the sink.
+    /// Its offset in the sink.
     pub sink_at: u64,
     pub edits: Option<Arc<[Edit]>>,
     /// Of a stream, so many bytes and not all until its end.
     pub limited: bool,
-    /// So many bytes are asked of a stream, however long the content is.
+    /// The length for a stream, independent of the content.
     pub promised: Option<u64>,
     /// The sizes of the buffers of the sockets.
     pub buffers: Option<usize>,
@@ -140,7 +140,7 @@ impl Plan {
     fn sockets(&self) -> (OwnedFd, OwnedFd) {
         let (near, far) = self.case.transport.pair();
         if let Some(size) = self.buffers {
-            // Less than some segments of loopback, and TCP only goes on when a timer says so.
+            // Less than some segments of loopback, and TCP continues only after a timer.
             let least = if self.case.transport == Transport::Tcp { 150_000 } else { 0 };
             for socket in [&near, &far] {
                 sockopt::set_socket_send_buffer_size(socket, size).unwrap();
@@ -183,8 +183,8 @@ impl Moving {
 
     fn warm(&self) -> io::Result<()> {
         match self {
-            Self::FileToSocket(moving) => moving.cold_part().warm(),
-            Self::FileToFile(moving) => moving.cold_part().warm(),
+            Self::FileToSocket(moving) => moving.page_in().run(),
+            Self::FileToFile(moving) => moving.page_in().run(),
             other => panic!("{other:?} reads no disk"),
         }
     }
@@ -203,39 +203,43 @@ pub struct Stage {
     blocking: bool,
 }
 
-/// What came of it.
+/// The result.
 pub struct Outcome {
     pub end: io::Result<Progress>,
     pub report: Report,
-    /// What the sink has; of a file as much as the report says.
+    /// The content of the sink; of a file as much as the report counts.
     pub received: Vec<u8>,
     pub in_flight: u64,
-    /// What the transfer left in its source.
+    /// The bytes left in the source.
     pub behind: Vec<u8>,
 }
 
 impl Stage {
     pub fn step(&mut self) -> io::Result<Progress> {
+        self.step_at_most(u64::MAX)
+    }
+
+    pub fn step_at_most(&mut self, most: u64) -> io::Result<Progress> {
+        let from = self.from.as_ref().map(|from| from.as_fd());
+        let to = self.to.as_ref().map(|to| to.as_fd());
         match &mut self.moving {
-            Moving::FileToSocket(moving) => moving.step(self.to.as_ref().unwrap().as_fd()),
-            Moving::SocketToFile(moving) => moving.step(self.from.as_ref().unwrap().as_fd()),
-            Moving::SocketToSocket(moving) => {
-                moving.step(self.from.as_ref().unwrap().as_fd(), self.to.as_ref().unwrap().as_fd())
-            }
-            Moving::FileToFile(moving) => moving.step(),
+            Moving::FileToSocket(moving) => moving.step_at_most(to.unwrap(), most),
+            Moving::SocketToFile(moving) => moving.step_at_most(from.unwrap(), most),
+            Moving::SocketToSocket(moving) => moving.step_at_most(from.unwrap(), to.unwrap(), most),
+            Moving::FileToFile(moving) => moving.step_at_most(most),
         }
     }
 
     /// To the end, with the peers in threads of their own if the sockets block.
-    pub fn run(self, chance: &mut Chance) -> Outcome {
+    pub fn run(self, chance: &mut Random) -> Outcome {
         self.run_with(chance, |stage, chance| stage.drive(chance))
     }
 
     /// The same, with something else to drive it.
     pub fn run_with(
         mut self,
-        chance: &mut Chance,
-        drive: impl FnOnce(&mut Self, &mut Chance) -> io::Result<Progress>,
+        chance: &mut Random,
+        drive: impl FnOnce(&mut Self, &mut Random) -> io::Result<Progress>,
     ) -> Outcome {
         let feeder = self.feeder.take_if(|_| self.blocking).map(|mut feeder| {
             let mut chance = chance.clone();
@@ -264,23 +268,23 @@ impl Stage {
         self.outcome(end, behind, chance)
     }
 
-    /// Does for the transfer what would wait for a disk.
+    /// Runs the page-in of the transfer.
     pub fn warm(&self) -> io::Result<()> {
         self.moving.warm()
     }
 
     /// The peer sends some.
-    pub fn feed(&mut self, chance: &mut Chance) {
+    pub fn feed(&mut self, chance: &mut Random) {
         self.feeder.as_mut().unwrap().feed(chance);
     }
 
     /// The peer takes some.
-    pub fn drain(&mut self, chance: &mut Chance) {
+    pub fn drain(&mut self, chance: &mut Random) {
         self.drainer.as_mut().unwrap().drain(chance);
     }
 
-    /// Steps until there is nothing more to do; what it asks for, it gets.
-    pub fn drive(&mut self, chance: &mut Chance) -> io::Result<Progress> {
+    /// Steps to the end, and provides every event that a step needs.
+    pub fn drive(&mut self, chance: &mut Random) -> io::Result<Progress> {
         let mut asked = 0;
         loop {
             match self.step()? {
@@ -292,7 +296,7 @@ impl Stage {
                 Progress::NeedsWorker => self.moving.warm()?,
                 Progress::NeedsReadable if !self.blocking => self.until(PollFlags::IN, chance),
                 Progress::NeedsWritable if !self.blocking => self.until(PollFlags::OUT, chance),
-                Progress::NeedsRelease => self.until(PollFlags::empty(), chance),
+                Progress::NeedsZerocopyCompletion => self.until(PollFlags::empty(), chance),
                 end @ (Progress::Done | Progress::Truncated { .. }) => return Ok(end),
                 wait => panic!("a blocking socket waits inside the call: {wait:?}"),
             }
@@ -302,7 +306,7 @@ impl Stage {
     }
 
     /// Until the socket that the transfer waits for is ready; its peers go on meanwhile.
-    fn until(&mut self, flags: PollFlags, chance: &mut Chance) {
+    fn until(&mut self, flags: PollFlags, chance: &mut Random) {
         loop {
             let side = if flags == PollFlags::IN { &self.from } else { &self.to };
             let feeding = self.feeder.as_ref().filter(|feeder| !feeder.ended);
@@ -325,8 +329,8 @@ impl Stage {
         }
     }
 
-    /// What the transfer did not take, if it was not to take all.
-    fn left_behind(&mut self, end: &io::Result<Progress>, chance: &mut Chance) -> Vec<u8> {
+    /// The bytes that the transfer left, if it was limited.
+    fn left_behind(&mut self, end: &io::Result<Progress>, chance: &mut Random) -> Vec<u8> {
         let mut behind = Vec::new();
         let Some(from) = self.from.as_ref().filter(|_| matches!(end, Ok(Progress::Done))) else {
             return behind;
@@ -348,7 +352,7 @@ impl Stage {
         mut self,
         end: io::Result<Progress>,
         behind: Vec<u8>,
-        chance: &mut Chance,
+        chance: &mut Random,
     ) -> Outcome {
         let report = self.moving.report().clone();
         let received = match self.drainer.take() {

@@ -1,4 +1,4 @@
-//! The system calls are the proof: those of the via moved the bytes, no others did, and the report
+//! The system calls are the proof: only those of the via moved the bytes, and the report
 //! counts them all.
 
 use karez_transfer::{CachePolicy, Via};
@@ -55,7 +55,7 @@ const WATCHED: [&str; 45] = [
     "process_vm_readv",
 ];
 
-/// What the report calls it.
+/// Its name in the report.
 fn reported(name: &str) -> &str {
     match name {
         "openat" => "open",
@@ -67,7 +67,7 @@ fn reported(name: &str) -> &str {
 fn counts(traced: &Traced) -> Vec<(&'static str, u64)> {
     let mut counts: Vec<(&str, u64)> = Vec::new();
     for name in WATCHED {
-        // Memory of the allocator's is nobody's file; a debug build looks at what it closes.
+        // The allocator maps memory without a file; a debug build checks descriptors that it closes.
         let ours = |call: &&String| {
             crate::tracer::name_of(call) == name
                 && !call.contains("MAP_ANONYMOUS")
@@ -98,7 +98,7 @@ fn the_calls_of_a_via_moved_the_bytes_and_the_report_counts_them() {
 }
 
 #[test]
-fn what_is_done_for_the_page_cache_is_counted_too() {
+fn page_cache_calls_are_counted() {
     let cases: Vec<_> = Case::all()
         .into_iter()
         .filter(|case| case.blocking && (case.to_file() || case.transport == Transport::Unix))
@@ -112,7 +112,7 @@ fn what_is_done_for_the_page_cache_is_counted_too() {
     }
 }
 
-/// The report has each call that strace saw, and no other.
+/// The report has exactly the calls of the trace.
 fn assert_counted(traced: &Traced, cache: CachePolicy) {
     assert!(traced.exact && traced.errors.is_empty(), "{cache}: {traced:#?}");
     assert_eq!(traced.bytes, LEN as u64);
@@ -122,10 +122,10 @@ fn assert_counted(traced: &Traced, cache: CachePolicy) {
     assert!(wrong.is_empty(), "{}, {cache}: {wrong:?}\n{:#?}", traced.case, traced.trace);
 }
 
-/// What moved bytes is of the via that ran; all of them if none was refused.
+/// The moving calls are those of the effective via; all of them without a fallback.
 fn assert_only_its_own(traced: &Traced) {
     let case = traced.case;
-    let (movers, around) = calls_of(case.direction, traced.ran);
+    let (movers, around) = calls_of(case.direction, traced.effective);
     let tried = traced.fallbacks.iter().map(|fallback| calls_of(case.direction, fallback.0));
     let tried: Vec<_> = tried.flat_map(|(movers, around)| [movers, around].concat()).collect();
     for (name, count) in counts(traced) {
@@ -139,5 +139,5 @@ fn assert_only_its_own(traced: &Traced) {
 
 /// A clone returns no count.
 fn expected(traced: &Traced) -> u64 {
-    if traced.ran == Via::Reflink { 0 } else { LEN as u64 }
+    if traced.effective == Via::Reflink { 0 } else { LEN as u64 }
 }

@@ -1,9 +1,9 @@
 //! A child of this test under strace(1): to see its calls, or to make them fail.
 //!
-//! The child runs each transfer in a thread of its own, for strace counts `when=` by thread, and
-//! marks where it begins and ends by a call of no other use.
+//! The child runs each transfer in its own thread, because strace counts `when=` by thread, and
+//! marks its beginning and its end by an otherwise unused call.
 
-use karez_transfer::{CachePolicy, Direction, Edit, Progress, Report, Via};
+use karez_transfer::{CachePolicy, Direction, Edit, Progress, Reason, Report, Via};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::{env, io, thread};
 
 use crate::case::{Case, Transport};
-use crate::chance::{Chance, pattern};
+use crate::random::{Random, pattern};
 use crate::stage::{DISK, Plan, Stage};
 
-/// What each transfer of the child moves, in chunks of [`CHUNK`].
+/// The bytes of each transfer of the child, in chunks of [`CHUNK`].
 pub const LEN: usize = 300_000;
 pub const CHUNK: u32 = 64 << 10;
 
@@ -26,20 +26,20 @@ pub const CHUNK: u32 = 64 << 10;
 /// which reads libraries.
 pub const SPARED: usize = 30;
 
-/// What became of one transfer of the child.
+/// The result of one transfer of the child.
 #[derive(Debug)]
 pub struct Traced {
     pub case: Case,
     /// How it ended; whether every byte arrived.
     pub ended: String,
     pub exact: bool,
-    pub ran: Via,
+    pub effective: Via,
     pub bytes: u64,
-    /// The errors on the way, each with the bytes moved until then; it was stepped on.
+    /// The errors, each with the bytes moved before; the transfer was stepped again.
     pub errors: Vec<(Errno, u64)>,
     pub fallbacks: Vec<(Via, Errno, u64)>,
     pub calls: HashMap<String, u64>,
-    /// What strace saw of it, a call each.
+    /// Its calls in the trace.
     pub trace: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ impl Traced {
         self.trace.iter().position(|call| call.contains("(INJECTED)"))
     }
 
-    /// How many bytes the calls of the trace before `end` brought to the other end.
+    /// How many bytes the calls of the trace before `end` moved to the sink.
     pub fn arrived(&self, end: usize) -> u64 {
         let pipe = self.trace.iter().find(|call| name_of(call) == "pipe2");
         let pipe = pipe.map_or("none", |call| call[7..].split(',').next().unwrap());
@@ -159,7 +159,7 @@ fn read(line: &str, case: Case, calls: &mut HashMap<String, Vec<String>>) -> Tra
         trace: calls.remove(thread).unwrap_or_default(),
         ended: next().to_owned(),
         exact: next() == "true",
-        ran: next().parse().unwrap(),
+        effective: next().parse().unwrap(),
         bytes: next().parse().unwrap(),
         errors: list(&next()[1..])
             .iter()
@@ -176,7 +176,7 @@ fn read(line: &str, case: Case, calls: &mut HashMap<String, Vec<String>>) -> Tra
     }
 }
 
-/// What the tracer runs: the transfers that the environment names.
+/// The child: runs the transfers that the environment names.
 #[test]
 #[ignore = "the other tests run it under strace"]
 fn child() {
@@ -214,7 +214,7 @@ fn run(case: Case) {
     spare(&source);
     let mut errors = String::new();
     let outcome = plan.between(Arc::new(source), Arc::new(sink)).run_with(
-        &mut Chance::of(1),
+        &mut Random::of(1),
         |stage, chance| {
             let _mark = access("/karez/begins", Access::EXISTS);
             let end = stubborn(stage, chance, &mut errors);
@@ -226,17 +226,20 @@ fn run(case: Case) {
         Ok(end) => format!("{end:?}").replace(' ', ""),
         Err(error) => format!("{:?}", error.kind()),
     };
-    let Report { ran, bytes, fallbacks, calls, .. } = &outcome.report;
+    let Report { effective, bytes, fallbacks, calls, .. } = &outcome.report;
     let exact = outcome.received == expected;
     let fall = |f: &karez_transfer::Fallback| {
-        // For a via that is not offered: as a kernel would say it.
-        let errno = f.errno().unwrap_or(Errno::OPNOTSUPP);
+        // A reason without an errno is encoded as one that no other reason has here.
+        let other = if f.reason == Reason::EarlyEnd { Errno::NODATA } else { Errno::OPNOTSUPP };
+        let errno = f.errno().unwrap_or(other);
         format!("{}:{}:{}", f.from, errno.raw_os_error(), f.after)
     };
     let fallbacks: Vec<_> = fallbacks.iter().map(fall).collect();
     let calls: Vec<_> = calls.iter().map(|(name, count)| format!("{name}:{count}")).collect();
     let (fallbacks, calls) = (fallbacks.join(","), calls.join(","));
-    println!("\ntraced {thread} {ended} {exact} {ran} {bytes} ={errors} ={fallbacks} ={calls}");
+    println!(
+        "\ntraced {thread} {ended} {exact} {effective} {bytes} ={errors} ={fallbacks} ={calls}"
+    );
 }
 
 fn source(content: &[u8]) -> File {
@@ -258,8 +261,8 @@ pub fn spare(file: &File) {
     }
 }
 
-/// Notes an error and steps on: what was made to fail once goes well the next time.
-fn stubborn(stage: &mut Stage, chance: &mut Chance, errors: &mut String) -> io::Result<Progress> {
+/// Records an error and steps again: an injected failure does not recur.
+fn stubborn(stage: &mut Stage, chance: &mut Random, errors: &mut String) -> io::Result<Progress> {
     for _ in 0..5 {
         match nudged(stage, chance) {
             Err(error) => {
@@ -273,12 +276,12 @@ fn stubborn(stage: &mut Stage, chance: &mut Chance, errors: &mut String) -> io::
     Err(io::Error::from(io::ErrorKind::TimedOut))
 }
 
-/// A blocking socket that says EAGAIN was made to.
-fn nudged(stage: &mut Stage, chance: &mut Chance) -> io::Result<Progress> {
+/// EAGAIN of a blocking socket is injected.
+fn nudged(stage: &mut Stage, chance: &mut Random) -> io::Result<Progress> {
     loop {
         match stage.step()? {
             Progress::Moved(_) | Progress::NeedsReadable | Progress::NeedsWritable => {}
-            Progress::NeedsRelease => return stage.drive(chance),
+            Progress::NeedsZerocopyCompletion => return stage.drive(chance),
             end => return Ok(end),
         }
     }

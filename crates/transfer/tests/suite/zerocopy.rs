@@ -1,6 +1,6 @@
-//! `MSG_ZEROCOPY` keeps what it lent until it is given back: the mutation probe.
+//! `MSG_ZEROCOPY` keeps the pages until their release: the mutation probe.
 //!
-//! The file is overwritten behind the sender and before the receiver reads. What arrives says
+//! The file is overwritten behind the sender and before the receiver reads. The received bytes show
 //! whether the socket still referred to the pages of the file.
 
 use karez_transfer::{Copied, Direction, FileToSocket, Progress, Settings, Via};
@@ -16,14 +16,14 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use crate::case::{Case, Transport};
-use crate::chance::{Chance, pattern};
+use crate::random::{Random, pattern};
 use crate::stage::{DISK, Plan};
 use crate::tracer::trace;
 
 /// More than the receiver's buffer, less than the sender's.
 const LEN: usize = 1 << 20;
 
-/// A file of As, and a pair with much room on one side and little on the other.
+/// A file of As, and a pair with a large send buffer and a small receive buffer.
 fn lopsided(transport: Transport) -> (Arc<File>, OwnedFd, OwnedFd) {
     let file = tempfile::tempfile_in(DISK).unwrap();
     file.write_all_at(&[b'A'; LEN], 0).unwrap();
@@ -35,7 +35,7 @@ fn lopsided(transport: Transport) -> (Arc<File>, OwnedFd, OwnedFd) {
     (Arc::new(file), near, far)
 }
 
-/// Reads so much and says how many Bs there are.
+/// Reads so many bytes and returns the number of Bs.
 fn changed(far: &OwnedFd, len: usize) -> usize {
     let mut received = vec![0; len];
     TcpStream::from(far.try_clone().unwrap()).read_exact(&mut received).unwrap();
@@ -48,14 +48,16 @@ fn wait(socket: &OwnedFd, flags: PollFlags) {
 }
 
 #[test]
-fn it_is_not_done_before_the_socket_has_let_go() {
+fn it_is_not_done_before_the_zerocopy_completion() {
     let (file, near, far) = lopsided(Transport::Tcp);
     let mut transfer = FileToSocket::new(file, 0..LEN as u64, Via::Zerocopy);
     loop {
         match transfer.step(near.as_fd()).unwrap() {
             Progress::Moved(_) => {}
-            Progress::NeedsRelease if transfer.remaining() > 0 => wait(&near, PollFlags::empty()),
-            Progress::NeedsRelease => break,
+            Progress::NeedsZerocopyCompletion if transfer.remaining() > 0 => {
+                wait(&near, PollFlags::empty());
+            }
+            Progress::NeedsZerocopyCompletion => break,
             Progress::NeedsWritable => {
                 println!("skipped: this socket has no room for all that it is lent");
                 return;
@@ -63,15 +65,15 @@ fn it_is_not_done_before_the_socket_has_let_go() {
             other => panic!("{other:?}, and the receiver has read nothing"),
         }
     }
-    // What the receiver has no room for is still referred to, however often one asks.
+    // The socket still refers to bytes for which the receiver has no room, after any number of steps.
     for _ in 0..3 {
-        assert_eq!(transfer.step(near.as_fd()).unwrap(), Progress::NeedsRelease);
+        assert_eq!(transfer.step(near.as_fd()).unwrap(), Progress::NeedsZerocopyCompletion);
     }
     let told = transfer.report().zerocopy;
     assert!(told.released < told.sends, "{told:?}");
     assert_eq!(transfer.report().bytes, LEN as u64);
     assert_eq!(changed(&far, LEN), 0);
-    while transfer.step(near.as_fd()).unwrap() == Progress::NeedsRelease {
+    while transfer.step(near.as_fd()).unwrap() == Progress::NeedsZerocopyCompletion {
         wait(&near, PollFlags::empty());
     }
     assert_eq!(transfer.step(near.as_fd()).unwrap(), Progress::Done);
@@ -87,7 +89,7 @@ fn probe(via: Via, transport: Transport) -> (usize, FileToSocket) {
     loop {
         match transfer.step(near.as_fd()).unwrap() {
             Progress::Moved(_) => {}
-            Progress::NeedsRelease => wait(&near, PollFlags::empty()),
+            Progress::NeedsZerocopyCompletion => wait(&near, PollFlags::empty()),
             Progress::Done => break,
             other => panic!("{via} {transport:?}: {other:?}"),
         }
@@ -97,13 +99,13 @@ fn probe(via: Via, transport: Transport) -> (usize, FileToSocket) {
 }
 
 #[test]
-fn what_is_written_after_the_end_does_not_arrive() {
+fn writes_after_the_end_do_not_arrive() {
     let (changed, transfer) = probe(Via::Zerocopy, Transport::Tcp);
     assert_eq!(changed, 0);
     let report = transfer.report();
     assert!(report.zerocopy.sends > 0 && report.fallbacks.is_empty(), "{report:?}");
-    // On loopback the kernel copies after all, and says so.
-    assert_eq!((report.copied(), report.ran), (Copied::Yes, Via::Zerocopy));
+    // On loopback the kernel copies after all, and reports it.
+    assert_eq!((report.copied(), report.effective), (Copied::Yes, Via::Zerocopy));
     assert!(report.zerocopy.copied > 0, "{report:?}");
     for transport in Transport::ALL {
         for via in [Via::Copy, Via::Mmap, Via::Direct, Via::Cow] {
@@ -113,7 +115,7 @@ fn what_is_written_after_the_end_does_not_arrive() {
 }
 
 #[test]
-fn what_goes_by_reference_still_changes() {
+fn bytes_passed_by_reference_still_change() {
     for transport in Transport::ALL {
         for via in [Via::Sendfile, Via::Splice] {
             let (changed, transfer) = probe(via, transport);
@@ -129,10 +131,10 @@ fn what_goes_by_reference_still_changes() {
 fn below_the_threshold_it_does_not_bother() {
     for (len, sends) in [(1, 0), ((16 << 10) - 1, 0), (16 << 10, 1)] {
         let case = Case::new(Direction::FileToSocket, Via::Zerocopy, Transport::Tcp, true);
-        let outcome = Plan::new(case, pattern(len, 5)).stage().run(&mut Chance::of(1));
+        let outcome = Plan::new(case, pattern(len, 5)).stage().run(&mut Random::of(1));
         assert_eq!(outcome.end.unwrap(), Progress::Done);
         assert_eq!(outcome.report.zerocopy.sends, sends, "{len}");
-        assert_eq!(outcome.report.ran, Via::Zerocopy);
+        assert_eq!(outcome.report.effective, Via::Zerocopy);
     }
 }
 
@@ -148,12 +150,12 @@ fn one_after_the_other_on_one_socket_numbers_go_on() {
         TcpStream::from(far).read_to_end(&mut received).map(|_| received)
     });
     for _ in 0..3 {
-        let settings = Settings { chunk: Some(30_000), ..Via::Zerocopy.into() };
+        let settings = Settings::from(Via::Zerocopy).chunk(30_000);
         let mut transfer = FileToSocket::new(file.clone(), 0..200_000, settings);
         loop {
             match transfer.step(near.as_fd()).unwrap() {
                 Progress::Moved(_) => {}
-                Progress::NeedsRelease => wait(&near, PollFlags::empty()),
+                Progress::NeedsZerocopyCompletion => wait(&near, PollFlags::empty()),
                 end => {
                     assert_eq!(end, Progress::Done);
                     break;
@@ -186,6 +188,6 @@ fn no_room_for_notifications_is_survived() {
             continue;
         }
         assert!(traced.exact && traced.errors.is_empty(), "{traced:#?}");
-        assert_eq!((traced.ran, traced.fallbacks.len()), (Via::Zerocopy, 0), "{traced:#?}");
+        assert_eq!((traced.effective, traced.fallbacks.len()), (Via::Zerocopy, 0), "{traced:#?}");
     }
 }

@@ -1,5 +1,5 @@
-//! A 0 that is not the end: of a system call that has nothing to say in the middle of a file, of
-//! files that are made as they are read, and in front of urgent data. Nothing short ends as a whole.
+//! A 0 that is not the end: of a system call in the middle of a file, of
+//! files that are made as they are read, and in front of urgent data. No incomplete transfer ends as complete.
 
 use karez_transfer::{CachePolicy, Direction, Progress, SocketToFile, Via};
 use rustix::io::Errno;
@@ -29,7 +29,7 @@ fn answered_0(call: &str, place: usize) -> Option<Vec<Traced>> {
 }
 
 #[test]
-fn a_0_in_the_middle_is_no_end() {
+fn a_0_in_the_middle_is_not_the_end() {
     for call in ["sendfile", "splice", "copy_file_range", "pread64"] {
         let mut forced = 0;
         for place in 1..=5 {
@@ -39,7 +39,7 @@ fn a_0_in_the_middle_is_no_end() {
                 assert!(traced.exact && traced.bytes == LEN as u64, "{traced:#?}");
                 let (case, after) = (traced.case, traced.arrived(traced.injected().unwrap()));
                 let refused = (case.via, Errno::NODATA, after);
-                // Where something had moved in the same step, the next one asks again.
+                // If bytes had moved in the same step, the next one repeats the call.
                 assert!(after > 0 || traced.fallbacks == [refused], "{traced:#?}");
             }
             forced += all.len();
@@ -50,7 +50,7 @@ fn a_0_in_the_middle_is_no_end() {
 
 /// In front of an urgent byte `splice` stops, with 0 if nothing stands there.
 #[test]
-fn urgent_data_is_no_end() {
+fn urgent_data_is_not_the_end() {
     for via in [Via::Splice, Via::Auto, Via::Copy] {
         let (near, far) = Transport::Tcp.pair();
         let sink = Arc::new(tempfile::tempfile().unwrap());

@@ -1,8 +1,8 @@
-//! Futures that are dropped at seeded points: the next call goes on, and no byte is lost.
+//! Futures that are dropped at seeded points: the next call continues, and no byte is lost.
 
 use crate::pairs::{Seeded, Stream, dropped_after, file_of, narrow_pair, read_slowly};
 use karez_transfer::tokio::{Proxy, copy, receive, relay, send};
-use karez_transfer::{Cold, Direction, FileToFile, FileToSocket, Settings};
+use karez_transfer::{Direction, FileToFile, FileToSocket, OnMiss, Settings};
 use karez_transfer::{SocketToFile, SocketToSocket};
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ async fn sending<S: Stream>() {
         for seed in 0..SEEDS {
             let (near, far) = narrow_pair::<S>().await;
             let reader = tokio::spawn(read_slowly(far, seed));
-            let settings = Settings { cold: Cold::Tell, ..via.into() };
+            let settings = Settings::from(via).on_miss(OnMiss::Report);
             let mut transfer = FileToSocket::new(file.clone(), 0..SIZE as u64, settings);
             let (mut seeded, mut dropped) = (Seeded(seed), 0);
             while dropped_after(1 + seeded.below(3), send(&mut transfer, &near))
@@ -83,7 +83,7 @@ async fn receiving_goes_on() {
 
 /// Here bytes are in the pipe, or the buffer, when the future is dropped.
 #[tokio::test]
-async fn relaying_goes_on_with_what_is_in_the_pipe() {
+async fn relaying_continues_with_the_bytes_in_the_pipe() {
     let bytes = Seeded(3).bytes(SIZE);
     for &via in Direction::SocketToSocket.vias() {
         let mut in_flight = 0;

@@ -8,10 +8,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
 fn tells_the_truth(report: &Report, via: Via, bytes: usize) {
-    assert_eq!((report.asked, report.bytes), (via, bytes as u64));
+    assert_eq!((report.requested, report.bytes), (via, bytes as u64));
     // Without bytes there was nothing to choose.
-    assert!(bytes == 0 || report.ran != Via::Auto, "{report:?}");
-    assert!(via == Via::Auto || report.ran == via || !report.fallbacks.is_empty() || bytes == 0);
+    assert!(bytes == 0 || report.effective != Via::Auto, "{report:?}");
+    assert!(
+        via == Via::Auto || report.effective == via || !report.fallbacks.is_empty() || bytes == 0
+    );
 }
 
 async fn a_file_leaves<S: Stream>() {
@@ -79,7 +81,7 @@ async fn a_file_arrives_by_a_unix_socket() {
     a_file_arrives::<UnixStream>(true).await;
 }
 
-/// From a socket of the one kind to one of the other.
+/// From a TCP socket to a UNIX socket, and back.
 async fn a_stream_is_relayed<F: Stream, T: Stream>() {
     for (seed, &size) in SIZES.iter().enumerate() {
         let bytes = Seeded(seed as u64).bytes(size);

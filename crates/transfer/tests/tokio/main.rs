@@ -9,9 +9,11 @@
 )]
 
 mod cancel;
-mod cold;
 mod exact;
+mod misses;
 mod pairs;
+mod polling;
 mod proxies;
+mod sockets;
 mod stops;
 mod zerocopy;

@@ -1,4 +1,4 @@
-//! What the tests stand on: connected pairs, seeded bytes, slow peers, futures that are dropped.
+//! Helpers: connected pairs, seeded bytes, slow peers, dropped futures.
 
 use karez_transfer::tokio::Socket;
 use rustix::net::sockopt;
@@ -65,7 +65,7 @@ impl Stream for UnixStream {
 /// time that the peer delays its acknowledgements, for 40 ms each.
 pub(crate) async fn narrow_pair<S: Stream>() -> (S, S) {
     let (near, far) = S::connected().await;
-    sockopt::set_socket_send_buffer_size(&near, 64 << 10).unwrap();
+    sockopt::set_socket_send_buffer_size(near.descriptor(), 64 << 10).unwrap();
     (near, far)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Says seeded bytes and closes; meanwhile hashes what it hears.
+/// Sends seeded bytes and closes; meanwhile hashes the received bytes.
 async fn peer(stream: impl Stream, seed: u64, count: usize) -> (Vec<u8>, Vec<u8>) {
     let (mut hears, mut says) = tokio::io::split(stream);
     let saying = async move {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
-/// What is missing, and that it is said as tokio's users expect it.
+/// The missing bytes, in an error of tokio's usual kind.
 fn missing(error: &io::Error) -> u64 {
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
     error.get_ref().unwrap().downcast_ref::<Truncated>().unwrap().missing
@@ -72,8 +72,8 @@ async fn a_peer_that_resets() {
 }
 
 #[tokio::test]
-async fn what_is_lost_is_told() {
-    // The receiving end is closed for sending: what was taken from the source cannot go on.
+async fn lost_bytes_are_reported() {
+    // The sink is shut down for sending: bytes taken from the source cannot be sent.
     for via in [Via::Splice, Via::Copy] {
         let ((mut far, a), (b, server)) =
             (TcpStream::connected().await, UnixStream::pair().unwrap());

@@ -21,7 +21,7 @@ async fn news_in_the_error_queue_do_not_make_it_spin() {
         let half = SIZE as u64 / 2;
         let range = round * half..(round + 1) * half;
         let report = send_file(&near, &file, range, Via::Zerocopy).await.unwrap();
-        assert_eq!((report.ran, report.bytes), (Via::Zerocopy, half));
+        assert_eq!((report.effective, report.bytes), (Via::Zerocopy, half));
         assert_eq!(report.zerocopy.released, report.zerocopy.sends);
         // A send for each time that there was room, and one to find that there is none.
         let calls = report.calls;
@@ -32,11 +32,11 @@ async fn news_in_the_error_queue_do_not_make_it_spin() {
 }
 
 #[tokio::test]
-async fn it_is_not_done_before_the_socket_has_let_go() {
+async fn it_is_not_done_before_the_zerocopy_completion() {
     let bytes = Seeded(2).bytes(128 << 10);
     let file = Arc::new(file_of(&bytes));
     let (near, mut far) = TcpStream::connected().await;
-    // All of it fits on this side, and little on the other.
+    // All bytes fit into the send buffer, and few into the receive buffer.
     sockopt::set_socket_recv_buffer_size(&far, 16 << 10).unwrap();
     sockopt::set_socket_send_buffer_size(&near, 4 << 20).unwrap();
     let mut transfer = FileToSocket::new(file, 0..bytes.len() as u64, Via::Zerocopy);
@@ -56,7 +56,7 @@ async fn it_is_not_done_before_the_socket_has_let_go() {
     assert_eq!(notifications.released, notifications.sends);
 }
 
-/// Nobody reads the notifications of a transfer that was dropped.
+/// The completions of a dropped transfer stay unread.
 #[tokio::test]
 async fn others_go_on_where_one_was_dropped() {
     let bytes = Seeded(3).bytes(SIZE);

@@ -1,6 +1,6 @@
-//! Every rung of the ladder, forced by making a call fail: before the first byte, behind it, and
-//! between the two halves of a splice. What is refused goes down a rung, what is wrong is an error
-//! with the offset reached, and no byte is lost either way.
+//! Every fallback, forced by an injected error: before the first byte, behind it, and
+//! between the two halves of a splice. An unsupported call falls back, any other failure is an error
+//! with the offset reached, and no byte is lost in either case.
 
 use karez_transfer::{CachePolicy, Direction, Via};
 use rustix::io::Errno;
@@ -9,7 +9,7 @@ use crate::case::{Case, Transport, calls_of};
 use crate::stage::DISK;
 use crate::tracer::{LEN, SPARED, Traced, name_of, trace, trace_of};
 
-/// Not this way, but perhaps another.
+/// Unsupported by this via.
 const REFUSALS: [(&str, Errno); 6] = [
     ("EINVAL", Errno::INVAL),
     ("EXDEV", Errno::XDEV),
@@ -19,7 +19,7 @@ const REFUSALS: [(&str, Errno); 6] = [
     ("ESPIPE", Errno::SPIPE),
 ];
 
-/// No way at all.
+/// Errors of every via.
 const ERRORS: [(&str, Errno); 5] = [
     ("ENOSPC", Errno::NOSPC),
     ("EIO", Errno::IO),
@@ -28,8 +28,8 @@ const ERRORS: [(&str, Errno); 5] = [
     ("ENOMEM", Errno::NOMEM),
 ];
 
-/// What servers, file systems and drivers say of a mechanism that they do not have: it falls back
-/// before the first byte, and later is an error.
+/// Errors of servers, file systems and drivers without the mechanism: the transfer falls back
+/// before the first byte, and later returns the error.
 const AT_FIRST: [(&str, Errno); 8] = [
     ("EIO", Errno::IO),
     ("EACCES", Errno::ACCESS),
@@ -41,14 +41,14 @@ const AT_FIRST: [(&str, Errno); 8] = [
     ("ENOMEM", Errno::NOMEM),
 ];
 
-/// Which call of a thread is made to fail: the first, the next, and one in the midst.
+/// The call of a thread that fails: the first, the second, and one in the middle.
 const PLACES: [usize; 3] = [1, 2, 4];
 
-/// What is traced, lest everything take its time.
+/// The traced calls; a full trace would be slow.
 const FILTER: &str = "trace=?access,?faccessat,pipe2,sendto,recvfrom,sendfile,splice,pread64,\
                       pwrite64,copy_file_range,ioctl,read";
 
-/// Those that move bytes by this call, each over the transport on which it is not refused anyway.
+/// The cases that move bytes by this call, each over a transport that supports it.
 fn cases_by(call: &str) -> Vec<Case> {
     let by_it = |case: &Case| {
         let tcp = case.transport == Transport::Tcp;
@@ -59,7 +59,7 @@ fn cases_by(call: &str) -> Vec<Case> {
     Case::all().into_iter().filter(by_it).collect()
 }
 
-/// Runs those cases with the call failing there; what became of those in which it did.
+/// Runs those cases with an injected failure; returns those in which it occurred.
 fn forced(call: &str, errno: &str, place: usize) -> Option<Vec<Traced>> {
     let place = place + if call == "pread64" { SPARED } else { 0 };
     let inject = format!("inject={call}:error={errno}:when={place}");
@@ -67,14 +67,14 @@ fn forced(call: &str, errno: &str, place: usize) -> Option<Vec<Traced>> {
     Some(all.into_iter().filter(|traced| traced.injected().is_some()).collect())
 }
 
-/// Where `traced` was, when the call failed, and that nothing was lost.
+/// Returns the offset at the failure, and asserts that no byte was lost.
 fn offset(traced: &Traced) -> u64 {
     assert!(traced.exact && traced.ended == "Done", "{traced:#?}");
     assert_eq!(traced.bytes, LEN as u64, "{traced:#?}");
     traced.arrived(traced.injected().unwrap())
 }
 
-/// The next rung that this direction has.
+/// The next via of this direction.
 fn rung_below(case: Case) -> Option<Via> {
     let mut via = case.via;
     loop {
@@ -85,7 +85,7 @@ fn rung_below(case: Case) -> Option<Via> {
     }
 }
 
-fn assert_ladder(call: &str) {
+fn assert_falls_back(call: &str) {
     let mut forced_so_often = 0;
     for (name, errno) in REFUSALS {
         for place in PLACES {
@@ -112,15 +112,15 @@ fn assert_ladder(call: &str) {
     assert!(forced_so_often >= 20, "{call} was made to fail {forced_so_often} times");
 }
 
-/// An error that no via is known to be refused with: the transfer's, unless it is what the
-/// mechanism of the via itself said before its first byte.
+/// An error that does not mean unsupported: the transfer's, unless it is that of the
+/// mechanism of the via before its first byte.
 fn assert_error(traced: &Traced, errno: Errno) {
     let after = offset(traced);
     if errno == Errno::ACCESS || (after == 0 && is_of_the_mechanism(traced, errno)) {
         return assert_refused(traced, errno);
     }
     assert_eq!(traced.errors, [(errno, after)], "{traced:#?}");
-    assert_eq!(traced.ran, without(traced), "{traced:#?}");
+    assert_eq!(traced.effective, without(traced), "{traced:#?}");
 }
 
 fn is_of_the_mechanism(traced: &Traced, errno: Errno) -> bool {
@@ -136,7 +136,7 @@ fn is_of_the_mechanism(traced: &Traced, errno: Errno) -> bool {
     !(full || of_the_peer || plainly)
 }
 
-/// The via that runs where nothing is made to fail: file systems differ in what they have.
+/// The via that runs without an injected failure; it depends on the file system.
 fn without(traced: &Traced) -> Via {
     traced.fallbacks.last().map_or(traced.case.via, |last| last.0.fallback().unwrap())
 }
@@ -145,7 +145,7 @@ fn assert_refused(traced: &Traced, errno: Errno) {
     let (case, after) = (traced.case, offset(traced));
     let Some(below) = rung_below(case) else {
         assert_eq!(traced.errors, [(errno, after)], "{traced:#?}");
-        assert_eq!((traced.ran, traced.fallbacks.len()), (case.via, 0), "{traced:#?}");
+        assert_eq!((traced.effective, traced.fallbacks.len()), (case.via, 0), "{traced:#?}");
         return;
     };
     assert!(traced.errors.is_empty(), "{traced:#?}");
@@ -153,49 +153,49 @@ fn assert_refused(traced: &Traced, errno: Errno) {
     let writes_past_the_cache = case.via == Via::Direct && call.starts_with("pwrite64");
     let cached_will_do = [Errno::INVAL, Errno::OPNOTSUPP].contains(&errno);
     if writes_past_the_cache && cached_will_do && traced.fallbacks.is_empty() {
-        assert_eq!(traced.ran, Via::Direct);
+        assert_eq!(traced.effective, Via::Direct);
         return;
     }
     assert_eq!(traced.fallbacks, [(case.via, errno, after)], "{traced:#?}");
-    assert_eq!(traced.ran, below, "{traced:#?}");
+    assert_eq!(traced.effective, below, "{traced:#?}");
 }
 
 #[test]
 fn sendfile_refused() {
-    assert_ladder("sendfile");
+    assert_falls_back("sendfile");
 }
 
 #[test]
 fn splice_refused() {
-    assert_ladder("splice");
+    assert_falls_back("splice");
 }
 
 #[test]
 fn send_refused() {
-    assert_ladder("sendto");
+    assert_falls_back("sendto");
 }
 
 #[test]
 fn receive_refused() {
-    assert_ladder("recvfrom");
+    assert_falls_back("recvfrom");
 }
 
 #[test]
 fn read_refused() {
-    assert_ladder("pread64");
+    assert_falls_back("pread64");
 }
 
 #[test]
 fn write_refused() {
-    assert_ladder("pwrite64");
+    assert_falls_back("pwrite64");
 }
 
 #[test]
 fn copy_file_range_refused() {
-    assert_ladder("copy_file_range");
+    assert_falls_back("copy_file_range");
 }
 
-/// A clone is one call for everything, so there is nothing behind it.
+/// A clone is a single call, so no later one can fail.
 #[test]
 fn clone_refused() {
     for (name, errno) in REFUSALS.into_iter().chain([("ENOTTY", Errno::NOTTY)]) {
@@ -210,7 +210,7 @@ fn clone_refused() {
     }
 }
 
-/// Whoever is interrupted, or has to wait where it need not, tries again.
+/// After an interruption, or an unexpected EAGAIN, the step is repeated.
 #[test]
 fn eintr_and_eagain_change_nothing() {
     for call in ["sendfile", "splice", "sendto", "recvfrom", "pread64", "pwrite64"] {
@@ -226,14 +226,14 @@ fn eintr_and_eagain_change_nothing() {
                 {
                     offset(&traced);
                     assert!(traced.errors.is_empty() && traced.fallbacks.is_empty(), "{traced:#?}");
-                    assert_eq!(traced.ran, traced.case.via, "{traced:#?}");
+                    assert_eq!(traced.effective, traced.case.via, "{traced:#?}");
                 }
             }
         }
     }
 }
 
-/// A file that cannot be mapped, for whatever reason, is read.
+/// A file that cannot be mapped, for any reason, is read.
 #[test]
 fn mapping_refused() {
     let named = tempfile::NamedTempFile::new_in(DISK).unwrap();
@@ -254,7 +254,7 @@ fn mapping_refused() {
             assert!(traced.exact && traced.bytes == LEN as u64, "{name}: {traced:#?}");
             assert!(traced.errors.is_empty(), "{traced:#?}");
             assert_eq!(traced.fallbacks, [(case.via, errno, 0)], "{traced:#?}");
-            assert_eq!(Some(traced.ran), rung_below(case), "{traced:#?}");
+            assert_eq!(Some(traced.effective), rung_below(case), "{traced:#?}");
         }
     }
 }

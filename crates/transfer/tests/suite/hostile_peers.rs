@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::case::{Case, Transport, assert_report};
-use crate::chance::{Chance, pattern};
+use crate::random::{Random, pattern};
 use crate::stage::{Plan, Stage};
 
 fn to_socket() -> impl Iterator<Item = Case> {
@@ -19,7 +19,7 @@ fn from_socket() -> impl Iterator<Item = Case> {
 
 #[test]
 fn small_buffers_and_random_amounts_lose_nothing() {
-    let mut chance = Chance::fresh();
+    let mut chance = Random::fresh();
     for case in Case::all() {
         for size in [1, 5000, 150_000] {
             let buffers = Some(chance.one_of(&[4608, 10_000, 40_000]));
@@ -39,7 +39,7 @@ fn fill(stage: &mut Stage, case: Case) {
     loop {
         match stage.step().unwrap() {
             Progress::Moved(_) => {}
-            Progress::NeedsReadable => stage.feed(&mut Chance::of(5)),
+            Progress::NeedsReadable => stage.feed(&mut Random::of(5)),
             Progress::NeedsWritable => return,
             other => panic!("{case}: {other:?}"),
         }
@@ -51,7 +51,7 @@ fn a_receiver_that_stops_is_waited_for_and_one_that_resumes_gets_the_rest() {
     for case in to_socket() {
         let content = pattern(1_000_000, 8);
         let plan = Plan { buffers: Some(10_000), ..Plan::new(case, content.clone()) };
-        let outcome = plan.stage().run_with(&mut Chance::of(2), |stage, chance| {
+        let outcome = plan.stage().run_with(&mut Random::of(2), |stage, chance| {
             fill(stage, case);
             let stopped = stage.moving.report().bytes;
             for _ in 0..3 {
@@ -81,7 +81,7 @@ fn a_receiver_that_is_gone_is_an_error_with_the_offset_reached() {
                 sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
             }
             drop(peer);
-            let error = stage.drive(&mut Chance::of(1)).unwrap_err();
+            let error = stage.drive(&mut Random::of(1)).unwrap_err();
             let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
             assert!(gone.contains(&error.kind()), "{case}: {error}");
             let report = stage.moving.report();
@@ -97,13 +97,13 @@ fn a_receiver_that_is_gone_is_an_error_with_the_offset_reached() {
 }
 
 #[test]
-fn a_sender_that_leaves_early_is_told_with_what_is_missing() {
+fn an_early_close_is_reported_with_the_missing_bytes() {
     for case in from_socket() {
         for there in [0, 1, 70_000] {
             let content = pattern(there, 8);
             let mut plan = Plan::new(case, content.clone());
             plan.promised = Some(100_000);
-            let outcome = plan.stage().run(&mut Chance::of(there as u64));
+            let outcome = plan.stage().run(&mut Random::of(there as u64));
             let missing = 100_000 - there as u64;
             assert_eq!(outcome.end.unwrap(), Progress::Truncated { missing }, "{case}");
             assert!(outcome.received == content, "{case}, {there} bytes");
@@ -113,11 +113,11 @@ fn a_sender_that_leaves_early_is_told_with_what_is_missing() {
 }
 
 #[test]
-fn a_sender_that_resets_is_an_error_and_what_came_before_is_there() {
+fn a_reset_is_an_error_and_earlier_bytes_are_kept() {
     for case in from_socket().filter(|case| case.transport == Transport::Tcp) {
         let content = pattern(1_000_000, 8);
         let outcome = Plan::new(case, content.clone()).stage().run_with(
-            &mut Chance::of(3),
+            &mut Random::of(3),
             |stage, chance| {
                 while stage.moving.report().bytes == 0 {
                     match stage.step()? {

@@ -1,44 +1,44 @@
-//! Reading from and writing to an end, file or stream, for the vias whose bytes visit user space.
+//! Reads from and writes to an endpoint, file or stream, for the vias that copy through user space.
 
 use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
 use std::os::fd::BorrowedFd;
 
-use crate::report::Calls;
-use crate::step::{End, Piece, Stop};
+use crate::calls::Calls;
+use crate::step::{Blocked, Endpoint, Request};
 
 /// `RWF_DONTCACHE` of linux/fs.h (Linux 6.14), which rustix does not name.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-/// Reads what comes next of the source; 0 at its end. With `nowait`, a file's bytes only where
-/// they are in memory.
+/// Reads the next bytes of the source; 0 at its end. With `nowait`, reads a file only from the page
+/// cache.
 pub(crate) fn read(
-    piece: Piece<'_>,
+    request: Request<'_>,
     buffer: &mut [u8],
     nowait: bool,
     calls: &mut Calls,
-) -> Result<usize, Stop> {
-    let from = piece.from;
+) -> Result<usize, Blocked> {
+    let from = request.from;
     let Some(offset) = from.at else {
-        if piece.pipes {
+        if request.pipes {
             calls.read += 1;
-            return rustix::io::read(from.fd, buffer).map_err(Stop::reading);
+            return rustix::io::read(from.fd, buffer).map_err(Blocked::reading);
         }
         calls.recvfrom += 1;
         return match rustix::net::recv(from.fd, buffer, RecvFlags::empty()) {
             Ok((count, _)) => Ok(count),
-            Err(errno) => Err(Stop::reading(errno)),
+            Err(errno) => Err(Blocked::reading(errno)),
         };
     };
-    match read_file(from.fd, offset, buffer, (nowait, piece.uncached), calls) {
-        Err(Errno::AGAIN) => Err(Stop::Worker),
-        Err(errno) if nowait || piece.uncached => Err(Stop::Refused(errno)),
-        read => read.map_err(Stop::Failed),
+    match read_file(from.fd, offset, buffer, (nowait, request.uncached), calls) {
+        Err(Errno::AGAIN) => Err(Blocked::Miss),
+        Err(errno) if nowait || request.uncached => Err(Blocked::Rejected(errno)),
+        read => read.map_err(Blocked::Failed),
     }
 }
 
-/// Reads a file at an offset, if `nowait` only what is in memory (`EAGAIN` if nothing is), and if
-/// `uncached` without leaving it there.
+/// Reads a file at an offset: if `nowait`, only from the page cache (`EAGAIN` on a miss), and if
+/// `uncached`, without keeping the pages there.
 pub(crate) fn read_file(
     file: BorrowedFd<'_>,
     offset: u64,
@@ -57,9 +57,13 @@ pub(crate) fn read_file(
     rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, flags)
 }
 
-/// Looks at what comes next of the source, a byte at most, and takes nothing: 0 at its end. What
-/// would have to wait is `EAGAIN`; for a disk only with `nowait`.
-pub(crate) fn peek(from: End<'_>, nowait: bool, calls: &mut Calls) -> rustix::io::Result<usize> {
+/// Peeks at the next byte of the source: 0 at its end, `EAGAIN` if the call would block. It blocks on
+/// a disk unless `nowait` is set.
+pub(crate) fn peek(
+    from: Endpoint<'_>,
+    nowait: bool,
+    calls: &mut Calls,
+) -> rustix::io::Result<usize> {
     let mut byte = [0];
     if let Some(offset) = from.at {
         return read_file(from.fd, offset, &mut byte, (nowait, false), calls);
@@ -69,19 +73,23 @@ pub(crate) fn peek(from: End<'_>, nowait: bool, calls: &mut Calls) -> rustix::io
     rustix::net::recv(from.fd, &mut byte, flags).map(|(count, _)| count)
 }
 
-/// Writes to where the bytes go next; says how many were taken.
-pub(crate) fn write(piece: Piece<'_>, bytes: &[u8], calls: &mut Calls) -> Result<usize, Stop> {
-    let to = piece.to;
+/// Writes to the sink and returns how many bytes it has taken.
+pub(crate) fn write(
+    request: Request<'_>,
+    bytes: &[u8],
+    calls: &mut Calls,
+) -> Result<usize, Blocked> {
+    let to = request.to;
     let written = match to.at {
-        None if piece.pipes => {
+        None if request.pipes => {
             calls.write += 1;
             rustix::io::write(to.fd, bytes)
         }
         None => {
             calls.sendto += 1;
-            rustix::net::send(to.fd, bytes, send_flags(piece, bytes.len()))
+            rustix::net::send(to.fd, bytes, send_flags(request, bytes.len()))
         }
-        Some(offset) if piece.uncached => {
+        Some(offset) if request.uncached => {
             calls.pwritev2 += 1;
             rustix::io::pwritev2(to.fd, &[IoSlice::new(bytes)], offset, DONTCACHE)
         }
@@ -90,13 +98,13 @@ pub(crate) fn write(piece: Piece<'_>, bytes: &[u8], calls: &mut Calls) -> Result
             rustix::io::pwrite(to.fd, bytes, offset)
         }
     };
-    let asks_for_more = to.at.is_some() && piece.uncached;
-    written.map_err(if asks_for_more { Stop::writing } else { Stop::writing_plainly })
+    let has_flag = to.at.is_some() && request.uncached;
+    written.map_err(if has_flag { Blocked::writing } else { Blocked::writing_plainly })
 }
 
-/// No SIGPIPE, and whether the socket may wait for more before it sends these.
-pub(crate) fn send_flags(piece: Piece<'_>, count: usize) -> SendFlags {
+/// Returns the flags of a send: no SIGPIPE, and `MSG_MORE` if more bytes follow.
+pub(crate) fn send_flags(request: Request<'_>, count: usize) -> SendFlags {
     let mut flags = SendFlags::NOSIGNAL;
-    flags.set(SendFlags::MORE, piece.more_behind(count));
+    flags.set(SendFlags::MORE, request.more_behind(count));
     flags
 }

@@ -1,4 +1,4 @@
-//! Chance that can be had again: every run prints its seed, and `KAREZ_SEED` gives it one.
+//! Seeded random numbers: every run prints its seed, and `KAREZ_SEED` sets it.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 
 /// `SplitMix64`.
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub struct Random(u64);
 
-impl Chance {
+impl Random {
     pub fn of(seed: u64) -> Self {
         Self(seed)
     }
@@ -44,12 +44,12 @@ impl Chance {
     }
 }
 
-/// Bytes of which no part looks like another: a block whose length is a prime, over and over, in
-/// which many places say which repetition it is.
+/// Bytes of which no two parts are equal: a repeated block whose length is a prime, in which many places
+/// contain the number of the repetition.
 pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
     static ALL: OnceLock<Vec<u8>> = OnceLock::new();
     let all = ALL.get_or_init(|| {
-        let mut chance = Chance::of(7);
+        let mut chance = Random::of(7);
         let mut block: Vec<_> = (0..8192).flat_map(|_| chance.next().to_ne_bytes()).collect();
         block.truncate(65_521);
         let mut all = block.repeat(128);

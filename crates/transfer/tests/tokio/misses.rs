@@ -2,7 +2,7 @@
 
 use crate::pairs::{Seeded, Stream as _, file_of, read_slowly};
 use karez_transfer::tokio::{send, send_file};
-use karez_transfer::{Cold, FileToSocket, Progress, Settings, Via};
+use karez_transfer::{FileToSocket, OnMiss, Progress, Settings, Via};
 use rustix::fs::{Advice, Mode, OFlags, fadvise, fdatasync, open};
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -13,12 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 
 const SIZE: usize = (2 << 20) + 7;
 
-/// Sends its pages out of memory; whether they went.
+/// Evicts its pages; returns whether that succeeded.
 fn evict(file: &Arc<File>) -> bool {
     fdatasync(file).unwrap();
     fadvise(file, 0, None, Advice::DontNeed).unwrap();
     let (near, _far) = UnixStream::pair().unwrap();
-    let settings = Settings { cold: Cold::Tell, ..Via::Sendfile.into() };
+    let settings = Settings::from(Via::Sendfile).on_miss(OnMiss::Report);
     let mut probe = FileToSocket::new(file.clone(), 0..SIZE as u64, settings);
     let cold = probe.step(near.as_fd()).unwrap() == Progress::NeedsWorker;
     if !cold {
@@ -27,7 +27,7 @@ fn evict(file: &Arc<File>) -> bool {
     cold
 }
 
-/// A runtime with one thread, and one more for what blocks; and how often that has begun to work.
+/// A runtime with one thread and one blocking thread, and the number of blocking jobs started.
 fn narrow_runtime() -> (Runtime, Arc<AtomicUsize>) {
     let pool = Arc::new(AtomicUsize::new(0));
     let begun = Arc::clone(&pool);
@@ -39,12 +39,12 @@ fn narrow_runtime() -> (Runtime, Arc<AtomicUsize>) {
     (builder.build().unwrap(), pool)
 }
 
-/// Also the one that reads the disk always, cold or not.
+/// Includes `direct`, which always reads the disk.
 const VIAS: [Via; 7] =
     [Via::Sendfile, Via::Splice, Via::Zerocopy, Via::Mmap, Via::Cow, Via::Direct, Via::Copy];
 
 #[test]
-fn the_pool_reads_what_is_cold() {
+fn the_pool_reads_missing_pages() {
     let bytes = Seeded(1).bytes(SIZE);
     let file = Arc::new(file_of(&bytes));
     for via in VIAS {
@@ -64,7 +64,7 @@ fn the_pool_reads_what_is_cold() {
     }
 }
 
-/// The pool's only thread is kept busy: the transfer waits for it, and nobody waits for the
+/// The pool's only thread is busy: the transfer waits for it, and no other task waits for the
 /// transfer.
 #[test]
 fn other_tasks_run_meanwhile() {
@@ -79,7 +79,7 @@ fn other_tasks_run_meanwhile() {
             }
             let (release, released) = std::sync::mpsc::channel::<()>();
             let busy = tokio::task::spawn_blocking(move || released.recv());
-            let settings = Settings { cold: Cold::Tell, ..via.into() };
+            let settings = Settings::from(via).on_miss(OnMiss::Report);
             let mut transfer = FileToSocket::new(file.clone(), 0..SIZE as u64, settings);
             let sending = tokio::spawn(async move {
                 send(&mut transfer, &near).await.unwrap();
@@ -97,10 +97,10 @@ fn other_tasks_run_meanwhile() {
     }
 }
 
-/// What is read past the cache warms nothing, and into a buffer anywhere it is refused besides:
-/// then a step waits for the disk.
+/// A read past the cache leaves no pages there, and an unaligned one fails:
+/// then a step blocks on the disk.
 #[test]
-fn what_cannot_be_warmed_is_sent_all_the_same() {
+fn a_file_whose_page_in_fails_is_sent() {
     let whole_blocks = SIZE / 4096 * 4096;
     let bytes = Seeded(3).bytes(whole_blocks);
     let file = Arc::new(file_of(&bytes));
@@ -122,7 +122,7 @@ fn what_cannot_be_warmed_is_sent_all_the_same() {
             drop(near);
             let (received, _) = reader.await.unwrap();
             assert!(received == bytes, "{via}");
-            assert_eq!(report.ran, via);
+            assert_eq!(report.effective, via);
         });
     }
 }
