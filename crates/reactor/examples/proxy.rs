@@ -1,4 +1,4 @@
-//! Passes on what it receives to another server and back, by splice where the model can:
+//! Relays bytes to another server and back, by splice where the model can:
 //! `proxy --model epoll-edge 127.0.0.1:7777 127.0.0.1:80`.
 //!
 //! # Limitations

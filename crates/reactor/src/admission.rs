@@ -1,19 +1,36 @@
-//! Admission: how many connections there may be, over all threads, and how they are let go.
+//! Admission: the number of connections over all threads, and its limit.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// How long accepting rests when there is no room or no descriptor, if nobody here leaves before.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The back-off of accepting when there is no place or no descriptor, unless a connection is closed
+/// before.
+const BACKOFF: Duration = Duration::from_millis(50);
 
-/// What a server allows its connections.
+/// The limits of a server.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Limits {
-    /// The most connections at once. One more closes the one that has been idle longest (of its
-    /// own reactor's if that has any, else of another's), or waits if none is idle.
+    /// The maximum number of concurrent connections. One more evicts the connection that has been idle
+    /// longest (of the same event loop if that has any, else of another), or waits if none is idle.
     pub connections: usize,
-    /// How long a stop waits for what is in flight.
+    /// The time that a shutdown gives to connections that are not idle.
     pub grace: Duration,
+}
+
+impl Limits {
+    /// Returns limits of so many connections and this grace period.
+    #[must_use]
+    pub fn new(connections: usize, grace: Duration) -> Self {
+        Self { connections, grace }
+    }
+}
+
+impl Default for Limits {
+    /// 1024 connections, and a grace period of 10 s.
+    fn default() -> Self {
+        Self::new(1024, Duration::from_secs(10))
+    }
 }
 
 /// The limits and how much of them is used.
@@ -21,7 +38,7 @@ pub struct Limits {
 pub(crate) struct Admission {
     limits: Limits,
     live: AtomicUsize,
-    /// Somebody waits at the door of a reactor that has nobody idle.
+    /// A connection waits for a place on an event loop that has no idle connection.
     eviction_wanted: AtomicBool,
 }
 
@@ -30,7 +47,7 @@ impl Admission {
         Self { limits, live: AtomicUsize::new(0), eviction_wanted: AtomicBool::new(false) }
     }
 
-    /// Counts one more, if there is room.
+    /// Counts one more connection, if there is a place.
     pub(crate) fn enter(&self) -> bool {
         if self.live.fetch_add(1, Ordering::Relaxed) < self.limits.connections {
             return true;
@@ -39,25 +56,29 @@ impl Admission {
         false
     }
 
-    /// Whether one more would be let in.
+    /// Returns whether there is a place.
     pub(crate) fn has_room(&self) -> bool {
         self.live.load(Ordering::Relaxed) < self.limits.connections
     }
 
-    /// Counts one less.
+    /// Counts one connection less.
     pub(crate) fn leave(&self) {
         self.live.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Notes that another reactor should close an idle connection, or no longer needs to.
+    /// Asks the other event loops to evict an idle connection, or takes that back.
     pub(crate) fn set_eviction_wanted(&self, wanted: bool) {
         self.eviction_wanted.store(wanted, Ordering::Relaxed);
     }
 
-    /// Whether it falls to the caller, who can make room or has made it, to say so.
-    pub(crate) fn take_eviction_request(&self) -> bool {
+    /// Returns whether an event loop has asked for an eviction.
+    pub(crate) fn is_eviction_wanted(&self) -> bool {
         self.eviction_wanted.load(Ordering::Relaxed)
-            && self.eviction_wanted.swap(false, Ordering::Relaxed)
+    }
+
+    /// Takes the request for an eviction: true for one caller, which has made room or is about to.
+    pub(crate) fn take_eviction_request(&self) -> bool {
+        self.is_eviction_wanted() && self.eviction_wanted.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn grace(&self) -> Duration {
@@ -65,6 +86,6 @@ impl Admission {
     }
 
     pub(crate) fn backoff(&self) -> Duration {
-        PAUSE
+        BACKOFF
     }
 }

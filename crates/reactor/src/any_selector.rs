@@ -1,8 +1,9 @@
-//! A demultiplexer whose model is chosen when the program runs: by a flag, or by what the kernel
-//! grants.
+//! A selector whose model is chosen at run time.
 //!
-//! What it does badly: each call looks which one it is. The [reactor](crate::Bound) does not use it,
-//! for it is compiled once for each model.
+//! # Limitations
+//!
+//! Each call has to find out which model it is. The [server](crate::Server) does not use it: its event
+//! loop is compiled once for each model.
 
 use rustix::io::{self, Errno};
 use std::os::fd::BorrowedFd;
@@ -11,32 +12,41 @@ use std::time::Duration;
 use crate::models::Model;
 use crate::models::epoll_edge::EpollEdge;
 use crate::models::epoll_level::EpollLevel;
+#[cfg(feature = "aio")]
 use crate::models::linux_aio::LinuxAio;
+use crate::models::list::with_models;
 use crate::models::nonblocking::Nonblocking;
 use crate::models::poll::Poll;
 use crate::models::select::Select;
 use crate::models::signal::Signal;
-use crate::selector::{Demultiplexer, Interest, Ready, Token};
+use crate::selector::{Interest, Ready, Selector, Token};
 
 macro_rules! any {
-    ($($model:ident: $doc:literal),* $(,)?) => {
-        /// Any readiness model, with the operations and under the contract of a [`Demultiplexer`].
+    (
+        readiness {
+            $([$(#[$cfg:meta])?] $model:ident $name:literal $call:literal $thread:ident
+                $since:literal $doc:literal;)*
+        }
+        completion $completion:tt
+        blocking $blocking:tt
+    ) => {
+        /// Any readiness model, with the operations and under the contract of a [`Selector`].
         ///
         /// ```
-        /// use karez_reactor::{AnyDemultiplexer, Interest, Model, Token};
+        /// use karez_reactor::{AnySelector, Interest, Model, Token};
         /// use std::io::Write;
         /// use std::os::fd::AsFd;
         /// use std::os::unix::net::UnixStream;
         ///
         /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
         /// for name in ["select", "epoll-edge"] {
-        ///     let mut demultiplexer = AnyDemultiplexer::new(name.parse::<Model>()?)?;
+        ///     let mut selector = AnySelector::new(name.parse::<Model>()?)?;
         ///     let (mut near, far) = UnixStream::pair()?;
-        ///     demultiplexer.register(far.as_fd(), Token(7), Interest::READ)?;
+        ///     selector.register(far.as_fd(), Token(7), Interest::READ)?;
         ///     near.write_all(b"water")?;
         ///     let mut ready = Vec::new();
         ///     while !ready.iter().any(|report: &karez_reactor::Ready| report.readable) {
-        ///         demultiplexer.wait(None, &mut ready)?;
+        ///         selector.wait(None, &mut ready)?;
         ///     }
         ///     assert_eq!(ready[0].token, Token(7));
         /// }
@@ -45,56 +55,56 @@ macro_rules! any {
         /// ```
         #[derive(Debug)]
         #[non_exhaustive]
-        pub enum AnyDemultiplexer {
-            $(#[doc = $doc] $model($model),)*
+        pub enum AnySelector {
+            $($(#[$cfg])? #[doc = $doc] $model($model),)*
         }
 
-        impl AnyDemultiplexer {
-            /// Asks the kernel for what the model needs. The calling thread waits.
+        impl AnySelector {
+            /// Sets the model up. Only the calling thread may wait.
             ///
             /// # Errors
-            /// Whatever the kernel refuses it with; `EOPNOTSUPP` for a model that does not tell of
-            /// readiness ([`Model::demultiplexes`]).
+            /// As [`Selector::new`]; `EOPNOTSUPP` for a model that does not report readiness
+            /// ([`Model::is_readiness`]) or is not compiled in.
             pub fn new(model: Model) -> io::Result<Self> {
                 match model {
-                    $(Model::$model => $model::new().map(Self::$model),)*
+                    $($(#[$cfg])? Model::$model => $model::new().map(Self::$model),)*
                     _ => Err(Errno::OPNOTSUPP),
                 }
             }
 
-            /// Which one it is.
+            /// Returns the model.
             #[must_use]
             pub fn model(&self) -> Model {
                 match self {
-                    $(Self::$model(_) => Model::$model,)*
+                    $($(#[$cfg])? Self::$model(_) => Model::$model,)*
                 }
             }
 
-            /// As [`Demultiplexer::EDGE`].
+            /// Returns [`Selector::EDGE`] of the model.
             #[must_use]
             pub fn is_edge(&self) -> bool {
                 match self {
-                    $(Self::$model(_) => $model::EDGE,)*
+                    $($(#[$cfg])? Self::$model(_) => $model::EDGE,)*
                 }
             }
 
-            /// As [`Demultiplexer::FORGETS_CLOSED`].
+            /// Returns [`Selector::CLOSE_DEREGISTERS`] of the model.
             #[must_use]
-            pub fn forgets_closed(&self) -> bool {
+            pub fn close_deregisters(&self) -> bool {
                 match self {
-                    $(Self::$model(_) => $model::FORGETS_CLOSED,)*
+                    $($(#[$cfg])? Self::$model(_) => $model::CLOSE_DEREGISTERS,)*
                 }
             }
 
-            /// As [`Demultiplexer::WATCHES_EVENTFD`].
+            /// Returns [`Selector::WATCHES_EVENTFD`] of the model.
             #[must_use]
             pub fn watches_eventfd(&self) -> bool {
                 match self {
-                    $(Self::$model(_) => $model::WATCHES_EVENTFD,)*
+                    $($(#[$cfg])? Self::$model(_) => $model::WATCHES_EVENTFD,)*
                 }
             }
 
-            /// As [`Demultiplexer::register`].
+            /// Calls [`Selector::register`] of the model.
             ///
             /// # Errors
             /// As there.
@@ -105,11 +115,11 @@ macro_rules! any {
                 interest: Interest,
             ) -> io::Result<()> {
                 match self {
-                    $(Self::$model(one) => one.register(fd, token, interest),)*
+                    $($(#[$cfg])? Self::$model(one) => one.register(fd, token, interest),)*
                 }
             }
 
-            /// As [`Demultiplexer::modify`].
+            /// Calls [`Selector::modify`] of the model.
             ///
             /// # Errors
             /// As there.
@@ -120,21 +130,21 @@ macro_rules! any {
                 interest: Interest,
             ) -> io::Result<()> {
                 match self {
-                    $(Self::$model(one) => one.modify(fd, token, interest),)*
+                    $($(#[$cfg])? Self::$model(one) => one.modify(fd, token, interest),)*
                 }
             }
 
-            /// As [`Demultiplexer::deregister`].
+            /// Calls [`Selector::deregister`] of the model.
             ///
             /// # Errors
             /// As there.
             pub fn deregister(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
                 match self {
-                    $(Self::$model(one) => one.deregister(fd),)*
+                    $($(#[$cfg])? Self::$model(one) => one.deregister(fd),)*
                 }
             }
 
-            /// As [`Demultiplexer::wait`].
+            /// Calls [`Selector::wait`] of the model.
             ///
             /// # Errors
             /// As there.
@@ -144,30 +154,14 @@ macro_rules! any {
                 ready: &mut Vec<Ready>,
             ) -> io::Result<()> {
                 match self {
-                    $(Self::$model(one) => one.wait(timeout, ready),)*
+                    $($(#[$cfg])? Self::$model(one) => one.wait(timeout, ready),)*
                 }
-            }
-        }
-
-        impl Model {
-            /// Whether it tells of readiness, so that there is a [`Demultiplexer`] of it.
-            #[must_use]
-            pub const fn demultiplexes(self) -> bool {
-                matches!(self, $(Self::$model)|*)
             }
         }
     };
 }
 
-any! {
-    EpollEdge: "epoll(7), edge-triggered.",
-    EpollLevel: "epoll(7), level-triggered.",
-    Poll: "poll(2).",
-    Select: "select(2).",
-    Signal: "A real-time signal for every change.",
-    LinuxAio: "Linux AIO's poll.",
-    Nonblocking: "Asking every descriptor, again and again.",
-}
+with_models!(any);
 
 #[cfg(test)]
 mod tests {
@@ -176,23 +170,24 @@ mod tests {
     use std::os::fd::AsFd as _;
     use std::os::unix::net::UnixStream;
 
-    fn until_told(any: &mut AnyDemultiplexer, wanted: Token) -> Ready {
+    fn wait_for(any: &mut AnySelector, wanted: Token) -> Ready {
         let mut ready = Vec::new();
         loop {
             any.wait(None, &mut ready).unwrap();
-            if let Some(&told) = ready.iter().find(|told| told.token == wanted && told.readable) {
-                return told;
+            if let Some(&found) = ready.iter().find(|found| found.token == wanted && found.readable)
+            {
+                return found;
             }
         }
     }
 
     #[test]
-    fn whatever_is_chosen_does_what_it_is_asked() {
-        let told_by = |&model: &Model| {
-            let mut any = match AnyDemultiplexer::new(model) {
+    fn each_model_reports_what_is_registered() {
+        let reports = |&model: &Model| {
+            let mut any = match AnySelector::new(model) {
                 Ok(any) => any,
                 Err(errno) => {
-                    assert_eq!((errno, model.demultiplexes()), (Errno::OPNOTSUPP, false));
+                    assert_eq!((errno, model.is_readiness()), (Errno::OPNOTSUPP, false));
                     return false;
                 }
             };
@@ -201,7 +196,7 @@ mod tests {
             any.register(near.as_fd(), Token(1), Interest::NONE).unwrap();
             any.modify(near.as_fd(), Token(2), Interest::READ).unwrap();
             far.write_all(b"x").unwrap();
-            until_told(&mut any, Token(2));
+            wait_for(&mut any, Token(2));
             { &near }.read_exact(&mut [0]).unwrap();
             any.deregister(near.as_fd()).unwrap();
             far.write_all(b"y").unwrap();
@@ -212,8 +207,8 @@ mod tests {
             assert_eq!(any.is_edge(), matches!(model, Model::EpollEdge | Model::Signal));
             true
         };
-        let told: Vec<_> = Model::ALL.iter().copied().filter(told_by).collect();
-        assert_eq!(told.len(), 7, "{told:?}");
-        assert!(told.iter().all(|model| model.demultiplexes() && !model.completes()));
+        let found: Vec<_> = Model::ALL.iter().copied().filter(reports).collect();
+        assert_eq!(found.len(), if cfg!(feature = "aio") { 7 } else { 6 }, "{found:?}");
+        assert!(found.iter().all(|model| model.is_readiness() && !model.is_completion()));
     }
 }

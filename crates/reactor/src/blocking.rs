@@ -2,9 +2,10 @@
 
 mod connection;
 pub(crate) mod event_loop;
-mod messages;
 mod offload;
 mod pool;
+mod receive;
 mod registry;
 mod relay;
+mod send;
 mod wait;

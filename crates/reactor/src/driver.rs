@@ -1,63 +1,73 @@
-//! The contract of a completion model: three operations and its capabilities.
+//! The contract of a completion model: three operations, its sockets and its capabilities.
 //!
 //! 1. An operation owns its buffer and holds its descriptors until its last completion, even if the
 //!    connection is closed by then.
 //! 2. Every operation completes with a result, also a cancelled one.
-//! 3. Sockets block: an operation waits in the kernel, or in a thread, and not by `EAGAIN`; but where
-//!    [sends block](Completer::SENDS_BLOCK), and a splice, ends by it after a moment.
+//! 3. Sockets block: an operation waits in the kernel, or in a thread. A send that ends by `EAGAIN` has
+//!    found no room; the caller waits for it by [`Operation::Writable`].
 
-use karez_sys::{Completion, Key, Operation};
+use karez_sys::{Completion, Key, Operation, SharedFd};
 use karez_transfer::Via;
-use rustix::io;
+use rustix::io::{self, Errno};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// A completion model.
-pub(crate) trait Completer: Sized {
-    /// A read and the send of what was read may be one operation.
-    const LINKS: bool;
+pub(crate) trait Driver: Sized {
+    /// Reads a file and sends the bytes in one operation.
+    const LINKED_READ_SEND: bool;
 
-    /// Operations on one descriptor wait for each other, so that each direction needs its own.
-    const SERIALISES: bool;
+    /// Opens files without a thread of this process that waits.
+    const ASYNC_OPEN: bool;
 
-    /// An accept waits in the kernel, so that listeners have to block.
-    const ACCEPTS_WAIT: bool;
+    /// The sockets of connections.
+    type Socket: DriverSocket;
 
-    /// Received bytes may be invisible for a while, neither in the socket nor completed, so an idle
-    /// connection cannot be recognised.
-    const HIDES: bool;
+    /// Returns the via by which a file is moved where `via` was asked for.
+    fn supported_via(via: Via) -> Via;
 
-    /// A send is a blocking call in a thread and cannot be cancelled, so it has to be limited and
-    /// room waited for by [`Operation::Writable`].
-    const SENDS_BLOCK: bool;
-
-    /// Names are looked up without a thread of ours that waits.
-    const LOOKS_UP: bool;
-
-    /// By which via a file is moved where this one was asked for.
-    fn grants(via: Via) -> Via;
-
-    /// Asks the kernel for what the model needs. The model is then this thread's.
+    /// Sets the model up. It belongs to the calling thread.
     ///
     /// # Errors
-    /// Whatever the kernel refuses it with.
+    /// As the calls that the model is named after.
     fn new() -> io::Result<Self>;
 
-    /// Begins an operation, at the latest when [`wait`](Self::wait) is called. What comes of it is
-    /// called `tag`.
+    /// Starts an operation, at the latest when [`wait`](Self::wait) is called. Its completions have this
+    /// `tag`.
     fn start(&mut self, tag: u64, operation: Operation) -> Key;
 
-    /// Asks for an early end of an operation that the caller does without from now on.
+    /// Asks for an early end of an operation.
     fn cancel(&mut self, key: Key);
 
-    /// The same, whatever becomes of the socket: its connection is over.
-    fn abort(&mut self, key: Key) {
-        self.cancel(key);
-    }
-
-    /// Waits until something is complete, the time is up, or a signal comes, and appends what came
-    /// to `done`.
+    /// Waits until something is complete, the time is up, or a signal comes, and appends the
+    /// completions to `done`.
     ///
     /// # Errors
-    /// Of these the transient ones (`ENOMEM`, `EBUSY`, `EAGAIN`) may be gone at the next call.
+    /// After a transient error (`ENOMEM`, `EBUSY`, `EAGAIN`) the next call may succeed.
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()>;
+}
+
+/// A connected socket, as the operations of a model need it.
+pub(crate) trait DriverSocket: Sized {
+    /// Takes over a socket that blocks.
+    ///
+    /// # Errors
+    /// The errno and the socket: the model needs another descriptor, and there is none.
+    fn new(socket: OwnedFd) -> Result<Self, (Errno, OwnedFd)>;
+
+    /// Returns the socket for operations that receive.
+    fn receiver(&self) -> &SharedFd;
+
+    /// Returns the socket for operations that send.
+    fn sender(&self) -> &SharedFd;
+
+    /// Bounds the time for which a send blocks a thread, before a splice.
+    fn limit_sends(&mut self);
+
+    /// Prepares an idle connection for its eviction; false if bytes may have been received that are not
+    /// visible yet: the receive in flight then completes soon, with them or with the end of the stream.
+    fn end_receiving(&self) -> bool;
+
+    /// Ends the operations that are in flight and cannot be cancelled: the connection is closed.
+    fn abort(&self);
 }

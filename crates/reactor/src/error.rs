@@ -1,10 +1,10 @@
-//! Errors that say what failed: `bind 127.0.0.1:80: Permission denied (os error 13)`.
+//! Errors that name the failed call: `bind 127.0.0.1:80: Permission denied (os error 13)`.
 
 use rustix::io::Errno;
 use std::fmt::Display;
 use std::io;
 
-/// Puts the call, and what it was made on, before the errno.
+/// Puts the call and its object before the errno.
 pub(crate) fn named(what: impl Display) -> impl Fn(Errno) -> io::Error {
     move |errno| {
         let error = io::Error::from(errno);

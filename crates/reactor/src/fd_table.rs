@@ -1,17 +1,17 @@
-//! A table by descriptor number, for models whose reports hold nothing but that.
+//! A table by descriptor number, for models whose reports carry nothing else.
 //!
 //! The kernel gives out the lowest free number, so the table is about as long as there are
 //! descriptors.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-/// A `T` for each descriptor that has one.
+/// Maps descriptors to `T`.
 #[derive(Debug)]
-pub(crate) struct ByNumber<T> {
+pub(crate) struct FdTable<T> {
     entries: Vec<Option<T>>,
 }
 
-impl<T: Copy> ByNumber<T> {
+impl<T: Copy> FdTable<T> {
     pub(crate) fn new() -> Self {
         Self { entries: Vec::new() }
     }
@@ -31,13 +31,13 @@ impl<T: Copy> ByNumber<T> {
         self.entries.get_mut(number)?.take()
     }
 
-    /// All entries, by ascending number.
+    /// Returns all entries, by ascending number.
     pub(crate) fn iter(&self) -> impl Iterator<Item = T> {
         self.entries.iter().copied().flatten()
     }
 }
 
-/// The descriptor's number, as an index.
+/// Returns the descriptor's number, as an index.
 pub(crate) fn number(fd: BorrowedFd<'_>) -> usize {
     fd.as_raw_fd().unsigned_abs() as usize
 }

@@ -1,14 +1,19 @@
-//! What a task may ask for while it handles an event, and the record of it.
+//! The requests of a task while it handles an event, and their record.
 //!
 //! [`Io`] makes no system call. It writes to a record that belongs to the event loop and is emptied by
 //! the backend after each [`Task::handle`](crate::Task::handle), so asking costs no allocation.
 
+use karez_sys::{TlsDirection, TlsKeys, start_ktls};
 use karez_transfer::{Mark, Outbox};
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+use crate::local::Local;
+use crate::moment::Moment;
 
 /// Jobs that one connection may have at a time.
 pub(crate) const MAX_JOBS: usize = 64;
@@ -16,16 +21,16 @@ pub(crate) const MAX_JOBS: usize = 64;
 /// How long the peer may take no byte, where the task says nothing.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Says what a task wants.
+/// Takes the requests of a task.
 pub struct Io<'a, J> {
     now: Instant,
     outbox: &'a mut Outbox,
     requests: &'a mut Requests<J>,
     /// Jobs of this connection that run.
-    jobs: usize,
+    jobs: u16,
 }
 
-/// What the tasks of an event loop have asked for, and nothing between two events.
+/// The requests of the task that handles an event; empty between two events.
 pub(crate) struct Requests<J> {
     pub(crate) receive: Option<Receive>,
     pub(crate) send_timeout: Option<Duration>,
@@ -35,14 +40,37 @@ pub(crate) struct Requests<J> {
     pub(crate) relay: Option<(OwnedFd, Duration)>,
     pub(crate) shutdown_write: bool,
     pub(crate) close: Option<Close>,
+    pub(crate) defer: bool,
+    pub(crate) postpone: bool,
+    /// See [`Io::epoch`]. This and the following are no requests: they are state of the event loop that
+    /// [`Io`] reads.
+    pub(crate) epoch: u64,
+    /// Other connections are to receive in this turn.
+    pub(crate) may_defer: bool,
+    /// How many connections may begin costly work in this turn, see [`Io::start_costly`].
+    pub(crate) costly_left: u32,
+    /// State that the tasks of the event loop share.
+    pub(crate) local: Option<Box<dyn Local>>,
 }
 
 /// A receive that is armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Receive {
-    pub(crate) deadline: Instant,
+    pub(crate) deadline: Moment,
     pub(crate) idle: bool,
-    pub(crate) at_most: Option<NonZeroUsize>,
+    at_most: Option<NonZeroU32>,
+}
+
+impl Receive {
+    fn new(deadline: Instant, idle: bool, at_most: Option<NonZeroUsize>) -> Self {
+        let short = |most: NonZeroUsize| NonZeroU32::try_from(most).unwrap_or(NonZeroU32::MAX);
+        Self { deadline: deadline.into(), idle, at_most: at_most.map(short) }
+    }
+
+    /// Returns the most bytes to receive; `None` for as many as there are.
+    pub(crate) fn at_most(self) -> Option<NonZeroUsize> {
+        self.at_most.and_then(|most| NonZeroUsize::try_from(most).ok())
+    }
 }
 
 /// How a connection is to be closed.
@@ -59,7 +87,7 @@ pub(crate) enum Close {
 pub struct JobId(pub u64);
 
 /// An option of a connection's socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SocketOption {
     /// `TCP_NODELAY` (tcp(7)): whether small segments leave at once.
@@ -68,16 +96,22 @@ pub enum SocketOption {
     UserTimeout(u32),
     /// `SO_KEEPALIVE` (socket(7)).
     KeepAlive(bool),
+    /// `TLS_RX` (Documentation/networking/tls.rst, Linux 4.17): the kernel opens all records that have not
+    /// been received, under these keys; set once more, behind a key update (Linux 6.14). Nothing may have
+    /// been received beyond the handshake ([bounded receives](Io::receive)). From then on control
+    /// records are delivered as [`RecordType::Control`](crate::RecordType::Control).
+    TlsRx(TlsKeys),
 }
 
 impl SocketOption {
     /// Sets it.
-    pub(crate) fn set(self, socket: impl AsFd) -> std::io::Result<()> {
+    pub(crate) fn set(self, socket: BorrowedFd<'_>) -> std::io::Result<()> {
         use rustix::net::sockopt;
         match self {
             Self::NoDelay(on) => sockopt::set_tcp_nodelay(socket, on)?,
             Self::UserTimeout(milliseconds) => sockopt::set_tcp_user_timeout(socket, milliseconds)?,
             Self::KeepAlive(on) => sockopt::set_socket_keepalive(socket, on)?,
+            Self::TlsRx(keys) => start_ktls(socket, TlsDirection::Rx, &keys)?,
         }
         Ok(())
     }
@@ -88,7 +122,7 @@ impl<'a, J> Io<'a, J> {
         now: Instant,
         outbox: &'a mut Outbox,
         requests: &'a mut Requests<J>,
-        jobs: usize,
+        jobs: u16,
     ) -> Self {
         Self { now, outbox, requests, jobs }
     }
@@ -100,18 +134,62 @@ impl<'a, J> Io<'a, J> {
     }
 
     /// Arms receiving, once: for as many bytes as there are, or `at_most` so many, until `deadline`.
-    /// What does not fit stays in the kernel. `idle`: while nothing is queued or running the connection
+    /// The rest stays in the kernel. `idle`: while nothing is queued or running the connection
     /// is between two exchanges, and may be closed to make room for another or because the server
     /// shuts down.
     ///
     /// A bounded receive behind an unbounded one that has been delivered is an error of the task: a
-    /// completion backend may have received more already. It then delivers what it has, in pieces of
+    /// completion backend may have received more already. It then delivers its buffer, in pieces of
     /// `at_most` bytes.
     pub fn receive(&mut self, deadline: Instant, idle: bool, at_most: Option<NonZeroUsize>) {
-        self.requests.receive = Some(Receive { deadline, idle, at_most });
+        self.requests.receive = Some(Receive::new(deadline, idle, at_most));
     }
 
-    /// Returns the queue of what leaves, to append to.
+    /// Returns the state that all tasks of this event loop share, made by
+    /// [`Service::local`](crate::Service::local). `None` on model `blocking`, whose threads have one
+    /// connection each, if the service has none, and for another type.
+    pub fn local<L: Local>(&mut self) -> Option<&mut L> {
+        let local: &mut dyn Any = self.requests.local.as_deref_mut()?;
+        local.downcast_mut()
+    }
+
+    /// Returns a number that grows whenever the event loop may have taken bytes from the kernel. What
+    /// the task learns of the world at an epoch is not older than any byte that was delivered before the
+    /// epoch grows again: for a cache that is brought up to date once an epoch.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.requests.epoch
+    }
+
+    /// Returns whether other connections are going to receive in this turn of the event loop. Not on
+    /// a completion model, which receives ahead of its tasks, nor on model `blocking`, whose threads have
+    /// one connection each.
+    #[must_use]
+    pub fn may_defer(&self) -> bool {
+        self.requests.may_defer
+    }
+
+    /// Asks for [`Event::Deferred`](crate::Event::Deferred) after the other connections have received, so
+    /// that a call can be made once for all of them. Until then the connection sends nothing, and gets no
+    /// other event. Does nothing unless it [may](Self::may_defer).
+    pub fn defer(&mut self) {
+        self.requests.defer = self.requests.may_defer;
+    }
+
+    /// Asks to begin work that takes CPU time in the order of 0.1 ms or more, such as a signature. Returns
+    /// false if enough connections have done so in this turn of the event loop: then nothing must be
+    /// begun, and [`Event::Deferred`](crate::Event::Deferred) is delivered in the next turn, for another
+    /// try. Until then the connection sends nothing. So a flood of such work delays other connections by
+    /// a bounded time. Always true on model `blocking`, whose threads have one connection each.
+    #[must_use]
+    pub fn start_costly(&mut self) -> bool {
+        let left = self.requests.costly_left.checked_sub(1);
+        self.requests.costly_left = left.unwrap_or(0);
+        self.requests.postpone |= left.is_none();
+        left.is_some()
+    }
+
+    /// Returns the send queue, to append to.
     pub fn outbox(&mut self) -> &mut Outbox {
         self.outbox
     }
@@ -135,7 +213,7 @@ impl<'a, J> Io<'a, J> {
     /// # Errors
     /// The job, where the connection has 64 of them already.
     pub fn run(&mut self, id: JobId, job: J) -> Result<(), J> {
-        if self.jobs + self.requests.jobs.len() >= MAX_JOBS {
+        if usize::from(self.jobs) + self.requests.jobs.len() >= MAX_JOBS {
             return Err(job);
         }
         self.requests.jobs.push_back((id, job));
@@ -153,7 +231,7 @@ impl<'a, J> Io<'a, J> {
         self.requests.options.push_back(option);
     }
 
-    /// Passes on what the peer sends to another, connected socket and what that sends to the peer, each
+    /// Relays the bytes of the peer to another, connected socket and those of the other to the peer, each
     /// end of it too, until both have ended or nothing has come through for `stall_timeout`. The
     /// upstream is closed at the end. After an early end all that is left to do is to close.
     pub fn relay(&mut self, upstream: OwnedFd, stall_timeout: Duration) {
@@ -189,50 +267,74 @@ impl<J> Requests<J> {
             relay: None,
             shutdown_write: false,
             close: None,
+            epoch: 0,
+            may_defer: false,
+            defer: false,
+            postpone: false,
+            costly_left: u32::MAX,
+            local: None,
         }
     }
 }
 
-/// What a connection remembers of its task's requests, on every backend.
+/// The requests that a connection remembers, on every backend.
 pub(crate) struct Wants {
     pub(crate) receive: Option<Receive>,
-    pub(crate) timer: Option<Instant>,
-    pub(crate) send_timeout: Duration,
+    pub(crate) timer: Option<Moment>,
+    /// In milliseconds.
+    send_timeout: u32,
     pub(crate) shutdown_write: bool,
     pub(crate) close: Option<Close>,
     /// Jobs that run.
-    pub(crate) jobs: usize,
+    pub(crate) jobs: u16,
+    /// The task goes on when the other connections have received.
+    pub(crate) deferred: bool,
+    /// The task goes on in the next turn of the event loop.
+    pub(crate) postponed: bool,
 }
 
 impl Wants {
     pub(crate) fn new() -> Self {
         let (receive, timer, close) = (None, None, None);
-        let (send_timeout, shutdown_write, jobs) = (SEND_TIMEOUT, false, 0);
-        Self { receive, timer, send_timeout, shutdown_write, close, jobs }
+        let (send_timeout, shutdown_write, jobs) = (milliseconds(SEND_TIMEOUT), false, 0);
+        let (deferred, postponed) = (false, false);
+        Self { receive, timer, send_timeout, shutdown_write, close, jobs, deferred, postponed }
     }
 
-    /// Takes over what a task has asked for; jobs, options and a relay stay in the record.
+    /// Takes over the requests of a task; jobs, options and a relay stay in the record.
     pub(crate) fn take<J>(&mut self, requests: &mut Requests<J>) {
         if let Some(receive) = requests.receive.take() {
             self.receive = Some(receive);
         }
         if let Some(timer) = requests.timer.take() {
-            self.timer = timer;
+            self.timer = timer.map(Moment::from);
         }
         if let Some(stall) = requests.send_timeout.take() {
-            self.send_timeout = stall;
+            self.send_timeout = milliseconds(stall);
         }
         self.shutdown_write |= std::mem::take(&mut requests.shutdown_write);
+        self.deferred |= std::mem::take(&mut requests.defer);
+        self.postponed |= std::mem::take(&mut requests.postpone);
         if let Some(close) = requests.close.take() {
             self.close = Some(close);
         }
     }
 
+    /// Returns how long the peer may take no byte.
+    pub(crate) fn send_timeout(&self) -> Duration {
+        Duration::from_millis(self.send_timeout.into())
+    }
+
     /// Returns the earlier of the deadlines of the receive and the timer.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         let receive = self.receive.map(|receive| receive.deadline);
         receive.into_iter().chain(self.timer).min()
     }
+}
+
+/// Rounds up, and to 49 days at most.
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }
 
 impl<J> fmt::Debug for Io<'_, J> {

@@ -2,11 +2,12 @@
 //!
 //! `TCP_NODELAY` is set here once: accepted sockets inherit it, which saves a call each.
 
-use karez_sys::Handle;
+#[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
+use karez_sys::SharedFd;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind,
-    connect, getpeername, getsockname, ipproto, listen, socket_with, sockopt,
+    connect, getsockname, ipproto, listen, socket_with, sockopt,
 };
 use std::fmt;
 use std::io;
@@ -18,12 +19,12 @@ use std::sync::Arc;
 
 use crate::error::named;
 use crate::task::Peer;
+use crate::tcp_options::TcpOptions;
 
-/// Connections that the kernel keeps for us before we accept them; `net.core.somaxconn` is the
-/// lid.
+/// Connections that the kernel queues before they are accepted; at most `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// An IP address and a port; port 0 lets the kernel choose.
@@ -58,11 +59,13 @@ impl fmt::Display for Address {
     }
 }
 
-/// A socket that listens. A UNIX socket's name is removed with its last clone.
+/// A listening socket. A UNIX socket's name is removed with its last clone.
 #[derive(Clone, Debug)]
 pub struct Listener {
     socket: Arc<OwnedFd>,
     address: Address,
+    /// Its index among the addresses of the server.
+    index: usize,
     _name: Option<Arc<SocketName>>,
 }
 
@@ -73,44 +76,55 @@ impl Listener {
     /// # Errors
     /// Named after the call and the address: `bind 127.0.0.1:80: Permission denied (os error 13)`.
     pub fn bind(address: &Address, shared: bool) -> io::Result<Self> {
+        Self::bind_with(address, shared, &TcpOptions::default())
+    }
+
+    /// Binds and listens as [`bind`](Self::bind) does, with options that accepted TCP connections inherit.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); an option that the kernel refuses, named after its call and the address.
+    pub fn bind_with(address: &Address, shared: bool, options: &TcpOptions) -> io::Result<Self> {
         match address {
-            Address::Tcp(tcp) => bind_tcp(*tcp, shared),
+            Address::Tcp(tcp) => bind_tcp(*tcp, shared, options),
             Address::Unix(path) => bind_unix(path),
         }
     }
 
-    /// Where it listens: the real port, when 0 was asked for.
+    /// Returns its address, with the chosen port where the port was 0.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// From now on calls wait for a connection.
-    pub(crate) fn set_blocking(&self) -> rustix::io::Result<()> {
-        rustix::io::ioctl_fionbio(&self.socket, false)
+    /// Sets its index among the addresses of the server, which its [peers](Peer::listener) have.
+    pub(crate) fn set_index(&mut self, index: usize) {
+        self.index = index;
     }
 
-    /// The socket itself, to be held by an operation.
-    pub(crate) fn handle(&self) -> Handle {
-        Arc::clone(&self.socket) as Handle
+    /// Returns the socket, to be held by an operation.
+    #[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
+    pub(crate) fn handle(&self) -> SharedFd {
+        Arc::clone(&self.socket) as SharedFd
     }
 
-    /// Who is at the other end of a connection that came by this one.
+    /// Returns the peer of a connection that was accepted by this one.
+    #[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
     pub(crate) fn peer_of(&self, socket: &OwnedFd) -> rustix::io::Result<Peer> {
-        match self.address {
+        let address = match self.address {
             Address::Tcp(_) => {
-                let peer = getpeername(socket)?.ok_or(Errno::NOTCONN)?;
-                SocketAddr::try_from(peer).map(Peer::Tcp)
+                let peer = rustix::net::getpeername(socket)?.ok_or(Errno::NOTCONN)?;
+                Some(SocketAddr::try_from(peer)?)
             }
-            Address::Unix(_) => Ok(Peer::Unix),
-        }
+            Address::Unix(_) => None,
+        };
+        Ok(Peer::new(address, self.index))
     }
 
-    /// Takes the next connection. `flags` are for the new socket.
+    /// Accepts the next connection. `flags` are for the new socket.
     pub(crate) fn accept(&self, flags: SocketFlags) -> rustix::io::Result<(OwnedFd, Peer)> {
         let (socket, address) = acceptfrom_with(&self.socket, flags | SocketFlags::CLOEXEC)?;
         let peer = address.and_then(|address| SocketAddr::try_from(address).ok());
-        Ok((socket, peer.map_or(Peer::Unix, Peer::Tcp)))
+        Ok((socket, Peer::new(peer, self.index)))
     }
 }
 
@@ -120,20 +134,20 @@ impl AsFd for Listener {
     }
 }
 
-/// Whether accept(2) failed for that one connection alone: the next may be better. Any other
-/// error would come again at once.
+/// Returns whether accept(2) failed for one connection alone. Any other error would be repeated at once.
 pub(crate) fn peer_gave_up(errno: Errno) -> bool {
     matches!(errno, Errno::CONNABORTED | Errno::PROTO | Errno::INTR)
 }
 
-fn bind_tcp(wanted: SocketAddr, shared: bool) -> io::Result<Listener> {
+fn bind_tcp(wanted: SocketAddr, shared: bool, options: &TcpOptions) -> io::Result<Listener> {
     let socket = open_tcp(wanted, shared).map_err(named(format!("socket {wanted}")))?;
+    options.set(&socket, wanted)?;
     bind(&socket, &wanted).map_err(named(format!("bind {wanted}")))?;
     listen(&socket, BACKLOG).map_err(named(format!("listen {wanted}")))?;
     let real = getsockname(&socket)
         .and_then(SocketAddr::try_from)
         .map_err(named(format!("getsockname {wanted}")))?;
-    Ok(Listener { socket: Arc::new(socket), address: Address::Tcp(real), _name: None })
+    Ok(Listener { socket: Arc::new(socket), address: Address::Tcp(real), index: 0, _name: None })
 }
 
 fn open_tcp(address: SocketAddr, shared: bool) -> rustix::io::Result<OwnedFd> {
@@ -146,7 +160,7 @@ fn open_tcp(address: SocketAddr, shared: bool) -> rustix::io::Result<OwnedFd> {
         sockopt::set_socket_reuseport(&socket, true)?;
     }
     if address.is_ipv6() {
-        // [::]:80 means IPv6 and stands beside 0.0.0.0:80.
+        // [::]:80 is IPv6 only, so that 0.0.0.0:80 can be bound beside it.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     Ok(socket)
@@ -174,6 +188,7 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     Ok(Listener {
         socket: Arc::new(socket),
         address: Address::Unix(path.to_owned()),
+        index: 0,
         _name: Some(Arc::new(SocketName(path.to_owned()))),
     })
 }
@@ -184,7 +199,7 @@ struct SocketName(PathBuf);
 
 impl Drop for SocketName {
     fn drop(&mut self) {
-        // It may have been removed already; an error could not be reported.
+        // It may have been removed already; an error cannot be reported.
         let _gone = rustix::fs::unlink(&self.0);
     }
 }
@@ -194,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_they_are_written() {
+    fn addresses_parse_as_they_are_displayed() {
         for text in ["127.0.0.1:80", "[::1]:8080", "unix:/tmp/a b"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }

@@ -5,154 +5,154 @@ use std::{fmt, io, thread};
 
 use karez_transfer::Via;
 
-use crate::driver::Completer as _;
+#[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
+use crate::driver::Driver;
 use crate::error::{named, no_thread};
-use crate::selector::Demultiplexer as _;
+use crate::selector::Selector;
 
 mod epoll;
 pub(crate) mod epoll_edge;
 pub(crate) mod epoll_level;
+#[cfg(feature = "aio")]
 pub(crate) mod linux_aio;
+pub(crate) mod list;
 pub(crate) mod nonblocking;
 pub(crate) mod poll;
-#[cfg(target_env = "gnu")]
+#[cfg(all(feature = "aio", target_env = "gnu"))]
 pub(crate) mod posix_aio;
 pub(crate) mod select;
 pub(crate) mod signal;
+#[cfg(feature = "uring")]
 pub(crate) mod uring;
 
 use epoll_edge::EpollEdge;
 use epoll_level::EpollLevel;
+#[cfg(feature = "aio")]
 use linux_aio::LinuxAio;
+use nonblocking::Nonblocking;
 use poll::Poll;
-#[cfg(target_env = "gnu")]
+#[cfg(all(feature = "aio", target_env = "gnu"))]
 use posix_aio::PosixAio;
 use select::Select;
 use signal::Signal;
+#[cfg(feature = "uring")]
 use uring::Uring;
 
-/// A way to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Model {
-    /// A thread per connection and calls that block.
-    Blocking,
-    /// Asking every connection on every lap: it burns a core.
-    Nonblocking,
-    /// select(2) with bitmaps of any size.
-    Select,
-    /// poll(2).
-    Poll,
-    /// epoll(7), level-triggered.
-    EpollLevel,
-    /// epoll(7), edge-triggered.
-    EpollEdge,
-    /// A real-time signal for every change (fcntl(2), `F_SETSIG`).
-    Signal,
-    /// glibc's aio_read(3) and aio_write(3). Not on musl.
-    PosixAio,
-    /// Linux AIO's poll (io_submit(2)).
-    LinuxAio,
-    /// io_uring(7).
-    Uring,
+macro_rules! define {
+    (
+        readiness {
+            $([$(#[$r_cfg:meta])?] $readiness:ident $r_name:literal $r_call:literal $r_thread:ident
+                $r_since:literal $r_doc:literal;)*
+        }
+        completion {
+            $([$(#[$c_cfg:meta])?] $completion:ident $c_name:literal $c_call:literal $c_thread:ident
+                $c_since:literal $c_doc:literal;)*
+        }
+        blocking { $blocking:ident $b_name:literal $b_since:literal $b_doc:literal; }
+    ) => {
+        /// An I/O model: how an event loop, or a thread, waits.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Model {
+            $(#[doc = $r_doc] $readiness,)*
+            $(#[doc = $c_doc] $completion,)*
+            #[doc = $b_doc]
+            $blocking,
+        }
+
+        impl Model {
+            /// Every model that is compiled in, in the order in which help and tests show them.
+            pub const ALL: &'static [Self] = &[
+                $($(#[$r_cfg])? Self::$readiness,)*
+                $($(#[$c_cfg])? Self::$completion,)*
+                Self::$blocking,
+            ];
+
+            /// Every model, compiled in or not.
+            const KNOWN: &'static [Self] =
+                &[$(Self::$readiness,)* $(Self::$completion,)* Self::$blocking];
+
+            /// Returns the name used on command lines and in reports.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$readiness => $r_name,)*
+                    $(Self::$completion => $c_name,)*
+                    Self::$blocking => $b_name,
+                }
+            }
+
+            /// Returns the first version that has it.
+            #[must_use]
+            pub const fn since(self) -> &'static str {
+                match self {
+                    $(Self::$readiness => $r_since,)*
+                    $(Self::$completion => $c_since,)*
+                    Self::$blocking => $b_since,
+                }
+            }
+
+            /// Returns whether it reports readiness, so that there is a [`Selector`] of it.
+            #[must_use]
+            pub const fn is_readiness(self) -> bool {
+                matches!(self, $(Self::$readiness)|*)
+            }
+
+            /// Returns whether it reports results, and not readiness: the kernel, or a thread, makes the
+            /// calls.
+            #[must_use]
+            pub const fn is_completion(self) -> bool {
+                matches!(self, $(Self::$completion)|*)
+            }
+
+            /// Returns the via by which it moves a file where this one is asked for: a readiness model
+            /// supports any, a [completion](Self::is_completion) model those it has operations for.
+            #[must_use]
+            pub fn supported_via(self, via: Via) -> Via {
+                match self {
+                    $($(#[$c_cfg])? Self::$completion => $completion::supported_via(via),)*
+                    _ => via,
+                }
+            }
+
+            /// Sets the model up and drops it, so that an error is reported before a client connects.
+            ///
+            /// # Errors
+            /// Named after the call: `epoll_create1: Function not implemented (os error 38)`; or that
+            /// the model is not compiled in.
+            pub fn probe(self) -> io::Result<()> {
+                match self {
+                    $($(#[$r_cfg])? Self::$readiness => {
+                        $r_thread(|| $readiness::new().map(drop).map_err(named($r_call)))
+                    })*
+                    $($(#[$c_cfg])? Self::$completion => {
+                        $c_thread(|| $completion::new().map(drop).map_err(named($c_call)))
+                    })*
+                    Self::$blocking => Ok(()),
+                    #[allow(unreachable_patterns, reason = "all models may be compiled in")]
+                    _ => Err(self.not_compiled()),
+                }
+            }
+        }
+    };
 }
 
-impl Model {
-    /// Every model, in the order in which help and tests show them.
-    pub const ALL: &'static [Self] = &[
-        Self::EpollEdge,
-        Self::EpollLevel,
-        Self::Poll,
-        Self::Select,
-        Self::Signal,
-        Self::LinuxAio,
-        Self::Uring,
-        Self::PosixAio,
-        Self::Nonblocking,
-        Self::Blocking,
-    ];
+list::with_models!(define);
 
-    /// What is tried, the first first, when nobody says which model. Where epoll(7) is refused,
-    /// level-triggered epoll is, too; signals are one a user and a process, and `nonblocking`
-    /// burns a core, so these are for whoever asks for them.
+impl Model {
+    /// The models that are tried, the first first, where none is chosen. Where epoll(7) is refused,
+    /// level-triggered epoll is, too. Signals are bounded for each user and process, and `nonblocking`
+    /// burns a core, so these have to be chosen.
     pub const AUTO: &'static [Self] = &[Self::EpollEdge, Self::Poll, Self::Select, Self::Blocking];
 
-    /// The name used on command lines and in reports.
+    /// Returns whether it is compiled in.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Blocking => "blocking",
-            Self::Nonblocking => "nonblocking",
-            Self::Select => "select",
-            Self::Poll => "poll",
-            Self::EpollLevel => "epoll-level",
-            Self::EpollEdge => "epoll-edge",
-            Self::Signal => "signal",
-            Self::PosixAio => "posix-aio",
-            Self::LinuxAio => "linux-aio",
-            Self::Uring => "uring",
-        }
+    pub fn is_compiled(self) -> bool {
+        Self::ALL.contains(&self)
     }
 
-    /// Whether it is told that something has been done, and not when to try it: then the kernel, or
-    /// a thread, makes the calls.
-    #[must_use]
-    pub const fn completes(self) -> bool {
-        matches!(self, Self::Uring | Self::PosixAio)
-    }
-
-    /// By which via it moves a file where this one is asked for: a readiness model by any, one that
-    /// [completes](Self::completes) by what it has an operation for.
-    #[must_use]
-    pub fn grants(self, via: Via) -> Via {
-        match self {
-            Self::Uring => Uring::grants(via),
-            #[cfg(target_env = "gnu")]
-            Self::PosixAio => PosixAio::grants(via),
-            _ => via,
-        }
-    }
-
-    /// Asks the kernel for what the model needs, so that a refusal comes before anybody connects.
-    ///
-    /// # Errors
-    /// Named after the call: `epoll_create1: Function not implemented (os error 38)`.
-    pub fn probe(self) -> io::Result<()> {
-        match self {
-            Self::Blocking | Self::Nonblocking => Ok(()),
-            Self::Select => Select::new().map(drop).map_err(named("pselect6")),
-            Self::Poll => Poll::new().map(drop).map_err(named("ppoll")),
-            Self::EpollLevel => EpollLevel::new().map(drop).map_err(named("epoll_create1")),
-            Self::EpollEdge => EpollEdge::new().map(drop).map_err(named("epoll_create1")),
-            // It changes the signal mask of whoever makes it.
-            Self::Signal => apart(|| Signal::new().map(drop).map_err(named("rt_sigtimedwait"))),
-            #[cfg(target_env = "gnu")]
-            Self::PosixAio => PosixAio::new().map(drop).map_err(named("posix-aio")),
-            #[cfg(not(target_env = "gnu"))]
-            Self::PosixAio => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "posix-aio is glibc's, and this program was built without it",
-            )),
-            Self::LinuxAio => LinuxAio::new()
-                .map(drop)
-                .map_err(named("io_setup (fs.aio-max-nr is shared by all processes)")),
-            // When a ring goes, the kernel interrupts whoever made it.
-            Self::Uring => apart(|| Uring::new().map(drop).map_err(named("io_uring_setup"))),
-        }
-    }
-
-    /// Since when there is such a way.
-    #[must_use]
-    pub const fn since(self) -> &'static str {
-        match self {
-            Self::Blocking | Self::Nonblocking => "since always",
-            Self::Select => "since always, as pselect6 2.6.16",
-            Self::Poll => "since Linux 2.1.23, as ppoll 2.6.16",
-            Self::EpollLevel | Self::EpollEdge => "since Linux 2.5.44",
-            Self::Signal => "since Linux 2.4",
-            Self::PosixAio => "by glibc 2.1, in threads of its own",
-            Self::LinuxAio => "since Linux 2.6, polls 4.18",
-            Self::Uring => "since Linux 5.1",
-        }
+    pub(crate) fn not_compiled(self) -> io::Error {
+        io::Error::new(io::ErrorKind::Unsupported, UnknownModel { not_compiled: Some(self) })
     }
 }
 
@@ -166,28 +166,76 @@ impl FromStr for Model {
     type Err = UnknownModel;
 
     fn from_str(name: &str) -> Result<Self, UnknownModel> {
-        Self::ALL.iter().copied().find(|model| model.name() == name).ok_or(UnknownModel)
+        let known = Self::KNOWN.iter().copied().find(|model| model.name() == name);
+        match known.ok_or(UnknownModel { not_compiled: None })? {
+            model if model.is_compiled() => Ok(model),
+            model => Err(UnknownModel { not_compiled: Some(model) }),
+        }
     }
 }
 
-/// No model has this name.
+/// No model has this name, or it is not compiled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownModel;
+pub struct UnknownModel {
+    not_compiled: Option<Model>,
+}
 
 impl fmt::Display for UnknownModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
-        write!(f, "no model has this name; there are {}", names.join(", "))
+        let names = names.join(", ");
+        match self.not_compiled {
+            Some(model) => write!(f, "model {model} is not compiled in; there are {names}"),
+            None => write!(f, "no model has this name; there are {names}"),
+        }
     }
 }
 
 impl std::error::Error for UnknownModel {}
 
-/// Probes in a thread of its own.
+/// Probes in the calling thread.
+fn here(probe: fn() -> io::Result<()>) -> io::Result<()> {
+    probe()
+}
+
+/// Probes in a thread of its own, for a model that changes the thread that makes it: its signal mask, or
+/// by an interruption when a ring is closed.
 fn apart(probe: fn() -> io::Result<()>) -> io::Result<()> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("karez-probe".to_owned());
         let thread = thread.spawn_scoped(scope, probe).map_err(no_thread("karez-probe"))?;
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_known_by_its_name() {
+        for &model in Model::KNOWN {
+            let parsed = model.name().parse();
+            if model.is_compiled() {
+                assert_eq!(parsed, Ok(model));
+            } else {
+                let message = format!("model {model} is not compiled in; there are ");
+                let error: UnknownModel = parsed.unwrap_err();
+                assert!(error.to_string().starts_with(&message), "{error}");
+                let error = model.probe().unwrap_err();
+                assert!(error.to_string().starts_with(&message), "{error}");
+            }
+        }
+        let error = "iocp".parse::<Model>().unwrap_err();
+        assert!(error.to_string().starts_with("no model has this name"), "{error}");
+    }
+
+    #[test]
+    fn features_decide_which_models_are_compiled() {
+        assert_eq!(Model::Uring.is_compiled(), cfg!(feature = "uring"));
+        assert_eq!(Model::LinuxAio.is_compiled(), cfg!(feature = "aio"));
+        let posix_aio = cfg!(all(feature = "aio", target_env = "gnu"));
+        assert_eq!(Model::PosixAio.is_compiled(), posix_aio);
+        assert!(Model::AUTO.iter().all(|model| model.is_compiled()));
+    }
 }

@@ -1,7 +1,9 @@
 //! A core for each reactor: sched_setaffinity(2), Linux 2.5.8.
 //!
-//! What it does badly: a pinned thread waits for its core while others are free, so it pays only
-//! where nothing else runs on them.
+//! # Limitations
+//!
+//! A pinned thread waits for its core while another core is free, so it pays only where nothing else runs
+//! on them.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io;
@@ -29,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_stays_where_it_is_put_and_there_is_a_core_for_every_number() {
+    fn a_pinned_thread_stays_on_its_core() {
         std::thread::spawn(|| {
             let all = cores().unwrap();
             for number in 0..2 * all.count() {

@@ -4,11 +4,10 @@
 mod accept;
 mod connection;
 pub(crate) mod event_loop;
+mod listeners;
 mod overdue;
 mod peer_watch;
-mod relay;
+mod receive;
+pub(crate) mod relay;
 mod send;
 mod upstream;
-mod wakeup;
-
-pub(crate) use relay::{Relay, Step};

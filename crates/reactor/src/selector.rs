@@ -1,19 +1,19 @@
-//! The contract of a readiness model: five operations, two more for one that can read, and its
+//! The contract of a readiness model: five operations, two more for a model that can read, and its
 //! capabilities.
 //!
 //! 1. A descriptor is registered once, under a token of the caller's, and deregistered before it
-//!    is closed, unless [`Demultiplexer::FORGETS_CLOSED`] says that the kernel does that itself.
+//!    is closed, unless [`Selector::CLOSE_DEREGISTERS`] says that the kernel does that itself.
 //! 2. `wait` blocks until something is ready, the time is up, or a signal came, and may report
-//!    more than there is (a spurious readiness), but never less. What was ready when it was
-//!    registered is reported, too.
-//! 3. With [`Demultiplexer::EDGE`] a readiness is reported once, for both directions and whatever
+//!    more than there is (a spurious readiness), but never less. Readiness from before the
+//!    registration is reported, too.
+//! 3. With [`Selector::EDGE`] a readiness is reported once, for both directions and whatever
 //!    the interest; the caller remembers it until a call says `EAGAIN`. Without, it is reported by
 //!    every `wait` as long as it lasts and the caller's [`Interest`] includes it, so the caller
-//!    keeps the interest at what it could act upon.
+//!    keeps the interest as small as its next calls.
 //! 4. A token may be reported once more after its descriptor was deregistered or closed, if the
-//!    report was on its way: the caller tells stale ones by their generation.
+//!    report was on its way: the caller recognises stale ones by their generation.
 
-use karez_transfer::ColdPart;
+use karez_transfer::PageIn;
 use rustix::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -23,19 +23,19 @@ use std::time::Duration;
 /// The same lines run on any of them:
 ///
 /// ```
-/// use karez_reactor::{Demultiplexer, EpollLevel, Interest, Select, Token};
+/// use karez_reactor::{Selector, EpollLevel, Interest, Select, Token};
 /// use std::io::Write;
 /// use std::os::fd::AsFd;
 /// use std::os::unix::net::UnixStream;
 ///
-/// fn first_to_speak<D: Demultiplexer>(peers: &[UnixStream]) -> rustix::io::Result<Token> {
-///     let mut demultiplexer = D::new()?;
+/// fn first_to_speak<D: Selector>(peers: &[UnixStream]) -> rustix::io::Result<Token> {
+///     let mut selector = D::new()?;
 ///     for (peer, number) in peers.iter().zip(0..) {
-///         demultiplexer.register(peer.as_fd(), Token(number), Interest::READ)?;
+///         selector.register(peer.as_fd(), Token(number), Interest::READ)?;
 ///     }
 ///     let mut ready = Vec::new();
 ///     while ready.is_empty() {
-///         demultiplexer.wait(None, &mut ready)?;
+///         selector.wait(None, &mut ready)?;
 ///     }
 ///     Ok(ready[0].token)
 /// }
@@ -50,61 +50,61 @@ use std::time::Duration;
 /// # Ok(())
 /// # }
 /// ```
-pub trait Demultiplexer: Sized {
+pub trait Selector: Sized {
     /// Readiness is reported on change only, and for both directions at once.
     const EDGE: bool;
 
-    /// The kernel forgets a descriptor that is closed.
-    const FORGETS_CLOSED: bool;
+    /// close(2) deregisters a descriptor.
+    const CLOSE_DEREGISTERS: bool;
 
     /// It can watch an eventfd(2). Where not, a pipe takes its place.
     const WATCHES_EVENTFD: bool;
 
-    /// It can [read](Self::read) from a disk past the page cache, and be told of it by a wait.
-    const READS: bool = false;
+    /// It can [read](Self::offload_read) from a disk past the page cache, and a wait reports the end.
+    const OFFLOADS_READS: bool = false;
 
-    /// Asks the kernel for what the model needs. Whoever calls it is the thread that waits.
+    /// Sets the model up. Only the calling thread may wait.
     ///
     /// # Errors
-    /// Whatever the kernel refuses it with.
+    /// The errno of the call that sets it up.
     fn new() -> io::Result<Self>;
 
-    /// Watches `fd` for what `interest` says and for hang-up, and reports it as `token`.
+    /// Watches `fd` for `interest` and for a hang-up, and reports it as `token`.
     ///
     /// # Errors
-    /// `ENOMEM`, `ENOSPC` (max_user_watches), `EPERM` for what cannot be watched.
+    /// `ENOMEM`, `ENOSPC` (max_user_watches), `EPERM` for a descriptor that cannot be watched.
     fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()>;
 
-    /// Changes what a registered `fd` is watched for. With [`EDGE`](Self::EDGE) there is never a
+    /// Changes the interest and the token of a registered `fd`. With [`EDGE`](Self::EDGE) there is never a
     /// need to.
     ///
     /// # Errors
     /// `ENOENT` if it was not registered.
     fn modify(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()>;
 
-    /// Watches `fd` no more.
+    /// Removes the registration of `fd`.
     ///
     /// # Errors
     /// `ENOENT` if it was not registered.
     fn deregister(&mut self, fd: BorrowedFd<'_>) -> io::Result<()>;
 
-    /// Appends what is ready to `ready`. `None` waits without end.
+    /// Appends reports to `ready`. `None` waits without a timeout.
     ///
     /// # Errors
     /// `EINTR` is an empty answer. After `ENOMEM`, `EAGAIN` and the like nothing is lost and the next
-    /// call may succeed; others cannot be mended by trying again.
+    /// call may succeed; any other error is permanent.
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()>;
 
-    /// Begins to read what is to leave by [`Via::Direct`](karez_transfer::Via::Direct).
+    /// Starts to read pages that will be sent by [`Via::Direct`](karez_transfer::Via::Direct).
     ///
     /// # Errors
-    /// With the part itself: this model cannot, or not now.
-    fn read(&mut self, _token: Token, part: ColdPart) -> Result<(), ColdPart> {
+    /// The pages: this model cannot read them, or not now.
+    fn offload_read(&mut self, _token: Token, part: PageIn) -> Result<(), PageIn> {
         Err(part)
     }
 
-    /// Whose [read](Self::read) is over since the last wait, one at a time.
-    fn read_over(&mut self) -> Option<Token> {
+    /// Returns the token of one [read](Self::offload_read) that has completed since the last wait.
+    fn next_completed_read(&mut self) -> Option<Token> {
         None
     }
 }
@@ -113,22 +113,22 @@ pub trait Demultiplexer: Sized {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(pub u64);
 
-/// What a descriptor is watched for.
+/// The readiness that a descriptor is watched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interest {
     /// Reading will not block.
     pub readable: bool,
     /// Writing will not block.
     pub writable: bool,
-    /// The connection was reset or has been closed in both directions; implied by the others.
+    /// The connection was reset or has been closed in both directions; implied by the other two.
     pub hang_up: bool,
 }
 
 impl Interest {
-    /// Nothing, not even that it hung up.
+    /// Nothing, not even a hang-up.
     pub const NONE: Self = Self { readable: false, writable: false, hang_up: false };
-    /// That it hung up, and nothing else. [`Select`](crate::Select), which has no such question, asks
-    /// for reading; [`Nonblocking`](crate::Nonblocking) reports on every lap, with no flag set, that
+    /// A hang-up, and nothing else. [`Select`](crate::Select), which has no such set, watches for
+    /// reading; [`Nonblocking`](crate::Nonblocking) reports on every lap, with no flag set, that
     /// the caller has to ask.
     pub const HANG_UP: Self = Self { readable: false, writable: false, hang_up: true };
     /// Reading.
@@ -142,7 +142,7 @@ impl Interest {
 /// One report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// Whose.
+    /// The token of the descriptor.
     pub token: Token,
     /// Reading will not block: there are bytes, the end, or an error to fetch.
     pub readable: bool,
@@ -150,12 +150,12 @@ pub struct Ready {
     pub writable: bool,
     /// There may be an end or an error to be read behind the bytes, so a short read does not mean
     /// that all has been read.
-    pub hang_up: bool,
+    pub read_closed: bool,
 }
 
 impl Ready {
-    /// All that there can be to report.
-    pub(crate) fn anything(token: Token) -> Self {
-        Self { token, readable: true, writable: true, hang_up: true }
+    /// Returns a report of everything.
+    pub(crate) fn everything(token: Token) -> Self {
+        Self { token, readable: true, writable: true, read_closed: true }
     }
 }

@@ -3,7 +3,7 @@
 //! A call that moves much in several pieces (sendfile(2), splice(2)) gives each of them all of
 //! `SO_SNDTIMEO`, and one that took a little at once reports it when the time is over. So the option
 //! is no stall timeout: it would last several times as long. Here a call waits for a moment, then
-//! reports what moved, and poll(2) waits for room for as long as is left.
+//! reports the count, and poll(2) waits for room for the rest of the time.
 //!
 //! # Limitations
 //! A peer that is slower than a moment costs a call more each time, and poll(2).

@@ -1,4 +1,4 @@
-//! A layout with its listeners bound, ready to run a service.
+//! A server: a configuration whose addresses are bound, and the threads that serve them.
 
 use rustix::thread::CpuSet;
 use std::io;
@@ -7,153 +7,220 @@ use std::thread;
 
 use crate::admission::{Admission, Limits};
 use crate::blocking;
+#[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
 use crate::completion::event_loop::Proactor;
-use crate::config::Layout;
-use crate::driver::Completer;
+use crate::config::Config;
+#[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
+use crate::driver::Driver;
 use crate::error::{named, no_thread};
+use crate::event_loop::core::{DoneOf, Parts};
 use crate::listener::{Address, Listener};
 use crate::models::Model;
 use crate::models::epoll_edge::EpollEdge;
 use crate::models::epoll_level::EpollLevel;
+#[cfg(feature = "aio")]
 use crate::models::linux_aio::LinuxAio;
+use crate::models::list::with_models;
 use crate::models::nonblocking::Nonblocking;
 use crate::models::poll::Poll;
-#[cfg(target_env = "gnu")]
+#[cfg(all(feature = "aio", target_env = "gnu"))]
 use crate::models::posix_aio::PosixAio;
 use crate::models::select::Select;
 use crate::models::signal::Signal;
+#[cfg(feature = "uring")]
 use crate::models::uring::Uring;
 use crate::pin;
-use crate::readiness::event_loop::{DoneOf, Parts, Reactor};
-use crate::selector::Demultiplexer;
-use crate::shutdown::Stop;
+use crate::readiness::event_loop::Reactor;
+use crate::selector::Selector;
+use crate::shutdown::Shutdown;
 use crate::sync::inbox::Inbox;
 use crate::sync::offload::PoolTask;
 use crate::sync::pool::Pool;
 use crate::sync::waker::Waker;
 use crate::task::Service;
+use crate::tcp_options::TcpOptions;
 use crate::topology::Topology;
 
-/// A layout whose addresses are bound: connections already queue in its backlog,
-/// and none is accepted yet.
+/// A server that is bound to its addresses: the kernel queues connections in its backlog, and none is
+/// accepted before it [runs](Server::run).
 #[derive(Debug)]
-pub struct Bound {
-    layout: Layout,
-    /// For each reactor that accepts its listeners.
+pub struct Server {
+    config: Config,
+    /// The listeners of each event loop that accepts.
     listeners: Vec<Vec<Listener>>,
 }
 
-impl Bound {
-    /// Binds every address for every reactor of the layout.
+impl Server {
+    /// Binds every address for every event loop that accepts.
     ///
     /// # Errors
-    /// A model that the kernel refuses; the first address that cannot be had, as
+    /// A model that the kernel does not support; the first address that cannot be bound, as
     /// [`Listener::bind`] names it.
-    pub fn bind(layout: Layout, addresses: &[Address]) -> io::Result<Self> {
-        layout.model().probe()?;
-        let acceptors = if layout.topology() == Topology::Reuseport { layout.threads() } else { 1 };
+    pub fn bind(config: Config, addresses: &[Address]) -> io::Result<Self> {
+        Self::bind_with(config, addresses, &TcpOptions::default())
+    }
+
+    /// Binds as [`bind`](Self::bind) does, with options that all TCP connections have.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); an option that the kernel refuses.
+    pub fn bind_with(
+        config: Config,
+        addresses: &[Address],
+        options: &TcpOptions,
+    ) -> io::Result<Self> {
+        config.model().probe()?;
+        let acceptors = if config.topology() == Topology::Reuseport { config.threads() } else { 1 };
         let mut listeners = vec![Vec::new(); acceptors];
-        for address in addresses {
-            let own = bind_for(acceptors, address)?;
-            for (listeners, listener) in listeners.iter_mut().zip(own) {
+        for (index, address) in addresses.iter().enumerate() {
+            let own = bind_for(acceptors, address, options)?;
+            for (listeners, mut listener) in listeners.iter_mut().zip(own) {
+                listener.set_index(index);
                 listeners.push(listener);
             }
         }
-        Ok(Self { layout, listeners })
+        Ok(Self { config, listeners })
     }
 
-    /// Where it listens: real ports for those that were 0.
+    /// Returns the addresses, with the chosen port where the port was 0.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
         self.listeners.iter().take(1).flatten().map(Listener::address)
     }
 
-    /// Serves until the stop is complete.
+    /// Serves until the shutdown is complete.
     ///
     /// # Errors
-    /// A thread or a reactor that cannot be made. What happens to single connections ends those
+    /// A thread or an event loop that cannot be made. An error of one connection ends that connection
     /// alone.
-    pub fn run<S: Service>(self, service: &S, limits: Limits, stop: &Stop) -> io::Result<()> {
-        match self.layout.model() {
-            Model::Blocking => blocking::event_loop::run(
-                &self.listeners.into_iter().flatten().collect::<Vec<_>>(),
-                service,
-                limits,
-                (self.layout.topology() == Topology::Workers).then(|| self.layout.workers()),
-                self.layout.blocking_threads(),
-                stop,
-            ),
-            Model::Nonblocking if self.layout.yields() => {
-                let model = || Ok(Nonblocking::yielding());
-                let eventfd = Nonblocking::WATCHES_EVENTFD;
-                self.run_reactors(eventfd, |parts| run_reactor(model, parts), service, limits, stop)
-            }
-            Model::Nonblocking => self.run_readiness::<S, Nonblocking>(service, limits, stop),
-            Model::Select => self.run_readiness::<S, Select>(service, limits, stop),
-            Model::Poll => self.run_readiness::<S, Poll>(service, limits, stop),
-            Model::EpollLevel => self.run_readiness::<S, EpollLevel>(service, limits, stop),
-            Model::EpollEdge => self.run_readiness::<S, EpollEdge>(service, limits, stop),
-            Model::Signal => self.run_readiness::<S, Signal>(service, limits, stop),
-            Model::LinuxAio => self.run_readiness::<S, LinuxAio>(service, limits, stop),
-            #[cfg(target_env = "gnu")]
-            Model::PosixAio => self.run_completion::<S, PosixAio>(service, limits, stop),
-            // Refused when it was probed.
-            #[cfg(not(target_env = "gnu"))]
-            Model::PosixAio => Err(io::ErrorKind::Unsupported.into()),
-            Model::Uring => self.run_completion::<S, Uring>(service, limits, stop),
+    pub fn run<S: Service>(
+        self,
+        service: &S,
+        limits: Limits,
+        shutdown: &Shutdown,
+    ) -> io::Result<()> {
+        let config = self.config;
+        if config.model() == Model::Nonblocking && config.yields() {
+            return self.run_selector(|| Ok(Nonblocking::yielding()), service, limits, shutdown);
         }
+        macro_rules! run {
+            (
+                readiness {
+                    $([$(#[$r_cfg:meta])?] $readiness:ident $r_name:literal $r_call:literal
+                        $r_thread:ident $r_since:literal $r_doc:literal;)*
+                }
+                completion {
+                    $([$(#[$c_cfg:meta])?] $completion:ident $c_name:literal $c_call:literal
+                        $c_thread:ident $c_since:literal $c_doc:literal;)*
+                }
+                blocking $blocking:tt
+            ) => {
+                match config.model() {
+                    $($(#[$r_cfg])? Model::$readiness => {
+                        self.run_selector($readiness::new, service, limits, shutdown)
+                    })*
+                    $($(#[$c_cfg])? Model::$completion => {
+                        self.run_driver::<S, $completion>(service, limits, shutdown)
+                    })*
+                    Model::Blocking => self.run_blocking(service, limits, shutdown),
+                    #[allow(unreachable_patterns, reason = "all models may be compiled in")]
+                    model => Err(model.not_compiled()),
+                }
+            };
+        }
+        with_models!(run)
     }
 
-    fn run_readiness<S: Service, D: Demultiplexer>(
+    /// Serves until the shutdown is complete, on a selector of the caller's in place of that of the
+    /// configured model, which has to be a [readiness](Model::is_readiness) model. Each event loop makes
+    /// one.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); `InvalidInput` for another model.
+    pub fn run_with<D: Selector, S: Service>(
         self,
         service: &S,
         limits: Limits,
-        stop: &Stop,
+        shutdown: &Shutdown,
     ) -> io::Result<()> {
-        let react = |parts: Parts<'_, S>| run_reactor(D::new, parts);
-        self.run_reactors(D::WATCHES_EVENTFD, react, service, limits, stop)
+        if !self.config.model().is_readiness() {
+            let reason = "only a readiness model can be replaced by another selector";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        self.run_selector(D::new, service, limits, shutdown)
     }
 
-    fn run_completion<S: Service, C: Completer>(
+    fn run_blocking<S: Service>(
         self,
         service: &S,
         limits: Limits,
-        stop: &Stop,
+        shutdown: &Shutdown,
     ) -> io::Result<()> {
-        let proact = |parts: Parts<'_, S>| {
-            let completer = C::new().map_err(named("set up the model"))?;
-            Proactor::new(completer, parts)?.run()
+        blocking::event_loop::run(
+            &self.listeners.into_iter().flatten().collect::<Vec<_>>(),
+            service,
+            limits,
+            (self.config.topology() == Topology::Workers).then(|| self.config.workers()),
+            self.config.blocking_threads(),
+            shutdown,
+        )
+    }
+
+    fn run_selector<S: Service, D: Selector>(
+        self,
+        new: fn() -> rustix::io::Result<D>,
+        service: &S,
+        limits: Limits,
+        shutdown: &Shutdown,
+    ) -> io::Result<()> {
+        let run_event_loop = move |parts: Parts<'_, S>| {
+            let selector = new().map_err(named("set up the model"))?;
+            Reactor::new(selector, parts)?.run()
         };
-        self.run_reactors(true, proact, service, limits, stop)
+        self.run_event_loops(D::WATCHES_EVENTFD, run_event_loop, service, limits, shutdown)
     }
 
-    /// `run` is one reactor, from its beginning to its end, on the thread that calls it.
-    fn run_reactors<S: Service>(
+    #[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
+    fn run_driver<S: Service, C: Driver>(
+        self,
+        service: &S,
+        limits: Limits,
+        shutdown: &Shutdown,
+    ) -> io::Result<()> {
+        let run_event_loop = |parts: Parts<'_, S>| {
+            let driver = C::new().map_err(named("set up the model"))?;
+            Proactor::new(driver, parts).run()
+        };
+        self.run_event_loops(true, run_event_loop, service, limits, shutdown)
+    }
+
+    /// Runs all event loops. `run` runs one, to its end, on the thread that calls it.
+    fn run_event_loops<S: Service>(
         self,
         watches_eventfd: bool,
         run: impl Fn(Parts<'_, S>) -> io::Result<()> + Copy + Send,
         service: &S,
         limits: Limits,
-        stop: &Stop,
+        shutdown: &Shutdown,
     ) -> io::Result<()> {
-        let layout = self.layout;
+        let config = self.config;
         let admission = Admission::new(limits);
-        let cores = layout.pins().then(pin::cores).transpose()?;
-        let offloads_all = layout.topology().has_workers();
-        let pool = Pool::new(layout.blocking_threads(), cores, PoolTask::run);
+        let cores = config.pins().then(pin::cores).transpose()?;
+        let offloads_all = config.topology().has_workers();
+        let pool = Pool::new(config.blocking_threads(), cores, PoolTask::run);
         if offloads_all {
             pool.start()?;
         }
         let thread_specs = self.thread_specs::<S>(watches_eventfd)?;
         thread::scope(|scope| {
-            // If not all can be made, those that were have to end.
-            let _others = StopOthers(stop);
+            // If one cannot be made, the event loops that run have to end.
+            let _others = TriggerOnDrop(shutdown);
             let mut threads = Vec::new();
             for ThreadSpec { name, core, listeners, balancer, inbox } in thread_specs {
-                stop.rouses(inbox.shared_waker());
+                shutdown.subscribe(inbox.shared_waker());
                 let (admission, pool) = (&admission, &pool);
                 #[rustfmt::skip]
                 let parts = Parts {
-                    service, admission, stop, listeners, balancer, inbox, pool, offloads_all,
+                    service, admission, shutdown, listeners, balancer, inbox, pool, offloads_all,
                 };
                 let core = core.zip(cores);
                 let run = move || run_one(core, run, parts);
@@ -161,15 +228,15 @@ impl Bound {
                 threads.push(thread.map_err(no_thread(name))?);
             }
             let outcomes = threads.into_iter().map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("a reactor's thread panicked")))
+                thread.join().unwrap_or_else(|_| {
+                    Err(io::Error::other("the thread of an event loop panicked"))
+                })
             });
             outcomes.fold(Ok(()), Result::and)
         })
     }
 
-    /// Who is to run, and with what.
+    /// Returns the event loops, each with its listeners and its inbox.
     fn thread_specs<S: Service>(
         self,
         watches_eventfd: bool,
@@ -184,10 +251,10 @@ impl Bound {
             Ok(ThreadSpec { name, core, listeners, balancer: Vec::new(), inbox })
         };
         let mut acceptors = self.listeners.into_iter();
-        let main = (self.layout.topology() == Topology::Multi)
+        let main = (self.config.topology() == Topology::Multi)
             .then(|| spec("karez-main".to_owned(), None, acceptors.next().unwrap_or_default()))
             .transpose()?;
-        let mut thread_specs = (0..self.layout.threads())
+        let mut thread_specs = (0..self.config.threads())
             .map(|number| {
                 spec(format!("karez-{number}"), Some(number), acceptors.next().unwrap_or_default())
             })
@@ -200,59 +267,55 @@ impl Bound {
     }
 }
 
-/// A reactor that is to be.
+/// An event loop that is to be run.
 struct ThreadSpec<D> {
     name: String,
-    /// Which core is its own, by its turn, where each is to have one.
+    /// The number of its core, where event loops are pinned.
     core: Option<usize>,
     listeners: Vec<Listener>,
     balancer: Vec<Arc<Inbox<D>>>,
     inbox: Arc<Inbox<D>>,
 }
 
-/// Runs one reactor. If it ends in whatever way, the others stop too: half a server helps nobody.
+/// Runs one event loop. When it ends, also by an error, all event loops are shut down.
 fn run_one<S: Service>(
     core: Option<(usize, CpuSet)>,
     run: impl FnOnce(Parts<'_, S>) -> io::Result<()>,
     parts: Parts<'_, S>,
 ) -> io::Result<()> {
-    let _others = StopOthers(parts.stop);
+    let _others = TriggerOnDrop(parts.shutdown);
     if let Some((number, cores)) = core {
         pin::pin(&cores, number)?;
     }
-    // A model may be bound to the thread that makes it.
+    // The model belongs to the thread that makes it.
     run(parts)
 }
 
-fn run_reactor<S: Service, D: Demultiplexer>(
-    model: fn() -> rustix::io::Result<D>,
-    parts: Parts<'_, S>,
-) -> io::Result<()> {
-    let demultiplexer = model().map_err(named("set up the model"))?;
-    Reactor::new(demultiplexer, parts)?.run()
-}
+/// Triggers the shutdown when it is dropped, also by a panic.
+struct TriggerOnDrop<'a>(&'a Shutdown);
 
-/// Begins the stop when it goes, also by a panic. (After a stop it changes nothing.)
-struct StopOthers<'a>(&'a Stop);
-
-impl Drop for StopOthers<'_> {
+impl Drop for TriggerOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.begin();
+        self.0.trigger();
     }
 }
 
-/// A listener for each reactor that accepts on one address.
-fn bind_for(acceptors: usize, address: &Address) -> io::Result<Vec<Listener>> {
-    let first = Listener::bind(address, false)?;
+/// Returns a listener for each event loop that accepts on one address.
+fn bind_for(
+    acceptors: usize,
+    address: &Address,
+    options: &TcpOptions,
+) -> io::Result<Vec<Listener>> {
+    let first = Listener::bind_with(address, false, options)?;
     match first.address() {
         Address::Tcp(_) if acceptors > 1 => {
-            // The first was bound without SO_REUSEPORT, so the address is nobody else's: with it,
-            // a second karez of the same user would share the port unasked.
+            // The first was bound without SO_REUSEPORT, so no other process has the address: with it, a
+            // second server of the same user would share the port by accident.
             let real = first.address().clone();
             drop(first);
-            (0..acceptors).map(|_| Listener::bind(&real, true)).collect()
+            (0..acceptors).map(|_| Listener::bind_with(&real, true, options)).collect()
         }
-        // UNIX sockets know no SO_REUSEPORT: the reactors take turns at one.
+        // UNIX sockets have no SO_REUSEPORT: all event loops accept from one.
         _ => Ok(vec![first; acceptors]),
     }
 }

@@ -1,60 +1,60 @@
-//! Stopping: a flag that tasks may look at and a waker for each reactor that sleeps.
+//! Graceful shutdown: a flag that tasks may read, and the wakers of the event loops.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::sync::waker::Waker;
 
-/// A handle by which a server is told to stop. Clones share one state.
+/// Triggers the graceful shutdown of a server. Clones share one state.
 #[derive(Clone, Debug, Default)]
-pub struct Stop {
-    shared: Arc<Shared>,
+pub struct Shutdown {
+    state: Arc<ShutdownState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct ShutdownState {
     begun: AtomicBool,
-    sleepers: Mutex<Vec<Arc<Waker>>>,
+    wakers: Mutex<Vec<Arc<Waker>>>,
 }
 
-impl Stop {
-    /// A handle for a server that is to run until [`begin`](Self::begin).
+impl Shutdown {
+    /// Returns a handle for a server that runs until [`begin`](Self::trigger).
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Stops accepting, closes what is idle, and gives the rest its grace. Returns at once, unless
-    /// the kernel refuses to wake a reactor and to make the thread that would retry it; more calls
+    /// Stops accepting, closes idle connections, and gives the rest a grace period. Returns at once, unless
+    /// the kernel can neither wake an event loop nor make the thread that would retry it; more calls
     /// change nothing.
-    pub fn begin(&self) {
-        self.shared.begun.store(true, Ordering::SeqCst);
+    pub fn trigger(&self) {
+        self.state.begun.store(true, Ordering::SeqCst);
         self.wake_all();
     }
 
-    /// Wakes every reactor, so that it looks what is new.
+    /// Wakes every event loop, so that it checks for a shutdown and for requests.
     pub(crate) fn wake_all(&self) {
-        for sleeper in self.sleepers().iter() {
-            sleeper.wake();
+        for waker in self.wakers().iter() {
+            waker.wake();
         }
     }
 
-    /// Whether the stop has begun: say `Connection: close` from now on.
+    /// Returns whether the shutdown has begun: from then on tasks should not start anything new.
     #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.shared.begun.load(Ordering::Relaxed)
+    pub fn is_triggered(&self) -> bool {
+        self.state.begun.load(Ordering::Relaxed)
     }
 
-    /// From now on `sleeper` is woken when the stop begins or something else is new; at once, if
-    /// the stop has begun.
-    pub(crate) fn rouses(&self, sleeper: &Arc<Waker>) {
-        self.sleepers().push(Arc::clone(sleeper));
-        if self.shared.begun.load(Ordering::SeqCst) {
-            sleeper.wake();
+    /// Adds a waker, which is woken when the shutdown begins and by [`wake_all`](Self::wake_all); at once,
+    /// if the shutdown has begun.
+    pub(crate) fn subscribe(&self, waker: &Arc<Waker>) {
+        self.wakers().push(Arc::clone(waker));
+        if self.state.begun.load(Ordering::SeqCst) {
+            waker.wake();
         }
     }
 
-    fn sleepers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Waker>>> {
-        self.shared.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wakers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Waker>>> {
+        self.state.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

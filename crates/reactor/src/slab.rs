@@ -1,7 +1,7 @@
-//! The connections of one reactor: a slab with generations, and the idle ones in order of age.
+//! The connections of one event loop: a slab with generations, and a list of the idle ones by age.
 //!
-//! A slot is used again at once, like a descriptor; the generation in its token tells an event
-//! for the old connection from one for the new. The idle ones are linked through the slots, so
+//! A slot is used again at once, like a descriptor; the generation in its token distinguishes events
+//! for the old connection from those for the new. The idle ones are linked through the slots, so
 //! finding the one that has been idle longest costs nothing.
 
 use crate::selector::Token;
@@ -40,7 +40,7 @@ impl<C> ConnectionSlab<C> {
         self.slots.len() - self.free.len()
     }
 
-    /// Takes in what `make` makes of the token it will have.
+    /// Adds a connection and returns its token.
     pub(crate) fn insert(&mut self, content: C) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, content: None, idle: None });
@@ -67,7 +67,8 @@ impl<C> ConnectionSlab<C> {
         self.get_mut(token).is_some()
     }
 
-    /// All of them.
+    /// Returns all connections.
+    #[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut C> {
         self.slots.iter_mut().filter_map(|slot| slot.content.as_mut())
     }
@@ -77,7 +78,7 @@ impl<C> ConnectionSlab<C> {
         self.set_busy(token);
         let (index, _) = parts(token);
         let slot = &mut self.slots[index as usize];
-        // The top bit stays clear: tokens with it set name what is not a connection.
+        // The top bit stays clear: a token with it set is not that of a connection.
         slot.generation = (slot.generation + 1) & (u32::MAX >> 1);
         self.free.push(index);
         slot.content.take()
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_idle_are_known_by_age() {
+    fn idle_connections_are_listed_by_age() {
         let mut connections = ConnectionSlab::new();
         let [a, b, c] = ['a', 'b', 'c'].map(|name| connections.insert(name));
         assert_eq!(connections.oldest_idle(), None);

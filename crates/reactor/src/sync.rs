@@ -1,4 +1,4 @@
-//! What threads share: queues that wake an event loop, the worker pool, mailboxes.
+//! State that threads share: queues that wake an event loop, the worker pool, mailboxes.
 
 pub(crate) mod balancer;
 pub(crate) mod inbox;

@@ -1,16 +1,15 @@
 //! The task contract: a protocol without I/O.
 //!
-//! A [`Task`] lives on one connection. It is told what happened by [`Task::handle`] and says through
-//! [`Io`] what it wants: to receive, to have jobs run, to be woken by a timer. What it has to send, it
-//! appends to the connection's [outbox](Io::outbox). How that is done is the business of the backend,
-//! so a task runs unchanged on every model. Sending, receiving and jobs go on side by side.
+//! A [`Task`] lives on one connection. It handles events ([`Task::handle`]) and makes requests through
+//! [`Io`]: to receive, to run jobs, to set a timer. It appends bytes and files to the connection's
+//! [outbox](Io::outbox). The backend makes the calls, so a task runs unchanged on every model. Sending, receiving and jobs go on side by side.
 //!
 //! # Limitations
 //!
 //! On model blocking a connection is simplex as long as nothing is armed while it sends; then poll(2)
 //! is asked before each call for the rest of that connection. Jobs run inline there.
 
-use karez_sys::{Lookup, Opened};
+use karez_sys::{OpenRequest, OpenedFile};
 use karez_transfer::{Device, Mark, Tag, UnitEvent};
 use std::fmt;
 use std::io;
@@ -18,21 +17,22 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::io::{Io, JobId};
+use crate::local::Local;
 use crate::sync::mailbox::Context;
 
 /// A protocol on one connection.
 pub trait Task: Sized {
-    /// What may block: it runs where the topology says (in topology single on the event loop's own
+    /// Work that may block: it runs where the topology says (in topology single on the event loop's own
     /// thread, so that all connections wait for it, except for the names that io_uring
     /// [opens](Job::open_request) and for [remote](Device::remote) devices), never inside
     /// [`Task::handle`].
     type Job: Job;
 
-    /// What other threads may send to this task by its [mailbox](Context::mailbox):
+    /// The messages that other threads may send to this task by its [mailbox](Context::mailbox):
     /// [`Infallible`](std::convert::Infallible) for a task without one.
     type Message: Send + 'static;
 
-    /// Handles one event. What the task wants next, it says through `io`; a connection for which
+    /// Handles one event. The task makes its requests through `io`; a connection for which
     /// nothing is armed, queued or running is closed.
     fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, Self::Job>);
 
@@ -40,7 +40,7 @@ pub trait Task: Sized {
     fn fill(&mut self, _io: &mut Io<'_, Self::Job>) {}
 
     /// The thread begins to work for this task. May be called twice in a row. For a task that measures
-    /// what it costs.
+    /// its cost.
     fn on_resume(&mut self) {}
 
     /// The thread goes on to other connections, or waits. Not called by model blocking, whose thread
@@ -48,13 +48,16 @@ pub trait Task: Sized {
     fn on_yield(&mut self) {}
 }
 
-/// What happened on a connection.
+/// An event of a connection.
 #[non_exhaustive]
 pub enum Event<'a, T: Task> {
     /// The connection is open: the first event.
     Opened(Context<'a, T::Message>),
     /// At least one byte from the peer, as [`Io::receive`] allowed. Receiving is not armed any more.
     Received(&'a mut [u8], RecordType),
+    /// The other connections that were ready have received, see [`Io::defer`]; or it is the next turn of the
+    /// event loop, see [`Io::start_costly`].
+    Deferred,
     /// The peer will send nothing more; it may still read. Receiving is not armed any more.
     PeerClosed,
     /// The deadline of [`Io::receive`] has passed. Receiving is not armed any more.
@@ -76,8 +79,8 @@ pub enum Event<'a, T: Task> {
     Relayed(RelayEnd),
     /// Another thread sent a message.
     Message(T::Message),
-    /// The connection will be closed: one chance to append a farewell. Where only an idle connection
-    /// is to go, that is at once; in a shutdown a busy one goes on to its end, but should not begin
+    /// The connection will be closed: one chance to append a farewell. An evicted connection is closed
+    /// at once; in a shutdown a busy one goes on to its end, but should not begin
     /// anything new.
     Closing(Reason),
     /// Receiving failed, or the peer reset the connection while a job was running: the connection is
@@ -90,6 +93,7 @@ impl<T: Task> fmt::Debug for Event<'_, T> {
         match self {
             Self::Opened(_) => f.write_str("Opened"),
             Self::Received(bytes, kind) => write!(f, "Received({} bytes, {kind:?})", bytes.len()),
+            Self::Deferred => f.write_str("Deferred"),
             Self::PeerClosed => f.write_str("PeerClosed"),
             Self::ReceiveTimedOut => f.write_str("ReceiveTimedOut"),
             Self::Timer => f.write_str("Timer"),
@@ -107,7 +111,7 @@ impl<T: Task> fmt::Debug for Event<'_, T> {
     }
 }
 
-/// The type of what was received.
+/// The type of a received record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordType {
@@ -145,6 +149,13 @@ pub struct RelayEnd {
     pub error: Option<io::Error>,
 }
 
+impl RelayEnd {
+    /// Returns the end of a relay that has not begun.
+    pub(crate) fn failed(error: impl Into<io::Error>) -> Self {
+        Self { to_upstream: 0, to_client: 0, error: Some(error.into()) }
+    }
+}
+
 /// Why a connection will be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -159,7 +170,7 @@ pub enum Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JobError {
-    /// It panicked on its worker thread, which goes on with others.
+    /// It panicked on its worker thread, which goes on with other jobs.
     Panicked,
     /// It was dropped without being run: its device does not answer, or as many jobs as may already
     /// wait for it.
@@ -209,7 +220,7 @@ pub trait Job: Send + 'static {
     /// After [`try_run`](Self::try_run) returned it: the name that has to be opened before it can go
     /// on, if that is all that it would wait for. A model that opens names asynchronously (io_uring)
     /// does so and calls [`opened`](Self::opened); on every other this is not called.
-    fn open_request(&mut self) -> Option<Lookup> {
+    fn open_request(&mut self) -> Option<OpenRequest> {
         None
     }
 
@@ -219,7 +230,7 @@ pub trait Job: Send + 'static {
     /// # Errors
     /// The job itself: there is another [name](Self::open_request) to be opened, or it has to be
     /// [run](Self::run).
-    fn opened(self, _opened: rustix::io::Result<Opened>) -> Result<Self::Done, Self>
+    fn opened(self, _opened: rustix::io::Result<OpenedFile>) -> Result<Self::Done, Self>
     where
         Self: Sized,
     {
@@ -250,13 +261,29 @@ pub trait Service: Sync {
 
     /// Makes the task of a connection that has been accepted.
     fn connect(&self, peer: Peer, now: Instant) -> Self::Task;
+
+    /// Makes the state that the tasks of one event loop share, in the thread of that loop. A task
+    /// reaches it by [`Io::local`], without a lock. Not called on model `blocking`.
+    fn local(&self) -> Option<Box<dyn Local>> {
+        None
+    }
 }
 
 /// The peer of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A TCP peer.
-    Tcp(SocketAddr),
-    /// A peer on a UNIX socket.
-    Unix,
+#[non_exhaustive]
+pub struct Peer {
+    /// Its address; `None` on a UNIX socket.
+    pub address: Option<SocketAddr>,
+    /// The listener that accepted the connection: the index of its address in
+    /// [`Server::bind`](crate::Server::bind).
+    pub listener: usize,
+}
+
+impl Peer {
+    /// Returns a peer with an address, or without one on a UNIX socket.
+    #[must_use]
+    pub fn new(address: Option<SocketAddr>, listener: usize) -> Self {
+        Self { address, listener }
+    }
 }

@@ -1,10 +1,10 @@
-//! A driver for tests of a task: a connection without a socket or an event loop.
+//! A harness for tests of a task: a connection without a socket or an event loop.
 //!
-//! It delivers events and remembers what the task asks for, as every backend does; the test decides
-//! what happens then. What is in the outbox can be stepped into one end of a socket pair.
+//! It delivers events and remembers the requests of the task, as every backend does; the test decides
+//! which events follow. The outbox can be stepped into one end of a socket pair.
 //!
 //! ```
-//! use karez_reactor::testing::Driver;
+//! use karez_reactor::testing::Harness;
 //! use karez_reactor::{Event, Io, NoJob, RecordType, Task};
 //! use std::time::{Duration, Instant};
 //!
@@ -22,7 +22,7 @@
 //!     }
 //! }
 //!
-//! let mut driver = Driver::new(Echo, Instant::now());
+//! let mut driver = Harness::new(Echo, Instant::now());
 //! driver.open();
 //! assert!(driver.receive().is_some_and(|receive| receive.idle));
 //! driver.handle(Event::Received(&mut *b"hello".to_vec(), RecordType::Data));
@@ -35,17 +35,20 @@
 
 use karez_transfer::Outbox;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::io::{Close, Io, JobId, Receive, Requests, SocketOption, Wants};
+use crate::io::{Close, Io, JobId, Requests, SocketOption, Wants};
+use crate::local::Local;
+use crate::moment::Moment;
 use crate::selector::Token;
 use crate::sync::mailbox::{Context, MessageQueue};
 use crate::task::{Event, Task};
 
 /// One connection of a test.
-pub struct Driver<T: Task> {
+pub struct Harness<T: Task> {
     task: T,
     now: Instant,
     outbox: Outbox,
@@ -75,11 +78,16 @@ pub enum Closed {
     ByReset,
 }
 
-impl<T: Task> Driver<T> {
+impl<T: Task> Harness<T> {
     /// Returns a connection that is not open yet.
     pub fn new(task: T, now: Instant) -> Self {
         let (outbox, requests, wants) = (Outbox::new(), Requests::new(), Wants::new());
         Self { task, now, outbox, requests, wants, queue: None }
+    }
+
+    /// Sets the state that [`Io::local`] returns.
+    pub fn set_local(&mut self, local: Option<Box<dyn Local>>) {
+        self.requests.local = local;
     }
 
     /// Delivers [`Event::Opened`].
@@ -95,6 +103,7 @@ impl<T: Task> Driver<T> {
         match event {
             Event::Received(..) | Event::PeerClosed | Event::ReceiveTimedOut | Event::Failed(_) => {
                 self.wants.receive = None;
+                self.requests.epoch += 1;
             }
             Event::Timer => self.wants.timer = None,
             Event::JobDone(..) => self.wants.jobs = self.wants.jobs.saturating_sub(1),
@@ -127,30 +136,31 @@ impl<T: Task> Driver<T> {
         self.now += time;
     }
 
-    /// Returns what the task has appended and has not left.
+    /// Returns the bytes that the task has appended and that are not sent.
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
     }
 
     /// Returns the receive that is armed.
     pub fn receive(&self) -> Option<ArmedReceive> {
-        let Receive { deadline, idle, at_most } = self.wants.receive?;
-        Some(ArmedReceive { deadline, idle, at_most: at_most.map(std::num::NonZero::get) })
+        let receive = self.wants.receive?;
+        let (deadline, at_most) = (receive.deadline.instant(), receive.at_most());
+        Some(ArmedReceive { deadline, idle: receive.idle, at_most: at_most.map(NonZeroUsize::get) })
     }
 
     /// Returns the time of the timer.
     pub fn timer(&self) -> Option<Instant> {
-        self.wants.timer
+        self.wants.timer.map(Moment::instant)
     }
 
     /// Returns how long the peer may take no byte.
     pub fn send_timeout(&self) -> Duration {
-        self.wants.send_timeout
+        self.wants.send_timeout()
     }
 
     /// Takes the jobs that the task has handed out. Each counts until its [`Event::JobDone`].
     pub fn take_jobs(&mut self) -> Vec<(JobId, T::Job)> {
-        self.wants.jobs += self.requests.jobs.len();
+        self.wants.jobs += u16::try_from(self.requests.jobs.len()).unwrap_or(u16::MAX);
         self.requests.jobs.drain(..).collect()
     }
 
@@ -178,8 +188,8 @@ impl<T: Task> Driver<T> {
     }
 }
 
-impl<T: Task> fmt::Debug for Driver<T> {
+impl<T: Task> fmt::Debug for Harness<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").field("outbox", &self.outbox).finish_non_exhaustive()
+        f.debug_struct("Harness").field("outbox", &self.outbox).finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! A deadline that has passed is not acted upon at once: while this process was stopped (SIGSTOP, a
 //! suspended machine) or starved of CPU, the kernel went on, and so did the peers. The event loop
-//! first looks at what has come. Where that takes another thread, which did not run either, the
+//! first handles everything that has arrived. Where that takes another thread, which did not run either, the
 //! deadline is [extended](TimerHeap::extend) once by as much as it rang late.
 //!
 //! # Limitations
@@ -16,6 +16,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
+use crate::moment::Moment;
 use crate::selector::Token;
 
 /// A deadline that rings later than this was missed because this thread did not run.
@@ -24,27 +25,32 @@ const LATE: Duration = Duration::from_millis(100);
 /// One connection's part of it.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {
-    due: Option<Instant>,
-    alarm: Option<Instant>,
-    extension: Option<Extension>,
+    due: Option<Moment>,
+    alarm: Option<Moment>,
+    /// Boxed: it is rare, and every connection has a deadline.
+    extension: Option<Box<Extension>>,
 }
 
 /// A deadline that rang too late, and the one in its place.
 #[derive(Clone, Copy, Debug)]
 struct Extension {
-    from: Instant,
-    to: Instant,
+    from: Moment,
+    to: Moment,
 }
 
 /// All timers of a reactor.
 #[derive(Debug, Default)]
 pub(crate) struct TimerHeap {
-    heap: BinaryHeap<Reverse<(Instant, Token)>>,
+    heap: BinaryHeap<Reverse<(Moment, Token)>>,
 }
 
 impl TimerHeap {
     /// Moves a deadline.
     pub(crate) fn set(&mut self, token: Token, deadline: &mut Deadline, due: Instant) {
+        self.set_moment(token, deadline, due.into());
+    }
+
+    fn set_moment(&mut self, token: Token, deadline: &mut Deadline, due: Moment) {
         let due = deadline.extended(due);
         deadline.due = Some(due);
         if deadline.alarm.is_none_or(|alarm| alarm > due) {
@@ -55,14 +61,15 @@ impl TimerHeap {
 
     /// How long until the first alarm rings.
     pub(crate) fn next(&self, now: Instant) -> Option<Duration> {
-        self.heap.peek().map(|Reverse((at, _))| at.saturating_duration_since(now))
+        let Reverse((at, _)) = self.heap.peek()?;
+        Some(at.saturating_duration_since(now.into()))
     }
 
     /// The next alarm that rings by `now`, if any. The caller asks [`ring`](Self::ring) whether
     /// the deadline behind it has really passed.
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Instant, Token)> {
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Moment, Token)> {
         let Reverse((at, _)) = *self.heap.peek()?;
-        if at > now {
+        if at > Moment::from(now) {
             return None;
         }
         self.heap.pop().map(|Reverse(alarm)| alarm)
@@ -80,7 +87,7 @@ impl TimerHeap {
     /// set anew or cleared; if it has moved, the alarm is set anew.
     pub(crate) fn fire(
         &mut self,
-        (at, token): (Instant, Token),
+        (at, token): (Moment, Token),
         deadline: &mut Deadline,
         now: Instant,
     ) -> bool {
@@ -89,9 +96,9 @@ impl TimerHeap {
         }
         deadline.alarm = None;
         match deadline.due {
-            Some(due) if due <= now => true,
+            Some(due) if due <= Moment::from(now) => true,
             Some(due) => {
-                self.set(token, deadline, due);
+                self.set_moment(token, deadline, due);
                 false
             }
             None => false,
@@ -99,15 +106,17 @@ impl TimerHeap {
     }
 
     /// Extends a deadline that rang late by as much as it did, once; false if it did not, or has
-    /// been extended before. For what another thread has to do, which was stopped or starved, too.
+    /// been extended before. For the work of another thread, which was stopped or starved, too.
     pub(crate) fn extend(&mut self, token: Token, deadline: &mut Deadline, now: Instant) -> bool {
         let Some(due) = deadline.due else { return false };
+        let now = Moment::from(now);
         let late = now.saturating_duration_since(due);
-        if late < LATE || deadline.extension.is_some_and(|extension| extension.to == due) {
+        if late < LATE || deadline.extension.as_ref().is_some_and(|it| it.to == due) {
             return false;
         }
-        deadline.extension = Some(Extension { from: due, to: now + late });
-        self.set(token, deadline, due);
+        let extension = Extension { from: due, to: now.saturating_add(late) };
+        deadline.extension = Some(Box::new(extension));
+        self.set_moment(token, deadline, due);
         true
     }
 }
@@ -115,12 +124,12 @@ impl TimerHeap {
 impl Deadline {
     /// Returns whether it has passed by `now`.
     pub(crate) fn has_passed(&self, now: Instant) -> bool {
-        self.due.is_some_and(|due| due <= now)
+        self.due.is_some_and(|due| due <= Moment::from(now))
     }
 
-    fn extended(&self, due: Instant) -> Instant {
-        match self.extension {
-            Some(Extension { from, to }) if from == due => to,
+    fn extended(&self, due: Moment) -> Moment {
+        match self.extension.as_deref() {
+            Some(&Extension { from, to }) if from == due => to,
             _ => due,
         }
     }

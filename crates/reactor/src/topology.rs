@@ -1,26 +1,27 @@
-//! Topologies: how reactors and threads are laid out, and which model goes with which.
+//! Topologies: how event loops and threads are laid out, and which model supports which.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::models::Model;
 
-/// How reactors and threads are laid out.
+/// A threading layout: how event loops and threads are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Topology {
-    /// One reactor in one thread does everything: while it waits for a disk, all wait, but on
-    /// [`Model::Uring`], where the kernel waits for names and files, only for other jobs. Calls on
-    /// [remote](crate::Device::remote) devices are left to threads that are made for them. For
+    /// One event loop in one thread does everything. While it waits for a disk, all connections wait; on
+    /// [`Model::Uring`], where the kernel opens and reads files, only other jobs block. Calls on
+    /// [remote](crate::Device::remote) devices are made by threads of their own. For
     /// [`Model::Blocking`]: one acceptor, and a thread per connection.
     Single,
-    /// One reactor, and a pool of threads for jobs that may block. For [`Model::Blocking`]: a
+    /// One event loop, and a pool of threads for jobs that may block. For [`Model::Blocking`]: a
     /// bounded pool of threads, each with one connection at a time.
     Workers,
-    /// A main reactor accepts and hands each connection to the one of several sub-reactors that
-    /// has the fewest. Jobs that may block go to a pool.
+    /// A main event loop accepts and hands each connection to the event loop that has the fewest. Jobs that may block are run by a pool.
     Multi,
-    /// A reactor per thread, each with its own listener on the same address (`SO_REUSEPORT`,
-    /// Linux 3.9); the kernel spreads the connections. Jobs that may block go to a pool.
+    /// Several event loops, each with its own listener on the same address (`SO_REUSEPORT`,
+    /// Linux 3.9); the kernel spreads the connections. Jobs that may block are run by
+    /// a pool.
     Reuseport,
 }
 
@@ -28,7 +29,7 @@ impl Topology {
     /// Every topology, in the order in which help and tests show them.
     pub const ALL: &'static [Self] = &[Self::Single, Self::Workers, Self::Multi, Self::Reuseport];
 
-    /// The name used on command lines and in reports.
+    /// Returns the name used on command lines and in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,13 +40,13 @@ impl Topology {
         }
     }
 
-    /// Whether several reactors hold connections, so that their number can be chosen.
+    /// Returns whether several event loops have connections, so that their number can be chosen.
     #[must_use]
     pub const fn has_reactors(self) -> bool {
         matches!(self, Self::Multi | Self::Reuseport)
     }
 
-    /// Whether there is a pool, so that its size can be chosen.
+    /// Returns whether there is a pool, so that its size can be chosen.
     #[must_use]
     pub const fn has_workers(self) -> bool {
         !matches!(self, Self::Single)
@@ -79,45 +80,31 @@ impl fmt::Display for UnknownTopology {
 
 impl std::error::Error for UnknownTopology {}
 
-/// What goes with what: the one place that says it. Where something is left open, the first that
-/// suits is taken.
-pub const ALLOWED: &[(Model, Topology)] = &[
-    (Model::EpollEdge, Topology::Reuseport),
-    (Model::EpollEdge, Topology::Single),
-    (Model::EpollEdge, Topology::Workers),
-    (Model::EpollEdge, Topology::Multi),
-    (Model::EpollLevel, Topology::Reuseport),
-    (Model::EpollLevel, Topology::Single),
-    (Model::EpollLevel, Topology::Workers),
-    (Model::EpollLevel, Topology::Multi),
-    (Model::Poll, Topology::Reuseport),
-    (Model::Poll, Topology::Single),
-    (Model::Poll, Topology::Workers),
-    (Model::Poll, Topology::Multi),
-    (Model::Select, Topology::Reuseport),
-    (Model::Select, Topology::Single),
-    (Model::Select, Topology::Workers),
-    (Model::Select, Topology::Multi),
-    (Model::Signal, Topology::Reuseport),
-    (Model::Signal, Topology::Single),
-    (Model::Signal, Topology::Workers),
-    (Model::Signal, Topology::Multi),
-    (Model::LinuxAio, Topology::Reuseport),
-    (Model::LinuxAio, Topology::Single),
-    (Model::LinuxAio, Topology::Workers),
-    (Model::LinuxAio, Topology::Multi),
-    (Model::Uring, Topology::Reuseport),
-    (Model::Uring, Topology::Single),
-    (Model::Uring, Topology::Workers),
-    (Model::Uring, Topology::Multi),
-    (Model::PosixAio, Topology::Reuseport),
-    (Model::PosixAio, Topology::Single),
-    (Model::PosixAio, Topology::Workers),
-    (Model::PosixAio, Topology::Multi),
-    (Model::Nonblocking, Topology::Reuseport),
-    (Model::Nonblocking, Topology::Single),
-    (Model::Nonblocking, Topology::Workers),
-    (Model::Nonblocking, Topology::Multi),
-    (Model::Blocking, Topology::Single),
-    (Model::Blocking, Topology::Workers),
-];
+/// The pairs of a model and a topology that there are. Where one of the two is not chosen, the
+/// first pair that suits is taken. A topology without a pool comes after those with one, because
+/// its event loop waits for the disk.
+pub const ALLOWED: &[(Model, Topology)] = &pairs();
+
+/// The topologies of a model that has event loops.
+const OF_EVENT_LOOPS: [Topology; 4] =
+    [Topology::Reuseport, Topology::Workers, Topology::Single, Topology::Multi];
+
+/// The topologies of [`Model::Blocking`], the last model.
+const OF_BLOCKING: [Topology; 2] = [Topology::Single, Topology::Workers];
+
+const EVENT_LOOP_PAIRS: usize = (Model::ALL.len() - 1) * OF_EVENT_LOOPS.len();
+
+const fn pairs() -> [(Model, Topology); EVENT_LOOP_PAIRS + OF_BLOCKING.len()] {
+    let mut pairs = [(Model::Blocking, OF_BLOCKING[0]); EVENT_LOOP_PAIRS + OF_BLOCKING.len()];
+    let mut index = 0;
+    while index < EVENT_LOOP_PAIRS {
+        let (model, topology) = (index / OF_EVENT_LOOPS.len(), index % OF_EVENT_LOOPS.len());
+        pairs[index] = (Model::ALL[model], OF_EVENT_LOOPS[topology]);
+        index += 1;
+    }
+    while index < pairs.len() {
+        pairs[index] = (Model::Blocking, OF_BLOCKING[index - EVENT_LOOP_PAIRS]);
+        index += 1;
+    }
+    pairs
+}

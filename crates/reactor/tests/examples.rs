@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::duplicate_mod, reason = "each example has the command line as a module")]
 
-use karez_reactor::{ALLOWED, Address, Bound, Limits, Service, Stop};
+use karez_reactor::{ALLOWED, Address, Limits, Server, Service, Shutdown};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ mod proxy;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Runs `script` against what `make` makes, in every layout, and the server to its end.
+/// Runs `script` against the service that `make` makes, in every layout, and the server to its end.
 fn everywhere<S: Service>(make: impl Fn() -> S, script: impl Fn(SocketAddr, &str)) {
     for (model, topology) in ALLOWED {
         // So that there are several on a machine with one core, too.
@@ -38,13 +38,13 @@ fn everywhere<S: Service>(make: impl Fn() -> S, script: impl Fn(SocketAddr, &str
     }
 }
 
-fn run<S: Service>(bound: Bound, service: &S, script: impl FnOnce(SocketAddr)) {
+fn run<S: Service>(bound: Server, service: &S, script: impl FnOnce(SocketAddr)) {
     let Some(&Address::Tcp(address)) = bound.addresses().next() else { panic!("no address") };
-    let (limits, stop) = (Limits { connections: 1000, grace: LONG }, Stop::new());
+    let (limits, stop) = (Limits::new(1000, LONG), Shutdown::new());
     thread::scope(|scope| {
         let server = scope.spawn(|| bound.run(service, limits, &stop));
         script(address);
-        stop.begin();
+        stop.trigger();
         server.join().unwrap().unwrap();
     });
 }
@@ -112,7 +112,7 @@ fn a_proxy_leads_to_another_server_and_back() {
             let mut client = connect(address);
             let mut server = upstream.accept().unwrap().0;
             client.write_all(b"question").unwrap();
-            client.shutdown(Shutdown::Write).unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
             let mut heard = String::new();
             server.read_to_string(&mut heard).unwrap();
             assert_eq!(heard, "question", "{name}");

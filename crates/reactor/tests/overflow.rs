@@ -2,64 +2,38 @@
 //! served all the same. A process of its own, for the limit is one of the process.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../examples/echo.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
+mod echo;
+
+use echo::Echoes;
 use karez_reactor::{
-    ALLOWED, Address, Bound, Demultiplexer as _, Event, Interest, Io, Layout, Limits, Model, NoJob,
-    Peer, Service, Signal, Stop, Task, Token, Wishes,
+    ALLOWED, Address, Config, Interest, Limits, Model, Selector as _, Server, Shutdown, Signal,
+    Token,
 };
-use karez_transfer::Mark;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
 
-struct Echo;
-
-impl Task for Echo {
-    type Job = NoJob;
-    type Message = Infallible;
-
-    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, NoJob>) {
-        match event {
-            Event::Opened(_) | Event::Sent(_) => io.receive(io.now() + LONG, true, None),
-            Event::Received(bytes, _) => {
-                io.outbox().push_bytes(bytes.to_vec());
-                io.notify_sent(Mark(0));
-            }
-            _ => io.close(),
-        }
-    }
-}
-
-struct Echoes;
-
-impl Service for Echoes {
-    type Task = Echo;
-
-    fn connect(&self, _: Peer, _: Instant) -> Echo {
-        Echo
-    }
-}
-
 #[test]
-fn when_the_queue_overflows_everybody_is_looked_at() {
+fn an_overflow_reports_every_descriptor() {
     let maximum = getrlimit(Resource::Sigpending).maximum;
     setrlimit(Resource::Sigpending, Rlimit { current: Some(0), maximum }).unwrap();
-    everybody_is_told();
+    every_descriptor_is_reported();
     for &(model, topology) in ALLOWED.iter().filter(|(model, _)| *model == Model::Signal) {
-        let (model, topology) = (Some(model), Some(topology));
-        let wishes = Wishes { model, topology, ..Wishes::default() };
-        let layout = Layout::choose(&wishes, NonZeroUsize::new(2).unwrap()).unwrap();
-        let bound = Bound::bind(layout, &["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let builder = Config::builder().model(model).topology(topology);
+        let config = builder.build(NonZeroUsize::new(2).unwrap()).unwrap();
+        let bound = Server::bind(config, &["127.0.0.1:0".parse().unwrap()]).unwrap();
         let Some(&Address::Tcp(address)) = bound.addresses().next() else { panic!() };
-        let stop = Stop::new();
-        let limits = Limits { connections: 100, grace: LONG };
+        let stop = Shutdown::new();
+        let limits = Limits::new(100, LONG);
         thread::scope(|scope| {
             let server = scope.spawn(|| bound.run(&Echoes, limits, &stop));
             let mut streams: Vec<_> =
@@ -74,19 +48,19 @@ fn when_the_queue_overflows_everybody_is_looked_at() {
                     assert_eq!(back, [round]);
                 }
             }
-            // More than the socket buffers hold, so that the room for it is told, too.
+            // More than the socket buffers hold, so that room is reported, too.
             let mut large = streams.pop().unwrap();
             let mut reader = large.try_clone().unwrap();
             scope.spawn(move || large.write_all(&vec![7; 16 << 20]).unwrap());
             reader.read_exact(&mut vec![0; 16 << 20]).unwrap();
-            stop.begin();
+            stop.trigger();
             server.join().unwrap().unwrap();
         });
     }
 }
 
-/// One of two is written to; as nothing says which, both are told.
-fn everybody_is_told() {
+/// One of two is written to; without a signal for it, both are reported.
+fn every_descriptor_is_reported() {
     let mut signal = Signal::new().unwrap();
     let ((a, _to_a), (b, mut to_b)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
     signal.register(a.as_fd(), Token(1), Interest::READ).unwrap();

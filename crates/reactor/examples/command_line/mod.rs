@@ -1,15 +1,16 @@
-//! The command line of the examples: `[--model NAME] [--topology NAME] [--threads N]`, then where
-//! to listen, then what the example itself asks for.
+//! The command line of the examples: `[--model NAME] [--topology NAME] [--threads N]`, then the address
+//! to listen on, then the arguments of the example.
 #![allow(clippy::print_stderr, reason = "an example says where it listens and what went wrong")]
 
-use karez_reactor::{Bound, Layout, Limits, Model, Service, Stop, Wishes};
+use karez_reactor::{Config, Limits, Model, Server, Service, Shutdown, Topology};
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-/// Runs what `make` makes of the words behind the address, until the process is killed. `words`
-/// are those that it takes, for whoever gives others.
+/// Runs the service that `make` makes of the words behind the address, until the process is killed.
+/// `words` describes them in the usage message.
 pub(crate) fn serve<S: Service>(
     make: impl FnOnce(&[String]) -> Option<S>,
     words: &str,
@@ -24,34 +25,36 @@ pub(crate) fn serve<S: Service>(
     for address in bound.addresses() {
         eprintln!("listening on {address}");
     }
-    let limits = Limits { connections: 10_000, grace: Duration::from_secs(10) };
-    match bound.run(&service, limits, &Stop::new()) {
+    let limits = Limits::new(10_000, Duration::from_secs(10));
+    match bound.run(&service, limits, &Shutdown::new()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(error, words),
     }
 }
 
-/// Binds where and how the words say, and gives back those that are left.
+/// Binds a server as the words say, and returns the rest of them.
 pub(crate) fn bind(
     words: impl Iterator<Item = String>,
-) -> Result<(Bound, Vec<String>), Box<dyn Error + Send + Sync>> {
-    let (mut wishes, mut rest, mut words) = (Wishes::default(), Vec::new(), words);
+) -> Result<(Server, Vec<String>), Box<dyn Error + Send + Sync>> {
+    let (mut builder, mut rest, mut words) = (Config::builder(), Vec::new(), words);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} takes a value"));
         match word.as_str() {
-            "--model" => wishes.model = Some(value()?.parse()?),
-            "--topology" => wishes.topology = Some(value()?.parse()?),
-            "--threads" => wishes.threads = Some(value()?.parse()?),
+            "--model" => {
+                let model: Model = value()?.parse()?;
+                // It never waits, but other threads may run between its laps.
+                builder = builder.model(model).yields(model == Model::Nonblocking);
+            }
+            "--topology" => builder = builder.topology(value()?.parse::<Topology>()?),
+            "--threads" => builder = builder.threads(value()?.parse::<NonZeroUsize>()?),
             _ => rest.push(word),
         }
     }
     if rest.is_empty() {
         return Err("where to listen?".into());
     }
-    // It asks all the time, but need not keep the core from those whom it asks.
-    wishes.yields = wishes.model == Some(Model::Nonblocking);
-    let layout = Layout::probe(&wishes, available_parallelism()?)?.layout;
-    let bound = Bound::bind(layout, &[rest.remove(0).parse()?])?;
+    let config = builder.build_supported(available_parallelism()?)?.config;
+    let bound = Server::bind(config, &[rest.remove(0).parse()?])?;
     Ok((bound, rest))
 }
 

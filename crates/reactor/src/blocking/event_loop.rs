@@ -1,18 +1,19 @@
-//! A thread per connection, or a bounded pool of threads that each hold one connection at a time,
-//! and calls that block until they are through.
+//! A thread per connection, or a bounded pool of threads that each serve one connection at a time, and
+//! calls that block.
 //!
 //! Since always; deadlines of receives by `SO_RCVTIMEO` (socket(7), Linux 2.3.41), an eighth too late
 //! at most, so that it has not to be set for each. A send that finds no room waits in poll(2), for
 //! `SO_SNDTIMEO` is no deadline of a call that moves much. A deadline counts when one more look that
 //! began behind it has found nothing.
 //!
-//! What it does badly: every connection, idle or not, costs a stack, a kernel thread and two
-//! switches a wait, so thousands of idle ones weigh as much as thousands of busy ones; a thread
-//! inside a call hears of nothing else, so to stop it somebody has to shut its socket down; and a
-//! deadline over several calls has to be set anew for each.
+//! # Limitations
+//!
+//! Every connection, idle or not, costs a stack, a kernel thread and two switches a wait, so thousands of
+//! idle connections cost as much as thousands of busy ones. A thread inside a call sees nothing else, so
+//! its socket has to be shut down to wake it. A deadline over several calls has to be set again for each.
 
 use rustix::io::Errno;
-use rustix::net::{Shutdown, SocketFlags, shutdown};
+use rustix::net::{self, SocketFlags};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -24,9 +25,9 @@ use super::pool::ThreadPool;
 use super::registry::Registry;
 use crate::admission::{Admission, Limits};
 use crate::error::{named, no_thread};
+use crate::event_loop::core::JobOf;
 use crate::listener::{Listener, peer_gave_up};
-use crate::readiness::event_loop::JobOf;
-use crate::shutdown::Stop;
+use crate::shutdown::Shutdown;
 use crate::sync::offload::PoolTask;
 use crate::sync::pool::Pool;
 use crate::sync::waker::Waker;
@@ -35,22 +36,22 @@ use crate::task::{Peer, Service};
 /// A thread here parses a head and makes calls; it needs no 8 MiB.
 const STACK: usize = 256 << 10;
 
-/// One acceptor a listener and a thread a connection, until the stop is complete; with `workers`
-/// so many threads at most, and each takes one connection after the other.
+/// Runs an acceptor for each listener and a thread for each connection, until the shutdown is complete;
+/// with `workers` so many threads at most, each for one connection after the other.
 pub(crate) fn run<S: Service>(
     listeners: &[Listener],
     service: &S,
     limits: Limits,
     workers: Option<usize>,
     threads: usize,
-    stop: &Stop,
+    shutdown: &Shutdown,
 ) -> io::Result<()> {
-    let sleeper = Arc::new(Waker::blocking().map_err(named("eventfd"))?);
-    stop.rouses(&sleeper);
+    let waker = Arc::new(Waker::blocking().map_err(named("eventfd"))?);
+    shutdown.subscribe(&waker);
     for listener in listeners {
         rustix::io::ioctl_fionbio(listener, false).map_err(named("ioctl FIONBIO"))?;
     }
-    // A connection that is let in has a thread, so there is room for as many as there are threads.
+    // An admitted connection has a thread, so there are as many places as threads.
     let connections = limits.connections.min(workers.unwrap_or(usize::MAX));
     let admission = &Admission::new(Limits { connections, ..limits });
     let (registry, pool) = (&Registry::default(), &workers.map(ThreadPool::new));
@@ -58,19 +59,20 @@ pub(crate) fn run<S: Service>(
     thread::scope(|scope| {
         let mut outcome = Ok(());
         for listener in listeners {
-            let acceptor = Acceptor { listener, service, admission, registry, pool, offloads };
+            let acceptor =
+                BlockingAcceptor { listener, service, admission, registry, pool, offloads };
             let spawned = thread::Builder::new()
                 .name("karez-accept".to_owned())
                 .spawn_scoped(scope, move || acceptor.run(scope));
             outcome = outcome.and(spawned.map(drop).map_err(no_thread("karez-accept")));
         }
-        while outcome.is_ok() && !stop.has_begun() {
-            sleeper.sleep();
+        while outcome.is_ok() && !shutdown.is_triggered() {
+            waker.sleep();
         }
         registry.close_idle();
         for listener in listeners {
-            // Wakes the acceptor with EINVAL; if it is gone already there is nothing to wake.
-            let _awake = shutdown(listener, Shutdown::Both);
+            // Wakes the acceptor with EINVAL, unless it has ended already.
+            let _awake = net::shutdown(listener, net::Shutdown::Both);
         }
         if let Some(pool) = pool {
             pool.end();
@@ -80,7 +82,7 @@ pub(crate) fn run<S: Service>(
     })
 }
 
-struct Acceptor<'a, S: Service> {
+struct BlockingAcceptor<'a, S: Service> {
     listener: &'a Listener,
     service: &'a S,
     admission: &'a Admission,
@@ -89,7 +91,7 @@ struct Acceptor<'a, S: Service> {
     offloads: &'a Pool<PoolTask<JobOf<S>>>,
 }
 
-impl<'a, S: Service> Acceptor<'a, S> {
+impl<'a, S: Service> BlockingAcceptor<'a, S> {
     fn run<'scope>(&self, scope: &'scope thread::Scope<'scope, '_>)
     where
         'a: 'scope,
@@ -97,7 +99,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
         while !self.registry.is_stopping() {
             match self.listener.accept(SocketFlags::empty()) {
                 Ok((socket, peer)) if self.admit() => self.begin(scope, socket, peer),
-                Ok(_) => {} // the stop came first
+                Ok(_) => {} // the shutdown came first
                 Err(errno) if peer_gave_up(errno) => {}
                 Err(Errno::MFILE) => self.registry.evict_idle(self.admission.backoff()),
                 Err(_) => self.registry.wait_for_exit(self.admission.backoff()),
@@ -105,7 +107,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
         }
     }
 
-    /// Waits until there is room for one more; false if the stop came first.
+    /// Waits until there is a place for one more; false if the shutdown came first.
     fn admit(&self) -> bool {
         while !self.admission.enter() {
             if self.registry.is_stopping() {
@@ -140,7 +142,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
             }
         });
         if spawned.is_err() {
-            // No thread to be had: the connection is closed, and others have to leave first.
+            // There is no thread: the connection is closed, and another has to be closed first.
             if let Some(pool) = pool {
                 pool.thread_failed();
             }
@@ -150,7 +152,7 @@ impl<'a, S: Service> Acceptor<'a, S> {
     }
 }
 
-/// Holds one connection from its begin to its end.
+/// Serves one connection to its end.
 fn serve_connection<S: Service>(
     service: &S,
     registry: &Registry,
@@ -162,6 +164,6 @@ fn serve_connection<S: Service>(
     let guard = registry.enter(Arc::clone(&socket));
     let task = service.connect(peer, Instant::now());
     BlockingConnection::new(&socket, &guard, offloads, task).run();
-    // Before the place goes, for that tells who waits for room.
+    // Before the guard is dropped, which wakes the acceptor that waits for a place.
     admission.leave();
 }

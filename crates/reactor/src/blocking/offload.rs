@@ -18,7 +18,7 @@ use crate::sync::pool::Pool;
 use crate::sync::waker::Waker;
 use crate::task::Job;
 
-/// What one connection has other threads do.
+/// The work of one connection that other threads do.
 pub(super) struct Offloader<'a, J: Job> {
     pool: &'a Pool<PoolTask<J>>,
     inbox: Option<Arc<Inbox<J::Done>>>,
@@ -55,11 +55,6 @@ impl<'a, J: Job> Offloader<'a, J> {
         !self.tickets.is_empty()
     }
 
-    /// Returns how many jobs there are.
-    pub(super) fn jobs(&self) -> usize {
-        self.tickets.jobs()
-    }
-
     /// Returns the waker that poll(2) has to wait for while there is work.
     pub(super) fn waker(&self) -> Option<&Waker> {
         self.inbox.as_ref().filter(|_| self.is_pending()).map(|inbox| inbox.waker())
@@ -84,7 +79,8 @@ impl<'a, J: Job> Offloader<'a, J> {
 
     /// Drops page-ins that have not begun: the outbox has been emptied.
     pub(super) fn abandon_page_ins(&mut self) {
-        self.tickets.take_page_ins().for_each(|ticket| self.pool.abandon(ticket));
+        self.tickets.discard_page_ins();
+        self.tickets.drain_unwanted().for_each(|ticket| self.pool.abandon(ticket));
     }
 }
 

@@ -1,7 +1,9 @@
-//! A bounded number of threads that hold one connection after the other.
+//! A bounded number of threads that serve one connection after the other.
 //!
-//! What it does badly: a connection keeps its thread while it is idle, so there is room for as
-//! many as there are threads; one more takes the place of an idle one.
+//! # Limitations
+//!
+//! A connection keeps its thread while it is idle, so there are as many connections as threads; one more
+//! evicts an idle one.
 
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
@@ -13,12 +15,12 @@ use crate::task::Peer;
 #[derive(Default)]
 pub(super) struct ThreadPool {
     bound: usize,
-    state: Mutex<State>,
+    state: Mutex<ThreadPoolState>,
     available: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct ThreadPoolState {
     waiting: VecDeque<(OwnedFd, Peer)>,
     threads: usize,
     idle: usize,
@@ -30,8 +32,8 @@ impl ThreadPool {
         Self { bound, ..Self::default() }
     }
 
-    /// Gives the connection to a thread that is idle, or if there can be no more to the first that
-    /// will be. Else it comes back, and the caller makes a thread for it.
+    /// Queues the connection for a thread that is idle or, if there can be no more threads, for the first
+    /// that will be. Otherwise returns it, and the caller makes a thread for it.
     pub(super) fn submit(&self, socket: OwnedFd, peer: Peer) -> Option<(OwnedFd, Peer)> {
         let mut state = self.lock();
         if state.waiting.len() >= state.idle && state.threads < self.bound {
@@ -44,12 +46,12 @@ impl ThreadPool {
         None
     }
 
-    /// The thread could not be made.
+    /// Notes that a thread could not be made.
     pub(super) fn thread_failed(&self) {
         self.lock().threads -= 1;
     }
 
-    /// What a thread that is free is to do next; `None` if it has to end.
+    /// Returns the next connection of a thread that is free; `None` if it has to end.
     pub(super) fn next(&self) -> Option<(OwnedFd, Peer)> {
         let mut state = self.lock();
         state.idle += 1;
@@ -60,7 +62,7 @@ impl ThreadPool {
         state.waiting.pop_front()
     }
 
-    /// Ends the threads that are idle, now and whenever one becomes so.
+    /// Ends the threads that are idle, and each other as soon as it is idle.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.over = true;
@@ -70,7 +72,7 @@ impl ThreadPool {
     }
 
     /// No code that could panic runs under the lock.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ThreadPoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,8 @@
-//! Who is there, so that somebody outside can shut a socket down and wake its thread.
+//! The connections that have a thread: another thread shuts a socket down to wake it.
 
 use rustix::io::ioctl_fionread;
 use rustix::net::{Shutdown, shutdown};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,12 +13,12 @@ use crate::task::Reason;
 /// All connections that have a thread.
 #[derive(Default)]
 pub(super) struct Registry {
-    state: Mutex<State>,
+    state: Mutex<RegistryState>,
     left: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct RegistryState {
     stopping: bool,
     next: u64,
     entries: HashMap<u64, Entry>,
@@ -34,10 +35,12 @@ struct Entry {
 pub(super) struct Guard<'a> {
     registry: &'a Registry,
     number: u64,
+    /// Whether the entry is marked idle. Only this guard marks it.
+    idle: Cell<bool>,
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RegistryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -50,12 +53,12 @@ impl Registry {
         let number = state.next;
         state.next += 1;
         state.entries.insert(number, Entry { socket, idle_since: None, ending: None });
-        Guard { registry: self, number }
+        Guard { registry: self, number, idle: Cell::new(false) }
     }
 
-    /// Ends the connection that has been idle longest and waits, at most so long, until somebody
-    /// has left. One whose request has come is not idle, only not heard yet; and if it came a
-    /// moment ago it is answered, for what is shut is the receiving side.
+    /// Ends the connection that has been idle longest and waits, at most so long, until a connection is
+    /// closed. A connection with unread bytes is not idle. If its request arrives meanwhile it is
+    /// answered, for only the receiving side is shut down.
     pub(super) fn evict_idle(&self, pause: Duration) {
         let mut state = self.lock();
         let entries = state.entries.values_mut();
@@ -67,7 +70,7 @@ impl Registry {
         let _left = self.left.wait_timeout(state, pause);
     }
 
-    /// Waits, at most so long, until somebody has left; not at all once the stop has begun.
+    /// Waits, at most so long, until a connection is closed; not at all once the shutdown has begun.
     pub(super) fn wait_for_exit(&self, pause: Duration) {
         let state = self.lock();
         if !state.stopping {
@@ -75,7 +78,7 @@ impl Registry {
         }
     }
 
-    /// Ends what is idle, now and whenever one becomes so.
+    /// Ends idle connections, and each other as soon as it is idle.
     pub(super) fn close_idle(&self) {
         let mut state = self.lock();
         state.stopping = true;
@@ -84,9 +87,9 @@ impl Registry {
         }
     }
 
-    /// Waits until all have left, at most for `grace`, then ends the rest.
+    /// Waits until all connections are closed, at most for `grace`, then ends the rest.
     pub(super) fn drain(&self, grace: Duration) {
-        let crowded = |state: &mut State| !state.entries.is_empty();
+        let crowded = |state: &mut RegistryState| !state.entries.is_empty();
         let waited = self.left.wait_timeout_while(self.lock(), grace, crowded);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         for entry in state.entries.values() {
@@ -96,11 +99,11 @@ impl Registry {
 }
 
 impl Entry {
-    /// Has its thread notice an end of the stream. What the task still says can leave.
+    /// Lets its thread receive the end of the stream. The task can still send.
     fn end(&mut self, reason: Reason) {
         self.ending = Some(reason);
-        // Not connected any more: then its thread knows already.
-        let _gone = shutdown(&self.socket, Shutdown::Read);
+        // A socket that is not connected any more has woken its thread already.
+        let _closed = shutdown(&self.socket, Shutdown::Read);
     }
 }
 
@@ -109,13 +112,16 @@ fn has_unread(socket: &OwnedFd) -> bool {
 }
 
 fn hang_up(socket: &OwnedFd) {
-    // Not connected any more: then its thread knows already.
-    let _gone = shutdown(socket, Shutdown::Both);
+    // A socket that is not connected any more has woken its thread already.
+    let _closed = shutdown(socket, Shutdown::Both);
 }
 
 impl Guard<'_> {
-    /// Says whether the connection is idle from now on; false if it has to end instead.
+    /// Marks the connection idle or busy; false if it has to end instead.
     pub(super) fn set_idle(&self, idle: bool) -> bool {
+        if !self.idle.replace(idle) && !idle {
+            return true; // busy before and now: all threads share the lock
+        }
         let mut state = self.registry.lock();
         let stopping = state.stopping;
         if let Some(entry) = state.entries.get_mut(&self.number) {

@@ -1,49 +1,41 @@
-//! A relay by a thread of its own: poll(2) over both sockets, which do not block meanwhile.
+//! A relay on a thread of its own: poll(2) over both sockets, which do not block.
 //!
-//! What it does badly: what moves is asked for by a call more each time, where a thread for each
-//! way could simply wait in splice(2).
+//! # Limitations
+//!
+//! Each wait is a call of its own, where a thread for each direction could block in splice(2).
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::ioctl_fionbio;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::wait;
-use crate::readiness::{Relay, Step};
+use crate::readiness::relay::{RelayStep, SpliceRelay};
 use crate::selector::{Interest, Ready, Token};
 use crate::task::RelayEnd;
 
-/// Relays until both sides have ended, or nothing moves.
+/// Relays until both sides have ended, or nothing moves. The client's socket does not block.
 pub(super) fn relay(client: &OwnedFd, upstream: OwnedFd, stall: Duration) -> RelayEnd {
-    let relay = ioctl_fionbio(client, true)
-        .map_err(io::Error::from)
-        .and_then(|()| Relay::new(upstream, stall, Instant::now()));
-    let (moved, result) = match relay {
-        Ok(mut relay) => {
-            let result = drive(client, &mut relay);
-            (relay.moved(), result)
-        }
-        Err(error) => ([0, 0], Err(error)),
+    let mut relay = match SpliceRelay::new(upstream, stall, Instant::now()) {
+        Ok(relay) => relay,
+        Err(error) => return RelayEnd::failed(error),
     };
-    let result = result.and_then(|whole| Ok(ioctl_fionbio(client, false).map(|()| whole)?));
-    let error = match result {
+    let complete = drive(client, &mut relay);
+    relay.end(match complete {
         Ok(true) => None,
         Ok(false) => Some(io::ErrorKind::TimedOut.into()),
         Err(error) => Some(error),
-    };
-    let [to_upstream, to_client] = moved;
-    RelayEnd { to_upstream, to_client, error }
+    })
 }
 
-/// False if nothing moved for too long.
-fn drive(client: &OwnedFd, relay: &mut Relay) -> io::Result<bool> {
+/// Relays; false if nothing moved for too long.
+fn drive(client: &OwnedFd, relay: &mut SpliceRelay) -> io::Result<bool> {
     loop {
         match relay.step(client.as_fd()) {
-            Step::Moved(_) => {}
-            Step::Done => return Ok(true),
-            Step::Failed(error) => return Err(error),
-            Step::Blocked => {
+            RelayStep::Moved(_) => {}
+            RelayStep::Done => return Ok(true),
+            RelayStep::Failed(error) => return Err(error),
+            RelayStep::Blocked => {
                 if !wait(client, relay)? {
                     return Ok(false);
                 }
@@ -52,32 +44,33 @@ fn drive(client: &OwnedFd, relay: &mut Relay) -> io::Result<bool> {
     }
 }
 
-/// False if the time is up. One that is not waited for is left out, or its hang-up would be told
-/// all the time; but the client's, before it has heard all, is the end: the server stops.
-fn wait(client: &OwnedFd, relay: &mut Relay) -> io::Result<bool> {
-    let hears = relay.expects_upstream();
+/// Waits for either socket; false if the time is up. A socket that is not waited for is left out, for its
+/// hang-up would be reported all the time. But a hang-up of the client before the upstream has ended its
+/// stream ends the relay: the server shuts down.
+fn wait(client: &OwnedFd, relay: &mut SpliceRelay) -> io::Result<bool> {
+    let expects_more = relay.expects_upstream();
     let (wanted, wanted_upstream) = (relay.wanted(), relay.wanted_upstream());
     let (mut fds, until) = (Vec::with_capacity(2), relay.deadline());
-    if hears || wanted != Interest::NONE {
+    if expects_more || wanted != Interest::NONE {
         fds.push(PollFd::new(client, flags(wanted)));
     }
-    let client_is_in = fds.len();
+    let clients = fds.len();
     if wanted_upstream != Interest::NONE {
         fds.push(PollFd::from_borrowed_fd(relay.upstream(), flags(wanted_upstream)));
     }
     if !wait::until_ready(&mut fds, until)? {
         return Ok(false);
     }
-    let told: Vec<_> = fds.iter().map(PollFd::revents).collect();
-    let (of_client, of_upstream) = told.split_at(client_is_in);
-    for told in of_client {
-        if hears && told.contains(PollFlags::HUP) {
+    let found: Vec<_> = fds.iter().map(PollFd::revents).collect();
+    let (of_client, of_upstream) = found.split_at(clients);
+    for found in of_client {
+        if expects_more && found.contains(PollFlags::HUP) {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        relay.set_ready(ready(*told));
+        relay.set_ready(ready(*found));
     }
-    for told in of_upstream {
-        relay.set_upstream_ready(ready(*told));
+    for found in of_upstream {
+        relay.set_upstream_ready(ready(*found));
     }
     Ok(true)
 }
@@ -89,11 +82,11 @@ fn flags(interest: Interest) -> PollFlags {
     flags
 }
 
-fn ready(told: PollFlags) -> Ready {
+fn ready(found: PollFlags) -> Ready {
     Ready {
         token: Token(0),
-        readable: told.contains(PollFlags::IN),
-        writable: told.contains(PollFlags::OUT),
-        hang_up: told.intersects(PollFlags::HUP | PollFlags::ERR),
+        readable: found.contains(PollFlags::IN),
+        writable: found.contains(PollFlags::OUT),
+        read_closed: found.intersects(PollFlags::HUP | PollFlags::ERR),
     }
 }

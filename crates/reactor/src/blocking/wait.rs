@@ -14,7 +14,7 @@ use crate::transient::{PAUSE, is_transient};
 /// Waits until one is ready, at most until then; false if none was.
 ///
 /// # Errors
-/// As poll(2), but for what may be gone at the next call.
+/// As poll(2), but for transient errors.
 pub(super) fn until_ready(fds: &mut [PollFd<'_>], until: Instant) -> io::Result<bool> {
     loop {
         let left = until.saturating_duration_since(Instant::now());

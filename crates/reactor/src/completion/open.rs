@@ -5,51 +5,47 @@
 //!
 //! A job has one name opened at a time, each by two operations and at least a turn.
 
-use karez_sys::{Key, Opened, Operation};
+use karez_sys::{Key, OpenedFile, Operation};
 use rustix::io;
 
-use super::connection::{CompletionConnection, Opening, TurnContext};
-use crate::driver::Completer;
+use super::connection::{CompletionConnection, Opening};
+use crate::connection::ContextOf;
+use crate::driver::Driver;
 use crate::io::JobId;
 use crate::sync::offload::{Offload, run_inline};
 use crate::task::{Job, Task};
 
-impl<T: Task> CompletionConnection<T> {
+impl<T: Task, C: Driver> CompletionConnection<T, C> {
     /// Has the name opened for which a job would wait, or has the job run.
-    pub(super) fn open_or_run<C: Completer>(
-        &mut self,
-        id: JobId,
-        mut job: T::Job,
-        cx: &mut TurnContext<'_, C, T::Job>,
-    ) {
+    pub(super) fn open_or_run(&mut self, id: JobId, mut job: T::Job, cx: &mut ContextOf<'_, Self>) {
         let remote = job.device().remote;
         // The kernel has only a few threads for the names that hang.
-        if C::LOOKS_UP
+        if C::ASYNC_OPEN
             && !remote
             && let Some(request) = job.open_request()
         {
-            let key = cx.backend.driver.start(self.tag(), Operation::LookUp(Box::new(request)));
+            let key = cx.resources.driver.start(self.tag(), Operation::Open(Box::new(request)));
             self.opening.push(Opening { id, key, job });
         } else if cx.pool || remote {
             cx.offloads.push(Offload::Job(id, job));
         } else {
-            self.finish_job(id, run_inline(job));
+            self.state.job_done(id, Ok(run_inline(job)));
         }
     }
 
     /// Takes the file that was opened.
-    pub(super) fn name_opened<C: Completer>(
+    pub(super) fn name_opened(
         &mut self,
         key: Key,
-        opened: io::Result<Opened>,
-        cx: &mut TurnContext<'_, C, T::Job>,
+        opened: io::Result<OpenedFile>,
+        cx: &mut ContextOf<'_, Self>,
     ) {
         let Some(index) = self.opening.iter().position(|opening| opening.key == key) else {
             return;
         };
         let Opening { id, job, .. } = self.opening.swap_remove(index);
         match job.opened(opened) {
-            Ok(done) => self.finish_job(id, done),
+            Ok(done) => self.state.job_done(id, Ok(done)),
             Err(job) => self.open_or_run(id, job, cx),
         }
     }

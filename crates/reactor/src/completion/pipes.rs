@@ -1,20 +1,21 @@
 //! Pipes for splices in flight: pipe(7). An operation holds its ends, so they are shared.
 //!
-//! What it does badly: a full pipe is two descriptors and 1 MiB of pages for as long as the reader
-//! takes.
+//! # Limitations
+//!
+//! A full pipe is two descriptors and 1 MiB of pages until the reader has received them.
 
 use rustix::io;
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Empty pipes that a reactor keeps.
+/// The number of empty pipes that an event loop keeps.
 const KEPT: usize = 8;
 
-/// The size asked for.
+/// The requested size.
 const SIZE: usize = 1 << 20;
 
-/// A pipe and how many bytes it can hold.
+/// A pipe and its size.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     pub(crate) read: Arc<OwnedFd>,
@@ -32,12 +33,12 @@ impl Pipes {
             return Ok(pipe);
         }
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        // The user may have too much in pipes already: then it is as large as it is.
+        // The user may have too many pages in pipes already: then it keeps its size.
         let capacity = fcntl_setpipe_size(&write, SIZE).or_else(|_| fcntl_getpipe_size(&write))?;
         Ok(Pipe { read: Arc::new(read), write: Arc::new(write), capacity: capacity as u64 })
     }
 
-    /// Only an empty one; one with bytes in it is dropped.
+    /// Keeps a pipe, which has to be empty.
     pub(crate) fn give_back(&mut self, pipe: Pipe) {
         if self.0.len() < KEPT {
             self.0.push(pipe);

@@ -1,105 +1,97 @@
-//! A relay on a completion model: a receive and a send each way, whose buffers are their own. The
-//! counterpart of [`Relay`](crate::readiness::Relay).
+//! A relay on a completion model: a receive and a send in flight in each direction. The counterpart of
+//! [`SpliceRelay`](crate::readiness::relay::SpliceRelay).
 //!
 //! # Limitations
 //!
 //! Bytes are copied out of one socket and into the other by the CPU, which splice(2) spares. Where a
-//! relay ends early, bytes on their way are lost and the client's socket may be shut down (posix-aio), so
+//! relay ends early, bytes in flight are lost and the client's socket may be shut down (posix-aio), so
 //! nothing more can be sent there.
 
-use karez_sys::{Completion, Handle, Key, Operation, Outcome, Received};
-use rustix::io::{self, Errno, fcntl_dupfd_cloexec, ioctl_fionbio};
+use karez_sys::{Completion, Key, Operation, Outcome, Received, SharedFd};
+use rustix::io::{self, Errno, ioctl_fionbio};
+use rustix::net::{Shutdown, shutdown};
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::context::Backend;
-use crate::driver::Completer;
-use crate::outlet::Outlet;
+use super::backend::Backend;
+use crate::driver::{Driver, DriverSocket as _};
+use crate::task::RelayEnd;
 
-/// The most bytes that wait for a sink; then nothing more is received.
+/// The most bytes that wait for a sink; then no receive is started.
 const MOST: usize = 64 << 10;
 
-/// A socket, for receiving and for sending.
-#[derive(Clone)]
-pub(crate) struct Side {
-    pub(crate) source: Handle,
-    pub(crate) sink: Outlet,
-}
-
-pub(crate) struct Relay {
-    client: Side,
-    upstream: Side,
-    to_upstream: Pump,
-    to_client: Pump,
+/// A relay between a client and an upstream.
+pub(crate) struct BufferedRelay<C: Driver> {
+    upstream: C::Socket,
+    to_upstream: BufferPump,
+    to_client: BufferPump,
     stall: Duration,
     since: Instant,
 }
 
-/// One way.
+/// One direction.
 #[derive(Default)]
-struct Pump {
+struct BufferPump {
     receive: Option<Key>,
     send: Option<Key>,
-    /// The sink took less than there was, so that room is waited for first.
+    /// The last send found no room, so the next waits for it first.
     full: bool,
     waiting: Vec<u8>,
-    /// The source has said all.
+    /// The source has ended its stream.
     ended: bool,
-    /// And all of it has gone, the end included.
+    /// All of it has been sent, the end included.
     over: bool,
     moved: u64,
 }
 
-impl Relay {
+impl<C: Driver> BufferedRelay<C> {
     /// # Errors
-    /// What is no socket, or no descriptor for it.
-    pub(crate) fn new<C: Completer>(
-        client: Side,
-        upstream: OwnedFd,
-        stall: Duration,
-        now: Instant,
-    ) -> io::Result<Self> {
+    /// `upstream` is no socket, or there is no descriptor for it.
+    pub(crate) fn new(upstream: OwnedFd, stall: Duration, now: Instant) -> io::Result<Self> {
         ioctl_fionbio(&upstream, false)?;
-        // Its own number for each direction, where the model needs that.
-        let sink = C::SERIALISES.then(|| fcntl_dupfd_cloexec(&upstream, 0)).transpose()?;
-        let source: Handle = Arc::new(upstream);
-        let sink = sink.map_or_else(|| Arc::clone(&source), |sink| Arc::new(sink) as Handle);
-        let upstream = Side { source, sink: Outlet::new(sink) };
-        let (to_upstream, to_client) = (Pump::default(), Pump::default());
-        Ok(Self { client, upstream, to_upstream, to_client, stall, since: now })
+        let upstream = C::Socket::new(upstream).map_err(|(errno, _)| errno)?;
+        let (to_upstream, to_client) = (BufferPump::default(), BufferPump::default());
+        Ok(Self { upstream, to_upstream, to_client, stall, since: now })
     }
 
-    /// What the client said before: bytes, perhaps its end, and the receive that stands.
-    pub(crate) fn begin_with(&mut self, bytes: Vec<u8>, ended: bool, receive: Option<Key>) {
+    /// Takes over the bytes that the client has sent before, perhaps its end, and the receive in flight.
+    pub(crate) fn start_with(&mut self, bytes: Vec<u8>, ended: bool, receive: Option<Key>) {
         self.to_upstream.waiting = bytes;
         self.to_upstream.ended = ended;
         self.to_upstream.receive = receive;
     }
 
-    /// When to give up.
+    /// Returns when it times out.
     pub(crate) fn deadline(&self) -> Instant {
         self.since + self.stall
     }
 
-    /// Bytes from the client, and bytes from the upstream.
-    pub(crate) fn moved(&self) -> [u64; 2] {
-        [self.to_upstream.moved, self.to_client.moved]
+    /// Returns how it ended.
+    pub(crate) fn end(&self, error: Option<std::io::Error>) -> RelayEnd {
+        let (to_upstream, to_client) = (self.to_upstream.moved, self.to_client.moved);
+        RelayEnd { to_upstream, to_client, error }
     }
 
-    /// Begins what can be begun; true when both ways are over.
-    pub(crate) fn advance<C: Completer>(&mut self, tag: u64, backend: &mut Backend<C>) -> bool {
-        self.to_upstream.advance(tag, &self.client.source, &mut self.upstream.sink, backend);
-        self.to_client.advance(tag, &self.upstream.source, &mut self.client.sink, backend);
+    /// Starts all operations that are possible; true when both directions are over.
+    pub(crate) fn advance(
+        &mut self,
+        tag: u64,
+        client: &C::Socket,
+        backend: &mut Backend<C>,
+    ) -> bool {
+        let upstream = &self.upstream;
+        self.to_upstream.advance(tag, client.receiver(), upstream.sender(), backend);
+        self.to_client.advance(tag, upstream.receiver(), client.sender(), backend);
         self.to_upstream.over && self.to_client.over
     }
 
-    /// Takes what came of an operation, if it is one of these.
+    /// Takes the result of an operation, if it is one of these.
     ///
     /// # Errors
-    /// The errno of a way that failed.
-    pub(crate) fn complete<C: Completer>(
+    /// The errno of a direction that failed.
+    pub(crate) fn complete(
         &mut self,
         completion: Completion,
         now: Instant,
@@ -134,40 +126,44 @@ impl Relay {
         Ok(())
     }
 
-    /// Cancels what is in flight: it is over, in whatever way.
-    pub(crate) fn abort<C: Completer>(&mut self, backend: &mut Backend<C>) {
-        for pump in [&mut self.to_upstream, &mut self.to_client] {
-            for key in [pump.receive.take(), pump.send.take()].into_iter().flatten() {
-                backend.driver.abort(key);
+    /// Cancels everything in flight: it is over.
+    pub(crate) fn abort(&mut self, client: &C::Socket, backend: &mut Backend<C>) {
+        for (pump, source, sink) in [
+            (&mut self.to_upstream, client, &self.upstream),
+            (&mut self.to_client, &self.upstream, client),
+        ] {
+            for (key, socket) in [(pump.receive.take(), source), (pump.send.take(), sink)] {
+                if let Some(key) = key {
+                    backend.driver.cancel(key);
+                    socket.abort();
+                }
             }
         }
     }
 }
 
-impl Pump {
-    fn advance<C: Completer>(
+impl BufferPump {
+    fn advance<C: Driver>(
         &mut self,
         tag: u64,
-        source: &Handle,
-        sink: &mut Outlet,
+        source: &SharedFd,
+        sink: &SharedFd,
         backend: &mut Backend<C>,
     ) {
         if self.send.is_none() && mem::take(&mut self.full) {
-            self.send = Some(backend.driver.start(tag, Operation::Writable(sink.handle())));
+            self.send = Some(backend.driver.start(tag, Operation::Writable(Arc::clone(sink))));
         }
         if self.send.is_none() && !self.waiting.is_empty() {
-            if C::SENDS_BLOCK {
-                sink.limit();
-            }
-            let bytes = mem::replace(&mut self.waiting, backend.buffers.pop().unwrap_or_default());
+            let bytes = mem::replace(&mut self.waiting, backend.take_buffer());
             self.waiting.clear();
-            let socket = sink.handle();
-            let send = Operation::Send { socket, bytes, from: 0, more: false, lend: false };
-            self.send = Some(backend.driver.start(tag, send));
+            let socket = Arc::clone(sink);
+            let send = Operation::Send { socket, bytes, from: 0, more: false, zerocopy: false };
+            self.send = Some(backend.start(tag, send));
         }
         if self.ended {
             if self.send.is_none() && !mem::replace(&mut self.over, true) {
-                sink.finish();
+                // A peer that has closed the connection needs no FIN.
+                let _closed = shutdown((**sink).as_fd(), Shutdown::Write);
             }
         } else if self.receive.is_none() && self.waiting.len() < MOST {
             let receive = Operation::Receive(Arc::clone(source));
@@ -175,7 +171,7 @@ impl Pump {
         }
     }
 
-    fn received<C: Completer>(
+    fn received<C: Driver>(
         &mut self,
         received: io::Result<Received>,
         backend: &mut Backend<C>,
@@ -190,14 +186,14 @@ impl Pump {
                     backend.driver.cancel(key);
                 }
             }
-            // It ended before its time, and is begun again when there is room.
+            // It ended early, and is started again when there is room.
             Err(Errno::NOBUFS | Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
             Err(errno) => return Err(errno),
         }
         Ok(())
     }
 
-    fn sent<C: Completer>(
+    fn sent<C: Driver>(
         &mut self,
         mut bytes: Vec<u8>,
         sent: io::Result<usize>,
@@ -205,12 +201,15 @@ impl Pump {
     ) -> io::Result<()> {
         let count = match sent {
             Ok(count) => count,
-            Err(Errno::INTR | Errno::AGAIN) => 0,
+            Err(Errno::AGAIN) => {
+                self.full = true;
+                0
+            }
+            Err(Errno::INTR) => 0,
             Err(errno) => return Err(errno),
         };
         self.moved += count as u64;
         if count < bytes.len() {
-            self.full = C::SENDS_BLOCK;
             bytes.drain(..count);
             bytes.append(&mut self.waiting);
             mem::swap(&mut bytes, &mut self.waiting);

@@ -1,10 +1,13 @@
 //! A completion model that sees nothing, or fails for a while, as after a stop of the process.
 
 use super::*;
+use crate::admission::Admission;
 use crate::admission::Limits;
 use crate::listener::{Address, Listener};
 use crate::models::uring::Uring;
 use crate::readiness::event_loop::tests::{OneShot, STALL, Wait, rest};
+use crate::shutdown::Shutdown;
+use crate::sync::inbox::Inbox;
 use crate::sync::offload::PoolTask;
 use crate::sync::pool::Pool;
 use crate::sync::waker::Waker;
@@ -15,22 +18,20 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::thread;
 
-/// io_uring, told when to be blind.
-struct Scripted<'a> {
+/// io_uring that follows a script.
+struct ScriptedDriver<'a> {
     ring: Uring,
     before: Box<dyn FnMut(Option<Duration>) -> Wait + 'a>,
 }
 
-impl Completer for Scripted<'_> {
-    const LINKS: bool = Uring::LINKS;
-    const SERIALISES: bool = Uring::SERIALISES;
-    const ACCEPTS_WAIT: bool = Uring::ACCEPTS_WAIT;
-    const HIDES: bool = Uring::HIDES;
-    const SENDS_BLOCK: bool = Uring::SENDS_BLOCK;
-    const LOOKS_UP: bool = Uring::LOOKS_UP;
+impl Driver for ScriptedDriver<'_> {
+    const LINKED_READ_SEND: bool = Uring::LINKED_READ_SEND;
+    const ASYNC_OPEN: bool = Uring::ASYNC_OPEN;
 
-    fn grants(via: Via) -> Via {
-        Uring::grants(via)
+    type Socket = <Uring as Driver>::Socket;
+
+    fn supported_via(via: Via) -> Via {
+        Uring::supported_via(via)
     }
 
     fn new() -> rustix::io::Result<Self> {
@@ -61,7 +62,7 @@ impl Completer for Scripted<'_> {
 /// Serves one connection, that sends a byte when `before` says so, to the end of its task.
 #[allow(clippy::print_stdout, reason = "a test says what it skips")]
 fn serve(mut before: impl FnMut(&mut TcpStream, Option<Duration>) -> Wait) -> Option<TcpStream> {
-    let Ok(scripted) = Scripted::new() else {
+    let Ok(scripted) = ScriptedDriver::new() else {
         println!("skipped: no io_uring");
         return None;
     };
@@ -69,25 +70,25 @@ fn serve(mut before: impl FnMut(&mut TcpStream, Option<Duration>) -> Wait) -> Op
     let Address::Tcp(address) = *listener.address() else { panic!() };
     let stream = TcpStream::connect(address).unwrap();
     let mut other = stream.try_clone().unwrap();
-    let completer =
-        Scripted { before: Box::new(move |timeout| before(&mut other, timeout)), ..scripted };
-    let stop = Stop::new();
-    let service = OneShot { stop: stop.clone(), sends: false };
-    let admission = Admission::new(Limits { connections: 10, grace: Duration::from_secs(60) });
+    let driver =
+        ScriptedDriver { before: Box::new(move |timeout| before(&mut other, timeout)), ..scripted };
+    let shutdown = Shutdown::new();
+    let service = OneShot { shutdown: shutdown.clone(), sends: false };
+    let admission = Admission::new(Limits::new(10, Duration::from_secs(60)));
     let inbox = Arc::new(Inbox::new(Arc::new(Waker::eventfd().unwrap())));
-    stop.rouses(inbox.shared_waker());
+    shutdown.subscribe(inbox.shared_waker());
     let pool = Pool::new(1, None, PoolTask::run);
     let parts = Parts {
         service: &service,
         admission: &admission,
-        stop: &stop,
+        shutdown: &shutdown,
         listeners: vec![listener],
         balancer: Vec::new(),
         inbox,
         pool: &pool,
         offloads_all: false,
     };
-    Proactor::new(completer, parts).unwrap().run().unwrap();
+    Proactor::new(driver, parts).run().unwrap();
     Some(stream)
 }
 

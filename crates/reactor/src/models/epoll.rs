@@ -1,4 +1,4 @@
-//! epoll_pwait(2): what the two epoll models have in common. Linux 2.6.19.
+//! epoll_pwait(2), the common part of the two epoll models. Linux 2.6.19.
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -54,7 +54,7 @@ fn report(event: &epoll::Event) -> Ready {
         token: Token(event.data.u64()),
         readable: broken || flags.intersects(EventFlags::IN | EventFlags::RDHUP),
         writable: broken || flags.contains(EventFlags::OUT),
-        hang_up: broken || flags.contains(EventFlags::RDHUP),
+        read_closed: broken || flags.contains(EventFlags::RDHUP),
     }
 }
 

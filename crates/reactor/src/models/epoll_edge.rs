@@ -2,8 +2,10 @@
 //!
 //! Since Linux 2.6; `EPOLLRDHUP` since 2.6.17.
 //!
-//! What it does badly: an edge is told once, so whoever forgets to read until `EAGAIN` or a short
-//! count waits for ever; a descriptor that was duplicated stays registered after `close`; events
+//! # Limitations
+//!
+//! An edge is reported once, so a caller that does not read until `EAGAIN` or a short count waits for
+//! ever; a descriptor that was duplicated stays registered after `close`; events
 //! already fetched may name connections closed a moment ago (hence the generation in a token);
 //! and regular files are refused with `EPERM`.
 
@@ -13,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::epoll::Epoll;
-use crate::selector::{Demultiplexer, Interest, Ready, Token};
+use crate::selector::{Interest, Ready, Selector, Token};
 
 /// Both directions and the peer's end, each once.
 const EVERYTHING: EventFlags =
@@ -23,9 +25,9 @@ const EVERYTHING: EventFlags =
 #[derive(Debug)]
 pub struct EpollEdge(Epoll);
 
-impl Demultiplexer for EpollEdge {
+impl Selector for EpollEdge {
     const EDGE: bool = true;
-    const FORGETS_CLOSED: bool = true;
+    const CLOSE_DEREGISTERS: bool = true;
     const WATCHES_EVENTFD: bool = true;
 
     fn new() -> io::Result<Self> {

@@ -1,11 +1,13 @@
-//! epoll(7), level-triggered: the default, and what epoll was made to replace poll with.
+//! epoll(7), level-triggered: its default, with the semantics of poll(2).
 //!
 //! Since Linux 2.6.
 //!
-//! What it does badly: what is ready and not wanted is told again and again, so interest has to
-//! follow what the task wants, and every change is a call: a connection that sends, waits for room and
-//! receives again costs two `epoll_ctl`s more than on edges. (The reactor collects changes and
-//! makes at most one a connection and turn; one that is undone within the turn is never made.)
+//! # Limitations
+//!
+//! Readiness that is not wanted is reported by every wait, so the interest has to follow the task, and
+//! every change is a call: a connection that sends, waits for room and receives again costs two
+//! `epoll_ctl`s more than on edges. (The event loop collects changes and makes at most one a connection
+//! and turn; one that is undone within the turn is never made.)
 //! A hang-up cannot be left out, a descriptor that was duplicated stays registered after `close`,
 //! and regular files are refused with `EPERM`.
 
@@ -15,15 +17,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use super::epoll::Epoll;
-use crate::selector::{Demultiplexer, Interest, Ready, Token};
+use crate::selector::{Interest, Ready, Selector, Token};
 
 /// Level-triggered epoll.
 #[derive(Debug)]
 pub struct EpollLevel(Epoll);
 
-impl Demultiplexer for EpollLevel {
+impl Selector for EpollLevel {
     const EDGE: bool = false;
-    const FORGETS_CLOSED: bool = true;
+    const CLOSE_DEREGISTERS: bool = true;
     const WATCHES_EVENTFD: bool = true;
 
     fn new() -> io::Result<Self> {

@@ -1,11 +1,13 @@
-//! Linux AIO's poll (`IOCB_CMD_POLL`): io_submit(2) says what is wanted, io_getevents(2) waits.
+//! Linux AIO's poll (`IOCB_CMD_POLL`): io_submit(2) submits polls, io_getevents(2) waits.
 //!
-//! Linux 4.18. Each poll is good for one word, so before every wait those that have spoken are
-//! begun anew, all by one call: two calls a turn, however many connections. A readiness model in
-//! the clothes of a completion model, and used as one: files leave by any via.
+//! Linux 4.18. A poll is one-shot, so completed polls are resubmitted before each wait, all by one call:
+//! two calls a turn, however many connections. Readiness semantics on a completion API: files are sent by
+//! any via.
 //!
-//! What it does badly: a poll that is wanted again costs a walk through its file's wait queue even
-//! if nothing has changed; room is reserved in advance from what all processes share
+//! # Limitations
+//!
+//! A poll that is resubmitted costs a walk through its file's wait queue even if nothing has changed. Room
+//! is reserved in advance from a limit that all processes share
 //! (`fs.aio-max-nr`; `EAGAIN` at the start where it is used up), so connections beyond 3,072 a
 //! reactor, or fewer where less is left, and descriptors that the kernel will not poll in this way
 //! go to an epoll(7) that is polled in their place, as in libev; and a closed descriptor has to be
@@ -13,8 +15,8 @@
 //! `IOCB_CMD_PREAD` is asynchronous on `O_DIRECT` files only, so it reads for the via `direct`, in
 //! every topology, and for no other.
 
-use karez_sys::{AioPolls, Handle, Place, ReadOver};
-use karez_transfer::{ColdPart, DirectRead};
+use karez_sys::{AioContext, CompletedRead, SharedFd, Slot};
+use karez_transfer::{DirectRead, PageIn};
 use rustix::event::PollFlags;
 use rustix::io::{self, Errno};
 use std::collections::HashMap;
@@ -25,24 +27,24 @@ use std::time::Duration;
 
 use super::epoll_level::EpollLevel;
 use super::poll::report;
-use crate::fd_table::{ByNumber, number};
-use crate::selector::{Demultiplexer, Interest, Ready, Token};
+use crate::fd_table::{FdTable, number};
+use crate::selector::{Interest, Ready, Selector, Token};
 
 /// Descriptors polled by one reactor; the next where so much room is not left.
 const CAPACITIES: [u32; 4] = [3072, 1024, 256, 64];
 
-/// The tag of the epoll that has the others. No connection's token is as high.
+/// The tag of the epoll instance with the remaining descriptors. No connection's token is as high.
 const OTHERS: u64 = u64::MAX - (1 << 32);
 
 /// Polling by Linux AIO.
 #[derive(Debug)]
 pub struct LinuxAio {
-    polls: AioPolls,
-    places: ByNumber<Option<Place>>,
+    polls: AioContext,
+    places: FdTable<Option<Slot>>,
     /// Those that are refused, if any.
     others: Option<EpollLevel>,
     news: Vec<(u64, PollFlags)>,
-    /// Reads in flight: whose, and what for.
+    /// Reads in flight, by number.
     reads: HashMap<u64, Reading>,
     next_read: u64,
 }
@@ -50,16 +52,16 @@ pub struct LinuxAio {
 #[derive(Debug)]
 struct Reading {
     token: Token,
-    part: ColdPart,
+    part: PageIn,
     /// The read without its memory.
     read: DirectRead,
 }
 
-impl Demultiplexer for LinuxAio {
+impl Selector for LinuxAio {
     const EDGE: bool = false;
-    const FORGETS_CLOSED: bool = false;
+    const CLOSE_DEREGISTERS: bool = false;
     const WATCHES_EVENTFD: bool = true;
-    const READS: bool = true;
+    const OFFLOADS_READS: bool = true;
 
     fn new() -> io::Result<Self> {
         let mut made = Err(Errno::AGAIN);
@@ -120,9 +122,9 @@ impl Demultiplexer for LinuxAio {
         Ok(())
     }
 
-    fn read(&mut self, token: Token, part: ColdPart) -> Result<(), ColdPart> {
+    fn offload_read(&mut self, token: Token, part: PageIn) -> Result<(), PageIn> {
         let Some(mut read) = part.direct_read() else { return Err(part) };
-        let (file, memory) = (Arc::clone(&read.file) as Handle, mem::take(&mut read.memory));
+        let (file, memory) = (Arc::clone(&read.file) as SharedFd, mem::take(&mut read.memory));
         self.next_read += 1;
         match self.polls.read(self.next_read, file, read.offset, memory, read.range.clone()) {
             Ok(()) => {
@@ -130,17 +132,17 @@ impl Demultiplexer for LinuxAio {
                 Ok(())
             }
             Err((_, memory)) => {
-                part.give_back(DirectRead { memory, ..read }, None);
+                part.finish_direct_read(DirectRead { memory, ..read }, None);
                 Err(part)
             }
         }
     }
 
-    fn read_over(&mut self) -> Option<Token> {
+    fn next_completed_read(&mut self) -> Option<Token> {
         loop {
-            let ReadOver { tag, memory, outcome } = self.polls.read_over()?;
+            let CompletedRead { tag, memory, outcome } = self.polls.next_completed_read()?;
             if let Some(Reading { token, part, read }) = self.reads.remove(&tag) {
-                part.give_back(DirectRead { memory, ..read }, Some(outcome));
+                part.finish_direct_read(DirectRead { memory, ..read }, Some(outcome));
                 return Some(token);
             }
         }
@@ -149,10 +151,10 @@ impl Demultiplexer for LinuxAio {
 
 impl LinuxAio {
     fn with_capacity(capacity: u32) -> io::Result<Self> {
-        let polls = AioPolls::new(capacity)?;
+        let polls = AioContext::new(capacity)?;
         Ok(Self {
             polls,
-            places: ByNumber::new(),
+            places: FdTable::new(),
             others: None,
             news: Vec::new(),
             reads: HashMap::new(),
@@ -160,7 +162,7 @@ impl LinuxAio {
         })
     }
 
-    /// Who has those that are refused here, made when there is the first.
+    /// Returns the epoll instance for descriptors that are refused here, made for the first of them.
     fn others(&mut self) -> io::Result<&mut EpollLevel> {
         if self.others.is_none() {
             let epoll = EpollLevel::new()?;
@@ -187,7 +189,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn those_beyond_the_room_are_heard_all_the_same() {
+    fn descriptors_beyond_the_capacity_are_reported() {
         let mut model = LinuxAio::with_capacity(2).unwrap();
         let pairs: Vec<_> = (0..5).map(|_| UnixStream::pair().unwrap()).collect();
         for ((near, _), number) in pairs.iter().zip(0..) {

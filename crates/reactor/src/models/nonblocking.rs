@@ -1,25 +1,26 @@
 //! No waiting at all: every descriptor is asked on every lap whether it is ready, by trying
 //! (`O_NONBLOCK`, open(2); since always).
 //!
-//! What it does badly: almost everything. A lap makes a call for each connection, nearly all of
-//! which say `EAGAIN`, and one lap follows the other, so it burns a whole core while nothing
-//! happens and deprives others of it. It is here as the loop from which all the other models are
-//! the way out. [`Nonblocking::yielding`] offers the core to whoever else could run after each lap
-//! (sched_yield(2)), which is kinder and still burns an otherwise idle core.
+//! # Limitations
+//!
+//! A lap makes a call for each connection, nearly all of which return `EAGAIN`, and one lap follows the
+//! other, so it burns a whole core while nothing happens. It exists for comparison: every other model
+//! avoids this loop. [`Nonblocking::yielding`] yields the core to another thread after each lap
+//! (sched_yield(2)), which still burns an otherwise idle core.
 
 use rustix::io::{self, Errno};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::fd_table::{ByNumber, number};
-use crate::selector::{Demultiplexer, Interest, Ready, Token};
+use crate::fd_table::{FdTable, number};
+use crate::selector::{Interest, Ready, Selector, Token};
 
-/// Asking everybody, again and again.
+/// Busy polling.
 #[derive(Debug)]
 pub struct Nonblocking {
     asked: Vec<Asked>,
     /// Where in `asked` a descriptor stands.
-    places: ByNumber<usize>,
+    places: FdTable<usize>,
     yields: bool,
 }
 
@@ -31,10 +32,10 @@ struct Asked {
 }
 
 impl Nonblocking {
-    /// The same, but after each lap others may run.
+    /// Returns a model that yields the core after each lap.
     #[must_use]
     pub fn yielding() -> Self {
-        Self { asked: Vec::new(), places: ByNumber::new(), yields: true }
+        Self { asked: Vec::new(), places: FdTable::new(), yields: true }
     }
 
     fn asked(&mut self, fd: BorrowedFd<'_>) -> io::Result<&mut Asked> {
@@ -43,9 +44,9 @@ impl Nonblocking {
     }
 }
 
-impl Demultiplexer for Nonblocking {
+impl Selector for Nonblocking {
     const EDGE: bool = false;
-    const FORGETS_CLOSED: bool = false;
+    const CLOSE_DEREGISTERS: bool = false;
     const WATCHES_EVENTFD: bool = true;
 
     fn new() -> io::Result<Self> {
@@ -87,7 +88,7 @@ impl Demultiplexer for Nonblocking {
                 token,
                 readable,
                 writable,
-                hang_up: false,
+                read_closed: false,
             },
         ));
         Ok(())

@@ -1,38 +1,40 @@
 //! poll(2), as ppoll over an array that is kept in step with the connections. Since Linux 2.1.23;
 //! ppoll since 2.6.16.
 //!
-//! What it does badly: the array goes into the kernel at every wait, eight bytes a descriptor,
-//! and the kernel looks at all of it, and so do we: O(n), however few are ready. What is closed
-//! and still in the array reports `POLLNVAL`, or the next file of that number.
+//! # Limitations
+//!
+//! The array is copied into the kernel at every wait, eight bytes a descriptor, and both the kernel and
+//! this model scan all of it: O(n), however few are ready. A closed descriptor that is still in the array
+//! reports `POLLNVAL`, or the readiness of the next file of that number.
 
-use karez_sys::{Polled, poll};
+use karez_sys::{PollEntry, poll};
 use rustix::event::PollFlags;
 use rustix::io::{self, Errno};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::fd_table::{ByNumber, number};
-use crate::selector::{Demultiplexer, Interest, Ready, Token};
+use crate::fd_table::{FdTable, number};
+use crate::selector::{Interest, Ready, Selector, Token};
 
 /// Waiting on an array.
 #[derive(Debug)]
 pub struct Poll {
-    array: Vec<Polled>,
+    array: Vec<PollEntry>,
     /// As long as the array, and in its order.
     tokens: Vec<Token>,
-    /// Where in the array a descriptor stands.
-    places: ByNumber<usize>,
+    /// The index of each descriptor in the array.
+    places: FdTable<usize>,
 }
 
-impl Demultiplexer for Poll {
+impl Selector for Poll {
     const EDGE: bool = false;
-    const FORGETS_CLOSED: bool = false;
+    const CLOSE_DEREGISTERS: bool = false;
     const WATCHES_EVENTFD: bool = true;
 
     fn new() -> io::Result<Self> {
-        // A sandbox that refuses the call had better do it now.
+        // An error of a sandbox is reported now.
         poll(&mut [], Some(Duration::ZERO))?;
-        Ok(Self { array: Vec::new(), tokens: Vec::new(), places: ByNumber::new() })
+        Ok(Self { array: Vec::new(), tokens: Vec::new(), places: FdTable::new() })
     }
 
     fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
@@ -40,14 +42,14 @@ impl Demultiplexer for Poll {
             return Err(Errno::EXIST);
         }
         self.places.set(number(fd), self.array.len());
-        self.array.push(Polled::new(fd, flags(interest)));
+        self.array.push(PollEntry::new(fd, flags(interest)));
         self.tokens.push(token);
         Ok(())
     }
 
     fn modify(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
         let place = self.places.get(number(fd)).ok_or(Errno::NOENT)?;
-        self.array[place].ask(flags(interest));
+        self.array[place].set_events(flags(interest));
         self.tokens[place] = token;
         Ok(())
     }
@@ -72,7 +74,7 @@ impl Demultiplexer for Poll {
             if left == 0 {
                 break;
             }
-            let found = polled.found();
+            let found = polled.revents();
             if !found.is_empty() {
                 left -= 1;
                 ready.push(report(token, found));
@@ -86,18 +88,18 @@ fn flags(interest: Interest) -> PollFlags {
     let mut flags = PollFlags::empty();
     flags.set(PollFlags::IN, interest.readable);
     flags.set(PollFlags::OUT, interest.writable);
-    // Reported unasked, but an entry without flags is passed over.
+    // Always reported, but an entry without flags is skipped.
     flags.set(PollFlags::HUP, interest.hang_up);
     flags
 }
 
-/// What poll's flags say, which signals carry, too.
+/// Converts the flags of poll(2), which signals carry, too.
 pub(crate) fn report(token: Token, found: PollFlags) -> Ready {
     let broken = found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
     Ready {
         token,
         readable: broken || found.intersects(PollFlags::IN | PollFlags::RDHUP),
         writable: broken || found.contains(PollFlags::OUT),
-        hang_up: broken || found.contains(PollFlags::RDHUP),
+        read_closed: broken || found.contains(PollFlags::RDHUP),
     }
 }

@@ -1,38 +1,42 @@
-//! POSIX AIO of glibc (aio(7)): every operation is a thread of glibc's that makes a blocking call,
-//! and a real-time signal when it is through.
+//! POSIX AIO of glibc (aio(7)): a thread of glibc makes a blocking call for each operation, and sends a
+//! real-time signal when it has returned.
 //!
 //! Since glibc 2.1. Signals are turned into numbers in a pipe, and poll(2) waits for that pipe, the
 //! listeners and the waker. Uses `SIGRTMIN + 2`. Not on musl.
 //!
-//! What it does badly: a receive that stands is a thread, so an idle connection costs one, and its
-//! buffer, as with `blocking`. Requests for one descriptor number wait for each other, so that a
-//! receive that stands would hold up every send: each connection has two numbers (dup(2)), one for
-//! each direction. A running write cannot be cancelled, so it waits for a moment
-//! only (`SO_SNDTIMEO`) and poll(2) for the rest, and a connection is ended by shutting it down. There is no `MSG_MORE`, so a head
-//! leaves with the first 48 KiB of its file; every via is `copy`. And the signals interrupt
-//! whatever thread they find.
+//! # Limitations
+//!
+//! A receive in flight is a thread and its buffer, so an idle connection costs as much as with
+//! `blocking`. Requests for one descriptor number wait for each other, so that a receive in flight would
+//! hold up every send: each connection has two numbers (dup(2)), one for each direction. A running write
+//! cannot be cancelled, so it waits for a moment only (`SO_SNDTIMEO`) and poll(2) for the rest; a running
+//! read ends when the socket is shut down. Bytes that a thread has read are invisible until it has
+//! notified this process, so an idle connection is shut down before it is evicted. There is no
+//! `MSG_MORE`, so a head leaves with the first 48 KiB of its file; every via is `copy`. The signals
+//! interrupt any thread of the process.
 
-use karez_sys::{Completion, Key, Operation, PosixAio as Aio};
+use karez_sys::{Completion, Key, Operation, PosixAio as Aio, SharedFd};
 use karez_transfer::Via;
-use rustix::io;
+use rustix::io::{self, Errno, fcntl_dupfd_cloexec};
+use rustix::net::{Shutdown, shutdown};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::driver::Completer;
+use crate::driver::{Driver, DriverSocket};
+use crate::send_limit;
 
-/// glibc's threads.
+/// POSIX AIO.
 #[derive(Debug)]
 pub(crate) struct PosixAio(Aio);
 
-impl Completer for PosixAio {
-    const LINKS: bool = false;
-    const SERIALISES: bool = true;
-    const ACCEPTS_WAIT: bool = false;
-    // A thread has read, and has not told glibc so far.
-    const HIDES: bool = true;
-    const SENDS_BLOCK: bool = true;
-    const LOOKS_UP: bool = false;
+impl Driver for PosixAio {
+    const LINKED_READ_SEND: bool = false;
+    const ASYNC_OPEN: bool = false;
 
-    fn grants(_: Via) -> Via {
+    type Socket = PosixAioSocket;
+
+    fn supported_via(_: Via) -> Via {
         Via::Copy
     }
 
@@ -48,11 +52,49 @@ impl Completer for PosixAio {
         self.0.cancel(key);
     }
 
-    fn abort(&mut self, key: Key) {
-        self.0.abort(key);
-    }
-
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
         self.0.wait(timeout, done)
+    }
+}
+
+/// A socket with a descriptor for each direction.
+pub(crate) struct PosixAioSocket {
+    receiver: SharedFd,
+    sender: SharedFd,
+}
+
+impl DriverSocket for PosixAioSocket {
+    fn new(socket: OwnedFd) -> Result<Self, (Errno, OwnedFd)> {
+        match fcntl_dupfd_cloexec(&socket, 0) {
+            Ok(sender) => {
+                // Without the limit a send lasts until the peer reads or the connection ends.
+                let _refused = send_limit::limit(socket.as_fd());
+                Ok(Self { receiver: Arc::new(socket), sender: Arc::new(sender) })
+            }
+            Err(errno) => Err((errno, socket)),
+        }
+    }
+
+    fn receiver(&self) -> &SharedFd {
+        &self.receiver
+    }
+
+    fn sender(&self) -> &SharedFd {
+        &self.sender
+    }
+
+    /// They are limited from the first.
+    fn limit_sends(&mut self) {}
+
+    /// A thread may have received bytes that are not reported yet.
+    fn end_receiving(&self) -> bool {
+        // A peer that has reset the connection has ended it already.
+        let _closed = shutdown((*self.receiver).as_fd(), Shutdown::Read);
+        false
+    }
+
+    fn abort(&self) {
+        // A socket that is not connected any more has ended its threads already.
+        let _closed = shutdown((*self.receiver).as_fd(), Shutdown::Both);
     }
 }

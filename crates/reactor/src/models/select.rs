@@ -1,27 +1,28 @@
 //! select(2), as pselect6 with bitmaps as large as they have to be. Since 4.2BSD; pselect6 since
 //! Linux 2.6.16.
 //!
-//! What it does badly: the answer overwrites the question, so both sets are copied before each
-//! call; the kernel looks at every descriptor in them at every wait, and so do we at every bit of
-//! the answer: all is O(highest number), however few are ready. A descriptor closed while it is
-//! still in a set fails the whole call with `EBADF`. A hang-up is not told from data. The limit of
-//! 1024 is glibc's and not the kernel's, and does not exist here.
+//! # Limitations
+//!
+//! The result overwrites the sets, so both are copied before each call; the kernel scans every descriptor
+//! in them at every wait, and this model every bit of the result: O(highest number), however few are
+//! ready. A descriptor closed while it is still in a set fails the whole call with `EBADF`. A hang-up
+//! looks like data. The limit of 1024 is glibc's and not the kernel's, and does not exist here.
 
 use karez_sys::{FdSet, select};
 use rustix::io::{self, Errno};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::fd_table::{ByNumber, number};
-use crate::selector::{Demultiplexer, Interest, Ready, Token};
+use crate::fd_table::{FdTable, number};
+use crate::selector::{Interest, Ready, Selector, Token};
 
 /// Waiting on bitmaps.
 #[derive(Debug)]
 pub struct Select {
-    tokens: ByNumber<Token>,
+    tokens: FdTable<Token>,
     read: FdSet,
     write: FdSet,
-    /// What the last call was given and left over.
+    /// The sets of the last call, and its result.
     readable: FdSet,
     writable: FdSet,
 }
@@ -41,20 +42,20 @@ impl Select {
     }
 }
 
-impl Demultiplexer for Select {
+impl Selector for Select {
     const EDGE: bool = false;
-    const FORGETS_CLOSED: bool = false;
+    const CLOSE_DEREGISTERS: bool = false;
     const WATCHES_EVENTFD: bool = true;
 
     fn new() -> io::Result<Self> {
         let mut new = Self {
-            tokens: ByNumber::new(),
+            tokens: FdTable::new(),
             read: FdSet::default(),
             write: FdSet::default(),
             readable: FdSet::default(),
             writable: FdSet::default(),
         };
-        // A sandbox that refuses the call had better do it now.
+        // An error of a sandbox is reported now.
         new.wait(Some(Duration::ZERO), &mut Vec::new())?;
         Ok(new)
     }
@@ -94,7 +95,7 @@ impl Demultiplexer for Select {
                 token,
                 readable,
                 writable: !readable,
-                hang_up: false,
+                read_closed: false,
             }));
         }
         Ok(())

@@ -1,21 +1,22 @@
 //! Signal-driven I/O: the kernel queues a real-time signal to this thread for every change of a
 //! descriptor (`O_ASYNC`, `F_SETSIG` Linux 2.2, `F_SETOWN_EX` 2.6.32; fcntl(2), TLPI §63.3).
 //!
-//! What it does badly: one signal a change and one call a signal, never a batch; three calls to
-//! register. The queue has the length that `RLIMIT_SIGPENDING` allows the user, all processes
-//! together; what does not fit is lost, and a SIGIO says only that something was: then everybody
-//! is looked at, busy or not. Signals for what has been read meanwhile come all the same. eventfds
-//! and regular files cannot signal. The owner is one for all duplicates, so of several reactors
+//! # Limitations
+//!
+//! One signal a change and one call a signal, never a batch; three calls to register. The queue has the
+//! length that `RLIMIT_SIGPENDING` allows the user, all processes together; further signals are lost, and
+//! a SIGIO reports only that: then every connection is reported, busy or not. Signals also arrive for
+//! bytes that have been read meanwhile. eventfds and regular files cannot signal. The owner is one for all duplicates, so of several reactors
 //! that share a UNIX listener the last one to register accepts for all. Uses `SIGRTMIN + 1`.
 
-use karez_sys::{ReadinessSignal, Told};
+use karez_sys::{ReadinessSignal, SignalEvent};
 use rustix::io::{self, Errno};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::poll::report;
-use crate::fd_table::{ByNumber, number};
-use crate::selector::{Demultiplexer, Interest, Ready, Token};
+use crate::fd_table::{FdTable, number};
+use crate::selector::{Interest, Ready, Selector, Token};
 
 /// Signals thrown away in a row after an overflow, at most: more could come as fast as they go.
 const STALE: usize = 1 << 16;
@@ -24,14 +25,14 @@ const STALE: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Signal {
     signal: ReadinessSignal,
-    tokens: ByNumber<Token>,
-    /// Registered since the last wait: what was ready before is not signalled.
+    tokens: FdTable<Token>,
+    /// Registered since the last wait: an earlier readiness is not signalled.
     fresh: Vec<Token>,
 }
 
 impl Signal {
-    /// Something was lost, so everybody may be ready. What is queued says no more than that.
-    fn suspect_everybody(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
+    /// Reports every descriptor: signals were lost. Queued signals are dropped, for they report no more.
+    fn report_all(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
         for _ in 0..STALE {
             match self.signal.take(Some(Duration::ZERO)) {
                 Ok(Some(_)) | Err(Errno::INTR) => {}
@@ -39,22 +40,21 @@ impl Signal {
                 Err(errno) => return Err(errno),
             }
         }
-        ready.extend(self.tokens.iter().map(Ready::anything));
+        ready.extend(self.tokens.iter().map(Ready::everything));
         Ok(())
     }
 }
 
-impl Demultiplexer for Signal {
+impl Selector for Signal {
     const EDGE: bool = true;
-    const FORGETS_CLOSED: bool = true;
+    const CLOSE_DEREGISTERS: bool = true;
     const WATCHES_EVENTFD: bool = false;
 
     fn new() -> io::Result<Self> {
         let signal = ReadinessSignal::block()?;
-        // A sandbox that refuses the call had better do it now. What an earlier one in this
-        // thread left in the queue goes with it.
+        // An error of a sandbox is reported now. Signals of an earlier model in this thread are dropped.
         while signal.take(Some(Duration::ZERO))?.is_some() {}
-        Ok(Self { signal, tokens: ByNumber::new(), fresh: Vec::new() })
+        Ok(Self { signal, tokens: FdTable::new(), fresh: Vec::new() })
     }
 
     fn register(&mut self, fd: BorrowedFd<'_>, token: Token, _: Interest) -> io::Result<()> {
@@ -62,7 +62,7 @@ impl Demultiplexer for Signal {
             Errno::NOTTY => Errno::PERM,
             errno => errno,
         })?;
-        // Who had the number before was closed.
+        // The descriptor that had the number before was closed.
         if let Some(closed) = self.tokens.take(number(fd)) {
             self.fresh.retain(|fresh| *fresh != closed);
         }
@@ -81,21 +81,21 @@ impl Demultiplexer for Signal {
     fn deregister(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let token = self.tokens.take(number(fd)).ok_or(Errno::NOENT)?;
         self.fresh.retain(|fresh| *fresh != token);
-        self.signal.forget(fd)
+        self.signal.unwatch(fd)
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         if !self.fresh.is_empty() {
-            ready.extend(self.fresh.drain(..).map(Ready::anything));
+            ready.extend(self.fresh.drain(..).map(Ready::everything));
             return Ok(());
         }
         match self.signal.take(timeout) {
-            Ok(Some(Told::Changed { number, band })) => {
+            Ok(Some(SignalEvent::Changed { number, band })) => {
                 // A number without a token was closed since.
                 ready.extend(self.tokens.get(number).map(|token| report(token, band)));
                 Ok(())
             }
-            Ok(Some(Told::Overflow)) => self.suspect_everybody(ready),
+            Ok(Some(SignalEvent::Overflow)) => self.report_all(ready),
             Ok(None) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno),
         }

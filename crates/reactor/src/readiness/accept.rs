@@ -1,229 +1,77 @@
-//! The door of a reactor: accepting, and what happens when there is no room.
+//! Accepting on a readiness model: accept4(2) until `EAGAIN`, a bounded number of times a turn.
 
 use rustix::io::{self, Errno};
 use rustix::net::SocketFlags;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::time::Instant;
 
 use super::connection::ReadinessConnection;
-use super::event_loop::{LISTENER, Reactor};
-use crate::listener::{Listener, peer_gave_up};
-use crate::selector::{Demultiplexer, Interest, Token};
-use crate::sync::balancer::LeastConnections;
-use crate::sync::inbox::{Inbox, Notification};
-use crate::sync::mailbox::Context;
-use crate::task::{Peer, Reason, Service};
+use super::event_loop::Reactor;
+use crate::event_loop::admit::AdmitConnections;
+use crate::event_loop::core::{EventLoop, LISTENER};
+use crate::listener::peer_gave_up;
+use crate::selector::{Interest, Selector, Token};
+use crate::task::{Peer, Service};
 
-/// Connections taken from one listener in one turn.
+/// Connections accepted from one listener in one turn.
 const ACCEPT_BATCH: usize = 64;
 
-/// The listeners, and who waits there.
-pub(super) struct Acceptor<D> {
-    listeners: Vec<Listening>,
-    /// Who gets the connections, if that is not this reactor itself.
-    balancer: LeastConnections<D>,
-    /// Accepted when there was no room: the first to be let in when there is.
-    pending: Option<(OwnedFd, Peer)>,
-    /// No accepting until then: there is no room or no descriptor for more.
-    pub(super) backoff_until: Option<Instant>,
-    /// The others were eviction_requested to make room.
-    pub(super) eviction_requested: bool,
-    /// Whether the demultiplexer watches the listeners.
-    watched: bool,
-}
-
-struct Listening {
-    listener: Listener,
-    ready: bool,
-}
-
-impl<D> Acceptor<D> {
-    pub(super) fn new(listeners: Vec<Listener>, balancer: Vec<Arc<Inbox<D>>>) -> Self {
-        let listeners =
-            listeners.into_iter().map(|listener| Listening { listener, ready: true }).collect();
-        let (pending, backoff_until) = (None, None);
-        Self {
-            listeners,
-            balancer: LeastConnections::new(balancer),
-            pending,
-            backoff_until,
-            eviction_requested: false,
-            watched: true,
-        }
-    }
-
-    /// Whether somebody could be let in at once.
-    pub(super) fn has_pending(&self) -> bool {
-        let somebody = self.pending.is_some() || self.listeners.iter().any(|at| at.ready);
-        self.backoff_until.is_none() && somebody
-    }
-
-    /// Somebody is at this listener.
-    pub(super) fn set_ready(&mut self, number: usize) {
-        if let Some(listening) = self.listeners.get_mut(number) {
-            listening.ready = true;
-        }
-    }
-
-    /// Lets in nobody any more. The listeners have to be deregistered.
-    pub(super) fn close(&mut self) -> impl Iterator<Item = Listener> {
-        self.pending = None;
-        std::mem::take(&mut self.listeners).into_iter().map(|listening| listening.listener)
-    }
-
-    /// Ends the pause of one who waits for room.
-    pub(super) fn try_again(&mut self) {
-        if self.pending.is_some() {
-            self.backoff_until = None;
-        }
-    }
-}
-
-impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
+impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
+    /// Admits connections that wait, and accepts new ones.
     pub(super) fn accept_all(&mut self) {
-        if self.acceptor.backoff_until.is_some_and(|until| until <= self.now) {
-            self.acceptor.backoff_until = None;
+        if self.may_admit()
+            && let Some(pending) = self.core.acceptor.pending.pop_front()
+        {
+            self.admit(pending);
         }
-        if self.acceptor.backoff_until.is_none() {
-            if std::mem::take(&mut self.acceptor.eviction_requested) {
-                self.admission.set_eviction_wanted(false);
-            }
-            if let Some(pending) = self.acceptor.pending.take() {
-                self.admit(pending);
-            }
-        }
-        for number in 0..self.acceptor.listeners.len() {
+        for number in 0..self.listeners.states.len() {
             for _ in 0..ACCEPT_BATCH {
-                if self.acceptor.backoff_until.is_some() || !self.accept_one(number) {
+                if self.core.acceptor.backoff_until.is_some() || !self.accept_one(number) {
                     break;
                 }
             }
         }
     }
 
-    /// Takes one connection; false when there is none to take from this listener.
+    /// Accepts one connection; false if there is none.
     fn accept_one(&mut self, number: usize) -> bool {
-        let Some(listening) = self.acceptor.listeners.get_mut(number).filter(|at| at.ready) else {
+        let Some(state) = self.listeners.states.get_mut(number).filter(|state| state.ready) else {
             return false;
         };
-        match listening.listener.accept(SocketFlags::NONBLOCK) {
-            Ok(pending) => self.admit(pending),
-            Err(Errno::AGAIN) => listening.ready = false,
-            Err(errno) if peer_gave_up(errno) => {}
-            // Our own limit: one who leaves is enough. Otherwise waiting is all that we can do.
-            Err(Errno::MFILE) => {
-                if !self.evict_idle() && !self.acceptor.balancer.is_empty() {
-                    self.request_eviction();
-                }
+        match state.listener.accept(SocketFlags::NONBLOCK) {
+            Ok(accepted) => {
+                self.admit(accepted);
             }
+            Err(Errno::AGAIN) => state.ready = false,
+            Err(errno) if peer_gave_up(errno) => {}
+            Err(Errno::MFILE) => self.free_descriptor(),
             Err(_) => self.back_off(),
         }
         true
     }
 
-    /// Lets a pending in, if need be in the place of another; otherwise it waits, and the other
-    /// reactors are eviction_requested whether they have somebody idle.
-    fn admit(&mut self, (socket, peer): (OwnedFd, Peer)) {
-        while !self.admission.enter() {
-            if !self.evict_idle() {
-                self.acceptor.pending = Some((socket, peer));
-                self.request_eviction();
-                return;
-            }
-        }
-        if let Some(target) = self.acceptor.balancer.next() {
-            target.inc_load();
-            target.push(Notification::Accepted(socket, peer));
-        } else {
-            self.inbox.inc_load();
-            self.register(socket, peer);
+    /// Registers a connection that has been admitted.
+    pub(super) fn register_connection(&mut self, socket: OwnedFd, peer: Peer) {
+        let task = self.core.service.connect(peer, self.core.now);
+        let outbox = self.new_outbox();
+        let connection = ReadinessConnection::new(socket, task, outbox, self.core.now);
+        let token = self.core.connections.insert(connection);
+        let Some(connection) = self.core.connections.get_mut(token) else { return };
+        match self.selector.register(connection.socket.as_fd(), token, Interest::READ) {
+            Ok(()) => self.open(token),
+            Err(_no_memory_or_watches) => self.close(token),
         }
     }
 
-    /// Takes a connection that has been let in for its own.
-    pub(super) fn register(&mut self, socket: OwnedFd, peer: Peer) {
-        let task = self.service.connect(peer, self.now);
-        let connection = ReadinessConnection::new(socket, task, self.new_outbox());
-        let token = self.connections.insert(connection);
-        let Some(connection) = self.connections.get_mut(token) else {
-            return;
-        };
-        if let Err(_no_memory_or_watches) =
-            self.demultiplexer.register(connection.socket.as_fd(), token, Interest::READ)
-        {
-            return self.close(token);
-        }
-        let mut messages = self.messages.take();
-        let waker = Arc::clone(self.inbox.shared_waker());
-        self.with_connection(token, |connection, cx| {
-            let context = Context { token, queue: &mut messages, waker: Some(&waker) };
-            connection.open(context, cx);
-        });
-        self.messages = messages;
-        self.enqueue(token);
-    }
-
-    /// One less is here, so there is room, for the one who waits here or elsewhere.
-    pub(super) fn leave(&mut self) {
-        self.inbox.dec_load();
-        self.admission.leave();
-        self.acceptor.backoff_until = None;
-        if self.acceptor.pending.is_none() && self.admission.take_eviction_request() {
-            self.stop.wake_all();
-        }
-    }
-
-    /// Closes the connection that has been idle longest. If none is, accepting pauses until one
-    /// ends here or elsewhere or, by a guess, a descriptor is free again.
-    fn evict_idle(&mut self) -> bool {
-        let oldest = self.oldest_idle();
-        match oldest {
-            Some(token) => self.evict(token),
-            None => self.back_off(),
-        }
-        oldest.is_some()
-    }
-
-    /// Closes an idle connection to make room for another.
-    pub(super) fn evict(&mut self, token: Token) {
-        self.with_connection(token, |connection, cx| connection.say_farewell(Reason::Evicted, cx));
-        self.close(token);
-    }
-
-    /// The connection that has been idle longest, with nothing in its socket that would end that.
-    pub(super) fn oldest_idle(&mut self) -> Option<Token> {
-        loop {
-            let oldest = self.connections.oldest_idle()?;
-            let connection = self.connections.get_mut(oldest)?;
-            if !connection.has_unread() {
-                return Some(oldest);
-            }
-            self.connections.set_busy(oldest); // its report is on the way
-        }
-    }
-
-    fn request_eviction(&mut self) {
-        self.acceptor.eviction_requested = true;
-        self.admission.set_eviction_wanted(true);
-        self.stop.wake_all();
-    }
-
-    fn back_off(&mut self) {
-        self.acceptor.backoff_until = Some(self.now + self.admission.backoff());
-    }
-
-    /// On levels: while nobody is let in, nobody is to set_ready.
+    /// Watches the listeners while connections are accepted. Only level-triggered selectors need it.
     pub(super) fn update_listener_interest(&mut self) -> io::Result<()> {
-        let open = self.acceptor.backoff_until.is_none();
-        if self.acceptor.watched == open {
+        let open = self.core.acceptor.backoff_until.is_none();
+        if self.listeners.watched == open {
             return Ok(());
         }
-        self.acceptor.watched = open;
+        self.listeners.watched = open;
         let interest = if open { Interest::READ } else { Interest::NONE };
-        for (listening, number) in self.acceptor.listeners.iter().zip(0..) {
-            let listener = listening.listener.as_fd();
-            self.demultiplexer.modify(listener, Token(LISTENER - number), interest)?;
+        for (state, number) in self.listeners.states.iter().zip(0..) {
+            self.selector.modify(state.listener.as_fd(), Token(LISTENER - number), interest)?;
         }
         Ok(())
     }

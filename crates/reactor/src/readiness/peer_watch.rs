@@ -8,8 +8,8 @@
 //!
 //! A TCP peer that closes its socket sends the same FIN, so it is noticed when the answer is refused,
 //! at the latest after the job's deadline. select(2) cannot ask for a hang-up alone, so after more
-//! bytes or a FIN of the peer nothing is noticed until then. The signal-driven model is told of a FIN
-//! and of bytes, but Linux sends no signal for a reset.
+//! bytes or a FIN of the peer nothing is noticed until then. The signal-driven model gets signals
+//! for a FIN and for bytes, but Linux sends none for a reset.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::BorrowedFd;
@@ -19,26 +19,26 @@ use crate::selector::{Interest, Ready};
 /// The watch of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct PeerWatch {
-    pub(crate) peer_is_gone: bool,
-    /// What is reported is not what it is watched for, again and again.
-    deaf: bool,
+    pub(crate) is_gone: bool,
+    /// Reports are about something else, and would be repeated in every turn.
+    ignores_reports: bool,
 }
 
 impl PeerWatch {
     /// Starts anew: a worker has got something to do.
     pub(crate) fn start(&mut self) {
-        (self.peer_is_gone, self.deaf) = (false, false);
+        (self.is_gone, self.ignores_reports) = (false, false);
     }
 
-    /// Returns what the socket is watched for meanwhile.
+    /// Returns the interest to watch the socket for meanwhile.
     pub(crate) fn wanted(&self) -> Interest {
-        if self.deaf { Interest::NONE } else { Interest::HANG_UP }
+        if self.ignores_reports { Interest::NONE } else { Interest::HANG_UP }
     }
 
     /// Finds out whether a report means that the peer is gone.
     pub(crate) fn note(&mut self, report: Ready, socket: BorrowedFd<'_>) {
-        self.peer_is_gone = has_hung_up(socket);
-        self.deaf = report.readable || report.writable || report.hang_up;
+        self.is_gone = has_hung_up(socket);
+        self.ignores_reports = report.readable || report.writable || report.read_closed;
     }
 }
 

@@ -1,24 +1,21 @@
-//! The outbox of a connection on its way: since when nothing moved, and what it waits for.
+//! Sending on a readiness model: a step of the outbox, and the reason why the next one has to wait.
 
-use karez_transfer::{ColdPart, Outbox, Progress};
+use karez_transfer::{Outbox, PageIn, Progress};
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
 
 use crate::selector::Interest;
 use crate::task::SendError;
 
-/// What sending has come to.
+/// The state of sending.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SendState {
-    /// Since when nothing has moved.
-    pub(crate) since: Instant,
     blocked_on: BlockedOn,
 }
 
-/// What it waits for.
+/// The reason why sending is blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BlockedOn {
-    /// The socket takes nothing now.
+    /// The send buffer of the socket is full.
     Writable,
     /// The socket still refers to memory of the outbox (`MSG_ZEROCOPY`).
     ZerocopyCompletion,
@@ -26,17 +23,17 @@ enum BlockedOn {
     PageIn,
 }
 
-/// How a step came out.
-pub(crate) enum Sent {
+/// The result of a step.
+pub(crate) enum SendStep {
     Moved(u64),
     Blocked,
     /// These pages have to be read by a thread that may block.
-    PageIn(ColdPart),
+    PageIn(PageIn),
     Failed(SendError),
 }
 
 impl SendState {
-    /// Returns what its socket has to be watched for. A released page is told by the error queue,
+    /// Returns the interest to watch its socket for. A zero-copy completion arrives in the error queue,
     /// which wakes readers on every model, select(2) included.
     pub(crate) fn wanted(&self) -> Interest {
         match self.blocked_on {
@@ -61,38 +58,34 @@ impl SendState {
         self.blocked_on = BlockedOn::Writable;
     }
 
-    pub(crate) fn step(&mut self, outbox: &mut Outbox, out: BorrowedFd<'_>) -> Sent {
+    pub(crate) fn step(&mut self, outbox: &mut Outbox, out: BorrowedFd<'_>) -> SendStep {
         self.blocked_on = BlockedOn::Writable;
         match outbox.step(out) {
-            Ok(Progress::Moved(bytes)) => {
-                if bytes > 0 {
-                    // Not the time of the turn, in whose middle the process may have been stopped.
-                    self.since = Instant::now();
-                }
-                Sent::Moved(bytes)
-            }
-            Ok(Progress::Done) => Sent::Moved(0),
-            // An outbox has no source that could be waited for.
-            Ok(Progress::NeedsWritable | Progress::NeedsReadable) => Sent::Blocked,
-            Ok(Progress::NeedsRelease) => {
+            Ok(Progress::Moved(bytes)) => SendStep::Moved(bytes),
+            Ok(Progress::Done) => SendStep::Moved(0),
+            // An outbox has no source that it could wait for.
+            Ok(Progress::NeedsWritable | Progress::NeedsReadable) => SendStep::Blocked,
+            Ok(Progress::NeedsZerocopyCompletion) => {
                 self.blocked_on = BlockedOn::ZerocopyCompletion;
-                Sent::Blocked
+                SendStep::Blocked
             }
             Ok(Progress::NeedsWorker) => self.page_in(outbox),
-            Ok(Progress::Truncated { missing }) => Sent::Failed(SendError::Truncated { missing }),
-            Err(error) => Sent::Failed(SendError::Failed(error)),
+            Ok(Progress::Truncated { missing }) => {
+                SendStep::Failed(SendError::Truncated { missing })
+            }
+            Err(error) => SendStep::Failed(SendError::Failed(error)),
         }
     }
 
-    fn page_in(&mut self, outbox: &mut Outbox) -> Sent {
-        match outbox.cold_part() {
+    fn page_in(&mut self, outbox: &mut Outbox) -> SendStep {
+        match outbox.page_in() {
             Some(part) => {
                 self.blocked_on = BlockedOn::PageIn;
-                Sent::PageIn(part)
+                SendStep::PageIn(part)
             }
             None => {
-                outbox.wait_for_disk();
-                Sent::Moved(0)
+                outbox.block_on_misses();
+                SendStep::Moved(0)
             }
         }
     }
@@ -100,6 +93,6 @@ impl SendState {
 
 impl Default for SendState {
     fn default() -> Self {
-        Self { since: Instant::now(), blocked_on: BlockedOn::Writable }
+        Self { blocked_on: BlockedOn::Writable }
     }
 }

@@ -1,30 +1,36 @@
 //! A selector that sees nothing, wakes late or fails for a while, as after a stop of the process.
 
 use super::*;
+use crate::admission::Admission;
 use crate::admission::Limits;
 use crate::io::Io;
+use crate::listener::Listener;
 use crate::models::epoll_level::EpollLevel;
+use crate::shutdown::Shutdown;
+use crate::sync::inbox::Inbox;
 use crate::sync::offload::PoolTask;
 use crate::sync::pool::Pool;
 use crate::sync::waker::Waker;
-use crate::task::{Event, NoJob, Peer};
+use crate::task::{Event, NoJob, Task};
 use karez_transfer::Mark;
 use rustix::io::Errno;
 use std::convert::Infallible;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 pub(crate) const STALL: Duration = Duration::from_millis(50);
 
 /// More than all socket buffers hold.
 const LARGE: usize = 16 << 20;
 
-/// Receives once and sends what came of it, or sends much; then stops the server.
+/// Receives once and sends the result, or sends many bytes; then shuts the server down.
 pub(crate) struct Once {
     sends: bool,
-    stop: Stop,
+    shutdown: Shutdown,
 }
 
 impl Task for Once {
@@ -40,7 +46,7 @@ impl Task for Once {
             Event::Opened(_) => io.receive(io.now() + STALL, false, None),
             Event::Received(..) => send(b"in time", io),
             Event::ReceiveTimedOut => send(b"too late", io),
-            _ => self.stop.begin(),
+            _ => self.shutdown.trigger(),
         }
     }
 }
@@ -52,7 +58,7 @@ fn send(bytes: &[u8], io: &mut Io<'_, NoJob>) {
 
 /// Makes such a task.
 pub(crate) struct OneShot {
-    pub(crate) stop: Stop,
+    pub(crate) shutdown: Shutdown,
     pub(crate) sends: bool,
 }
 
@@ -60,11 +66,11 @@ impl Service for OneShot {
     type Task = Once;
 
     fn connect(&self, _: Peer, _: Instant) -> Once {
-        Once { sends: self.sends, stop: self.stop.clone() }
+        Once { sends: self.sends, shutdown: self.shutdown.clone() }
     }
 }
 
-/// What a wait does before it asks the selector, if at all.
+/// The script of a wait: whether it asks the selector.
 type Before<'a> = Box<dyn FnMut(Option<Duration>) -> Wait + 'a>;
 
 #[derive(Clone, Copy)]
@@ -76,34 +82,48 @@ pub(crate) enum Wait {
     Fails(Errno),
 }
 
-/// Level-triggered epoll(7), told when to be blind.
-struct Scripted<'a> {
+/// Level-triggered epoll(7) that follows a script.
+struct ScriptedSelector<'a> {
     epoll: EpollLevel,
     before: Before<'a>,
 }
 
-impl Demultiplexer for Scripted<'_> {
+impl Selector for ScriptedSelector<'_> {
     const EDGE: bool = EpollLevel::EDGE;
-    const FORGETS_CLOSED: bool = EpollLevel::FORGETS_CLOSED;
+    const CLOSE_DEREGISTERS: bool = EpollLevel::CLOSE_DEREGISTERS;
     const WATCHES_EVENTFD: bool = EpollLevel::WATCHES_EVENTFD;
 
     fn new() -> rustix::io::Result<Self> {
         Ok(Self { epoll: EpollLevel::new()?, before: Box::new(|_| Wait::True) })
     }
 
-    fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> Done {
+    fn register(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+    ) -> rustix::io::Result<()> {
         self.epoll.register(fd, token, interest)
     }
 
-    fn modify(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> Done {
+    fn modify(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+    ) -> rustix::io::Result<()> {
         self.epoll.modify(fd, token, interest)
     }
 
-    fn deregister(&mut self, fd: BorrowedFd<'_>) -> Done {
+    fn deregister(&mut self, fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
         self.epoll.deregister(fd)
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Done {
+    fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        ready: &mut Vec<Ready>,
+    ) -> rustix::io::Result<()> {
         match (self.before)(timeout) {
             Wait::True => self.epoll.wait(timeout, ready),
             Wait::Blind => Ok(()),
@@ -111,8 +131,6 @@ impl Demultiplexer for Scripted<'_> {
         }
     }
 }
-
-type Done = rustix::io::Result<()>;
 
 /// Serves one connection to the end of its task.
 fn serve(
@@ -126,20 +144,20 @@ fn serve(
     client(&mut stream);
     let mut other = stream.try_clone().unwrap();
     let mut before = before;
-    let selector = Scripted {
+    let selector = ScriptedSelector {
         before: Box::new(move |timeout| before(&mut other, timeout)),
-        ..Scripted::new().unwrap()
+        ..ScriptedSelector::new().unwrap()
     };
-    let stop = Stop::new();
-    let service = OneShot { stop: stop.clone(), sends };
-    let admission = Admission::new(Limits { connections: 10, grace: Duration::from_secs(60) });
+    let shutdown = Shutdown::new();
+    let service = OneShot { shutdown: shutdown.clone(), sends };
+    let admission = Admission::new(Limits::new(10, Duration::from_secs(60)));
     let inbox = Arc::new(Inbox::new(Arc::new(Waker::eventfd().unwrap())));
-    stop.rouses(inbox.shared_waker());
+    shutdown.subscribe(inbox.shared_waker());
     let pool = Pool::new(1, None, PoolTask::run);
     let parts = Parts {
         service: &service,
         admission: &admission,
-        stop: &stop,
+        shutdown: &shutdown,
         listeners: vec![listener],
         balancer: Vec::new(),
         inbox,
@@ -150,7 +168,7 @@ fn serve(
     stream
 }
 
-/// What came in time, while the selector was blind until the deadline had passed.
+/// Bytes arrive in time, while the selector is blind until the deadline has passed.
 #[test]
 fn the_socket_is_looked_at_before_a_receive_times_out() {
     let mut blind = 0;
@@ -172,7 +190,7 @@ fn the_socket_is_looked_at_before_a_receive_times_out() {
     assert_eq!(rest(stream), b"in time");
 }
 
-/// What the selector reports behind the deadline.
+/// The selector reports nothing before or behind the deadline.
 #[test]
 fn a_receive_that_nothing_came_for_times_out() {
     let stream = serve(false, |_| {}, |_, _| Wait::True);

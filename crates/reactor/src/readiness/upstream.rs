@@ -3,62 +3,63 @@
 
 use super::connection::ReadinessConnection;
 use super::event_loop::Reactor;
-use super::relay::Relay;
-use crate::selector::{Demultiplexer, Ready, Token};
+use super::relay::SpliceRelay;
+use crate::event_loop::core::EventLoop as _;
+use crate::selector::{Ready, Selector, Token};
 use crate::task::Service;
 
-/// No connection's own token has it.
+/// The bit that no connection's own token has.
 const UPSTREAM: u64 = 1 << 63;
 
-impl<S: Service, D: Demultiplexer> Reactor<'_, S, D> {
-    /// Notes a report if it is of an upstream.
+impl<S: Service, D: Selector> Reactor<'_, S, D> {
+    /// Handles a report if it is of an upstream.
     pub(super) fn note_upstream(&mut self, report: Ready) -> bool {
         let token = Token(report.token.0 & !UPSTREAM);
-        let connection = self.connections.get_mut(token);
+        let connection = self.core.connections.get_mut(token);
         let is_one = connection.map(|connection| connection.set_upstream_ready(report)).is_some();
         if is_one {
-            self.enqueue(token);
+            self.core.enqueue(token);
         }
         is_one
     }
 
-    /// Watches an upstream for what it is waited for, and one whose relay is over no more.
+    /// Updates the registration of an upstream, and removes that of a relay that is over.
     pub(super) fn follow_relay(&mut self, token: Token) {
-        let Some(connection) = self.connections.get_mut(token) else {
+        let Some(connection) = self.core.connections.get_mut(token) else {
             return;
         };
         if let Some(over) = connection.take_relayed() {
-            forget(&mut self.demultiplexer, &over);
+            forget(&mut self.selector, &over);
         }
         let Some(relay) = connection.relay_mut() else {
             return;
         };
-        let (wanted, name) = (relay.wanted_upstream(), Token(token.0 | UPSTREAM));
-        let told = match relay.watched {
-            None => self.demultiplexer.register(relay.upstream(), name, wanted),
+        let (wanted, upstream) = (relay.wanted_upstream(), Token(token.0 | UPSTREAM));
+        let registered = match relay.watched {
+            None => self.selector.register(relay.upstream(), upstream, wanted),
             Some(watched) if D::EDGE || watched == wanted => return,
-            Some(_) => self.demultiplexer.modify(relay.upstream(), name, wanted),
+            Some(_) => self.selector.modify(relay.upstream(), upstream, wanted),
         };
-        match told {
+        match registered {
             Ok(()) => relay.watched = Some(wanted),
-            Err(_) => self.close(token), // nobody would hear of it any more
+            Err(_) => self.close(token), // it would not be reported any more
         }
     }
 
-    /// The connection is over, so its relays are, too.
+    /// Removes the registrations of the upstreams of a connection that is being closed.
     pub(super) fn forget_upstreams(&mut self, connection: &mut ReadinessConnection<S::Task>) {
         if let Some(over) = connection.take_relayed() {
-            forget(&mut self.demultiplexer, &over);
+            forget(&mut self.selector, &over);
         }
         if let Some(relay) = connection.relay_mut() {
-            forget(&mut self.demultiplexer, relay);
+            forget(&mut self.selector, relay);
         }
     }
 }
 
-/// Also where the kernel forgets what is closed: whoever gave it to us may have a duplicate.
-fn forget<D: Demultiplexer>(demultiplexer: &mut D, relay: &Relay) {
+/// Deregisters an upstream, also where close(2) does that: the task may keep a duplicate of it.
+fn forget<D: Selector>(selector: &mut D, relay: &SpliceRelay) {
     if relay.watched.is_some() {
-        let _refused = demultiplexer.deregister(relay.upstream());
+        let _refused = selector.deregister(relay.upstream());
     }
 }

@@ -1,14 +1,14 @@
-//! Who gets the connections that a reactor accepts for others (topology multi).
+//! Balancing by least connections: one event loop accepts for the sub-reactors (topology multi).
 
 use std::sync::Arc;
 
 use crate::sync::inbox::Inbox;
 
-/// The inboxes of the others; none where a reactor accepts for itself.
+/// The inboxes of the sub-reactors; none where an event loop accepts for itself.
 #[derive(Debug)]
 pub(crate) struct LeastConnections<D> {
     inboxes: Vec<Arc<Inbox<D>>>,
-    /// Whose turn it is among those of the same load.
+    /// The next among sub-reactors of the same load.
     turn: usize,
 }
 
@@ -21,7 +21,7 @@ impl<D> LeastConnections<D> {
         self.inboxes.is_empty()
     }
 
-    /// The one with the fewest connections; among equals they take turns.
+    /// Returns the inbox with the fewest connections; among equals, round robin.
     pub(crate) fn next(&mut self) -> Option<&Arc<Inbox<D>>> {
         let count = self.inboxes.len();
         self.turn = (self.turn + 1).checked_rem(count)?;

@@ -1,9 +1,11 @@
-//! What other threads leave for a reactor: connections, and what came of jobs.
+//! Notifications of other threads to an event loop: connections, results of jobs, finished page-ins.
 //!
-//! They lie in a [tray](crate::sync::wake_queue), for which the reactor is woken once.
+//! They wait in a [queue](crate::sync::wake_queue), for which the event loop is woken once.
 //!
-//! What it does badly: a notification to a reactor that works costs a lock, one to a reactor that sleeps
-//! two system calls and a switch of threads.
+//! # Limitations
+//!
+//! A notification to an event loop that runs costs a lock, to one that sleeps two system calls and a
+//! switch of threads.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use crate::sync::waker::Waker;
 use crate::task::{JobError, Peer};
 use karez_transfer::Tag;
 
-/// One reactor's inbox.
+/// The inbox of an event loop.
 #[derive(Debug)]
 pub(crate) struct Inbox<D> {
     notifications: WakeQueue<Notification<D>>,
@@ -24,14 +26,14 @@ pub(crate) struct Inbox<D> {
     load: AtomicUsize,
 }
 
-/// What other threads tell an event loop.
+/// A notification of another thread.
 #[derive(Debug)]
 pub(crate) enum Notification<D> {
-    /// A connection that belongs to it from now on.
+    /// A connection that has been admitted for this event loop.
     Accepted(OwnedFd, Peer),
     /// A job of this connection is done.
     JobDone(Token, JobId, Result<D, JobError>),
-    /// Pages that this connection has to send are in memory now, or cannot be.
+    /// Pages that this connection has to send are in memory now, or cannot be read.
     PageInDone(Token, Option<Tag>),
 }
 
@@ -48,7 +50,7 @@ impl<D> Inbox<D> {
         &self.waker
     }
 
-    /// Leaves a notification and wakes the reactor, unless it has been woken for an earlier one.
+    /// Pushes a notification and wakes the event loop, unless an earlier one has woken it.
     pub(crate) fn push(&self, notification: Notification<D>) {
         self.notifications.push(notification, || self.waker.wake());
     }
@@ -58,7 +60,7 @@ impl<D> Inbox<D> {
         self.notifications.drain(read);
     }
 
-    /// Connections that are the reactor's or on their way to it.
+    /// Returns the number of connections of the event loop, including those on their way to it.
     pub(crate) fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
-//! What may block, on its way to the pool, and the way back.
+//! Blocking work on its way to the pool, and its result on the way back.
 
-use karez_transfer::{ColdPart, Device, Tag};
+use karez_transfer::{Device, PageIn, Tag};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(crate) enum Offload<J> {
     Job(JobId, J),
     /// Pages that a connection has to send and that are not in memory: of units with this tag, or of
     /// the file in front of its outbox.
-    PageIn(Option<Tag>, ColdPart),
+    PageIn(Option<Tag>, PageIn),
 }
 
 /// Names work of a connection.
@@ -53,38 +53,50 @@ impl<J: Job> Offload<J> {
 
 /// The work of a connection that is with the pool.
 #[derive(Debug, Default)]
-pub(crate) struct Tickets(Vec<(OffloadId, Ticket)>);
+pub(crate) struct Tickets(Option<Box<TicketLists>>);
+
+#[derive(Debug, Default)]
+struct TicketLists {
+    submitted: Vec<(OffloadId, Ticket)>,
+    /// Submitted, but the result is not wanted any more.
+    unwanted: Vec<Ticket>,
+}
 
 impl Tickets {
     pub(crate) fn push(&mut self, id: OffloadId, ticket: Ticket) {
-        self.0.push((id, ticket));
+        self.0.get_or_insert_default().submitted.push((id, ticket));
     }
 
     /// Forgets the first work of this name, which is done.
     pub(crate) fn remove(&mut self, id: OffloadId) {
-        if let Some(index) = self.0.iter().position(|(own, _)| *own == id) {
-            self.0.swap_remove(index);
+        let Some(lists) = &mut self.0 else { return };
+        if let Some(index) = lists.submitted.iter().position(|(own, _)| *own == id) {
+            lists.submitted.swap_remove(index);
         }
+        self.0.take_if(|lists| lists.submitted.is_empty() && lists.unwanted.is_empty());
     }
 
-    /// Takes the tickets of page-ins.
-    pub(crate) fn take_page_ins(&mut self) -> impl Iterator<Item = Ticket> {
+    /// Marks all page-ins as unwanted: the outbox has been emptied.
+    pub(crate) fn discard_page_ins(&mut self) {
         let page_in = |entry: &mut (OffloadId, Ticket)| matches!(entry.0, OffloadId::PageIn(_));
-        self.0.extract_if(.., page_in).map(|(_, ticket)| ticket)
+        let Some(lists) = self.0.as_deref_mut() else { return };
+        lists.unwanted.extend(lists.submitted.extract_if(.., page_in).map(|(_, ticket)| ticket));
     }
 
-    /// Takes all tickets.
+    /// Takes the tickets of work that is unwanted, to be abandoned.
+    pub(crate) fn drain_unwanted(&mut self) -> impl Iterator<Item = Ticket> {
+        self.0.as_deref_mut().into_iter().flat_map(|lists| lists.unwanted.drain(..))
+    }
+
+    /// Takes all tickets, to be abandoned: the connection is closed.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Ticket> {
-        self.0.drain(..).map(|(_, ticket)| ticket)
+        self.0.take().into_iter().flat_map(|lists| {
+            lists.submitted.into_iter().map(|(_, ticket)| ticket).chain(lists.unwanted)
+        })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Returns how many jobs there are.
-    pub(crate) fn jobs(&self) -> usize {
-        self.0.iter().filter(|(id, _)| matches!(id, OffloadId::Job(_))).count()
+        self.0.as_ref().is_none_or(|lists| lists.submitted.is_empty())
     }
 }
 
@@ -105,8 +117,8 @@ impl<J: Job> PoolTask<J> {
                 Notification::JobDone(token, id, done.map_err(|_| JobError::Panicked))
             }
             Offload::PageIn(tag, part) => {
-                // What the disk refuses now it refuses the next step, too, and that one reports it.
-                let _refused = part.warm();
+                // An error of the disk is reported by the next step, which meets it again.
+                let _refused = part.run();
                 Notification::PageInDone(token, tag)
             }
         });

@@ -1,11 +1,13 @@
-//! Where other threads leave things for one that sleeps: a queue under a short lock, and one wake-up
-//! for all that is left while it sleeps.
+//! A multi-producer queue that wakes its consumer: a short lock, and one wake-up for all items that are
+//! pushed while the consumer sleeps.
 //!
-//! No wake-up is lost: whoever finds the queue empty wakes; the sleeper takes wake-ups back first and
-//! what lies in the queue after, so a thing is either seen or who left it found the queue empty. (loom
-//! tries every order of these steps: `.ci/loom`.)
+//! No wake-up is lost: a producer that finds the queue empty wakes; the consumer drains its waker first
+//! and the queue after, so it either sees an item or the producer found the queue empty. (loom tries
+//! every order of these steps: `.ci/loom`.)
 //!
-//! What it does badly: all who leave something at the same moment wait for one lock.
+//! # Limitations
+//!
+//! Producers that push at the same moment wait for one lock.
 
 #[cfg(all(test, loom))]
 use loom::sync::{Mutex, MutexGuard};
@@ -13,7 +15,7 @@ use std::sync::PoisonError;
 #[cfg(not(all(test, loom)))]
 use std::sync::{Mutex, MutexGuard};
 
-/// Things of one kind, in the order in which they were left.
+/// Items in the order in which they were pushed.
 #[derive(Debug)]
 pub(crate) struct WakeQueue<T>(Mutex<Vec<T>>);
 
@@ -22,7 +24,7 @@ impl<T> WakeQueue<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// Leaves something and wakes the sleeper, unless that was done for an earlier one.
+    /// Pushes an item and wakes the consumer, unless an earlier item has woken it.
     pub(crate) fn push(&self, thing: T, wake: impl FnOnce()) {
         let mut things = self.lock();
         let first = things.is_empty();
@@ -33,7 +35,7 @@ impl<T> WakeQueue<T> {
         }
     }
 
-    /// Exchanges all that was left for `taken`, which has to be empty.
+    /// Exchanges all items for `taken`, which has to be empty.
     pub(crate) fn drain(&self, taken: &mut Vec<T>) {
         std::mem::swap(&mut *self.lock(), taken);
     }
@@ -52,7 +54,7 @@ mod loom_tests {
     use loom::thread;
     use std::sync::Arc;
 
-    /// An eventfd that blocks its reader: what it is to a sleeper that the kernel lets sleep.
+    /// An eventfd that blocks its reader.
     #[derive(Default)]
     struct Bell(Mutex<bool>, Condvar);
 

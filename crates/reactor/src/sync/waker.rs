@@ -60,7 +60,7 @@ impl Waker {
             return;
         }
         let waker = Arc::clone(self);
-        // Until it succeeds, or nobody sleeps there any more.
+        // Until it succeeds, or the sleeper has dropped its waker.
         let retry = move || while Arc::strong_count(&waker) > 1 && !waker.retry() {};
         if thread::Builder::new().name("karez-wake".to_owned()).spawn(retry).is_err() {
             let _late = (0..ATTEMPTS_IN_PLACE).any(|_| self.retry());
@@ -97,10 +97,10 @@ impl Waker {
         }
     }
 
-    /// Takes all wake-ups back. What is left for the sleeper is to be looked at after this.
+    /// Takes all wake-ups back. The sleeper has to drain its queue after this.
     pub(crate) fn drain(&self) {
-        // An eventfd gives its whole count at once, a pipe what fits. Empty already is no harm. One
-        // that is not emptied may tell nothing more (a pipe by signals).
+        // An eventfd returns its whole count at once, a pipe as much as fits. It may be empty already. A
+        // pipe that is not emptied may send no further signal.
         let mut taken = [0; 512];
         let mut failed = 0;
         while failed < ATTEMPTS {

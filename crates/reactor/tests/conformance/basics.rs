@@ -1,14 +1,13 @@
-//! What a task asks for, one thing after the other and by whatever socket.
+//! The requests of a task, one after the other, on TCP and UNIX sockets.
 
-use karez_reactor::{ALLOWED, Address, Bound, Model, Stop, Topology};
+use karez_reactor::{ALLOWED, Address, Model, Server, Shutdown, Topology};
 use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::mpsc;
 use std::thread;
 
 use crate::scripted_task::{
-    LONG, ScriptedService, ask, connect, end_of, everywhere, everywhere_hearing, layout, many,
+    LONG, ScriptedService, ask, config, connect, end_of, everywhere, everywhere_hearing, many,
     read_some,
 };
 
@@ -75,7 +74,7 @@ fn a_half_closed_peer_still_gets_its_answer() {
     everywhere(many(), |address, _, name| {
         let mut stream = connect(address);
         stream.write_all(b"b").unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(end_of(stream).len(), 8 << 20, "{name}");
     });
 }
@@ -97,9 +96,9 @@ fn unix_sockets_serve_too_and_their_names_go() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     for &(model, topology) in ALLOWED {
-        let layout = layout(model, topology);
-        let bound = Bound::bind(layout, &[Address::Unix(path.clone())]).unwrap();
-        let stop = Stop::new();
+        let config = config(model, topology);
+        let bound = Server::bind(config, &[Address::Unix(path.clone())]).unwrap();
+        let stop = Shutdown::new();
         let stop_it = &stop;
         thread::scope(|scope| {
             let service = ScriptedService(Mutex::new(mpsc::channel().0));
@@ -109,7 +108,7 @@ fn unix_sockets_serve_too_and_their_names_go() {
             let mut got = [0; 5];
             stream.read_exact(&mut got).unwrap();
             assert_eq!(&got, b"hello");
-            stop.begin();
+            stop.trigger();
             server.join().unwrap().unwrap();
         });
         assert!(!path.exists(), "{model} × {topology}");
@@ -121,10 +120,10 @@ fn a_name_left_over_is_taken_and_a_live_one_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // leaves its name
-    let layout = layout(Model::EpollEdge, Topology::Single);
+    let config = config(Model::EpollEdge, Topology::Single);
     let address = [Address::Unix(path)];
-    let first = Bound::bind(layout, &address).unwrap();
-    let error = Bound::bind(layout, &address).unwrap_err();
+    let first = Server::bind(config, &address).unwrap();
+    let error = Server::bind(config, &address).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     drop(first);
 }

@@ -9,12 +9,13 @@ use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use crate::scripted_task::{LONG, connect, end_of, layout, many, serve_with};
+use crate::scripted_task::{LONG, config, connect, end_of, many, serve_with};
 use crate::xor::{Xor, open_all};
 
-/// What is glued to the handshake.
+/// The bytes that follow the handshake in the same segment.
 const REST: &[u8] = b"what was sent before the other side had answered";
 
 /// Two bytes of length and as many bytes as they say; then a switch to sealed sending, and an echo.
@@ -84,12 +85,12 @@ fn unread(peer: SocketAddr) -> u64 {
     let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
     let numbers = fs::read_dir("/proc/self/fd").unwrap();
     let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let mut sockets = numbers
+    let sockets = numbers
         .filter_map(|number: RawPid| pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok());
     let is_its = |name: rustix::net::SocketAddrAny| SocketAddr::try_from(name) == Ok(peer);
-    let socket =
-        sockets.find(|socket| getpeername(socket).is_ok_and(|name| name.is_some_and(is_its)));
-    ioctl_fionread(socket.unwrap()).unwrap()
+    // A socket of another test may have the same peer: a port may be used for several servers.
+    let named = |socket: &OwnedFd| getpeername(socket).is_ok_and(|name| name.is_some_and(is_its));
+    sockets.filter(named).map(|socket| ioctl_fionread(socket).unwrap()).max().unwrap()
 }
 
 struct Handshakes {
@@ -100,7 +101,7 @@ impl Service for Handshakes {
     type Task = Handshake;
 
     fn connect(&self, peer: Peer, _: Instant) -> Handshake {
-        let Peer::Tcp(peer) = peer else { panic!("{peer:?}") };
+        let peer = peer.address.unwrap();
         let (slowly, received) = (self.slowly, Vec::new());
         Handshake { peer, slowly, received, length: None, open: false }
     }
@@ -111,7 +112,7 @@ fn what_is_glued_to_a_handshake_stays_in_the_kernel_until_the_socket_is_switched
     for (slowly, length) in [(false, 1), (false, 300), (true, 20)] {
         for &(model, topology) in ALLOWED {
             serve_with(
-                layout(model, topology),
+                config(model, topology),
                 many(),
                 &Handshakes { slowly },
                 |address, _, name| {

@@ -1,6 +1,6 @@
 //! Many connections, too many, and none any more.
 
-use karez_reactor::{ALLOWED, Layout, Limits, Model, Topology, Wishes};
+use karez_reactor::{ALLOWED, Config, Limits, Model, Topology};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -10,12 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::scripted_task::{
-    LONG, SHORT, ask, connect, end_all, end_of, everywhere, layout, many, serve, until_running,
+    LONG, SHORT, ask, config, connect, end_all, end_of, everywhere, many, serve, until_running,
 };
 
 /// Connections that come and go, politely and not; the numbers of their descriptors come again.
 #[test]
-fn whoever_comes_and_goes_those_who_stay_are_served() {
+fn connections_that_stay_are_served_under_churn() {
     everywhere(many(), |address, _, name| {
         let mut random = Random(0x6b61_7265_7a00_0001);
         let mut streams: Vec<TcpStream> = Vec::new();
@@ -64,8 +64,8 @@ impl Random {
 /// Connections are handed over, jobs go and come, and reactors sleep in between: a lost wake-up
 /// hangs a client.
 #[test]
-fn many_who_come_at_the_same_time_are_all_served() {
-    everywhere(Limits { connections: 6, grace: LONG }, |address, _, name| {
+fn many_simultaneous_connections_are_all_served() {
+    everywhere(Limits::new(6, LONG), |address, _, name| {
         thread::scope(|scope| {
             // As many as there is room for, and more than that would find at once.
             for client in 0..8 {
@@ -73,7 +73,7 @@ fn many_who_come_at_the_same_time_are_all_served() {
                     for turn in 0..40 {
                         let word = format!("{client}:{turn}");
                         let outcome = converse(connect(address), word.as_bytes());
-                        // Who says nothing for a moment may have to make room for another.
+                        // A connection that is idle for a moment may be evicted.
                         let error = outcome.err().map(|error| error.kind());
                         assert_ne!(error, Some(ErrorKind::WouldBlock), "{name}: no answer");
                     }
@@ -98,10 +98,10 @@ fn converse(mut stream: TcpStream, word: &[u8]) -> io::Result<()> {
 #[test]
 fn a_pool_of_threads_serves_more_connections_than_it_has_threads() {
     let two = NonZeroUsize::new(2);
-    let wishes = Wishes { model: Some(Model::Blocking), workers: two, ..Wishes::default() };
-    let layout = Layout::choose(&wishes, NonZeroUsize::MIN).unwrap();
-    assert_eq!((layout.topology(), layout.workers()), (Topology::Workers, 2));
-    serve(layout, many(), |address, _, name, _| {
+    let builder = Config::builder().model(Model::Blocking).workers(two);
+    let config = builder.build(NonZeroUsize::MIN).unwrap();
+    assert_eq!((config.topology(), config.workers()), (Topology::Workers, 2));
+    serve(config, many(), |address, _, name, _| {
         let mut idle: Vec<_> = (0..20)
             .map(|_| {
                 let mut stream = connect(address);
@@ -115,7 +115,7 @@ fn a_pool_of_threads_serves_more_connections_than_it_has_threads() {
             stream.write_all(b"b").unwrap();
             stream.read_exact(&mut [0]).unwrap();
         }
-        // Both threads have somebody who does not go on, so this one waits for the first.
+        // Both threads serve a connection that waits, so this one waits for the first.
         let mut waiting = connect(address);
         waiting.write_all(b"ehello").unwrap();
         busy.pop().unwrap().read_exact(&mut vec![0; (8 << 20) - 1]).unwrap();
@@ -133,7 +133,7 @@ fn two_thousand_are_served_of_which_most_are_idle() {
     if maximum.is_some_and(|maximum| maximum < 3 * ALL as u64) {
         return println!("skipped: this process may not open enough for both ends");
     }
-    everywhere(Limits { connections: ALL, grace: LONG }, |address, _, name| {
+    everywhere(Limits::new(ALL, LONG), |address, _, name| {
         if name.contains("blocking") {
             return; // a thread for each would be another test
         }
@@ -156,8 +156,8 @@ fn two_thousand_are_served_of_which_most_are_idle() {
 }
 
 #[test]
-fn one_too_many_takes_the_place_of_the_oldest_idle_one() {
-    everywhere(Limits { connections: 4, grace: LONG }, |address, _, name| {
+fn one_more_evicts_the_connection_idle_longest() {
+    everywhere(Limits::new(4, LONG), |address, _, name| {
         let mut streams: Vec<_> = (0..4).map(|_| connect(address)).collect();
         for stream in &mut streams {
             ask(stream, b"eidle", b"idle", name);
@@ -185,34 +185,34 @@ fn a_stop_closes_the_idle_and_lets_the_busy_finish() {
         busy.write_all(b"b").unwrap();
         let mut first = [0; 1];
         busy.read_exact(&mut first).unwrap();
-        stop.begin();
+        stop.trigger();
         assert!(end_of(idle).is_empty(), "{name}");
         assert_eq!(end_of(busy).len(), (8 << 20) - 1, "{name}");
     });
 }
 
 #[test]
-fn the_grace_is_an_end() {
-    let limits = Limits { connections: 10, grace: SHORT };
+fn the_grace_period_ends() {
+    let limits = Limits::new(10, SHORT);
     everywhere(limits, |address, stop, name| {
         let mut busy = connect(address);
         busy.write_all(b"b").unwrap();
         let mut first = [0; 1];
         busy.read_exact(&mut first).unwrap();
-        stop.begin();
+        stop.trigger();
         // The server ends although we do not read on: `everywhere` waits for it.
         std::mem::forget(busy);
-        assert!(stop.has_begun(), "{name}");
+        assert!(stop.is_triggered(), "{name}");
     });
 }
 
-/// One who could go on for ever has a share of each turn: it goes on until another has been heard,
-/// which is never if nobody else has a turn.
+/// A connection that could go on for ever is bounded by the budget of a turn: it goes on until another
+/// connection has been served, which would never be without the budget.
 #[test]
-fn one_who_never_waits_leaves_the_others_their_turn() {
-    // The models that complete make no calls of their own, so nobody goes on there without a wait.
-    for &(model, topology) in ALLOWED.iter().filter(|(model, _)| !model.completes()) {
-        serve(layout(model, topology), many(), |address, _, name, _| {
+fn a_connection_that_never_waits_is_bounded_by_its_budget() {
+    // Completion models make no calls of their own, so no connection goes on there without a wait.
+    for &(model, topology) in ALLOWED.iter().filter(|(model, _)| !model.is_completion()) {
+        serve(config(model, topology), many(), |address, _, name, _| {
             // As many as there are reactors, so that each has one.
             let mut endless: Vec<_> = (0..4).map(|_| connect(address)).collect();
             for stream in &mut endless {

@@ -1,7 +1,7 @@
 //! Several things at a time on one connection: receiving, sending, jobs and a timer.
 
 use karez_reactor::{
-    ALLOWED, Event, Io, Job, JobId, Mark, NoJob, Peer, Service, SocketOption, Stop, Task,
+    ALLOWED, Event, Io, Job, JobId, Mark, NoJob, Peer, Service, Shutdown, SocketOption, Task,
 };
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 
-use crate::scripted_task::{LONG, SHORT, ask, connect, end_of, layout, many, serve_with};
+use crate::scripted_task::{LONG, SHORT, ask, config, connect, end_of, many, serve_with};
 
 /// More than the buffers of two sockets hold.
 const MUCH: usize = 16 << 20;
@@ -27,10 +27,10 @@ impl<T: Task> Service for Each<T> {
     }
 }
 
-/// Runs `script` against a server of such tasks in every layout.
-fn everywhere<T: Task>(task: fn() -> T, script: impl Fn(SocketAddr, &Stop, &str)) {
+/// Runs `script` against a server of such tasks in every config.
+fn everywhere<T: Task>(task: fn() -> T, script: impl Fn(SocketAddr, &Shutdown, &str)) {
     for &(model, topology) in ALLOWED {
-        serve_with(layout(model, topology), many(), &Each(task), &script);
+        serve_with(config(model, topology), many(), &Each(task), &script);
     }
 }
 
@@ -259,7 +259,7 @@ fn a_farewell_arrives_when_the_server_stops() {
         for stream in &mut streams {
             ask(stream, b"hello", b"hello", name);
         }
-        stop.begin();
+        stop.trigger();
         for stream in streams {
             assert_eq!(end_of(stream), b"goodbye", "{name}");
         }

@@ -1,6 +1,6 @@
-//! Jobs: where they run, and whom they hold up.
+//! Jobs: the threads on which they run, and the connections that they delay.
 
-use karez_reactor::Stop;
+use karez_reactor::Shutdown;
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use crate::scripted_task::{GATE, ask, connect, end_of, everywhere, many, read_some};
 
 /// Runs `script` where jobs that may block go to a pool.
-fn with_a_pool(script: impl Fn(SocketAddr, &Stop, &str)) {
+fn with_a_pool(script: impl Fn(SocketAddr, &Shutdown, &str)) {
     everywhere(many(), |address, stop, name| {
         if !name.contains("single") && !name.contains("blocking") {
             script(address, stop, name);
@@ -47,7 +47,7 @@ fn a_job_that_blocks_holds_up_nobody_else_and_is_finished_though_the_server_stop
             }
         }
         drop(held.pop()); // missed by nobody
-        stop.begin();
+        stop.trigger();
         for stream in others {
             assert!(end_of(stream).is_empty(), "{name}: idle");
         }

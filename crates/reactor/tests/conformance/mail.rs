@@ -1,4 +1,4 @@
-//! Tasks that tell each other something, across reactors and threads.
+//! Messages between tasks, across event loops and threads.
 
 use karez_reactor::{ALLOWED, Event, Io, Mailbox, NoJob, Peer, Service, Task};
 use karez_transfer::Mark;
@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use crate::scripted_task::{LONG, connect, end_of, layout, many, serve_with};
+use crate::scripted_task::{LONG, config, connect, end_of, many, serve_with};
 
-/// Who sits in the ring, in the order of coming.
+/// The members of the ring, in the order of their connections.
 #[derive(Clone)]
 struct Ring {
     seats: Arc<Mutex<Vec<Mailbox<Token>>>>,
-    /// What nobody had a place for.
+    /// Messages that were rejected.
     refused: Sender<Token>,
 }
 
@@ -26,7 +26,7 @@ struct Token {
     word: u16,
 }
 
-/// Passes on what it is told.
+/// Passes messages on.
 struct Seat {
     ring: Ring,
     number: usize,
@@ -122,13 +122,13 @@ fn everywhere(script: impl Fn(SocketAddr, &Ring, &mpsc::Receiver<Token>, &str)) 
     for &(model, topology) in ALLOWED {
         let (refused, refusals) = mpsc::channel();
         let ring = Ring { seats: Arc::default(), refused };
-        serve_with(layout(model, topology), many(), &ring, |address, _, name| {
+        serve_with(config(model, topology), many(), &ring, |address, _, name| {
             script(address, &ring, &refusals, name);
         });
     }
 }
 
-/// Nobody has anything to do but for the one token, so all sleep: a wake-up that is lost ends it.
+/// Only one token moves, so all event loops sleep but one: a lost wake-up is a hang.
 #[test]
 fn a_token_goes_round_though_all_sleep() {
     everywhere(|address, _, _, name| {
@@ -151,7 +151,7 @@ fn no_mail_is_lost_and_no_byte_where_all_talk_at_once() {
                 scope.spawn(move || {
                     let mut heard = Vec::new();
                     for round in 0..ROUNDS {
-                        // Round the whole ring in every second, to the next in the others.
+                        // Round the whole ring in every second round, to the next member otherwise.
                         let hops = if round % 2 == 0 { 7 } else { 0 };
                         stream.write_all(&order(hops, number << 8 | round)).unwrap();
                         heard.push(read_word(stream));

@@ -9,9 +9,13 @@
 
 mod basics;
 mod bounded;
+mod costly;
 mod crowds;
 mod duplex;
+mod farewell;
 mod jobs;
+mod kernel_records;
+mod local;
 mod mail;
 mod multiplex;
 mod names;
@@ -21,4 +25,5 @@ mod realtime;
 mod relay;
 mod scripted_task;
 mod sealed;
+mod switched;
 mod xor;

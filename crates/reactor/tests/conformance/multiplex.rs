@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::scripted_task::{LONG, connect, layout, many, serve_with};
+use crate::scripted_task::{LONG, config, connect, many, serve_with};
 
 const COLD: usize = 0;
 const SHORT: usize = 1;
@@ -30,7 +30,7 @@ const SHORT_LENGTH: usize = 30_000;
 /// The most bytes of a file in a frame.
 const FRAME: u64 = 16 << 10;
 
-/// What a client grants at first, and again when it has received so much.
+/// The window of a client, and the bytes after which it is granted again.
 const WINDOW: u64 = 40_000;
 
 /// When the client has so much of [`CANCELLED`], it cancels it.
@@ -122,6 +122,7 @@ impl Connection {
                 stream.left = 0;
                 io.outbox().push_bytes(head(RESET, number, 0).to_vec());
             }
+            _ => panic!("{event:?}"),
         }
     }
 }
@@ -174,12 +175,12 @@ fn pattern(length: usize, seed: u8) -> Vec<u8> {
     (0..length).map(|n| (n * 31 + n / 256).to_le_bytes()[0] ^ seed).collect()
 }
 
-/// The client: what it got of each stream, checked as it comes.
+/// The client: the bytes of each stream, checked as they arrive.
 struct Client {
     stream: TcpStream,
     got: [Vec<u8>; 3],
     granted: [u64; 3],
-    /// What was said at the end of a stream.
+    /// The last frame of a stream.
     ended: [Option<u64>; 3],
     cancelled: bool,
 }
@@ -228,7 +229,7 @@ impl Client {
 #[test]
 fn streams_share_a_connection_whatever_becomes_of_the_others() {
     // Not a temporary directory: that may be tmpfs, whose pages cannot be dropped.
-    let mut cold = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let mut cold = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let contents = [(LENGTHS[COLD], 1), (SHORT_LENGTH as u64, 2), (LENGTHS[CANCELLED], 3)];
     let contents = contents.map(|(length, seed)| pattern(usize::try_from(length).unwrap(), seed));
     cold.write_all(&contents[COLD]).unwrap();
@@ -242,7 +243,7 @@ fn streams_share_a_connection_whatever_becomes_of_the_others() {
     for &(model, topology) in ALLOWED {
         let found_cold = Mutex::new(Arc::default());
         let service = Multiplexed { files: files.clone(), found_cold };
-        serve_with(layout(model, topology), many(), &service, |address, _, name| {
+        serve_with(config(model, topology), many(), &service, |address, _, name| {
             let cold = &files[COLD];
             rustix::fs::fadvise(cold, 0, None, rustix::fs::Advice::DontNeed).unwrap();
             let is_cold =

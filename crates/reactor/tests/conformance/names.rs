@@ -1,6 +1,6 @@
-//! Names that a job has looked up: by a ring where there is one, else by whoever runs the job.
+//! Files that a job has opened: by a ring where there is one, else by the thread that runs the job.
 
-use karez_reactor::{Handle, Limits, Lookup, Model, Opened, Stop, Topology};
+use karez_reactor::{Model, OpenRequest, OpenedFile, SharedFd, Shutdown, Topology};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkfifoat};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::scripted_task::{
-    SHORT, ask, connect, end_of, everywhere, layout, many, read_some, serve,
+    SHORT, ask, config, connect, end_of, everywhere, many, read_some, serve,
 };
 
 /// A job that needs one name after the other.
@@ -52,16 +52,16 @@ impl Sizes {
         format!("{}run by {by}", self.said).into_bytes()
     }
 
-    pub fn open_request(&mut self) -> Option<Lookup> {
+    pub fn open_request(&mut self) -> Option<OpenRequest> {
         let name = CString::new(&**self.names.last()?).unwrap();
-        let root: Handle = Arc::new(File::open("/").unwrap());
+        let root: SharedFd = Arc::new(File::open("/").unwrap());
         // The kernel first tries with O_NONBLOCK, by which a FIFO opens, but not with O_TRUNC.
         let hangs = self.names.last()?.ends_with("fifo");
         let flags = OFlags::RDONLY | if hangs { OFlags::TRUNC } else { OFlags::empty() };
-        (!self.refused).then(|| Lookup::new(root, name, flags, self.how))
+        (!self.refused).then(|| OpenRequest::new(root, name, flags, self.how))
     }
 
-    pub fn opened(mut self, found: Result<Opened, Errno>) -> Result<Vec<u8>, Self> {
+    pub fn opened(mut self, found: Result<OpenedFile, Errno>) -> Result<Vec<u8>, Self> {
         match found {
             Err(Errno::INVAL) => {
                 self.refused = true;
@@ -93,12 +93,12 @@ fn made_in(directory: &Path) -> [PathBuf; 3] {
 }
 
 /// On io_uring, in every topology.
-fn in_rings(script: impl Fn(SocketAddr, &Stop, &str)) {
+fn in_rings(script: impl Fn(SocketAddr, &Shutdown, &str)) {
     if let Err(why) = Model::Uring.probe() {
         return println!("skipped: {why}");
     }
     for &topology in Topology::ALL {
-        serve(layout(Model::Uring, topology), many(), |address, stop, name, _| {
+        serve(config(Model::Uring, topology), many(), |address, stop, name, _| {
             script(address, stop, name);
         });
     }
@@ -156,11 +156,11 @@ fn a_name_that_hangs_holds_up_nobody_else() {
                 ask(stream, &order(&[&a]), b"12345 looked up", name);
             }
         }
-        stop.begin();
+        stop.trigger();
         for stream in others {
             assert!(end_of(stream).is_empty(), "{name}: idle");
         }
-        // Who waits for a name is waited for.
+        // A connection that waits for a file is waited for.
         let writer = OpenOptions::new().write(true).open(&fifo).unwrap();
         for stream in held {
             assert_eq!(end_of(stream), b"12345 0 7 looked up", "{name}");
@@ -171,25 +171,26 @@ fn a_name_that_hangs_holds_up_nobody_else() {
 
 #[test]
 fn at_the_end_of_the_grace_what_hangs_is_cancelled() {
-    let limits = Limits { grace: SHORT, ..many() };
+    let mut limits = many();
+    limits.grace = SHORT;
     let directory = tempfile::tempdir().unwrap();
     let [_, _, fifo] = made_in(directory.path());
     if let Err(why) = Model::Uring.probe() {
         return println!("skipped: {why}");
     }
     for &topology in Topology::ALL {
-        serve(layout(Model::Uring, topology), limits, |address, stop, name, _| {
+        serve(config(Model::Uring, topology), limits, |address, stop, name, _| {
             let mut witness = connect(address);
             let mut held = connect(address);
             held.write_all(&order(&[&fifo])).unwrap();
             ask(&mut witness, b"ehello", b"hello", name);
-            stop.begin();
+            stop.trigger();
             // A reset, if its order had not been received before the end.
             let mut rest = Vec::new();
             let end = held.read_to_end(&mut rest);
             assert!(end.is_ok_and(|count| count == 0) || rest.is_empty(), "{name}");
         });
-        // Nobody is left who has it open, or is about to.
+        // No thread has it open, or is about to open it.
         let nobody = OpenOptions::new()
             .write(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())

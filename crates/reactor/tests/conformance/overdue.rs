@@ -1,4 +1,4 @@
-//! Jobs on a device that does not answer: they have a deadline, in every layout.
+//! Jobs on a device that does not answer: they have a deadline, in every config.
 
 use karez_reactor::{Limits, Model};
 use rustix::net::sockopt;
@@ -67,7 +67,7 @@ fn a_device_that_hangs_rejects_jobs_at_once_holds_up_no_other_and_recovers() {
         assert_eq!(told(&mut stream, b"h"), *b"too many", "{name}");
         ask(&mut stream, b"dab", b"abab", name);
         answer_all();
-        // A thread is free after it has said what came of its job.
+        // A thread is free after it has returned the result of its job.
         HANGING.0.lock().unwrap().1 = true;
         let tries = (0..MANY).take_while(|_| told(&mut stream, b"h") == *b"too many");
         assert!(tries.count() < MANY, "{name}: it does not recover");
@@ -75,11 +75,11 @@ fn a_device_that_hangs_rejects_jobs_at_once_holds_up_no_other_and_recovers() {
     });
 }
 
-/// There is room for one connection, so the next is served when that one is let go.
+/// There is room for one connection, so the next is served when the first is closed.
 #[test]
 fn a_peer_that_resets_while_its_job_hangs_is_let_go() {
     let _turn = take_turn();
-    let one = Limits { connections: 1, grace: LONG };
+    let one = Limits::new(1, LONG);
     everywhere(one, |address, _, name| {
         if name.starts_with(Model::Signal.name()) {
             return; // Linux sends no signal for a reset
@@ -109,7 +109,7 @@ fn a_peer_that_has_said_all_still_gets_its_answer() {
     });
 }
 
-/// What comes of a job on the device: all answers have one length.
+/// The result of a job on the device: all responses have one length.
 fn told(stream: &mut TcpStream, order: &[u8]) -> [u8; 8] {
     let mut answer = [0; 8];
     stream.write_all(order).unwrap();

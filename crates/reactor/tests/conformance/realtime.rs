@@ -1,4 +1,4 @@
-//! That RealtimeSanitizer would tell of a turn that waits, or its silence would mean nothing. Only
+//! RealtimeSanitizer reports a turn that waits: without that its silence would mean nothing. Only
 //! under `.ci/sanitize realtime`.
 
 use karez_reactor::{Event, Io, Model, NoJob, Peer, Service, Task, Topology};
@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::scripted_task::{LONG, connect, end_of, layout, many, serve_with};
+use crate::scripted_task::{LONG, config, connect, end_of, many, serve_with};
 
 struct Reads;
 
@@ -40,7 +40,7 @@ impl Service for Readers {
 #[ignore = "the sanitizer ends its process"]
 fn a_task_that_opens_a_file() {
     let model = env::var("MODEL").unwrap().parse::<Model>().unwrap();
-    serve_with(layout(model, Topology::Multi), many(), &Readers, |address, _, _| {
+    serve_with(config(model, Topology::Multi), many(), &Readers, |address, _, _| {
         let mut stream = connect(address);
         std::io::Write::write_all(&mut stream, b"x").unwrap();
         end_of(stream);

@@ -1,18 +1,18 @@
 //! Two sockets that are led together.
 
-use karez_reactor::{ALLOWED, Event, Io, Limits, NoJob, Peer, Service, Task};
+use karez_reactor::{ALLOWED, Event, Io, Job, JobId, Limits, Peer, Service, Task};
 use rustix::net::sockopt::set_socket_linger;
 use std::convert::Infallible;
 use std::io::{ErrorKind, Read, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::scripted_task::{LONG, SHORT, connect, end_of, layout, many, serve_with, try_read};
+use crate::scripted_task::{LONG, SHORT, config, connect, end_of, many, serve_with, try_read};
 
-/// Leads everybody to one place, and tells what came of it.
+/// Relays every connection to one address, and records how each relay ended.
 struct Leader {
     upstream: SocketAddr,
     stall: Duration,
@@ -42,20 +42,40 @@ impl Service for Leader {
     }
 }
 
+/// A job that the task asks for while it handles the end of the relay.
+struct Ended(Outcome);
+
+impl Job for Ended {
+    type Done = Outcome;
+
+    fn run(self) -> Outcome {
+        self.0
+    }
+
+    fn try_run(self) -> Result<Outcome, Self> {
+        Ok(self.0)
+    }
+}
+
 impl Task for Led {
-    type Job = NoJob;
+    type Job = Ended;
     type Message = Infallible;
 
-    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, NoJob>) {
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, Ended>) {
         let outcome = match event {
             Event::Opened(_) => {
                 return io.relay(self.upstream.take().unwrap().into(), self.stall);
             }
-            Event::Relayed(end) => match end.error {
-                None => Outcome::Relayed([end.to_upstream, end.to_client]),
-                Some(error) if error.kind() == ErrorKind::TimedOut => Outcome::TimedOut,
-                Some(_) => Outcome::Failed,
-            },
+            Event::Relayed(end) => {
+                let outcome = match end.error {
+                    None => Outcome::Relayed([end.to_upstream, end.to_client]),
+                    Some(error) if error.kind() == ErrorKind::TimedOut => Outcome::TimedOut,
+                    Some(_) => Outcome::Failed,
+                };
+                assert!(io.run(JobId(0), Ended(outcome)).is_ok());
+                return;
+            }
+            Event::JobDone(_, outcome) => outcome.unwrap(),
             Event::Closing(_) => return,
             _ => panic!("{event:?}"),
         };
@@ -63,7 +83,7 @@ impl Task for Led {
     }
 }
 
-/// Runs `script` with both ends of a relay, in every layout, and some of them one after another.
+/// Runs `script` with both ends of a relay, in every config, and some of them one after another.
 fn everywhere(stall: Duration, script: impl Fn([TcpStream; 2], &Receiver<Outcome>, &str)) {
     everywhere_within(many(), stall, script);
 }
@@ -78,7 +98,7 @@ fn everywhere_within(
         let (sender, outcomes) = mpsc::channel();
         let upstream = listener.local_addr().unwrap();
         let leader = Leader { upstream, stall, outcomes: Mutex::new(sender) };
-        serve_with(layout(model, topology), limits, &leader, |address, _, name| {
+        serve_with(config(model, topology), limits, &leader, |address, _, name| {
             for _ in 0..3 {
                 let client = connect(address);
                 let upstream = listener.accept().unwrap().0;
@@ -89,7 +109,7 @@ fn everywhere_within(
     }
 }
 
-/// What nothing else looks like: xorshift64.
+/// A pattern without repetition: xorshift64.
 fn noise(mut seed: u64, length: usize) -> Vec<u8> {
     let word = || {
         seed ^= seed << 13;
@@ -109,7 +129,7 @@ fn much_goes_both_ways_at_once_and_arrives_as_it_was() {
                 scope.spawn(move || {
                     let mut end = end;
                     end.write_all(said).unwrap();
-                    end.shutdown(Shutdown::Write).unwrap();
+                    end.shutdown(std::net::Shutdown::Write).unwrap();
                 });
             }
             for (end, said) in ends.iter().zip(said.iter().rev()) {
@@ -131,13 +151,13 @@ fn an_end_is_passed_on_and_the_other_way_goes_on() {
             let (mut first, mut other) =
                 if is_clients { (&client, &upstream) } else { (&upstream, &client) };
             first.write_all(b"question").unwrap();
-            first.shutdown(Shutdown::Write).unwrap();
+            first.shutdown(std::net::Shutdown::Write).unwrap();
             assert_eq!(end_of(other.try_clone().unwrap()), b"question", "{name}");
             other.write_all(b"answer").unwrap();
             let mut heard = [0; 6];
             first.read_exact(&mut heard).unwrap();
             assert_eq!(&heard, b"answer", "{name}");
-            other.shutdown(Shutdown::Write).unwrap();
+            other.shutdown(std::net::Shutdown::Write).unwrap();
             assert!(end_of(first.try_clone().unwrap()).is_empty(), "{name}");
             let moved = if is_clients { [8, 6] } else { [6, 8] };
             assert_eq!(outcomes.recv_timeout(LONG).unwrap(), Outcome::Relayed(moved), "{name}");
@@ -162,10 +182,10 @@ fn a_reset_of_either_ends_both() {
     }
 }
 
-/// The server ends although nobody else does: `everywhere` waits for it.
+/// The server ends although neither side does: `everywhere` waits for it.
 #[test]
 fn the_grace_of_a_stop_is_the_end_of_a_relay() {
-    let limits = Limits { connections: 10, grace: SHORT };
+    let limits = Limits::new(10, SHORT);
     everywhere_within(limits, LONG, |[mut client, mut upstream], _, name| {
         client.write_all(b"x").unwrap();
         upstream.read_exact(&mut [0]).unwrap();

@@ -1,9 +1,9 @@
-//! A task that does what the client's first byte says, a server of such tasks in every layout, and
+//! A task that follows the client's first byte, a server of such tasks in every layout, and
 //! their clients.
 
 use karez_reactor::{
-    ALLOWED, Address, Bound, Device, Event, Io, Job, JobError, JobId, Layout, Limits, Lookup,
-    Model, Opened, Peer, SendError, Service, Stop, Task, Topology, Wishes,
+    ALLOWED, Address, Config, Device, Event, Io, Job, JobError, JobId, Limits, Model, OpenRequest,
+    OpenedFile, Peer, SendError, Server, Service, Shutdown, Task, Topology,
 };
 use karez_transfer::Mark;
 use rustix::io::Errno;
@@ -21,14 +21,14 @@ use crate::names::Sizes;
 pub const LONG: Duration = Duration::from_secs(60);
 pub const SHORT: Duration = Duration::from_millis(50);
 
-/// Does what the first byte of a message says, and sends the result.
+/// Follows the first byte of a message, and sends the result.
 pub struct ScriptedTask {
     /// The job that it waits for, or the last.
     job: u64,
     gave_up: Sender<u64>,
 }
 
-/// Jobs that can be told from an echo.
+/// Jobs whose results differ from an echo.
 pub enum Chore {
     Double(Vec<u8>),
     /// Waits until the gate is opened.
@@ -61,7 +61,7 @@ pub fn end_all() {
     none.1 = false;
 }
 
-/// One round: what is to be said at the end, or nothing.
+/// One round: the reply at its end, if there is one.
 fn go_round(begun: bool) -> Vec<u8> {
     let mut endless = ENDLESS.0.lock().unwrap();
     endless.0 += usize::from(!begun);
@@ -124,14 +124,14 @@ impl Job for Chore {
         }
     }
 
-    fn open_request(&mut self) -> Option<Lookup> {
+    fn open_request(&mut self) -> Option<OpenRequest> {
         match self {
             Self::Sizes(sizes) => sizes.open_request(),
             _ => None,
         }
     }
 
-    fn opened(self, opened: Result<Opened, Errno>) -> Result<Vec<u8>, Self> {
+    fn opened(self, opened: Result<OpenedFile, Errno>) -> Result<Vec<u8>, Self> {
         match self {
             Self::Sizes(sizes) => sizes.opened(opened).map_err(Self::Sizes),
             job => Err(job),
@@ -223,7 +223,7 @@ impl Task for ScriptedTask {
     }
 }
 
-/// Tells how much went of what could not be sent whole.
+/// Receives the number of bytes of sends that ended early.
 pub struct ScriptedService(pub Mutex<Sender<u64>>);
 
 impl Service for ScriptedService {
@@ -235,53 +235,53 @@ impl Service for ScriptedService {
 }
 
 /// Of two reactors, where there can be several.
-pub fn layout(model: Model, topology: Topology) -> Layout {
+pub fn config(model: Model, topology: Topology) -> Config {
     let two = NonZeroUsize::new(2).unwrap();
-    // Several that ask all the time leave too little of a small machine for those who ask them.
+    // Several event loops that never wait leave too little of a small machine for their clients.
     let yields = model == Model::Nonblocking;
     let (model, topology) = (Some(model), Some(topology));
-    Layout::choose(&Wishes { model, topology, yields, ..Wishes::default() }, two).unwrap()
+    Config::builder().model(model).topology(topology).yields(yields).build(two).unwrap()
 }
 
-/// Runs `script` against a server in every layout, and the server to its end.
-pub fn everywhere(limits: Limits, script: impl Fn(SocketAddr, &Stop, &str)) {
+/// Runs `script` against a server in every config, and the server to its end.
+pub fn everywhere(limits: Limits, script: impl Fn(SocketAddr, &Shutdown, &str)) {
     everywhere_hearing(limits, |address, stop, name, _| script(address, stop, name));
 }
 
-/// The same, and hears of what could not be sent whole.
+/// The same, and receives the bytes of sends that ended early.
 pub fn everywhere_hearing(
     limits: Limits,
-    script: impl Fn(SocketAddr, &Stop, &str, &Receiver<u64>),
+    script: impl Fn(SocketAddr, &Shutdown, &str, &Receiver<u64>),
 ) {
     for &(model, topology) in ALLOWED {
-        serve(layout(model, topology), limits, &script);
+        serve(config(model, topology), limits, &script);
     }
 }
 
-/// Runs `script` against a server of this layout, and the server to its end.
+/// Runs `script` against a server of this config, and the server to its end.
 pub fn serve(
-    layout: Layout,
+    config: Config,
     limits: Limits,
-    script: impl Fn(SocketAddr, &Stop, &str, &Receiver<u64>),
+    script: impl Fn(SocketAddr, &Shutdown, &str, &Receiver<u64>),
 ) {
     let (sender, given_up) = mpsc::channel();
     let service = ScriptedService(Mutex::new(sender));
-    serve_with(layout, limits, &service, |address, stop, name| {
+    serve_with(config, limits, &service, |address, stop, name| {
         script(address, stop, name, &given_up);
     });
 }
 
 /// The same with another service.
 pub fn serve_with<S: Service>(
-    layout: Layout,
+    config: Config,
     limits: Limits,
     service: &S,
-    script: impl Fn(SocketAddr, &Stop, &str),
+    script: impl Fn(SocketAddr, &Shutdown, &str),
 ) {
-    let name = format!("{} × {}", layout.model(), layout.topology());
-    let bound = Bound::bind(layout, &["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let name = format!("{} × {}", config.model(), config.topology());
+    let bound = Server::bind(config, &["127.0.0.1:0".parse().unwrap()]).unwrap();
     let Some(&Address::Tcp(address)) = bound.addresses().next() else { panic!("{name}") };
-    let stop = Stop::new();
+    let stop = Shutdown::new();
     thread::scope(|scope| {
         let server = scope.spawn(|| bound.run(service, limits, &stop));
         // A script that panics would wait for the server for ever.
@@ -292,16 +292,16 @@ pub fn serve_with<S: Service>(
     });
 }
 
-struct StopsWhenDropped<'a>(&'a Stop);
+struct StopsWhenDropped<'a>(&'a Shutdown);
 
 impl Drop for StopsWhenDropped<'_> {
     fn drop(&mut self) {
-        self.0.begin();
+        self.0.trigger();
     }
 }
 
 pub fn many() -> Limits {
-    Limits { connections: 1000, grace: LONG }
+    Limits::new(1000, LONG)
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {

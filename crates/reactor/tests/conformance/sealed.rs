@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::scripted_task::{LONG, connect, end_of, layout, many, serve_with};
+use crate::scripted_task::{LONG, config, connect, end_of, many, serve_with};
 use crate::xor::{Xor, open_all};
 
 /// Bytes of the file, of which the first is not asked for.
@@ -18,7 +18,7 @@ const LENGTH: usize = 600_001;
 /// Bytes that are promised and do not exist, where so many are asked for.
 const MISSING: u64 = 20_000;
 
-/// Sends the file by the via that it is told, behind a seal.
+/// Sends the file by the requested via, behind a seal.
 struct Sealed {
     file: Arc<File>,
     outcomes: Sender<Outcome>,
@@ -33,7 +33,7 @@ impl Sealed {
     fn send(&self, via: Via, truncated: bool, io: &mut Io<'_, NoJob>) {
         let end = LENGTH as u64 + if truncated { MISSING } else { 0 };
         let outbox = io.outbox();
-        outbox.keep_ledger();
+        outbox.enable_stats();
         outbox.push_bytes(b"plain".to_vec());
         outbox.push_seal(Box::new(Xor(7)));
         outbox.push_bytes(b"head".to_vec());
@@ -54,9 +54,7 @@ impl Task for Sealed {
                 let via = Direction::FileToSocket.vias()[usize::from(order[0])];
                 return self.send(via, order[1] == 1, io);
             }
-            Event::Sent(Mark(1)) => {
-                Outcome::Sent(io.outbox().take_ledger().unwrap().into_reports())
-            }
+            Event::Sent(Mark(1)) => Outcome::Sent(io.outbox().take_stats().unwrap().into_reports()),
             Event::SendFailed(SendError::Truncated { missing }) => Outcome::Truncated(missing),
             Event::Closing(_) => return,
             _ => panic!("{event:?}"),
@@ -92,7 +90,7 @@ fn everything_behind_a_seal_arrives_in_records_by_every_via() {
     for &(model, topology) in ALLOWED {
         let (sender, outcomes) = mpsc::channel();
         let service = Sealing { file: file.clone(), outcomes: Mutex::new(sender) };
-        serve_with(layout(model, topology), many(), &service, |address, _, name| {
+        serve_with(config(model, topology), many(), &service, |address, _, name| {
             for (number, via) in Direction::FileToSocket.vias().iter().enumerate() {
                 for truncated in [0, 1] {
                     let mut stream = connect(address);
@@ -104,10 +102,13 @@ fn everything_behind_a_seal_arrives_in_records_by_every_via() {
                             assert!(truncated == 0 && plain == whole, "{name}, {via}");
                             let [report] = &reports[..] else { panic!("{name}, {via}") };
                             let bytes = LENGTH as u64 - 1;
-                            assert_eq!((report.bytes, report.ran), (bytes, Via::Copy), "{name}");
+                            assert_eq!(
+                                (report.bytes, report.effective),
+                                (bytes, Via::Copy),
+                                "{name}"
+                            );
                             let plain = matches!(via, Via::Auto | Via::Copy);
-                            let fallback =
-                                Fallback { from: *via, reason: Reason::Sealed, after: 0 };
+                            let fallback = Fallback::new(*via, Reason::Sealed, 0);
                             let expected = if plain { vec![] } else { vec![fallback] };
                             assert_eq!(report.fallbacks, expected, "{name}");
                         }

@@ -1,0 +1,56 @@
+//! The listeners of an event loop on a completion model.
+
+use karez_sys::{Key, Operation};
+use std::mem;
+
+use crate::driver::Driver;
+use crate::event_loop::core::LISTENER;
+use crate::listener::Listener;
+
+/// The listeners of an event loop.
+pub(super) struct ArmedListeners(Vec<ArmedListener>);
+
+/// A listener, and the operation that accepts from it.
+struct ArmedListener {
+    listener: Listener,
+    accept: Option<Key>,
+}
+
+impl ArmedListeners {
+    pub(super) fn new(listeners: Vec<Listener>) -> Self {
+        let armed = |listener| ArmedListener { listener, accept: None };
+        Self(listeners.into_iter().map(armed).collect())
+    }
+
+    /// Starts to accept on every listener.
+    pub(super) fn arm(&mut self, driver: &mut impl Driver) {
+        for (armed, number) in self.0.iter_mut().zip(0..) {
+            if armed.accept.is_none() {
+                let operation = Operation::Accept(armed.listener.handle());
+                armed.accept = Some(driver.start(LISTENER - number, operation));
+            }
+        }
+    }
+
+    /// Returns the listener of a completion with this tag; `last` says that its operation is over.
+    pub(super) fn completed(&mut self, tag: u64, last: bool) -> Option<&Listener> {
+        let armed = self.0.get_mut(usize::try_from(LISTENER - tag).ok()?)?;
+        if last {
+            armed.accept = None;
+        }
+        Some(&armed.listener)
+    }
+
+    /// Cancels all accepts.
+    pub(super) fn disarm(&self, driver: &mut impl Driver) {
+        for key in self.0.iter().filter_map(|armed| armed.accept) {
+            driver.cancel(key);
+        }
+    }
+
+    /// Cancels all accepts and closes the listeners.
+    pub(super) fn close(&mut self, driver: &mut impl Driver) {
+        self.disarm(driver);
+        drop(mem::take(&mut self.0));
+    }
+}
