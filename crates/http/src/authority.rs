@@ -1,9 +1,9 @@
 //! The grammar of `Host` and of the authority of an absolute target (RFC 3986 §3.2, RFC 9110 §7.2).
 //!
-//! Stricter than the RFC's reg-name in what could mislead a log or a redirect: no comma, no user
+//! Stricter than the RFC's reg-name, because the text appears in logs and redirects: no comma, no user
 //! information, and percent signs only before two hexadecimal digits.
 
-/// Whether `text` is `uri-host [ ":" port ]` with a host that is not empty.
+/// Returns whether `text` is `uri-host [ ":" port ]` with a host that is not empty.
 pub(crate) fn is_valid(text: &[u8]) -> bool {
     let (host, rest) = match text.split_first() {
         Some((b'[', inner)) => {
@@ -32,7 +32,7 @@ fn is_ip_literal(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'-' | b'_' | b'~')
 }
 
-/// A reg-name: its escapes are looked at, the rest is a set of bytes.
+/// Returns whether this is a reg-name: its escapes are checked, the rest is a set of bytes.
 fn is_name(name: &[u8]) -> bool {
     let mut bytes = name.iter();
     while let Some(byte) = bytes.next() {
@@ -65,7 +65,7 @@ mod tests {
     use super::is_valid;
 
     #[test]
-    fn what_is_a_host() {
+    fn valid_hosts() {
         for good in [
             "a",
             "a.example",
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host() {
+    fn invalid_hosts() {
         for bad in [
             "",
             ":80",

@@ -5,11 +5,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use httpdate::HttpDate;
 
-/// The IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT`. It ends with the year 9999.
+/// Returns the IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT`. Dates after the year 9999 become its last second.
 pub fn format(unix_seconds: u64) -> [u8; 29] {
     let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
     let time = UNIX_EPOCH + Duration::from_secs(unix_seconds.min(LAST));
-    // It is 29 bytes long, always; were it not, what fits would stand there.
+    // The text is always 29 bytes long; if not, it would be cut.
     let _ = write!(text.as_mut_slice(), "{}", HttpDate::from(time));
     text
 }

@@ -1,8 +1,7 @@
-//! Which content codings a client takes (RFC 9110 §12.5.3), for files that lie compressed beside
-//! the plain ones.
+//! Content codings that a client accepts (RFC 9110 §12.5.3).
 //!
-//! A coding counts if its weight is not zero and not less than that of the plain file. A member of
-//! the list that is malformed is ignored, not the whole list.
+//! A coding is accepted if its weight is not zero and not less than that of the plain content. A malformed
+//! member of the list is ignored, not the whole list.
 
 use crate::field::Field;
 use crate::request::Request;
@@ -22,7 +21,7 @@ impl Coding {
     /// Every coding, the preferred one first.
     pub const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
 
-    /// The name in Content-Encoding.
+    /// Returns the name in Content-Encoding.
     pub const fn token(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",
@@ -31,7 +30,8 @@ impl Coding {
         }
     }
 
-    /// What the name of a file in this coding ends with.
+    /// Returns the suffix of a file in this coding that lies beside the plain file: that of the tools zstd,
+    /// brotli and gzip.
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::Zstd => ".zst",
@@ -41,25 +41,25 @@ impl Coding {
     }
 }
 
-/// The codings that a client takes, the best first.
+/// The codings that a client accepts, the best first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Codings {
     best_first: [Option<Coding>; 3],
 }
 
 impl Codings {
-    /// Goes over them, the best first.
+    /// Iterates over them, the best first.
     pub fn iter(&self) -> impl Iterator<Item = Coding> {
         self.best_first.into_iter().flatten()
     }
 
-    /// Whether there are none: send the plain file.
+    /// Returns whether there are none: send the plain content.
     pub fn is_empty(&self) -> bool {
         self.best_first[0].is_none()
     }
 }
 
-/// The codings that `request` takes (RFC 9110 §12.5.3). None without Accept-Encoding.
+/// Returns the codings that `request` accepts (RFC 9110 §12.5.3): none without Accept-Encoding.
 pub fn preferred(request: &Request) -> Codings {
     if request.value(Field::AcceptEncoding).is_none() {
         return Codings::default();
@@ -71,7 +71,7 @@ pub fn preferred(request: &Request) -> Codings {
     weights.ranked()
 }
 
-/// Weights in thousandths; `None` where the list says nothing.
+/// Weights in thousandths; `None` if the list does not mention the coding.
 #[derive(Default)]
 struct Weights {
     codings: [Option<u16>; 3],
@@ -84,7 +84,7 @@ impl Weights {
         let end = memchr::memchr(b';', item).unwrap_or(item.len());
         let (name, parameter) = item.split_at(end);
         let weight = match parameter.strip_prefix(b";") {
-            Some(text) => weight(text),
+            Some(text) => parse_weight(text),
             None => Some(1000),
         };
         let Some(weight) = weight else { return };
@@ -104,7 +104,7 @@ impl Weights {
     }
 
     fn ranked(&self) -> Codings {
-        // The plain file is always acceptable, but least, unless the list says otherwise.
+        // The plain content is always acceptable, but least, unless the list gives it a weight.
         let least = self.identity.or(self.any).unwrap_or(0).max(1);
         let mut found = [None; 3];
         for (place, coding) in Coding::ALL.into_iter().enumerate() {
@@ -117,8 +117,8 @@ impl Weights {
     }
 }
 
-/// A weight in thousandths: `"q=" qvalue` (RFC 9110 §12.4.2).
-pub(crate) fn weight(text: &[u8]) -> Option<u16> {
+/// Reads a weight in thousandths: `"q=" qvalue` (RFC 9110 §12.4.2).
+pub fn parse_weight(text: &[u8]) -> Option<u16> {
     let (name, value) = text.trim_ascii().split_at_checked(2)?;
     if !name.eq_ignore_ascii_case(b"q=") {
         return None;

@@ -1,4 +1,4 @@
-//! Entity tags: made from what statx(2) says, compared as RFC 9110 §8.8.3 wants it.
+//! Entity tags, made from the attributes of a file (statx(2)) and compared by RFC 9110 §8.8.3.
 //!
 //! Two forms, in hexadecimal: `"<modified>-<size>"` is the same for every copy of a file that keeps
 //! its time; `"<modified>-<size>-<changed>-<inode>"` is that of one inode between two changes, as
@@ -6,11 +6,12 @@
 //! (§8.8.3.3), hence the suffix.
 //!
 //! # Limitations
-//! A tag is as good as the clock behind it: within one tick of it two versions look alike, and
-//! such a file has to go without a tag, which is for the caller to see.
+//!
+//! A tag is as precise as the clock of the file system: two versions within one tick have the same times,
+//! so the caller must give such a file no tag.
 
 /// A point in time, as a file system keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     /// Since 1970; negative before.
     pub seconds: i64,
@@ -27,7 +28,7 @@ pub struct EntityTag {
 
 impl EntityTag {
     /// Returns the tag that all copies of a file share which are of `size` bytes and were modified
-    /// at this time, under a content coding whose `suffix` is at most eight letters or digits (the
+    /// at this time, under a content coding whose `suffix` is at most eight alphanumeric bytes (the
     /// rest is left out).
     pub fn shared(size: u64, modified: Timestamp, suffix: Option<&str>) -> Self {
         let mut tag = Self::begin(size, modified);
@@ -35,8 +36,8 @@ impl EntityTag {
         tag
     }
 
-    /// Returns the tag of one file on this host, which also tells when its `inode` (a number that
-    /// stands for it) was last changed.
+    /// Returns the tag of one file on this host, which also depends on its change time and on a number
+    /// for its inode.
     pub fn local(
         size: u64,
         modified: Timestamp,
@@ -63,13 +64,13 @@ impl EntityTag {
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// Strong comparison with one tag as it was received (RFC 9110 §8.8.3.2).
-    pub fn is_strongly(&self, received: &[u8]) -> bool {
+    /// Returns whether a received tag is equal by strong comparison (RFC 9110 §8.8.3.2).
+    pub fn strong_eq(&self, received: &[u8]) -> bool {
         self.as_bytes() == received
     }
 
-    /// Weak comparison with one tag as it was received (RFC 9110 §8.8.3.2).
-    pub fn is_weakly(&self, received: &[u8]) -> bool {
+    /// Returns whether a received tag is equal by weak comparison (RFC 9110 §8.8.3.2).
+    pub fn weak_eq(&self, received: &[u8]) -> bool {
         self.as_bytes() == opaque(received)
     }
 
@@ -126,7 +127,7 @@ impl std::fmt::Debug for EntityTag {
 
 /// The tags of a list, quotes and `W/` included; commas inside of quotes do not part them.
 ///
-/// What is not a tag is passed over up to the next comma (RFC 9110 §5.6.1).
+/// Malformed members are skipped up to the next comma (RFC 9110 §5.6.1).
 pub fn tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = list;
     std::iter::from_fn(move || {
@@ -195,8 +196,8 @@ mod tests {
             (b"\"2\"".as_slice(), false, false),
             (b"W/\"2\"", false, false),
         ] {
-            assert_eq!(tag.is_strongly(theirs), strongly, "{}", theirs.escape_ascii());
-            assert_eq!(tag.is_weakly(theirs), weakly, "{}", theirs.escape_ascii());
+            assert_eq!(tag.strong_eq(theirs), strongly, "{}", theirs.escape_ascii());
+            assert_eq!(tag.weak_eq(theirs), weakly, "{}", theirs.escape_ascii());
         }
     }
 

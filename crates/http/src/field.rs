@@ -1,11 +1,13 @@
-//! The request fields that are looked at, by name (RFC 9110 §5.1).
+//! The request fields that are known by name (RFC 9110 §5.1).
 //!
-//! A request remembers where the first line of each stands; any other field is only checked.
+//! A request stores the offset of the first line of each. The syntax of other fields is checked, and they
+//! are found by [`Request::fields`](crate::Request::fields).
 
 macro_rules! fields {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)+) => {
         /// A request field that this crate knows by name (RFC 9110 §5.1).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum Field {
             $($(#[$doc])* $name,)+
         }
@@ -14,7 +16,7 @@ macro_rules! fields {
             /// Every known field.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
-            /// The name in lower case.
+            /// Returns the name in lower case.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)+
@@ -58,8 +60,8 @@ fields! {
 }
 
 impl Field {
-    /// The field that `name` spells, in any case.
-    pub fn of(name: &[u8]) -> Option<Self> {
+    /// Returns the field with this name, in any case.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
         let candidates: &[Self] = match name.len() {
             4 => &[Self::Host],
             5 => &[Self::Range],
@@ -74,7 +76,7 @@ impl Field {
             19 => &[Self::IfUnmodifiedSince],
             _ => &[],
         };
-        // Most names are strangers of a usual length: their first byte tells.
+        // Most other names of the same length differ in the first byte, so it is compared first.
         let first = name.first()?.to_ascii_lowercase();
         candidates.iter().copied().find(|field| {
             let known = field.name().as_bytes();
@@ -82,13 +84,13 @@ impl Field {
         })
     }
 
-    /// Its place in a table of [`COUNT`].
+    /// Returns its index in a table of [`COUNT`].
     pub(crate) const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// How many fields are known.
+/// The number of known fields.
 pub(crate) const COUNT: usize = Field::ALL.len();
 
 #[cfg(test)]
@@ -98,10 +100,13 @@ mod tests {
     #[test]
     fn every_name_is_found_in_any_case() {
         for field in Field::ALL {
-            assert_eq!(Field::of(field.name().as_bytes()), Some(*field));
-            assert_eq!(Field::of(field.name().to_ascii_uppercase().as_bytes()), Some(*field));
+            assert_eq!(Field::from_name(field.name().as_bytes()), Some(*field));
+            assert_eq!(
+                Field::from_name(field.name().to_ascii_uppercase().as_bytes()),
+                Some(*field)
+            );
         }
-        assert_eq!(Field::of(b"hosts"), None);
-        assert_eq!(Field::of(b""), None);
+        assert_eq!(Field::from_name(b"hosts"), None);
+        assert_eq!(Field::from_name(b""), None);
     }
 }

@@ -1,47 +1,67 @@
-//! Request methods (RFC 9110 §9), as far as a server of files tells them apart.
+//! Request methods (RFC 9110 §9).
 //!
 //! Names are case-sensitive: `get` is not GET.
 
-/// What `Allow` says (RFC 9110 §10.2.1).
-pub const ALLOW: &str = "GET, HEAD, OPTIONS";
+macro_rules! methods {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal;)+) => {
+        /// A request method (RFC 9110 §9.3).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Method {
+            $($(#[$doc])* $variant,)+
+            /// A method that is not known here. Its name is in the request line.
+            Unknown,
+        }
 
-/// A request method (RFC 9110 §9.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// RFC 9110 §9.3.1.
-    Get,
-    /// RFC 9110 §9.3.2.
-    Head,
-    /// RFC 9110 §9.3.7.
-    Options,
-    /// Known, never allowed here (405): PUT, POST, DELETE, PATCH, TRACE, CONNECT.
-    OtherKnown,
-    /// Not recognized (501).
-    Unknown,
+        impl Method {
+            /// Returns the method with this name.
+            pub fn from_name(name: &[u8]) -> Self {
+                $(
+                    if name == $name.as_bytes() {
+                        return Self::$variant;
+                    }
+                )+
+                Self::Unknown
+            }
+        }
+
+        #[cfg(test)]
+        const NAMES: &[(Method, &str)] = &[$((Method::$variant, $name),)+];
+    };
 }
 
-impl Method {
-    /// The method that `name` spells.
-    pub fn of(name: &[u8]) -> Self {
-        match name {
-            b"GET" => Self::Get,
-            b"HEAD" => Self::Head,
-            b"OPTIONS" => Self::Options,
-            b"PUT" | b"POST" | b"DELETE" | b"PATCH" | b"TRACE" | b"CONNECT" => Self::OtherKnown,
-            _ => Self::Unknown,
-        }
-    }
+methods! {
+    /// RFC 9110 §9.3.1.
+    Get = "GET";
+    /// RFC 9110 §9.3.2.
+    Head = "HEAD";
+    /// RFC 9110 §9.3.3.
+    Post = "POST";
+    /// RFC 9110 §9.3.4.
+    Put = "PUT";
+    /// RFC 9110 §9.3.5.
+    Delete = "DELETE";
+    /// RFC 9110 §9.3.6.
+    Connect = "CONNECT";
+    /// RFC 9110 §9.3.7.
+    Options = "OPTIONS";
+    /// RFC 9110 §9.3.8.
+    Trace = "TRACE";
+    /// RFC 5789 §2.
+    Patch = "PATCH";
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Method;
+    use super::{Method, NAMES};
 
     #[test]
     fn names_are_case_sensitive() {
-        assert_eq!(Method::of(b"GET"), Method::Get);
-        assert_eq!(Method::of(b"get"), Method::Unknown);
-        assert_eq!(Method::of(b"PATCH"), Method::OtherKnown);
-        assert_eq!(Method::of(b"PROPFIND"), Method::Unknown);
+        for (method, name) in NAMES {
+            assert_eq!(Method::from_name(name.as_bytes()), *method);
+            assert_eq!(Method::from_name(name.to_ascii_lowercase().as_bytes()), Method::Unknown);
+        }
+        assert_eq!(Method::from_name(b"PROPFIND"), Method::Unknown);
+        assert_eq!(Method::from_name(b""), Method::Unknown);
     }
 }

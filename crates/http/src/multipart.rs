@@ -1,13 +1,13 @@
 //! Several ranges in one answer: `multipart/byteranges` (RFC 9110 §14.6, RFC 2046 §5.1.1).
 //!
-//! Only what stands between the parts is made here; the parts themselves go from file to socket.
-//! All of it is made before the first byte is sent, since Content-Length must be known.
+//! Only the framing between the parts is made here; the parts themselves are moved from file to socket.
+//! All framing is made before the first byte is sent, since Content-Length must be known.
 
 use crate::decimal;
+use crate::field_value::push_value;
 use crate::range::ByteRange;
-use crate::response::push_value;
 
-/// What frames the parts of one answer.
+/// The framing of the parts of one response.
 #[derive(Clone, Debug)]
 pub struct Multipart {
     parts: Vec<(Vec<u8>, ByteRange)>,
@@ -18,7 +18,7 @@ pub struct Multipart {
 impl Multipart {
     /// Frames `ranges` of a file of `size` bytes and of the given type.
     ///
-    /// The caller chooses a `boundary` that is unlikely in the file: 1 to 70 letters, digits or
+    /// The caller chooses a `boundary` that is unlikely in the file: 1 to 70 alphanumeric bytes or
     /// any of `'+_-.` (RFC 2046 §5.1.1). It is used as it is, here and in the Content-Type of the
     /// answer, see [`content_type`].
     pub fn new(ranges: &[ByteRange], size: u64, content_type: &str, boundary: &str) -> Self {
@@ -47,22 +47,22 @@ impl Multipart {
         Self { parts, tail, length }
     }
 
-    /// Each part: what comes before it, and the range of the file.
+    /// Returns each part: the framing before it, and the range of the file.
     pub fn parts(&self) -> &[(Vec<u8>, ByteRange)] {
         &self.parts
     }
 
-    /// What comes after the last part.
+    /// Returns the framing after the last part.
     pub fn tail(&self) -> &[u8] {
         &self.tail
     }
 
-    /// The Content-Length of the answer. If it is more than the file has, send the file.
+    /// Returns the Content-Length of the response. If it is longer than the file, send the file.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// The parts and the tail, to be sent in this order.
+    /// Returns the parts and the tail, to be sent in this order.
     pub fn into_parts(self) -> (Vec<(Vec<u8>, ByteRange)>, Vec<u8>) {
         (self.parts, self.tail)
     }

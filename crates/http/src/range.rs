@@ -1,39 +1,39 @@
 //! Which bytes of a file a Range field asks for (RFC 9110 §14.1, §14.2).
 //!
-//! A Range may always be ignored, and whatever is malformed or hostile is: the answer is then the
-//! whole file. Ranges that overlap or touch are joined, so that no byte is sent twice (§15.3.7.2);
-//! what is joined stands where its first member stood, and otherwise the order of the request
-//! stays. Work and memory are bounded by [`MOST_ASKED`].
+//! A Range may always be ignored. Malformed and hostile ones are: the response is then the whole file.
+//! Ranges that overlap or touch are joined, so that no byte is sent twice (§15.3.7.2); a joined range has
+//! the place of its first member, and otherwise the order of the request stays. Work and memory are
+//! bounded by [`MAX_RANGES`].
 
 use crate::decimal;
 
-/// More ranges than this in one request are hostile: the whole file is sent.
-pub const MOST_ASKED: usize = 64;
-/// More parts than this, after joining, are not worth their heads: the whole file is sent.
-pub const MOST_PARTS: usize = 16;
+/// The most ranges of one request; with more, the whole file is sent.
+pub const MAX_RANGES: usize = 64;
+/// The most parts after joining; with more, the whole file is sent.
+pub const MAX_PARTS: usize = 16;
 
 /// A part of a file that has at least one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ByteRange {
     /// The offset of the first byte.
     pub start: u64,
-    /// How many bytes.
+    /// The number of bytes.
     pub length: u64,
 }
 
 impl ByteRange {
-    /// One past the last byte.
+    /// Returns the offset behind the last byte.
     pub const fn end(self) -> u64 {
         self.start.saturating_add(self.length)
     }
 
-    /// The offset of the last byte, as Content-Range has it.
+    /// Returns the offset of the last byte, as in Content-Range.
     pub const fn last(self) -> u64 {
         self.end().saturating_sub(1)
     }
 }
 
-/// What to send.
+/// The part of a file to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// The whole file, as if there were no Range: 200.
@@ -42,11 +42,11 @@ pub enum Selection {
     One(ByteRange),
     /// Two parts or more: 206 in `multipart/byteranges`.
     Many(Vec<ByteRange>),
-    /// No byte of the file was asked for: 416.
+    /// The request asks for no byte of the file: 416.
     Unsatisfiable,
 }
 
-/// Reads the `value` of a Range field for a file of `size` bytes (RFC 9110 §14.2).
+/// Evaluates the `value` of a Range field for a file of `size` bytes (RFC 9110 §14.2).
 ///
 /// An empty file has no ranges, so the field is ignored: a 416 would turn a complete download of
 /// nothing into an error, for a client that resumes (`bytes=0-`) or reads a tail (`bytes=-1`).
@@ -70,7 +70,7 @@ pub fn select(value: &[u8], size: u64) -> Selection {
             let parts = join(&ranges);
             match parts.as_slice() {
                 [one] => Selection::One(*one),
-                many if many.len() > MOST_PARTS => Selection::Whole,
+                many if many.len() > MAX_PARTS => Selection::Whole,
                 _ => Selection::Many(parts),
             }
         }
@@ -78,13 +78,13 @@ pub fn select(value: &[u8], size: u64) -> Selection {
     }
 }
 
-/// The range set behind `bytes=`, if that is the unit.
+/// Returns the range set behind `bytes=`, if that is the unit.
 fn bytes_unit(value: &[u8]) -> Option<&[u8]> {
     let (unit, specs) = value.split_at_checked(UNIT.len())?;
     unit.eq_ignore_ascii_case(UNIT).then_some(specs)
 }
 
-/// The satisfiable ranges of a list; empty members are ignored (RFC 9110 §5.6.1.2).
+/// Returns the satisfiable ranges of a list; empty members are ignored (RFC 9110 §5.6.1.2).
 fn list(specs: &[u8], size: u64) -> Result<Vec<ByteRange>, Malformed> {
     let mut ranges = Vec::new();
     let mut asked = 0;
@@ -93,7 +93,7 @@ fn list(specs: &[u8], size: u64) -> Result<Vec<ByteRange>, Malformed> {
             continue;
         }
         asked += 1;
-        if asked > MOST_ASKED {
+        if asked > MAX_RANGES {
             return Err(Malformed);
         }
         ranges.extend(spec(member, size)?);
@@ -101,7 +101,7 @@ fn list(specs: &[u8], size: u64) -> Result<Vec<ByteRange>, Malformed> {
     if asked == 0 { Err(Malformed) } else { Ok(ranges) }
 }
 
-/// One range: `first-`, `first-last` or `-suffix`; `None` if it is unsatisfiable.
+/// Reads one range: `first-`, `first-last` or `-suffix`; `None` if it is unsatisfiable.
 fn spec(text: &[u8], size: u64) -> Result<Option<ByteRange>, Malformed> {
     let dash = memchr::memchr(b'-', text).ok_or(Malformed)?;
     let (first, last) = (&text[..dash], &text[dash + 1..]);
@@ -121,7 +121,7 @@ fn spec(text: &[u8], size: u64) -> Result<Option<ByteRange>, Malformed> {
     Ok(Some(ByteRange { start: first, length: end - first }))
 }
 
-/// `1*DIGIT`. What does not fit is beyond every file, and so is the largest number.
+/// Reads `1*DIGIT`. A number that does not fit is beyond the end of every file, as the largest one is.
 fn position(digits: &[u8]) -> Result<u64, Malformed> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Malformed);
@@ -129,7 +129,7 @@ fn position(digits: &[u8]) -> Result<u64, Malformed> {
     Ok(decimal::parse(digits).unwrap_or(u64::MAX))
 }
 
-/// Joins what overlaps or touches.
+/// Joins ranges that overlap or touch.
 fn join(ranges: &[ByteRange]) -> Vec<ByteRange> {
     let mut sorted: Vec<(usize, ByteRange)> = ranges.iter().copied().enumerate().collect();
     sorted.sort_unstable_by_key(|(place, range)| (range.start, *place));

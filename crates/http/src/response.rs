@@ -1,138 +1,133 @@
-//! Response heads and chunks into a buffer (RFC 9112 §4, §5, §7.1).
+//! The head of a response, independent of the protocol that carries it (RFC 9110 §6.2).
 //!
-//! No value can end its line: a CR, LF or NUL becomes a space, so that nothing from a file name or
-//! a request can add a field or a second response. Debug builds stop at one, since it is a bug.
+//! A [`ResponseHead`] is a list of fields in the order in which they are encoded. Fields that describe
+//! one file and stay the same from response to response are a [`Prepared`] block, which holds an
+//! encoded copy for each protocol; the list refers to the part of it that a response needs. HTTP/1.1
+//! encodes a head by [`h1::encode`](crate::h1::encode).
+//!
+//! No allocation is made for a head with up to ten items whose values are numbers, static
+//! or at most 30 bytes long. That covers every response to a request for a cached file.
+//!
+//! # Limitations
+//!
+//! A field name is static: a head is made by the server, and does not forward the fields of another
+//! server. Fields that describe the connection (`Connection`, `Transfer-Encoding`) are no part of a
+//! head, because HTTP/2 has none; the protocol adds them.
 
-use crate::decimal;
+use std::sync::Arc;
+
+use crate::field_value::FieldValue;
+use crate::prepared::{Prepared, PreparedPart};
 use crate::status::Status;
 
-/// Writes one response head; it is complete only after [`Head::end`].
+/// A response head: a status and fields.
+///
+/// ```
+/// use karez_http::{BodyLength, ResponseHead, Status, h1};
+///
+/// let mut head = ResponseHead::new(Status::Ok);
+/// head.field("Content-Type", "text/plain").length(BodyLength::Known(5));
+/// let mut out = Vec::new();
+/// h1::encode(&head, h1::KeepAlive::Implicit, true, &mut out);
+/// assert_eq!(out, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\n");
+/// ```
 #[derive(Debug)]
-pub struct Head<'a> {
-    out: &'a mut Vec<u8>,
+pub struct ResponseHead {
+    status: Status,
+    /// The first items; `None` behind the last.
+    inline: [Option<HeadItem>; INLINE_ITEMS],
+    /// Items for which there was no place inline.
+    more: Vec<HeadItem>,
+    prepared: Option<Arc<Prepared>>,
 }
 
-impl<'a> Head<'a> {
-    /// Begins with the status line (RFC 9112 §4).
-    pub fn new(out: &'a mut Vec<u8>, status: Status) -> Self {
-        out.reserve(USUAL);
-        out.extend_from_slice(status.line().as_bytes());
-        Self { out }
+/// An element of a response head, in the order of encoding.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HeadItem {
+    /// A field with its name in the usual capitals, such as `Content-Type`.
+    Field(&'static str, FieldValue),
+    /// The length of the body. HTTP/1.1 encodes it as `Content-Length` or `Transfer-Encoding`.
+    Length(BodyLength),
+    /// Fields of the [prepared block](ResponseHead::prepared).
+    Prepared(PreparedPart),
+}
+
+/// The length of a response body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BodyLength {
+    /// Exactly so many bytes.
+    Known(u64),
+    /// Unknown when the head is sent: the protocol marks the end of the body.
+    Streamed,
+}
+
+impl ResponseHead {
+    /// Returns a head without fields.
+    pub const fn new(status: Status) -> Self {
+        Self { status, inline: [const { None }; INLINE_ITEMS], more: Vec::new(), prepared: None }
     }
 
-    /// A field line (RFC 9112 §5).
-    pub fn field(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        debug_assert!(!breaks_line(value), "a line break in {name}");
-        self.name(name);
-        push_value(value, self.out);
-        self.out.extend_from_slice(b"\r\n");
+    /// Appends a field.
+    pub fn field(&mut self, name: &'static str, value: impl Into<FieldValue>) -> &mut Self {
+        debug_assert!(name.bytes().all(crate::grammar::is_token), "not a field name: {name}");
+        self.push(HeadItem::Field(name, value.into()))
+    }
+
+    /// Appends the length of the body: at most once, and not where the status has no body.
+    pub fn length(&mut self, length: BodyLength) -> &mut Self {
+        self.push(HeadItem::Length(length))
+    }
+
+    /// Appends fields of a prepared block. A head refers to one block: a second call with another
+    /// block replaces the first block.
+    pub fn prepared_fields(&mut self, prepared: &Arc<Prepared>, part: PreparedPart) -> &mut Self {
+        self.prepared = Some(Arc::clone(prepared));
+        self.push(HeadItem::Prepared(part))
+    }
+
+    /// Returns the status.
+    pub const fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Returns the prepared block that [`HeadItem::Prepared`] refers to.
+    pub fn prepared(&self) -> Option<&Prepared> {
+        self.prepared.as_deref()
+    }
+
+    /// Returns the items in the order of encoding.
+    pub fn items(&self) -> impl Iterator<Item = &HeadItem> {
+        self.inline.iter().map_while(Option::as_ref).chain(&self.more)
+    }
+
+    fn push(&mut self, item: HeadItem) -> &mut Self {
+        match self.inline.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(item),
+            None => self.more.push(item),
+        }
         self
     }
-
-    /// A field line with a decimal number.
-    pub fn number(&mut self, name: &str, value: u64) -> &mut Self {
-        self.name(name);
-        decimal::push(value, self.out);
-        self.out.extend_from_slice(b"\r\n");
-        self
-    }
-
-    /// Field lines that were made before, each with its CRLF. They are not looked at.
-    pub fn raw(&mut self, lines: &[u8]) -> &mut Self {
-        debug_assert!(lines.is_empty() || lines.ends_with(b"\r\n"), "an open line");
-        self.out.extend_from_slice(lines);
-        self
-    }
-
-    /// The empty line that ends the head.
-    pub fn end(&mut self) {
-        self.out.extend_from_slice(b"\r\n");
-    }
-
-    fn name(&mut self, name: &str) {
-        debug_assert!(name.bytes().all(crate::head::is_token), "not a field name: {name}");
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b": ");
-    }
 }
 
-/// Appends `data` as one chunk (RFC 9112 §7.1). Nothing if it is empty: that would end the body.
-pub fn chunk(out: &mut Vec<u8>, data: &[u8]) {
-    if data.is_empty() {
-        return;
-    }
-    out.reserve(data.len() + 20);
-    let digits = (usize::BITS - data.len().leading_zeros()).div_ceil(4);
-    out.extend((0..digits).rev().map(|place| DIGITS[data.len() >> (4 * place) & 15]));
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(data);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Appends the end of a chunked body, without trailers (RFC 9112 §7.1).
-pub fn last_chunk(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"0\r\n\r\n");
-}
-
-/// Appends a field value that cannot end its line.
-pub(crate) fn push_value(value: &[u8], out: &mut Vec<u8>) {
-    let begin = out.len();
-    out.extend_from_slice(value);
-    if breaks_line(value) {
-        let breaks = |b: &&mut u8| matches!(**b, b'\r' | b'\n' | 0);
-        out[begin..].iter_mut().filter(breaks).for_each(|b| *b = b' ');
-    }
-}
-
-fn breaks_line(value: &[u8]) -> bool {
-    memchr::memchr3(b'\r', b'\n', 0, value).is_some()
-}
-
-/// A head is rarely larger.
-const USUAL: usize = 512;
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
+/// Items that a head holds without an allocation.
+const INLINE_ITEMS: usize = 10;
 #[cfg(test)]
 mod tests {
-    use super::{Head, chunk, last_chunk, push_value};
-    use crate::status::Status;
+    use super::*;
 
     #[test]
-    fn writes_a_head() {
-        let mut out = Vec::new();
-        Head::new(&mut out, Status::Ok)
-            .field("Content-Type", b"text/plain")
-            .number("Content-Length", 0)
-            .raw(b"X: y\r\n")
-            .end();
-        assert_eq!(
-            out,
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 0\r\nX: y\r\n\r\n"
-        );
-    }
-
-    #[test]
-    fn no_value_ends_its_line() {
-        let mut out = Vec::new();
-        push_value(b"a\r\nSet-Cookie: b\0", &mut out);
-        assert_eq!(out, b"a  Set-Cookie: b ");
-    }
-
-    #[test]
-    #[cfg(debug_assertions)]
-    #[should_panic = "a line break in Location"]
-    fn debug_builds_stop_at_a_line_break() {
-        Head::new(&mut Vec::new(), Status::PermanentRedirect).field("Location", b"/\r\nX: y");
-    }
-
-    #[test]
-    fn chunks() {
-        let mut out = Vec::new();
-        chunk(&mut out, b"hello");
-        chunk(&mut out, b"");
-        chunk(&mut out, &[b'x'; 0x1a]);
-        last_chunk(&mut out);
-        let expected = [&b"5\r\nhello\r\n1a\r\n"[..], &[b'x'; 0x1a], b"\r\n0\r\n\r\n"].concat();
-        assert_eq!(out, expected);
+    fn items_keep_their_order_beyond_the_inline_places() {
+        let mut head = ResponseHead::new(Status::Ok);
+        let count = INLINE_ITEMS as u64 + 3;
+        for number in 0..count {
+            head.field("X", number);
+        }
+        let numbers = head.items().map(|item| match item {
+            HeadItem::Field(_, value) => value.bytes().into_owned(),
+            other => panic!("{other:?}"),
+        });
+        assert!(numbers.eq((0..count).map(|number| number.to_string().into_bytes())));
     }
 }

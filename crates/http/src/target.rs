@@ -1,12 +1,13 @@
 //! Request targets to paths, and paths back to targets (RFC 9112 §3.2, RFC 3986 §5.2.4).
 //!
-//! The order decides what is safe: split at `/`, decode each segment exactly once, only then look
-//! at dots. So `%2e%2e` climbs like `..`, `%252e` is a name, and an encoded `/` or NUL, which no
+//! The order of the steps makes it safe: split at `/`, decode each segment exactly once, and only then
+//! check for dots. So `%2e%2e` climbs like `..`, `%252e` is a name, and an encoded `/` or NUL, which no
 //! name can hold, is refused. The path that comes out has no `.`, `..` or empty segment.
 
 use std::ops::Range;
 
 use crate::authority;
+use crate::buffers;
 
 /// Where a request points to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub struct Target {
 
 /// Why a target is refused; each of them is a 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BadTarget {
     /// It begins with neither `/` nor `http://` nor `https://`.
     Form,
@@ -51,7 +53,7 @@ pub enum BadTarget {
 ///
 /// # Errors
 ///
-/// A [`BadTarget`] for what does not name a path below the root.
+/// A [`BadTarget`] if the target does not name a path beneath the root.
 pub fn parse(target: &[u8]) -> Result<Target, BadTarget> {
     for byte in target {
         match byte {
@@ -67,7 +69,7 @@ pub fn parse(target: &[u8]) -> Result<Target, BadTarget> {
     let question = memchr::memchr(b'?', &target[begin..]).map(|found| begin + found);
     let end = question.unwrap_or(target.len());
     let query = question.map(|at| at + 1..target.len());
-    let mut result = Target { query, ..Target::default() };
+    let mut result = Target { query, path: buffers::take(), directory: false };
     resolve(&target[begin..end], &mut result)?;
     Ok(result)
 }

@@ -1,11 +1,14 @@
 //! Which codings a client takes.
 #![expect(clippy::expect_used, reason = "a test stops where it fails")]
 
+mod discarding;
+
+use discarding::Discarding;
+use karez_http::Limits;
 use karez_http::encoding::preferred;
-use karez_http::{Decoder, Limits};
 
 fn tokens(fields: &str) -> Vec<&'static str> {
-    let mut decoder = Decoder::new(Limits::default());
+    let mut decoder = Discarding::new(Limits::default());
     decoder.push(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes());
     let request = decoder.next().expect(fields).expect(fields);
     let codings = preferred(&request);

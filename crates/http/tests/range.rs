@@ -1,7 +1,7 @@
 //! Range selection: a table, and a naive model that marks bytes one by one.
 #![expect(clippy::expect_used, reason = "a test stops where it fails")]
 
-use karez_http::range::{MOST_ASKED, MOST_PARTS, select};
+use karez_http::range::{MAX_PARTS, MAX_RANGES, select};
 use karez_http::{ByteRange, Selection};
 use proptest::prelude::*;
 
@@ -99,10 +99,10 @@ fn too_many() {
         format!("bytes={}", ranges.join(","))
     };
     let select = |value: String| select(value.as_bytes(), 1 << 20);
-    assert!(matches!(select(list(MOST_PARTS, 2)), Selection::Many(_)));
-    assert_eq!(select(list(MOST_PARTS + 1, 2)), Selection::Whole);
-    assert_eq!(select(list(MOST_ASKED, 1)), one(0, 64));
-    assert_eq!(select(list(MOST_ASKED + 1, 1)), Selection::Whole);
+    assert!(matches!(select(list(MAX_PARTS, 2)), Selection::Many(_)));
+    assert_eq!(select(list(MAX_PARTS + 1, 2)), Selection::Whole);
+    assert_eq!(select(list(MAX_RANGES, 1)), one(0, 64));
+    assert_eq!(select(list(MAX_RANGES + 1, 1)), Selection::Whole);
     assert_eq!(select(format!("bytes={}", "0-,".repeat(5000))), Selection::Whole);
     assert_eq!(select(format!("bytes={}0-0", ",".repeat(16_000))), one(0, 1));
 }
@@ -138,7 +138,7 @@ fn model(specs: &[(Option<u64>, Option<u64>)], size: u64) -> Selection {
         _ if size == 0 => Selection::Whole,
         0 => Selection::Unsatisfiable,
         1 => Selection::One(parts.remove(0)),
-        2..=MOST_PARTS => Selection::Many(parts),
+        2..=MAX_PARTS => Selection::Many(parts),
         _ => Selection::Whole,
     }
 }

@@ -1,59 +1,81 @@
-//! How bytes are split never changes what comes out, and nothing makes a decoder panic.
+//! The same events come out of a decoder however the bytes were split, and no input makes it panic.
 
-use karez_http::{Decoder, Field, Limits, Status};
+use karez_http::h1::{Decoder, Event};
+use karez_http::{Field, Limits, Status};
 use proptest::prelude::*;
 
-/// All that can be observed of one outcome.
+/// Everything that can be observed of a request. The pieces of a body are joined.
 #[derive(Debug, PartialEq)]
-enum Outcome {
-    Request { line: Vec<u8>, fields: Vec<(Vec<u8>, Vec<u8>)>, persistent: bool, drained: bool },
-    Refusal { status: Status, reason: &'static str },
+enum Observed {
+    Head { line: Vec<u8>, fields: Vec<(Vec<u8>, Vec<u8>)>, persistent: bool },
+    Body(Vec<u8>),
+    End { complete: bool },
+    Error { status: Status, reason: &'static str },
 }
 
-fn outcomes<'a>(limits: Limits, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Outcome>, bool) {
+fn observe<'a>(
+    limits: Limits,
+    discards: bool,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> (Vec<Observed>, bool) {
     let mut decoder = Decoder::new(limits);
-    let mut outcomes = Vec::new();
+    let mut observed = Vec::new();
     for piece in pieces {
         decoder.push(piece);
         loop {
+            let mut is_head = false;
             match decoder.next() {
                 Ok(None) => break,
-                Ok(Some(request)) => {
+                Ok(Some(Event::Head(request))) => {
+                    is_head = true;
                     for field in Field::ALL {
                         assert_eq!(request.values(*field).next(), request.value(*field));
                     }
-                    outcomes.push(Outcome::Request {
+                    observed.push(Observed::Head {
                         line: request.request_line().to_vec(),
                         fields: request.fields().map(|(n, v)| (n.to_vec(), v.to_vec())).collect(),
                         persistent: request.persistent(),
-                        drained: request.drained(),
                     });
                 }
-                Err(refusal) => outcomes
-                    .push(Outcome::Refusal { status: refusal.status, reason: refusal.reason }),
+                Ok(Some(Event::Body(bytes))) => {
+                    assert!(!discards && !bytes.is_empty());
+                    match observed.last_mut() {
+                        Some(Observed::Body(body)) => body.extend_from_slice(bytes),
+                        _ => observed.push(Observed::Body(bytes.to_vec())),
+                    }
+                }
+                Ok(Some(Event::End { complete })) => observed.push(Observed::End { complete }),
+                Ok(Some(other)) => unreachable!("{other:?}"),
+                Err(error) => {
+                    observed.push(Observed::Error { status: error.status, reason: error.reason });
+                }
+            }
+            if is_head && discards {
+                decoder.discard_body();
             }
         }
     }
-    (outcomes, decoder.is_empty())
+    (observed, decoder.is_empty())
 }
 
 /// Limits that small inputs reach.
 fn tight() -> Limits {
-    Limits { target: 24, head: 120, fields: 5, drain: 40 }
+    Limits { target: 24, head: 120, fields: 5, max_discarded_body: 40 }
 }
 
 fn assert_splits_do_not_matter(bytes: &[u8], cuts: &[usize]) {
-    for limits in [Limits::default(), tight()] {
-        let whole = outcomes(limits, std::iter::once(bytes));
-        assert_eq!(outcomes(limits, bytes.chunks(1)), whole, "byte by byte");
+    for (limits, discards) in
+        [Limits::default(), tight()].into_iter().flat_map(|it| [(it, true), (it, false)])
+    {
+        let whole = observe(limits, discards, std::iter::once(bytes));
+        assert_eq!(observe(limits, discards, bytes.chunks(1)), whole, "byte by byte");
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
         let pieces = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]);
-        assert_eq!(outcomes(limits, pieces), whole, "cut at {cuts:?}");
+        assert_eq!(observe(limits, discards, pieces), whole, "cut at {cuts:?}");
     }
 }
-
 /// Fragments that requests, good and bad, are made of.
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(vec![
@@ -132,6 +154,13 @@ fn every_cut_of_a_pipeline() {
     for cut in 0..=bytes.len() {
         assert_splits_do_not_matter(bytes, &[cut]);
     }
-    let (outcomes, _) = outcomes(Limits::default(), bytes.chunks(7));
-    assert_eq!(outcomes.len(), 4);
+    let (observed, _) = observe(Limits::default(), false, bytes.chunks(7));
+    let bodies: Vec<_> = observed
+        .iter()
+        .filter_map(|it| if let Observed::Body(body) = it { Some(&body[..]) } else { None })
+        .collect();
+    assert_eq!(bodies, [&b"hello"[..], b"abc"]);
+    let ends = observed.iter().filter(|it| matches!(it, Observed::End { complete: true }));
+    assert_eq!(ends.count(), 3);
+    assert!(matches!(observed.last(), Some(Observed::Error { .. })));
 }

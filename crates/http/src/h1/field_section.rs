@@ -1,21 +1,22 @@
-//! The field section of a complete head: its grammar, and what frames the message
+//! The field section of a complete head: its grammar, and the framing of the message
 //! (RFC 9112 §5, §6, §9.3; RFC 9110 §7.2).
 //!
-//! httparse checks names and values; line ends were checked by the scan before, since httparse
-//! takes a bare LF. Then everything that two servers could read in two ways is refused: two
-//! lengths, a length beside a transfer coding, any transfer coding but one `chunked`, two hosts.
+//! httparse checks names and values; the scan has checked line ends, since httparse accepts a bare LF.
+//! Every head that two servers could interpret differently is an error: two lengths, a length beside a
+//! transfer coding, any transfer coding but one `chunked`, two hosts.
 
 use httparse::{EMPTY_HEADER, Header};
 
 use crate::authority;
 use crate::decimal;
+use crate::error::ParseError;
 use crate::field::{COUNT, Field};
-use crate::head::{Scan, Version};
-use crate::refusal::Fault;
+use crate::h1::request_scan::RequestScan;
+use crate::version::Version;
 
-/// What the fields say about the message and the connection.
+/// The properties of the message and the connection by the fields.
 #[derive(Debug)]
-pub(crate) struct Section {
+pub(crate) struct FieldSection {
     /// Where the value of the first line of each known field begins; 0: there is none.
     pub(crate) first: [u16; COUNT],
     pub(crate) keep_alive: bool,
@@ -31,17 +32,17 @@ pub(crate) enum Framing {
 }
 
 /// Reads the fields of `head`, which is complete and was scanned.
-pub(crate) fn read(head: &[u8], scan: &Scan) -> Result<Section, Fault> {
-    let mut reader = Reader { head, section: Section::new(), close: false };
-    if scan.lines <= FEW {
-        reader.walk(scan, &mut [EMPTY_HEADER; FEW])?;
+pub(crate) fn read(head: &[u8], scan: &RequestScan) -> Result<FieldSection, ParseError> {
+    let mut reader = Reader { head, section: FieldSection::new(), close: false };
+    if scan.lines <= STACK_FIELDS {
+        reader.walk(scan, &mut [EMPTY_HEADER; STACK_FIELDS])?;
     } else {
         reader.walk(scan, &mut vec![EMPTY_HEADER; scan.lines])?;
     }
     reader.conclude(scan.version)
 }
 
-impl Section {
+impl FieldSection {
     const fn new() -> Self {
         Self { first: [0; COUNT], keep_alive: false, continues: false, framing: Framing::Length(0) }
     }
@@ -53,25 +54,25 @@ impl Section {
 
 struct Reader<'a> {
     head: &'a [u8],
-    section: Section,
+    section: FieldSection,
     close: bool,
 }
 
 impl<'a> Reader<'a> {
-    fn walk(&mut self, scan: &Scan, space: &mut [Header<'a>]) -> Result<(), Fault> {
+    fn walk(&mut self, scan: &RequestScan, space: &mut [Header<'a>]) -> Result<(), ParseError> {
         let lines = &self.head[scan.fields..];
         match httparse::parse_headers(lines, space) {
             Ok(httparse::Status::Complete((length, headers))) if length == lines.len() => {
                 headers.iter().try_for_each(|header| self.take(header))
             }
-            Err(httparse::Error::HeaderName) => Err(Fault::bad("malformed field name")),
-            Err(httparse::Error::HeaderValue) => Err(Fault::bad("malformed field value")),
-            _ => Err(Fault::bad("malformed fields")),
+            Err(httparse::Error::HeaderName) => Err(ParseError::bad("malformed field name")),
+            Err(httparse::Error::HeaderValue) => Err(ParseError::bad("malformed field value")),
+            _ => Err(ParseError::bad("malformed fields")),
         }
     }
 
-    fn take(&mut self, header: &Header<'a>) -> Result<(), Fault> {
-        let Some(field) = Field::of(header.name.as_bytes()) else {
+    fn take(&mut self, header: &Header<'a>) -> Result<(), ParseError> {
+        let Some(field) = Field::from_name(header.name.as_bytes()) else {
             return Ok(());
         };
         let again = self.section.has(field);
@@ -81,9 +82,9 @@ impl<'a> Reader<'a> {
         }
         let value = header.value;
         match field {
-            Field::Host if again => Err(Fault::bad("two Host fields")),
+            Field::Host if again => Err(ParseError::bad("two Host fields")),
             Field::Host if !value.is_empty() && !authority::is_valid(value) => {
-                Err(Fault::bad("malformed Host"))
+                Err(ParseError::bad("malformed Host"))
             }
             Field::ContentLength | Field::TransferEncoding => self.frame(field, value, again),
             Field::Connection => {
@@ -102,34 +103,35 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn frame(&mut self, field: Field, value: &[u8], again: bool) -> Result<(), Fault> {
+    fn frame(&mut self, field: Field, value: &[u8], again: bool) -> Result<(), ParseError> {
         if again {
-            return Err(Fault::bad("the body is framed twice"));
+            return Err(ParseError::bad("the body is framed twice"));
         }
         self.section.framing = if field == Field::ContentLength {
-            let length = decimal::parse(value).ok_or(Fault::bad("malformed Content-Length"))?;
+            let length =
+                decimal::parse(value).ok_or(ParseError::bad("malformed Content-Length"))?;
             Framing::Length(length)
         } else if value.eq_ignore_ascii_case(b"chunked") {
             Framing::Chunked
         } else {
-            return Err(Fault::bad("a transfer coding other than chunked"));
+            return Err(ParseError::bad("a transfer coding other than chunked"));
         };
         Ok(())
     }
 
-    fn conclude(mut self, version: Version) -> Result<Section, Fault> {
+    fn conclude(mut self, version: Version) -> Result<FieldSection, ParseError> {
         let coded = self.section.has(Field::TransferEncoding);
         if coded && self.section.has(Field::ContentLength) {
-            return Err(Fault::bad("both Transfer-Encoding and Content-Length"));
+            return Err(ParseError::bad("both Transfer-Encoding and Content-Length"));
         }
         match version {
-            Version::Http10 if coded => return Err(Fault::bad("Transfer-Encoding in HTTP/1.0")),
+            Version::Http10 if coded => {
+                return Err(ParseError::bad("Transfer-Encoding in HTTP/1.0"));
+            }
             // RFC 9110 §10.1.1: an expectation in HTTP/1.0 is ignored.
             Version::Http10 => self.section.continues = false,
-            Version::Http11 if !self.section.has(Field::Host) => {
-                return Err(Fault::bad("no Host field"));
-            }
-            Version::Http11 => self.section.keep_alive = true,
+            _ if !self.section.has(Field::Host) => return Err(ParseError::bad("no Host field")),
+            _ => self.section.keep_alive = true,
         }
         self.section.keep_alive &= !self.close;
         Ok(self.section)
@@ -142,4 +144,4 @@ fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Heads with no more lines than this are parsed on the stack.
-const FEW: usize = 32;
+const STACK_FIELDS: usize = 32;
