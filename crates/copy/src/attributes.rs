@@ -1,12 +1,12 @@
-//! What a file is besides its bytes: owner, extended attributes, mode, times.
+//! Copies the attributes of a file: owner, extended attributes, mode, times.
 //!
 //! fchown(2), fsetxattr(2), fchmod(2), futimens(3), in this order: a change of owner clears the
 //! set-user-ID bit and capabilities, an ACL is an extended attribute that changes the mode, and
 //! every one of them but the last changes a time.
 //!
-//! The bytes come first: a refused attribute, whatever its errno, is reported and leaves the file
-//! in place with the other attributes. [`Unkept::fails`](crate::Unkept::fails) follows the exit
-//! code of GNU cp 9 with `-a`:
+//! An attribute that cannot be set, whatever the errno, is reported; the file is copied with the other
+//! attributes. [`AttributeFailure::fails`](crate::AttributeFailure::fails) follows the exit code of GNU
+//! cp 9 with `-a`:
 //!
 //! | attribute | errno | cp -a | here |
 //! |---|---|---|---|
@@ -20,15 +20,14 @@
 //! | other extended attributes, listed, read or set | any | 0, silent | 0, reported |
 //! | owner, mode or ACL of a file that is replaced without `archive` | any | never set | 0, reported |
 //!
-//! A refusal never leaves more rights than the original gave: without its owner a file has no
-//! set-user-ID bit, without its ACL its group has none of the rights that were the mask, and until
-//! its mode is set it is its owner's alone.
+//! A failure never grants more rights than the original: without its owner a file has no set-user-ID
+//! bit, without its ACL its group has none of the rights of the mask, and until its mode is set only
+//! its owner may open it.
 //!
 //! # Limitations
 //!
-//! The time of birth and of the last change of the inode cannot be set, the flags of chattr(1) and
-//! project numbers are not asked for, and symbolic links and special files keep no extended
-//! attributes.
+//! The birth time and the change time cannot be set. The flags of chattr(1), project numbers, and the
+//! extended attributes of symbolic links and special files are not copied.
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat,
@@ -39,125 +38,135 @@ use rustix::io::{self, Errno};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use crate::attribute_failures::AttributeFailures;
 use crate::error::Error;
 use crate::name::Name;
-use crate::refusals::Refusals;
 
 /// `XATTR_LIST_MAX` and `XATTR_SIZE_MAX` of linux/limits.h.
 const LARGEST: usize = 64 << 10;
 
 const ACCESS_ACL: &CStr = c"system.posix_acl_access";
 
-/// As a list of attributes has it.
+/// The same, as flistxattr(2) lists it.
 const ONLY_ACL: &[u8] = b"system.posix_acl_access\0";
 
 /// The bits that chmod(2) sets.
 pub(crate) const ALL: u32 = 0o7777;
 
-/// Those of the group, which are the mask where there is an ACL.
+/// The bits of the group, which are the mask if there is an ACL.
 const GROUP: u32 = 0o070;
 
-/// The bits of a mode that go without privilege over to another owner.
+/// The bits of a mode that are copied to a file with another owner.
 pub(crate) const PERMISSIONS: u32 = 0o777;
 
-/// Gives the open file `to` everything that `from` has besides its bytes.
+/// Copies the attributes of `from` to the open file `to`.
 pub(crate) fn keep(
     from: (BorrowedFd<'_>, &Stat, Name<'_>),
     to: (BorrowedFd<'_>, Name<'_>),
-    refusals: &mut Refusals<'_>,
+    failures: &mut AttributeFailures<'_>,
 ) {
     let ((source, stat, from), (sink, to)) = (from, to);
     let mut mode = stat.st_mode & ALL;
-    if !keep_owner(stat, "fchown", to, refusals, |uid, gid| fchown(sink, uid, gid)) {
+    if !keep_owner(stat, "fchown", to, failures, |uid, gid| fchown(sink, uid, gid)) {
         mode &= PERMISSIONS;
     }
-    if !keep_xattrs((source, from), (sink, to), refusals) {
-        // The group's bits were the mask of a list that is not there.
+    if !keep_xattrs((source, from), (sink, to), failures) {
+        // The group's bits were the mask of the missing ACL.
         mode &= !GROUP;
     }
     if let Err(errno) = fchmod(sink, Mode::from_raw_mode(mode)) {
-        refusals.enter("mode", to.failed("fchmod")(errno), errno);
+        failures.add("mode", to.failed("fchmod")(errno), errno);
     }
     if let Err(errno) = futimens(sink, &times(stat)) {
-        refusals.enter("times", to.failed("utimensat")(errno), errno);
+        failures.add("times", to.failed("utimensat")(errno), errno);
     }
 }
 
-/// The same, as far as they have it, for a symbolic link or a special file, which is not opened.
-/// For now it is called `made`.
-pub(crate) fn keep_by_name(stat: &Stat, made: Name<'_>, to: Name<'_>, refusals: &mut Refusals<'_>) {
+/// Copies the attributes of a symbolic link or a special file, which is not opened, to the file with
+/// the temporary name `made`.
+pub(crate) fn keep_by_name(
+    stat: &Stat,
+    made: Name<'_>,
+    to: Name<'_>,
+    failures: &mut AttributeFailures<'_>,
+) {
     let (directory, name, flags) = (made.directory, made.name, AtFlags::SYMLINK_NOFOLLOW);
     let mut mode = stat.st_mode & ALL;
     let chown = |uid, gid| chownat(directory, name, uid, gid, flags);
-    if !keep_owner(stat, "fchownat", to, refusals, chown) {
+    if !keep_owner(stat, "fchownat", to, failures, chown) {
         mode &= PERMISSIONS;
     }
     if !FileType::from_raw_mode(stat.st_mode).is_symlink()
         && let Err(errno) = chmodat(directory, name, Mode::from_raw_mode(mode), AtFlags::empty())
     {
-        refusals.enter("mode", to.failed("fchmodat")(errno), errno);
+        failures.add("mode", to.failed("fchmodat")(errno), errno);
     }
     if let Err(errno) = utimensat(directory, name, &times(stat), flags) {
-        refusals.enter("times", to.failed("utimensat")(errno), errno);
+        failures.add("times", to.failed("utimensat")(errno), errno);
     }
 }
 
-/// Gives `file` the owner, the permissions and the ACL of the file `to` that it replaces. A
-/// refusal of a value that it has already is none.
-pub(crate) fn inherit(old: &Stat, file: BorrowedFd<'_>, to: Name<'_>, refusals: &mut Refusals<'_>) {
+/// Copies owner, permissions and ACL of the replaced file `to` to `file`. A refused change to the
+/// present value is no failure.
+pub(crate) fn inherit(
+    old: &Stat,
+    file: BorrowedFd<'_>,
+    to: Name<'_>,
+    failures: &mut AttributeFailures<'_>,
+) {
     let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
     let mut asked = PERMISSIONS;
     if let Err(errno) = fchown(file, Some(uid), Some(gid)) {
         let _owner_is_reported = fchown(file, None, Some(gid));
         if !fstat(file).is_ok_and(|new| (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid)) {
-            refusals.enter_quietly("owner", errno);
+            failures.add_silent("owner", errno);
         }
     }
     if let Err(errno) = inherit_acl(file, to) {
-        refusals.enter_quietly(&ACCESS_ACL.to_string_lossy(), errno);
+        failures.add_silent(&ACCESS_ACL.to_string_lossy(), errno);
         asked &= !GROUP;
     }
     let mode = old.st_mode & asked;
     if let Err(errno) = fchmod(file, Mode::from_raw_mode(mode))
         && !fstat(file).is_ok_and(|new| new.st_mode & ALL == mode)
     {
-        refusals.enter_quietly("mode", errno);
+        failures.add_silent("mode", errno);
     }
 }
 
-/// True if the file has its owner. A refused owner leaves its group to be tried.
+/// Sets owner and group; if that fails, only the group. Returns whether the owner is set.
 fn keep_owner(
     stat: &Stat,
     call: &'static str,
     to: Name<'_>,
-    refusals: &mut Refusals<'_>,
+    failures: &mut AttributeFailures<'_>,
     chown: impl Fn(Option<Uid>, Option<Gid>) -> io::Result<()>,
 ) -> bool {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     let Err(errno) = chown(Some(uid), Some(gid)) else {
         return true;
     };
-    refusals.enter_owner(to.failed(call)(errno), errno);
+    failures.add_owner(to.failed(call)(errno), errno);
     if let Err(errno) = chown(None, Some(gid)) {
-        refusals.enter_quietly("group", errno);
+        failures.add_silent("group", errno);
     }
     false
 }
 
-/// The error says that there is an ACL that `file` could not be given, or has and should not have.
+/// Copies the ACL, or its absence. Fails if `file` lacks the ACL, or has one that it should not have.
 fn inherit_acl(file: BorrowedFd<'_>, to: Name<'_>) -> io::Result<()> {
     let mut value = vec![0; LARGEST];
     match old_acl(to, &mut value) {
         Ok(length) => fsetxattr(file, ACCESS_ACL, &value[..length], XattrFlags::empty()),
-        // Then it shall have none from the default of its directory either.
+        // Nor may it have one from the default of its directory.
         Err(errno) if is_absent(errno) => remove_acl(file),
         Err(errno) => Err(errno),
     }
 }
 
-/// Reads the ACL of the file that is called `to`.
+/// Reads the ACL of the file named `to`.
 fn old_acl(to: Name<'_>, value: &mut [u8]) -> io::Result<usize> {
-    // There is no fgetxattr(2) of what was not opened, and opening needs a right to read.
+    // fgetxattr(2) needs an open file, and an open needs read permission.
     let directory = format!("/proc/self/fd/{}/", to.directory.as_raw_fd());
     let path = [directory.as_bytes(), to.name.to_bytes()].concat();
     match lgetxattr(path, ACCESS_ACL, &mut *value) {
@@ -170,17 +179,17 @@ fn old_acl(to: Name<'_>, value: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Says whether the file is as protected as before: false if its ACL could not be kept.
+/// Copies the extended attributes. Returns false if the ACL could not be copied.
 fn keep_xattrs(
     (source, from): (BorrowedFd<'_>, Name<'_>),
     (sink, to): (BorrowedFd<'_>, Name<'_>),
-    refusals: &mut Refusals<'_>,
+    failures: &mut AttributeFailures<'_>,
 ) -> bool {
     let (list, is_listed) = match names(source) {
         Ok(list) => (list, true),
         Err(errno) => {
-            refusals.enter_quietly("extended attributes", errno);
-            (ONLY_ACL.to_vec(), false) // which protects it, so it is asked for by its name
+            failures.add_silent("extended attributes", errno);
+            (ONLY_ACL.to_vec(), false) // the ACL protects the file, so it is read by its name
         }
     };
     let mut acl = Ok(None);
@@ -190,7 +199,7 @@ fn keep_xattrs(
         if name == ACCESS_ACL {
             acl = kept;
         } else if let Err((_, errno)) = kept {
-            refusals.enter_quietly(&name.to_string_lossy(), errno);
+            failures.add_silent(&name.to_string_lossy(), errno);
         }
     }
     let remove =
@@ -200,8 +209,7 @@ fn keep_xattrs(
         Err((_, errno)) if !is_listed && is_absent(errno) => remove(),
         acl => acl,
     };
-    acl.map_err(|(error, errno)| refusals.enter(&ACCESS_ACL.to_string_lossy(), error, errno))
-        .is_ok()
+    acl.map_err(|(error, errno)| failures.add(&ACCESS_ACL.to_string_lossy(), error, errno)).is_ok()
 }
 
 fn names(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
@@ -217,8 +225,8 @@ fn names(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Copies one attribute; `None` if it is gone since it was listed. The error names the file and
-/// the call that failed.
+/// Copies one attribute; returns `None` if it was removed since it was listed. The error names the
+/// file and the call that failed.
 fn keep_xattr(
     (source, from): (BorrowedFd<'_>, Name<'_>),
     (sink, to): (BorrowedFd<'_>, Name<'_>),
@@ -236,9 +244,9 @@ fn keep_xattr(
     }
 }
 
-/// As fsetxattr(2), also where the mode of the file does not let its owner write: of a `user.`
-/// attribute the kernel asks the mode, however the file was opened. The bit that is added goes with
-/// the mode, which is set after the attributes.
+/// Calls fsetxattr(2), also if the mode of the file does not permit its owner to write: for a `user.`
+/// attribute the kernel checks the mode, however the file was opened. The mode, which is set after the
+/// attributes, removes the bit that is added here.
 fn set_xattr(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
     match fsetxattr(file, name, value, XattrFlags::empty()) {
         Err(Errno::ACCESS) => {
@@ -250,8 +258,8 @@ fn set_xattr(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> 
     }
 }
 
-/// Removes the ACL that a file got from the default of its directory. The error says that it has
-/// one still, or may have.
+/// Removes the ACL that a file got from the default of its directory. Fails if it has, or may have,
+/// one.
 fn remove_acl(file: BorrowedFd<'_>) -> io::Result<()> {
     match fremovexattr(file, ACCESS_ACL) {
         Err(errno) if !is_absent(errno) => match fgetxattr(file, ACCESS_ACL, &mut [0; 0][..]) {
@@ -262,16 +270,16 @@ fn remove_acl(file: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Whether the errno says that there is no such attribute: the file has none, or the file system
-/// keeps none.
+/// Returns whether the errno means that the attribute does not exist: the file has none, or the file
+/// system supports none.
 fn is_absent(errno: Errno) -> bool {
     matches!(errno, Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS)
 }
 
-/// When it was last read and written.
+/// Returns the access time and the modification time.
 #[expect(clippy::useless_conversion, reason = "the fields of stat differ between architectures")]
 fn times(stat: &Stat) -> Timestamps {
-    // There are fewer than 2^30 nanoseconds, signed or not.
+    // The nanoseconds are less than 2^30, so the cast is exact.
     Timestamps {
         last_access: Timespec { tv_sec: stat.st_atime.into(), tv_nsec: stat.st_atime_nsec as _ },
         last_modification: Timespec {

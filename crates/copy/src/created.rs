@@ -1,28 +1,27 @@
-//! What a run has made of the sources that are named on its command line, so that one does not
-//! replace the other, and which sources may be copied at the same time.
+//! Detects conflicts between several sources: two that write to the same file, and two that must not
+//! be copied at the same time.
 //!
-//! cp(1) copies one source after the other, and so may this program not differ from it: a source
-//! waits for those before it where both could meet in one name. Only a run of several sources
-//! remembers anything, and of a tree only its root, for names within one tree differ.
+//! cp(1) copies one source after the other, and the result here is the same: a source waits for the
+//! earlier ones that might write to the same name. Only a copy of several sources keeps these tables,
+//! and of a tree only its root is in them, because the names within one tree differ.
 //!
 //! # Limitations
 //!
-//! Names that the file system alone takes for the same are compared by their lower case. Two
-//! directories that are one by a bind mount are not recognised.
+//! Names that only the file system takes for equal are compared by their lower case. Two directories
+//! that are one by a bind mount are not detected.
 
 use rustix::fs::{AtFlags, FileType, Stat, lstat, statat};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Error;
-use crate::links::{Identity, identity};
-use crate::name::Name;
-use crate::target::{has_no_name, name_within};
+use crate::hard_links::{Identity, identity};
+use crate::name::{Name, has_no_name, name_within};
 
-/// The files that a run has made of sources that are no directories, and the directories that have
-/// their attributes.
+/// The files that were made from sources named by the caller, and the directories that have their
+/// attributes.
 #[derive(Debug, Default)]
 pub(crate) struct Created {
     files: Mutex<HashSet<Identity>>,
@@ -30,15 +29,14 @@ pub(crate) struct Created {
 }
 
 impl Created {
-    /// Remembers what now has the name `to`.
+    /// Remembers the file that has the name `to` now.
     pub(crate) fn remember(&self, to: Name<'_>) {
         if let Ok(there) = statat(to.directory, to.name, AtFlags::SYMLINK_NOFOLLOW) {
             self.files().insert(identity(&there));
         }
     }
 
-    /// Returns an error if `from` would replace a file of this run at `to`, or would go through a
-    /// symbolic link of this run that stands there.
+    /// Returns an error if `to` is a file or a symbolic link that this copy made.
     pub(crate) fn refuse(&self, from: &Path, to: (&Path, Option<&Stat>)) -> Result<(), Error> {
         let (path, there) = to;
         if there.is_some_and(|there| self.files().contains(&identity(there))) {
@@ -47,7 +45,7 @@ impl Created {
         Ok(())
     }
 
-    /// Whether this directory gets its attributes from this run for the first time.
+    /// Returns true the first time that this copy sets the attributes of a directory.
     pub(crate) fn is_first(&self, directory: &Stat) -> bool {
         let mut directories = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
         directories.insert(identity(directory))
@@ -58,20 +56,38 @@ impl Created {
     }
 }
 
-/// What the sources since the last wait may write to, and which sources there were.
+/// The files with several names that were written in place, each with its source. Two sources must
+/// not write to the same one.
+#[derive(Debug, Default)]
+pub(crate) struct WrittenInPlace(Mutex<HashMap<Identity, Identity>>);
+
+impl WrittenInPlace {
+    /// Returns whether `source` may write to `file`: no other source did.
+    pub(crate) fn may_take(&self, file: Identity, source: Identity) -> bool {
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *written.entry(file).or_insert(source) == source
+    }
+
+    /// Forgets all files: later sources may write to them.
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// The names that the sources since the last wait may write to, and all sources so far.
 #[derive(Debug, Default)]
 pub(crate) struct Order<'a> {
     names: HashSet<String>,
-    /// One of them may have written to any name.
+    /// One of them may write to any name.
     everywhere: bool,
     sources: HashSet<&'a [u8]>,
 }
 
 impl<'a> Order<'a> {
-    /// Whether this source has to wait for those before it.
+    /// Returns whether this source has to wait for the earlier ones.
     pub(crate) fn has_to_wait(&mut self, source: &Path, target: &Path) -> bool {
         let (to, begun) = (name_within(source, target), self.everywhere || !self.names.is_empty());
-        // The content of a directory goes to many names, a link leads to another.
+        // The content of a directory has many names, and a link leads to another name.
         let is_link = |stat: Stat| FileType::from_raw_mode(stat.st_mode).is_symlink();
         let everywhere = has_no_name(source) || lstat(&to).is_ok_and(is_link);
         let name = to.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
@@ -84,7 +100,7 @@ impl<'a> Order<'a> {
         waits
     }
 
-    /// Whether the same source was given before.
+    /// Returns whether the same source was given before.
     pub(crate) fn is_repeated(&mut self, source: &'a Path) -> bool {
         let written = source.as_os_str().as_bytes();
         let end = written.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);

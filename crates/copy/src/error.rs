@@ -1,4 +1,4 @@
-//! What can go wrong, with the call, its object and the errno.
+//! Errors, with the system call, its object and the errno.
 
 use karez_transfer::Via;
 use rustix::io::Errno;
@@ -6,94 +6,107 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why something was not copied.
+/// The reason why a file, a directory or an attribute was not copied.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// A system call failed.
     Call {
-        /// Its name.
+        /// The name of the system call.
         call: &'static str,
-        /// What it was about.
+        /// Its object.
         path: PathBuf,
-        /// What the kernel said.
+        /// Its errno.
         errno: Errno,
     },
-    /// The bytes of a file stopped on their way.
-    Moving {
-        /// The file they come from.
+    /// The transfer of a file's bytes failed.
+    Transfer {
+        /// The source file.
         from: PathBuf,
-        /// The file they were to be.
+        /// The destination.
         to: PathBuf,
-        /// The way that ran.
+        /// The transfer method that ran.
         via: Via,
-        /// Where they stopped.
+        /// The offset at which it failed.
         at: u64,
-        /// What the kernel said.
+        /// The error of the system call.
         error: io::Error,
     },
-    /// The file became shorter while it was copied.
-    CutOff {
+    /// The file was truncated while it was copied.
+    Truncated {
         /// The file.
         path: PathBuf,
         /// Its length when it was opened.
         was: u64,
-        /// Where it ended when that was reached.
+        /// The offset at which it ended.
         is: u64,
     },
     /// A file was copied without this attribute.
-    Unkept {
-        /// As [`Unkept::what`](crate::Unkept::what) has it.
-        what: String,
+    Attribute {
+        /// The attribute, as in [`AttributeFailure::attribute`](crate::AttributeFailure::attribute).
+        attribute: String,
         /// The call that failed.
         source: Box<Self>,
     },
-    /// It makes no sense, or would do harm.
-    Refused {
-        /// What it is about.
+    /// The arguments are invalid, or the copy would destroy data.
+    Invalid {
+        /// The source or the destination.
         path: PathBuf,
-        /// A sentence without its subject.
+        /// The reason, as a sentence without its subject.
         why: &'static str,
     },
-    /// The copy would replace the file that the source is, or leads to.
+    /// The copy would replace its own source.
     SameFile {
         /// The source.
         from: PathBuf,
-        /// The name that it was to be copied to.
+        /// The destination.
         to: PathBuf,
     },
-    /// The copy would replace a file that the same run made of another source.
+    /// The copy would replace a file that the same call made from another source.
     JustCreated {
         /// The source.
         from: PathBuf,
-        /// The name that it was to be copied to.
+        /// The destination.
         to: PathBuf,
     },
-    /// A file that was written in place has only a part of its content.
+    /// A file that is written in place is incomplete.
     Incomplete {
         /// The file.
         path: PathBuf,
-        /// Why the copy ended.
+        /// The reason why the copy ended.
         error: Box<Self>,
     },
-    /// A file could not be replaced by a new one; [`in_place`](crate::Options::in_place) may do.
+    /// A file could not be replaced by a new one; [`in_place`](crate::Options::in_place) may work.
     NotReplaced {
-        /// What failed.
+        /// The reason.
         error: Box<Self>,
     },
-    /// The observer ended it.
+    /// The observer stopped the copy.
     Stopped,
 }
 
 impl Error {
-    /// For a system call about `path`.
+    /// Returns the errno of the system call that failed, if one did.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Call { errno, .. } => Some(errno.raw_os_error()),
+            Self::Transfer { error, .. } => error.raw_os_error(),
+            Self::Attribute { source: error, .. }
+            | Self::Incomplete { error, .. }
+            | Self::NotReplaced { error } => error.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    /// Makes the error of a system call on `path`.
     pub(crate) fn of(call: &'static str, path: &Path) -> impl FnOnce(Errno) -> Self {
         let path = path.to_owned();
         move |errno| Self::Call { call, path, errno }
     }
 
-    pub(crate) fn refused(path: impl Into<PathBuf>, why: &'static str) -> Self {
-        Self::Refused { path: path.into(), why }
+    pub(crate) fn invalid(path: impl Into<PathBuf>, why: &'static str) -> Self {
+        Self::Invalid { path: path.into(), why }
     }
 }
 
@@ -103,14 +116,16 @@ impl fmt::Display for Error {
             Self::Call { call, path, errno } => {
                 write!(f, "{call} {path:?}: {}", io::Error::from(*errno))
             }
-            Self::Moving { from, to, via, at, error } => {
+            Self::Transfer { from, to, via, at, error } => {
                 write!(f, "{via} {from:?} to {to:?} at byte {at}: {error}")
             }
-            Self::CutOff { path, was, is } => {
-                write!(f, "{path:?} was cut off while it was copied, from {was} bytes to {is}")
+            Self::Truncated { path, was, is } => {
+                write!(f, "{path:?} was truncated while it was copied, from {was} bytes to {is}")
             }
-            Self::Unkept { what, source } => write!(f, "{source}; copied without its {what}"),
-            Self::Refused { path, why } => write!(f, "{path:?} {why}"),
+            Self::Attribute { attribute, source } => {
+                write!(f, "{source}; copied without its {attribute}")
+            }
+            Self::Invalid { path, why } => write!(f, "{path:?} {why}"),
             Self::SameFile { from, to } => write!(f, "{from:?} and {to:?} are the same file"),
             Self::JustCreated { from, to } => {
                 write!(f, "will not overwrite just-created {to:?} with {from:?}")
@@ -119,7 +134,7 @@ impl fmt::Display for Error {
                 write!(f, "{error}; {path:?} was written in place and is incomplete")
             }
             Self::NotReplaced { error } => {
-                write!(f, "{error}; --in-place writes into the file that is there")
+                write!(f, "{error}; --in-place writes into the existing file")
             }
             Self::Stopped => f.write_str("stopped"),
         }
@@ -130,8 +145,8 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Call { errno, .. } => Some(errno),
-            Self::Moving { error, .. } => Some(error),
-            Self::Unkept { source, .. } => source.source(),
+            Self::Transfer { error, .. } => Some(error),
+            Self::Attribute { source, .. } => source.source(),
             Self::Incomplete { error, .. } | Self::NotReplaced { error } => Some(error),
             _ => None,
         }

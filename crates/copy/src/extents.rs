@@ -1,17 +1,17 @@
-//! Where a file has data, and where it has holes: `SEEK_HOLE` and `SEEK_DATA` of lseek(2).
+//! Finds the data and the holes of a file: `SEEK_HOLE` and `SEEK_DATA` of lseek(2).
 //!
-//! Linux 3.1; the file system decides how exact it is, and one that keeps no count of holes says
-//! that all is data. Cost: one call for a file without holes.
+//! Linux 3.1. The granularity depends on the file system; one without holes reports that all is
+//! data. Cost: one call for a file without holes.
 //!
-//! Every answer is one moment's: a hole may be punched, or filled, between two calls. So an extent
-//! of data that turns out to be empty is looked for again, and the end of the data is only where
-//! `SEEK_DATA` says so (`ENXIO`). Data taken for a hole is lost; a hole taken for data costs room.
+//! A hole may be punched or filled between two calls. An extent that is empty by the time it is
+//! asked for is therefore searched again, and only `ENXIO` of `SEEK_DATA` is the end of the data.
+//! Data taken for a hole would be lost; a hole taken for data costs disk space.
 //!
 //! # Limitations
 //!
-//! It moves the position of the descriptor; data that is written behind the walk, or into a hole
-//! that it has passed, is left out; and space that was allocated and never written to (fallocate(2))
-//! is a hole, so the copy has less space than the original had.
+//! It moves the file position of the descriptor. Data that is written meanwhile into a part already
+//! passed is not copied. Preallocated space (fallocate(2)) is a hole, so the copy may use less space
+//! than the original.
 
 use karez_transfer::Calls;
 use rustix::fs::{SeekFrom, seek};
@@ -19,10 +19,10 @@ use rustix::io::{self, Errno};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-/// So often an extent is looked for where another process punches what was found.
+/// Maximum number of searches for an extent while another process punches holes.
 const LOOKS: u32 = 8;
 
-/// After that so many bytes are data: reading them is right whatever they are.
+/// The number of bytes that count as data after the last search. To copy a hole as data is correct.
 const UNSEEN: u64 = 64 << 10;
 
 /// The extents of data of a file, in order. `S` makes the system call.
@@ -30,11 +30,11 @@ pub(crate) struct Extents<S> {
     seek: S,
     at: u64,
     size: u64,
-    /// The file system knows holes: it has answered once.
+    /// The file system supports the call: one has succeeded.
     answers: bool,
 }
 
-/// Those of the first `size` bytes of a file.
+/// Returns the extents of the first `size` bytes of a file.
 pub(crate) fn extents(
     file: BorrowedFd<'_>,
     size: u64,
@@ -43,14 +43,14 @@ pub(crate) fn extents(
 }
 
 impl<S: FnMut(SeekFrom) -> io::Result<u64>> Extents<S> {
-    /// The next one. What lies between two of them, or behind the last, is a hole.
+    /// Returns the next extent. The bytes between two extents, and after the last, are a hole.
     pub(crate) fn next(&mut self, calls: &mut Calls) -> io::Result<Option<Range<u64>>> {
         for _ in 0..LOOKS {
             if self.at >= self.size {
                 return Ok(None);
             }
-            // Most files have no hole, so the end of the data is asked for first. No end: the file
-            // ends before `at`, and the read there will find out.
+            // Most files have no hole, so the end of the data is searched first. Without an end the file
+            // ends before `at`, which the read there will detect.
             let end = self.seek(SeekFrom::Hole(self.at), calls)?.unwrap_or(self.size);
             if end > self.at {
                 return Ok(Some(self.up_to(end)));
@@ -67,12 +67,12 @@ impl<S: FnMut(SeekFrom) -> io::Result<u64>> Extents<S> {
         extent
     }
 
-    /// `None` where there is nothing of the kind.
+    /// Makes the call; returns `None` for `ENXIO`.
     fn seek(&mut self, to: SeekFrom, calls: &mut Calls) -> io::Result<Option<u64>> {
         calls.lseek += 1;
         let answer = (self.seek)(to);
         match answer {
-            // A file system that does not know: all of it is data. It would have said so at once.
+            // Unsupported, which the first call reports: all of the file is data.
             Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) if !self.answers => {
                 Ok(Some(self.size))
             }
@@ -100,9 +100,9 @@ mod tests {
         std::iter::from_fn(|| extents.next(&mut calls).unwrap()).collect()
     }
 
-    /// What is found in 1000 bytes where lseek(2) gives these answers, and whether all were asked
-    /// for.
-    fn told(answers: &[(SeekFrom, Result<u64, Errno>)]) -> Vec<io::Result<Range<u64>>> {
+    /// Returns the extents of a file of 1000 bytes for these results of lseek(2), each of which has to
+    /// be used.
+    fn extents_of(answers: &[(SeekFrom, Result<u64, Errno>)]) -> Vec<io::Result<Range<u64>>> {
         let mut answers = answers.iter();
         let seek = |to| {
             let (asked, answer) = answers.next().expect("a call too many");
@@ -123,9 +123,9 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_punched_between_two_calls_is_not_the_end() {
+    fn hole_punched_between_two_calls_is_not_the_end() {
         use SeekFrom::{Data, Hole};
-        let found = told(&[
+        let found = extents_of(&[
             (Hole(0), Ok(0)),
             (Data(0), Ok(100)),
             (Hole(100), Ok(100)), // punched
@@ -141,27 +141,27 @@ mod tests {
     }
 
     #[test]
-    fn where_each_extent_is_punched_the_bytes_are_data() {
+    fn bytes_are_data_after_the_last_search() {
         use SeekFrom::{Data, Hole};
         let mut answers = [(Hole(0), Ok(0)), (Data(0), Ok(0))].repeat(LOOKS as usize);
-        assert_eq!(told(&answers), [Ok(0..1000)]);
+        assert_eq!(extents_of(&answers), [Ok(0..1000)]);
         answers.truncate(answers.len() - 1);
         answers.push((Data(0), Err(Errno::NXIO)));
-        assert_eq!(told(&answers), []);
+        assert_eq!(extents_of(&answers), []);
     }
 
     #[test]
-    fn an_errno_after_an_answer_is_an_error() {
+    fn errno_after_a_success_is_an_error() {
         use SeekFrom::{Data, Hole};
         for errno in [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS, Errno::SPIPE] {
-            assert_eq!(told(&[(Hole(0), Err(errno))]), [Ok(0..1000)], "it knows no holes");
-            assert_eq!(told(&[(Hole(0), Ok(0)), (Data(0), Err(errno))]), [Err(errno)]);
+            assert_eq!(extents_of(&[(Hole(0), Err(errno))]), [Ok(0..1000)], "unsupported");
+            assert_eq!(extents_of(&[(Hole(0), Ok(0)), (Data(0), Err(errno))]), [Err(errno)]);
             let answers = [(Hole(0), Ok(10)), (Hole(10), Err(errno))];
-            assert_eq!(told(&answers), [Ok(0..10), Err(errno)]);
+            assert_eq!(extents_of(&answers), [Ok(0..10), Err(errno)]);
             let beyond = [(Hole(0), Ok(0)), (Data(0), Ok(5)), (Hole(5), Err(errno))];
-            assert_eq!(told(&beyond), [Err(errno)]);
+            assert_eq!(extents_of(&beyond), [Err(errno)]);
         }
-        assert_eq!(told(&[(Hole(0), Err(Errno::IO))]), [Err(Errno::IO)]);
+        assert_eq!(extents_of(&[(Hole(0), Err(Errno::IO))]), [Err(Errno::IO)]);
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_nothing_has_none() {
+    fn file_without_data_has_no_extents() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(all(&file, 0), []);
         file.set_len(1 << 33).unwrap();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_cut_off_is_not_waited_for() {
+    fn truncated_file_ends_the_search() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[1; 4096], 0).unwrap();
         assert_eq!(all(&file, 1 << 20), [0..4096, 4096..1 << 20]);
@@ -193,9 +193,9 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
-        /// Whatever a file system calls a hole: extents are in order, apart, and have all data.
+        /// Extents are in order, disjoint, and contain all data, for every granularity of holes.
         #[test]
-        fn every_byte_of_data_is_in_one(
+        fn every_byte_of_data_is_in_an_extent(
             writes in prop::collection::vec((0_u64..1 << 22, 1_usize..40_000), 0..12),
             size in 0_u64..1 << 23,
         ) {

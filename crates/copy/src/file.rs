@@ -1,4 +1,4 @@
-//! A regular file: its extents of data, its attributes, and at the end its name.
+//! Copies a regular file: its extents of data, its attributes, and last its name.
 
 use karez_transfer::{FileToFile, Progress, Settings, Via};
 use rustix::fs::{
@@ -9,237 +9,237 @@ use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
-use crate::account::Account;
+use crate::atomic_file::Commit;
+use crate::attribute_failures::AttributeFailures;
 use crate::attributes::{self, PERMISSIONS};
+use crate::context::Context;
 use crate::error::Error;
 use crate::extents::extents;
-use crate::generated::is_generated;
-use crate::links::identity;
+use crate::hard_links::identity;
 use crate::name::Name;
 use crate::options::Options;
-use crate::refusals::Refusals;
-use crate::run::Run;
+use crate::pseudo_file::is_pseudo_file;
 use crate::same_file;
 use crate::sink::Sink;
+use crate::summary::Summary;
 use crate::sync::sync;
-use crate::unplaced::Placed;
 
-/// Where a file ends that does not say.
+/// The end of a file that does not report its size.
 pub(crate) const FAR: u64 = i64::MAX as u64;
 
-/// Copies a regular file. `is_new`: this run made the directory of `to`, so that nothing has the
-/// name yet, and what takes it meanwhile is not replaced.
+/// Copies a regular file. `is_new`: this copy made the directory of `to`, so that it was empty, and a
+/// file that another process makes in it is not replaced.
 pub(crate) fn copy(
     from: Name<'_>,
     to: Name<'_>,
     is_new: bool,
-    run: &Run<'_>,
-    account: &mut Account,
+    context: &Context<'_>,
+    summary: &mut Summary,
 ) -> Result<(), Error> {
-    run.go_on()?;
-    let source = open(from, run.options.enters_directories())?;
+    context.check_stop()?;
+    let source = open(from, context.options.enters_directories())?;
     let stat = fstat(&source).map_err(from.failed("fstat"))?;
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err(from.refused("is no longer a regular file"));
+        return Err(from.invalid("is no longer a regular file"));
     }
-    let old = if is_new { None } else { look(to)? };
+    let old = if is_new { None } else { existing(to)? };
     match &old {
-        Some(_) if run.options.keep_existing => {
-            account.skipped += 1;
+        Some(_) if context.options.keep_existing => {
+            summary.skipped += 1;
             return Ok(());
         }
         Some(old) => may_replace((&stat, from), (old, to))?,
         None => {}
     }
-    run.observer.found(size(&stat));
-    let keep_existing = run.options.keep_existing || is_new;
-    let file = File { source: Arc::new(source), stat, from, to, keep_existing, run };
-    // Whoever has other names is copied alone, so that they find it.
-    if run.options.archive && stat.st_nlink > 1 {
-        let mut links = run.links.lock().unwrap_or_else(PoisonError::into_inner);
+    context.observer.file_found(size(&stat));
+    let keep_existing = context.options.keep_existing || is_new;
+    let file = File { source: Arc::new(source), stat, from, to, keep_existing, context };
+    // A file with several names is copied under a lock, so that the other names find the copy.
+    if context.options.archive && stat.st_nlink > 1 {
+        let mut links = context.hard_links.lock().unwrap_or_else(PoisonError::into_inner);
         let written = file.old_in_place(old.as_ref());
         let linked = match written {
-            Some(old) => links.is_copy(&stat, old).then_some(Placed::Here),
+            Some(old) => links.is_copy(&stat, old).then_some(Commit::Committed),
             None => links.link(&stat, to, keep_existing)?,
         };
-        if let Some(placed) = linked {
-            run.observer.advanced(size(&stat));
-            let placed = placed.permitted(run.options, to)?;
-            placed.count(&mut account.hard_links, &mut account.skipped);
+        if let Some(commit) = linked {
+            context.observer.advanced(size(&stat));
+            let commit = commit.permitted(context.options, to)?;
+            commit.count(&mut summary.hard_links, &mut summary.skipped);
             return Ok(());
         }
-        if let Some(copy) = file.copy(old, account)? {
+        if let Some(copy) = file.copy(old, summary)? {
             let copy = fstat(&copy).map_err(to.failed("fstat"))?;
             links.remember(&stat, identity(&copy), to);
         }
         return Ok(());
     }
-    file.copy(old, account).map(drop)
+    file.copy(old, summary).map(drop)
 }
 
-/// An open file and where it goes.
+/// An open source file and its destination.
 struct File<'a> {
     source: Arc<OwnedFd>,
     stat: Stat,
     from: Name<'a>,
     to: Name<'a>,
     keep_existing: bool,
-    run: &'a Run<'a>,
+    context: &'a Context<'a>,
 }
 
 impl File<'_> {
-    /// What is there, if it is to be written into.
+    /// Returns the existing file if it is to be written in place.
     fn old_in_place<'a>(&self, old: Option<&'a Stat>) -> Option<&'a Stat> {
         let is_file = |old: &&Stat| FileType::from_raw_mode(old.st_mode).is_file();
-        old.filter(is_file).filter(|_| self.run.options.in_place)
+        old.filter(is_file).filter(|_| self.context.options.in_place)
     }
 
-    /// The copy, unless something else has the name and is to stay.
+    /// Copies the file; returns `None` if another file has the name and is kept.
     fn copy(
         &self,
         old: Option<Stat>,
-        account: &mut Account,
+        summary: &mut Summary,
     ) -> Result<Option<Arc<OwnedFd>>, Error> {
-        let Self { source, stat, from, to, run, .. } = self;
-        let stands = old.is_some();
+        let Self { source, stat, from, to, context, .. } = self;
+        let exists = old.is_some();
         let old = old.filter(|old| FileType::from_raw_mode(old.st_mode).is_file());
-        // Until it has its owner and its mode it is nobody else's business.
-        let changes = run.options.archive || old.is_some();
+        // Until it has its owner and its mode only its owner may open it.
+        let changes = context.options.archive || old.is_some();
         let mode = if changes { 0o600 } else { stat.st_mode & PERMISSIONS };
         let (old, mode) = (old.as_ref(), Mode::from_raw_mode(mode));
-        let sink = Sink::open((stat, *from), (old, *to), mode, run)?;
-        let copied = self.copy_data(sink.file(), account);
+        let sink = Sink::open((stat, *from), (old, *to), mode, context)?;
+        let copied = self.copy_data(sink.file(), summary);
         copied.map_err(|error| sink.ended_early(error, *to))?;
         let copy = Arc::clone(sink.file());
         let file = copy.as_fd();
-        if run.options.archive {
+        if context.options.archive {
             let from = (source.as_fd(), stat, *from);
-            attributes::keep(from, (file, *to), &mut Refusals::new(run, account));
+            attributes::keep(from, (file, *to), &mut AttributeFailures::new(context, summary));
         } else if let (Some(old), false) = (old, sink.is_in_place()) {
-            attributes::inherit(old, file, *to, &mut Refusals::new(run, account));
+            attributes::inherit(old, file, *to, &mut AttributeFailures::new(context, summary));
         }
-        run.go_on()?;
-        // One that is replaced must not lose its name before the new one is on the disk.
-        let replaces = stands && !sink.is_in_place();
-        if replaces && run.options.sync {
+        context.check_stop()?;
+        // The old file keeps its name until the new one is on the disk.
+        let replaces = exists && !sink.is_in_place();
+        if replaces && context.options.sync {
             sync(&copy, &to.path())?;
-            account.synced += 1;
+            summary.synced += 1;
         }
-        let placed = sink.place((old, *to), self.keep_existing, run)?;
-        placed.count(&mut account.files, &mut account.skipped);
-        run.observer.placed();
-        if placed == Placed::Here && run.options.sync && !replaces {
-            run.sync_file(&copy, *to, account);
+        let commit = sink.commit((old, *to), self.keep_existing, context)?;
+        commit.count(&mut summary.files, &mut summary.skipped);
+        context.observer.file_done();
+        if commit == Commit::Committed && context.options.sync && !replaces {
+            context.sync_file(&copy, *to, summary);
         }
-        Ok((placed == Placed::Here).then_some(copy))
+        Ok((commit == Commit::Committed).then_some(copy))
     }
 
-    /// All extents of data; what is between and behind them is a hole.
-    fn copy_data(&self, sink: &Arc<OwnedFd>, account: &mut Account) -> Result<(), Error> {
-        let Self { source, stat, from, to, run, .. } = self;
-        let Options { via, cache, .. } = *run.options;
-        let mut settings = Settings { via, cache, ..Settings::default() };
+    /// Copies all extents of data, and keeps the holes between and after them.
+    fn copy_data(&self, sink: &Arc<OwnedFd>, summary: &mut Summary) -> Result<(), Error> {
+        let Self { source, stat, from, to, context, .. } = self;
+        let Options { via, cache, .. } = *context.options;
+        let mut settings = Settings::from(via).cache(cache);
         let size = size(stat);
-        if size == 0 || is_generated(source.as_fd(), stat) {
+        if size == 0 || is_pseudo_file(source.as_fd(), stat) {
             settings.via = Via::Copy;
-            return self.copy_until_end(sink, &mut settings, account);
+            return self.copy_until_end(sink, &mut settings, summary);
         }
         let mut extents = extents(source.as_fd(), size);
         let mut end = 0;
-        while let Some(extent) = extents.next(&mut account.calls).map_err(from.failed("lseek"))? {
-            self.pass_hole(end..extent.start, account);
+        while let Some(extent) = extents.next(&mut summary.calls).map_err(from.failed("lseek"))? {
+            self.pass_hole(end..extent.start, summary);
             end = extent.end;
-            self.copy_extent(extent, sink, &mut settings, account)?;
+            self.copy_extent(extent, sink, &mut settings, summary)?;
         }
         if end < size {
-            self.copy_tail(end..size, sink, &mut settings, account)?;
+            self.copy_tail(end..size, sink, &mut settings, summary)?;
             ftruncate(sink, size).map_err(to.failed("ftruncate"))?;
         }
         Ok(())
     }
 
-    /// A file whose size says nothing (proc(5)): it ends where a read at its end finds nothing.
+    /// Copies a file of unknown size (proc(5)), until a read returns no byte.
     fn copy_until_end(
         &self,
         sink: &Arc<OwnedFd>,
         settings: &mut Settings,
-        account: &mut Account,
+        summary: &mut Summary,
     ) -> Result<(), Error> {
         let (mut end, mut stalled) = (0, false);
         loop {
             let before = end;
-            end = self.copy_part(before..FAR, sink, settings, account)?;
-            if !self.has_byte(end, account)? {
+            end = self.copy_part(before..FAR, sink, settings, summary)?;
+            if !self.has_byte(end, summary)? {
                 return Ok(());
             }
-            // There is more, which came meanwhile or was not told of: once more.
+            // The file has more bytes than the transfer saw: repeat.
             if end == before && stalled {
-                return Err(self.cut_off(end));
+                return Err(self.truncated(end));
             }
             stalled = end == before;
         }
     }
 
-    /// What lies behind the last extent of data: a hole, unless the file was cut off when that was
-    /// asked, or has been written to since.
+    /// Copies the bytes after the last extent of data: a hole, unless the file was truncated at that
+    /// moment, or has been written to since.
     fn copy_tail(
         &self,
         tail: Range<u64>,
         sink: &Arc<OwnedFd>,
         settings: &mut Settings,
-        account: &mut Account,
+        summary: &mut Summary,
     ) -> Result<(), Error> {
-        if !self.has_byte(tail.end - 1, account)? {
-            return Err(self.cut_off(tail.start));
+        if !self.has_byte(tail.end - 1, summary)? {
+            return Err(self.truncated(tail.start));
         }
-        account.calls.lseek += 1;
+        summary.calls.lseek += 1;
         let data = match seek(&self.source, SeekFrom::Data(tail.start)) {
             Ok(data) => data.clamp(tail.start, tail.end),
             Err(Errno::NXIO) => tail.end,
             Err(errno) => return Err(self.from.failed("lseek")(errno)),
         };
-        self.pass_hole(tail.start..data, account);
+        self.pass_hole(tail.start..data, summary);
         if data < tail.end {
-            self.copy_extent(data..tail.end, sink, settings, account)?;
+            self.copy_extent(data..tail.end, sink, settings, summary)?;
         }
         Ok(())
     }
 
-    fn pass_hole(&self, hole: Range<u64>, account: &mut Account) {
-        account.holes += hole.end - hole.start;
-        self.run.observer.advanced(hole.end - hole.start);
+    fn pass_hole(&self, hole: Range<u64>, summary: &mut Summary) {
+        summary.hole_bytes += hole.end - hole.start;
+        self.context.observer.advanced(hole.end - hole.start);
     }
 
-    /// Moves all bytes of one extent. A file that ends before has been cut off, whatever its size
-    /// is by now: it may have been written anew.
+    /// Moves all bytes of one extent. A file that ends before was truncated, whatever its size is now:
+    /// it may have been rewritten.
     fn copy_extent(
         &self,
         extent: Range<u64>,
         sink: &Arc<OwnedFd>,
         settings: &mut Settings,
-        account: &mut Account,
+        summary: &mut Summary,
     ) -> Result<(), Error> {
-        let end = self.copy_part(extent.clone(), sink, settings, account)?;
-        if end < extent.end { Err(self.cut_off(end)) } else { Ok(()) }
+        let end = self.copy_part(extent.clone(), sink, settings, summary)?;
+        if end < extent.end { Err(self.truncated(end)) } else { Ok(()) }
     }
 
-    /// Moves the bytes of a part, and says where it or the file ended. What was refused is not
-    /// asked for again with the next.
+    /// Moves the bytes of a part; returns the offset at which the part or the file ended. A method that
+    /// was unsupported is not tried again for the next part.
     fn copy_part(
         &self,
         part: Range<u64>,
         sink: &Arc<OwnedFd>,
         settings: &mut Settings,
-        account: &mut Account,
+        summary: &mut Summary,
     ) -> Result<u64, Error> {
         let (source, sink) = (Arc::clone(&self.source), Arc::clone(sink));
         let start = part.start;
         let mut transfer = FileToFile::new(source, part, sink, start, *settings);
         let outcome = self.drive(&mut transfer, start);
         let report = transfer.report();
-        account.enter(report);
+        summary.add_report(report);
         if !report.fallbacks.is_empty() {
-            settings.via = report.ran;
+            settings.via = report.effective;
         }
         if report.cache_refused.is_some() {
             settings.cache = report.cache;
@@ -247,32 +247,32 @@ impl File<'_> {
         outcome.map(|()| start + report.bytes)
     }
 
-    /// Steps until the end, of the part or of the file.
+    /// Steps a transfer until the end of the part or of the file.
     fn drive(&self, transfer: &mut FileToFile, start: u64) -> Result<(), Error> {
         loop {
-            self.run.go_on()?;
+            self.context.check_stop()?;
             let error = match transfer.step() {
                 Ok(Progress::Moved(bytes)) => {
-                    self.run.observer.advanced(bytes);
+                    self.context.observer.advanced(bytes);
                     continue;
                 }
                 Ok(Progress::Done | Progress::Truncated { .. }) => return Ok(()),
-                // A file that would have us wait, as /proc/kmsg.
+                // A file whose reads block, such as /proc/kmsg.
                 Ok(_) => Errno::AGAIN.into(),
                 Err(error) => error,
             };
             let report = transfer.report();
             let at = start + report.bytes;
             let (from, to) = (self.from.path(), self.to.path());
-            return Err(Error::Moving { from, to, via: report.ran, at, error });
+            return Err(Error::Transfer { from, to, via: report.effective, at, error });
         }
     }
 
-    /// Whether a read finds a byte at this offset.
-    fn has_byte(&self, at: u64, account: &mut Account) -> Result<bool, Error> {
+    /// Returns whether a read at this offset returns a byte.
+    fn has_byte(&self, at: u64, summary: &mut Summary) -> Result<bool, Error> {
         loop {
-            self.run.go_on()?;
-            account.calls.pread64 += 1;
+            self.context.check_stop()?;
+            summary.calls.pread64 += 1;
             match pread(&self.source, &mut [0; 1], at) {
                 Err(Errno::INTR) => {}
                 read => return read.map(|count| count > 0).map_err(self.from.failed("pread64")),
@@ -280,26 +280,26 @@ impl File<'_> {
         }
     }
 
-    /// The file ended where it should not have.
-    fn cut_off(&self, end: u64) -> Error {
-        Error::CutOff { path: self.from.path(), was: size(&self.stat), is: end }
+    /// Makes the error of a file that ended early.
+    fn truncated(&self, end: u64) -> Error {
+        Error::Truncated { path: self.from.path(), was: size(&self.stat), is: end }
     }
 }
 
-/// Opens a file to be read. In trees a link that has taken its place is not followed, and a FIFO
-/// that has is not waited for.
+/// Opens a file for reading. In trees a link that replaced it is not followed, and the open of a FIFO
+/// that replaced it does not block.
 fn open(from: Name<'_>, in_tree: bool) -> Result<OwnedFd, Error> {
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC;
     flags.set(OFlags::NOFOLLOW, in_tree);
     let opened = match openat(from.directory, from.name, flags | OFlags::NONBLOCK, Mode::empty()) {
-        // Somebody has a lease on it (fcntl(2)), and is asked to give it up.
+        // Another process has a lease on it (fcntl(2)), which a blocking open breaks.
         Err(Errno::AGAIN) => openat(from.directory, from.name, flags, Mode::empty()),
         opened => opened,
     };
     opened.map_err(from.failed("openat"))
 }
 
-pub(crate) fn look(to: Name<'_>) -> Result<Option<Stat>, Error> {
+pub(crate) fn existing(to: Name<'_>) -> Result<Option<Stat>, Error> {
     match statat(to.directory, to.name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
@@ -314,8 +314,8 @@ pub(crate) fn may_replace(
     same_file::refuse(from, (old, to))?;
     match FileType::from_raw_mode(old.st_mode) {
         FileType::RegularFile | FileType::Symlink => Ok(()),
-        FileType::Directory => Err(to.refused("is a directory, which a file cannot replace")),
-        _ => Err(to.refused("is no regular file, and is not replaced by one")),
+        FileType::Directory => Err(to.invalid("is a directory, and is not replaced by a file")),
+        _ => Err(to.invalid("is not a regular file, and is not replaced by one")),
     }
 }
 

@@ -1,8 +1,10 @@
-//! Copying files and trees: the application beside the server.
+//! Copies files and directory trees on Linux: atomically, with their holes, by the first transfer
+//! method that the file system supports.
 //!
-//! A file is copied as the extents of data that it has, each by a [`karez_transfer::FileToFile`];
-//! what lies between them stays a hole. It is written under no name, and is given its name when it
-//! is whole: under the final name there is the old file, or nothing, or the new one.
+//! [`copy`] takes sources and a target as cp(1) does. Each extent of data of a file is moved by a
+//! [`karez_transfer::FileToFile`] (reflink, copy_file_range, sendfile, splice, read and write …, the
+//! *via*); holes stay holes. A file is written without a name (`O_TMPFILE`) and gets its name when it
+//! is complete, so that the final name is always the old file, no file, or the new file.
 //!
 //! ```
 //! use karez_copy::{Options, Silent, copy};
@@ -12,71 +14,83 @@
 //! let (from, to) = (directory.path().join("from"), directory.path().join("to"));
 //! std::fs::write(&from, "under the desert")?;
 //!
-//! let account = copy(&[from], &to, &Options::default(), &Silent);
-//! assert_eq!((account.files, account.bytes, account.failed), (1, 16, 0));
+//! let summary = copy(&[from], &to, &Options::new().archive(true), &Silent);
+//! assert!(summary.is_complete());
+//! assert_eq!((summary.files, summary.bytes), (1, 16));
 //! assert_eq!(std::fs::read(&to)?, b"under the desert");
-//! println!("it went by {}", account.vias[0].via);
+//! println!("copied by {}", summary.vias[0].via);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! What it decides where cp(1) leaves a choice, or where it differs:
+//! # Differences from cp(1), and choices that cp(1) leaves open
 //!
-//! - A file that is replaced is a *new* file under the old name: other hard links to the old one
-//!   keep the old content. Its permissions, its ACL and its owner are those of the old one, as
-//!   far as that is permitted. So the directory has to be writable, and the file need not be.
-//! - A refused attribute never loses the file: it is in [`Account::unkept`], and
-//!   [`Account::is_complete`] is false where `cp -a` would end with exit code 1 (owner as root, mode,
-//!   times, ACL; without privilege not for the owner, and never for other extended attributes).
-//!   [`Options::in_place`] writes into the old one, as cp(1) does: where it is a mount point or its
-//!   directory is not writable there is no other way, and an interrupted copy leaves a part.
-//! - Sources are copied as if one after the other, however many files are copied at once. Of trees
-//!   that meet in one directory the last wins, with [`Options::keep_existing`] the first, which
-//!   then also gives the directories their attributes. A file that the same run made of another
-//!   source is not overwritten, neither under its own name nor through a link; of several links to
-//!   one target, and of names that the file system alone takes for one, the same is true.
-//! - What is, or leads to, the file that would be replaced is not copied: "are the same file".
+//! - A replaced file is a *new* file under the old name: other hard links to the old file keep the
+//!   old content. Permissions, ACL and owner are those of the old file, as far as permitted. The
+//!   directory has to be writable, and the file need not be. [`Options::in_place`] writes into the
+//!   old file, as cp(1) does: for a mount point, or in a directory that is not writable.
+//! - An attribute that cannot be set never loses the file: it is in [`Summary::attribute_failures`],
+//!   and [`Summary::is_complete`] is false where `cp -a` would exit with 1 (owner as root, mode, times,
+//!   ACL; without privilege not for the owner, and never for other extended attributes).
+//! - The result for several sources is as if they were copied one after the other, however many files
+//!   are copied at once. Where two trees write to one directory the last wins; with
+//!   [`Options::keep_existing`] the first wins, which then also sets the directories' attributes. A
+//!   file that the same call made from another source is not overwritten, neither under its own name
+//!   nor through a link, a second link to one target, or a name that only the file system takes for
+//!   equal.
+//! - A source that is, or leads to, the file that would be replaced is not copied: "are the same
+//!   file".
 //! - Pipes, terminals and devices are read and written where cp(1) does so, by splice(2) where one
-//!   is a pipe. A pipe without a name gives the copy no attributes, not even its mode.
-//! - A file is as long as it was when it was opened: what is appended meanwhile is left out. A file
-//!   that was cut off meanwhile is an error, and is not placed. One that has less to read than it
-//!   says, as in /sys, ends where it ends; one that says it is empty, as in /proc, is read to its
-//!   end, by [`Via::Copy`](karez_transfer::Via::Copy).
-//! - A file that is written to meanwhile is copied as cp(1) could have copied it: each of its bytes
-//!   as it was at some moment of the copy. A hole that is punched meanwhile ends nothing.
-//! - Symbolic links in a tree are copied as links, and one that stands where a file is to be
-//!   placed is replaced, not followed. FIFOs, sockets and devices are made anew. Nothing that
-//!   another process makes meanwhile in a directory of the run is replaced.
-//! - A directory within itself is not copied; of the root directory the copy is left out.
-//! - Whole after the end of the program is not whole after the loss of power, unless
-//!   [`Options::sync`] is set.
+//!   end is a pipe. A pipe without a name has no attributes to copy, not even a mode.
+//! - A file is copied up to the length it had when it was opened; bytes appended meanwhile are not
+//!   copied. A file that is truncated meanwhile is an error, and gets no name. A file that is shorter
+//!   than its reported size, as in /sys, is copied to its end; one that reports a size of 0, as in
+//!   /proc, is read to its end, by [`Via::Copy`](karez_transfer::Via::Copy).
+//! - A file that is written meanwhile is copied as by cp(1): each byte as it was at some moment of
+//!   the copy. A hole that is punched meanwhile is not an end.
+//! - Symbolic links in a tree are copied as links, and a link at the destination of a file is
+//!   replaced, not followed. FIFOs, sockets and devices are made anew. In a new directory no file that
+//!   another process makes is replaced.
+//! - A directory is not copied into itself; a copy of the root directory skips the copy.
+//!
+//! # Limitations
+//!
+//! - Without [`Options::sync`] a copy may be missing or empty after a loss of power.
+//! - Bytes that are moved by reference (splice, sendfile) may change until they are written.
+//! - One large file is copied by one thread.
 
-mod account;
+mod atomic_file;
+mod attribute_failures;
 mod attributes;
+mod context;
+mod copy;
 mod created;
-mod crew;
 mod directory;
-mod entry;
 mod error;
 mod extents;
 mod file;
-mod generated;
-mod links;
+mod hard_links;
 mod name;
 mod observer;
 mod options;
-mod refusals;
-mod run;
+mod pseudo_file;
 mod same_file;
 mod sink;
+mod special_file;
 mod stream;
+mod summary;
 mod sync;
 mod target;
 mod tree;
-mod unplaced;
+mod workers;
 
-pub use account::{Account, Refused, Uncached, Unkept, Went};
+pub use copy::copy;
 pub use error::Error;
 pub use observer::{Observer, Silent};
 pub use options::Options;
-pub use run::copy;
+pub use summary::{AttributeFailure, CacheFallback, FallbackCount, Summary, ViaUsage};
+
+/// Runs the example of the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

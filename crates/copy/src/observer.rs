@@ -1,50 +1,52 @@
-//! Somebody who is told what happens while it does, and may end it.
+//! Progress callbacks, and the request to stop.
 
 use std::path::Path;
 
 use crate::error::Error;
 
-/// Told by all threads that copy, often: it should not take long.
+/// Receives progress and errors, and may stop the copy.
+///
+/// All copying threads call it, often; a slow callback slows the copy down.
 pub trait Observer: Sync {
-    /// One more file of this many bytes is to be copied.
-    fn found(&self, bytes: u64) {
+    /// Called when the copy of a file of `bytes` bytes begins.
+    fn file_found(&self, bytes: u64) {
         let _unused = bytes;
     }
 
-    /// One more source is to be copied whose length is not known.
-    fn found_stream(&self) {}
+    /// Called when the copy of a source of unknown length begins.
+    fn stream_found(&self) {}
 
-    /// So many more bytes of a file are in place, moved or left out as a hole.
+    /// Called when `bytes` more bytes of a file were moved or skipped as a hole.
     fn advanced(&self, bytes: u64) {
         let _unused = bytes;
     }
 
-    /// A file is whole and has its name.
-    fn placed(&self) {}
+    /// Called when a file is complete and has its final name.
+    fn file_done(&self) {}
 
-    /// Something could not be copied. The rest goes on.
+    /// Called when a file or directory could not be copied. The copy continues with the next one.
     fn failed(&self, error: &Error) {
         let _unused = error;
     }
 
-    /// An attribute was refused for which cp(1) would end with exit code 1
-    /// ([`Unkept::fails`](crate::Unkept::fails)). The file is copied all the same.
-    fn unkept(&self, error: &Error) {
+    /// Called when an attribute could not be set and cp(1) would exit with 1 for it
+    /// ([`AttributeFailure::fails`](crate::AttributeFailure::fails)). The file is copied without it.
+    fn attribute_failed(&self, error: &Error) {
         let _unused = error;
     }
 
-    /// Something about a source is odd, but no failure; `why` is a sentence without its subject.
+    /// Called for an unusual source that is no error; `why` is a sentence without its subject.
     fn warned(&self, source: &Path, why: &'static str) {
         let _unused = (source, why);
     }
 
-    /// Whether to stop where it is: files that are not whole go without a trace.
-    fn stops(&self) -> bool {
+    /// Returns whether to stop. The copy stops after the current step; incomplete files are removed.
+    fn should_stop(&self) -> bool {
         false
     }
 }
 
-/// Nobody in particular.
+/// An observer that ignores every event and never stops the copy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

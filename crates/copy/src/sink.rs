@@ -1,52 +1,51 @@
-//! Where the bytes of a copy go: into a new file that gets its name when it is whole, or, in place,
-//! into the file that has the name.
+//! The destination of a copy: a new file that gets its name when it is complete, or, in place, the
+//! existing file.
 //!
-//! In place means open(2) and ftruncate(2), as cp(1) does it: inode, hard links, owner and mode
-//! stay. That is the only way where nothing can be renamed over the file: it is a mount point (a
-//! file that is bind-mounted into a container), or its directory is not writable.
+//! In place means open(2) and ftruncate(2), as cp(1) does: inode, hard links, owner and mode stay.
+//! It is the only method where no file can be renamed over the existing one: a mount point (a file
+//! that is bind-mounted into a container), or a directory that is not writable.
 //!
 //! # Limitations
 //!
-//! In place a copy that ends early leaves a part of the new content and none of the old. Readers
-//! see it grow.
+//! A copy in place that ends early has a part of the new content and none of the old. Readers see
+//! it grow.
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, ftruncate, openat};
 use rustix::io::Errno;
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use crate::atomic_file::{Commit, PendingFile};
+use crate::context::Context;
 use crate::error::Error;
-use crate::links::{Identity, identity};
+use crate::hard_links::identity;
 use crate::name::Name;
-use crate::run::Run;
-use crate::unplaced::{Placed, Unplaced};
 
 /// The file that a copy is written to.
 pub(crate) enum Sink<'a> {
-    New(Unplaced<'a>),
+    New(PendingFile<'a>),
     Existing(Arc<OwnedFd>),
 }
 
 impl<'a> Sink<'a> {
-    /// Makes a new file with this mode, or opens and truncates the regular file `old`, if the
-    /// options say so.
+    /// Makes a new file with this mode or, with the option `in_place`, opens and truncates the regular
+    /// file `old`.
     pub(crate) fn open(
         from: (&Stat, Name<'_>),
         (old, to): (Option<&Stat>, Name<'a>),
         mode: Mode,
-        run: &Run<'_>,
+        context: &Context<'_>,
     ) -> Result<Self, Error> {
-        if old.is_some() && run.options.in_place {
-            return open_existing(from, to, run).map(Self::Existing);
+        if old.is_some() && context.options.in_place {
+            return open_existing(from, to, context).map(Self::Existing);
         }
-        let created = Unplaced::create(to, mode);
+        let created = PendingFile::create(to, mode);
         created.map(Self::New).map_err(|error| proposing(error, old))
     }
 
     pub(crate) fn file(&self) -> &Arc<OwnedFd> {
         match self {
-            Self::New(unplaced) => unplaced.file(),
+            Self::New(pending) => pending.file(),
             Self::Existing(file) => file,
         }
     }
@@ -55,7 +54,7 @@ impl<'a> Sink<'a> {
         matches!(self, Self::Existing(_))
     }
 
-    /// The error of a copy that ended early.
+    /// Makes the error of a copy that ended early.
     pub(crate) fn ended_early(&self, error: Error, to: Name<'_>) -> Error {
         match self {
             Self::New(_) => error,
@@ -63,66 +62,49 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Gives the whole file its name.
-    pub(crate) fn place(
+    /// Gives the complete file its name.
+    pub(crate) fn commit(
         self,
         (old, to): (Option<&Stat>, Name<'_>),
         keep_existing: bool,
-        run: &Run<'_>,
-    ) -> Result<Placed, Error> {
-        let Self::New(unplaced) = self else { return Ok(Placed::Here) };
-        let placed = unplaced.place(to, keep_existing);
-        placed.map_err(|error| proposing(error, old))?.permitted(run.options, to)
+        context: &Context<'_>,
+    ) -> Result<Commit, Error> {
+        let Self::New(pending) = self else { return Ok(Commit::Committed) };
+        let commit = pending.commit(to, keep_existing);
+        commit.map_err(|error| proposing(error, old))?.permitted(context.options, to)
     }
 }
 
-/// Opens the file that has the name `to`, and removes its content. The source is open already.
+/// Opens and truncates the existing file `to`. The source is open already.
 fn open_existing(
     (source, from): (&Stat, Name<'_>),
     to: Name<'_>,
-    run: &Run<'_>,
+    context: &Context<'_>,
 ) -> Result<Arc<OwnedFd>, Error> {
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(to.directory, to.name, flags, Mode::empty()).map_err(to.failed("openat"))?;
     let there = fstat(&file).map_err(to.failed("fstat"))?;
     if !FileType::from_raw_mode(there.st_mode).is_file() {
-        return Err(to.refused("is no longer a regular file"));
+        return Err(to.invalid("is no longer a regular file"));
     }
     if identity(&there) == identity(source) {
         return Err(Error::SameFile { from: from.path(), to: to.path() });
     }
-    if there.st_nlink > 1 && !run.written.may_take(identity(&there), identity(source)) {
+    if there.st_nlink > 1 && !context.written.may_take(identity(&there), identity(source)) {
         return Err(Error::JustCreated { from: from.path(), to: to.path() });
     }
     ftruncate(&file, 0).map_err(to.failed("ftruncate"))?;
     Ok(Arc::new(file))
 }
 
-/// Files with several names that were written in place, each with its source: two sources must not
-/// meet in one of them.
-#[derive(Debug, Default)]
-pub(crate) struct Written(Mutex<HashMap<Identity, Identity>>);
-
-impl Written {
-    fn may_take(&self, file: Identity, source: Identity) -> bool {
-        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *written.entry(file).or_insert(source) == source
-    }
-
-    /// The next sources may write to the same files.
-    pub(crate) fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-/// The error with a proposal, where the file could not be replaced but may be written to.
+/// Adds a hint to `--in-place` where the file could not be replaced but may be written to.
 fn proposing(error: Error, old: Option<&Stat>) -> Error {
     let hinders = match &error {
         Error::Call { errno, .. } => {
             matches!(*errno, Errno::BUSY | Errno::ACCESS | Errno::PERM | Errno::ROFS)
         }
         // An append-only directory.
-        Error::Refused { .. } => true,
+        Error::Invalid { .. } => true,
         _ => false,
     };
     if old.is_some() && hinders { Error::NotReplaced { error: Box::new(error) } } else { error }

@@ -1,28 +1,37 @@
-//! A tree: every directory is opened and made before what is in it, and finished after.
+//! Walks a tree: each directory is opened and made before its entries, and finished after them.
 //!
-//! openat(2) with `O_NOFOLLOW` from directory to directory: a name that somebody exchanges for a
-//! link meanwhile leads nowhere else. getdents64(2), mkdirat(2).
+//! openat(2) with `O_NOFOLLOW` from directory to directory, so that a name which another process
+//! replaces by a link is not followed out of the tree. getdents64(2), mkdirat(2).
 //!
-//! What it does badly: each level holds two descriptors, so the limit on open files (getrlimit(2))
-//! is one on depth; and the names of each directory on the way are in memory.
+//! # Limitations
+//!
+//! Each level holds two descriptors, so the limit on open files (getrlimit(2)) limits the depth. The
+//! names of each directory on the path are held in memory. A new directory that the umask makes
+//! unreadable for its owner needs /proc.
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chmodat, fchmod, fstat, mkdirat, openat,
+    statat,
+};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
-use crate::attributes::PERMISSIONS;
-use crate::crew::Crew;
+use crate::attributes::{ALL, PERMISSIONS};
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::links::identity;
+use crate::hard_links::identity;
 use crate::name::Name;
+use crate::workers::Workers;
 
-/// How directories are opened.
+/// The owner's bits of a mode.
+const OWNER: u32 = 0o700;
+
+/// The flags by which directories are opened.
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// A directory on the way down, and what of it is still to be done.
+/// A directory on the path, and its entries that are not copied yet.
 struct Level {
     directory: Arc<Directory>,
     entries: Vec<(CString, FileType)>,
@@ -35,43 +44,43 @@ impl Level {
     }
 }
 
-/// Copies what is in `root`, and all below it.
-pub(crate) fn walk(root: Directory, crew: &mut Crew<'_>) -> Result<(), Error> {
+/// Copies the entries of `root`, recursively.
+pub(crate) fn walk(root: Directory, workers: &mut Workers<'_>) -> Result<(), Error> {
     let top = fstat(&root.to).map_err(Error::of("fstat", &root.to_path))?;
-    crew.account.directories += 1;
-    if root.is_new && crew.run.options.sync {
-        crew.run.sync_parent(&root, &mut crew.account);
+    workers.summary.directories += 1;
+    if root.is_new && workers.context.options.sync {
+        root.sync_parent(workers.context, &mut workers.summary);
     }
     let mut levels = vec![Level::of(root)?];
     while let Some(level) = levels.last_mut() {
-        let stopped = crew.run.observer.stops();
+        let stopped = workers.context.observer.should_stop();
         match level.entries.pop().filter(|_| !stopped) {
             None => {
                 if let Some(level) = levels.pop() {
-                    crew.leave(level.directory);
+                    workers.release(level.directory);
                 }
             }
-            Some((name, kind)) => match visit(&level.directory, name, kind, &top, crew) {
+            Some((name, kind)) => match visit(&level.directory, name, kind, &top, workers) {
                 Ok(None) => {}
                 Ok(Some(below)) => levels.push(below),
-                Err(error) => crew.settle(Err(error)),
+                Err(error) => workers.record(Err(error)),
             },
         }
     }
     Ok(())
 }
 
-/// Copies an entry, or opens the directory that it is.
+/// Copies an entry; a directory is opened and returned.
 fn visit(
     directory: &Arc<Directory>,
     name: CString,
     kind: FileType,
     top: &Stat,
-    crew: &mut Crew<'_>,
+    workers: &mut Workers<'_>,
 ) -> Result<Option<Level>, Error> {
-    let kind = if kind == FileType::Unknown { look(directory.source(&name))? } else { kind };
+    let kind = if kind == FileType::Unknown { file_type(directory.source(&name))? } else { kind };
     if !kind.is_dir() {
-        crew.entry(directory, name.clone(), name, kind);
+        workers.copy_entry(directory, name.clone(), name, kind);
         return Ok(None);
     }
     let (from, to) = (directory.source(&name), directory.sink(&name));
@@ -79,49 +88,88 @@ fn visit(
     let below = below.map_err(from.failed("openat"))?;
     let original = fstat(&below).map_err(from.failed("fstat"))?;
     if identity(&original) == identity(top) {
-        return Err(from.refused("is where the copy goes"));
+        return Err(from.invalid("is the directory that the copy is written to"));
     }
-    let (sink, is_new) = make(to, &original)?;
-    if directory.is_new && !is_new && !crew.run.options.keep_existing {
-        return Err(to.refused("was made meanwhile in a new directory, and is not merged into"));
+    let made = make(to, &original)?;
+    if directory.is_new && !made.is_new && !workers.context.options.keep_existing {
+        return Err(
+            to.invalid("was made by another process in a new directory, and is not merged into")
+        );
     }
-    crew.account.directories += 1;
+    workers.summary.directories += 1;
     Level::of(Directory {
         from: Some(below),
         from_path: from.path(),
-        to: sink,
+        to: made.directory,
         to_path: to.path(),
-        is_new,
+        is_new: made.is_new,
+        temporary_mode: made.temporary_mode,
         original: Some(original),
     })
     .map(Some)
 }
 
-fn look(from: Name<'_>) -> Result<FileType, Error> {
+fn file_type(from: Name<'_>) -> Result<FileType, Error> {
     let stat = statat(from.directory, from.name, AtFlags::SYMLINK_NOFOLLOW);
     Ok(FileType::from_raw_mode(stat.map_err(from.failed("newfstatat"))?.st_mode))
 }
 
-/// Makes a directory, or opens the one that is there; true if it was made.
-pub(crate) fn make(to: Name<'_>, original: &Stat) -> Result<(OwnedFd, bool), Error> {
-    // We have to get in, whatever the original says; `Directory::leave` puts it right.
-    let mode = Mode::from_raw_mode(original.st_mode & PERMISSIONS | 0o700);
+/// A directory that is open for new entries.
+pub(crate) struct Made {
+    pub(crate) directory: OwnedFd,
+    pub(crate) is_new: bool,
+    /// As in [`Directory`].
+    pub(crate) temporary_mode: u32,
+}
+
+/// Makes a directory, or opens the existing one.
+///
+/// A new directory gets `u+rwx`, also where the original or the umask has not: entries have to be
+/// made in it. `Directory::release` removes the additional bits.
+pub(crate) fn make(to: Name<'_>, original: &Stat) -> Result<Made, Error> {
+    let mode = Mode::from_raw_mode(original.st_mode & PERMISSIONS | OWNER);
     let is_new = match mkdirat(to.directory, to.name, mode) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
         Err(errno) => return Err(to.failed("mkdirat")(errno)),
     };
     let opened = openat(to.directory, to.name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
-    match opened {
-        Ok(opened) => Ok((opened, is_new)),
+    let directory = match opened {
+        Ok(opened) => opened,
+        Err(Errno::ACCESS) if is_new => return open_unreadable(to, original),
         Err(Errno::NOTDIR | Errno::LOOP) => {
-            Err(to.refused("is no directory, and is not replaced by one"))
+            return Err(to.invalid("is not a directory, and is not replaced by one"));
         }
-        Err(errno) => Err(to.failed("openat")(errno)),
+        Err(errno) => return Err(to.failed("openat")(errno)),
+    };
+    let mut temporary_mode = 0;
+    if is_new {
+        let made = fstat(&directory).map_err(to.failed("fstat"))?.st_mode & ALL;
+        if made & OWNER != OWNER {
+            let mode = Mode::from_raw_mode(made | OWNER);
+            fchmod(&directory, mode).map_err(to.failed("fchmod"))?;
+        }
+        temporary_mode = OWNER & !(made & original.st_mode);
     }
+    Ok(Made { directory, is_new, temporary_mode })
 }
 
-/// What is in the source.
+/// Opens a new directory that the umask made unreadable for its owner.
+fn open_unreadable(to: Name<'_>, original: &Stat) -> Result<Made, Error> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened =
+        openat(to.directory, to.name, flags, Mode::empty()).map_err(to.failed("openat"))?;
+    let made = fstat(&opened).map_err(to.failed("fstat"))?.st_mode & ALL;
+    // fchmod(2) does not accept an `O_PATH` descriptor. By its name a link could be followed.
+    let path = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    chmodat(CWD, path, Mode::from_raw_mode(made | OWNER), AtFlags::empty())
+        .map_err(to.failed("fchmodat"))?;
+    let directory = openat(&opened, c".", DIRECTORY, Mode::empty()).map_err(to.failed("openat"))?;
+    let temporary_mode = OWNER & !(made & original.st_mode);
+    Ok(Made { directory, is_new: true, temporary_mode })
+}
+
+/// Lists the source.
 fn entries(directory: &Directory) -> Result<Vec<(CString, FileType)>, Error> {
     let path = &directory.from_path;
     let listed = Dir::read_from(directory.from()).map_err(Error::of("openat", path))?;

@@ -1,4 +1,4 @@
-//! The library without the command line: what observers hear, and copies of any shape.
+//! The library without the command line: observers, and copies of files of any shape.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
@@ -11,24 +11,23 @@ use karez_transfer::{CachePolicy, Direction, Via};
 use proptest::prelude::*;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{self, File};
-use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt as _;
 use std::slice;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Counts what it hears, and stops when it has heard of so many bytes.
+/// Counts events, and stops after a number of bytes.
 #[derive(Default)]
 struct Listener {
     found: AtomicU64,
     advanced: AtomicU64,
     placed: AtomicU64,
     failures: Mutex<Vec<String>>,
-    enough: Option<u64>,
+    stop_after: Option<u64>,
 }
 
 impl Observer for Listener {
-    fn found(&self, bytes: u64) {
+    fn file_found(&self, bytes: u64) {
         self.found.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -36,7 +35,7 @@ impl Observer for Listener {
         self.advanced.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn placed(&self) {
+    fn file_done(&self) {
         self.placed.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -44,17 +43,17 @@ impl Observer for Listener {
         self.failures.lock().unwrap().push(error.to_string());
     }
 
-    fn stops(&self) -> bool {
-        self.enough.is_some_and(|enough| self.advanced.load(Ordering::Relaxed) >= enough)
+    fn should_stop(&self) -> bool {
+        self.stop_after.is_some_and(|limit| self.advanced.load(Ordering::Relaxed) >= limit)
     }
 }
 
 fn with_jobs(jobs: usize) -> Options {
-    Options { recursive: true, jobs: NonZeroUsize::new(jobs).unwrap(), ..Options::default() }
+    Options::new().recursive(true).jobs(jobs)
 }
 
 #[test]
-fn an_observer_hears_of_every_byte_hole_file_and_failure() {
+fn observer_receives_every_byte_hole_file_and_failure() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     fs::create_dir(&from).unwrap();
@@ -65,11 +64,11 @@ fn an_observer_hears_of_every_byte_hole_file_and_failure() {
     for jobs in [1, 4] {
         fs::create_dir_all(to.join("7")).unwrap();
         let listener = Listener::default();
-        let account = copy(&[from.join(".")], &to, &with_jobs(jobs), &listener);
+        let summary = copy(&[from.join(".")], &to, &with_jobs(jobs), &listener);
         let all = 190_000 + (1 << 30) - 7000;
         assert_eq!(listener.found.into_inner(), all);
         assert_eq!(listener.advanced.into_inner(), all);
-        assert_eq!((listener.placed.into_inner(), account.files, account.failed), (20, 20, 1));
+        assert_eq!((listener.placed.into_inner(), summary.files, summary.failed), (20, 20, 1));
         let failures = listener.failures.into_inner().unwrap();
         assert!(failures.len() == 1 && failures[0].contains("to/7\" is a directory"));
         fs::remove_dir_all(&to).unwrap();
@@ -77,7 +76,7 @@ fn an_observer_hears_of_every_byte_hole_file_and_failure() {
 }
 
 #[test]
-fn an_observer_that_has_had_enough_ends_it_with_whole_files() {
+fn observer_stops_the_copy_after_complete_files() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     fs::create_dir(&from).unwrap();
@@ -86,12 +85,12 @@ fn an_observer_that_has_had_enough_ends_it_with_whole_files() {
     }
     for jobs in [1, 4] {
         for via in [Via::Copy, Via::Sendfile] {
-            let listener = Listener { enough: Some(40 << 20), ..Listener::default() };
-            let options = Options { via, ..with_jobs(jobs) };
-            let account = copy(std::slice::from_ref(&from), &to, &options, &listener);
-            assert!(account.files > 5 && account.files < 30 && account.failed == 0);
+            let listener = Listener { stop_after: Some(40 << 20), ..Listener::default() };
+            let options = with_jobs(jobs).via(via);
+            let summary = copy(std::slice::from_ref(&from), &to, &options, &listener);
+            assert!(summary.files > 5 && summary.files < 30 && summary.failed == 0);
             let copied: Vec<_> = fs::read_dir(&to).unwrap().map(Result::unwrap).collect();
-            assert_eq!(copied.len() as u64, account.files);
+            assert_eq!(copied.len() as u64, summary.files);
             assert!(copied.iter().all(|one| one.metadata().unwrap().len() == 3 << 20));
             fs::remove_dir_all(&to).unwrap();
         }
@@ -100,9 +99,9 @@ fn an_observer_that_has_had_enough_ends_it_with_whole_files() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Whatever is data and whatever is a hole, by whichever via.
+    /// Any pattern of data and holes, by any via.
     #[test]
-    fn any_file_is_copied_as_it_is(
+    fn any_file_is_copied_exactly(
         writes in prop::collection::vec((0_u64..1 << 21, 1_usize..60_000, 1_u8..), 0..10),
         size in 0_u64..1 << 22,
         via in prop::sample::select(Direction::FileToFile.vias()),
@@ -120,11 +119,11 @@ proptest! {
         if existing {
             fs::write(&to, "something else").unwrap();
         }
-        let options = Options { via, cache, archive, ..Options::default() };
-        let account = copy(std::slice::from_ref(&from), &to, &options, &Silent);
-        prop_assert_eq!((account.files, account.failed), (1, 0));
-        prop_assert_eq!(account.bytes + account.holes, size);
-        prop_assert_eq!(account.copied + account.shared + account.untold, account.bytes);
+        let options = Options::new().via(via).cache(cache).archive(archive);
+        let summary = copy(std::slice::from_ref(&from), &to, &options, &Silent);
+        prop_assert_eq!((summary.files, summary.failed), (1, 0));
+        prop_assert_eq!(summary.bytes + summary.hole_bytes, size);
+        prop_assert_eq!(summary.bytes_copied + summary.bytes_shared + summary.bytes_unknown, summary.bytes);
         prop_assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
         prop_assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
     }
@@ -147,9 +146,9 @@ fn change(file: &File, is_over: &AtomicBool) {
     }
 }
 
-/// The extents that are never changed are in every copy, and what is changed is either old or new.
+/// The unchanged extents are in every copy, and each changed one is old or new.
 #[test]
-fn no_data_is_lost_behind_a_hole_that_is_punched_meanwhile() {
+fn no_data_is_lost_after_a_hole_punched_meanwhile() {
     // In memory, if possible: a disk makes few changes while a file is copied.
     let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
@@ -168,9 +167,9 @@ fn no_data_is_lost_behind_a_hole_that_is_punched_meanwhile() {
         scope.spawn(|| change(&file, &is_over));
         let vias = [Via::Auto, Via::Sendfile, Via::Splice, Via::Mmap, Via::Copy];
         let lost = (0..300).filter(|&round| {
-            let options = Options { via: vias[round % vias.len()], ..Options::default() };
-            let account = copy(slice::from_ref(&from), &to, &options, &Silent);
-            account.failed > 0 || !is_whole(&fs::read(&to).unwrap())
+            let options = Options::new().via(vias[round % vias.len()]);
+            let summary = copy(slice::from_ref(&from), &to, &options, &Silent);
+            summary.failed > 0 || !is_whole(&fs::read(&to).unwrap())
         });
         let lost = lost.count();
         is_over.store(true, Ordering::Relaxed);
@@ -190,7 +189,7 @@ fn is_whole(copied: &[u8]) -> bool {
         })
 }
 
-/// Cuts the end off a file and writes it anew, again and again.
+/// Truncates and rewrites the end of a file repeatedly.
 fn rewrite_end(path: &std::path::Path, content: &[u8], over: &AtomicBool) {
     let file = File::options().write(true).open(path).unwrap();
     let end = content.len() - 1000;
@@ -200,10 +199,10 @@ fn rewrite_end(path: &std::path::Path, content: &[u8], over: &AtomicBool) {
     }
 }
 
-/// A copy of a file that is cut off and written anew meanwhile is as long as the file was when it
-/// was opened, or fails.
+/// A copy of a file that is truncated and rewritten meanwhile is as long as the file was when it was
+/// opened, or fails.
 #[test]
-fn a_copy_of_a_changing_file_is_never_short() {
+fn copy_of_a_changing_file_is_never_short() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     let content = vec![b'a'; 100_000];
@@ -214,12 +213,12 @@ fn a_copy_of_a_changing_file_is_never_short() {
         for via in Direction::FileToFile.vias().iter().filter(|via| **via != Via::Cow) {
             for _ in 0..400 {
                 let listener = Listener::default();
-                let options = Options { via: *via, ..Options::default() };
-                let account = copy(std::slice::from_ref(&from), &to, &options, &listener);
-                // Pages that are passed on may be zeroed on their way, when the file is cut off.
+                let options = Options::new().via(*via);
+                let summary = copy(std::slice::from_ref(&from), &to, &options, &listener);
+                // Pages sent by reference may be zeroed when the file is truncated.
                 let (found, is) =
                     (listener.found.into_inner(), fs::metadata(&to).map(|it| it.len()));
-                if account.failed == 0 && !is.as_ref().is_ok_and(|&is| is == found) {
+                if summary.failed == 0 && !is.as_ref().is_ok_and(|&is| is == found) {
                     wrong.push((*via, found, is));
                 }
             }

@@ -1,14 +1,15 @@
-//! Files whose content the kernel makes as they are read: proc(5), sysfs(5) and their like. Their
-//! size says nothing (0, or a page), so only a read tells where they end.
+//! Detects files of pseudo file systems: proc(5), sysfs(5) and similar, whose content the kernel
+//! makes on each read. Their size is 0 or a page, so their end is known only by a read.
 //!
 //! # Limitations
-//! The file systems are a list (linux/magic.h). A file of FUSE that has less than it says is taken
-//! for one that was cut off.
+//!
+//! The file systems are a fixed list (linux/magic.h). A FUSE file that is shorter than its reported
+//! size counts as truncated.
 
 use rustix::fs::{Stat, fstatfs};
 use std::os::fd::BorrowedFd;
 
-/// The file systems of the kernel that have no storage.
+/// The magic numbers of file systems without storage.
 const MAGIC: [u32; 20] = [
     0x0000_9fa0, // proc
     0x0000_9fa1, // openprom
@@ -32,10 +33,10 @@ const MAGIC: [u32; 20] = [
     0x1980_0202, // mqueue
 ];
 
-/// Whether an open file is one of those, which is decided once, when it is opened: a size that is
-/// looked at later may be that of a file which was cut off and written anew.
-pub(crate) fn is_generated(file: BorrowedFd<'_>, stat: &Stat) -> bool {
-    // None has blocks, and nearly all other files have some: most cost no call.
+/// Returns whether an open file is on a pseudo file system. It is called once, after the open: a later
+/// size may be that of a file which was truncated and rewritten.
+pub(crate) fn is_pseudo_file(file: BorrowedFd<'_>, stat: &Stat) -> bool {
+    // Such files have no blocks, and nearly all others have some, for which no call is made.
     stat.st_blocks == 0
         && fstatfs(file).is_ok_and(|system| {
             MAGIC.iter().any(|&magic| i128::from(system.f_type) & 0xffff_ffff == i128::from(magic))
@@ -48,19 +49,19 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsFd as _;
 
-    fn is_generated(file: &File) -> bool {
-        super::is_generated(file.as_fd(), &fstat(file).unwrap())
+    fn is_pseudo_file(file: &File) -> bool {
+        super::is_pseudo_file(file.as_fd(), &fstat(file).unwrap())
     }
 
     #[test]
-    fn files_of_the_kernel_are_told_from_stored_ones() {
-        assert!(is_generated(&File::open("/proc/self/status").unwrap()));
+    fn pseudo_files_are_detected() {
+        assert!(is_pseudo_file(&File::open("/proc/self/status").unwrap()));
         if let Ok(file) = File::open("/sys/kernel/mm/transparent_hugepage/enabled") {
-            assert!(is_generated(&file));
+            assert!(is_pseudo_file(&file));
         }
         let stored = tempfile::tempfile().unwrap();
-        assert!(!is_generated(&stored));
+        assert!(!is_pseudo_file(&stored));
         stored.set_len(4096).unwrap();
-        assert!(!is_generated(&stored), "a file of nothing but a hole");
+        assert!(!is_pseudo_file(&stored), "a file without data");
     }
 }
