@@ -1,430 +1,400 @@
-//! One HTTP connection: the task that turns what the peer sent into responses.
+//! One connection: the task that connects the protocol, the exchange and the jobs.
 //!
-//! It reads a request, has a job find the file, appends the response, and begins again. It makes no
-//! call itself, so it is the same on every model. One exchange is open at a time: pipelined
-//! requests wait in the decoder and are answered in their order.
+//! It passes received bytes to the [`Protocol`], which returns requests; an [`Exchange`] turns a request
+//! into jobs and a response; the protocol frames the response into the outbox. The task makes no system
+//! call itself, so it is the same on every model.
 //!
 //! # Limitations
 //!
-//! Nothing is received while a response is sent, so that model blocking never has to wait for two
-//! things at a time.
+//! With HTTP/1.1 nothing is received while a response is sent, so that model blocking never has to wait
+//! for two things at a time.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use karez_http::{Decoder, Limits, Refusal, Request, Status, response, target};
-use karez_reactor::{Event, Io, JobError, JobId, Mark, Peer, SendError, Task};
-use karez_transfer::Outbox;
+use karez_http::RequestError;
+use karez_reactor::{Event, Io, JobError, JobId, Mark, Peer, RecordType, Task};
 
-use crate::account::{Account, Spent};
-use crate::answer::{Answer, Answering, Persistence};
-use crate::exchange::Exchange;
-use crate::job::{Done, SiteAnswer, SiteJob, SiteTask};
-use crate::plan::Plan;
-use crate::service::Shared;
-use crate::site::{Found, Listing, ListingStep, Wanted};
+use crate::address_limits::connections::Verdict;
+use crate::context::ServerContext;
+use crate::cost::{JobCost, RequestCost};
+use crate::exchange::{Action, Exchange, Hot};
+use crate::job::{FileJob, FileWork, JobResult};
+use crate::live::Live;
+use crate::protocol::h2::PREFACE_LINE;
+use crate::protocol::{ExchangeId, Input, Protocol};
+use crate::transport::{Received, Transport};
+use active::{Active, PooledActive};
+use admission::{Admission, ProxyHeader};
+use http2::{Carrier, Http2};
 
-/// After the last answer: how long the peer may take to notice.
-const LINGER: Duration = Duration::from_secs(5);
+mod active;
+mod admission;
+mod counted;
+mod end;
+mod http2;
+mod http2_events;
+mod proxied;
+mod records;
+#[cfg(test)]
+mod tests;
 
-/// A connection between its first byte and its last.
+/// The mark behind records of a handshake. No exchange has this id.
+const HANDSHAKE: Mark = Mark(u64::MAX);
+
+/// A connection.
 pub(crate) struct Connection {
-    shared: Arc<Shared>,
-    peer: Peer,
-    decoder: Decoder,
-    exchange: Option<Exchange>,
-    /// The job that it waits for, or the last.
-    job: u64,
-    /// What is told of what answers cost, if it is to be told.
-    account: Option<Box<Account>>,
-    /// When the head that has begun must be complete.
-    head_due: Option<Instant>,
-    /// FIN sent: what still comes is thrown away until then.
-    lingers_until: Option<Instant>,
+    live: Arc<Live>,
+    context: Arc<ServerContext>,
+    /// The peer, in fewer bytes than a [`Peer`] has.
+    address: Option<SocketAddr>,
+    listener: u16,
+    /// The header of a proxy, and the place among the connections of the address.
+    admission: Admission,
+    /// How many bytes of the preface of HTTP/2 have arrived; `None`: the connection speaks HTTP/1.1.
+    preface: Option<u8>,
+    /// The id of the last job. Results of earlier jobs are dropped.
+    job: u32,
+    transport: Transport,
+    /// The state of a request, which an idle connection lacks.
+    active: PooledActive,
+    /// Present if the connection speaks HTTP/2.
+    http2: Option<Box<Http2>>,
+    /// The cost of the next response, with `--explain`.
+    cost: Option<Box<RequestCost>>,
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
-        let account = shared.explain.map(|model| Box::new(Account::new(model)));
-        Self {
-            shared,
-            peer,
-            decoder: Decoder::new(Limits::default()),
-            exchange: None,
-            job: 0,
-            account,
-            head_due: None,
-            lingers_until: None,
+    pub(crate) fn new(live: Arc<Live>, peer: Peer, now: Instant) -> Self {
+        let context = live.current();
+        let cost = context.explain.map(|model| Box::new(RequestCost::new(model)));
+        let transport = Transport::new(&context, peer, now);
+        let preface = (context.http2 && transport.is_plain()).then_some(0);
+        let listener = u16::try_from(peer.listener).unwrap_or(u16::MAX);
+        let (address, active) = (peer.address, PooledActive::default());
+        let (job, http2) = (0, None);
+        let (due, admission) = (now + context.timeouts.head, Admission::default());
+        let proxied = context.proxies.expect_header(address.map(|address| address.ip()));
+        #[rustfmt::skip]
+        let mut connection = Self {
+            live, context, address, listener, admission, preface, job, transport, active, http2, cost,
+        };
+        match proxied {
+            true => connection.admission.set_header(ProxyHeader::new(due)),
+            false => connection.count(),
+        }
+        connection
+    }
+
+    fn peer(&self) -> Peer {
+        Peer::new(self.address, usize::from(self.listener))
+    }
+
+    /// Makes the connection speak HTTP/2 from its first byte on: the client has begun with the preface, or
+    /// chosen it in the handshake.
+    fn start_http2(&mut self, now: Instant) {
+        let (live, context, cost) =
+            (Arc::clone(&self.live), Arc::clone(&self.context), self.cost.take());
+        let excess = self.verdict() != Verdict::Within;
+        let carrier = Carrier { peer: self.peer(), tls: self.transport.describe(), excess };
+        let server_name = self.transport.server_name().map(Box::from);
+        self.http2 = Some(Box::new(Http2::new(live, context, carrier, server_name, cost, now)));
+        self.active.discard();
+        self.preface = None;
+    }
+
+    fn cost(&mut self) -> Option<&mut RequestCost> {
+        match &mut self.http2 {
+            Some(http2) => http2.cost.as_deref_mut(),
+            None => self.cost.as_deref_mut(),
         }
     }
 }
 
 impl Task for Connection {
-    type Job = SiteJob;
+    type Job = FileJob;
     type Message = Infallible;
 
     fn on_resume(&mut self) {
-        if let Some(account) = &mut self.account {
-            account.begin();
+        if let Some(cost) = self.cost() {
+            cost.resume();
         }
     }
 
     fn on_yield(&mut self) {
-        if let Some(account) = &mut self.account {
-            account.rest();
+        if let Some(cost) = self.cost() {
+            cost.pause();
         }
     }
 
-    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, SiteJob>) {
+    fn fill(&mut self, io: &mut Io<'_, FileJob>) {
+        if self.http2.is_some() {
+            self.fill_http2(io);
+        }
+    }
+
+    fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, FileJob>) {
+        if self.http2.is_some() {
+            return self.handle_http2(event, io);
+        }
         match event {
+            Event::Opened(_) if self.verdict() == Verdict::FarAbove => io.close(),
             Event::Opened(_) => {
-                io.send_timeout(self.shared.patience.send);
-                io.receive(io.now() + self.shared.patience.head, true, None);
+                io.send_timeout(self.context.timeouts.send);
+                self.open(io);
             }
-            Event::Received(bytes, _) => self.received(bytes, io),
-            Event::ReceiveTimedOut => self.timed_out(io),
-            Event::Sent(_) => self.sent(io),
+            Event::Received(bytes, kind) => self.received(bytes, kind, io),
+            Event::Configured(result) => self.configured(&result, io),
+            Event::Deferred => self.deferred(io),
+            Event::ReceiveTimedOut => self.receive_timed_out(io),
+            Event::Sent(HANDSHAKE) => self.handshake_sent(io),
+            Event::Sent(Mark(id)) => self.sent(ExchangeId(id), io),
             Event::SendFailed(error) => self.send_failed(&error, io),
-            Event::JobDone(JobId(job), _) if job != self.job => {} // it came too late
-            Event::JobDone(_, Ok(done)) => self.job_done(done, io),
-            Event::JobDone(_, Err(JobError::Rejected)) => self.rejected(io),
+            Event::JobDone(job, _) if job != self.last_job() => {} // it timed out
+            Event::JobDone(_, Ok(result)) => self.job_done(result, io),
+            Event::JobDone(_, Err(JobError::Rejected)) => self.job_rejected(io),
             Event::JobDone(_, Err(_)) => self.abort(io),
-            Event::Timer => self.lookup_timed_out(io),
-            Event::Failed(_) => self.client_left(io),
+            Event::Timer => self.timed_out(io),
+            Event::Failed(error) => self.receive_failed(&error, io),
             Event::PeerClosed => io.close(),
-            // A shutdown is noticed where a request begins, and an idle connection just goes.
+            Event::Closing(_) => self.farewell(io),
             _ => {}
         }
     }
 }
 
-/// Between requests.
+/// Receiving.
 impl Connection {
-    fn received(&mut self, bytes: &[u8], io: &mut Io<'_, SiteJob>) {
-        if self.lingers_until.is_some() {
+    fn received(&mut self, bytes: &mut [u8], kind: RecordType, io: &mut Io<'_, FileJob>) {
+        if self.active.lingers_until().is_some() {
             return self.linger(io);
         }
-        if let Some(account) = &mut self.account {
-            account.received();
+        if let Some(cost) = &mut self.cost {
+            cost.received();
         }
-        self.decoder.push(bytes);
-        self.next_request(io);
-    }
-
-    /// Sends a FIN behind the last response, and gives the peer some time to notice: it may be sending
-    /// still, and a reset would take the response with it.
-    fn finish(&mut self, io: &mut Io<'_, SiteJob>) {
-        io.shutdown_write();
-        self.lingers_until = Some(io.now() + LINGER);
-        self.linger(io);
-    }
-
-    /// Throws away what still comes, until the peer has seen our FIN and closes. Others may have
-    /// the place, but a stop waits: the answer may still be on its way.
-    fn linger(&mut self, io: &mut Io<'_, SiteJob>) {
-        if let Some(until) = self.lingers_until {
-            io.receive(until, !self.shared.stop.has_begun(), None);
+        if let Some(header) = self.admission.take_header() {
+            return self.receive_header(header, bytes, kind, io);
+        }
+        if let Some(before) = self.preface
+            && self.has_preface(before, bytes)
+        {
+            self.start_http2(io.now());
+            return self.receive_first(&PREFACE_LINE[..usize::from(before)], bytes, io);
+        }
+        let protocol = &mut self.active.get().protocol;
+        match self.transport.receive(bytes, kind, io, |bytes, _| protocol.receive(bytes)) {
+            Received::Stream => self.next_input(io),
+            received => self.received_records(received, io),
         }
     }
 
-    fn next_request(&mut self, io: &mut Io<'_, SiteJob>) {
-        match self.decoder.next() {
-            Ok(Some(request)) => self.begin(request, io),
-            Ok(None) => self.receive_more(io),
-            Err(refusal) => self.refuse(refusal, io),
+    /// Returns whether these bytes complete the first line of the preface of HTTP/2, of which so many
+    /// arrived before. An incomplete one is received as the beginning of a request of HTTP/1.1.
+    fn has_preface(&mut self, before: u8, bytes: &[u8]) -> bool {
+        let wanted = &PREFACE_LINE[usize::from(before)..];
+        let count = wanted.len().min(bytes.len());
+        let arrived = usize::from(before) + count;
+        let fits = bytes[..count] == wanted[..count];
+        self.preface = u8::try_from(arrived).ok().filter(|_| fits);
+        fits && arrived == PREFACE_LINE.len()
+    }
+
+    /// Takes inputs from the protocol up to a request that is complete, or receives more.
+    fn next_input(&mut self, io: &mut Io<'_, FileJob>) {
+        loop {
+            let active = self.active.get();
+            match active.protocol.next() {
+                Ok(Some(Input::Head(id, request))) => {
+                    active.exchange = Some(Exchange::new(id, request, io.now()));
+                }
+                Ok(Some(Input::End(id))) => return self.start(id, io),
+                Ok(None) => {
+                    let deadline = active.protocol.deadline(io.now(), &self.context.timeouts);
+                    return self.wait(deadline, io);
+                }
+                Err(error) => return self.reject(error, io),
+            }
         }
     }
 
-    fn receive_more(&mut self, io: &mut Io<'_, SiteJob>) {
-        let (patience, now) = (&self.shared.patience, io.now());
-        let idle = self.decoder.is_empty();
-        let until = if idle {
-            self.head_due = None;
-            now + patience.idle
-        } else {
-            *self.head_due.get_or_insert(now + patience.head)
-        };
-        io.receive(until, idle, None);
-    }
-
-    fn timed_out(&mut self, io: &mut Io<'_, SiteJob>) {
-        if self.lingers_until.is_some() || self.decoder.is_empty() {
+    fn receive_timed_out(&mut self, io: &mut Io<'_, FileJob>) {
+        if self.active.lingers_until().is_some() || self.transport.handshake_deadline().is_some() {
             return io.close();
         }
-        let refusal = self.decoder.time_out();
-        self.refuse(refusal, io);
+        if self.active.is_idle() {
+            return self.close_idle(io);
+        }
+        let error = self.active.get().protocol.time_out();
+        self.reject(error, io);
     }
 }
 
-/// One exchange.
+/// Exchanges and their jobs.
 impl Connection {
-    fn begin(&mut self, request: Request, io: &mut Io<'_, SiteJob>) {
-        self.head_due = None;
-        let persistence = Persistence::of(&request, self.shared.stop.has_begun());
-        let plan = Plan::of(&request);
-        self.exchange = Some(Exchange::new(Ok(request), persistence, io.now()));
-        match plan {
-            Plan::Find(wanted) => {
-                let site = Arc::clone(&self.shared.site);
-                let search = site.search(wanted);
-                self.run(SiteTask::Find { site, search }, io);
+    fn start(&mut self, id: ExchangeId, io: &mut Io<'_, FileJob>) {
+        let excess = self.verdict() != Verdict::Within;
+        if excess || self.context.stop.is_triggered() || self.transport.should_close() {
+            self.active.get().protocol.close_after_response(id);
+        }
+        if !self.live.is_current(&self.context) {
+            self.context = self.live.current();
+        }
+        let peer = self.peer();
+        if let Some(exchange) = self.active.exchange() {
+            exchange.choose_site(&self.context, peer, self.transport.server_name());
+        }
+        if let Some(cost) = &mut self.cost {
+            cost.sealed = self.transport.seals();
+        }
+        let now = io.now();
+        let redirect = self.context.https_port.filter(|_| self.transport.is_plain());
+        self.advance(io, |exchange, context, cost, hot| match redirect {
+            _ if excess => exchange.too_many_connections(context, cost),
+            Some(port) => exchange.redirect(port, context, cost, now),
+            None => exchange.start(context, cost, hot, now),
+        });
+    }
+
+    fn deferred(&mut self, io: &mut Io<'_, FileJob>) {
+        if self.transport.handshake_deadline().is_some() {
+            return self.received(&mut [], RecordType::Data, io);
+        }
+        let now = io.now();
+        self.advance(io, |exchange, context, cost, hot| exchange.deferred(context, cost, hot, now));
+    }
+
+    /// Responds to a request that cannot be served.
+    fn reject(&mut self, error: RequestError, io: &mut Io<'_, FileJob>) {
+        let RequestError { status, reason, .. } = error;
+        let now = io.now();
+        self.active
+            .get()
+            .exchange
+            .get_or_insert_with(|| Exchange::of_error(ExchangeId(0), error, now));
+        self.advance(io, |exchange, context, cost, _| {
+            exchange.reject(status, reason, context, cost)
+        });
+    }
+
+    /// Advances the exchange by a step, and carries out the action that it returns.
+    fn advance(
+        &mut self,
+        io: &mut Io<'_, FileJob>,
+        step: impl FnOnce(&mut Exchange, &ServerContext, Option<&mut RequestCost>, Hot<'_>) -> Action,
+    ) {
+        let Some(exchange) = self.active.exchange() else { return };
+        let hot = Hot { epoch: io.epoch(), may_defer: io.may_defer(), files: io.local() };
+        match step(exchange, &self.context, self.cost.as_deref_mut(), hot) {
+            Action::Defer => io.defer(),
+            Action::Run(work) => self.run(work, io),
+            Action::Respond(response) => self.append(io, |exchange, protocol, io| {
+                let status = response.head.status();
+                let (head, body) = (&response.head, response.body);
+                let length = protocol.respond(exchange.id, head, body, io.outbox());
+                exchange.responded(status, length);
+                true
+            }),
+            Action::Append(bytes) => self.append(io, |exchange, protocol, io| {
+                protocol.append(exchange.id, bytes, io.outbox());
+                true
+            }),
+            Action::Finish => {
+                self.append(io, |exchange, protocol, io| protocol.finish(exchange.id, io.outbox()));
             }
-            Plan::Options => self.answer(io, |answering| answering.options()),
-            Plan::NotAllowed => self.answer(io, |answering| answering.not_allowed()),
-            Plan::Refuse(status, why) => {
-                self.answer(io, |answering| answering.plain(status, &why));
-            }
+            Action::Complete => self.complete(io),
+            Action::Abort => self.abort(io),
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal, io: &mut Io<'_, SiteJob>) {
-        let Refusal { status, reason, .. } = refusal;
-        self.exchange = Some(Exchange::new(Err(refusal), Persistence::Closes, io.now()));
-        self.answer(io, |answering| answering.plain(status, reason));
-    }
-
-    fn run(&mut self, task: SiteTask, io: &mut Io<'_, SiteJob>) {
-        let spent = self.account.is_some().then(Spent::nothing);
-        self.job += 1;
-        io.set_timer(Some(io.now() + self.shared.patience.lookup));
-        if io.run(JobId(self.job), SiteJob { task, spent }).is_err() {
-            self.rejected(io); // of those before, none was waited for
+    /// Has the protocol append to the outbox. `append` returns whether it did: then the exchange goes on
+    /// when everything has been sent.
+    fn append(
+        &mut self,
+        io: &mut Io<'_, FileJob>,
+        append: impl FnOnce(&mut Exchange, &mut Protocol, &mut Io<'_, FileJob>) -> bool,
+    ) {
+        let Active { exchange: Some(exchange), protocol, .. } = self.active.get() else { return };
+        if self.cost.is_some() {
+            io.outbox().enable_stats();
+        }
+        self.transport.before_append(io.outbox());
+        exchange.start_counting(io.outbox());
+        if append(exchange, protocol, io) {
+            io.notify_sent(Mark(exchange.id.0));
+        } else {
+            self.complete(io);
         }
     }
 
-    /// The file system has not answered within the time allowed.
-    fn lookup_timed_out(&mut self, io: &mut Io<'_, SiteJob>) {
-        self.job += 1;
-        let Some(exchange) = &self.exchange else { return };
-        let what = exchange.request_line().escape_ascii();
-        let patience = self.shared.patience.lookup;
-        self.shared
-            .notice(&format!("\"{what}\": the file system has not answered within {patience:?}"));
-        self.is_unavailable("the file system does not answer", io);
+    fn run(&mut self, work: FileWork, io: &mut Io<'_, FileJob>) {
+        let cost = self.cost.is_some().then(JobCost::new);
+        self.job = self.job.wrapping_add(1);
+        io.set_timer(Some(io.now() + self.context.timeouts.lookup));
+        if io.run(self.last_job(), FileJob { work, cost }).is_err() {
+            self.job_rejected(io); // too many earlier jobs have timed out and still run
+        }
     }
 
-    /// As many jobs as may wait for this device.
-    fn rejected(&mut self, io: &mut Io<'_, SiteJob>) {
+    fn last_job(&self) -> JobId {
+        JobId(u64::from(self.job))
+    }
+
+    fn job_done(&mut self, done: JobResult, io: &mut Io<'_, FileJob>) {
         io.set_timer(None);
-        self.is_unavailable(
-            "the file system does not answer, or too many requests wait for it",
+        if let Some(cost) = &mut self.cost {
+            cost.job_done(done.cost);
+        }
+        let now = io.now();
+        self.advance(io, |exchange, context, cost, hot| {
+            exchange.job_done(done.result, context, cost, hot, now)
+        });
+    }
+
+    /// The job has not been done within the time allowed.
+    fn job_timed_out(&mut self, io: &mut Io<'_, FileJob>) {
+        self.job = self.job.wrapping_add(1);
+        let Some(exchange) = self.active.exchange() else { return };
+        let request = exchange.request_line().escape_ascii();
+        let (silent, timeout) = (exchange.waits_for(), self.context.timeouts.lookup);
+        self.context
+            .log_error(&format!("\"{request}\": {silent} has not answered within {timeout:?}"));
+        self.unavailable(&format!("{silent} does not answer"), io);
+    }
+
+    /// The device has as many jobs as may wait for it.
+    fn job_rejected(&mut self, io: &mut Io<'_, FileJob>) {
+        io.set_timer(None);
+        let silent = self.active.exchange().map_or("", |exchange| exchange.waits_for());
+        self.unavailable(
+            &format!("{silent} does not answer, or too many requests wait for it"),
             io,
         );
     }
 
-    /// Says so where there is no head yet; in the middle of a listing all that can be done is to stop.
-    fn is_unavailable(&mut self, why: &str, io: &mut Io<'_, SiteJob>) {
-        let retry_after = self.shared.patience.lookup;
-        match &mut self.exchange {
-            Some(exchange) if !exchange.is_answered() => {
-                exchange.persistence = Persistence::Closes;
-                self.answer(io, |answering| answering.unavailable(why, retry_after));
-            }
-            _ => self.abort(io),
-        }
-    }
-
-    /// The peer has reset the connection.
-    fn client_left(&mut self, io: &mut Io<'_, SiteJob>) {
-        if let Some(exchange) = &mut self.exchange
-            && !exchange.is_answered()
-        {
-            exchange.client_left();
-        }
-        self.close_exchange(io.now());
-        io.close();
-    }
-
-    fn job_done(&mut self, done: Done, io: &mut Io<'_, SiteJob>) {
-        io.set_timer(None);
-        if let Some(account) = &mut self.account {
-            account.worked(done.spent);
-        }
-        match done.answer {
-            SiteAnswer::Found { found, wanted } => self.found(found, &wanted, io),
-            SiteAnswer::Listed { step: Ok(step), listing } => self.listed(step, listing, io),
-            SiteAnswer::Listed { step: Err(error), .. } => self.listing_failed(&error, io),
-        }
-    }
-
-    fn found(&mut self, found: Found, wanted: &Wanted, io: &mut Io<'_, SiteJob>) {
-        match found {
-            Found::File { file, .. } => self.answer(io, |answering| answering.file(&file)),
-            Found::MissingSlash => self.redirect(wanted, io),
-            Found::Directory(listing) => self.begin_listing(listing, io),
-            Found::ListingForbidden => self.answer(io, |answering| {
-                answering.plain(Status::Forbidden, "directories are not listed here")
-            }),
-            Found::Missing => self.answer(io, |answering| answering.plain(Status::NotFound, "")),
-            Found::Denied => self.answer(io, |answering| answering.plain(Status::Forbidden, "")),
-            Found::Busy => self.answer(io, |answering| {
-                answering.unavailable("no descriptor is free, try again", Duration::ZERO)
-            }),
-            Found::Failed(error) => {
-                self.shared.notice(&error.to_string());
-                self.answer(io, |answering| answering.plain(Status::InternalServerError, ""));
-            }
-        }
-    }
-
-    fn redirect(&mut self, wanted: &Wanted, io: &mut Io<'_, SiteJob>) {
-        let request = self.exchange.as_ref().and_then(Exchange::request);
-        let query = request.and_then(|request| {
-            let query = target::parse(request.target()).ok()?.query?;
-            request.target().get(query)
+    fn unavailable(&mut self, reason: &str, io: &mut Io<'_, FileJob>) {
+        let Active { exchange: Some(exchange), protocol, .. } = self.active.get() else { return };
+        protocol.close_after_response(exchange.id);
+        let retry_after = self.context.timeouts.lookup;
+        self.advance(io, |exchange, context, cost, _| {
+            exchange.unavailable(reason, retry_after, context, cost)
         });
-        let location = target::directory_reference(&wanted.path, query);
-        self.answer(io, |answering| answering.redirect(&location));
     }
 
-    fn answer(&mut self, io: &mut Io<'_, SiteJob>, give: impl FnOnce(&Answering<'_>) -> Answer) {
-        let Some(exchange) = &mut self.exchange else { return };
-        let outbox = exchange.answer(self.shared.via, self.account.as_deref_mut(), give);
-        self.send(outbox, io);
-    }
-
-    fn send(&mut self, content: Outbox, io: &mut Io<'_, SiteJob>) {
-        if self.account.is_some() {
-            io.outbox().keep_ledger();
-        }
-        if let Some(exchange) = &mut self.exchange {
-            exchange.begin_to_send(io.outbox());
-        }
-        io.outbox().append(content);
-        io.notify_sent(Mark(0));
-    }
-
-    fn sent(&mut self, io: &mut Io<'_, SiteJob>) {
-        self.count(io);
-        let Some(exchange) = &mut self.exchange else { return };
-        if let Some(listing) = exchange.listing.take() {
-            self.run(SiteTask::List { listing }, io);
-        } else {
-            self.end_exchange(io);
+    fn sent(&mut self, id: ExchangeId, io: &mut Io<'_, FileJob>) {
+        self.count_sent(io);
+        if self.active.exchange().is_some_and(|exchange| exchange.id == id) {
+            self.advance(io, |exchange, _, _, _| exchange.sent());
         }
     }
 
-    /// Counts what has left since the last [`send`](Self::send).
-    fn count(&mut self, io: &mut Io<'_, SiteJob>) {
-        if let Some(exchange) = &mut self.exchange {
-            exchange.count(io.outbox());
+    fn count_sent(&mut self, io: &mut Io<'_, FileJob>) {
+        if let Some(exchange) = self.active.exchange() {
+            exchange.count_sent(io.outbox());
         }
-        if let Some(account) = &mut self.account {
-            account.sent(io.outbox());
+        if let Some(cost) = &mut self.cost {
+            cost.sent(io.outbox());
         }
-    }
-
-    fn end_exchange(&mut self, io: &mut Io<'_, SiteJob>) {
-        let Some(exchange) = self.close_exchange(io.now()) else { return io.close() };
-        if exchange.persistence == Persistence::Closes {
-            self.finish(io);
-        } else {
-            self.next_request(io);
-        }
-    }
-
-    fn send_failed(&mut self, error: &SendError, io: &mut Io<'_, SiteJob>) {
-        self.count(io);
-        let Some(exchange) = &mut self.exchange else { return io.close() };
-        let what = exchange.request_line().escape_ascii().to_string();
-        match error {
-            SendError::Truncated { missing } => {
-                self.shared.notice(&format!(
-                    "\"{what}\": the file became shorter while it was sent; {missing} bytes are \
-                     missing, connection closed"
-                ));
-                self.close_exchange(io.now());
-                // What there was shall arrive, so no reset.
-                return self.finish(io);
-            }
-            SendError::Failed(error) if is_ours(error) => {
-                self.shared.notice(&format!("\"{what}\": send: {error}"));
-            }
-            // The peer left or sleeps, or the grace period is over.
-            _ => {}
-        }
-        self.abort(io);
-    }
-
-    /// Ends the connection in the middle of a response. Where only that end would tell where the
-    /// response ends, it must not look like a regular one.
-    fn abort(&mut self, io: &mut Io<'_, SiteJob>) {
-        match self.close_exchange(io.now()) {
-            Some(exchange) if exchange.is_delimited_by_close => io.reset(),
-            _ => io.close(),
-        }
-    }
-
-    /// Logs the exchange.
-    fn close_exchange(&mut self, now: Instant) -> Option<Exchange> {
-        let exchange = self.exchange.take()?;
-        let account = self.account.as_mut().map(|account| account.close());
-        if let Some(access) = &self.shared.access {
-            exchange.log(access, self.peer, account.as_ref(), now);
-        }
-        Some(exchange)
     }
 }
-
-/// Listings: a job renders some entries, they are sent, and so on.
-impl Connection {
-    fn begin_listing(&mut self, listing: Box<Listing>, io: &mut Io<'_, SiteJob>) {
-        let Some(exchange) = &mut self.exchange else { return };
-        if exchange.is_http10() {
-            // No length and no chunks: the end of the connection is the end of the listing.
-            exchange.persistence = Persistence::Closes;
-            exchange.is_delimited_by_close = !exchange.is_head();
-        }
-        let chunked = !exchange.is_http10();
-        let content_type = listing.content_type();
-        if !exchange.is_head() {
-            exchange.listing = Some(listing);
-        }
-        self.answer(io, |answering| answering.listing(content_type, chunked));
-    }
-
-    fn listed(&mut self, step: ListingStep, listing: Box<Listing>, io: &mut Io<'_, SiteJob>) {
-        let Some(exchange) = &mut self.exchange else { return };
-        let http10 = exchange.is_http10();
-        match step {
-            ListingStep::Working => self.run(SiteTask::List { listing }, io),
-            ListingStep::Chunk(bytes) => {
-                exchange.listing = Some(listing);
-                self.send(Outbox::from(if http10 { bytes } else { chunk(&bytes) }), io);
-            }
-            ListingStep::Done if http10 => self.end_exchange(io),
-            ListingStep::Done => {
-                let mut end = Vec::new();
-                response::last_chunk(&mut end);
-                self.send(Outbox::from(end), io);
-            }
-        }
-    }
-
-    /// The head is out, so the only way to say it is to stop in the middle.
-    fn listing_failed(&mut self, error: &std::io::Error, io: &mut Io<'_, SiteJob>) {
-        self.shared.notice(&error.to_string());
-        self.abort(io);
-    }
-}
-
-fn chunk(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + 16);
-    response::chunk(&mut out, bytes);
-    out
-}
-
-/// Whether an error of sending has its cause on our side of the socket.
-fn is_ours(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut,
-    };
-    !matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut
-    )
-}
-
-#[cfg(test)]
-mod tests;

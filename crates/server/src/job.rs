@@ -1,120 +1,180 @@
-//! The jobs of a connection: what may wait for a disk. A name may be looked up by a ring; a listing
-//! always needs a thread, in topology single the only one.
+//! The jobs of a connection: calls that may wait for a disk or another host, or compute for long.
+//!
+//! A name may be looked up by io_uring; a step of a listing always needs a thread, which in topology
+//! `single` is the only one.
 
 use std::io;
 use std::sync::Arc;
 
-use karez_reactor::{Device, Job, Lookup, Opened};
+use karez_reactor::{Device, Job, OpenRequest, OpenedFile};
 use rustix::io::Errno;
 
-use crate::account::Spent;
-use crate::site::{Found, Listing, ListingStep, Search, Site, Wanted};
+use crate::cost::JobCost;
+use crate::rules::auth::credentials::Credentials;
+use crate::rules::auth::user_file::UserFile;
+use crate::site::{Listing, ListingStep, LookupResult, PathLookup, ResourceRequest, Site};
 
-/// What a connection has others do.
-pub(crate) struct SiteJob {
-    pub(crate) task: SiteTask,
-    /// What it has cost so far, where that is to be told.
-    pub(crate) spent: Option<Box<Spent>>,
+/// A job of a connection.
+pub(crate) struct FileJob {
+    pub(crate) work: FileWork,
+    /// Its cost so far, with `--explain`.
+    pub(crate) cost: Option<Box<JobCost>>,
 }
 
-pub(crate) enum SiteTask {
-    /// Find out what a name means.
-    Find { site: Arc<Site>, search: Search },
-    /// Go on with a listing by one bounded step.
+/// The work of a job.
+pub(crate) enum FileWork {
+    /// Looks up the file or directory that a request names.
+    Lookup { site: Arc<Site>, lookup: PathLookup },
+    /// Continues a listing by one bounded step.
     List { listing: Box<Listing> },
+    /// Verifies the password for a resource.
+    Verify { users: Arc<UserFile>, credentials: Credentials, resource: ResourceRequest },
 }
 
-/// What they found, and what it cost.
-pub(crate) struct Done {
-    pub(crate) answer: SiteAnswer,
-    pub(crate) spent: Option<Box<Spent>>,
+/// A result, and its cost.
+pub(crate) struct JobResult {
+    pub(crate) result: FileResult,
+    pub(crate) cost: Option<Box<JobCost>>,
 }
 
-pub(crate) enum SiteAnswer {
-    Found { found: Found, wanted: Wanted },
-    Listed { step: io::Result<ListingStep>, listing: Box<Listing> },
+/// The result of a job.
+pub(crate) enum FileResult {
+    Found {
+        found: LookupResult,
+        request: ResourceRequest,
+    },
+    Listed {
+        step: io::Result<ListingStep>,
+        listing: Box<Listing>,
+    },
+    /// `None`: the user or the password is wrong.
+    Verified {
+        users: Option<Arc<UserFile>>,
+        resource: ResourceRequest,
+    },
 }
 
-impl Job for SiteJob {
-    type Done = Done;
+impl Job for FileJob {
+    type Done = JobResult;
 
-    fn run(self) -> Done {
-        let Self { task, mut spent } = self;
-        let answer = Spent::add(&mut spent, || task.run());
-        Done { answer, spent }
+    fn run(self) -> JobResult {
+        let Self { work, mut cost } = self;
+        let result = JobCost::measure(&mut cost, || work.run());
+        JobResult { result, cost }
     }
 
     fn device(&self) -> Device {
-        match &self.task {
-            SiteTask::Find { site, search } => site.device_of(search),
-            SiteTask::List { listing } => listing.device(),
+        match &self.work {
+            FileWork::Lookup { site, lookup } => site.device_of(lookup),
+            FileWork::List { listing } => listing.device(),
+            FileWork::Verify { .. } => PASSWORDS,
         }
     }
 
-    /// A file that is held open, or whose name the kernel has in its caches, needs no other
-    /// thread. A step of a listing reads a directory and asks for each of its entries.
-    fn try_run(self) -> Result<Done, Self> {
-        let Self { task, mut spent } = self;
-        match Spent::add(&mut spent, || task.try_run()) {
-            Ok(answer) => Ok(Done { answer, spent }),
-            Err(task) => Err(Self { task, spent }),
+    /// Needs no other thread for a file that is held open, or whose name the kernel has in its
+    /// caches. A step of a listing reads a directory and asks for each of its entries, so it does.
+    fn try_run(self) -> Result<JobResult, Self> {
+        let Self { work, mut cost } = self;
+        match JobCost::measure(&mut cost, || work.try_run()) {
+            Ok(result) => Ok(JobResult { result, cost }),
+            Err(work) => Err(Self { work, cost }),
         }
     }
 
-    /// The kernel's caches not having a name, a ring may wait for it instead of a thread.
-    fn open_request(&mut self) -> Option<Lookup> {
-        match &mut self.task {
-            SiteTask::Find { site, search } => site.lookup(search),
-            SiteTask::List { .. } => None,
+    /// A name that the kernel's caches do not have can be opened by io_uring instead of a thread.
+    fn open_request(&mut self) -> Option<OpenRequest> {
+        match &mut self.work {
+            FileWork::Lookup { site, lookup } => site.open_request(lookup),
+            FileWork::List { .. } | FileWork::Verify { .. } => None,
         }
     }
 
-    fn opened(self, opened: Result<Opened, Errno>) -> Result<Done, Self> {
-        let Self { task, mut spent } = self;
-        if let Some(spent) = &mut spent {
-            spent.looked_up(&opened);
+    fn opened(self, opened: Result<OpenedFile, Errno>) -> Result<JobResult, Self> {
+        let Self { work, mut cost } = self;
+        if let Some(cost) = &mut cost {
+            cost.name_opened(&opened);
         }
-        match Spent::add(&mut spent, || task.found(opened)) {
-            Ok(answer) => Ok(Done { answer, spent }),
-            Err(task) => Err(Self { task, spent }),
+        match JobCost::measure(&mut cost, || work.opened(opened)) {
+            Ok(result) => Ok(JobResult { result, cost }),
+            Err(work) => Err(Self { work, cost }),
         }
     }
 }
 
-impl SiteTask {
-    fn run(self) -> SiteAnswer {
+impl FileWork {
+    fn run(self) -> FileResult {
         match self {
-            Self::Find { site, search } => site.find(search).into(),
+            Self::Lookup { site, lookup } => site.run_lookup(lookup).into(),
             Self::List { mut listing } => {
                 let step = listing.step();
-                SiteAnswer::Listed { step, listing }
+                FileResult::Listed { step, listing }
+            }
+            Self::Verify { users, credentials, resource } => {
+                let users = users.verify(&credentials).then_some(users);
+                FileResult::Verified { users, resource }
             }
         }
     }
 
-    fn try_run(self) -> Result<SiteAnswer, Self> {
+    fn try_run(self) -> Result<FileResult, Self> {
         match self {
-            Self::Find { site, search } => match site.find_cached(search) {
-                Ok(answer) => Ok(answer.into()),
-                Err(search) => Err(Self::Find { site, search }),
+            Self::Lookup { site, lookup } => match site.run_cached(lookup) {
+                Ok(result) => Ok(result.into()),
+                Err(lookup) => Err(Self::Lookup { site, lookup }),
             },
-            Self::List { .. } => Err(self),
+            Self::List { .. } | Self::Verify { .. } => Err(self),
         }
     }
 
-    fn found(self, opened: Result<Opened, Errno>) -> Result<SiteAnswer, Self> {
+    fn opened(self, opened: Result<OpenedFile, Errno>) -> Result<FileResult, Self> {
         match self {
-            Self::Find { site, search } => match site.looked_up(search, opened) {
-                Ok(answer) => Ok(answer.into()),
-                Err(search) => Err(Self::Find { site, search }),
+            Self::Lookup { site, lookup } => match site.opened(lookup, opened) {
+                Ok(result) => Ok(result.into()),
+                Err(lookup) => Err(Self::Lookup { site, lookup }),
             },
-            Self::List { .. } => Err(self),
+            Self::List { .. } | Self::Verify { .. } => Err(self),
         }
     }
 }
 
-impl From<(Found, Wanted)> for SiteAnswer {
-    fn from((found, wanted): (Found, Wanted)) -> Self {
-        Self::Found { found, wanted }
+impl From<(LookupResult, ResourceRequest)> for FileResult {
+    fn from((found, request): (LookupResult, ResourceRequest)) -> Self {
+        Self::Found { found, request }
+    }
+}
+
+/// In place of a device: verifications have workers of their own, in every topology, so that a flood of
+/// them delays no lookup.
+const PASSWORDS: Device = Device { number: u64::MAX, remote: true };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::auth::AuthRule;
+    use crate::site::ListingView;
+    use karez_http::{Codings, Request, Version};
+
+    #[test]
+    fn passwords_are_verified_by_workers_of_their_own() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let rule: AuthRule = file.path().display().to_string().parse().unwrap();
+        let users = Arc::new(UserFile::read(rule.file().unwrap()).unwrap());
+        let fields = [(&b"authorization"[..], &b"Basic YTpi"[..])];
+        let request = Request::assemble(b"GET", b"/", Version::Http11, fields).unwrap();
+        let credentials = Credentials::of(&request).unwrap();
+        let resource = ResourceRequest {
+            path: Vec::new(),
+            directory: true,
+            codings: Codings::default(),
+            ranged: false,
+            view: ListingView::default(),
+        };
+        let work = FileWork::Verify { users, credentials, resource };
+        let mut job = FileJob { work, cost: None };
+        // In every topology; and no model of the event loop does it.
+        assert!(job.device().remote && job.open_request().is_none());
+        let Err(job) = job.try_run() else { panic!("it runs on the event loop") };
+        let result = job.run().result;
+        assert!(matches!(result, FileResult::Verified { users: None, .. }));
     }
 }

@@ -1,39 +1,43 @@
 //! Logs: lines written by a thread of their own.
 //!
-//! A line is formatted into a buffer under a short lock; a thread carries the buffer to its
-//! stream. It sleeps while there is nothing and then gathers for some milliseconds, so a busy
-//! server makes a wake-up per batch and not per line. When the stream's reader stalls, the buffer
-//! fills up, further lines are dropped and counted, and no response is any slower.
+//! A line is formatted into a buffer under a short lock; a thread writes the buffer to the stream. It
+//! sleeps while the buffer is empty and then gathers lines for some milliseconds, so a busy server causes
+//! one wake-up per batch and not per line.
+//!
+//! # Limitations
+//!
+//! If the reader of the stream stalls, the buffer fills up, and further lines are dropped and counted. No
+//! response is delayed.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What the buffer holds before lines are dropped.
+/// Bytes in the buffer above which lines are dropped.
 const CAPACITY: usize = 1 << 20;
 
 /// How long lines are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// How long the last lines may take at the end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a flush waits for a reader that has stalled.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A handle to one log. Clones write to the same.
 #[derive(Clone, Debug)]
 pub struct Log {
-    shared: Arc<Shared>,
+    shared: Arc<LogQueue>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct LogQueue {
+    state: Mutex<LogState>,
     lines: Condvar,
     written: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LogState {
     buffer: Vec<u8>,
     dropped: u64,
     writing: bool,
@@ -41,24 +45,24 @@ struct State {
 }
 
 impl Log {
-    /// Starts the thread `name` that writes to `stream`. `lost` makes the line, of the same stream,
-    /// that says how many lines were dropped.
+    /// Starts the thread `name` that writes to `stream`. `lost` makes the line in the same stream that
+    /// reports the number of dropped lines.
     ///
     /// # Errors
-    /// If no thread can be made.
+    /// If the thread cannot be started.
     pub fn start(
         name: &str,
         stream: impl Write + Send + 'static,
         lost: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(LogQueue::default());
         let log = Self { shared: Arc::clone(&shared) };
         let write = move || shared.write_to(stream, &lost);
         thread::Builder::new().name(name.to_owned()).spawn(write)?;
         Ok(log)
     }
 
-    /// Adds a line: what `format` appends, and a newline. Never waits for the stream.
+    /// Adds a line: `format` appends its text. Never waits for the stream.
     pub fn line(&self, format: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.shared.lock();
         if state.closed {
@@ -77,8 +81,8 @@ impl Log {
         }
     }
 
-    /// Adds a line for the operator.
-    pub(crate) fn notice(&self, text: &str) {
+    /// Adds a line for the operator: `karez: ` and the text.
+    pub fn notice(&self, text: &str) {
         self.line(|line| {
             line.extend_from_slice(b"karez: ");
             line.extend_from_slice(text.as_bytes());
@@ -87,15 +91,16 @@ impl Log {
 
     /// Waits until all lines are written, but not for a reader that has stalled.
     pub fn flush(&self) {
-        let busy = |state: &mut State| !state.closed && (state.writing || !state.buffer.is_empty());
+        let busy =
+            |state: &mut LogState| !state.closed && (state.writing || !state.buffer.is_empty());
         let state = self.shared.lock();
-        // Not written by then: the reader stalls, and an end is more use than a line.
-        let _given_up = self.shared.written.wait_timeout_while(state, LAST_WORDS, busy);
+        // After the timeout the last lines are lost: a shutdown must not hang on a reader.
+        let _given_up = self.shared.written.wait_timeout_while(state, FLUSH_TIMEOUT, busy);
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl LogQueue {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,7 +109,7 @@ impl Shared {
         loop {
             self.next_batch(&mut batch, lost);
             if stream.write_all(&batch).and_then(|()| stream.flush()).is_err() {
-                break; // nobody reads it any more
+                break; // the reader has closed
             }
             batch.clear();
             self.lock().writing = false;
@@ -116,9 +121,9 @@ impl Shared {
         self.written.notify_all();
     }
 
-    /// Waits for lines, gathers a little, and takes them all.
+    /// Waits for lines, gathers for a while, and takes them all.
     fn next_batch(&self, batch: &mut Vec<u8>, lost: &dyn Fn(u64) -> String) {
-        let nothing = |state: &mut State| state.buffer.is_empty();
+        let nothing = |state: &mut LogState| state.buffer.is_empty();
         drop(self.lines.wait_while(self.lock(), nothing));
         thread::sleep(GATHER);
         let mut state = self.lock();
@@ -158,11 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_reader_costs_lines_and_they_are_counted() {
+    fn lines_are_dropped_and_counted_while_the_reader_stalls() {
         let (stream, mut reader) = UnixStream::pair().unwrap();
         let log = Log::start("log", stream, lost).unwrap();
         let line = "x".repeat(999);
-        // More than the buffer, the batch that is being written and the socket can take.
+        // More than the buffer, the batch that is being written and the socket hold.
         let total = 5 * CAPACITY / 1000;
         for _ in 0..total {
             log.line(|out| out.extend_from_slice(line.as_bytes()));
@@ -186,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_is_forgotten() {
+    fn lines_are_dropped_after_the_reader_has_closed() {
         let (stream, reader) = UnixStream::pair().unwrap();
         drop(reader);
         let log = Log::start("log", stream, lost).unwrap();

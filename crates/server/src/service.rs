@@ -1,129 +1,178 @@
-//! The service: what all connections share, and the making of one.
+//! The service: opens the roots, and makes a task for each connection.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 use std::{fmt, io};
 
-use karez_reactor::{Bound, Limits, Model, Peer, Service, Stop};
-use karez_transfer::Via;
+use karez_reactor::{Address, Limits, Local, Peer, Server, Service, Shutdown};
 
-use crate::access::AccessLog;
+use crate::access_log::AccessLog;
+use crate::address_limits::AddressLimits;
 use crate::connection::Connection;
+use crate::context::ServerContext;
+use crate::live::Live;
 use crate::log::Log;
-use crate::site::{FileEtag, Site, SiteOptions, Stamps};
+use crate::options::{Options, SiteOptions};
+use crate::rules::Rules;
+use crate::site::{HotFiles, Site, SiteSettings, default_cached_files};
+use crate::sites::Sites;
 
-/// What a file server is told.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The directory that is served. Its name is looked up anew for each request, so it may be a
-    /// symbolic link that is swapped, and the directory may be replaced, or missing for a while.
-    pub root: PathBuf,
-    /// The name of the file that stands for its directory; empty for none.
-    pub index: Vec<u8>,
-    /// Whether directories without that file are listed.
-    pub listing: bool,
-    /// Whether names that begin with a dot exist.
-    pub hidden: bool,
-    /// What is replaced in files as they leave.
-    pub stamps: Stamps,
-    /// How files are told from their other versions.
-    pub etag: FileEtag,
-    /// How files leave.
-    pub via: Via,
-    /// How long a peer may take.
-    pub patience: Patience,
-    /// Whether each answer tells what it costs, in `Server-Timing` and in the access log; and the
-    /// model that it is run on, which says what of that can be known.
-    pub explain: Option<Model>,
-}
-
-/// How long a peer may take, and the file system.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// From the first byte of a request to the last of its head and body.
-    pub head: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-    /// Without taking a byte of an answer.
-    pub send: Duration,
-    /// For the file system to look a name up, or to read the next entries of a directory.
-    pub lookup: Duration,
-}
-
-/// Serves the files below one directory.
+/// Serves files by HTTP.
 pub struct FileService {
-    shared: Arc<Shared>,
+    live: Arc<Live>,
+    addresses: Arc<OnceLock<Vec<Address>>>,
+    stop: Shutdown,
 }
 
-/// What all connections share.
-pub(crate) struct Shared {
-    pub(crate) site: Arc<Site>,
-    pub(crate) via: Via,
-    pub(crate) patience: Patience,
-    pub(crate) explain: Option<Model>,
-    pub(crate) access: Option<AccessLog>,
-    pub(crate) notices: Log,
-    pub(crate) stop: Stop,
+/// Replaces the options of a [`FileService`] that runs.
+#[derive(Clone)]
+pub struct Reloader {
+    live: Arc<Live>,
+    addresses: Arc<OnceLock<Vec<Address>>>,
 }
 
 impl FileService {
-    /// Opens the root. Answers are logged to `access`, what the operator should know to
-    /// `notices`; after `stop` has begun, answers say that the connection closes.
+    /// Opens the roots. Responses are logged to `access`, and faults of the server and the file system to
+    /// `error_log`. After `stop` has been triggered, responses announce that the connection closes.
     ///
     /// # Errors
-    /// If the root cannot be opened; the text names it.
+    /// If a root cannot be opened; the text names it. If two sites have a host in common.
     pub fn open(
         options: Options,
         access: Option<AccessLog>,
-        notices: Log,
-        stop: Stop,
+        error_log: Log,
+        stop: Shutdown,
     ) -> io::Result<Self> {
-        let site = SiteOptions {
-            index: options.index,
-            listing: options.listing,
-            hidden: options.hidden,
-            stamps: options.stamps,
-            etag: options.etag,
-            cached_files: None,
-            notices: Some(notices.clone()),
-        };
-        let site = Arc::new(Site::open(&options.root, site)?);
-        let Options { via, patience, explain, .. } = options;
-        let shared = Shared { site, via, patience, explain, access, notices, stop };
-        Ok(Self { shared: Arc::new(shared) })
+        let context = context(options, access, error_log, stop.clone(), None)?;
+        Ok(Self { live: Live::new(context), addresses: Arc::default(), stop })
     }
 
-    /// Serves until the stop is complete.
+    /// Returns a handle by which the options can be replaced.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader { live: Arc::clone(&self.live), addresses: Arc::clone(&self.addresses) }
+    }
+
+    /// Serves until the shutdown is complete.
     ///
     /// # Errors
-    /// As [`Bound::run`].
-    pub fn run(self, bound: Bound, limits: Limits) -> io::Result<()> {
-        let stop = self.shared.stop.clone();
-        bound.run(&Connections(self.shared), limits, &stop)
+    /// As [`Server::run`].
+    pub fn run(self, bound: Server, limits: Limits) -> io::Result<()> {
+        let addresses = self.addresses.get_or_init(|| bound.addresses().cloned().collect());
+        let stop = self.stop.clone();
+        let https_port = redirect_port(&self.live.current(), addresses);
+        if https_port.is_some() {
+            self.live.replace(|before| Ok(ServerContext { https_port, ..before.clone() }))?;
+        }
+        bound.run(&HttpService(self.live), limits, &stop)
     }
 }
 
-/// Makes the connections.
-struct Connections(Arc<Shared>);
+impl Reloader {
+    /// Opens the roots of these options, and then replaces the current options by them at once. Requests
+    /// that have begun end under the former options. The logs and `explain` stay.
+    ///
+    /// # Errors
+    /// As [`FileService::open`]; then nothing changes.
+    pub fn reload(&self, options: Options) -> io::Result<()> {
+        self.live.replace(|before| {
+            let (access, error_log) = (before.access.clone(), before.error_log.clone());
+            let mut context =
+                context(options, access, error_log, before.stop.clone(), Some(before))?;
+            context.explain = before.explain;
+            let addresses = self.addresses.get().map(Vec::as_slice).unwrap_or_default();
+            context.https_port = redirect_port(&context, addresses);
+            Ok(context)
+        })
+    }
+}
 
-impl Service for Connections {
+/// Returns the port to which requests on plain listeners are redirected.
+fn redirect_port(context: &ServerContext, addresses: &[Address]) -> Option<u16> {
+    #[cfg(feature = "tls")]
+    return context.tls.as_ref().filter(|tls| tls.redirect)?.port(addresses.iter());
+    #[cfg(not(feature = "tls"))]
+    {
+        let _ = (context, addresses);
+        None
+    }
+}
+
+fn context(
+    options: Options,
+    access: Option<AccessLog>,
+    error_log: Log,
+    stop: Shutdown,
+    before: Option<&ServerContext>,
+) -> io::Result<ServerContext> {
+    let cached_files = default_cached_files().div_ceil(1 + options.named.len());
+    let sites = [options.site].into_iter().chain(options.named);
+    let sites = sites.map(|mut site| {
+        let hosts = std::mem::take(&mut site.hosts);
+        Ok((Arc::new(open(site, cached_files, &error_log)?), hosts))
+    });
+    let sites = Sites::new(sites.collect::<io::Result<_>>()?)?;
+    let Options { via, timeouts, proxies, limits, explain, http2, .. } = options;
+    Ok(ServerContext {
+        sites,
+        via,
+        timeouts,
+        proxies,
+        limits: AddressLimits::new(&limits, before.map(|before| &before.limits)),
+        explain,
+        http2,
+        access,
+        error_log,
+        stop,
+        #[cfg(feature = "tls")]
+        tls: options.tls,
+        generation: 0,
+        https_port: None,
+    })
+}
+
+fn open(options: SiteOptions, cached_files: usize, error_log: &Log) -> io::Result<Site> {
+    let rules = Rules::new(&options.rules, &options.index);
+    let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
+    let mut rules = rules.map_err(invalid)?;
+    rules.read_access(&options.rules)?;
+    let settings = SiteSettings {
+        rules: Arc::new(rules),
+        index: options.index,
+        listing: options.listing,
+        hidden: options.hidden,
+        substitutions: options.substitutions,
+        etag: options.etag,
+        compressor: options.compressor,
+        cached_files: Some(cached_files),
+        error_log: Some(error_log.clone()),
+    };
+    Site::open(&options.root, settings)
+}
+
+/// Makes a [`Connection`] for each accepted socket.
+struct HttpService(Arc<Live>);
+
+impl Service for HttpService {
     type Task = Connection;
 
-    fn connect(&self, peer: Peer, _: Instant) -> Connection {
-        Connection::new(Arc::clone(&self.0), peer)
+    fn connect(&self, peer: Peer, now: Instant) -> Connection {
+        Connection::new(Arc::clone(&self.0), peer, now)
     }
-}
 
-impl Shared {
-    /// Tells the operator.
-    pub(crate) fn notice(&self, text: &str) {
-        self.notices.notice(text);
+    fn local(&self) -> Option<Box<dyn Local>> {
+        HotFiles::new().map(|files| Box::new(files) as _)
     }
 }
 
 impl fmt::Debug for FileService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileService").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").finish_non_exhaustive()
     }
 }

@@ -1,17 +1,19 @@
-//! Open files by path, so that a hot file costs one statx(2) a request (since Linux 4.11) instead
-//! of a walk, an open, a stat and a close. It never serves what is stale:
+//! The cache of open files by path: a hot file costs one statx(2) per request (since Linux 4.11) instead
+//! of a walk, an open, a stat and a close. An entry is validated at each hit, so it is never stale:
 //!
-//! - The bytes served come from a descriptor that openat2 resolved beneath the root; the statx of
-//!   a hit adds nothing to that, it only confirms that the name still means this file. It takes the
-//!   absolute path, so it confirms the root with it (`document_root.rs`).
-//! - The descriptor pins the inode, so its number cannot be reused: equal device and inode are the
-//!   same file. Size, mtime, ctime and mode equal too: no write, chmod or rename touched it.
-//! - A file too young for its stamps to show one more write (a racy one) is never put in
-//!   (`clock.rs`).
+//! - The bytes come from a descriptor that openat2 resolved beneath the root. The statx of a hit only
+//!   confirms that the name still leads to this file. It takes the absolute path, so it confirms the
+//!   root at the same time (`document_root.rs`).
+//! - The descriptor pins the inode, so its number cannot be reused: equal device and inode numbers are
+//!   the same file. If size, mtime, ctime and mode are equal too, no write, chmod or rename touched it.
+//! - A racy file, whose time stamps are too recent to show one more write, is never inserted
+//!   (`racy_mtime.rs`).
 //!
-//! What it does badly: a link as last component never hits, as the statx does not follow it. A
-//! deleted file keeps its disk space until a sweep, which happens only when a request comes by.
-//! A key that hashes into a full shard evicts another although other shards may have room.
+//! # Limitations
+//!
+//! A link as last component never hits, because the statx does not follow it. A deleted file keeps its
+//! disk space until a sweep, which only requests trigger. A key that hashes into a full shard evicts
+//! another entry even if other shards have room.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -27,26 +29,27 @@ use rustix::process::{Resource, getrlimit};
 use super::open_file::{Identity, OpenFile};
 use super::root::{Root, stat_at};
 
-/// A bounded number of open files.
+/// A bounded number of open files, sharded by the hash of the path.
 pub(super) struct Cache {
     shards: Box<[Mutex<Shard>]>,
     per_shard: usize,
     hasher: RandomState,
     born: Instant,
-    /// Milliseconds after `born` at which the last sweep was, and the shard the next starts with.
+    /// Milliseconds between `born` and the last sweep.
     swept: AtomicU64,
+    /// The shard that the next sweep starts with.
     cursor: AtomicUsize,
 }
 
-type Shard = HashMap<Box<[u8]>, Entry>;
+type Shard = HashMap<Box<[u8]>, CacheEntry>;
 
-struct Entry {
+struct CacheEntry {
     file: Arc<OpenFile>,
     used: Instant,
 }
 
 impl Cache {
-    /// Holds at most `capacity` files; 0 turns it off.
+    /// Returns a cache of at most `capacity` files; 0 turns it off.
     pub(super) fn new(capacity: usize) -> Self {
         let shards = capacity.div_ceil(SHARD);
         Self {
@@ -59,8 +62,8 @@ impl Cache {
         }
     }
 
-    /// The file that `path` means at this moment, if it is held: beneath this root, or beneath the
-    /// directory that has the name of the root.
+    /// Returns the file at `path` if it is cached and still valid: beneath this root, or without one
+    /// beneath the directory that the name of the root leads to now.
     pub(super) fn find(
         &self,
         root: Option<&Root>,
@@ -72,7 +75,7 @@ impl Cache {
             let mut shard = self.shard(path)?;
             let entry = shard.get_mut(path)?;
             entry.used = now;
-            // One path may be held as itself or as another's sibling: same bytes, other head.
+            // A path may be cached as itself or as the precompressed file of another: the head differs.
             (entry.file.coding() == coding).then(|| Arc::clone(&entry.file))?
         };
         let meta = match (root, file.absolute()) {
@@ -88,13 +91,13 @@ impl Cache {
     }
 
     pub(super) fn keep(&self, path: &[u8], file: &Arc<OpenFile>, now: Instant) {
-        let entry = Entry { file: Arc::clone(file), used: now };
+        let entry = CacheEntry { file: Arc::clone(file), used: now };
         let Some(mut shard) = self.shard(path) else {
             return;
         };
         let mut evicted = None;
         if shard.len() >= self.per_shard && !shard.contains_key(path) {
-            // A shard is small: looking at all of it is cheaper than keeping an order.
+            // A shard is small: a scan of it is cheaper than an LRU list.
             let oldest = shard.iter().min_by_key(|(_, entry)| entry.used);
             if let Some(key) = oldest.map(|(key, _)| key.clone()) {
                 evicted = shard.remove(&key);
@@ -102,11 +105,12 @@ impl Cache {
         }
         let replaced = shard.insert(path.into(), entry);
         drop(shard);
-        // Closing is a system call, so it comes after the lock is given back.
+        // Closing is a system call, so it follows the unlock.
         drop((evicted, replaced));
     }
 
-    /// Closes everything that no response is using. Returns whether there was anything.
+    /// Removes all entries, which closes the files that no response is using. Returns whether there were
+    /// any.
     pub(super) fn shed(&self) -> bool {
         let mut any = false;
         for shard in &self.shards {
@@ -116,7 +120,7 @@ impl Cache {
         any
     }
 
-    /// Now and then closes what was not asked for lately; most calls return at once.
+    /// Closes files that have been idle, a few times per second; most calls return at once.
     pub(super) fn sweep(&self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.born).as_millis();
         let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
@@ -124,14 +128,14 @@ impl Cache {
         let due = elapsed.saturating_sub(last) >= SWEEP_MILLISECONDS;
         let claim =
             || self.swept.compare_exchange(last, elapsed, Ordering::Relaxed, Ordering::Relaxed);
-        // Of several threads that see it due, one does it.
+        // If several threads find a sweep due, one of them makes it.
         if !due || claim().is_err() {
             return;
         }
         let first = self.cursor.fetch_add(SWEEP_SHARDS, Ordering::Relaxed);
         for turn in 0..SWEEP_SHARDS.min(self.shards.len()) {
             let index = first.wrapping_add(turn) % self.shards.len();
-            let idle = |entry: &Entry| now.saturating_duration_since(entry.used) >= IDLE;
+            let idle = |entry: &CacheEntry| now.saturating_duration_since(entry.used) >= IDLE;
             let closed: Vec<_> =
                 lock(&self.shards[index]).extract_if(|_, entry| idle(entry)).collect();
             drop(closed);
@@ -142,7 +146,7 @@ impl Cache {
         let Some(mut shard) = self.shard(path) else {
             return;
         };
-        // Another thread may have put the new file in already.
+        // Another thread may have inserted the new file already.
         let stale = shard.get(path).is_some_and(|entry| Arc::ptr_eq(&entry.file, file));
         let entry = stale.then(|| shard.remove(path));
         drop(shard);
@@ -161,21 +165,22 @@ impl Cache {
     }
 }
 
-/// As many files as are held when nobody says how many: most descriptors are for connections.
-pub(super) fn default_capacity() -> usize {
+/// Returns the default capacity: an eighth of the descriptor limit, at most 1024. Most descriptors are
+/// for connections.
+pub(crate) fn default_capacity() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit / 8).unwrap_or(usize::MAX).min(1024)
 }
 
-/// No code that could panic runs under the lock, and an entry proves itself at every hit.
+/// Locks a shard. A poisoned lock is no problem: every entry is validated at each hit.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Files in a shard, at most: what an eviction looks at under the lock.
+/// The most files in a shard, all of which an eviction scans under the lock.
 const SHARD: usize = 64;
-/// An entry nobody asked for in this time is closed.
+/// An entry that has not been used for this long is closed.
 const IDLE: Duration = Duration::from_secs(10);
-/// A sweep looks at no more shards than this, and waits this long before the next.
+/// The most shards that a sweep visits, and the pause before the next sweep.
 const SWEEP_SHARDS: usize = 16;
 const SWEEP_MILLISECONDS: u64 = 250;

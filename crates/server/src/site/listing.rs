@@ -1,16 +1,19 @@
-//! The page of a directory, in steps of a bounded amount of work: getdents64(2) fills one small
-//! buffer, its names are sorted as a *run*, and the runs are merged by a heap while rows are
-//! rendered. No step sorts, holds or writes the whole page, so a loop may run them one by one.
+//! The listing of a directory, in steps of a bounded amount of work: getdents64(2) fills one small buffer,
+//! its names are sorted as a run, and a heap merges the runs while rows are rendered (an external merge
+//! sort in memory). No step sorts, holds or writes the whole page, so an event loop can run the steps one
+//! by one.
 //!
-//! Only what a request could get is listed: files and directories, links to them that stay beneath
-//! the root; neither dot files, unless they are served, nor what vanishes meanwhile. An error that
-//! leaves open whether an entry exists (EIO, EUCLEAN, ENOMEM …) ends the page before its end, so that
-//! a mirror does not delete by an incomplete list.
+//! Only entries that a request could get are listed: files and directories, and links to them that stay
+//! beneath the root; no dot files unless they are served, and no entries that vanish meanwhile. An error
+//! after which it is unknown whether an entry exists (EIO, EUCLEAN, ENOMEM …) ends the page before its
+//! end, so that a mirror does not delete files by an incomplete list.
 //!
-//! What it does badly: the first row waits for the last name, at about 32 bytes an entry and its
-//! name. One statx(2) an entry, three system calls for a link. A directory that changes while it
-//! is read may show an entry twice or not at all, as readdir(3) may. A link to what lies below a
-//! remote mount is followed there, and where that hangs, the listing does.
+//! # Limitations
+//!
+//! The first row waits for the last name, and an entry takes 32 bytes and its name until it is sent. Each
+//! entry costs one statx(2), a link three system calls. A directory that changes while it is read may
+//! show an entry twice or not at all, as with readdir(3). A link to a file beneath a remote mount is
+//! followed, and hangs as long as that file system does.
 
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
@@ -23,11 +26,10 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, RawDir, Statx};
 use rustix::io::Errno;
 
-use super::join;
-use super::resolve::failure;
-use super::root::{Effort, Purpose, Root, file_type, stat_at, stat_fd, stat_known_at};
-use super::search::has_hidden_segment;
-use super::tally::{self, Call};
+use super::lookup_error::failure;
+use super::paths::{has_hidden_segment, join};
+use super::root::{LookupMode, OpenMode, Root, file_type, stat_at, stat_fd, stat_known_at};
+use super::syscall_counts::{self, Syscall};
 
 mod html;
 mod json;
@@ -36,31 +38,31 @@ mod run;
 mod tests;
 mod view;
 
-pub(crate) use view::{Format, Sort, View};
+pub(crate) use view::{ListingFormat, ListingView, Sort};
 
-use run::{Batch, Entry, Facts, Kind, Run};
+use run::{Batch, DirEntry, EntryKind, EntryMetadata, SortedRun};
 
-/// A listing on its way.
+/// The progress of a listing.
 pub(crate) struct Listing {
     root: Arc<Root>,
-    /// Which answers for it.
+    /// The device of the directory.
     pub(super) device: Device,
-    /// Its entries on which a remote file system is mounted, if it is not of one itself.
+    /// The entries on which a remote file system is mounted, if the directory is local.
     pub(super) remote: Vec<Vec<u8>>,
     dir: OwnedFd,
-    /// Of the directory, from the root.
+    /// The path of the directory from the root.
     path: Vec<u8>,
     hidden: bool,
-    view: View,
-    runs: BinaryHeap<Run>,
-    phase: Phase,
+    view: ListingView,
+    runs: BinaryHeap<SortedRun>,
+    phase: ListingPhase,
     rows: u64,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ListingStep {
-    /// Nothing to send yet: step again, after others had their turn.
+    /// Nothing to send yet: step again, after a turn of the event loop.
     Working,
     /// The next piece of the page, never empty.
     Chunk(Vec<u8>),
@@ -69,7 +71,7 @@ pub(crate) enum ListingStep {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ListingPhase {
     Gather,
     Head,
     Rows,
@@ -77,43 +79,43 @@ enum Phase {
 }
 
 impl Listing {
-    /// `dir` is open for reading and nothing of it has been read.
+    /// Starts a listing. `dir` is open for reading, and nothing of it has been read.
     pub(super) fn new(
         root: Arc<Root>,
         dir: OwnedFd,
         path: Vec<u8>,
         hidden: bool,
-        view: View,
+        view: ListingView,
     ) -> Self {
-        let (runs, phase) = (BinaryHeap::new(), Phase::Gather);
+        let (runs, phase) = (BinaryHeap::new(), ListingPhase::Gather);
         let (device, remote) = (Device::default(), Vec::new());
         Self { root, device, remote, dir, path, hidden, view, runs, phase, rows: 0 }
     }
 
-    /// The device that its steps wait for.
+    /// Returns the device that its steps wait for.
     pub(crate) fn device(&self) -> Device {
         self.device
     }
 
-    /// The media type of the page.
+    /// Returns the media type of the page.
     pub(crate) fn content_type(&self) -> &'static str {
         match self.view.format {
-            Format::Html => "text/html; charset=utf-8",
-            Format::Json => "application/json",
+            ListingFormat::Html => "text/html; charset=utf-8",
+            ListingFormat::Json => "application/json",
         }
     }
 
-    /// Does a bounded piece of work. After an error the page cannot be completed.
+    /// Does a bounded amount of work. After an error the page cannot be completed.
     pub(crate) fn step(&mut self) -> io::Result<ListingStep> {
         match self.phase {
-            Phase::Gather => {
+            ListingPhase::Gather => {
                 if !self.gather()? {
-                    self.phase = Phase::Head;
+                    self.phase = ListingPhase::Head;
                 }
                 Ok(ListingStep::Working)
             }
-            Phase::Head | Phase::Rows => self.render(),
-            Phase::Done => Ok(ListingStep::Done),
+            ListingPhase::Head | ListingPhase::Rows => self.render(),
+            ListingPhase::Done => Ok(ListingStep::Done),
         }
     }
 
@@ -122,7 +124,7 @@ impl Listing {
         let mut buffer = [const { MaybeUninit::uninit() }; BUFFER];
         let mut names = RawDir::new(self.dir.as_fd(), &mut buffer);
         let mut batch = Batch::default();
-        tally::count(Call::Getdents64);
+        syscall_counts::count(Syscall::Getdents64);
         let more = loop {
             match names.next() {
                 Some(Ok(entry)) => {
@@ -132,7 +134,7 @@ impl Listing {
                     }
                 }
                 Some(Err(Errno::INTR)) => break true,
-                // Removed while it was being read: it has no names left.
+                // The directory has been removed: it has no names left.
                 None | Some(Err(Errno::NOENT)) => break false,
                 Some(Err(errno)) => return Err(failure("getdents64", &self.path, errno)),
             }
@@ -144,26 +146,26 @@ impl Listing {
         Ok(more)
     }
 
-    /// The entry as it goes into a run, if it is to be listed.
-    fn admit<'a>(&self, name: &'a [u8], claimed: FileType) -> io::Result<Option<Entry<'a>>> {
+    /// Returns the entry for a run, if it is to be listed.
+    fn admit<'a>(&self, name: &'a [u8], claimed: FileType) -> io::Result<Option<DirEntry<'a>>> {
         if matches!(name, b"." | b"..") || !self.is_served(name) {
             return Ok(None);
         }
         let kind = match claimed {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Directory,
-            // Not every file system fills the type in; a link's is its target's.
+            FileType::RegularFile => EntryKind::File,
+            FileType::Directory => EntryKind::Directory,
+            // Some file systems do not return the type; a link has that of its target.
             FileType::Unknown | FileType::Symlink => return self.inspect(name, true),
             _ => return Ok(None),
         };
         if self.view.sort == Sort::Name {
-            return Ok(Some(Entry { name, kind, facts: None }));
+            return Ok(Some(DirEntry { name, kind, metadata: None }));
         }
         self.inspect(name, false)
     }
 
-    /// The entry as it is now. A link counts as its target if `follow`.
-    fn inspect<'a>(&self, name: &'a [u8], follow: bool) -> io::Result<Option<Entry<'a>>> {
+    /// Returns the entry as it is now; with `follow`, a link counts as its target.
+    fn inspect<'a>(&self, name: &'a [u8], follow: bool) -> io::Result<Option<DirEntry<'a>>> {
         let meta = match self.stat(name) {
             Ok(meta) if follow && file_type(&meta) == FileType::Symlink => self.follow(name),
             result => result,
@@ -181,8 +183,8 @@ impl Listing {
         self.hidden || !name.starts_with(b".") || !has_hidden_segment(&join(&self.path, name))
     }
 
-    /// What an entry is. Of a remote mount what the kernel remembers will do: it may hang, and that
-    /// must not hang the listing of the directory that it lies in.
+    /// Returns the attributes of an entry. For a remote mount, those that the kernel remembers are enough:
+    /// it may hang, and the listing of the directory above must not.
     fn stat(&self, name: &[u8]) -> Result<Statx, Errno> {
         if self.remote.iter().any(|mount| mount == name) {
             return stat_known_at(self.dir.as_fd(), name);
@@ -190,12 +192,13 @@ impl Listing {
         stat_at(self.dir.as_fd(), name)
     }
 
-    /// What a link leads to, from the root and not from here: `../x` may well stay beneath it.
+    /// Returns the attributes of a link's target. The link is followed from the root and not from the
+    /// directory: `../x` may stay beneath the root.
     fn follow(&self, name: &[u8]) -> Result<Statx, Errno> {
         let path = join(&self.path, name);
-        // Where it leads to such a mount itself, the kernel knows enough.
+        // If it leads to such a mount itself, the attributes that the kernel remembers are enough.
         if !self.remote.is_empty()
-            && let Ok(fd) = self.root.open(&path, Purpose::Look, Effort::Cached)
+            && let Ok(fd) = self.root.open(&path, OpenMode::Path, LookupMode::CachedOnly)
         {
             return stat_known_at(fd.as_fd(), b"");
         }
@@ -204,19 +207,19 @@ impl Listing {
 
     fn render(&mut self) -> io::Result<ListingStep> {
         let mut out = Vec::with_capacity(ROWS * 192);
-        if self.phase == Phase::Head {
-            self.phase = Phase::Rows;
+        if self.phase == ListingPhase::Head {
+            self.phase = ListingPhase::Rows;
             match self.view.format {
-                Format::Html => html::head(&mut out, &self.path, self.view),
-                Format::Json => json::head(&mut out),
+                ListingFormat::Html => html::head(&mut out, &self.path, self.view),
+                ListingFormat::Json => json::head(&mut out),
             }
         }
         for _ in 0..ROWS {
             if !self.row(&mut out)? {
-                self.phase = Phase::Done;
+                self.phase = ListingPhase::Done;
                 match self.view.format {
-                    Format::Html => html::foot(&mut out),
-                    Format::Json => json::foot(&mut out),
+                    ListingFormat::Html => html::foot(&mut out),
+                    ListingFormat::Json => json::foot(&mut out),
                 }
                 break;
             }
@@ -230,14 +233,14 @@ impl Listing {
             return Ok(false);
         };
         let entry = run.first();
-        let entry = match entry.facts {
+        let entry = match entry.metadata {
             Some(_) => Some(entry),
             None => self.inspect(entry.name, false)?,
         };
-        if let Some(Entry { name, kind, facts: Some(facts) }) = entry {
+        if let Some(DirEntry { name, kind, metadata: Some(metadata) }) = entry {
             match self.view.format {
-                Format::Html => html::row(out, name, kind, facts),
-                Format::Json => json::row(out, name, kind, facts, self.rows == 0)?,
+                ListingFormat::Html => html::row(out, name, kind, metadata),
+                ListingFormat::Json => json::row(out, name, kind, metadata, self.rows == 0)?,
             }
             self.rows += 1;
         }
@@ -250,9 +253,9 @@ impl Listing {
     }
 }
 
-/// Returns whether this error is a definite answer: a request for the entry gets a 404 or a 403. The
-/// entry has been removed, a link dangles (through a missing name, a file or a name that is too long
-/// for the file system), loops or leaves the root, or a directory on its way may not be searched.
+/// Returns whether this error is definite: a request for the entry gets a 404 or a 403. The entry has
+/// been removed, or a link dangles, loops, leaves the root, has too long a name, or passes a file or a
+/// directory without search permission.
 fn is_unavailable(errno: Errno) -> bool {
     matches!(
         errno,
@@ -265,18 +268,18 @@ fn is_unavailable(errno: Errno) -> bool {
     )
 }
 
-fn describe<'a>(name: &'a [u8], meta: &Statx) -> Option<Entry<'a>> {
+fn describe<'a>(name: &'a [u8], meta: &Statx) -> Option<DirEntry<'a>> {
     let (kind, size) = match file_type(meta) {
-        FileType::RegularFile => (Kind::File, meta.stx_size),
-        FileType::Directory => (Kind::Directory, 0),
+        FileType::RegularFile => (EntryKind::File, meta.stx_size),
+        FileType::Directory => (EntryKind::Directory, 0),
         _ => return None,
     };
     let modified = &meta.stx_mtime;
-    let facts = Facts { size, seconds: modified.tv_sec, nanoseconds: modified.tv_nsec };
-    Some(Entry { name, kind, facts: Some(facts) })
+    let metadata = EntryMetadata { size, seconds: modified.tv_sec, nanoseconds: modified.tv_nsec };
+    Some(DirEntry { name, kind, metadata: Some(metadata) })
 }
 
-/// Rows in a piece of the page.
+/// Rows in a chunk of the page.
 const ROWS: usize = 128;
 /// The kernel needs at least 24 bytes for a name, so no buffer holds more than 128 of them; the
 /// longest name, of 255 bytes, needs 280.

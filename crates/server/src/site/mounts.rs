@@ -1,17 +1,17 @@
-//! The devices under the served directory, by the mount table: which jobs share the workers of one
-//! device, and which device may never answer. /proc/self/mountinfo (proc(5), Linux 2.6.26), which
-//! poll(2) reports as changed (2.6.30).
+//! The devices beneath the served directory, by the mount table. Jobs of one device share its workers,
+//! and a remote device may never answer. /proc/self/mountinfo (proc(5), Linux 2.6.26), whose changes
+//! poll(2) reports (2.6.30).
 //!
-//! It answers before a name is opened, without a call on the file system that the name lies on. Where
-//! there is a remote mount under the root, a link may lead there, so of names elsewhere the kernel's
-//! cached part is looked at (openat2(2), `RESOLVE_CACHED`; statx(2), `AT_STATX_DONT_SYNC`).
+//! The device of a name is known before the name is opened, without a call to its file system. If there
+//! is a remote mount beneath the root, a link may lead there, so other names are opened as far as the
+//! kernel has them in its caches (openat2(2), `RESOLVE_CACHED`; statx(2), `AT_STATX_DONT_SYNC`).
 //!
 //! # Limitations
 //!
-//! A change is noticed within a second, by the next request; a table of ten thousand mounts is then
-//! read by the thread that noticed. Where the table cannot be read, or the root lies in another mount
-//! namespace, the tree is taken for one file system. What an overlay is made of is not looked at. The
-//! link of a precompressed file may lead to a remote mount unnoticed.
+//! A change is noticed within a second, by the next request, whose thread then reads the table, even one
+//! of ten thousand mounts. If the table cannot be read, or the root lies in another mount namespace, the
+//! tree is taken for one file system. The layers of an overlay are not examined. The link of a
+//! precompressed file may lead to a remote mount unnoticed.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,75 +20,32 @@ use std::time::{Duration, Instant};
 
 use karez_transfer::Device;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, fstatfs, makedev, readlinkat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, makedev, readlinkat, statx};
 use rustix::io::Errno;
+
+use super::remote_fs::is_remote_type;
+use super::root::Root;
 
 /// How long a change of the mount table may stay unnoticed.
 const CHECK: Duration = Duration::from_secs(1);
-
-/// File systems that ask another host or a process, by their names in the mount table; FUSE's carry
-/// the name of the program behind a dot.
-const REMOTE: [&[u8]; 22] = [
-    b"nfs",
-    b"nfs4",
-    b"cifs",
-    b"smb3",
-    b"smbfs",
-    b"ncpfs",
-    b"9p",
-    b"ceph",
-    b"afs",
-    b"coda",
-    b"lustre",
-    b"gpfs",
-    b"beegfs",
-    b"orangefs",
-    b"pvfs2",
-    b"vboxsf",
-    b"prl_fs",
-    b"virtiofs",
-    b"autofs",
-    b"fuse",
-    b"fuseblk",
-    b"fuse_io_uring",
-];
-
-/// The same by the magic numbers of statfs(2), for a root that the table does not have: FUSE, NFS,
-/// CIFS, SMB2, SMB, 9P, Ceph, AFS, Coda, NCP, autofs, OrangeFS, Lustre, VirtualBox.
-const REMOTE_MAGICS: [i64; 14] = [
-    0x6573_5546,
-    0x6969,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x517b,
-    0x0102_1997,
-    0x00c3_6400,
-    0x5346_414f,
-    0x7375_7245,
-    0x564c,
-    0x0187,
-    0x2003_0528,
-    0x0bd0_0bd0,
-    0x786f_4256,
-];
 
 /// The mounts under one directory.
 pub(super) struct Mounts {
     /// Polled for changes.
     mountinfo: Option<OwnedFd>,
-    /// Nothing is mounted under the root, so that all names lie on its device.
+    /// Nothing is mounted beneath the root, so all names lie on its device.
     plain: AtomicBool,
     root_number: AtomicU64,
     root_remote: AtomicBool,
     table: RwLock<Arc<Table>>,
     born: Instant,
-    /// Milliseconds after `born` at which the last look at the table was.
+    /// Milliseconds between `born` and the last check of the table.
     checked: AtomicU64,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Table {
-    /// Where the root was in the namespace.
+    /// The path of the root in the namespace.
     path: Vec<u8>,
     root: Device,
     /// Paths from the root.
@@ -104,7 +61,7 @@ struct Mount {
 }
 
 impl Mounts {
-    pub(super) fn of(root: BorrowedFd<'_>) -> Self {
+    pub(super) fn of(root: &Root) -> Self {
         let mountinfo = open_mountinfo().ok();
         let mounts = Self {
             mountinfo,
@@ -119,36 +76,49 @@ impl Mounts {
         mounts
     }
 
-    /// Looks now and then whether the table has changed; most calls return at once.
-    pub(super) fn refresh(&self, root: BorrowedFd<'_>, now: Instant) {
+    /// Checks once a second whether the table has changed; most calls return at once.
+    pub(super) fn refresh(&self, root: &Root, now: Instant) {
         let elapsed = now.saturating_duration_since(self.born).as_millis();
         let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
         let last = self.checked.load(Ordering::Relaxed);
         let due = u128::from(elapsed.saturating_sub(last)) >= CHECK.as_millis();
         let claim =
             || self.checked.compare_exchange(last, elapsed, Ordering::Relaxed, Ordering::Relaxed);
-        // Of several threads that see it due, one does it.
-        if due && claim().is_ok() && (self.has_changed() || self.table().path != path_of(root)) {
+        // If several threads find the check due, one of them makes it.
+        if due
+            && claim().is_ok()
+            && (self.has_changed() || self.table().path != path_of(root.as_fd()))
+        {
             self.set(Table::read(root));
         }
     }
 
-    /// Takes another directory for the root.
-    pub(super) fn reload(&self, root: BorrowedFd<'_>) {
+    /// Reads the table if it has changed since the last check, which may have been made a moment ago; false
+    /// if it has not.
+    pub(super) fn refresh_now(&self, root: &Root) -> bool {
+        let changed = self.has_changed();
+        if changed {
+            self.set(Table::read(root));
+        }
+        changed
+    }
+
+    /// Reads the table for a root that has been replaced.
+    pub(super) fn reload(&self, root: &Root) {
         self.set(Table::read(root));
     }
 
-    /// The device that a path from the root leads to, links not followed.
+    /// Returns the device that a path from the root leads to, links not followed.
     pub(super) fn device_at(&self, path: &[u8]) -> Device {
         if self.plain.load(Ordering::Relaxed) { self.root() } else { self.table().device_at(path) }
     }
 
-    /// Whether a link could lead from a local to a remote device.
+    /// Returns whether a link could lead from a local to a remote device.
     pub(super) fn has_remote(&self) -> bool {
         !self.plain.load(Ordering::Relaxed) && self.table().has_remote()
     }
 
-    /// The entries of a local directory on which a remote file system is mounted.
+    /// Returns the entries of a local directory on which a remote file system is mounted.
     pub(super) fn remote_entries(&self, directory: &[u8]) -> Vec<Vec<u8>> {
         if self.plain.load(Ordering::Relaxed) || self.device_at(directory).remote {
             return Vec::new();
@@ -165,7 +135,7 @@ impl Mounts {
         beside.collect()
     }
 
-    /// The device of an open file; `path` is the one that it was opened by.
+    /// Returns the device of a file that was opened by `path`.
     pub(super) fn device_of(&self, number: u64, path: &[u8]) -> Device {
         let named = self.device_at(path);
         let remote = named.remote
@@ -200,17 +170,18 @@ impl Mounts {
 }
 
 impl Table {
-    /// Makes no call that asks the file system of the root.
-    fn read(root: BorrowedFd<'_>) -> Self {
-        let path = path_of(root);
-        let (number, mount_id) = identity_of(root);
+    /// Reads the table. Makes no call that asks the file system of the root.
+    fn read(root: &Root) -> Self {
+        let path = path_of(root.as_fd());
+        let (number, mount_id) = (root.identity().device_number(), root.identity().mount_id());
         let mounts = read_mountinfo().map(|text| parse(&text)).unwrap_or_default();
         let own = mounts.iter().rfind(|mount| Some(mount.id) == mount_id);
         match own {
             Some(own) => Self::under(path, own.device, &mounts),
-            // Of another namespace, or no table, or a kernel that does not say which mount it is.
+            // The root lies in another namespace, or there is no table, or the kernel does not return the
+            // mount.
             None => {
-                let remote = is_remote(root).unwrap_or(false);
+                let remote = root.is_remote();
                 Self { path, root: Device { number, remote }, below: Vec::new() }
             }
         }
@@ -229,7 +200,7 @@ impl Table {
         Self { path, root, below }
     }
 
-    /// Of the mounts that lead to a path, the deepest counts, and of several on one point the last.
+    /// Returns the device of the deepest mount on a path, and of several on one point of the last.
     fn device_at(&self, path: &[u8]) -> Device {
         let leads = |(point, _): &&(Vec<u8>, Device)| {
             path.strip_prefix(&point[..]).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
@@ -243,29 +214,13 @@ impl Table {
     }
 }
 
-/// What the kernel knows of a descriptor without asking anyone.
+/// Returns the device of a descriptor, without a call to its file system.
 pub(super) fn device_number(fd: BorrowedFd<'_>) -> Option<u64> {
-    let meta = statx(fd, c"", LOOK, StatxFlags::empty()).ok()?;
+    let meta = statx(fd, c"", CACHED, StatxFlags::empty()).ok()?;
     Some(makedev(meta.stx_dev_major, meta.stx_dev_minor))
 }
 
-/// The device and the mount of a descriptor.
-fn identity_of(fd: BorrowedFd<'_>) -> (u64, Option<u64>) {
-    let Ok(meta) = statx(fd, c"", LOOK, StatxFlags::MNT_ID) else { return (0, None) };
-    let known = meta.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-    (makedev(meta.stx_dev_major, meta.stx_dev_minor), known.then_some(meta.stx_mnt_id))
-}
-
-const LOOK: AtFlags = AtFlags::EMPTY_PATH.union(AtFlags::STATX_DONT_SYNC);
-
-/// Whether a file system asks another host or a process; `None` where statfs(2) fails.
-pub(super) fn is_remote(fd: BorrowedFd<'_>) -> Option<bool> {
-    let found = fstatfs(fd).ok()?;
-    // Where a word has 32 bits, some of the numbers are negative.
-    #[allow(clippy::useless_conversion, reason = "the width depends on the architecture")]
-    let magic = i64::try_from(found.f_type).unwrap_or(0) & 0xffff_ffff;
-    Some(REMOTE_MAGICS.contains(&magic))
-}
+const CACHED: AtFlags = AtFlags::EMPTY_PATH.union(AtFlags::STATX_DONT_SYNC);
 
 fn path_of(root: BorrowedFd<'_>) -> Vec<u8> {
     let link = format!("/proc/self/fd/{}", root.as_raw_fd());
@@ -300,7 +255,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let device = makedev(major.parse().ok()?, minor.parse().ok()?);
     let point = unescape(fields.nth(1)?);
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-    let remote = REMOTE.contains(&kind) || kind.starts_with(b"fuse.");
+    let remote = is_remote_type(kind);
     Some(Mount { id, device: Device { number: device, remote }, point })
 }
 
@@ -308,7 +263,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Space, tab, newline and backslash stand there as `\040` and so on.
+/// Decodes a field: space, tab, newline and backslash are written as `\040` and so on.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::with_capacity(field.len()), field);
     while let Some((&first, behind)) = rest.split_first() {
@@ -362,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_mounts_on_one_point_the_last_counts() {
+    fn the_last_of_two_mounts_on_one_point_counts() {
         let text = [TEXT, b"44 40 8:2 / /srv/far rw - xfs /dev/sdb rw\n"].concat();
         let mounts = parse(&text);
         let table = Table::under(b"/srv".to_vec(), mounts[0].device, &mounts);
@@ -371,8 +326,8 @@ mod tests {
 
     #[test]
     fn the_root_is_found_in_the_table_of_this_process() {
-        let root = std::fs::File::open("/proc").unwrap();
-        let table = Table::read(root.as_fd());
+        let root = Root::at(std::path::Path::new("/proc")).unwrap();
+        let table = Table::read(&root);
         assert_eq!(table.path, b"/proc");
         assert_eq!(Some(table.root.number), device_number(root.as_fd()));
         assert!(!table.root.remote);

@@ -1,15 +1,16 @@
-//! An open regular file with everything a response head says of it, worked out once: media type,
-//! content coding, `ETag`, `Last-Modified`, as header lines ready to be copied.
+//! An open regular file with the fields of a response head that describe it, determined once: media
+//! type, content coding, `ETag` and `Last-Modified`, encoded in a [`Prepared`] block.
 //!
-//! The lines stand in one block, ordered so that each kind of answer takes one slice of it:
-//! all of it (200, 206 with one range), without the type (multipart), validators alone (304); and
-//! each of them without the date while that is not yet a strong validator (RFC 9110 §8.8.2.2).
+//! `Last-Modified` is left out of a response while it is no strong validator (RFC 9110 §8.8.2.2).
 //!
 //! # Limitations
-//! The size is that of the opening. A file that shrinks later is found out by the transfer, one
-//! that grows is served up to the old size. Where a file system keeps no change time of its own (FAT,
-//! read-only images such as squashfs), a content that takes the place of another under the same
-//! time, size and inode number shares its tag.
+//!
+//! The size is that at the time of opening. The transfer detects a file that shrinks later; one that
+//! grows is served up to the old size. If a file system keeps no change time of its own (FAT, read-only
+//! images such as squashfs), a content that replaces another with the same time, size and inode number
+//! has the same tag.
+
+use std::borrow::Cow;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Statx, StatxTimestamp};
@@ -17,17 +18,19 @@ use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use karez_http::condition::is_over;
-use karez_http::date;
-use karez_http::encoding::Coding;
-use karez_http::{Dates, EntityTag, Timestamp, Validators};
-use karez_transfer::{Device, Edit};
+use karez_http::{
+    Coding, Dates, EntityTag, Prepared, PreparedPart, PreparedStart, Timestamp, Validators,
+};
+use karez_transfer::{CachePolicy, Device, Edit, Residency};
 
-use super::clock::Clock;
-use super::closing::Closer;
-use super::media;
+use super::closer::Closer;
+use super::mime;
+use super::racy_mtime::FileClock;
+use crate::rules::field::{HiddenFields, RuleFields};
 
-/// How files are told from their other versions, in `ETag` and by dates.
+/// How versions of a file are distinguished, in `ETag` and by dates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FileEtag {
     /// By modification time, size, change time and inode: no two contents on this host share a tag,
     /// even where modification times are set. A date counts if the inode has not changed since.
@@ -43,8 +46,11 @@ pub enum FileEtag {
 pub(crate) struct OpenFile {
     fd: Arc<OwnedFd>,
     device: Device,
+    /// Shared by its transfers.
+    residency: Arc<Residency>,
     /// Of a remote file.
     closer: Option<Closer>,
+    cache_policy: CachePolicy,
     identity: Identity,
     coding: Option<Coding>,
     edits: Option<Arc<[Edit]>>,
@@ -55,23 +61,27 @@ pub(crate) struct OpenFile {
     changed: u64,
     racy: bool,
     absolute: Option<CString>,
-    lines: Box<[u8]>,
-    type_end: usize,
-    coding_end: usize,
-    date_start: usize,
+    hidden: HiddenFields,
+    prepared: Arc<Prepared>,
 }
 
-/// Where a file was found, and how it is to be described.
+/// The path of a file, and options of its description.
 pub(super) struct Description<'a> {
     /// It ends with the suffix of `coding`, if there is one.
     pub(super) path: &'a [u8],
     pub(super) coding: Option<Coding>,
-    /// What is replaced in it, and the tag that makes another entity of it.
-    pub(super) stamped: Option<(Arc<[Edit]>, &'a str)>,
+    /// The type of the decoded content.
+    pub(super) content_type: Cow<'a, str>,
+    /// The fields that rules give it.
+    pub(super) rule_fields: RuleFields,
+    /// Edits of its content, and the suffix that they add to the entity tag.
+    pub(super) substituted: Option<(Arc<[Edit]>, &'a str)>,
     pub(super) etag: FileEtag,
+    /// What happens to its pages when they have been sent.
+    pub(super) cache_policy: CachePolicy,
     /// Its absolute path, unless that is too long.
     pub(super) absolute: Option<CString>,
-    /// No date before this second tells anything of it.
+    /// Dates before this second are no validators of it: another file had its path then.
     pub(super) since: u64,
 }
 
@@ -80,7 +90,7 @@ impl OpenFile {
         self.identity.size
     }
 
-    /// What conditions are compared with in this second.
+    /// Returns the validators for conditional requests in this second.
     pub(crate) fn validators(&self, now: u64) -> Validators<'_> {
         Validators {
             etag: self.etag.as_ref(),
@@ -95,50 +105,52 @@ impl OpenFile {
         self.coding
     }
 
-    /// `Content-Type`, `Content-Encoding` if there is one, `ETag` and `Last-Modified` if they can be
-    /// told in this second: each a line with its CRLF.
-    pub(crate) fn lines(&self, now: u64) -> &[u8] {
-        &self.lines[..self.end(now)]
+    /// Returns the fields of response heads that describe the file.
+    pub(crate) fn prepared(&self) -> &Arc<Prepared> {
+        &self.prepared
     }
 
-    /// The same without `Content-Type`: the head of a multipart answer has its own.
-    pub(crate) fn lines_without_type(&self, now: u64) -> &[u8] {
-        &self.lines[self.type_end..self.end(now)]
+    /// Returns the fields of the server that rules have removed or replaced for this file.
+    pub(crate) fn hidden(&self) -> HiddenFields {
+        self.hidden
     }
 
-    /// `ETag` and `Last-Modified` alone.
-    pub(crate) fn validator_lines(&self, now: u64) -> &[u8] {
-        &self.lines[self.coding_end..self.end(now)]
+    /// Returns the part of the prepared fields that a response in this second has. A date that another
+    /// version may still get is left out: a client that keeps it would take one version for the other.
+    pub(crate) fn part(&self, from: PreparedStart, now: u64) -> PreparedPart {
+        let last_modified = self.date.as_ref().is_some_and(|date| date.is_sent(now));
+        PreparedPart { from, last_modified }
     }
 
-    /// The media type, for the parts of a multipart body.
-    pub(crate) fn content_type(&self) -> &str {
-        let line = std::str::from_utf8(&self.lines[..self.type_end]).unwrap_or_default();
-        line.trim_end()
-            .strip_prefix(CONTENT_TYPE)
-            .and_then(|rest| rest.strip_prefix(": "))
-            .unwrap_or_default()
-    }
-
-    /// What is replaced in it as it leaves.
+    /// Returns the edits that are made as it is sent.
     pub(crate) fn edits(&self) -> Option<&Arc<[Edit]>> {
         self.edits.as_ref()
     }
 
-    /// `clock` was read before `meta` was.
+    /// Describes an opened file. `clock` was read before `meta` was.
     pub(super) fn new(
         fd: OwnedFd,
         meta: &Statx,
         description: Description<'_>,
-        clock: &Clock,
+        clock: &FileClock,
     ) -> Self {
-        let Description { path, coding, stamped, etag: form, absolute, since } = description;
+        let Description {
+            path,
+            coding,
+            content_type,
+            rule_fields,
+            substituted,
+            etag: form,
+            cache_policy,
+            absolute,
+            since,
+        } = description;
         let identity = Identity::of(meta);
-        let racy = clock.finds_racy(meta);
+        let racy = clock.is_racy(meta);
         let suffix = coding.map(Coding::suffix);
-        let (edits, tag) = stamped.unzip();
+        let (edits, tag) = substituted.unzip();
         let etag = if racy { None } else { identity.etag(form, tag.or(suffix)) };
-        // What is replaced depends on this run of the server, which no date tells.
+        // The edits depend on the options of this run, which no date reflects.
         let date = if edits.is_none() { ModificationDate::of(&identity, clock) } else { None };
         let changed = match form {
             _ if racy => u64::MAX,
@@ -146,26 +158,19 @@ impl OpenFile {
             FileEtag::Shared => identity.last_second(form),
         };
 
-        // The type is that of what comes out of the coding: of `a.css` for `a.css.br`.
-        let name = suffix.and_then(|s| path.strip_suffix(s.as_bytes())).unwrap_or(path);
-        let mut lines = Vec::with_capacity(224);
-        line(&mut lines, CONTENT_TYPE, media::content_type(name).as_bytes());
-        let type_end = lines.len();
-        if let Some(coding) = coding.or_else(|| media::own_coding(name)) {
-            line(&mut lines, "Content-Encoding", coding.token().as_bytes());
-        }
-        let coding_end = lines.len();
-        if let Some(etag) = &etag {
-            line(&mut lines, "ETag", etag.as_bytes());
-        }
-        let date_start = lines.len();
-        if let Some(date) = &date {
-            line(&mut lines, "Last-Modified", &date::format(date.shown));
-        }
+        let prepared = Prepared::with_fields(
+            &content_type,
+            coding.or_else(|| mime::own_coding(path)),
+            rule_fields.pairs(),
+            etag.as_ref(),
+            date.as_ref().map(|date| date.shown),
+        );
         Self {
             fd: Arc::new(fd),
             device: Device::default(),
+            residency: Arc::new(Residency::new(identity.size)),
             closer: None,
+            cache_policy,
             identity,
             coding,
             edits,
@@ -178,14 +183,12 @@ impl OpenFile {
             changed,
             racy,
             absolute,
-            lines: lines.into_boxed_slice(),
-            type_end,
-            coding_end,
-            date_start,
+            hidden: rule_fields.hidden,
+            prepared: Arc::new(prepared),
         }
     }
 
-    /// Says where it lies; a remote file is closed on a thread of its own.
+    /// Sets the device; a remote file is closed on a thread of that device.
     pub(super) fn lies_on(&mut self, device: Device, closer: impl FnOnce() -> Closer) {
         self.device = device;
         self.closer = device.remote.then(closer);
@@ -195,25 +198,33 @@ impl OpenFile {
         self.device
     }
 
-    /// Whether its stamps could not yet tell it from its next version when it was opened.
+    /// Returns what happens to its pages when they have been sent.
+    pub(crate) fn cache_policy(&self) -> CachePolicy {
+        self.cache_policy
+    }
+
+    /// Returns the memory of the parts that are in the page cache.
+    pub(crate) fn residency(&self) -> &Arc<Residency> {
+        &self.residency
+    }
+
+    /// Returns whether its time stamps could not distinguish it from its next version when it was opened.
     pub(super) fn is_racy(&self) -> bool {
         self.racy
+    }
+
+    /// Returns the second of its last change, or of that of its path: see [`Validators`].
+    pub(super) fn changed(&self) -> u64 {
+        self.changed
     }
 
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The path by which root and name are confirmed at once.
+    /// Returns the path whose statx(2) validates root and name at once.
     pub(super) fn absolute(&self) -> Option<&CStr> {
         self.absolute.as_deref()
-    }
-
-    /// Where the lines end. A date that another version may still get is left out, as a client that
-    /// keeps it would take one version for the other.
-    fn end(&self, now: u64) -> usize {
-        let told = self.date.as_ref().is_some_and(|date| date.is_told(now));
-        if told { self.lines.len() } else { self.date_start }
     }
 }
 
@@ -226,15 +237,16 @@ struct ModificationDate {
 }
 
 impl ModificationDate {
-    /// None for 0 and 1, which reproducible builds and package stores set, and before.
-    fn of(identity: &Identity, clock: &Clock) -> Option<Self> {
+    /// Returns `None` for 0 and 1, which reproducible builds and package stores set, and before.
+    fn of(identity: &Identity, clock: &FileClock) -> Option<Self> {
         let modified = u64::try_from(identity.modified.seconds).ok()?;
         let date = Self { modified, shown: modified.min(clock.seconds()) };
         is_credible(identity.modified).then_some(date)
     }
 
-    /// One in the future is told as another, which matches nothing.
-    fn is_told(&self, now: u64) -> bool {
+    /// Returns whether the date is sent in this second. A date in the future is sent as another date,
+    /// which matches nothing.
+    fn is_sent(&self, now: u64) -> bool {
         self.shown < self.modified || is_over(self.modified, now)
     }
 }
@@ -254,8 +266,8 @@ impl AsFd for OpenFile {
     }
 }
 
-/// What must be unchanged for a name to mean the same file with the same content.
-#[derive(Debug, PartialEq, Eq)]
+/// The attributes that identify a version of a file.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
 pub(super) struct Identity {
     device: (u32, u32),
     inode: u64,
@@ -277,12 +289,12 @@ impl Identity {
         }
     }
 
-    /// Whether this was modified before `other` was.
+    /// Returns whether this was modified before `other` was.
     pub(super) fn is_older_than(&self, other: &Self) -> bool {
         self.modified < other.modified
     }
 
-    /// The entity tag, unless it would stand on nothing but the size.
+    /// Returns the entity tag, unless only the size would distinguish versions.
     fn etag(&self, form: FileEtag, suffix: Option<&str>) -> Option<EntityTag> {
         let Self { size, modified, changed, .. } = *self;
         let tag = match form {
@@ -294,31 +306,31 @@ impl Identity {
         Some(tag)
     }
 
-    /// The second of the last change that the form heeds.
+    /// Returns the second of the last change that this form of tag reflects.
     fn last_second(&self, form: FileEtag) -> u64 {
-        let heeded = match form {
+        let time = match form {
             FileEtag::Local => self.modified.max(self.changed),
             FileEtag::Shared => self.modified,
         };
-        u64::try_from(heeded.seconds).unwrap_or(0)
+        u64::try_from(time.seconds).unwrap_or(0)
     }
 
-    /// A number for device and inode that shows neither: the same in every run, and one-to-one
-    /// for the inodes of a device, as each step can be undone.
+    /// Returns a number for device and inode that reveals neither. It is the same in every run, and
+    /// one-to-one for the inodes of a device, since each step is invertible.
     fn mixed(&self) -> u64 {
         let (major, minor) = self.device;
         mix(mix(u64::from(major) << 32 | u64::from(minor)) ^ self.inode)
     }
 }
 
-/// The finalizer of SplitMix64: every bit of the number moves half of the result's.
+/// The finalizer of SplitMix64: every input bit affects half of the output bits.
 fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
 
-/// Whether a time tells anything: 0 and 1 are set where times are not to matter.
+/// Returns whether a time is real: tools that erase times set 0 or 1.
 fn is_credible(time: Timestamp) -> bool {
     !matches!(time.seconds, 0 | 1)
 }
@@ -326,12 +338,3 @@ fn is_credible(time: Timestamp) -> bool {
 fn timestamp(stamp: &StatxTimestamp) -> Timestamp {
     Timestamp { seconds: stamp.tv_sec, nanoseconds: stamp.tv_nsec }
 }
-
-fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-const CONTENT_TYPE: &str = "Content-Type";

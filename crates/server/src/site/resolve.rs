@@ -1,228 +1,196 @@
-//! From a path to an open file or directory: one openat2(2) and one statx(2) on what it returned,
-//! or the answer that the errno stands for. Since Linux 5.6.
+//! From a path to an open file or directory: one openat2(2), and one statx(2) of the opened file. An
+//! errno becomes a [`LookupError`]. Since Linux 5.6.
 //!
-//! Only regular files and directories exist here; a FIFO, socket or device is as good as missing.
+//! Only regular files and directories are served; a FIFO, socket or device counts as missing.
 //!
-//! What it does badly: it is a cold path of two system calls that may wait for a disk, which is
-//! why the cache stands before it, why callers may run it on a worker thread, and why a ring may
-//! make both calls and only have their results judged here.
+//! # Limitations
+//!
+//! The two calls may wait for a disk. So the cache is asked first, callers may run this on a worker
+//! thread, and io_uring may make both calls, whose results are then only admitted here.
 
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Instant;
 
+use karez_http::Coding;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Statx, makedev};
 use rustix::io::Errno;
 
-use super::Site;
-use super::clock::Clock;
 use super::document_root::RootError;
+use super::lookup_error::LookupError;
+use super::mime;
 use super::open_file::{Description, OpenFile};
-use super::root::{Effort, Purpose, Root, file_type, stat_fd};
-use super::search::{Aim, Search};
+use super::racy_mtime::FileClock;
+use super::root::{LookupMode, OpenMode, Root, file_type, stat_fd};
+use super::state::Site;
 
-/// What a path leads to.
-pub(super) enum Node {
+/// A name to be opened.
+pub(super) struct Candidate<'a> {
+    pub(super) path: &'a [u8],
+    /// The coding of the file, if `path` is that of a precompressed one.
+    pub(super) coding: Option<Coding>,
+    pub(super) open_mode: OpenMode,
+}
+
+/// The kind of file that a path leads to.
+pub(super) enum Resolved {
     File(Arc<OpenFile>),
     Directory(OwnedFd),
-    /// There is something, but nothing that is served.
+    /// A file of a kind that is not served.
     Other,
 }
 
-/// Why a path leads nowhere.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    Missing,
-    Denied,
-    Busy,
-    /// It could wait for a disk, which was not allowed.
-    WouldWait,
-    Failed(io::Error),
-}
-
 impl Site {
-    /// The node that is looked at, from the cache if that still holds the truth; else beneath the
-    /// root of this search, which is found out before.
-    pub(super) fn reach(
+    /// Resolves a candidate: from the cache if its entry is still valid, otherwise beneath the root of
+    /// this lookup. If the lookup has no root yet, it gets one when it is needed.
+    pub(super) fn resolve(
         &self,
-        search: &mut Search,
-        effort: Effort,
+        root: &mut Option<Arc<Root>>,
+        candidate: &Candidate<'_>,
+        mode: LookupMode,
         now: Instant,
-    ) -> Result<Node, Refusal> {
-        if search.root.is_none() && !self.root.takes(search.aim().path) {
-            self.find_root(search, effort)?;
+    ) -> Result<Resolved, LookupError> {
+        if root.is_none() && !self.root.takes(candidate.path) {
+            self.find_root(root, mode)?;
         }
-        let aim = search.aim();
-        if aim.purpose == Purpose::Read {
-            let root = search.root.as_deref();
-            if let Some(file) = self.cache.find(root, aim.path, aim.coding, now) {
-                return Ok(Node::File(file));
-            }
+        let Candidate { path, coding, open_mode } = *candidate;
+        if open_mode == OpenMode::Read
+            && let Some(file) = self.cache.find(root.as_deref(), path, coding, now)
+        {
+            return Ok(Resolved::File(file));
         }
-        let root = self.find_root(search, effort)?;
-        let aim = search.aim();
-        // Read before the file's stamps are, so that a file can only seem younger than it is.
-        let clock = Clock::read(self.grain);
-        let opened = self.open_node(&root, &aim, effort)?;
-        self.meet(&root, &aim, opened, &clock, effort, now)
+        let root = self.find_root(root, mode)?;
+        // Read before the file's time stamps are, so that a file can only seem more recent than it is.
+        let clock = FileClock::read(self.granularity);
+        let opened = self.open_candidate(&root, candidate, mode)?;
+        self.admit_opened(&root, candidate, opened, &clock, mode, now)
     }
 
-    /// The directory that all the names of a search are looked up in, so that an answer is never made
-    /// of two trees.
+    /// Returns the directory in which all names of a lookup are opened, so that a response is never
+    /// made of two trees.
     pub(super) fn find_root(
         &self,
-        search: &mut Search,
-        effort: Effort,
-    ) -> Result<Arc<Root>, Refusal> {
-        if let Some(root) = &search.root {
+        root: &mut Option<Arc<Root>>,
+        mode: LookupMode,
+    ) -> Result<Arc<Root>, LookupError> {
+        if let Some(root) = root {
             return Ok(Arc::clone(root));
         }
-        let current = || self.root.current(effort);
+        let current = || self.root.current(mode);
         let current = match current() {
             Err(error) if self.makes_room(error.errno) => current(),
             result => result,
         };
-        let found = current.map_err(|error| match (effort, error.errno) {
-            (Effort::Cached, Errno::AGAIN | Errno::INVAL) => Refusal::WouldWait,
-            _ => self.root_refused(&error),
+        let found = current.map_err(|error| match (mode, error.errno) {
+            (LookupMode::CachedOnly, Errno::AGAIN | Errno::INVAL) => LookupError::WouldWait,
+            _ => self.root_error(&error),
         })?;
-        Ok(self.begin_in(found, search))
+        let found = self.admit_root(found);
+        *root = Some(Arc::clone(&found));
+        Ok(found)
     }
 
-    /// Has a search look its names up in a root that was found out, which may have just taken
-    /// another's place.
-    pub(super) fn begin_in(
-        &self,
-        (root, replaced): (Arc<Root>, bool),
-        search: &mut Search,
-    ) -> Arc<Root> {
+    /// Returns a root that was found. If it has just replaced another directory, the files of that are
+    /// closed: no name leads to them, and they hold disk space.
+    pub(super) fn admit_root(&self, (root, replaced): (Arc<Root>, bool)) -> Arc<Root> {
         if replaced {
-            // Files of the tree before: no name leads to them, and their disk space is wanted.
             self.cache.shed();
-            self.mounts.reload(root.as_fd());
+            self.mounts.reload(&root);
         }
-        search.root = Some(Arc::clone(&root));
         root
     }
 
-    pub(super) fn root_refused(&self, error: &RootError) -> Refusal {
+    pub(super) fn root_error(&self, error: &RootError) -> LookupError {
         let name = self.root.name().as_os_str().as_bytes();
-        Refusal::new(error.operation, name, error.errno)
+        LookupError::new(error.operation, name, error.errno)
     }
 
-    /// The node that is aimed at, now that it is open and said what it is; `clock` was read before.
-    pub(super) fn meet(
+    /// Admits a candidate that was opened, by its type. `clock` was read before `meta` was.
+    pub(super) fn admit_opened(
         &self,
         root: &Root,
-        aim: &Aim<'_>,
+        candidate: &Candidate<'_>,
         (fd, meta): (OwnedFd, Statx),
-        clock: &Clock,
-        effort: Effort,
+        clock: &FileClock,
+        mode: LookupMode,
         now: Instant,
-    ) -> Result<Node, Refusal> {
+    ) -> Result<Resolved, LookupError> {
         Ok(match file_type(&meta) {
-            FileType::Directory => Node::Directory(fd),
-            FileType::RegularFile if aim.purpose == Purpose::Read => {
-                if effort == Effort::Cached && !self.options.stamps.is_empty() {
-                    return Err(Refusal::WouldWait); // to be searched
+            FileType::Directory => Resolved::Directory(fd),
+            FileType::RegularFile if candidate.open_mode == OpenMode::Read => {
+                if mode == LookupMode::CachedOnly && !self.options.substitutions.is_empty() {
+                    return Err(LookupError::WouldWait); // the content has to be searched
                 }
-                let edits = self.options.stamps.places(fd.as_fd(), meta.stx_size);
-                let edits = edits.map_err(|errno| Refusal::new("stamp", aim.path, errno))?;
-                let stamped = edits.map(|edits| (edits, self.options.stamps.tag()));
-                let Aim { path, coding, .. } = *aim;
-                let description = Description {
-                    path,
-                    coding,
-                    stamped,
-                    etag: self.options.etag,
-                    absolute: self.root.absolute(path),
-                    since: root.since(),
-                };
-                let mut file = OpenFile::new(fd, &meta, description, clock);
-                let number = makedev(meta.stx_dev_major, meta.stx_dev_minor);
-                let device = self.mounts.device_of(number, path);
-                file.lies_on(device, || self.closers.of(number));
-                let file = Arc::new(file);
-                if !file.is_racy() {
-                    self.cache.keep(aim.path, &file, now);
-                }
-                Node::File(file)
+                Resolved::File(self.admit_file(root, candidate, fd, &meta, clock, now)?)
             }
-            _ => Node::Other,
+            _ => Resolved::Other,
         })
     }
 
-    fn open_node(
+    /// Describes a regular file, and caches it unless it is racy.
+    fn admit_file(
         &self,
         root: &Root,
-        aim: &Aim<'_>,
-        effort: Effort,
-    ) -> Result<(OwnedFd, Statx), Refusal> {
-        let refuse = |operation, errno| Refusal::new(operation, aim.path, errno);
-        let open = || root.open(aim.path, aim.purpose, effort);
+        candidate: &Candidate<'_>,
+        fd: OwnedFd,
+        meta: &Statx,
+        clock: &FileClock,
+        now: Instant,
+    ) -> Result<Arc<OpenFile>, LookupError> {
+        let Candidate { path, coding, .. } = *candidate;
+        let edits = self.options.substitutions.find_edits(fd.as_fd(), meta.stx_size);
+        let edits = edits.map_err(|errno| LookupError::new("substitute", path, errno))?;
+        let substituted = edits.map(|edits| (edits, self.options.substitutions.tag()));
+        // The type and the rules are those of the decoded content: of `a.css` for `a.css.br`.
+        let suffix = coding.map(Coding::suffix);
+        let name = suffix.and_then(|it| path.strip_suffix(it.as_bytes())).unwrap_or(path);
+        let rules = &self.options.rules;
+        let description = Description {
+            path,
+            coding,
+            content_type: mime::content_type(name, rules.media_types()),
+            rule_fields: rules.fields_of_file(name).unwrap_or_default(),
+            substituted,
+            etag: self.options.etag,
+            cache_policy: rules.cache_policy(name),
+            absolute: self.root.absolute(path),
+            since: root.since(),
+        };
+        let mut file = OpenFile::new(fd, meta, description, clock);
+        let number = makedev(meta.stx_dev_major, meta.stx_dev_minor);
+        let device = self.mounts.device_of(number, path);
+        file.lies_on(device, || self.closers.of(number));
+        let file = Arc::new(file);
+        if !file.is_racy() {
+            self.cache.keep(path, &file, now);
+        }
+        Ok(file)
+    }
+
+    fn open_candidate(
+        &self,
+        root: &Root,
+        candidate: &Candidate<'_>,
+        mode: LookupMode,
+    ) -> Result<(OwnedFd, Statx), LookupError> {
+        let failed = |operation, errno| LookupError::new(operation, candidate.path, errno);
+        let open = || root.open(candidate.path, candidate.open_mode, mode);
         let fd = match open() {
             Err(errno) if self.makes_room(errno) => open(),
             result => result,
         };
-        let fd = fd.map_err(|errno| match (effort, errno) {
-            (Effort::Cached, Errno::AGAIN | Errno::INVAL) => Refusal::WouldWait,
-            _ => refuse("openat2", errno),
+        let fd = fd.map_err(|errno| match (mode, errno) {
+            (LookupMode::CachedOnly, Errno::AGAIN | Errno::INVAL) => LookupError::WouldWait,
+            _ => failed("openat2", errno),
         })?;
-        let meta = stat_fd(fd.as_fd()).map_err(|errno| refuse("statx", errno))?;
+        let meta = stat_fd(fd.as_fd()).map_err(|errno| failed("statx", errno))?;
         Ok((fd, meta))
     }
 
-    /// Whether there was no descriptor and there is one now. The cache holds some that it can do
-    /// without; a request cannot.
+    /// Closes cached files if no descriptor was free. Returns whether that freed one: a request needs it
+    /// more than the cache does.
     pub(super) fn makes_room(&self, errno: Errno) -> bool {
         matches!(errno, Errno::MFILE | Errno::NFILE) && self.cache.shed()
-    }
-}
-
-impl Refusal {
-    pub(super) fn new(operation: &str, path: &[u8], errno: Errno) -> Self {
-        match errno {
-            // EXDEV: the walk left the root. ENXIO, ENODEV: a socket, or a device without a
-            // driver. EINVAL: a NUL in the name.
-            Errno::NOENT
-            | Errno::NOTDIR
-            | Errno::XDEV
-            | Errno::LOOP
-            | Errno::NAMETOOLONG
-            | Errno::NXIO
-            | Errno::NODEV
-            | Errno::INVAL => Self::Missing,
-            Errno::ACCESS | Errno::PERM => Self::Denied,
-            Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::INTR => Self::Busy,
-            _ => Self::Failed(failure(operation, path, errno)),
-        }
-    }
-}
-
-/// An error that carries its operation and object: `openat2 "a/b.txt": Input/output error (…)`.
-pub(super) fn failure(operation: &str, path: &[u8], errno: Errno) -> io::Error {
-    let error = io::Error::from(errno);
-    let path = String::from_utf8_lossy(path);
-    io::Error::new(error.kind(), format!("{operation} {path:?}: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_errno_has_its_answer() {
-        let answer = |errno| Refusal::new("openat2", b"a/b.txt", errno);
-        for errno in [Errno::NOENT, Errno::NOTDIR, Errno::XDEV, Errno::LOOP, Errno::INVAL] {
-            assert!(matches!(answer(errno), Refusal::Missing), "{errno:?}");
-        }
-        assert!(matches!(answer(Errno::ACCESS), Refusal::Denied));
-        assert!(matches!(answer(Errno::PERM), Refusal::Denied));
-        assert!(matches!(answer(Errno::MFILE), Refusal::Busy));
-        assert!(matches!(answer(Errno::AGAIN), Refusal::Busy));
-        let Refusal::Failed(error) = answer(Errno::IO) else { panic!("EIO is a failure") };
-        assert_eq!(error.to_string(), "openat2 \"a/b.txt\": Input/output error (os error 5)");
     }
 }

@@ -1,4 +1,4 @@
-//! Every answer a site can give, except for what `freshness`, `coding` and `scarcity` are about.
+//! The results of lookups, except for the subjects of the modules below.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,30 +9,32 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::*;
 
-mod coding;
 mod freshness;
-pub(super) mod ground;
+mod precompressed;
 mod ring;
 mod roots;
 mod scarcity;
+pub(super) mod test_site;
 mod validators;
 
-use ground::{Ground, NOW, content, tag_of};
+use karez_http::{Codings, PreparedStart};
+
+use test_site::{NOW, TestSite, content, lines, tag_of};
 
 #[test]
 fn a_root_that_cannot_be_served_is_named() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "");
     for (path, reason) in [("a", "Not a directory"), ("b", "No such file or directory")] {
         let path = ground.path(path);
-        let error = Site::open(&path, SiteOptions::default()).err().unwrap().to_string();
+        let error = Site::open(&path, SiteSettings::default()).err().unwrap().to_string();
         assert!(error.starts_with(&format!("open {path:?}: {reason} (os error ")), "{error}");
     }
 }
 
 #[test]
 fn files_and_what_their_heads_say() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a/b/page.html", "hello").file("empty", "");
     let site = ground.site();
     let file = site.file("a/b/page.html");
@@ -41,16 +43,19 @@ fn files_and_what_their_heads_say() {
     let etag = tag_of(&file).unwrap();
     let validators = format!("ETag: {etag}\r\nLast-Modified: Sun, 09 Sep 2001 01:46:40 GMT\r\n");
     let content_type = "Content-Type: text/html; charset=utf-8\r\n";
-    assert_eq!(file.validator_lines(NOW), validators.as_bytes());
-    assert_eq!(file.lines_without_type(NOW), validators.as_bytes());
-    assert_eq!(file.content_type(), "text/html; charset=utf-8");
-    assert_eq!(file.lines(NOW), format!("{content_type}{validators}").as_bytes());
+    assert_eq!(lines(&file, PreparedStart::Validators, NOW), validators.as_bytes());
+    assert_eq!(lines(&file, PreparedStart::Coding, NOW), validators.as_bytes());
+    assert_eq!(file.prepared().content_type(), "text/html; charset=utf-8");
+    assert_eq!(
+        lines(&file, PreparedStart::Type, NOW),
+        format!("{content_type}{validators}").as_bytes()
+    );
     assert_eq!(site.file("empty").size(), 0);
 }
 
 #[test]
 fn directories_and_their_slash() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("with/index.html", "index").directory("without").file("odd/index.html/x", "");
     ground.file("root", "");
     let site = ground.site();
@@ -79,28 +84,28 @@ fn directories_and_their_slash() {
 
 #[test]
 fn what_the_kernel_has_in_its_caches_is_found_without_waiting() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("file", "content").file("with/index.html", "index").directory("without");
     ground.file("packed", "long").file("packed.gz", "short").link("in", "file");
     let site = ground.site();
     for url in ["file", "with/", "with", "without/", "packed", "in", "nonesuch", ".hidden"] {
         let (path, directory) = (url.trim_end_matches('/').into(), url.ends_with('/'));
-        let (codings, view) = (Codings::default(), View::default());
-        let wanted = Wanted { path, directory, codings, view };
-        let search = || site.search(wanted.clone());
+        let (codings, view) = (Codings::default(), ListingView::default());
+        let request = ResourceRequest { path, directory, codings, ranged: false, view };
+        let lookup = || site.lookup(request.clone());
         if url == "nonesuch" {
-            assert!(site.find_cached(search()).is_err(), "nobody has ever looked for it");
+            assert!(site.run_cached(lookup()).is_err(), "the kernel has not cached it");
         }
-        let whole = site.find(search()).0;
-        // The kernel may say that it cannot tell, and before 5.12 always does.
-        let cached = site.find_cached(search());
+        let whole = site.run_lookup(lookup()).0;
+        // The kernel may answer that it would have to wait, and before 5.12 always does.
+        let cached = site.run_cached(lookup());
         assert!(cached.is_err() || cached.is_ok_and(|(it, _)| it.name() == whole.name()), "{url}");
     }
 }
 
 #[test]
 fn dot_files_exist_only_if_hidden_ones_are_served() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file(".env", "").file(".git/config", "").file("a/.b/c", "").file("a/.b/index.html", "");
     let urls: [&[u8]; 5] = [b".env", b".git/config", b"a/.b/c", b"a/.b", b"a/.b/"];
     let (closed, open) = (ground.site(), ground.site_with(|options| options.hidden = true));
@@ -112,7 +117,7 @@ fn dot_files_exist_only_if_hidden_ones_are_served() {
 
 #[test]
 fn well_known_is_served_at_the_top_alone() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     for path in [".well-known/acme/token", ".well-known/.x", ".well-known-not", "a/.well-known/f"] {
         ground.file(path, "");
     }
@@ -127,7 +132,7 @@ fn well_known_is_served_at_the_top_alone() {
 
 #[test]
 fn links_work_unless_they_leave_the_root() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     fs::write(ground.root().join("../secret"), "secret").unwrap();
     ground.file("a/file", "inside").file("releases/2/index.html", "two");
     ground.link("in", "a/file").link("a/up", "../a/file").link("current", "releases/2");
@@ -158,12 +163,12 @@ fn links_work_unless_they_leave_the_root() {
 
 #[test]
 fn what_is_neither_file_nor_directory_is_missing() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     let make = |name, kind, device| {
         mknodat(CWD, ground.path(name), kind, Mode::from_raw_mode(0o666), device)
     };
     make("fifo", FileType::Fifo, 0).unwrap();
-    // Only the superuser makes devices; for others it is missing in truth.
+    // Only the superuser can make devices; for other users the file does not exist.
     let _ = make("null", FileType::CharacterDevice, makedev(1, 3));
     let _ = make("nonesuch", FileType::CharacterDevice, makedev(511, 77));
     let _listener = UnixListener::bind(ground.path("socket")).unwrap();
@@ -179,7 +184,7 @@ fn what_is_neither_file_nor_directory_is_missing() {
 
 #[test]
 fn names_of_any_bytes() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a\\b ?#%41:\n", "odd");
     let site = ground.site();
     assert_eq!(content(&site.file("a\\b ?#%41:\n")), "odd");
@@ -192,7 +197,7 @@ fn names_of_any_bytes() {
 
 #[test]
 fn what_may_not_be_read_is_denied() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("secret", "x").file("closed/a", "x").file("walk/index.html", "x");
     ground.file("index/index.html", "x");
     let forbid = |name, mode| {
@@ -225,12 +230,12 @@ fn a_site_is_shared_by_threads() {
     fn shared<T: Send + Sync>() {}
     fn sent<T: Send>() {}
     shared::<Site>();
-    sent::<Found>();
-    sent::<Wanted>();
+    sent::<LookupResult>();
+    sent::<ResourceRequest>();
 }
 
-/// Runs it as somebody whom permissions hold back; the superuser lays that power down for it, in
-/// a thread of its own as capabilities belong to threads.
+/// Runs a function without the capabilities that override permissions, in a thread of its own, because
+/// capabilities belong to threads.
 fn powerless(run: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {

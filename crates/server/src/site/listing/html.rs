@@ -1,17 +1,19 @@
-//! A listing as HTML: one page without scripts or outside resources, for wide screens and phones,
-//! light and dark. Every name is escaped where it is shown, and percent-encoded behind "./" where
-//! it is a link, so that no name is taken for markup, a scheme or a query.
+//! A listing as HTML: one page without scripts or external resources, for wide screens and phones, light
+//! and dark. Every name is escaped in text, and percent-encoded behind "./" in a link, so that no name is
+//! taken for markup, a scheme or a query.
 //!
-//! What it does badly: a browser has to lay out a table of 100,000 rows. A name that is not UTF-8
-//! shows U+FFFD for what cannot be shown; its link is exact.
+//! # Limitations
+//!
+//! A browser has to lay out a table of 100,000 rows. Bytes that are not UTF-8 are shown as U+FFFD; the
+//! link is exact.
 
 use karez_http::target::encode_path;
 
-use super::run::{Facts, Kind};
-use super::view::{Sort, View};
-use crate::iso;
+use super::run::{EntryKind, EntryMetadata};
+use super::view::{ListingView, Sort};
+use crate::rfc3339;
 
-pub(super) fn head(out: &mut Vec<u8>, path: &[u8], view: View) {
+pub(super) fn head(out: &mut Vec<u8>, path: &[u8], view: ListingView) {
     out.extend_from_slice(BEFORE_TITLE.as_bytes());
     out.extend_from_slice(b"<title>Index of /");
     if !path.is_empty() {
@@ -32,20 +34,22 @@ pub(super) fn head(out: &mut Vec<u8>, path: &[u8], view: View) {
     }
 }
 
-pub(super) fn row(out: &mut Vec<u8>, name: &[u8], kind: Kind, facts: Facts) {
-    let directory = kind == Kind::Directory;
+pub(super) fn row(out: &mut Vec<u8>, name: &[u8], kind: EntryKind, metadata: EntryMetadata) {
+    let directory = kind == EntryKind::Directory;
     out.extend_from_slice(b"<tr><td><a href=\"");
-    // The encoding leaves "&" and "'" alone, which are not for an attribute.
+    // Percent-encoding keeps "&" and "'", which have to be escaped in an attribute.
     text(out, &href(name, directory));
     out.extend_from_slice(b"\">");
     text(out, name);
     out.extend_from_slice(if directory { b"/</a></td>" } else { b"</a></td>" });
     let size = match kind {
-        Kind::Directory => "<td></td>".to_owned(),
-        Kind::File => format!("<td title=\"{} bytes\">{}</td>", facts.size, human(facts.size)),
+        EntryKind::Directory => "<td></td>".to_owned(),
+        EntryKind::File => {
+            format!("<td title=\"{} bytes\">{}</td>", metadata.size, human(metadata.size))
+        }
     };
     out.extend_from_slice(size.as_bytes());
-    let modified = iso::format(facts.seconds);
+    let modified = rfc3339::format(metadata.seconds);
     let shown = modified.get(..16).unwrap_or(&modified).replace('T', " ");
     let time = format!("<td><time datetime=\"{modified}\">{shown}</time></td></tr>\n");
     out.extend_from_slice(time.as_bytes());
@@ -55,7 +59,7 @@ pub(super) fn foot(out: &mut Vec<u8>) {
     out.extend_from_slice(b"</tbody>\n</table>\n</body>\n</html>\n");
 }
 
-/// The reference from the directory to its entry.
+/// Returns the reference from the directory to an entry.
 pub(super) fn href(name: &[u8], directory: bool) -> Vec<u8> {
     let mut out = b"./".to_vec();
     encode_path(name, &mut out);
@@ -65,7 +69,7 @@ pub(super) fn href(name: &[u8], directory: bool) -> Vec<u8> {
     out
 }
 
-/// "Index of / a / b /", each a link to that directory but the last, which is this one.
+/// Appends "Index of / a / b /", each name a link to its directory.
 fn breadcrumb(out: &mut Vec<u8>, path: &[u8]) {
     let segments: Vec<_> = path.split(|&byte| byte == b'/').filter(|s| !s.is_empty()).collect();
     let up = |levels: usize| {
@@ -82,8 +86,8 @@ fn breadcrumb(out: &mut Vec<u8>, path: &[u8]) {
     out.extend_from_slice(b"</h1>\n");
 }
 
-/// The head of a column: a link that sorts by it, or the other way round if it does already.
-fn column(out: &mut Vec<u8>, title: &str, sort: Sort, view: View) {
+/// Appends the head of a column: a link that sorts by it, or reverses the order if it is sorted by it.
+fn column(out: &mut Vec<u8>, title: &str, sort: Sort, view: ListingView) {
     let current = view.sort == sort;
     let (order, arrow) = match (current, view.descending) {
         (false, _) => ("", ""),
@@ -96,7 +100,7 @@ fn column(out: &mut Vec<u8>, title: &str, sort: Sort, view: View) {
     out.extend_from_slice(cell.as_bytes());
 }
 
-/// Writes what is to be shown, safe between tags and inside quotes.
+/// Appends text, escaped for a place between tags or inside quotes.
 fn text(out: &mut Vec<u8>, shown: &[u8]) {
     for character in String::from_utf8_lossy(shown).chars() {
         match character {
@@ -105,14 +109,14 @@ fn text(out: &mut Vec<u8>, shown: &[u8]) {
             '>' => out.extend_from_slice(b"&gt;"),
             '"' => out.extend_from_slice(b"&quot;"),
             '\'' => out.extend_from_slice(b"&#39;"),
-            // A line feed or an escape in a name would be shown as nothing.
+            // A control character would be invisible.
             c if c.is_control() => out.extend_from_slice("\u{fffd}".as_bytes()),
             c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
 }
 
-/// 999 B, 1.0 KiB, 12 MiB: two digits at least, rounded down.
+/// Returns a size as 999 B, 1.0 KiB or 12 MiB: at least two digits, rounded down.
 fn human(size: u64) -> String {
     let power = size.checked_ilog2().unwrap_or(0) / 10;
     let Some(unit) = power.checked_sub(1) else {
@@ -193,15 +197,15 @@ mod tests {
             column(&mut out, "Size", Sort::Size, view);
             String::from_utf8(out).unwrap()
         };
-        let view = View { sort: Sort::Size, ..View::default() };
-        assert!(cell(View::default()).contains("<th><a href=\"?sort=size\">Size</a>"));
+        let view = ListingView { sort: Sort::Size, ..ListingView::default() };
+        assert!(cell(ListingView::default()).contains("<th><a href=\"?sort=size\">Size</a>"));
         assert!(cell(view).contains("ascending\"><a href=\"?sort=-size\">Size \u{2191}</a>"));
-        let view = View { descending: true, ..view };
+        let view = ListingView { descending: true, ..view };
         assert!(cell(view).contains("descending\"><a href=\"?sort=size\">Size \u{2193}</a>"));
     }
 
     #[test]
-    fn the_way_back_is_relative() {
+    fn links_to_parents_are_relative() {
         let crumbs = |path: &[u8]| {
             let mut out = Vec::new();
             breadcrumb(&mut out, path);

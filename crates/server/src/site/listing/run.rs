@@ -1,40 +1,42 @@
-//! The names of one batch, sorted, in as little memory as will do: a record of 32 bytes each, the
-//! names themselves end to end. A run orders like its first entry, so that a heap of runs merges.
+//! The sorted names of one batch, in little memory: a record of 32 bytes for each, and the names end to
+//! end. A run is ordered by its first entry, so that a heap of runs merges them.
 //!
-//! Directories come before files whatever the sort and its direction, and equals go by name.
+//! Directories come before files in every order and direction, and equal entries are ordered by name.
 //!
-//! What it does badly: "by name" is by ASCII letters regardless of case, then by bytes; no
-//! language is known, so `é` comes after `z` and `file10` before `file9`.
+//! # Limitations
+//!
+//! Names are ordered by ASCII regardless of case, then by bytes. No language is considered, so
+//! `é` comes after `z` and `file10` before `file9`.
 
 use std::cmp::Ordering;
 
-use super::view::{Sort, View};
+use super::view::{ListingView, Sort};
 
-/// What an entry is. Directories come first.
+/// The kind of an entry. Directories come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     Directory,
     File,
 }
 
-/// What statx said.
+/// The attributes of an entry that are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct EntryMetadata {
     /// 0 for a directory.
     pub(super) size: u64,
     pub(super) seconds: i64,
     pub(super) nanoseconds: u32,
 }
 
-/// An entry of the directory; without facts if none were needed so far.
+/// An entry of the directory; without metadata if it has not been needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry<'a> {
+pub(super) struct DirEntry<'a> {
     pub(super) name: &'a [u8],
-    pub(super) kind: Kind,
-    pub(super) facts: Option<Facts>,
+    pub(super) kind: EntryKind,
+    pub(super) metadata: Option<EntryMetadata>,
 }
 
-/// The names of one batch as they come.
+/// The names of one batch in the order of the directory.
 #[derive(Default)]
 pub(super) struct Batch {
     names: Vec<u8>,
@@ -42,8 +44,8 @@ pub(super) struct Batch {
 }
 
 /// The names of one batch in order; never empty.
-pub(super) struct Run {
-    view: View,
+pub(super) struct SortedRun {
+    view: ListingView,
     names: Box<[u8]>,
     records: Box<[Record]>,
     next: usize,
@@ -56,39 +58,39 @@ struct Record {
     nanoseconds: u32,
     start: u16,
     length: u16,
-    kind: Kind,
+    kind: EntryKind,
     known: bool,
 }
 
 impl Batch {
-    pub(super) fn push(&mut self, entry: Entry<'_>) {
-        let Entry { name, kind, facts } = entry;
+    pub(super) fn push(&mut self, entry: DirEntry<'_>) {
+        let DirEntry { name, kind, metadata } = entry;
         let (start, length) = (u16::try_from(self.names.len()), u16::try_from(name.len()));
         // A batch is one buffer of 3 KiB, so this never fails.
         let (Ok(start), Ok(length)) = (start, length) else {
             return;
         };
         self.names.extend_from_slice(name);
-        let known = facts.is_some();
-        let Facts { size, seconds, nanoseconds } = facts.unwrap_or(UNKNOWN);
+        let known = metadata.is_some();
+        let EntryMetadata { size, seconds, nanoseconds } = metadata.unwrap_or(UNKNOWN);
         self.records.push(Record { size, seconds, nanoseconds, start, length, kind, known });
     }
 
-    /// The run, if there is anything in it.
-    pub(super) fn sorted(self, view: View) -> Option<Run> {
+    /// Returns the run, unless the batch is empty.
+    pub(super) fn sorted(self, view: ListingView) -> Option<SortedRun> {
         let Self { names, mut records } = self;
         records.sort_unstable_by(|a, b| order(view, &a.entry(&names), &b.entry(&names)));
         let (names, records) = (names.into_boxed_slice(), records.into_boxed_slice());
-        (!records.is_empty()).then_some(Run { view, names, records, next: 0 })
+        (!records.is_empty()).then_some(SortedRun { view, names, records, next: 0 })
     }
 }
 
-impl Run {
-    pub(super) fn first(&self) -> Entry<'_> {
+impl SortedRun {
+    pub(super) fn first(&self) -> DirEntry<'_> {
         self.records[self.next].entry(&self.names)
     }
 
-    /// Leaves the first entry behind. Returns false, and keeps it, if it is the last.
+    /// Removes the first entry. Returns false, and keeps it, if it is the last.
     pub(super) fn advance(&mut self) -> bool {
         let more = self.next + 1 < self.records.len();
         self.next += usize::from(more);
@@ -101,40 +103,40 @@ impl Run {
     }
 }
 
-/// Of two runs the one whose first entry comes first is the greater: the heap gives the greatest.
-impl Ord for Run {
+/// The run whose first entry comes first is the greatest, because the heap returns the greatest.
+impl Ord for SortedRun {
     fn cmp(&self, other: &Self) -> Ordering {
         order(self.view, &other.first(), &self.first())
     }
 }
 
-impl PartialOrd for Run {
+impl PartialOrd for SortedRun {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Run {
+impl PartialEq for SortedRun {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Run {}
+impl Eq for SortedRun {}
 
 impl Record {
-    fn entry<'a>(&self, names: &'a [u8]) -> Entry<'a> {
+    fn entry<'a>(&self, names: &'a [u8]) -> DirEntry<'a> {
         let start = usize::from(self.start);
         let name = &names[start..start + usize::from(self.length)];
         let Self { size, seconds, nanoseconds, .. } = *self;
-        let facts = self.known.then_some(Facts { size, seconds, nanoseconds });
-        Entry { name, kind: self.kind, facts }
+        let metadata = self.known.then_some(EntryMetadata { size, seconds, nanoseconds });
+        DirEntry { name, kind: self.kind, metadata }
     }
 }
 
-/// The order in which two entries are listed.
-pub(super) fn order(view: View, a: &Entry<'_>, b: &Entry<'_>) -> Ordering {
-    let (x, y) = (a.facts.unwrap_or(UNKNOWN), b.facts.unwrap_or(UNKNOWN));
+/// Compares two entries by the order of the listing.
+pub(super) fn order(view: ListingView, a: &DirEntry<'_>, b: &DirEntry<'_>) -> Ordering {
+    let (x, y) = (a.metadata.unwrap_or(UNKNOWN), b.metadata.unwrap_or(UNKNOWN));
     let by_key = match view.sort {
         Sort::Name => by_name(a.name, b.name),
         Sort::Size => x.size.cmp(&y.size),
@@ -149,7 +151,7 @@ fn by_name(a: &[u8], b: &[u8]) -> Ordering {
     folded.then_with(|| a.cmp(b))
 }
 
-const UNKNOWN: Facts = Facts { size: 0, seconds: 0, nanoseconds: 0 };
+const UNKNOWN: EntryMetadata = EntryMetadata { size: 0, seconds: 0, nanoseconds: 0 };
 
 #[cfg(test)]
 mod tests {
@@ -171,13 +173,13 @@ mod tests {
     #[test]
     fn directories_first_in_both_directions() {
         let entry = |name, kind, size| {
-            let facts = Some(Facts { size, ..UNKNOWN });
-            Entry { name, kind, facts }
+            let metadata = Some(EntryMetadata { size, ..UNKNOWN });
+            DirEntry { name, kind, metadata }
         };
-        let (a, b) = (entry(b"a", Kind::Directory, 0), entry(b"b", Kind::File, 7));
-        let c = entry(b"c", Kind::File, 7);
+        let (a, b) = (entry(b"a", EntryKind::Directory, 0), entry(b"b", EntryKind::File, 7));
+        let c = entry(b"c", EntryKind::File, 7);
         for descending in [false, true] {
-            let view = View { sort: Sort::Size, descending, ..View::default() };
+            let view = ListingView { sort: Sort::Size, descending, ..ListingView::default() };
             assert_eq!(order(view, &a, &b), Ordering::Less);
             assert_eq!(order(view, &b, &c), Ordering::Less, "equal sizes go by name");
         }

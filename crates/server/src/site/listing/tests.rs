@@ -11,16 +11,16 @@ use rustix::fs::{CWD, Mode, Timespec, mknodat};
 use serde_json::Value;
 
 use super::*;
-use crate::site::tests::ground::{Ground, LONG_AGO, set_modified};
-use crate::site::{Found, Site, Wanted};
+use crate::site::tests::test_site::{LONG_AGO, TestSite, set_modified};
+use crate::site::{LookupResult, ResourceRequest, Site};
 
 fn listing(site: &Site, url: &str, query: &str) -> Listing {
     let path = url.trim_end_matches('/').as_bytes().to_vec();
-    let view = View::default().changed_by(query.as_bytes());
+    let view = ListingView::default().changed_by(query.as_bytes());
     let codings = karez_http::Codings::default();
-    let wanted = Wanted { path, directory: true, codings, view };
-    match site.find(site.search(wanted)).0 {
-        Found::Directory(listing) => *listing,
+    let request = ResourceRequest { path, directory: true, codings, ranged: false, view };
+    match site.run_lookup(site.lookup(request)).0 {
+        LookupResult::Directory(listing) => *listing,
         other => panic!("not a listing but {}", other.name()),
     }
 }
@@ -34,7 +34,7 @@ fn page(mut listing: Listing) -> Vec<u8> {
         assert!(listing.runs.len() <= runs + 1);
         assert!(listing.rows <= rows + ROWS as u64);
         if listing.runs.len() > runs
-            && let Some(newest) = listing.runs.iter().map(Run::len).max()
+            && let Some(newest) = listing.runs.iter().map(SortedRun::len).max()
         {
             assert!(newest <= 128, "{newest}");
         }
@@ -73,7 +73,7 @@ fn a_hundred_thousand_names_sorted_each_way() {
         ("sort=time", |a, b| a.time.cmp(&b.time).then(a.name().cmp(&b.name()))),
         ("sort=-time", |a, b| b.time.cmp(&a.time).then(a.name().cmp(&b.name()))),
     ];
-    let ground = Ground::new();
+    let ground = TestSite::new();
     many_files(&ground, 100_000);
     let mut known: Vec<_> = fs::read_dir(ground.path("many"))
         .unwrap()
@@ -118,7 +118,7 @@ impl Known {
 }
 
 /// Files of 500 sizes and times, in no order, and a hundred directories.
-fn many_files(ground: &Ground, count: u32) {
+fn many_files(ground: &TestSite, count: u32) {
     for number in 0..500 {
         let name = format!("base/{number}");
         ground.file(&name, &"x".repeat(number * 7919 % 499));
@@ -138,7 +138,7 @@ fn many_files(ground: &Ground, count: u32) {
 
 #[test]
 fn only_what_could_be_served() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "x").file(".hidden", "x").file("d/x", "").file("d/deep/x", "");
     fs::write(ground.root().join("../out"), "").unwrap();
     mknodat(CWD, ground.path("fifo"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
@@ -165,14 +165,14 @@ fn only_what_could_be_served() {
 
 #[test]
 fn links_that_cannot_be_followed_are_left_out() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "").link("through-a-file", "a/b").link("too-long", "x".repeat(256));
     assert_eq!(names(&ground.site(), "", "format=json"), ["a"]);
 }
 
 #[test]
 fn well_known_is_listed_at_the_top_alone() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground
         .file(".well-known/security.txt", "")
         .file(".well-known/.x", "")
@@ -185,7 +185,7 @@ fn well_known_is_listed_at_the_top_alone() {
 
 #[test]
 fn what_an_entry_says() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("d/b.txt", &"x".repeat(1536)).directory("d/c");
     set_modified(&ground.path("d/c"), LONG_AGO);
     let site = ground.site();
@@ -226,7 +226,7 @@ fn hostile_names() {
         b"back\\slash",
         "\u{202e}txt.exe".as_bytes(),
     ];
-    let ground = Ground::new();
+    let ground = TestSite::new();
     let directory = ground.directory("<d>&").path("<d>&");
     hostile.iter().for_each(|name| fs::write(directory.join(OsStr::from_bytes(name)), "").unwrap());
     let site = ground.site();
@@ -251,7 +251,7 @@ fn hostile_names() {
     assert!(named("bytes\u{fffd}\u{fffd}") && named("line\nfeed\u{1b}[31m"));
 }
 
-/// The name that a link leads to: what a request for it would be understood as.
+/// Returns the path of a request for a link.
 fn decode_link(link: &str) -> Vec<u8> {
     let link = link.split('"').next().unwrap();
     assert!(!link.contains(['<', '>', ':', '?', '#', '\'', '&']), "{link}");
@@ -260,7 +260,7 @@ fn decode_link(link: &str) -> Vec<u8> {
 
 #[test]
 fn what_vanishes_meanwhile_is_left_out() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "").file("b", "").file("c", "");
     let site = ground.site();
     let mut listing = listing(&site, "", "format=json");
@@ -275,7 +275,7 @@ fn what_vanishes_meanwhile_is_left_out() {
 
 #[test]
 fn a_directory_removed_meanwhile_is_empty() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.directory("d");
     let site = ground.site();
     let listing = listing(&site, "d/", "format=json");
@@ -285,7 +285,7 @@ fn a_directory_removed_meanwhile_is_empty() {
 
 #[test]
 fn the_longest_names_fit() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     let long = |number: u32| format!("{number:0255}");
     for number in 0..300 {
         ground.file(&long(number), "");

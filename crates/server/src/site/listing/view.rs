@@ -1,18 +1,19 @@
-//! How a listing is to look: its format and order, and the query string that asks for them,
-//! `?sort=-size&format=json`.
+//! Format and order of a listing, and the query string that selects them: `?sort=-size&format=json`.
 //!
-//! What it does badly: nothing is percent-decoded, as no value that means anything needs it.
+//! # Limitations
+//!
+//! The query is not percent-decoded, because no valid value needs it.
 
-/// Format and order of a listing.
+/// ListingFormat and order of a listing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct View {
-    pub(crate) format: Format,
+pub(crate) struct ListingView {
+    pub(crate) format: ListingFormat,
     pub(crate) sort: Sort,
     pub(crate) descending: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum ListingFormat {
     #[default]
     Html,
     Json,
@@ -26,9 +27,9 @@ pub(crate) enum Sort {
     Time,
 }
 
-impl View {
-    /// What a query string, without its question mark, makes of it. What is not known is passed
-    /// over.
+impl ListingView {
+    /// Returns the view that a query string, without its question mark, selects. Unknown keys and values
+    /// are ignored.
     pub(crate) fn changed_by(self, query: &[u8]) -> Self {
         let mut view = self;
         for pair in query.split(|&byte| byte == b'&') {
@@ -37,7 +38,8 @@ impl View {
                 view.sort = Sort::from_key(ascending.unwrap_or(key));
                 view.descending = ascending.is_some();
             } else if let Some(format) = pair.strip_prefix(b"format=") {
-                view.format = if format == b"json" { Format::Json } else { Format::Html };
+                view.format =
+                    if format == b"json" { ListingFormat::Json } else { ListingFormat::Html };
             }
         }
         view
@@ -45,7 +47,7 @@ impl View {
 }
 
 impl Sort {
-    /// As it is written in a query.
+    /// Returns the key in a query.
     pub(super) fn key(self) -> &'static str {
         match self {
             Self::Name => "name",
@@ -69,19 +71,19 @@ mod tests {
 
     #[test]
     fn queries() {
-        let view = |format, sort, descending| View { format, sort, descending };
+        let view = |format, sort, descending| ListingView { format, sort, descending };
         for (query, expected) in [
-            ("", View::default()),
-            ("sort=name", View::default()),
-            ("sort=-name", view(Format::Html, Sort::Name, true)),
-            ("sort=-size&format=json", view(Format::Json, Sort::Size, true)),
-            ("format=json&sort=time", view(Format::Json, Sort::Time, false)),
-            ("sort=nonesuch", View::default()),
-            ("sort", View::default()),
-            ("sort=&format=&x=%00", View::default()),
-            ("sort=size&sort=time", view(Format::Html, Sort::Time, false)),
+            ("", ListingView::default()),
+            ("sort=name", ListingView::default()),
+            ("sort=-name", view(ListingFormat::Html, Sort::Name, true)),
+            ("sort=-size&format=json", view(ListingFormat::Json, Sort::Size, true)),
+            ("format=json&sort=time", view(ListingFormat::Json, Sort::Time, false)),
+            ("sort=nonesuch", ListingView::default()),
+            ("sort", ListingView::default()),
+            ("sort=&format=&x=%00", ListingView::default()),
+            ("sort=size&sort=time", view(ListingFormat::Html, Sort::Time, false)),
         ] {
-            assert_eq!(View::default().changed_by(query.as_bytes()), expected, "{query}");
+            assert_eq!(ListingView::default().changed_by(query.as_bytes()), expected, "{query}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The cache never answers with what is no longer so, stays within its bound, and forgets.
+//! The cache never returns a stale file, stays within its capacity, and closes idle files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Timespec;
 
-use super::ground::{Ground, LONG_AGO, NOW, content, tag_of};
-use crate::site::{Found, clock};
+use karez_http::PreparedStart;
+
+use super::test_site::{LONG_AGO, NOW, TestSite, content, lines, tag_of};
+use crate::site::{LookupResult, racy_mtime};
 
 #[test]
 fn the_same_descriptor_answers_while_nothing_changes() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("d/index.html", "x");
     let site = ground.site();
     let first = site.file("d/index.html");
@@ -20,12 +22,15 @@ fn the_same_descriptor_answers_while_nothing_changes() {
     assert!(Arc::ptr_eq(&first, &site.file("d/")), "the index is that file");
     // To be found under another name is to be another file: its type may differ.
     fs::hard_link(ground.path("d/index.html"), ground.path("x.txt")).unwrap();
-    assert!(site.file("x.txt").lines(NOW).starts_with(b"Content-Type: text/plain"));
+    assert!(
+        lines(&site.file("x.txt"), PreparedStart::Type, NOW)
+            .starts_with(b"Content-Type: text/plain")
+    );
 }
 
 #[test]
 fn every_change_is_seen_at_once() {
-    type Change = fn(&Ground);
+    type Change = fn(&TestSite);
     let changes: [(&str, Change, &str); 9] = [
         ("replaced", |g| fs::rename(g.path("new"), g.path("a")).unwrap(), "new"),
         ("same size", |g| fs::write(g.path("a"), "OLD").unwrap(), "OLD"),
@@ -38,7 +43,7 @@ fn every_change_is_seen_at_once() {
         ("link out", |g| become_link(g, "/etc/hostname"), "Missing"),
     ];
     for (what, change, expected) in changes {
-        let ground = Ground::new();
+        let ground = TestSite::new();
         ground.file("a", "old").file("new", "new");
         let site = ground.site();
         let before = site.file("a");
@@ -46,7 +51,7 @@ fn every_change_is_seen_at_once() {
         change(&ground);
         for _ in 0..2 {
             match site.ask(b"a") {
-                found @ Found::File { .. } => {
+                found @ LookupResult::File { .. } => {
                     let after = found.file();
                     assert_eq!(content(&after), expected, "{what}");
                     assert!(!Arc::ptr_eq(&before, &after), "{what}");
@@ -59,7 +64,7 @@ fn every_change_is_seen_at_once() {
 
 #[test]
 fn a_directory_on_the_way_may_change_too() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("1/a", "one").file("2/a", "two").link("now", "1");
     let site = ground.site();
     assert_eq!(content(&site.file("now/a")), "one");
@@ -70,10 +75,10 @@ fn a_directory_on_the_way_may_change_too() {
 
 #[test]
 fn a_racy_file_is_not_kept_and_has_no_tag() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "x");
     let mut site = ground.site();
-    site.grain = Duration::from_secs(3600);
+    site.granularity = Duration::from_secs(3600);
     let first = site.file("a");
     assert_eq!(tag_of(&first), None, "its inode changed just now");
     assert!(!Arc::ptr_eq(&first, &site.file("a")));
@@ -82,10 +87,10 @@ fn a_racy_file_is_not_kept_and_has_no_tag() {
 
 #[test]
 fn a_tag_never_names_two_contents() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "");
     let mut site = ground.site();
-    site.grain = clock::grain();
+    site.granularity = racy_mtime::granularity();
     let (mut tags, begin) = (Vec::new(), Instant::now());
     for version in 1000.. {
         fs::write(ground.path("a"), version.to_string()).unwrap();
@@ -110,7 +115,7 @@ fn a_tag_never_names_two_contents() {
 
 #[test]
 fn no_more_files_are_held_than_allowed() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     let names: Vec<_> = (0..300).map(|number| format!("{number}")).collect();
     for name in &names {
         ground.file(name, name);
@@ -127,7 +132,7 @@ fn no_more_files_are_held_than_allowed() {
 
 #[test]
 fn what_is_used_stays_when_others_go() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("hot", "hot");
     for number in 0..20 {
         ground.file(&format!("{number}"), "");
@@ -142,7 +147,7 @@ fn what_is_used_stays_when_others_go() {
 
 #[test]
 fn what_is_not_used_is_closed() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "").file("b", "");
     let site = ground.site_with(|options| options.cached_files = Some(4096));
     let (a, now) = (Arc::downgrade(&site.file("a")), Instant::now());
@@ -164,20 +169,20 @@ fn what_is_not_used_is_closed() {
     assert_eq!(site.cache.len(), 0);
 }
 
-fn mode(ground: &Ground, mode: u32) {
+fn mode(ground: &TestSite, mode: u32) {
     fs::set_permissions(ground.path("a"), fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn touch(ground: &Ground) {
+fn touch(ground: &TestSite) {
     ground.modified("a", Timespec { tv_nsec: LONG_AGO.tv_nsec + 1, ..LONG_AGO });
 }
 
-fn become_directory(ground: &Ground) {
+fn become_directory(ground: &TestSite) {
     fs::remove_file(ground.path("a")).unwrap();
     ground.directory("a");
 }
 
-fn become_link(ground: &Ground, target: &str) {
+fn become_link(ground: &TestSite, target: &str) {
     fs::remove_file(ground.path("a")).unwrap();
     ground.link("a", target);
 }

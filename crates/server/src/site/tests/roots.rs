@@ -3,19 +3,17 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rustix::fs::{CWD, Mode, Timespec, mkdirat, openat};
 use rustix::fs::{OFlags, renameat};
 use rustix::io::Errno;
 
-use super::ground::{Ground, LONG_AGO, NOW, accept, content};
 use super::powerless;
-use crate::site::root::Effort;
-use crate::site::{Found, ListingStep};
+use super::test_site::{LONG_AGO, NOW, TestSite, accept, content};
+use crate::site::{ListingStep, LookupResult};
 
-fn two_releases() -> Ground {
-    let ground = Ground::new();
+fn two_releases() -> TestSite {
+    let ground = TestSite::new();
     for release in ["1", "2"] {
         for name in ["f", "d/index.html", "packed", "packed.gz"] {
             ground.file(&format!("{release}/{name}"), &format!("{name} of {release}"));
@@ -29,8 +27,8 @@ fn two_releases() -> Ground {
     ground
 }
 
-fn listing(found: Found) -> String {
-    let Found::Directory(mut listing) = found else { panic!("{}", found.name()) };
+fn listing(found: LookupResult) -> String {
+    let LookupResult::Directory(mut listing) = found else { panic!("{}", found.name()) };
     let mut page = Vec::new();
     loop {
         match listing.step().unwrap() {
@@ -95,8 +93,8 @@ fn the_cache_holds_nothing_of_the_tree_before() {
 }
 
 #[test]
-fn a_search_is_made_in_one_tree() {
-    let ground = Ground::new();
+fn a_lookup_stays_in_one_tree() {
+    let ground = TestSite::new();
     ground.file("1/page", "one").file("2/page", "two").file("2/page.gz", "older than its original");
     let at = |tv_nsec| Timespec { tv_nsec, ..LONG_AGO };
     ground.modified("1/page", at(5)).modified("2/page", at(9)).modified("2/page.gz", at(7));
@@ -104,19 +102,20 @@ fn a_search_is_made_in_one_tree() {
     let site = ground.site_at_link();
     site.file("page");
     let (path, codings) = (b"page".to_vec(), accept("gzip"));
-    let view = crate::site::View::default();
-    let wanted = crate::site::Wanted { path, directory: false, codings, view };
-    let mut search = site.search(wanted);
-    let node = site.reach(&mut search, Effort::Whole, Instant::now());
-    assert!(site.take(&mut search, node).is_none(), "its siblings come next");
+    let view = crate::site::ListingView::default();
+    let request =
+        crate::site::ResourceRequest { path, directory: false, codings, ranged: false, view };
+    let mut lookup = site.lookup(request);
+    let node = site.resolve_current(&mut lookup);
+    assert!(site.classify(&mut lookup, node).is_none(), "its siblings come next");
     ground.swap("2");
-    let found = site.find(search).0.file();
+    let found = site.run_lookup(lookup).0.file();
     assert_eq!((content(&found), found.coding()), ("two".to_owned(), None));
 }
 
 #[test]
 fn a_root_may_be_gone_for_a_while() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "old").file("d/index.html", "");
     let site = ground.site();
     site.file("a");
@@ -157,7 +156,7 @@ fn no_date_from_before_a_swap_tells_anything_of_the_new_tree() {
     let before = site.file("f").validators(NOW).changed;
     ground.swap("2");
     let swapped = site.file("f").validators(NOW).changed;
-    let now = crate::clock::now().unix;
+    let now = crate::http_clock::now().unix;
     assert!(swapped >= before && (now - 60..=now).contains(&swapped), "{before} {swapped} {now}");
 }
 
@@ -166,7 +165,7 @@ fn no_date_from_before_a_swap_tells_anything_of_the_new_tree() {
 fn a_path_that_is_too_long_with_its_root_is_confirmed_as_well() {
     let name = "x".repeat(250);
     let deep = [&*name; 8].join("/");
-    let ground = Ground::new();
+    let ground = TestSite::new();
     let long = [&*name; 9].join("/");
     for release in ["1", "2"] {
         // Made from within, for the same reason.
@@ -191,9 +190,10 @@ fn a_path_that_is_too_long_with_its_root_is_confirmed_as_well() {
         let site = ground.site_at_link();
         // The link keeps the root's own path short; the tree's is long where it is served itself.
         let direct = {
-            let options = crate::site::SiteOptions { cached_files: Some(64), ..Default::default() };
+            let options =
+                crate::site::SiteSettings { cached_files: Some(64), ..Default::default() };
             let mut site = crate::site::Site::open(&ground.path("1").join(&long), options).unwrap();
-            site.grain = std::time::Duration::ZERO;
+            site.granularity = std::time::Duration::ZERO;
             site
         };
         let first = direct.file(&deep);

@@ -1,4 +1,4 @@
-//! Without a free descriptor: the cache gives its own away, then a request is told to come again.
+//! Without a free descriptor: the cache closes its files, and then a lookup is busy.
 //! The limit is that of the process, so this runs in one of its own.
 
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::ground::{Ground, content};
+use super::test_site::{TestSite, content};
 
 #[test]
 fn descriptors_run_out() {
@@ -21,7 +21,7 @@ fn descriptors_run_out() {
 #[test]
 #[ignore = "descriptors_run_out starts it in a process of its own"]
 fn in_a_process_of_its_own() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "a").file("b", "b").file("c", "c");
     let site = ground.site();
     assert_eq!(content(&site.file("a")), "a");

@@ -1,4 +1,4 @@
-//! What a file is known by: tags and dates in both forms, and files that have neither.
+//! Validators: tags and dates in both forms, and files that have neither.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use rustix::fs::Timespec;
 
-use super::ground::{Ground, LONG_AGO, NOW, tag_of};
+use karez_http::PreparedStart;
+
+use super::test_site::{LONG_AGO, NOW, TestSite, lines, tag_of};
 use crate::site::{FileEtag, Site};
 
-fn both(ground: &Ground) -> [Site; 2] {
+fn both(ground: &TestSite) -> [Site; 2] {
     let shared = ground.site_with(|options| options.etag = FileEtag::Shared);
     [ground.site(), shared]
 }
@@ -20,7 +22,7 @@ fn seconds(tv_sec: i64) -> Timespec {
 
 #[test]
 fn equal_times_and_sizes_make_a_shared_tag_and_no_other() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "one").file("b", "two");
     let [local, shared] = both(&ground);
     let tags = |site: &Site| ["a", "b"].map(|name| tag_of(&site.file(name)).unwrap());
@@ -37,7 +39,7 @@ fn equal_times_and_sizes_make_a_shared_tag_and_no_other() {
 
 #[test]
 fn a_tag_stays_while_nothing_changes() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "one");
     let tag = tag_of(&ground.site().file("a"));
     assert!(tag.is_some());
@@ -49,16 +51,20 @@ fn a_tag_stays_while_nothing_changes() {
 
 #[test]
 fn a_time_that_tells_nothing_is_never_used_alone() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     for second in [0, 1] {
         ground.file("a", "x").modified("a", seconds(second));
         let [local, shared] = both(&ground);
         let file = shared.file("a");
         assert_eq!(tag_of(&file), None, "{second}");
-        assert_eq!(file.validator_lines(NOW), b"", "{second}");
+        assert_eq!(lines(&file, PreparedStart::Validators, NOW), b"", "{second}");
         let file = local.file("a");
         let tag = tag_of(&file).expect("it has a time of change");
-        assert_eq!(file.validator_lines(NOW), format!("ETag: {tag}\r\n").as_bytes(), "{second}");
+        assert_eq!(
+            lines(&file, PreparedStart::Validators, NOW),
+            format!("ETag: {tag}\r\n").as_bytes(),
+            "{second}"
+        );
         assert_eq!(file.validators(NOW).modified, None, "{second}");
     }
     for second in [2, -1] {
@@ -71,7 +77,7 @@ fn a_time_that_tells_nothing_is_never_used_alone() {
 
 #[test]
 fn a_later_change_of_the_inode_counts_unless_tags_are_shared() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "x");
     let changed = fs::metadata(ground.path("a")).unwrap().ctime().cast_unsigned();
     let [local, shared] = both(&ground);
@@ -82,23 +88,27 @@ fn a_later_change_of_the_inode_counts_unless_tags_are_shared() {
 
 #[test]
 fn a_date_is_told_when_no_other_version_can_have_it() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "x");
     let file = ground.site().file("a");
-    let told = |now: u64| file.validator_lines(now).windows(5).any(|word| word == b"Last-");
+    let told = |now: u64| {
+        lines(&file, PreparedStart::Validators, now).windows(5).any(|word| word == b"Last-")
+    };
     let second = 1_000_000_000;
     assert_eq!([second - 1, second, second + 1, second + 2].map(told), [false, false, false, true]);
-    let (without, with) = (file.lines(second), file.lines(second + 2));
+    let (without, with) =
+        (lines(&file, PreparedStart::Type, second), lines(&file, PreparedStart::Type, second + 2));
     assert!(with.starts_with(without) && without.ends_with(b"\"\r\n"));
 }
 
 #[test]
 fn a_modification_in_the_future_is_told_as_now_and_matches_nothing() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "x").modified("a", seconds(5_000_000_000));
     for site in both(&ground) {
         let file = site.file("a");
-        let lines = String::from_utf8(file.validator_lines(NOW).to_vec()).unwrap();
+        let lines =
+            String::from_utf8(lines(&file, PreparedStart::Validators, NOW).to_vec()).unwrap();
         assert!(lines.contains("Last-Modified: ") && !lines.contains("2128"), "{lines}");
         assert!(file.validators(NOW).changed >= 5_000_000_000);
         assert!(tag_of(&file).is_some(), "its inode is not racy");
@@ -107,10 +117,10 @@ fn a_modification_in_the_future_is_told_as_now_and_matches_nothing() {
 
 #[test]
 fn a_racy_file_has_neither_a_tag_nor_a_date_that_holds() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "x");
     for mut site in both(&ground) {
-        site.grain = Duration::from_secs(3600);
+        site.granularity = Duration::from_secs(3600);
         let file = site.file("a");
         assert_eq!(tag_of(&file), None);
         assert_eq!(file.validators(NOW).changed, u64::MAX);
@@ -119,10 +129,11 @@ fn a_racy_file_has_neither_a_tag_nor_a_date_that_holds() {
 
 #[test]
 fn what_is_replaced_in_a_file_is_told_by_no_date() {
-    let ground = Ground::new();
+    let ground = TestSite::new();
     ground.file("a", "token").file("b", "nothing");
-    let stamps = crate::site::Stamps::new(&[(b"token".to_vec(), b"other".to_vec())]).unwrap();
-    let site = ground.site_with(|options| options.stamps = stamps);
+    let stamps =
+        crate::site::Substitutions::new(&[(b"token".to_vec(), b"other".to_vec())]).unwrap();
+    let site = ground.site_with(|options| options.substitutions = stamps);
     let (stamped, plain) = (site.file("a"), site.file("b"));
     assert_eq!(stamped.validators(NOW).modified, None);
     assert!(tag_of(&stamped).is_some());

@@ -1,0 +1,130 @@
+//! The options of a file server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use karez_reactor::Model;
+use karez_transfer::Via;
+
+use crate::address_limits::AddressLimitOptions;
+use crate::host::HostName;
+use crate::proxies::ProxyOptions;
+use crate::rules::RuleOptions;
+use crate::site::{Compressor, FileEtag, Substitutions};
+
+/// The options of a file server. [`Options::new`] sets the defaults; change the fields that differ.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// The site for requests that name no host, or one that no other site has.
+    pub site: SiteOptions,
+    /// The other sites, chosen by the host that a request names. Default: none.
+    pub named: Vec<SiteOptions>,
+    /// Via: how bytes are moved (transfer method). Default: [`Via::Auto`].
+    pub via: Via,
+    /// Timeouts of clients and of the file system.
+    pub timeouts: Timeouts,
+    /// The proxies in front of the server. Default: none.
+    pub proxies: ProxyOptions,
+    /// Limits by the address of the client. Default: none.
+    pub limits: AddressLimitOptions,
+    /// TLS; without it every listener is plain. Default: `None`.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::tls::TlsOptions>,
+    /// Whether the cost of each response is reported in `Server-Timing` and in the access log; and the
+    /// model that runs the service, on which the known costs depend. Default: `None`.
+    pub explain: Option<Model>,
+    /// Whether HTTP/2 is spoken to clients that begin with its preface (prior knowledge, RFC 9113 §3.3).
+    /// Default: true.
+    pub http2: bool,
+}
+
+/// The options of a site. [`SiteOptions::new`] sets the defaults; change the fields that differ.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SiteOptions {
+    /// Its names. Default: none.
+    pub hosts: Vec<HostName>,
+    /// The directory to serve. Its name is looked up again for each request, so it may be a symbolic
+    /// link that is swapped, and the directory may be replaced, or missing for a while.
+    pub root: PathBuf,
+    /// The name of the file that is served for its directory; empty for none. Default: `index.html`.
+    pub index: Vec<u8>,
+    /// Whether directories without an index file are listed. Default: true.
+    pub listing: bool,
+    /// Whether names that begin with a dot are served. Default: false.
+    pub hidden: bool,
+    /// Replacements in the content of files as they are sent. Default: none.
+    pub substitutions: Substitutions,
+    /// How versions of a file are distinguished. Default: [`FileEtag::Local`].
+    pub etag: FileEtag,
+    /// Rules by path. Default: none.
+    pub rules: RuleOptions,
+    /// Compresses text and similar files of 1 KiB to 10 MiB for clients that accept it, on a worker, where no
+    /// precompressed file is. Default: `None`, no file is compressed.
+    pub compressor: Option<Compressor>,
+}
+
+/// Timeouts of clients and of the file system. `Timeouts::default()` sets the defaults; change the
+/// fields that differ.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From the first byte of a request to the last of its head and body. Default: 10 s.
+    pub head: Duration,
+    /// Between two requests. Default: 60 s.
+    pub idle: Duration,
+    /// For the client to take no byte of a response. Default: 30 s.
+    pub send: Duration,
+    /// For the file system to look a name up, or to read the next entries of a directory.
+    /// Default: 10 s.
+    pub lookup: Duration,
+}
+
+impl Options {
+    /// Returns the default options for a directory.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            site: SiteOptions::new(root),
+            named: Vec::new(),
+            via: Via::Auto,
+            timeouts: Timeouts::default(),
+            proxies: ProxyOptions::default(),
+            limits: AddressLimitOptions::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
+            explain: None,
+            http2: true,
+        }
+    }
+}
+
+impl SiteOptions {
+    /// Returns the default options for a directory.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            hosts: Vec::new(),
+            root: root.into(),
+            index: b"index.html".to_vec(),
+            listing: true,
+            hidden: false,
+            substitutions: Substitutions::default(),
+            etag: FileEtag::default(),
+            rules: RuleOptions::default(),
+            compressor: None,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            send: Duration::from_secs(30),
+            lookup: Duration::from_secs(10),
+        }
+    }
+}
