@@ -5,6 +5,7 @@ use serde::Serialize;
 
 /// All findings about a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Examination {
     /// The version of this structure.
     pub schema: u32,
@@ -20,6 +21,7 @@ pub struct Examination {
 
 /// Findings about one subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Section {
     /// The subject.
     pub title: &'static str,
@@ -29,6 +31,7 @@ pub struct Section {
 
 /// One examined feature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// The name of the feature.
     pub name: String,
@@ -41,6 +44,7 @@ pub struct Finding {
 /// Availability of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Verdict {
     /// Tested, and it works.
     Available,

@@ -1,5 +1,6 @@
 //! Reports which I/O features this machine supports: every model and via, the relevant limits,
-//! io_uring, the requirements of the laboratory, and the file system of a directory.
+//! io_uring, kernel TLS (the feature `tls`), the requirements of the laboratory, and the file system of
+//! a directory.
 //!
 //! No table of kernel versions is consulted: each feature is tested by the code that uses it.
 //!
@@ -14,6 +15,8 @@ mod finding;
 mod laboratory;
 mod limits;
 mod models;
+#[cfg(feature = "tls")]
+mod tls;
 mod uring;
 mod vias;
 
@@ -37,7 +40,14 @@ pub fn examine(directory: &Path) -> Examination {
             filesystem::section(directory),
             limits::section(),
             uring::section(),
+            #[cfg(feature = "tls")]
+            tls::section(),
             laboratory::section(),
         ],
     }
 }
+
+/// Runs the example of the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

@@ -11,7 +11,7 @@ const PROCESS_LIMITS: [(&str, Resource, &str); 3] = [
     ("pending signals", Resource::Sigpending, "the queue of model signal"),
 ];
 
-const KERNEL_LIMITS: [(&str, &str); 11] = [
+const KERNEL_LIMITS: [(&str, &str); 12] = [
     ("net/core/somaxconn", "connections waiting for accept"),
     ("net/ipv4/tcp_wmem", "bytes of a TCP send buffer: minimum, default, maximum"),
     ("net/core/optmem_max", "bytes of pending MSG_ZEROCOPY completions"),
@@ -22,7 +22,8 @@ const KERNEL_LIMITS: [(&str, &str); 11] = [
     ("fs/aio-max-nr", "pending requests of model linux-aio, over all processes"),
     ("fs/aio-nr", "of which are in use"),
     ("fs/epoll/max_user_watches", "descriptors per user in epoll"),
-    ("fs/inotify/max_user_watches", "watched files per user"),
+    ("fs/inotify/max_user_instances", "inotify instances per user: one for each event loop"),
+    ("fs/inotify/max_user_watches", "watched directories and files per user"),
 ];
 
 pub(crate) fn section() -> Section {

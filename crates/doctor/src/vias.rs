@@ -18,7 +18,13 @@ use crate::finding::{Finding, Section, describe};
 /// method.
 const SIZE: usize = 64 << 10;
 
-/// The same for a pipe, which may be a single page where a user has many.
+/// The sizes for which `auto` compares the cost of its methods, between their powers of two.
+const MEASURED: [u64; 6] = [24 << 10, 48 << 10, 96 << 10, 192 << 10, 384 << 10, 768 << 10];
+
+/// Transfers of each size until `auto` has compared them.
+const TRANSFERS: usize = 24;
+
+/// As [`SIZE`] for a pipe, which may be a single page where a user has many.
 const PIPED: usize = 4096;
 
 pub(crate) fn section(directory: &Path) -> Section {
@@ -32,11 +38,17 @@ fn finding(direction: Direction, via: Via, directory: &Path) -> Finding {
     let name = format!("{via}, {direction}");
     match run_via(direction, via, directory) {
         Err(error) => Finding::unknown(&name, format!("skipped: {error}")),
+        Ok(_) if (via, direction) == (Via::Auto, Direction::FileToSocket) => {
+            match measured_choice(directory) {
+                Ok(text) => Finding::available(&name, text),
+                Err(error) => Finding::unknown(&name, format!("skipped: {error}")),
+            }
+        }
         Ok(report) if via == Via::Auto => Finding::available(&name, choice(&report)),
         Ok(report) => match report.fallbacks.first() {
             None => Finding::available(&name, via.since()),
             Some(fallback) => {
-                let (why, ran, since) = (reason(fallback.reason), report.ran, via.since());
+                let (why, ran, since) = (reason(fallback.reason), report.effective, via.since());
                 Finding::refused(&name, format!("{why}; {ran} ran instead, {since}"))
             }
         },
@@ -53,11 +65,41 @@ fn reason(reason: Reason) -> String {
 
 /// Describes the choice of `auto` and the vias that it tried before.
 fn choice(report: &Report) -> String {
-    let mut text = format!("chose {}", report.ran);
+    let mut text = format!("chose {}", report.effective);
     for fallback in &report.fallbacks {
         text += &format!("; {}: {}", fallback.from, reason(fallback.reason));
     }
     text
+}
+
+/// Lets `auto` measure both of its methods on loopback, and describes the sizes that it copies.
+fn measured_choice(directory: &Path) -> io::Result<String> {
+    let mut file = unnamed_file(directory)?;
+    file.write_all(&vec![0x6b; 1 << 20])?;
+    let file = Arc::new(file);
+    let (out, _peer) = pair()?;
+    let mut copied = Vec::new();
+    for len in MEASURED {
+        let transfer = || FileToSocket::new(file.clone(), 0..len, Via::Auto);
+        for _ in 0..TRANSFERS {
+            let mut transfer = transfer();
+            finish(|| transfer.step(out.as_fd()))?;
+        }
+        if transfer().intended(len) == Via::Copy {
+            copied.push(format!(
+                "{}-{} KiB",
+                len.next_power_of_two() >> 11,
+                len.next_power_of_two() >> 10
+            ));
+        }
+    }
+    Ok(match copied.as_slice() {
+        [] => "copies files up to 16 KiB; sendfile costs less CPU for larger ones here".to_owned(),
+        copied => format!(
+            "copies files up to 16 KiB and, as it costs less CPU here, of {}; sendfile for the rest",
+            copied.join(", ")
+        ),
+    })
 }
 
 /// Moves some blocks and returns the transfer's report.
@@ -123,7 +165,7 @@ fn finish(mut step: impl FnMut() -> io::Result<Progress>) -> io::Result<()> {
         match step()? {
             Progress::Moved(_) => {}
             // On loopback the completion arrives within the call that reads the bytes.
-            Progress::Done | Progress::NeedsRelease => return Ok(()),
+            Progress::Done | Progress::NeedsZerocopyCompletion => return Ok(()),
             other => return Err(io::Error::other(format!("it stopped: {other:?}"))),
         }
     }

@@ -1,9 +1,10 @@
 //! Safe wrappers for the system calls that only the laboratory makes: ptrace(2), rtnetlink(7),
-//! namespaces(7), ethtool and getrusage(2).
+//! namespaces(7), ethtool and getrusage(2); and an allocator that counts.
 //!
 //! They are apart from `karez-sys`, so that the code the server trusts contains no tracer and no
 //! code that changes a network. Every `unsafe` block names the invariant that makes it sound.
 
+mod counting_allocator;
 mod ethtool;
 mod namespaces;
 mod netlink;
@@ -11,14 +12,17 @@ mod ptrace;
 mod ptrace_threads;
 mod rusage;
 mod syscall_trace;
+mod tcp_info;
 
+pub use counting_allocator::CountingAllocator;
 pub use ethtool::set_scatter_gather;
 pub use namespaces::{enter_private_network, network_namespace_inode, unshare_network};
-pub use netlink::{add_address, add_dummy, add_veth, set_link_up};
+pub use netlink::{add_address, add_dummy, add_veth, set_link_up, set_mtu};
 pub use ptrace::count_syscalls;
 pub use ptrace_threads::count_thread_syscalls;
 pub use rusage::{Usage, process_usage, thread_usage};
 pub use syscall_trace::{TracedSyscall, trace_syscalls};
+pub use tcp_info::data_segments_sent;
 
 /// Returns the errno of the system call just made.
 fn last_errno() -> rustix::io::Errno {

@@ -23,6 +23,7 @@ const CREATE: u16 = 0x400 | 0x200;
 const NLMSG_HDRLEN: usize = 16;
 
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_PID: u16 = 19;
 const IFLA_INFO_KIND: u16 = 1;
@@ -83,6 +84,17 @@ pub fn add_address(name: &str, address: Ipv4Addr) -> Result<()> {
 /// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN there.
 pub fn set_link_up(name: &str) -> Result<()> {
     request(RTM_NEWLINK, 0, &ifinfomsg(link_index(name)?, IFF_UP))
+}
+
+/// Sets the largest packet of a device, in bytes.
+///
+/// # Errors
+/// `ENODEV` for no such device, `EPERM` without CAP_NET_ADMIN there, `EINVAL` for a size that the
+/// device does not support.
+pub fn set_mtu(name: &str, bytes: u32) -> Result<()> {
+    let mut body = ifinfomsg(link_index(name)?, 0);
+    attribute(&mut body, IFLA_MTU, &bytes.to_ne_bytes());
+    request(RTM_NEWLINK, 0, &body)
 }
 
 fn link_index(name: &str) -> Result<u32> {

@@ -1,21 +1,11 @@
-//! Charts as SVG elements for a page: bars with ranges, stacked bars, lines on logarithmic scales.
-//!
-//! An element has a `viewBox` and no width, so it fills its container. Its colours are custom
-//! properties of the page, with fallback values. Every colour is also explained by text
-//! (`<title>`).
+//! Charts: bars with ranges, stacked bars, lines on logarithmic scales. Every colour is also
+//! explained by text (`<title>`).
 //!
 //! # Limitations
-//! It does not measure text, so a label gets the space that most labels need.
+//! A label gets the space that most labels of its length need.
 
-use std::fmt::Write as _;
-
-use crate::html::escape;
 use crate::stats::MedianRange;
-
-/// Colours that are distinguishable for colour-blind readers on light and dark backgrounds (Okabe
-/// and Ito).
-const COLOURS: [&str; 8] =
-    ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800"];
+use crate::svg::{Canvas, Colour, TextAnchor, columns};
 
 /// Width of a chart in user units.
 const WIDTH: f64 = 560.0;
@@ -30,12 +20,6 @@ const TOTAL: f64 = 60.0;
 /// Height of the plot area of a line chart.
 const HEIGHT: f64 = 260.0;
 
-/// Returns the colour with this index.
-pub(crate) fn colour(number: usize) -> String {
-    let number = number % COLOURS.len();
-    format!("var(--karez-{number}, {})", COLOURS[number])
-}
-
 /// Draws one bar per row: its length is the median, with a whisker over the range.
 pub(crate) fn bars(what: &str, rows: &[(String, MedianRange)]) -> String {
     let most =
@@ -43,68 +27,48 @@ pub(crate) fn bars(what: &str, rows: &[(String, MedianRange)]) -> String {
     let left = room(rows.iter().map(|(label, _)| label));
     let texts: Vec<_> = rows.iter().map(|(_, spread)| figures(spread)).collect();
     let scale = (WIDTH - left - room(texts.iter())) / most;
-    let mut svg = open(what, ROW * count(rows.len()));
+    let mut canvas = Canvas::default();
     for (place, ((label, spread), figures)) in rows.iter().zip(&texts).enumerate() {
         let top = ROW * count(place);
         let middle = top + ROW / 2.0;
         let at = |value: f64| left + value * scale;
-        row_label(&mut svg, label, left, middle);
-        let _ = write!(
-            svg,
-            r#"<g><title>{}: {figures}</title><rect x="{left}" y="{:.1}" width="{:.1}" height="{}" fill="{}" rx="1"/>{}</g>"#,
-            escape(label),
-            top + 5.0,
-            spread.median * scale,
-            ROW - 10.0,
-            colour(0),
-            whisker(at(spread.low), at(spread.high), middle),
-        );
-        let _ = write!(
-            svg,
-            r#"<text x="{:.1}" y="{:.1}" class="karez-small">{figures}</text>"#,
-            at(spread.high) + 6.0,
-            middle + 4.0,
-        );
+        row_label(&mut canvas, label, left, middle);
+        canvas.group(&format!("{label}: {figures}"), |canvas| {
+            let width = spread.median * scale;
+            canvas.block(left, top + 5.0, width, ROW - 10.0, Colour::Series(0), "");
+            canvas.whisker(at(spread.low), at(spread.high), middle, Colour::Ink);
+        });
+        small(&mut canvas, at(spread.high) + 6.0, middle + 4.0, TextAnchor::Start, figures);
     }
-    svg + "</svg>"
+    canvas.into_svg((WIDTH, ROW * count(rows.len())), 1.0, what)
 }
 
 /// Draws one stacked bar per row; each part is a multiple of a common unit. A legend names the
 /// parts.
-pub(crate) fn stacked(what: &str, parts: &[&str], rows: &[(String, Vec<f64>)]) -> String {
+pub(crate) fn stacked(what: &str, parts: &[String], rows: &[(String, Vec<f64>)]) -> String {
     let total = |values: &[f64]| values.iter().sum::<f64>();
     let most = rows.iter().map(|(_, values)| total(values)).fold(1.0, f64::max);
     let edge = room(rows.iter().map(|(label, _)| label));
     let scale = (WIDTH - edge - TOTAL) / most;
-    let mut svg = open(what, ROW * count(rows.len() + 1));
-    legend(&mut svg, parts, 0, edge, ROW / 2.0);
+    let mut canvas = Canvas::default();
+    legend(&mut canvas, parts, 0, edge, ROW / 2.0);
     for (place, (label, values)) in rows.iter().enumerate() {
         let top = ROW * count(place + 1);
-        row_label(&mut svg, label, edge, top + ROW / 2.0);
+        row_label(&mut canvas, label, edge, top + ROW / 2.0);
         let mut left = edge;
         for (number, (&value, name)) in values.iter().zip(parts).enumerate() {
             let wide = value * scale;
             if value > 0.0 {
-                let _ = write!(
-                    svg,
-                    r#"<rect x="{left:.1}" y="{:.1}" width="{wide:.1}" height="{}" fill="{}" stroke="var(--karez-background, #fff)"><title>{}: {name} {value:.2}</title></rect>"#,
-                    top + 5.0,
-                    ROW - 10.0,
-                    colour(number),
-                    escape(label),
-                );
+                let tooltip = format!("{label}: {name} {value:.2}");
+                let shown = (wide - 1.0).max(0.5);
+                canvas.block(left, top + 5.0, shown, ROW - 10.0, Colour::Series(number), &tooltip);
             }
             left += wide;
         }
-        let _ = write!(
-            svg,
-            r#"<text x="{:.1}" y="{:.1}" class="karez-small">{:.2} ×</text>"#,
-            left + 6.0,
-            top + ROW / 2.0 + 4.0,
-            total(values),
-        );
+        let sum = format!("{:.2} ×", total(values));
+        small(&mut canvas, left + 6.0, top + ROW / 2.0 + 4.0, TextAnchor::Start, &sum);
     }
-    svg + "</svg>"
+    canvas.into_svg((WIDTH, ROW * count(rows.len() + 1)), 1.0, what)
 }
 
 /// One line of a line chart.
@@ -124,46 +88,34 @@ pub(crate) fn lines(what: &str, across: &str, up: &str, lines: &[Line]) -> Strin
     let vertical = Scale::of(ends, HEIGHT + 20.0, 20.0);
     let names: Vec<_> = lines.iter().map(|line| line.name.as_str()).collect();
     let below = ROW * (1.0 + count(names.len().div_ceil(4)));
-    let mut svg = open(what, HEIGHT + 40.0 + below);
-    grid(&mut svg, &horizontal, &vertical);
+    let mut canvas = Canvas::default();
+    grid(&mut canvas, &horizontal, &vertical);
     for (number, line) in lines.iter().enumerate() {
-        draw(&mut svg, line, number, (&horizontal, &vertical));
+        draw(&mut canvas, line, number, (&horizontal, &vertical));
     }
-    let _ = write!(
-        svg,
-        r#"<text x="4" y="12" class="karez-small">{}</text><text x="{}" y="{}" class="karez-small" text-anchor="end">{}</text>"#,
-        escape(up),
-        WIDTH - 20.0,
-        HEIGHT + 52.0,
-        escape(across),
-    );
+    small(&mut canvas, 4.0, 12.0, TextAnchor::Start, up);
+    small(&mut canvas, WIDTH - 20.0, HEIGHT + 52.0, TextAnchor::End, across);
     for (row, some) in names.chunks(4).enumerate() {
         let first = row * 4;
-        legend(&mut svg, some, first, 8.0, HEIGHT + 40.0 + ROW * (count(row) + 1.0));
+        legend(&mut canvas, some, first, 8.0, HEIGHT + 40.0 + ROW * (count(row) + 1.0));
     }
-    svg + "</svg>"
+    canvas.into_svg((WIDTH, HEIGHT + 40.0 + below), 1.0, what)
 }
 
-fn draw(svg: &mut String, line: &Line, number: usize, (across, up): (&Scale, &Scale)) {
+fn draw(canvas: &mut Canvas, line: &Line, number: usize, (across, up): (&Scale, &Scale)) {
     let points = line.points.iter().filter(|(x, y)| *x > 0.0 && y.low > 0.0);
     let places: Vec<_> = points.map(|(x, y)| (across.at(*x), up.at(y.median), *x, *y)).collect();
-    let path: Vec<_> = places.iter().map(|(x, y, ..)| format!("{x:.1},{y:.1}")).collect();
-    let colour = colour(number);
+    let path: Vec<_> = places.iter().map(|&(x, y, ..)| (x, y)).collect();
+    let colour = Colour::Series(number);
     // Lines from the ninth on are dashed.
-    let dashes = if number < COLOURS.len() { "" } else { r#" stroke-dasharray="5 3""# };
-    let _ = write!(
-        svg,
-        r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>"#,
-        path.join(" ")
-    );
+    canvas.polyline(&path, colour, if number < Colour::SERIES { "" } else { "5 3" });
     for (x, y, value, spread) in places {
         let (low, high) = (up.at(spread.low), up.at(spread.high));
-        let _ = write!(
-            svg,
-            r#"<g stroke="{colour}"><title>{}, {value}: {}</title><line x1="{x:.1}" y1="{low:.1}" x2="{x:.1}" y2="{high:.1}"/><circle cx="{x:.1}" cy="{y:.1}" r="3" fill="{colour}"/></g>"#,
-            escape(&line.name),
-            figures(&spread),
-        );
+        let tooltip = format!("{}, {value}: {}", line.name, figures(&spread));
+        canvas.group(&tooltip, |canvas| {
+            canvas.line((x, low), (x, high), colour, 1.0, "");
+            canvas.dot(x, y, colour);
+        });
     }
 }
 
@@ -218,70 +170,42 @@ fn digits(power: f64) -> usize {
     -power as usize
 }
 
-fn grid(svg: &mut String, across: &Scale, up: &Scale) {
+fn grid(canvas: &mut Canvas, across: &Scale, up: &Scale) {
     for (x, name) in across.marks() {
-        let _ = write!(
-            svg,
-            r#"<line x1="{x:.1}" y1="20" x2="{x:.1}" y2="{}" class="karez-grid"/><text x="{x:.1}" y="{}" class="karez-small" text-anchor="middle">{name}</text>"#,
-            HEIGHT + 20.0,
-            HEIGHT + 36.0,
-        );
+        canvas.line((x, 20.0), (x, HEIGHT + 20.0), Colour::Line, 1.0, "");
+        small(canvas, x, HEIGHT + 36.0, TextAnchor::Middle, &name);
     }
     for (y, name) in up.marks() {
-        let _ = write!(
-            svg,
-            r#"<line x1="{}" y1="{y:.1}" x2="{}" y2="{y:.1}" class="karez-grid"/><text x="{}" y="{:.1}" class="karez-small" text-anchor="end">{name}</text>"#,
-            MARKS,
-            WIDTH - 20.0,
-            MARKS - 6.0,
-            y + 4.0,
-        );
+        canvas.line((MARKS, y), (WIDTH - 20.0, y), Colour::Line, 1.0, "");
+        small(canvas, MARKS - 6.0, y + 4.0, TextAnchor::End, &name);
     }
-}
-
-fn open(what: &str, height: f64) -> String {
-    format!(
-        r#"<svg viewBox="0 0 {WIDTH} {height:.0}" role="img" class="karez-chart" xmlns="http://www.w3.org/2000/svg"><title>{}</title>"#,
-        escape(what)
-    )
 }
 
 /// Space for the longest label beside the bars.
 fn room<'a>(labels: impl Iterator<Item = &'a String>) -> f64 {
-    let longest = labels.map(|label| label.chars().count()).max().unwrap_or(0);
+    let longest = labels.map(|label| columns(label)).max().unwrap_or(0);
     count(longest) * LETTER + 16.0
 }
 
-fn row_label(svg: &mut String, label: &str, left: f64, middle: f64) {
-    let _ = write!(
-        svg,
-        r#"<text x="{}" y="{:.1}" text-anchor="end">{}</text>"#,
-        left - 8.0,
-        middle + 4.0,
-        escape(label)
-    );
+fn row_label(canvas: &mut Canvas, label: &str, left: f64, middle: f64) {
+    canvas.sized((left - 8.0, middle + 4.0), TextAnchor::End, Colour::Ink, 13.0, label);
 }
 
-fn whisker(from: f64, to: f64, y: f64) -> String {
-    format!(
-        r#"<path d="M{from:.1} {y:.1}H{to:.1}M{from:.1} {:.1}v8M{to:.1} {:.1}v8" class="karez-range"/>"#,
-        y - 4.0,
-        y - 4.0
-    )
+fn small(canvas: &mut Canvas, x: f64, y: f64, anchor: TextAnchor, text: &str) {
+    canvas.sized((x, y), anchor, Colour::Faint, 12.0, text);
 }
 
-fn legend(svg: &mut String, names: &[&str], first: usize, mut left: f64, middle: f64) {
+fn legend(
+    canvas: &mut Canvas,
+    names: &[impl AsRef<str>],
+    first: usize,
+    mut left: f64,
+    middle: f64,
+) {
     for (number, name) in names.iter().enumerate() {
-        let _ = write!(
-            svg,
-            r#"<rect x="{left:.0}" y="{:.0}" width="10" height="10" fill="{}"/><text x="{:.0}" y="{:.0}" class="karez-small">{}</text>"#,
-            middle - 5.0,
-            colour(first + number),
-            left + 14.0,
-            middle + 4.0,
-            escape(name),
-        );
-        left += 28.0 + 7.0 * count(name.chars().count());
+        canvas.block(left, middle - 5.0, 10.0, 10.0, Colour::Series(first + number), "");
+        small(canvas, left + 14.0, middle + 4.0, TextAnchor::Start, name.as_ref());
+        left += 28.0 + 7.0 * count(columns(name.as_ref()));
     }
 }
 
@@ -311,8 +235,8 @@ mod tests {
         let svg = bars("x", &[("<".to_owned(), half), ("c".to_owned(), whole)]);
         let left = LETTER + 16.0;
         let wide = WIDTH - left - room([figures(&half), figures(&whole)].iter());
-        assert!(svg.contains(&format!(r#"width="{:.1}""#, wide / 2.0)), "{svg}");
-        assert!(svg.contains(&format!(r#"width="{wide:.1}""#)), "{svg}");
+        assert!(svg.contains(&format!(r#"width="{:.2}""#, wide / 2.0)), "{svg}");
+        assert!(svg.contains(&format!(r#"width="{wide:.2}""#)), "{svg}");
         let low = left + wide / 4.0;
         assert!(svg.contains(&format!("M{low:.1} ")), "{svg}");
         assert!(svg.contains(">&lt;<"));
@@ -331,7 +255,7 @@ mod tests {
     #[test]
     fn empty_input_gives_an_empty_chart() {
         let svg = lines("x", "n", "us", &[]);
-        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>"));
+        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 }

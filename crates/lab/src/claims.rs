@@ -10,13 +10,20 @@
 
 mod bench;
 mod claim;
+mod comparisons;
+mod costs;
 mod epoll;
 mod evidence;
 mod files;
 mod paths;
 mod plan;
+mod ratio;
 mod render;
+mod residency;
+mod sending;
+mod serving;
 mod system;
+mod transfers;
 mod verdict;
 mod waiting;
 
@@ -38,7 +45,19 @@ impl Claim {
     /// Returns every claim, ordered by number.
     #[must_use]
     pub fn all() -> Vec<&'static Self> {
-        let groups = [system::CLAIMS, waiting::CLAIMS, epoll::CLAIMS, files::CLAIMS, paths::CLAIMS];
+        let groups = [
+            system::CLAIMS,
+            waiting::CLAIMS,
+            epoll::CLAIMS,
+            files::CLAIMS,
+            paths::CLAIMS,
+            comparisons::CLAIMS,
+            transfers::CLAIMS,
+            costs::CLAIMS,
+            sending::CLAIMS,
+            serving::CLAIMS,
+            residency::CLAIMS,
+        ];
         let mut all: Vec<_> = groups.into_iter().flatten().collect();
         all.sort_by_key(|claim| claim.number);
         all
@@ -63,8 +82,13 @@ impl Claims {
         let test = SelfTest::run(&plan.self_test_plan(SELF_TEST_BYTES), |_, _| {})?;
         let own = plan.self_test_plan(plan.bytes);
         let tiers = test.tiers.clone();
-        let mut bench =
-            ClaimsBench { plan, test, base: SelfTestBench::new(&own)?, sweep_result: None };
+        let mut bench = ClaimsBench {
+            plan,
+            test,
+            base: SelfTestBench::new(&own)?,
+            sweep_result: None,
+            requests_result: None,
+        };
         let wanted = |claim: &&&Claim| plan.only.is_empty() || plan.only.contains(&claim.number);
         let mut findings = Vec::new();
         for claim in Claim::all().iter().filter(wanted) {
@@ -72,5 +96,11 @@ impl Claims {
             findings.push(claim.run(&mut bench));
         }
         Ok(Self { tiers, findings })
+    }
+
+    /// Returns the finding of the claim with this number.
+    #[must_use]
+    pub fn find(&self, number: u8) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.claim.number == number)
     }
 }

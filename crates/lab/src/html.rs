@@ -4,31 +4,35 @@
 //! # Limitations
 //! It is for reading only; the JSON is for processing.
 
+mod hints;
 mod style;
 
 use serde_json::Value;
 use std::fmt::Write as _;
 
+use crate::escape::escape;
+use crate::language::{Language, msg, text, tr};
 use crate::machine::machine;
 use crate::report::{Part, ReportEntry, Section};
 use crate::table::Table;
+use hints::how_counted;
 use style::STYLE;
 
 /// Labels of the fields of the machine description.
 const MACHINE: [(&str, &str); 13] = [
-    ("karez", "karez"),
-    ("kernel", "kernel"),
-    ("architecture", "architecture"),
-    ("processor", "processor"),
-    ("flags", "of its flags"),
-    ("mitigations", "mitigations"),
-    ("cores", "cores"),
-    ("page_size", "page size, bytes"),
-    ("pipe_size", "pipe size, bytes"),
-    ("tcp_wmem", "tcp_wmem"),
-    ("tcp_rmem", "tcp_rmem"),
-    ("tcp_congestion_control", "TCP congestion control"),
-    ("optimised", "built with optimisation"),
+    ("karez", msg!("karez")),
+    ("kernel", msg!("kernel")),
+    ("architecture", msg!("architecture")),
+    ("processor", msg!("processor")),
+    ("flags", msg!("of its flags")),
+    ("mitigations", msg!("mitigations")),
+    ("cores", msg!("cores")),
+    ("page_size", msg!("page size, bytes")),
+    ("pipe_size", msg!("pipe size, bytes")),
+    ("tcp_wmem", msg!("tcp_wmem")),
+    ("tcp_rmem", msg!("tcp_rmem")),
+    ("tcp_congestion_control", msg!("TCP congestion control")),
+    ("optimised", msg!("built with optimisation")),
 ];
 
 /// Renders a page with these sections.
@@ -37,16 +41,19 @@ pub fn html_page(sections: &[Section]) -> String {
     let machine = machine();
     let kernel = machine["kernel"].as_str().unwrap_or("Linux");
     let title = match sections {
-        [one] => format!("{}, Linux {kernel}", one.title),
-        _ => format!("The cost of Linux I/O, Linux {kernel}"),
+        [one] => text!("{title}, Linux {kernel}", title = one.title, kernel = kernel),
+        _ => text!("The cost of Linux I/O, Linux {kernel}", kernel = kernel),
     };
     let mut html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+        "<!DOCTYPE html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n\
-         <p>Measured by karez on one machine; other machines have other figures.</p>\n",
-        title = escape(&title)
+         <p>{notice}</p>\n",
+        language = Language::current().tag(),
+        title = escape(&title),
+        notice =
+            escape(&text!("Measured by karez on one machine; other machines have other figures."))
     );
     if sections.len() > 1 {
         contents(&mut html, sections);
@@ -55,29 +62,11 @@ pub fn html_page(sections: &[Section]) -> String {
     for section in sections {
         write_section(&mut html, section, sections.len() > 1);
     }
-    html += "</main>\n<footer>\n<h2>The machine</h2>\n";
+    let heading = escape(&text!("The machine"));
+    let _ = write!(html, "</main>\n<footer>\n<h2>{heading}</h2>\n");
     write_machine(&mut html, &machine);
     html += "</footer>\n</body>\n</html>\n";
     html
-}
-
-/// Escapes text for HTML and SVG.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            '\n' | '\t' => escaped.push(character),
-            // XML 1.0 allows no other control characters, not even escaped.
-            control if control.is_control() => escaped.push('\u{fffd}'),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 fn contents(html: &mut String, sections: &[Section]) {
@@ -93,12 +82,18 @@ fn contents(html: &mut String, sections: &[Section]) {
 fn write_section(html: &mut String, section: &Section, with_title: bool) {
     let _ = writeln!(html, "<section id=\"{}\">", section.anchor);
     if with_title {
-        let _ = writeln!(html, "<h2>{}</h2>", escape(&section.title));
+        let title = escape(&section.title);
+        let _ = writeln!(html, "<h2>{title}{}</h2>", link_to(&section.anchor));
     }
     for part in &section.parts {
         write_part(html, part);
     }
     *html += "</section>\n";
+}
+
+/// Returns a link of an element to itself, for copying.
+fn link_to(anchor: &str) -> String {
+    format!(" <a class=\"anchor\" href=\"#{anchor}\" aria-label=\"#\">#</a>")
 }
 
 fn write_part(html: &mut String, part: &Part) {
@@ -107,7 +102,20 @@ fn write_part(html: &mut String, part: &Part) {
             let lines: Vec<_> = words.lines().map(escape).collect();
             writeln!(html, "<p>{}</p>", lines.join("<br>"))
         }
-        Part::Heading(words) => writeln!(html, "<h3>{}</h3>", escape(words)),
+        Part::Heading(anchor, words) => {
+            writeln!(html, "<h3 id=\"{anchor}\">{}{}</h3>", escape(words), link_to(anchor))
+        }
+        Part::Command(command) => writeln!(
+            html,
+            "<p class=\"command\">{} <code>{}</code></p>",
+            escape(&text!("Repeat it:")),
+            escape(command)
+        ),
+        Part::Folded(summary, parts) => {
+            let _ = writeln!(html, "<details>\n<summary>{}</summary>", escape(summary));
+            parts.iter().for_each(|part| write_part(html, part));
+            writeln!(html, "</details>")
+        }
         Part::Preformatted(text) => writeln!(html, "<pre>{}</pre>", escape(text)),
         Part::Figure(caption, svg) => {
             let caption = escape(caption);
@@ -123,7 +131,7 @@ fn write_part(html: &mut String, part: &Part) {
             Ok(())
         }
         Part::Entries(entries) => {
-            entries.iter().for_each(|entry| write_entry(html, entry));
+            write_entries(html, entries);
             Ok(())
         }
     };
@@ -131,25 +139,34 @@ fn write_part(html: &mut String, part: &Part) {
 
 /// Writes a table. A table wider than the screen scrolls under its first column.
 fn write_table(html: &mut String, caption: &str, table: &Table) {
-    let _ = writeln!(html, "<div class=\"wide\">\n<table>\n<caption>{}</caption>", escape(caption));
-    let heading: Vec<_> = table
-        .heading
-        .iter()
-        .map(|cell| format!("<th scope=\"col\">{}</th>", escape(cell)))
-        .collect();
-    let _ = writeln!(html, "<thead><tr>{}</tr></thead>\n<tbody>", heading.concat());
-    for row in &table.rows {
+    *html += "<div class=\"wide\">\n<table>\n";
+    if !caption.is_empty() {
+        let _ = writeln!(html, "<caption>{}</caption>", escape(caption));
+    }
+    let hints: Vec<_> = table.heading.iter().map(|name| hint(name)).collect();
+    *html += "<thead><tr>";
+    for (name, hint) in table.heading.iter().zip(&hints) {
+        let _ = write!(html, "<th scope=\"col\"{hint}>{}</th>", escape(&tr(name)));
+    }
+    *html += "</tr></thead>\n<tbody>\n";
+    for (number, row) in table.rows.iter().enumerate() {
         *html += "<tr>";
         for (place, cell) in row.iter().enumerate() {
-            let cell = escape(cell);
+            let hint = hints.get(place).map_or("", String::as_str);
+            let is_figure =
+                cell.starts_with(|first: char| first.is_ascii_digit() || "~>n-–".contains(first));
+            let link =
+                table.links.iter().find(|(row, column, _)| (*row, *column) == (number, place));
+            let cell = match link {
+                Some((.., anchor)) => format!("<a href=\"#{anchor}\">{}</a>", escape(cell)),
+                None => escape(cell),
+            };
             let _ = if place == 0 {
                 write!(html, "<th scope=\"row\">{cell}</th>")
-            } else if cell
-                .starts_with(|first: char| first.is_ascii_digit() || "~&n-".contains(first))
-            {
-                write!(html, "<td class=\"figure\">{cell}</td>")
+            } else if is_figure {
+                write!(html, "<td class=\"figure\"{hint}>{cell}</td>")
             } else {
-                write!(html, "<td>{cell}</td>")
+                write!(html, "<td{hint}>{cell}</td>")
             };
         }
         *html += "</tr>\n";
@@ -157,21 +174,53 @@ fn write_table(html: &mut String, caption: &str, table: &Table) {
     *html += "</tbody>\n</table>\n</div>\n";
 }
 
+/// Returns the tooltip of a column: how its figures were counted.
+fn hint(heading: &str) -> String {
+    let how = how_counted(heading).map(|how| format!(" title=\"{}\"", escape(&tr(how))));
+    how.unwrap_or_default()
+}
+
+/// Writes results with a filter by verdict, which needs no script.
+fn write_entries(html: &mut String, entries: &[ReportEntry]) {
+    let mut badges: Vec<_> = entries.iter().map(|entry| entry.badge).collect();
+    badges.sort_unstable();
+    badges.dedup();
+    *html += "<div class=\"filter\">\n";
+    let all = (text!("all"), "all".to_owned(), entries.len());
+    let each = badges.iter().map(|badge| {
+        let count = entries.iter().filter(|entry| entry.badge == *badge).count();
+        (tr(badge), badge.replace(' ', "-"), count)
+    });
+    for (name, value, count) in std::iter::once(all).chain(each) {
+        let checked = if value == "all" { " checked" } else { "" };
+        let _ = writeln!(
+            html,
+            "<input type=\"radio\" name=\"verdict\" id=\"verdict-{value}\" value=\"{value}\"{checked}>\
+             <label for=\"verdict-{value}\">{} {count}</label>",
+            escape(&name)
+        );
+    }
+    *html += "<div class=\"entries\">\n";
+    entries.iter().for_each(|entry| write_entry(html, entry));
+    *html += "</div>\n</div>\n";
+}
+
 fn write_entry(html: &mut String, entry: &ReportEntry) {
-    let ReportEntry { title, badge, details, lines } = entry;
+    let ReportEntry { anchor, title, badge, details, lines } = entry;
     let _ = writeln!(
         html,
-        "<article>\n<h3>{}</h3>\n<p class=\"badge {}\">{}</p>",
+        "<article id=\"{anchor}\" class=\"{class}\">\n<h3>{}{}</h3>\n<p class=\"badge {class}\">{}</p>",
         escape(title),
-        badge.replace(' ', "-"),
-        escape(badge),
+        link_to(anchor),
+        escape(&tr(badge)),
+        class = badge.replace(' ', "-"),
     );
     if let Some(details) = details {
         let _ = writeln!(html, "<p class=\"details\">{}</p>", escape(details));
     }
     *html += "<dl>\n";
     for (name, text) in lines {
-        let _ = writeln!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(text));
+        let _ = writeln!(html, "<dt>{}</dt><dd>{}</dd>", escape(&tr(name)), escape(text));
     }
     *html += "</dl>\n</article>\n";
 }
@@ -195,7 +244,7 @@ fn write_machine(html: &mut String, machine: &Value) {
             }
             other => other.to_string(),
         };
-        let _ = writeln!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(&text));
+        let _ = writeln!(html, "<dt>{}</dt><dd>{}</dd>", escape(&tr(name)), escape(&text));
     }
     *html += "</dl>\n";
 }
@@ -207,8 +256,10 @@ mod tests {
     #[test]
     fn text_is_escaped() {
         let evil = "<script>alert('&')</script>";
-        let table = Table { heading: vec!["a"], rows: vec![vec![evil.to_owned()]] };
+        let table =
+            Table { heading: vec!["a"], rows: vec![vec![evil.to_owned()]], ..Table::default() };
         let entry = ReportEntry {
+            anchor: "claim-x".to_owned(),
             title: evil.to_owned(),
             badge: "refuted",
             details: Some(evil.to_owned()),
@@ -216,7 +267,9 @@ mod tests {
         };
         let parts = vec![
             Part::Paragraph(evil.to_owned()),
-            Part::Heading(evil.to_owned()),
+            Part::Heading("h".to_owned(), evil.to_owned()),
+            Part::Command(evil.to_owned()),
+            Part::Folded(evil.to_owned(), Vec::new()),
             Part::Table(evil.to_owned(), table),
             Part::Figure(evil.to_owned(), "<svg></svg>".to_owned()),
             Part::Preformatted(evil.to_owned()),
@@ -225,7 +278,7 @@ mod tests {
         ];
         let html = html_page(&[Section { anchor: "x".to_owned(), title: evil.to_owned(), parts }]);
         assert!(!html.contains("<script"), "{html}");
-        assert_eq!(html.matches("&lt;script&gt;").count(), 12, "{html}");
+        assert_eq!(html.matches("&lt;script&gt;").count(), 14, "{html}");
     }
 
     #[test]

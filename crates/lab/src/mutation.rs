@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorContext as _, Result};
+use crate::language::msg;
 use crate::transport::Transport;
 
 /// Size that every socket buffer accepts and every via handles with its own method.
@@ -44,8 +45,8 @@ pub enum CopyVerdict {
 impl fmt::Display for CopyVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Aliased => f.pad("aliased"),
-            Self::Copied => f.pad("copied"),
+            Self::Aliased => f.pad(msg!("aliased")),
+            Self::Copied => f.pad(msg!("copied")),
             Self::Refused(why) => write!(f, "unsupported: {why}"),
         }
     }
@@ -97,7 +98,7 @@ pub fn mutation_probe(via: Via, transport: Transport, directory: &Path) -> Resul
     loop {
         match transfer.step(out.as_fd()).context("send by", via)? {
             Progress::Moved(_) => {}
-            Progress::Done | Progress::NeedsRelease => break,
+            Progress::Done | Progress::NeedsZerocopyCompletion => break,
             other => return Err(Error::new("send by", via, format_args!("{other:?}"))),
         }
     }

@@ -4,6 +4,7 @@
 //! # Limitations
 //! A section contains only the most important figures; all samples are in the JSON.
 
+use crate::language::text;
 use serde_json::Value;
 use std::fmt;
 
@@ -46,12 +47,15 @@ pub struct Section {
 pub enum Part {
     /// A paragraph.
     Paragraph(String),
-    /// A subheading.
-    Heading(String),
+    /// The command that repeats the measurement.
+    Command(String),
+    /// Target name of links, and a subheading.
+    Heading(String, String),
+    /// A summary, and contents that are shown on demand.
+    Folded(String, Vec<Part>),
     /// A caption and a table.
     Table(String, Table),
-    /// A caption and a drawing: an `<svg>` element that takes its colours from the page's CSS
-    /// classes, so that it is readable in dark mode.
+    /// A caption and a drawing: an `<svg>` element that does not depend on the page.
     Figure(String, String),
     /// Results, each with a verdict.
     Entries(Vec<ReportEntry>),
@@ -71,19 +75,23 @@ pub(crate) fn skipped_lines(skipped: &[(String, String)]) -> Vec<String> {
             None => by_reason.push((why, vec![what])),
         }
     }
-    let line = |(why, all): (&str, Vec<&str>)| format!("skipped: {}: {why}", all.join("; "));
+    let line = |(why, all): (&str, Vec<&str>)| {
+        text!("skipped: {what}: {why}", what = all.join("; "), why = why)
+    };
     by_reason.into_iter().map(line).collect()
 }
 
 /// A result with a verdict.
 #[derive(Clone, Debug)]
 pub struct ReportEntry {
+    /// Target name of links.
+    pub anchor: String,
     /// The subject.
     pub title: String,
-    /// The verdict in a word or two.
+    /// The verdict in a word or two, in English.
     pub badge: &'static str,
     /// An explanation of the verdict.
     pub details: Option<String>,
-    /// Further named texts.
+    /// Further texts with their English names.
     pub lines: Vec<(&'static str, String)>,
 }

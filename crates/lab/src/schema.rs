@@ -9,6 +9,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("all", include_str!("../schema/all.json")),
     ("claims", include_str!("../schema/claims.json")),
     ("compare", include_str!("../schema/compare.json")),
+    ("exercise", include_str!("../schema/exercise.json")),
     ("models", include_str!("../schema/models.json")),
     ("selftest", include_str!("../schema/selftest.json")),
     ("topologies", include_str!("../schema/topologies.json")),

@@ -1,12 +1,17 @@
-//! Tables as terminal text, CSV and Markdown.
+//! Tables as terminal text, CSV and Markdown. The heading is translated, except in CSV.
+
+use crate::language::tr;
+use crate::svg::columns;
 
 /// A heading and rows of the same length.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    /// Column names; the first column identifies the rows.
+    /// Column names in English; the first column identifies the rows.
     pub heading: Vec<&'static str>,
     /// The cells.
     pub rows: Vec<Vec<String>>,
+    /// Links to targets on the same page: row, column, target name.
+    pub links: Vec<(usize, usize, String)>,
 }
 
 impl Table {
@@ -18,16 +23,17 @@ impl Table {
 
     /// Aligns the columns; `is_left` selects those aligned to the left.
     pub(crate) fn aligned(&self, is_left: impl Fn(usize) -> bool) -> String {
-        let heading: Vec<_> = self.heading.iter().map(|&cell| cell.to_owned()).collect();
+        let heading: Vec<_> = self.heading.iter().map(|&cell| tr(cell)).collect();
         let lines: Vec<_> = std::iter::once(&heading).chain(&self.rows).collect();
         let width = |column: usize| {
-            lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
+            lines.iter().filter_map(|line| line.get(column)).map(|cell| columns(cell)).max()
         };
         let widths: Vec<_> = (0..heading.len()).filter_map(width).collect();
         let mut text = String::new();
         for line in lines {
             let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-                if is_left(column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+                let gap = " ".repeat(width.saturating_sub(columns(cell)));
+                if is_left(column) { format!("{cell}{gap}") } else { format!("{gap}{cell}") }
             });
             text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
             text.push('\n');
@@ -56,8 +62,8 @@ impl Table {
     /// Formats as a table of GitHub Flavored Markdown.
     #[must_use]
     pub fn to_markdown(&self) -> String {
-        let mut text =
-            format!("| {} |\n|{}\n", self.heading.join(" | "), "---|".repeat(self.heading.len()));
+        let heading: Vec<_> = self.heading.iter().map(|&cell| tr(cell)).collect();
+        let mut text = format!("| {} |\n|{}\n", heading.join(" | "), "---|".repeat(heading.len()));
         for row in &self.rows {
             let cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
             text += &format!("| {} |\n", cells.join(" | "));
@@ -111,7 +117,7 @@ mod tests {
     #[test]
     fn table_renders_as_text_csv_and_markdown() {
         let row = vec!["copy".to_owned(), "1,024".to_owned()];
-        let table = Table { heading: vec!["via", "calls"], rows: vec![row] };
+        let table = Table { heading: vec!["via", "calls"], rows: vec![row], ..Table::default() };
         assert_eq!(table.to_text(), "via   calls\ncopy  1,024\n");
         assert_eq!(table.to_csv(), "via,calls\ncopy,\"1,024\"\n");
         assert_eq!(table.to_markdown(), "| via | calls |\n|---|---|\n| copy | 1,024 |\n");

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, ErrorContext as _, Result};
+use crate::language::msg;
 use crate::probe::FileId;
 
 /// Attempts to reach a cache state: under memory pressure pages may be evicted while others are
@@ -40,8 +41,8 @@ impl CacheState {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Warm => "warm",
-            Self::Cold => "cold",
+            Self::Warm => msg!("warm"),
+            Self::Cold => msg!("cold"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::language::{msg, text, tr_word};
 use crate::probe::{Counters, Scope, Unavailable};
 
 /// Available counters, and the reasons for missing ones.
@@ -61,7 +62,7 @@ impl Tiers {
             }
             Err(why) => Self {
                 without_t1: Some(why.to_string()),
-                without_t3: Some("it needs T1".to_owned()),
+                without_t3: Some(msg!("it needs T1").to_owned()),
                 missing: Vec::new(),
             },
         }
@@ -98,21 +99,26 @@ impl Tiers {
 
 impl fmt::Display for Tiers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tier {}", self.best())?;
         let what = match self.best() {
-            Tier::T0 => "counters without privilege; copied bytes are inferred",
-            Tier::T1 => "exact, by tracepoints",
-            Tier::T3 => "exact, by tracepoints, cross-checked with function hooks",
+            Tier::T0 => text!("counters without privilege; copied bytes are inferred"),
+            Tier::T1 => text!("exact, by tracepoints"),
+            Tier::T3 => text!("exact, by tracepoints, cross-checked with function hooks"),
         };
-        write!(f, ": {what}")?;
+        f.write_str(&text!("tier {tier}: {what}", tier = self.best(), what = what))?;
         if let Some(why) = &self.without_t1 {
-            write!(f, "\nno T1: {why}")?;
+            write!(f, "\n{}", text!("no T1: {why}", why = why))?;
+            let how = text!(
+                "for exact counts: run it as root, or sudo setcap cap_bpf,cap_perfmon+ep karez; in a \
+                 container: --cap-add BPF --cap-add PERFMON"
+            );
+            write!(f, "\n{how}")?;
         }
         if let Some(why) = &self.without_t3 {
-            write!(f, "\nno T3: {why}")?;
+            write!(f, "\n{}", text!("no T3: {why}", why = tr_word(why)))?;
         }
         if !self.missing.is_empty() {
-            write!(f, "\nmissing on this kernel: {}", self.missing.join(", "))?;
+            let names = self.missing.join(", ");
+            write!(f, "\n{}", text!("missing on this kernel: {names}", names = names))?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 
 mod cold_file;
 mod command;
+mod costs;
 mod echo_clients;
 mod echo_service;
 mod http_client;
@@ -79,6 +80,7 @@ impl WorkerState {
             "sleep" => sleep(command),
             "flush-network" => flush_network(),
             "mark" => mark(command),
+            "sender-options" => Ok(self.sender.set_options(command)),
             "connect" => self.sender.connect(command),
             "send-file" => self.sender.send_file(command),
             "copy-in-user-space" => self.sender.copy_in_user_space(command),
@@ -89,6 +91,9 @@ impl WorkerState {
             "wait" => self.selector_bench.wait(command),
             "limits" => limits::limits(),
             "read-clock" => limits::read_clock(command),
+            "switch-threads" => costs::switch_threads(command),
+            "touch-pages" => costs::touch_pages(command),
+            "send-two-parts" => costs::send_two_parts(command),
             "listen" => self.receiver.listen(command),
             "receive" => self.receiver.receive(command),
             "serve" => serve::serve(command),
@@ -127,8 +132,13 @@ fn configure_network(what: &str, command: &Value) -> Result<Value> {
             made.context("make", "a veth").map(|()| Value::Null)
         }
         "add-dummy" => {
-            let made = karez_lab_sys::add_dummy(text(command, "name")?);
-            made.context("make", "a dummy device").map(|()| Value::Null)
+            let name = text(command, "name")?;
+            karez_lab_sys::add_dummy(name).context("make", "a dummy device")?;
+            if let Some(mtu) = command["mtu"].as_u64() {
+                let mtu = u32::try_from(mtu).context("read", "an MTU")?;
+                karez_lab_sys::set_mtu(name, mtu).context("set the MTU of", name)?;
+            }
+            Ok(Value::Null)
         }
         "add-address" => {
             let address: Ipv4Addr =

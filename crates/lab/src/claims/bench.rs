@@ -1,4 +1,4 @@
-//! Fixture of the claims: that of the self-test, and a sweep over the models that several claims
+//! Fixture of the claims: that of the self-test, and measurements of the models that several claims
 //! share.
 
 use karez_reactor::Model;
@@ -16,6 +16,11 @@ use crate::transfer_outcome::TransferOutcome;
 use crate::transfer_spec::TransferSpec;
 use crate::transport::Transport;
 
+/// Numbers of connections at which requests are measured; the lower one is also that of the requests in
+/// flight.
+pub(super) const SOME: u32 = 64;
+pub(super) const MANY: u32 = 1000;
+
 /// Attempts of a transfer from disk if packets were missed.
 const ATTEMPTS: u32 = 3;
 
@@ -24,6 +29,7 @@ pub(super) struct ClaimsBench<'a> {
     pub(super) test: SelfTest,
     pub(super) base: SelfTestBench<'a>,
     pub(super) sweep_result: Option<Models>,
+    pub(super) requests_result: Option<Models>,
 }
 
 /// A counted transfer.
@@ -43,7 +49,13 @@ impl CountedTransfer {
 impl ClaimsBench<'_> {
     /// Measures select, poll, epoll and busy polling by number of descriptors, once.
     pub(super) fn sweep(&mut self) -> Result<&Models, ExperimentError> {
-        let models = vec![Model::Nonblocking, Model::Select, Model::Poll, Model::EpollLevel];
+        let models = vec![
+            Model::Nonblocking,
+            Model::Select,
+            Model::Poll,
+            Model::EpollLevel,
+            Model::EpollEdge,
+        ];
         let whole = ModelsPlan::new(self.plan.workers.clone());
         let plan = ModelsPlan { models, active: vec![1], microseconds: 5000, ..whole };
         let plan = if self.plan.quick { ModelsPlan { runs: 9, ..plan.quick() } } else { plan };
@@ -52,6 +64,28 @@ impl ClaimsBench<'_> {
             None => Models::run(&plan, |_| {})?,
         };
         Ok(self.sweep_result.insert(sweep_result))
+    }
+
+    /// Measures requests to servers by epoll, by io_uring and with one thread per connection, once.
+    pub(super) fn requests(&mut self) -> Result<&Models, ExperimentError> {
+        let plan = ModelsPlan {
+            models: vec![Model::EpollEdge, Model::Uring, Model::Blocking],
+            descriptors: vec![SOME, MANY],
+            active: vec![1, SOME],
+            runs: self.pairs(),
+            microseconds: if self.plan.quick { 5000 } else { 20_000 },
+            ..ModelsPlan::new(self.plan.workers.clone())
+        };
+        let measured = match self.requests_result.take() {
+            Some(measured) => measured,
+            None => Models::run(&plan, |_| {})?,
+        };
+        Ok(self.requests_result.insert(measured))
+    }
+
+    /// Returns the number of timed pairs of a comparison.
+    pub(super) fn pairs(&self) -> usize {
+        if self.plan.quick { 9 } else { 20 }
     }
 
     /// Returns the number of chunks.

@@ -3,12 +3,15 @@
 use super::bench::ClaimsBench;
 use super::evidence::Evidence;
 use super::verdict::Verdict;
+use crate::language::msg;
 use crate::selftest::{Counter, ExperimentError};
 
 /// A claim.
 pub struct Claim {
     /// Its number.
     pub number: u8,
+    /// A stable name, used in links.
+    pub name: &'static str,
     /// The statement.
     pub statement: &'static str,
     /// The kernel's mechanism behind the result.
@@ -25,7 +28,7 @@ impl Claim {
     /// Returns the verdict that follows from the evidence.
     #[must_use]
     pub fn judge(&self, evidence: &Evidence) -> Verdict {
-        let missing = || Verdict::NotMeasurable("a figure is missing".to_owned());
+        let missing = || Verdict::NotMeasurable(msg!("a figure is missing").to_owned());
         (self.rule)(evidence).unwrap_or_else(missing)
     }
 

@@ -1,6 +1,6 @@
 //! Claims about epoll: memory, data structures, triggering.
 
-use karez_reactor::{Demultiplexer, EpollEdge, EpollLevel, Interest, Ready, Token};
+use karez_reactor::{EpollEdge, EpollLevel, Interest, Ready, Selector, Token};
 use karez_sys::Mapping;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::pipe::pipe;
@@ -15,21 +15,30 @@ use super::evidence::{Evidence, ExperimentResult};
 use super::verdict::Verdict;
 use super::waiting::{IdleScan, errno, is_asleep, scans_idle, slopes, too_wide, wait_asleep};
 use crate::error::{ErrorContext as _, Result as LabResult};
+use crate::language::msg;
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 11,
-        statement: "epoll shares memory with user space by mmap",
-        reason: "an epoll instance has no mmap operation: epoll_wait copies each event to user \
-            space",
+        name: "epoll-mmap",
+        statement: msg!("epoll shares memory with user space by mmap"),
+        reason: msg!(
+            "an epoll instance has no mmap operation: epoll_wait copies each event to user \
+            space"
+        ),
         needs: &[],
         experiment: mmap_epoll,
         rule: |evidence| Some(confirmed_if(evidence.word("mmap of an epoll")? == "ok")),
     },
     Claim {
         number: 12,
-        statement: "epoll keeps descriptors in a red-black tree and ready ones in a linked list",
-        reason: "struct eventpoll has rbr and rdllist (fs/eventpoll.c), in kernel memory only",
+        name: "epoll-tree",
+        statement: msg!(
+            "epoll keeps descriptors in a red-black tree and ready ones in a linked list"
+        ),
+        reason: msg!(
+            "struct eventpoll has rbr and rdllist (fs/eventpoll.c), in kernel memory only"
+        ),
         needs: &[],
         experiment: epoll_set,
         rule: |evidence| {
@@ -37,7 +46,7 @@ pub(super) const CLAIMS: &[Claim] = &[
             let once = evidence.word("registered again")? == "EEXIST";
             let in_order =
                 evidence.count("reported in arrival order")? == evidence.count("ready")?;
-            let what = "the kernel source for the tree; the run shows a set and a FIFO queue";
+            let what = msg!("the kernel source for the tree; the run shows a set and a FIFO queue");
             Some(if kept && once && in_order {
                 Verdict::DependsOn(what.to_owned())
             } else {
@@ -47,9 +56,14 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 13,
-        statement: "a callback fills the ready list, and epoll_wait visits only ready descriptors",
-        reason: "ep_poll_callback queues the item on wake-up; epoll_wait polls the queued items \
-            again",
+        name: "epoll-ready-list",
+        statement: msg!(
+            "a callback fills the ready list, and epoll_wait visits only ready descriptors"
+        ),
+        reason: msg!(
+            "ep_poll_callback queues the item on wake-up; epoll_wait polls the queued items \
+            again"
+        ),
         needs: &[],
         experiment: ready_list,
         rule: |evidence| {
@@ -59,16 +73,18 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 14,
-        statement: "epoll_wait checks in a loop until a descriptor is ready",
-        reason: "it sleeps in a wait queue until a callback wakes it; busy polling is opt-in",
+        name: "epoll-loop",
+        statement: msg!("epoll_wait checks in a loop until a descriptor is ready"),
+        reason: msg!("it sleeps in a wait queue until a callback wakes it; busy polling is opt-in"),
         needs: &[],
         experiment: |_| wait_asleep::<EpollLevel>(),
         rule: |evidence| Some(refuted_if(is_asleep(evidence)?)),
     },
     Claim {
         number: 15,
-        statement: "epoll has no maximum number of connections",
-        reason: "RLIMIT_NOFILE, fs.file-max and fs.epoll.max_user_watches limit it",
+        name: "epoll-limit",
+        statement: msg!("epoll has no maximum number of connections"),
+        reason: msg!("RLIMIT_NOFILE, fs.file-max and fs.epoll.max_user_watches limit it"),
         needs: &[],
         experiment: limits,
         rule: |evidence| {
@@ -80,16 +96,20 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 16,
-        statement: "the cost of epoll_wait does not depend on the number of idle descriptors",
-        reason: "an idle descriptor is in the tree and not in the ready list",
+        name: "epoll-idle",
+        statement: msg!("the cost of epoll_wait does not depend on the number of idle descriptors"),
+        reason: msg!("an idle descriptor is in the tree and not in the ready list"),
         needs: &[],
         experiment: slopes,
         rule: independent_of_idle,
     },
     Claim {
         number: 17,
-        statement: "level-triggered epoll reports readiness repeatedly, edge-triggered once",
-        reason: "a level item is queued again after each report; an edge needs another wake-up",
+        name: "level-edge",
+        statement: msg!("level-triggered epoll reports readiness repeatedly, edge-triggered once"),
+        reason: msg!(
+            "a level item is queued again after each report; an edge needs another wake-up"
+        ),
         needs: &[],
         experiment: triggers,
         rule: |evidence| {
@@ -101,16 +121,18 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 18,
-        statement: "edge-triggered epoll supports only non-blocking descriptors",
-        reason: "the kernel does not check O_NONBLOCK; epoll(7) only recommends it",
+        name: "edge-nonblocking",
+        statement: msg!("edge-triggered epoll supports only non-blocking descriptors"),
+        reason: msg!("the kernel does not check O_NONBLOCK; epoll(7) only recommends it"),
         needs: &[],
         experiment: blocking_edge,
         rule: |evidence| Some(refuted_if(evidence.word("EPOLLET on a blocking pipe")? == "ok")),
     },
     Claim {
         number: 19,
-        statement: "edge-triggered epoll can lose data",
-        reason: "unread bytes stay in the buffer: only the wake-up is missed",
+        name: "edge-loses-data",
+        statement: msg!("edge-triggered epoll can lose data"),
+        reason: msg!("unread bytes stay in the buffer: only the wake-up is missed"),
         needs: &[],
         experiment: partial_read,
         rule: |evidence| {
@@ -120,8 +142,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 20,
-        statement: "epoll does not support regular files",
-        reason: "a regular file has no poll operation, so EPOLL_CTL_ADD fails with EPERM",
+        name: "epoll-regular-file",
+        statement: msg!("epoll does not support regular files"),
+        reason: msg!("a regular file has no poll operation, so EPOLL_CTL_ADD fails with EPERM"),
         needs: &[],
         experiment: regular_file,
         rule: |evidence| Some(confirmed_if(evidence.word("epoll on a regular file")? == "EPERM")),
@@ -140,7 +163,7 @@ fn independent_of_idle(evidence: &Evidence) -> Option<Verdict> {
 fn mmap_epoll(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let epoll = EpollLevel::new().context("open", "an epoll")?;
     let mapped = Mapping::of(epoll.as_fd(), 0, 4096);
-    Ok(Evidence::default().with("mmap of an epoll", mapped))
+    Ok(Evidence::default().with(msg!("mmap of an epoll"), mapped))
 }
 
 fn epoll_set(_: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -157,11 +180,11 @@ fn epoll_set(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let in_order = events.iter().zip(order).filter(|(one, place)| one.token.0 == *place as u64);
     let lines = info.lines().filter(|line| line.starts_with("tfd:")).count();
     Ok(Evidence::default()
-        .with("registered", all.len())
-        .with("entries in fdinfo", lines)
-        .with("registered again", again)
-        .with("ready", order.len())
-        .with("reported in arrival order", in_order.count()))
+        .with(msg!("registered"), all.len())
+        .with(msg!("entries in fdinfo"), lines)
+        .with(msg!("registered again"), again)
+        .with(msg!("ready"), order.len())
+        .with(msg!("reported in arrival order"), in_order.count()))
 }
 
 fn ready_list(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -172,7 +195,10 @@ fn ready_list(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     }
     let events = events(&mut epoll)?.len();
     let evidence = slopes(bench)?;
-    Ok(evidence.with("registered", all.len()).with("ready", 3_u64).with("reported", events))
+    Ok(evidence
+        .with(msg!("registered"), all.len())
+        .with(msg!("ready"), 3_u64)
+        .with(msg!("reported"), events))
 }
 
 fn limits(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -182,11 +208,11 @@ fn limits(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let path = "/proc/sys/fs/epoll/max_user_watches";
     let watches = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
     let evidence = Evidence::default()
-        .with("RLIMIT_NOFILE", number("limit"))
-        .with("opened", number("opened"))
-        .with("open beyond the limit", errno(&reply["refused"]));
+        .with(msg!("RLIMIT_NOFILE"), number("limit"))
+        .with(msg!("opened"), number("opened"))
+        .with(msg!("open beyond the limit"), errno(&reply["refused"]));
     Ok(match watches {
-        Some(watches) => evidence.with("max_user_watches", watches),
+        Some(watches) => evidence.with(msg!("max_user_watches"), watches),
         None => evidence,
     })
 }
@@ -195,16 +221,20 @@ fn triggers(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let level = sequence::<EpollLevel>()?;
     let edge = sequence::<EpollEdge>()?;
     let mut evidence = Evidence::default();
-    for (name, counts) in [("level", level), ("edge", edge)] {
-        for (when, count) in ["first", "again", "after another write"].iter().zip(counts) {
-            evidence = evidence.with(format!("{name}, {when}"), count);
+    let names = [
+        [msg!("level, first"), msg!("level, again"), msg!("level, after another write")],
+        [msg!("edge, first"), msg!("edge, again"), msg!("edge, after another write")],
+    ];
+    for (names, counts) in names.into_iter().zip([level, edge]) {
+        for (name, count) in names.into_iter().zip(counts) {
+            evidence = evidence.with(name, count);
         }
     }
     Ok(evidence)
 }
 
 /// Returns the number of events after a write, without reading, and after another write.
-fn sequence<D: Demultiplexer>() -> LabResult<[usize; 3]> {
+fn sequence<D: Selector>() -> LabResult<[usize; 3]> {
     let mut waiting = D::new().context("open", "an epoll")?;
     let (near, far) = pipe().context("open", "a pipe")?;
     waiting.register(near.as_fd(), Token(0), Interest::READ).context("watch", "a pipe")?;
@@ -218,7 +248,7 @@ fn blocking_edge(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let mut edge = EpollEdge::new().context("open", "an epoll")?;
     let (near, _far) = pipe().context("open", "a pipe")?;
     let taken = edge.register(near.as_fd(), Token(0), Interest::READ);
-    Ok(Evidence::default().with("EPOLLET on a blocking pipe", taken))
+    Ok(Evidence::default().with(msg!("EPOLLET on a blocking pipe"), taken))
 }
 
 fn partial_read(_: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -233,11 +263,11 @@ fn partial_read(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     drop(far);
     let rest = rustix::io::read(&near, &mut bytes).context("read from", "a pipe")?;
     Ok(Evidence::default()
-        .with("written", written)
-        .with("reported", first)
-        .with("read at first", one)
-        .with("reported for the rest", again)
-        .with("read later", rest))
+        .with(msg!("written"), written)
+        .with(msg!("reported"), first)
+        .with(msg!("read at first"), one)
+        .with(msg!("reported for the rest"), again)
+        .with(msg!("read later"), rest))
 }
 
 fn regular_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -245,11 +275,11 @@ fn regular_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let file = fs::File::open(path).context("open", path.display())?;
     let mut epoll = EpollLevel::new().context("open", "an epoll")?;
     let taken = epoll.register(file.as_fd(), Token(0), Interest::READ);
-    Ok(Evidence::default().with("epoll on a regular file", taken))
+    Ok(Evidence::default().with(msg!("epoll on a regular file"), taken))
 }
 
 /// Registers idle descriptors with their index as token.
-fn registered(waiting: &mut impl Demultiplexer, count: u64) -> LabResult<Vec<OwnedFd>> {
+fn registered(waiting: &mut impl Selector, count: u64) -> LabResult<Vec<OwnedFd>> {
     let mut all = Vec::new();
     for place in 0..count {
         let one = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
@@ -267,7 +297,7 @@ fn make_ready(one: &OwnedFd) -> LabResult<()> {
 }
 
 /// Returns the current events.
-fn events(waiting: &mut impl Demultiplexer) -> LabResult<Vec<Ready>> {
+fn events(waiting: &mut impl Selector) -> LabResult<Vec<Ready>> {
     let mut ready = Vec::new();
     waiting.wait(Some(Duration::ZERO), &mut ready).context("wait for", "a descriptor")?;
     ready.retain(|one| one.readable);

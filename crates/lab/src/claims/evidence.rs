@@ -5,12 +5,13 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::fmt;
 
+use crate::language::{msg, tr_name, tr_word};
 use crate::regression::Slope;
 use crate::selftest::ExperimentError;
 use crate::table::grouped;
 
 /// Names of the errors that the experiments provoke.
-const ERRNO_NAMES: [(Errno, &str); 8] = [
+const ERRNO_NAMES: [(Errno, &str); 9] = [
     (Errno::NODEV, "ENODEV"),
     (Errno::PERM, "EPERM"),
     (Errno::INVAL, "EINVAL"),
@@ -19,6 +20,7 @@ const ERRNO_NAMES: [(Errno, &str); 8] = [
     (Errno::BADF, "EBADF"),
     (Errno::EXIST, "EEXIST"),
     (Errno::AGAIN, "EAGAIN"),
+    (Errno::OPNOTSUPP, "EOPNOTSUPP"),
 ];
 
 /// A measured value.
@@ -84,9 +86,9 @@ impl Evidence {
     /// Adds a slope in nanoseconds of CPU time per idle descriptor, with its interval.
     #[must_use]
     pub fn with_slope(self, of: &str, slope: Slope) -> Self {
-        self.with(format!("{of}: CPU ns per idle descriptor"), slope.fitted)
-            .with(format!("{of}: at least"), slope.low)
-            .with(format!("{of}: at most"), slope.high)
+        self.with(format!("{of}: {}", msg!("CPU ns per idle descriptor")), slope.fitted)
+            .with(format!("{of}: {}", msg!("at least")), slope.low)
+            .with(format!("{of}: {}", msg!("at most")), slope.high)
     }
 
     /// Returns a count by name.
@@ -136,12 +138,15 @@ impl Evidence {
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (name, figure)) in self.0.iter().enumerate() {
-            let separator = if at == 0 { "" } else { "; " };
-            match figure {
-                Figure::Count(count) => write!(f, "{separator}{name} {}", grouped(*count))?,
-                Figure::Number(number) => write!(f, "{separator}{name} {number:.2}")?,
-                Figure::Word(word) => write!(f, "{separator}{name} {word}")?,
+            if at > 0 {
+                f.write_str("; ")?;
             }
+            let value = match figure {
+                Figure::Count(count) => grouped(*count),
+                Figure::Number(number) => format!("{number:.2}"),
+                Figure::Word(word) => tr_word(word),
+            };
+            write!(f, "{} {value}", tr_name(name))?;
         }
         Ok(())
     }

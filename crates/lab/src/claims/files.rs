@@ -16,22 +16,25 @@ use super::claim::Claim;
 use super::evidence::{Evidence, ExperimentResult};
 use super::paths::open;
 use crate::error::ErrorContext as _;
+use crate::language::msg;
 use crate::selftest::ExperimentError;
 use crate::test_file::{CacheState, TestFile};
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 23,
-        statement: "read returns data that is already in the process' memory from there",
-        reason: "read(2) always copies from the page cache; stdio does the buffering",
+        name: "read-own-memory",
+        statement: msg!("read returns data that is already in the process' memory from there"),
+        reason: msg!("read(2) always copies from the page cache; stdio does the buffering"),
         needs: &[],
         experiment: read_again,
         rule: |evidence| Some(refuted_if(evidence.count("new bytes in the second read")? > 0)),
     },
     Claim {
         number: 27,
-        statement: "mmap wastes memory: 8 KiB for a file of 5 KiB",
-        reason: "the page cache consists of whole pages, for read and for mmap",
+        name: "mmap-memory",
+        statement: msg!("mmap wastes memory: 8 KiB for a file of 5 KiB"),
+        reason: msg!("the page cache consists of whole pages, for read and for mmap"),
         needs: &[],
         experiment: small_file,
         rule: |evidence| {
@@ -42,25 +45,34 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 28,
-        statement: "write from a mapping of a truncated file is killed by SIGBUS",
-        reason: "a fault in kernel mode is fixed up as EFAULT; only a fault in user mode gets \
-            SIGBUS",
+        name: "mmap-sigbus",
+        statement: msg!("write from a mapping of a truncated file is killed by SIGBUS"),
+        reason: msg!(
+            "a fault in kernel mode is fixed up as EFAULT; only a fault in user mode gets \
+            SIGBUS"
+        ),
         needs: &[],
         experiment: cut_off,
         rule: |evidence| Some(refuted_if(evidence.word("send of a truncated range")? == "EFAULT")),
     },
     Claim {
         number: 29,
-        statement: "sendfile moves data from a file to a socket only",
-        reason: "since 2.6.33 it writes to any descriptor; its input must be like a file",
+        name: "sendfile-socket",
+        statement: msg!("sendfile moves data from a file to a socket only"),
+        reason: msg!("since 2.6.33 it writes to any descriptor; its input must be like a file"),
         needs: &[],
         experiment: sendfile_to_file,
         rule: |evidence| Some(refuted_if(evidence.count("bytes from file to file")? > 0)),
     },
     Claim {
         number: 34,
-        statement: "copy-on-write copies a page at the first write and shares the other pages",
-        reason: "the first write to a page of a private mapping faults, and do_cow_fault copies",
+        name: "copy-on-write",
+        statement: msg!(
+            "copy-on-write copies a page at the first write and shares the other pages"
+        ),
+        reason: msg!(
+            "the first write to a page of a private mapping faults, and do_cow_fault copies"
+        ),
         needs: &[],
         experiment: on_write,
         rule: |evidence| {
@@ -77,7 +89,9 @@ fn read_again(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     file.write_all_at(&[2; 4096], 0).context("write", "a file")?;
     file.read_exact_at(&mut bytes, 0).context("read", "a file")?;
     let new = bytes.iter().filter(|&&byte| byte == 2).count();
-    Ok(Evidence::default().with("bytes", bytes.len()).with("new bytes in the second read", new))
+    Ok(Evidence::default()
+        .with(msg!("bytes"), bytes.len())
+        .with(msg!("new bytes in the second read"), new))
 }
 
 fn small_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -93,10 +107,10 @@ fn small_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let (out, _peer) = UnixStream::pair().context("open", "a socket pair")?;
     mapping.send(out.as_fd(), 0..5 << 10, SendFlags::empty()).context("send", "a mapping")?;
     Ok(Evidence::default()
-        .with("bytes", 5_u64 << 10)
-        .with("page size", page_size())
-        .with("pages by read", by_read.cached()?)
-        .with("pages by mmap", by_mmap.cached()?))
+        .with(msg!("bytes"), 5_u64 << 10)
+        .with(msg!("page size"), page_size())
+        .with(msg!("pages by read"), by_read.cached()?)
+        .with(msg!("pages by mmap"), by_mmap.cached()?))
 }
 
 fn cut_off(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -108,8 +122,8 @@ fn cut_off(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let sent = mapping.send(out.as_fd(), 2 * page..3 * page, SendFlags::empty());
     let written = mapping.write_at(made(bench, &[])?.as_fd(), 0, 0..4 * page);
     Ok(Evidence::default()
-        .with("send of a truncated range", sent)
-        .with("bytes written across the truncation", written.unwrap_or(0)))
+        .with(msg!("send of a truncated range"), sent)
+        .with(msg!("bytes written across the truncation"), written.unwrap_or(0)))
 }
 
 fn sendfile_to_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -120,10 +134,10 @@ fn sendfile_to_file(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let mut transfer = FileToFile::new(Arc::new(from), 0..4096, Arc::new(to), 0, Via::Sendfile);
     while matches!(transfer.step().context("copy by", "sendfile")?, Progress::Moved(_)) {}
     let report = transfer.report();
-    let bytes = if report.ran == Via::Sendfile { report.bytes } else { 0 };
+    let bytes = if report.effective == Via::Sendfile { report.bytes } else { 0 };
     Ok(Evidence::default()
-        .with("bytes from file to file", bytes)
-        .with("sendfile from a socket", from_socket))
+        .with(msg!("bytes from file to file"), bytes)
+        .with(msg!("sendfile from a socket"), from_socket))
 }
 
 fn on_write(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -140,10 +154,10 @@ fn on_write(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     file.read_exact_at(&mut bytes, 0).context("read", "a file")?;
     let changed = bytes.chunks(page).filter(|page| page.contains(&2)).count();
     Ok(Evidence::default()
-        .with("pages", pages)
-        .with("pages edited", edited)
-        .with("faults", faults)
-        .with("pages of the file changed", changed))
+        .with(msg!("pages"), pages)
+        .with(msg!("pages edited"), edited)
+        .with(msg!("faults"), faults)
+        .with(msg!("pages of the file changed"), changed))
 }
 
 /// Creates an unnamed file with this content.

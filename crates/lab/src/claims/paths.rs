@@ -11,6 +11,7 @@ use super::claim::Claim;
 use super::evidence::{Evidence, ExperimentResult};
 use super::verdict::Verdict;
 use crate::error::{Error, ErrorContext as _};
+use crate::language::msg;
 use crate::mutation::{CopyVerdict, mutation_probe};
 use crate::selftest::{Counter, ExperimentError};
 use crate::test_file::{CacheState, TestFile};
@@ -23,19 +24,22 @@ const AND_LINEAR: &[Counter] =
     &[Counter::Calls, Counter::Kernel, Counter::PageCache, Counter::Linear];
 
 /// Names of shared figures.
-const BYTES: &str = "bytes";
-const CHUNKS: &str = "chunks";
-const CALLS: &str = "calls that move data";
-const COPIED: &str = "bytes copied before the receiver";
-const COLD: &str = "disk bytes, cold";
-const WARM: &str = "disk bytes, warm";
+const BYTES: &str = msg!("bytes");
+const CHUNKS: &str = msg!("chunks");
+const CALLS: &str = msg!("calls that move data");
+const COPIED: &str = msg!("bytes copied before the receiver");
+const COLD: &str = msg!("disk bytes, cold");
+const WARM: &str = msg!("disk bytes, warm");
 
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 24,
-        statement: "read and write cost 4 mode switches, 2 copies by the CPU and 2 by DMA",
-        reason: "two calls per chunk; a copy into the buffer and one out; disk reads on a cache \
-            miss",
+        name: "read-write",
+        statement: msg!("read and write cost 4 mode switches, 2 copies by the CPU and 2 by DMA"),
+        reason: msg!(
+            "two calls per chunk; a copy into the buffer and one out; disk reads on a cache \
+            miss"
+        ),
         needs: AND_DISK,
         experiment: |bench| cold_and_warm(bench, Via::Copy),
         rule: |evidence| {
@@ -43,7 +47,8 @@ pub(super) const CLAIMS: &[Claim] = &[
             let (calls, copied) =
                 (calls_a_chunk(evidence, 2)?, evidence.count(COPIED)? == 2 * bytes);
             let disk = evidence.count(COLD)? >= bytes && evidence.count(WARM)? == 0;
-            let what = "page cache and device for DMA: disk reads only when cold, no DMA on lo";
+            let what =
+                msg!("page cache and device for DMA: disk reads only when cold, no DMA on lo");
             Some(match (calls && copied, disk) {
                 (true, true) => Verdict::DependsOn(what.to_owned()),
                 (so, _) => confirmed_if(so),
@@ -52,8 +57,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 25,
-        statement: "direct I/O bypasses the kernel, which only sets up memory",
-        reason: "O_DIRECT bypasses only the page cache: file system and block layer still run",
+        name: "direct",
+        statement: msg!("direct I/O bypasses the kernel, which only sets up memory"),
+        reason: msg!(
+            "O_DIRECT bypasses only the page cache: file system and block layer still run"
+        ),
         needs: AND_DISK,
         experiment: direct,
         rule: |evidence| {
@@ -63,8 +71,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 26,
-        statement: "mmap and write cost 4 mode switches, 1 copy by the CPU and 2 by DMA",
-        reason: "one call per chunk and one mmap; the cost is page faults, most inside the call",
+        name: "mmap-write",
+        statement: msg!("mmap and write cost 4 mode switches, 1 copy by the CPU and 2 by DMA"),
+        reason: msg!(
+            "one call per chunk and one mmap; the cost is page faults, most inside the call"
+        ),
         needs: AND_DISK,
         experiment: |bench| cold_and_warm(bench, Via::Mmap),
         rule: |evidence| {
@@ -72,15 +83,16 @@ pub(super) const CLAIMS: &[Claim] = &[
                 return Some(Verdict::Refuted);
             }
             let what =
-                "the number of chunks: 2 switches for each and 2 for mmap; one copy is right";
+                msg!("the number of chunks: 2 switches for each and 2 for mmap; one copy is right");
             let one = calls_a_chunk(evidence, 1)? && evidence.count(CHUNKS)? > 1;
             Some(if one { Verdict::DependsOn(what.to_owned()) } else { Verdict::Confirmed })
         },
     },
     Claim {
         number: 30,
-        statement: "sendfile costs 2 mode switches, 1 copy by the CPU and 2 by DMA",
-        reason: "pages are attached to the socket; without scatter-gather GSO copies them",
+        name: "sendfile",
+        statement: msg!("sendfile costs 2 mode switches, 1 copy by the CPU and 2 by DMA"),
+        reason: msg!("pages are attached to the socket; without scatter-gather GSO copies them"),
         needs: AND_LINEAR,
         experiment: |bench| over_veths(bench, &[Via::Sendfile]),
         rule: |evidence| {
@@ -89,7 +101,7 @@ pub(super) const CLAIMS: &[Claim] = &[
             if evidence.count("sendfile: calls that move data")? != evidence.count(CHUNKS)? {
                 return Some(Verdict::Refuted);
             }
-            let what = "scatter-gather: no copy with it, one without; 2 switches per chunk";
+            let what = msg!("scatter-gather: no copy with it, one without; 2 switches per chunk");
             Some(match (with, without) {
                 (0, without) if without == bytes => Verdict::DependsOn(what.to_owned()),
                 (with, _) => confirmed_if(with == bytes),
@@ -98,8 +110,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 31,
-        statement: "sendfile needs hardware support, splice does not",
-        reason: "both end in splice_to_socket: with scatter-gather neither copies, without both do",
+        name: "sendfile-hardware",
+        statement: msg!("sendfile needs hardware support, splice does not"),
+        reason: msg!(
+            "both end in splice_to_socket: with scatter-gather neither copies, without both do"
+        ),
         needs: AND_LINEAR,
         experiment: |bench| over_veths(bench, &[Via::Sendfile, Via::Splice]),
         rule: |evidence| {
@@ -110,8 +125,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 32,
-        statement: "splice costs 2 mode switches and no copy, and one end must be a pipe",
-        reason: "from file to socket it takes two calls, into a pipe and out of it: 4 switches",
+        name: "splice",
+        statement: msg!("splice costs 2 mode switches and no copy, and one end must be a pipe"),
+        reason: msg!(
+            "from file to socket it takes two calls, into a pipe and out of it: 4 switches"
+        ),
         needs: COPIES,
         experiment: splice,
         rule: |evidence| {
@@ -122,9 +140,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 33,
-        statement: "data in flight by sendfile cannot be changed by user space",
-        reason: "the socket refers to the page cache: a later write to the file changes the sent \
-            data",
+        name: "sendfile-immutable",
+        statement: msg!("data in flight by sendfile cannot be changed by user space"),
+        reason: msg!(
+            "the socket refers to the page cache: a later write to the file changes the sent \
+            data"
+        ),
         needs: &[Counter::Mutation],
         experiment: overwritten,
         rule: |evidence| {
@@ -137,8 +158,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 35,
-        statement: "MSG_ZEROCOPY sends without a copy",
-        reason: "lo and veth copy late (skb_copy_ubufs) and report SO_EE_CODE_ZEROCOPY_COPIED",
+        name: "zerocopy",
+        statement: msg!("MSG_ZEROCOPY sends without a copy"),
+        reason: msg!(
+            "lo and veth copy late (skb_copy_ubufs) and report SO_EE_CODE_ZEROCOPY_COPIED"
+        ),
         needs: &[Counter::Notifications],
         experiment: zerocopy,
         rule: |evidence| {
@@ -146,14 +170,18 @@ pub(super) const CLAIMS: &[Claim] = &[
                 (evidence.count("sends over lo")?, evidence.count("sends copied")?);
             let to_dummy = evidence.count("datagrams to a dummy device copied");
             let what = match to_dummy {
-                Some(0) => "the device: lo copied every send, a dummy device none",
-                None => "the device: lo copied every send; another device could not be tested",
+                Some(0) => msg!("the device: lo copied every send, a dummy device none"),
+                None => {
+                    msg!("the device: lo copied every send; another device could not be tested")
+                }
                 Some(_) => return Some(Verdict::Refuted),
             };
             Some(match copied {
                 0 => Verdict::Confirmed,
                 _ if copied == sends => Verdict::DependsOn(what.to_owned()),
-                _ => Verdict::DependsOn("the send: some were copied and some were not".to_owned()),
+                _ => Verdict::DependsOn(
+                    msg!("the send: some were copied and some were not").to_owned(),
+                ),
             })
         },
     },
@@ -191,9 +219,9 @@ fn cold_and_warm(bench: &mut ClaimsBench<'_>, via: Via) -> ExperimentResult {
         .with(COLD, cold.counts.disk.read_bytes)
         .with(WARM, warm.counts.disk.read_bytes);
     Ok(match faults {
-        Some((user, kernel)) => {
-            evidence.with("faults in user mode", user).with("faults in kernel mode", kernel)
-        }
+        Some((user, kernel)) => evidence
+            .with(msg!("faults in user mode"), user)
+            .with(msg!("faults in kernel mode"), kernel),
         None => evidence,
     })
 }
@@ -203,11 +231,11 @@ fn direct(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     Ok(Evidence::default()
         .with(BYTES, counted.outcome.bytes)
         .with(CALLS, data_calls(&counted))
-        .with("bytes copied from the file", counted.copies.file_to_user)
-        .with("bytes copied to the socket", counted.copies.to_socket)
+        .with(msg!("bytes copied from the file"), counted.copies.file_to_user)
+        .with(msg!("bytes copied to the socket"), counted.copies.to_socket)
         .with(COLD, counted.counts.disk.read_bytes)
-        .with("disk requests", counted.counts.disk.reads)
-        .with("pages in the cache afterwards", bench.base.test_file.cached()?))
+        .with(msg!("disk requests"), counted.counts.disk.reads)
+        .with(msg!("pages in the cache afterwards"), bench.base.test_file.cached()?))
 }
 
 fn over_veths(bench: &mut ClaimsBench<'_>, vias: &[Via]) -> ExperimentResult {
@@ -218,8 +246,8 @@ fn over_veths(bench: &mut ClaimsBench<'_>, vias: &[Via]) -> ExperimentResult {
         let without = bench.counted(via, Transport::VethWithoutScatterGather, CacheState::Warm)?;
         evidence = evidence
             .with(format!("{via}: {CALLS}"), data_calls(&with))
-            .with(format!("{via}: copied"), with.copies.before_receiver())
-            .with(format!("{via}: without SG"), without.copies.before_receiver());
+            .with(format!("{via}: {}", msg!("copied")), with.copies.before_receiver())
+            .with(format!("{via}: {}", msg!("without SG")), without.copies.before_receiver());
     }
     Ok(evidence)
 }
@@ -236,7 +264,7 @@ fn splice(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         .with(CHUNKS, bench.chunks())
         .with(CALLS, data_calls(&counted))
         .with(COPIED, counted.copies.before_receiver())
-        .with("splice without a pipe", bare))
+        .with(msg!("splice without a pipe"), bare))
 }
 
 fn overwritten(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -244,7 +272,8 @@ fn overwritten(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         CopyVerdict::Refused(why) => return Err(ExperimentError::Skipped(why)),
         verdict => verdict.to_string(),
     };
-    Ok(Evidence::default().with("bytes received after the file was overwritten", verdict.as_str()))
+    Ok(Evidence::default()
+        .with(msg!("bytes received after the file was overwritten"), verdict.as_str()))
 }
 
 fn zerocopy(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -254,11 +283,11 @@ fn zerocopy(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         return Err(ExperimentError::Skipped("MSG_ZEROCOPY is unsupported here".to_owned()));
     }
     let evidence = Evidence::default()
-        .with("sends over lo", u64::from(notifications.sends))
-        .with("sends copied", u64::from(notifications.copied));
+        .with(msg!("sends over lo"), u64::from(notifications.sends))
+        .with(msg!("sends copied"), u64::from(notifications.copied));
     Ok(match send_to_dummy(bench) {
-        Ok(copied) => evidence.with("datagrams to a dummy device copied", copied),
-        Err(error) => evidence.with("dummy device", error.to_string().as_str()),
+        Ok(copied) => evidence.with(msg!("datagrams to a dummy device copied"), copied),
+        Err(error) => evidence.with(msg!("dummy device"), error.to_string().as_str()),
     })
 }
 

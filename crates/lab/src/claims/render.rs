@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::fmt;
 
 use super::{Claims, Finding, Verdict};
+use crate::language::{msg, text, tr, tr_word};
 use crate::machine::machine;
 use crate::report::{Part, Report, ReportEntry, Section};
 use crate::table::Table;
@@ -16,10 +17,10 @@ impl Verdict {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Confirmed => "confirmed",
-            Self::Refuted => "refuted",
-            Self::DependsOn(_) => "depends on",
-            Self::NotMeasurable(_) => "not measurable here",
+            Self::Confirmed => msg!("confirmed"),
+            Self::Refuted => msg!("refuted"),
+            Self::DependsOn(_) => msg!("depends on"),
+            Self::NotMeasurable(_) => msg!("not measurable here"),
         }
     }
 
@@ -36,9 +37,11 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Confirmed | Self::Refuted => f.write_str(self.name()),
-            Self::DependsOn(what) => write!(f, "depends on {what}"),
-            Self::NotMeasurable(why) => write!(f, "not measurable here: {why}"),
+            Self::Confirmed | Self::Refuted => f.write_str(&tr(self.name())),
+            Self::DependsOn(what) => f.write_str(&text!("depends on {what}", what = tr_word(what))),
+            Self::NotMeasurable(why) => {
+                f.write_str(&text!("not measurable here: {why}", why = tr_word(why)))
+            }
         }
     }
 }
@@ -64,31 +67,39 @@ impl Report for Claims {
     fn section(&self) -> Section {
         let entries = self.findings.iter().map(Finding::entry).collect();
         let words = format!("{}\n{}", self.tiers, self.verdicts());
-        let parts = vec![Part::Paragraph(words), Part::Entries(entries)];
-        Section { anchor: "claims".to_owned(), title: "Claims about Linux I/O".to_owned(), parts }
+        let command = Part::Command("karez lab claims".to_owned());
+        let parts = vec![Part::Paragraph(words), command, Part::Entries(entries)];
+        Section { anchor: "claims".to_owned(), title: text!("Claims about Linux I/O"), parts }
     }
 }
 
 impl Claims {
     fn table(&self) -> Table {
-        let heading = vec!["#", "claim", "verdict", "measured", "reason", "command"];
+        let heading = vec![
+            msg!("#"),
+            msg!("claim"),
+            msg!("verdict"),
+            msg!("measured"),
+            msg!("reason"),
+            msg!("command"),
+        ];
         let rows = self.findings.iter().map(|finding| {
             vec![
                 finding.claim.number.to_string(),
-                finding.claim.statement.to_owned(),
+                tr(finding.claim.statement),
                 finding.verdict.to_string(),
                 finding.evidence.to_string(),
-                finding.claim.reason.to_owned(),
+                tr(finding.claim.reason),
                 finding.command(),
             ]
         });
-        Table { heading, rows: rows.collect() }
+        Table { heading, rows: rows.collect(), ..Table::default() }
     }
 
     /// Summarises the verdicts.
     fn verdicts(&self) -> String {
         let names = ["confirmed", "refuted", "depends on", "not measurable here"];
-        names.map(|name| format!("{name} {}", self.count(name))).join(", ")
+        names.map(|name| format!("{} {}", tr(name), self.count(name))).join(", ")
     }
 
     fn count(&self, name: &str) -> usize {
@@ -99,14 +110,17 @@ impl Claims {
 impl Finding {
     fn entry(&self) -> ReportEntry {
         let details = self.verdict.details().map(|details| match self.verdict {
-            Verdict::DependsOn(_) => format!("It depends on {details}."),
-            _ => details.to_owned(),
+            Verdict::DependsOn(_) => text!("It depends on {what}.", what = tr_word(details)),
+            _ => tr_word(details),
         });
-        let measured = ("measured", self.evidence.to_string());
-        let lines =
-            [measured, ("reason", self.claim.reason.to_owned()), ("command", self.command())];
+        let lines = [
+            (msg!("measured"), self.evidence.to_string()),
+            (msg!("reason"), tr(self.claim.reason)),
+            (msg!("command"), self.command()),
+        ];
         ReportEntry {
-            title: format!("{}. {}", self.claim.number, self.claim.statement),
+            anchor: format!("claim-{}", self.claim.name),
+            title: format!("{}. {}", self.claim.number, tr(self.claim.statement)),
             badge: self.verdict.name(),
             details,
             lines: lines.into_iter().filter(|(_, text)| !text.is_empty()).collect(),
@@ -131,20 +145,20 @@ impl fmt::Display for Claims {
         writeln!(f, "{}\n", self.tiers)?;
         for finding in &self.findings {
             let Finding { claim, verdict, evidence } = finding;
-            writeln!(f, "{:>2}. {}", claim.number, claim.statement)?;
+            writeln!(f, "{:>2}. {}", claim.number, tr(claim.statement))?;
             writeln!(f, "    {verdict}")?;
             if *evidence != super::Evidence::default() {
-                writeln!(f, "    measured: {evidence}")?;
+                writeln!(f, "    {} {evidence}", text!("measured:"))?;
             }
-            writeln!(f, "    reason:   {}", claim.reason)?;
-            writeln!(f, "    command:  {}\n", finding.command())?;
+            writeln!(f, "    {} {}", text!("reason:  "), tr(claim.reason))?;
+            writeln!(f, "    {} {}\n", text!("command: "), finding.command())?;
         }
-        let heading = vec!["claim", "verdict"];
+        let heading = vec![msg!("claim"), msg!("verdict")];
         let rows = self.findings.iter().map(|finding| {
             let Finding { claim, verdict, .. } = finding;
-            vec![format!("{:>2}. {}", claim.number, claim.statement), verdict.name().to_owned()]
+            vec![format!("{:>2}. {}", claim.number, tr(claim.statement)), tr(verdict.name())]
         });
-        writeln!(f, "{}", Table { heading, rows: rows.collect() }.to_text())?;
+        writeln!(f, "{}", Table { heading, rows: rows.collect(), ..Table::default() }.to_text())?;
         writeln!(f, "{}", self.verdicts())
     }
 }

@@ -1,6 +1,6 @@
 //! Claims about system calls, sockets and blocking.
 
-use karez_reactor::{Demultiplexer as _, LinuxAio};
+use karez_reactor::{LinuxAio, Selector as _};
 use karez_sys::{Operation, Outcome as RingOutcome, Ring, RingOptions};
 use serde_json::json;
 use std::fs::File;
@@ -16,6 +16,7 @@ use super::evidence::{Evidence, ExperimentResult};
 use super::verdict::Verdict;
 use crate::copies::Copies;
 use crate::error::ErrorContext as _;
+use crate::language::msg;
 use crate::selftest::{Counter, ExperimentError};
 use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
@@ -29,27 +30,31 @@ const REPLY_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 1,
-        statement: "a program reaches kernel data only through system calls",
-        reason: "with the vDSO it reads the clock from a page that the kernel updates",
+        name: "kernel-data",
+        statement: msg!("a program reaches kernel data only through system calls"),
+        reason: msg!("with the vDSO it reads the clock from a page that the kernel updates"),
         needs: &[],
         experiment: clock,
         rule: |evidence| {
             let vdso = evidence.count("system calls")? < evidence.count("clock reads")?;
-            let what = "the data: reading the clock takes no call (vDSO), all else takes one";
+            let what = msg!("the data: reading the clock takes no call (vDSO), all else takes one");
             Some(if vdso { Verdict::DependsOn(what.to_owned()) } else { Verdict::Confirmed })
         },
     },
     Claim {
         number: 2,
-        statement: "every read from a socket copies from the kernel to user space",
-        reason: "recv copies with skb_copy_datagram_iter; MSG_TRUNC on TCP discards without a copy",
+        name: "socket-read-copies",
+        statement: msg!("every read from a socket copies from the kernel to user space"),
+        reason: msg!(
+            "recv copies with skb_copy_datagram_iter; MSG_TRUNC on TCP discards without a copy"
+        ),
         needs: &[Counter::Receiver],
         experiment: receiving,
         rule: |evidence| {
             let bytes = evidence.count("bytes sent")?;
             let by_read = evidence.count("copied by recv")?;
             let without = evidence.count("copied by recv with MSG_TRUNC")?;
-            let what = "the receive call: a plain recv copies all bytes, MSG_TRUNC none";
+            let what = msg!("the receive call: a plain recv copies all bytes, MSG_TRUNC none");
             Some(match (by_read == bytes, without == bytes) {
                 (true, false) => Verdict::DependsOn(what.to_owned()),
                 (read, _) => confirmed_if(read),
@@ -58,8 +63,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 3,
-        statement: "blocking I/O needs one thread per connection",
-        reason: "a thread in read sleeps on one socket; data on another does not wake it",
+        name: "blocking-threads",
+        statement: msg!("blocking I/O needs one thread per connection"),
+        reason: msg!("a thread in read sleeps on one socket; data on another does not wake it"),
         needs: &[],
         experiment: blocking_threads,
         rule: |evidence| {
@@ -72,8 +78,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 21,
-        statement: "in signal-driven I/O the process sends a signal to the kernel",
-        reason: "F_SETOWN and O_ASYNC make the kernel send the signal; the read still copies",
+        name: "signal-direction",
+        statement: msg!("in signal-driven I/O the process sends a signal to the kernel"),
+        reason: msg!("F_SETOWN and O_ASYNC make the kernel send the signal; the read still copies"),
         needs: &[],
         experiment: signal_driven,
         rule: |evidence| {
@@ -83,8 +90,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 22,
-        statement: "Linux has no asynchronous I/O",
-        reason: "io_submit exists since 2.5, io_uring since 5.1",
+        name: "no-aio",
+        statement: msg!("Linux has no asynchronous I/O"),
+        reason: msg!("io_submit exists since 2.5, io_uring since 5.1"),
         needs: &[],
         experiment: asynchronous,
         rule: |evidence| {
@@ -100,8 +108,8 @@ fn clock(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let traced = worker.request_traced(&json!({ "command": "read-clock", "times": CLOCK_READS }));
     let (_, calls) = traced.map_err(|error| ExperimentError::Skipped(error.to_string()))?;
     Ok(Evidence::default()
-        .with("clock reads", CLOCK_READS)
-        .with("system calls", calls.values().sum::<u64>()))
+        .with(msg!("clock reads"), CLOCK_READS)
+        .with(msg!("system calls"), calls.values().sum::<u64>()))
 }
 
 fn receiving(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -117,15 +125,15 @@ fn receiving(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let (bytes, by_read) = copied(ReceiveMode::Read)?;
     let (_, without) = copied(ReceiveMode::Discard)?;
     Ok(Evidence::default()
-        .with("bytes sent", bytes)
-        .with("copied by recv", by_read)
-        .with("copied by recv with MSG_TRUNC", without))
+        .with(msg!("bytes sent"), bytes)
+        .with(msg!("copied by recv"), by_read)
+        .with(msg!("copied by recv with MSG_TRUNC"), without))
 }
 
 fn blocking_threads(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     Ok(Evidence::default()
-        .with("responses with one thread", replies(1)?)
-        .with("responses with two threads", replies(2)?))
+        .with(msg!("responses with one thread"), replies(1)?)
+        .with(msg!("responses with two threads"), replies(2)?))
 }
 
 /// Runs the given number of threads, each serving its connections one after the other, on two
@@ -167,19 +175,19 @@ fn signal_driven(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let made = |name: &str| calls.get(name).copied().unwrap_or(0);
     let sent = made("kill") + made("tgkill") + made("rt_sigqueueinfo");
     Ok(Evidence::default()
-        .with("wake-ups", rounds)
-        .with("signals received", made("rt_sigtimedwait"))
-        .with("signals sent by the process", sent)
-        .with("reads of the data", made("read")))
+        .with(msg!("wake-ups"), rounds)
+        .with(msg!("signals received"), made("rt_sigtimedwait"))
+        .with(msg!("signals sent by the process"), sent)
+        .with(msg!("reads of the data"), made("read")))
 }
 
 fn asynchronous(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let path = bench.base.test_file.path();
     let file = Arc::new(File::open(path).context("open", path.display())?);
-    let evidence = Evidence::default().with("io_setup", LinuxAio::new().map(drop));
+    let evidence = Evidence::default().with(msg!("io_setup"), LinuxAio::new().map(drop));
     let mut ring = match Ring::new(RingOptions::default()) {
         Ok(ring) => ring,
-        Err(errno) => return Ok(evidence.with("io_uring_setup", Err::<(), _>(errno))),
+        Err(errno) => return Ok(evidence.with(msg!("io_uring_setup"), Err::<(), _>(errno))),
     };
     let bytes = vec![0; 4096];
     ring.start(0, Operation::Read { file, offset: 0, bytes, from: 0, remote: false });
@@ -189,5 +197,5 @@ fn asynchronous(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         RingOutcome::Read { read: Ok(count), .. } => Some(*count),
         _ => None,
     });
-    Ok(evidence.with("bytes read by io_uring", read.unwrap_or(0)))
+    Ok(evidence.with(msg!("bytes read by io_uring"), read.unwrap_or(0)))
 }

@@ -1,6 +1,6 @@
 //! Claims about busy polling, select and poll: copies, scans, limits.
 
-use karez_reactor::{Demultiplexer, Interest, Model, Select, Token};
+use karez_reactor::{Interest, Model, Select, Selector, Token};
 use karez_sys::{FdSet, select};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -15,6 +15,7 @@ use super::claim::Claim;
 use super::evidence::{Evidence, ExperimentResult, Figure};
 use super::verdict::Verdict;
 use crate::error::ErrorContext as _;
+use crate::language::msg;
 use crate::selftest::ExperimentError;
 
 /// Time until the awaited descriptor becomes ready.
@@ -30,8 +31,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         number: 4,
-        statement: "polling without blocking makes one read per connection, ready or not",
-        reason: "only the call itself shows whether it would have blocked: EAGAIN",
+        name: "nonblocking-reads",
+        statement: msg!("polling without blocking makes one read per connection, ready or not"),
+        reason: msg!("only the call itself shows whether it would have blocked: EAGAIN"),
         needs: &[],
         experiment: busy_polling,
         rule: |evidence| {
@@ -40,8 +42,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 5,
-        statement: "select copies the whole descriptor set in and out at each call",
-        reason: "core_sys_select copies FDS_BYTES(n) of each set in and the same amount out",
+        name: "select-copies",
+        statement: msg!("select copies the whole descriptor set in and out at each call"),
+        reason: msg!("core_sys_select copies FDS_BYTES(n) of each set in and the same amount out"),
         needs: &[],
         experiment: select_set,
         rule: |evidence| {
@@ -53,8 +56,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 6,
-        statement: "select and poll check every descriptor in the kernel: O(n)",
-        reason: "do_select and do_poll call the poll operation of each descriptor at each call",
+        name: "select-poll-scan",
+        statement: msg!("select and poll check every descriptor in the kernel: O(n)"),
+        reason: msg!(
+            "do_select and do_poll call the poll operation of each descriptor at each call"
+        ),
         needs: &[],
         experiment: slopes,
         rule: |evidence| {
@@ -67,34 +73,44 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 7,
-        statement: "select is limited to 1024 descriptors",
-        reason: "FD_SETSIZE is the size of glibc's fd_set; the kernel's limit is the descriptor \
-            table",
+        name: "select-1024",
+        statement: msg!("select is limited to 1024 descriptors"),
+        reason: msg!(
+            "FD_SETSIZE is the size of glibc's fd_set; the kernel's limit is the descriptor \
+            table"
+        ),
         needs: &[],
         experiment: high_descriptor,
         rule: |evidence| {
-            let what = "the caller: glibc's fd_set has 1024 bits, the kernel has no such limit";
-            let why = "the descriptor limit is too low";
-            Some(match (evidence.count("descriptor")? >= 1024, evidence.count("reported")?) {
-                (true, 1) => Verdict::DependsOn(what.to_owned()),
-                (true, _) => Verdict::Confirmed,
-                (false, _) => Verdict::NotMeasurable(why.to_owned()),
+            let what =
+                msg!("the caller: glibc's fd_set has 1024 bits, the kernel has no such limit");
+            let why = msg!("the descriptor limit is too low");
+            if evidence.count("descriptor")? < 1024 {
+                return Some(Verdict::NotMeasurable(why.to_owned()));
+            }
+            Some(match evidence.count("reported")? {
+                1 => Verdict::DependsOn(what.to_owned()),
+                _ => Verdict::Confirmed,
             })
         },
     },
     Claim {
         number: 8,
-        statement: "select registers a callback, sets bits, and the program scans for them",
-        reason: "__pollwait queues the thread at each descriptor; the result is a bitmap",
+        name: "select-callback",
+        statement: msg!("select registers a callback, sets bits, and the program scans for them"),
+        reason: msg!("__pollwait queues the thread at each descriptor; the result is a bitmap"),
         needs: &[],
         experiment: |_| wait_asleep::<Select>(),
         rule: |evidence| Some(confirmed_if(is_asleep(evidence)?)),
     },
     Claim {
         number: 9,
-        statement: "poll has no limit, because it uses a linked list",
-        reason: "it takes an array, of RLIMIT_NOFILE entries at most; only its kernel copy is a \
-            list",
+        name: "poll-limit",
+        statement: msg!("poll has no limit, because it uses a linked list"),
+        reason: msg!(
+            "it takes an array, of RLIMIT_NOFILE entries at most; only its kernel copy is a \
+            list"
+        ),
         needs: &[],
         experiment: poll_limit,
         rule: |evidence| {
@@ -104,8 +120,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     },
     Claim {
         number: 10,
-        statement: "poll avoids the copies and the scan",
-        reason: "the array is copied in at each call and scanned; only the limit of 1024 is gone",
+        name: "poll-copies",
+        statement: msg!("poll avoids the copies and the scan"),
+        reason: msg!(
+            "the array is copied in at each call and scanned; only the limit of 1024 is gone"
+        ),
         needs: &[],
         experiment: slopes,
         rule: |evidence| {
@@ -137,7 +156,9 @@ pub(super) fn scans_idle(evidence: &Evidence, of: &str) -> Option<IdleScan> {
 }
 
 pub(super) fn too_wide() -> Verdict {
-    Verdict::NotMeasurable("the interval of the slope is too wide: the machine is busy".to_owned())
+    Verdict::NotMeasurable(
+        msg!("the interval of the slope is too wide: the machine is busy").to_owned(),
+    )
 }
 
 fn busy_polling(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
@@ -151,9 +172,9 @@ fn busy_polling(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         calls.ok_or_else(|| ExperimentError::Skipped("tracing is not permitted".to_owned()))?;
     let reads = calls.get("read").copied().unwrap_or(0.0);
     Ok(Evidence::default()
-        .with("descriptors", u64::from(row.descriptors))
-        .with("ready", u64::from(row.active))
-        .with("reads per round", whole(reads)))
+        .with(msg!("descriptors"), u64::from(row.descriptors))
+        .with(msg!("ready"), u64::from(row.active))
+        .with(msg!("reads per round"), whole(reads)))
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of calls")]
@@ -173,9 +194,9 @@ fn select_set(_: &mut ClaimsBench<'_>) -> ExperimentResult {
     let ready =
         select(&mut read, &mut write, Some(Duration::ZERO)).context("select", "descriptors")?;
     Ok(Evidence::default()
-        .with("bits requested", asked)
-        .with("ready", ready)
-        .with("bits set afterwards", read.iter().count()))
+        .with(msg!("bits requested"), asked)
+        .with(msg!("ready"), ready)
+        .with(msg!("bits set afterwards"), read.iter().count()))
 }
 
 /// Measures the cost of an idle descriptor with select, poll and epoll.
@@ -189,7 +210,7 @@ pub(super) fn slopes(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
         evidence = evidence.with_slope(name, models.slope(model).ok_or_else(missing)?);
     }
     let counts = models.rows.iter().map(|row| u64::from(row.descriptors));
-    Ok(evidence.with("most descriptors", counts.max().unwrap_or(0)))
+    Ok(evidence.with(msg!("most descriptors"), counts.max().unwrap_or(0)))
 }
 
 fn limits(bench: &mut ClaimsBench<'_>) -> Result<Value, ExperimentError> {
@@ -199,18 +220,21 @@ fn limits(bench: &mut ClaimsBench<'_>) -> Result<Value, ExperimentError> {
 fn high_descriptor(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let reply = limits(bench)?;
     let number = |name: &str| reply[name].as_u64().unwrap_or(0);
-    Ok(Evidence::default()
-        .with("descriptor", number("high"))
-        .with("select", errno(&reply["select"]))
-        .with("reported", number("found")))
+    let evidence = Evidence::default().with(msg!("descriptor"), number("high"));
+    let evidence = evidence.with(msg!("select"), errno(&reply["select"]));
+    // Without the descriptor, select had nothing to report.
+    Ok(match number("high") {
+        0 => evidence,
+        _ => evidence.with(msg!("reported"), number("found")),
+    })
 }
 
 fn poll_limit(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
     let reply = limits(bench)?;
     Ok(Evidence::default()
-        .with("RLIMIT_NOFILE", reply["limit"].as_u64().unwrap_or(0))
-        .with("poll of RLIMIT_NOFILE entries", errno(&reply["poll_at"]))
-        .with("poll of one entry more", errno(&reply["poll_above"])))
+        .with(msg!("RLIMIT_NOFILE"), reply["limit"].as_u64().unwrap_or(0))
+        .with(msg!("poll of RLIMIT_NOFILE entries"), errno(&reply["poll_at"]))
+        .with(msg!("poll of one entry more"), errno(&reply["poll_above"])))
 }
 
 /// Converts an errno of a worker's reply; 0 is success.
@@ -223,7 +247,7 @@ pub(super) fn errno(reply: &Value) -> Figure {
 }
 
 /// Waits for a descriptor that another thread makes ready after a while.
-pub(super) fn wait_asleep<D: Demultiplexer>() -> ExperimentResult {
+pub(super) fn wait_asleep<D: Selector>() -> ExperimentResult {
     let one = eventfd(0, EventfdFlags::CLOEXEC).context("open", "an eventfd")?;
     let mut waiting = D::new().context("begin to", "wait")?;
     waiting.register(one.as_fd(), Token(0), Interest::READ).context("watch", "an eventfd")?;
@@ -241,10 +265,10 @@ pub(super) fn wait_asleep<D: Demultiplexer>() -> ExperimentResult {
     let (waited, cpu) = (begun.elapsed(), cpu().saturating_sub(before.1));
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Ok(Evidence::default()
-        .with("reported", ready.len())
-        .with("us until wake-up", micros(waited))
-        .with("us of CPU", micros(cpu))
-        .with("voluntary switches", used.voluntary))
+        .with(msg!("reported"), ready.len())
+        .with(msg!("us until wake-up"), micros(waited))
+        .with(msg!("us of CPU"), micros(cpu))
+        .with(msg!("voluntary switches"), used.voluntary))
 }
 
 /// Returns whether the thread slept and was woken, instead of polling in a loop.

@@ -125,7 +125,8 @@ pub(crate) fn long_table(reports: &[Value]) -> Table {
             }
         }
     }
-    Table { heading: vec!["experiment", "row", "figure", "value", "low", "high"], rows }
+    let heading = vec!["experiment", "row", "figure", "value", "low", "high"];
+    Table { heading, rows, ..Table::default() }
 }
 
 impl ReportFormat {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::fmt;
 
 use super::{Change, ChangeKind, Comparison, Drift, UnmatchedRows};
+use crate::language::{msg, text};
 use crate::report::{Part, Report, Section};
 use crate::table::Table;
 
@@ -15,7 +16,14 @@ const NAMED: usize = 5;
 
 impl Comparison {
     fn table<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Table {
-        let heading = vec!["experiment", "row", "figure", "before", "after", "change"];
+        let heading = vec![
+            msg!("experiment"),
+            msg!("row"),
+            msg!("figure"),
+            msg!("before"),
+            msg!("after"),
+            msg!("change"),
+        ];
         let rows = changes.map(|change| {
             let (before, after) = change.figures();
             let in_words = change.in_words();
@@ -29,7 +37,7 @@ impl Comparison {
                 in_words,
             ]
         });
-        Table { heading, rows: rows.collect() }
+        Table { heading, rows: rows.collect(), ..Table::default() }
     }
 
     fn beyond_noise(&self) -> impl Iterator<Item = &Change> {
@@ -37,25 +45,29 @@ impl Comparison {
     }
 
     fn under(&self) -> Table {
-        let heading = vec!["condition", "before", "after"];
+        let heading = vec![msg!("condition"), msg!("before"), msg!("after")];
         let rows = self.conditions.iter();
         let rows = rows.map(|one| vec![one.name.clone(), one.before.clone(), one.after.clone()]);
-        Table { heading, rows: rows.collect() }
+        Table { heading, rows: rows.collect(), ..Table::default() }
     }
 
     /// Returns drifts and unmatched rows.
     fn notes(&self) -> Vec<String> {
         let drifts = self.drifts.iter().map(|drift| {
             let Drift { experiment, figure, ratio, rows } = drift;
-            format!(
-                "{experiment}: {figure} of all {rows} rows together: x {ratio:.2}, factored out"
+            text!(
+                "{experiment}: {figure} of all {rows} rows together: x {ratio}, factored out",
+                experiment = experiment,
+                figure = figure,
+                rows = rows,
+                ratio = format!("{ratio:.2}")
             )
         });
-        let sides = ["the first", "the second"].into_iter().zip(&self.unmatched);
+        let sides = [text!("only in the first"), text!("only in the second")]
+            .into_iter()
+            .zip(&self.unmatched);
         let unmatched = sides.flat_map(|(side, unmatched)| {
-            unmatched
-                .iter()
-                .map(move |unmatched| format!("only in {side}: {}", unmatched.in_words()))
+            unmatched.iter().map(move |unmatched| format!("{side}: {}", unmatched.in_words()))
         });
         drifts.chain(unmatched).collect()
     }
@@ -63,11 +75,16 @@ impl Comparison {
     fn summary(&self) -> String {
         let beyond = self.beyond_noise().count();
         let doubtful = self.changes.len() - beyond;
-        let mut words = format!("{beyond} of {} figures changed beyond the noise", self.compared);
+        let mut words = text!(
+            "{beyond} of {all} figures changed beyond the noise",
+            beyond = beyond,
+            all = self.compared
+        );
         if doubtful > 0 {
-            words += &format!(
+            words += &text!(
                 "; the ranges of {doubtful} more do not overlap, which may be chance after so few \
-                runs"
+                 runs",
+                doubtful = doubtful
             );
         }
         words
@@ -78,12 +95,17 @@ impl UnmatchedRows {
     fn in_words(&self) -> String {
         let Self { experiment, entirely, rows } = self;
         if *entirely {
-            return format!("{experiment}, {} rows", rows.len());
+            return text!("{experiment}, {rows} rows", experiment = experiment, rows = rows.len());
         }
         let named = rows.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
         match rows.len().saturating_sub(NAMED) {
             0 => format!("{experiment}: {named}"),
-            more => format!("{experiment}: {named} and {more} more"),
+            more => text!(
+                "{experiment}: {named} and {more} more",
+                experiment = experiment,
+                named = named,
+                more = more
+            ),
         }
     }
 
@@ -102,10 +124,14 @@ impl Change {
 
     fn in_words(&self) -> String {
         match &self.kind {
-            ChangeKind::Counted(..) => "counted".to_owned(),
+            ChangeKind::Counted(..) => text!("counted"),
             ChangeKind::Timed { before, after, .. } => {
                 let ratio = format!("x {:.2}", after.median / before.median);
-                if self.is_beyond_noise() { ratio } else { format!("{ratio}, may be chance") }
+                if self.is_beyond_noise() {
+                    ratio
+                } else {
+                    text!("{ratio}, may be chance", ratio = ratio)
+                }
             }
         }
     }
@@ -161,23 +187,19 @@ impl Report for Comparison {
     fn section(&self) -> Section {
         let mut parts = vec![Part::Paragraph(self.summary())];
         if !self.conditions.is_empty() {
-            parts.push(Part::Table("Different conditions".to_owned(), self.under()));
+            parts.push(Part::Table(text!("Different conditions"), self.under()));
         }
         if self.differs() {
             let table = self.table(self.beyond_noise());
-            parts.push(Part::Table("Beyond the noise".to_owned(), table));
+            parts.push(Part::Table(text!("Beyond the noise"), table));
         }
         let doubtful = self.changes.iter().filter(|change| !change.is_beyond_noise());
         let doubtful = self.table(doubtful);
         if !doubtful.rows.is_empty() {
-            parts.push(Part::Table("Ranges apart, possibly by chance".to_owned(), doubtful));
+            parts.push(Part::Table(text!("Ranges apart, possibly by chance"), doubtful));
         }
         parts.push(Part::Notes(self.notes()));
-        Section {
-            anchor: "compare".to_owned(),
-            title: "Changes between two reports".to_owned(),
-            parts,
-        }
+        Section { anchor: "compare".to_owned(), title: text!("Changes between two reports"), parts }
     }
 }
 

@@ -1,20 +1,16 @@
-//! CSS of a page for wide and narrow screens, light and dark mode, and print. It defines the
-//! colours of the drawings as custom properties.
+//! CSS of a page for wide and narrow screens, light and dark mode, and print.
 
 pub(super) const STYLE: &str = r#"
 :root {
   --karez-background: #fff; --karez-ink: #1c1e21; --karez-faint: #5f6670; --karez-line: #d8dce1;
   --karez-raised: #f5f7f9; --karez-link: #0b57a4;
   --karez-good: #1a7f37; --karez-bad: #b42318; --karez-depends: #8a5a00; --karez-unknown: #5f6670;
-  --karez-0: #0072b2; --karez-1: #e69f00; --karez-2: #009e73; --karez-3: #cc79a7;
-  --karez-4: #56b4e9; --karez-5: #d55e00; --karez-6: #999; --karez-7: #b8a800;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --karez-background: #14171a; --karez-ink: #e4e7ea; --karez-faint: #9aa3ad; --karez-line: #363c43;
     --karez-raised: #1d2125; --karez-link: #7db8f0;
     --karez-good: #57c777; --karez-bad: #ff7b72; --karez-depends: #e3b341; --karez-unknown: #9aa3ad;
-    --karez-0: #3d9fdd; --karez-6: #b3b3b3;
   }
 }
 * { box-sizing: border-box; }
@@ -31,21 +27,38 @@ nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; 
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .25rem 0; font-size: .9rem; position: sticky; left: 0; }
+th[title], td[title] { cursor: help; }
+thead th[title] { text-decoration: underline dotted; text-underline-offset: .2em; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--karez-line); text-align: left; vertical-align: top; }
+thead th:not(:first-child) { min-width: 5.5em; }
 thead th { font-weight: 600; color: var(--karez-faint); vertical-align: bottom; }
 tbody th { position: sticky; left: 0; background: var(--karez-background); font-weight: 600; white-space: nowrap; }
+td a { white-space: nowrap; }
 td.figure { text-align: right; white-space: nowrap; }
-figure { margin: 1rem 0; }
-figure:has(.karez-chart) { display: inline-block; width: min(100%, 37rem); margin-right: 1rem; vertical-align: top; }
-.karez-chart { display: block; width: 100%; height: auto; font: 13px system-ui, sans-serif; }
-.karez-chart text { fill: var(--karez-ink); }
-.karez-chart .karez-small { font-size: 12px; fill: var(--karez-faint); }
-.karez-grid { stroke: var(--karez-line); }
-.karez-range { stroke: var(--karez-ink); fill: none; }
-figcaption { font-size: .9rem; margin-bottom: .25rem; }
+figure { display: inline-block; max-width: 100%; margin: 1rem 1rem 1rem 0; vertical-align: top; }
+figure svg { display: block; max-width: 100%; height: auto; }
+figcaption { font-size: .9rem; margin-bottom: .25rem; width: 0; min-width: 100%; }
 pre {
   overflow-x: auto; padding: .75rem; background: var(--karez-raised); font-size: .8rem; line-height: 1.35;
 }
+.command { font-size: .85rem; color: var(--karez-faint); margin: .25rem 0 1rem; }
+code { font-size: .95em; background: var(--karez-raised); padding: .1em .3em; overflow-wrap: anywhere; }
+a.anchor { color: var(--karez-line); font-weight: 400; text-decoration: none; }
+a.anchor:hover, a.anchor:focus { color: var(--karez-link); }
+details { margin: .5rem 0 1rem; }
+summary { cursor: pointer; color: var(--karez-link); font-size: .9rem; }
+.filter > input { position: absolute; opacity: 0; pointer-events: none; }
+.filter > label {
+  display: inline-block; padding: .2rem .7rem; margin: 0 .4rem .4rem 0; font-size: .88rem; cursor: pointer;
+  border: 1px solid var(--karez-line); border-radius: 1rem;
+}
+.filter > input:checked + label { background: var(--karez-ink); color: var(--karez-background); }
+.filter > input:focus-visible + label { outline: 2px solid var(--karez-link); outline-offset: 2px; }
+.filter > input[value="confirmed"]:checked ~ .entries > article:not(.confirmed),
+.filter > input[value="refuted"]:checked ~ .entries > article:not(.refuted),
+.filter > input[value="depends-on"]:checked ~ .entries > article:not(.depends-on),
+.filter > input[value="not-measurable-here"]:checked ~ .entries > article:not(.not-measurable-here) { display: none; }
+article:target, h3:target { background: var(--karez-raised); }
 .notes { font-size: .9rem; padding-left: 1.2rem; }
 article {
   display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 0 1rem;
@@ -67,5 +80,18 @@ dd { margin: 0; overflow-wrap: anywhere; }
   article .badge { grid-row: 1; }
   dd { margin: 0 0 .3rem; }
 }
-@media print { body { max-width: none; } article, figure, tr { break-inside: avoid; } }
+@media print {
+  @page { margin: 12mm; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  nav, a.anchor, .filter > input, .filter > label { display: none; }
+  .filter > .entries > article { display: grid !important; }
+  h2, h3, figcaption, caption { break-after: avoid; }
+  article, figure, tr { break-inside: avoid; }
+  figure svg { max-height: 16cm; width: auto; }
+  .wide { overflow: visible; }
+  table { font-size: 7pt; }
+  th, td { padding: .1rem .25rem; }
+  tbody th, caption { position: static; white-space: normal; }
+  td.figure { white-space: normal; }
+}
 "#;

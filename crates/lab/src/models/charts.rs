@@ -5,17 +5,18 @@ use karez_reactor::Model;
 use super::tables::{ranking, table};
 use super::{Models, request_table};
 use crate::chart::{Line, lines};
+use crate::language::text;
 use crate::report::{Part, Section, skipped_lines};
 use crate::stats::MedianRange;
 
 pub(super) fn section(models: &Models) -> Section {
-    let mut parts = Vec::new();
+    let mut parts = vec![Part::Command("karez lab models".to_owned())];
     let mut active: Vec<_> = models.rows.iter().map(|row| row.active).collect();
     active.sort_unstable();
     active.dedup();
     parts.extend(active.into_iter().filter_map(|active| wake_ups(models, active)));
-    parts.push(Part::Table("Cost of an idle descriptor".to_owned(), models.slopes()));
-    parts.push(Part::Table("The classic table".to_owned(), models.classic()));
+    parts.push(Part::Table(text!("Cost of an idle descriptor"), models.slopes()));
+    parts.push(Part::Table(text!("The classic table"), models.classic()));
     for rows in models.groups() {
         parts.push(Part::Table(ranking(&rows), table(&rows)));
     }
@@ -23,7 +24,7 @@ pub(super) fn section(models: &Models) -> Section {
     let mut notes = models.notes();
     notes.extend(skipped_lines(&models.skipped));
     parts.push(Part::Notes(notes));
-    Section { anchor: "models".to_owned(), title: "I/O models".to_owned(), parts }
+    Section { anchor: "models".to_owned(), title: text!("I/O models"), parts }
 }
 
 /// Draws the CPU time by number of descriptors, one line per model; `None` if only one number was
@@ -31,19 +32,21 @@ pub(super) fn section(models: &Models) -> Section {
 fn wake_ups(models: &Models, active: u32) -> Option<Part> {
     let rows = models.rows.iter().filter(|row| row.active == active && !row.timed.is_empty());
     let lines_by_model = by_model(rows.map(|row| (row.model, row.descriptors, row.cpu())));
-    let caption = format!(
-        "CPU per wake-up, µs, by the number of descriptors of which {active} {} active: median and \
-         range. Both scales are logarithmic.",
-        if active == 1 { "is" } else { "are" }
+    let caption = text!(
+        "CPU per wake-up, µs, by the number of descriptors ({active} active): median and range. \
+         Both scales are logarithmic.",
+        active = active
     );
-    let svg = lines(&caption, "descriptors", "CPU µs per wake-up", &lines_by_model);
+    let (across, up) = (text!("descriptors"), text!("CPU µs per wake-up"));
+    let svg = lines(&caption, &across, &up, &lines_by_model);
     (!lines_by_model.is_empty()).then_some(Part::Figure(caption, svg))
 }
 
 /// Draws the CPU time of a request by number of connections, one line per model, and adds the
 /// tables.
 fn requests(models: &Models) -> Vec<Part> {
-    let mut parts = vec![Part::Heading("Requests to a whole reactor".to_owned())];
+    let mut parts =
+        vec![Part::Heading("models-requests".to_owned(), text!("Requests to a whole reactor"))];
     let mut active: Vec<_> = models.requests.iter().map(|row| row.active).collect();
     active.sort_unstable();
     active.dedup();
@@ -51,12 +54,13 @@ fn requests(models: &Models) -> Vec<Part> {
         let rows = models.requests.iter();
         let rows = rows.filter(|row| row.active == active && !row.timed.is_empty());
         let lines_by_model = by_model(rows.map(|row| (row.model, row.connections, row.cpu())));
-        let caption = format!(
-            "CPU per request, µs, by the number of connections of which {active} {} active.",
-            if active == 1 { "is" } else { "are" }
+        let caption = text!(
+            "CPU per request, µs, by the number of connections ({active} active).",
+            active = active
         );
         if !lines_by_model.is_empty() {
-            let svg = lines(&caption, "connections", "CPU µs per request", &lines_by_model);
+            let (across, up) = (text!("connections"), text!("CPU µs per request"));
+            let svg = lines(&caption, &across, &up, &lines_by_model);
             parts.push(Part::Figure(caption, svg));
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::tables::{cells, ranking, table};
 use super::{MODELS, Models, WaitRow, charts, request_table};
+use crate::language::{msg, text, tr};
 use crate::machine::machine;
 use crate::report::{Report, Section, skipped_lines};
 use crate::stats::MedianRange;
@@ -14,28 +15,50 @@ use crate::table::Table;
 const SCHEMA: &str = "karez.lab.models/2";
 
 const NOTES: [&str; 14] = [
-    "A wake-up is one wait and the reads of the reported descriptors; nonblocking reads all of \
-    them.",
-    "Descriptors are eventfds; for signal, which does not support those, UNIX sockets.",
-    "The calls that make descriptors ready are not counted; their CPU time is, one write for each.",
-    "The model's own work is included: select's bitmaps, poll's array, the scan of each result.",
-    "select and poll queue the thread only up to the first ready descriptor: more active ones cost \
-    less.",
-    "Slopes: least squares over the CPU of all runs with one active; the interval is a bootstrap \
-    of 95 %.",
-    "Published: M. Kerrisk, LCA 2006, on hardware of its time; here: one write, one wait, one read.",
-    "Overlapping ranges do not rank.",
-    "Wake-ups are those of selectors: blocking, posix-aio and uring have none, and are measured by \
-    requests.",
-    "A request is 8 bytes to an echo task on a whole reactor (topology single) over a UNIX socket; \
-    active connections send at once, the others are idle.",
-    "Its calls are those of all server threads, under ptrace, from idle to idle; CPU is the \
-    server's, us the client's latency.",
-    "epoll-edge also reports that a UNIX peer has read: one more wait where no request arrives \
-    with it.",
-    "nonblocking polls all the time: its calls and CPU include polls that no request needs.",
-    "Server and client have cores of their own, if there are two: us includes the wake-up on the \
-    other core.",
+    msg!(
+        "A wake-up is one wait and the reads of the reported descriptors; nonblocking reads all of \
+    them."
+    ),
+    msg!("Descriptors are eventfds; for signal, which does not support those, UNIX sockets."),
+    msg!(
+        "The calls that make descriptors ready are not counted; their CPU time is, one write for each."
+    ),
+    msg!(
+        "The model's own work is included: select's bitmaps, poll's array, the scan of each result."
+    ),
+    msg!(
+        "select and poll queue the thread only up to the first ready descriptor: more active ones cost \
+    less."
+    ),
+    msg!(
+        "Slopes: least squares over the CPU of all runs with one active; the interval is a bootstrap \
+    of 95 %."
+    ),
+    msg!(
+        "Published: M. Kerrisk, LCA 2006, on hardware of its time; here: one write, one wait, one read."
+    ),
+    msg!("Overlapping ranges do not rank."),
+    msg!(
+        "Wake-ups are those of selectors: blocking, posix-aio and uring have none, and are measured by \
+    requests."
+    ),
+    msg!(
+        "A request is 8 bytes to an echo task on a whole reactor (topology single) over a UNIX socket; \
+    active connections send at once, the others are idle."
+    ),
+    msg!(
+        "Its calls are those of all server threads, under ptrace, from idle to idle; CPU is the \
+    server's, us the client's latency."
+    ),
+    msg!(
+        "epoll-edge also reports that a UNIX peer has read: one more wait where no request arrives \
+    with it."
+    ),
+    msg!("nonblocking polls all the time: its calls and CPU include polls that no request needs."),
+    msg!(
+        "Server and client have cores of their own, if there are two: us includes the wake-up on the \
+    other core."
+    ),
 ];
 
 impl Report for Models {
@@ -48,7 +71,7 @@ impl Report for Models {
             .requests
             .iter()
             .map(|row| with_kind("request", request_table::cells(row).to_vec()));
-        Table { heading, rows: wake_ups.chain(requests).collect() }.to_csv()
+        Table { heading, rows: wake_ups.chain(requests).collect(), ..Table::default() }.to_csv()
     }
 
     fn to_markdown(&self) -> String {
@@ -102,10 +125,10 @@ impl Models {
         let wake_ups = self.rows.iter().map(|row| row.timed.len());
         let requests = self.requests.iter().map(|row| row.timed.len());
         let runs = wake_ups.chain(requests).max().unwrap_or(0);
-        let mut notes: Vec<_> = NOTES.iter().map(|&note| note.to_owned()).collect();
-        notes.push(format!("Times are median [range] of {runs} runs in random order."));
+        let mut notes: Vec<_> = NOTES.iter().map(|&note| tr(note)).collect();
+        notes.push(text!("Times are median [range] of {runs} runs in random order.", runs = runs));
         if cfg!(debug_assertions) {
-            notes.push("Built without optimisation: the model's own work costs more.".into());
+            notes.push(text!("Built without optimisation: the model's own work costs more."));
         }
         notes
     }

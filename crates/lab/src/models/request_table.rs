@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::RequestRow;
 use super::tables::{NONE, calls, fastest, short_number};
+use crate::language::{msg, text};
 use crate::table::Table;
 
 /// Maximum number of calls named in a cell.
@@ -21,15 +22,15 @@ pub(super) fn groups(rows: &[RequestRow]) -> impl Iterator<Item = Vec<&RequestRo
 
 pub(super) fn table(rows: &[&RequestRow]) -> Table {
     let heading = vec![
-        "model",
-        "connections",
-        "active",
-        "threads",
-        "us/request",
-        "CPU us/request",
-        "switches/request",
-        "calls/request",
-        "in detail",
+        msg!("model"),
+        msg!("connections"),
+        msg!("active"),
+        msg!("threads"),
+        msg!("us/request"),
+        msg!("CPU us/request"),
+        msg!("switches/request"),
+        msg!("calls/request"),
+        msg!("in detail"),
     ];
     let row_cells = |row: &&RequestRow| {
         let [model, connections, active, total, calls, time, cpu] = cells(row);
@@ -37,7 +38,7 @@ pub(super) fn table(rows: &[&RequestRow]) -> Table {
         let switches = format!("{:.2}", row.switches());
         vec![model, connections, active, threads, time, cpu, switches, total, calls]
     };
-    Table { heading, rows: rows.iter().map(row_cells).collect() }
+    Table { heading, rows: rows.iter().map(row_cells).collect(), ..Table::default() }
 }
 
 /// Returns the cells that requests and wake-ups have in common.
@@ -64,14 +65,20 @@ fn most_frequent(row: &RequestRow) -> String {
         by_count[..shown].iter().map(|&(name, count)| (name.clone(), *count)).collect();
     match by_count.len() - shown {
         0 => calls(Some(&first)),
-        others => format!("{}, other calls {others}", calls(Some(&first))),
+        others => {
+            text!("{calls}, other calls {others}", calls = calls(Some(&first)), others = others)
+        }
     }
 }
 
 /// Names the model with the fastest responses, if there is one.
 pub(super) fn ranking(rows: &[&RequestRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
-    let of = format!("{} connections, {} active", first.connections, first.active);
+    let of = text!(
+        "{number} connections, {active} active",
+        number = first.connections,
+        active = first.active
+    );
     let all: Vec<_> = rows.iter().map(|row| (row.model, row.time())).collect();
     fastest(&of, &all)
 }

@@ -4,6 +4,7 @@ use karez_reactor::Model;
 use std::collections::BTreeMap;
 
 use super::{MODELS, Models, WaitRow};
+use crate::language::{msg, text};
 use crate::stats::MedianRange;
 use crate::table::{Table, grouped};
 
@@ -38,7 +39,11 @@ impl Models {
         let rows = MODELS.iter().filter_map(|&model| {
             Some(vec![model.name().to_owned(), self.slope(model)?.to_string()])
         });
-        Table { heading: vec!["model", "CPU ns per idle descriptor [95 %]"], rows: rows.collect() }
+        Table {
+            heading: vec![msg!("model"), msg!("CPU ns per idle descriptor [95 %]")],
+            rows: rows.collect(),
+            ..Table::default()
+        }
     }
 
     pub(super) fn classic_cells(
@@ -55,32 +60,41 @@ impl Models {
     }
 
     pub(super) fn classic(&self) -> Table {
-        let heading = vec!["descriptors", "model", "CPU s, 100,000 operations", "published"];
+        let heading = vec![
+            msg!("descriptors"),
+            msg!("model"),
+            msg!("CPU s, 100,000 operations"),
+            msg!("published"),
+        ];
         let rows = self.classic_cells().map(|(count, model, ours, published)| {
             let ours = ours.map_or_else(|| NONE.to_owned(), |ours| format!("{ours:.3}"));
             vec![grouped(u64::from(count)), model.name().to_owned(), ours, published.to_string()]
         });
-        Table { heading, rows: rows.collect() }
+        Table { heading, rows: rows.collect(), ..Table::default() }
     }
 }
 
 pub(super) fn table(rows: &[&WaitRow]) -> Table {
     let heading = vec![
-        "model",
-        "descriptors",
-        "active",
-        "calls/wake-up",
-        "in detail",
-        "us/wake-up",
-        "CPU us/wake-up",
+        msg!("model"),
+        msg!("descriptors"),
+        msg!("active"),
+        msg!("calls/wake-up"),
+        msg!("in detail"),
+        msg!("us/wake-up"),
+        msg!("CPU us/wake-up"),
     ];
-    Table { heading, rows: rows.iter().map(|row| cells(row)).collect() }
+    Table { heading, rows: rows.iter().map(|row| cells(row)).collect(), ..Table::default() }
 }
 
 /// Names the fastest model of a group, if there is one.
 pub(super) fn ranking(rows: &[&WaitRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
-    let of = format!("{} descriptors, {} active", first.descriptors, first.active);
+    let of = text!(
+        "{number} descriptors, {active} active",
+        number = first.descriptors,
+        active = first.active
+    );
     let all: Vec<_> = rows.iter().map(|row| (row.model, row.wait_time())).collect();
     fastest(&of, &all)
 }
@@ -92,8 +106,8 @@ pub(super) fn fastest(of: &str, all: &[(Model, MedianRange)]) -> String {
     let with = all.iter().filter(|(_, time)| time.overlaps(best));
     let with: Vec<_> = with.map(|(model, _)| model.name()).collect();
     match &with[..] {
-        [alone] if all.len() > 1 => format!("{of}: {alone} is the fastest"),
-        _ => format!("{of}: no ranking among {}", with.join(", ")),
+        [alone] if all.len() > 1 => text!("{of}: {model} is the fastest", of = of, model = alone),
+        _ => text!("{of}: no ranking among {models}", of = of, models = with.join(", ")),
     }
 }
 

@@ -56,6 +56,16 @@ impl<'a> SelfTestBench<'a> {
         self.plan.workers.start(0)
     }
 
+    /// Sends a command to the sender of a transport.
+    pub(crate) fn request_sender(
+        &mut self,
+        transport: Transport,
+        command: &Value,
+    ) -> StdResult<Value, ExperimentError> {
+        let place = self.bed_index(transport)?;
+        Ok(self.beds[place].1.sender.request(command)?)
+    }
+
     /// Transfers the cached file once and counts.
     pub(crate) fn counted(
         &mut self,

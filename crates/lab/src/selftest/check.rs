@@ -43,6 +43,7 @@ pub struct Check {
 }
 
 /// Why an experiment returned no figures.
+#[derive(Debug)]
 pub(crate) enum ExperimentError {
     Failed(String),
     Skipped(String),

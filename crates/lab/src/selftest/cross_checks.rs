@@ -8,6 +8,7 @@ use super::bench::{SelfTestBench, expect};
 use super::check::{CheckOutcome, CheckedFigure, ExperimentError};
 use super::counter::Counter;
 use super::definition::CheckDefinition;
+use crate::language::msg;
 use crate::mutation::{CopyVerdict, mutation_probe};
 use crate::test_file::CacheState;
 use crate::transfer_outcome::TransferOutcome;
@@ -20,19 +21,19 @@ const BYTES: u64 = 4 << 20;
 pub(super) const CHECKS: &[CheckDefinition] = &[
     CheckDefinition {
         letter: 'j',
-        name: "the mutation probe agrees with provenance, for every via",
+        name: msg!("the mutation probe agrees with provenance, for every via"),
         validates: &[Counter::Mutation, Counter::PageCache, Counter::Kernel],
         body: mutation,
     },
     CheckDefinition {
         letter: 'k',
-        name: "hooks on functions agree with tracepoints",
+        name: msg!("hooks on functions agree with tracepoints"),
         validates: &[Counter::FileToUser],
         body: functions,
     },
     CheckDefinition {
         letter: 'm',
-        name: "transfers count their own system calls as ptrace sees them",
+        name: msg!("transfers count their own system calls as ptrace sees them"),
         validates: &[Counter::Own],
         body: own_calls,
     },
@@ -56,9 +57,12 @@ fn mutation(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> 
             let chunk = Some(bench.plan.chunk);
             let spec = TransferSpec { bytes, ..TransferSpec::of(&bench.test_file, via, chunk) };
             let (outcome, counts) = bench.counted(&spec, transport)?;
-            let subject = format!("{via} over {transport}: bytes that were the file's on arrival");
+            let subject = format!(
+                "{via} over {transport}: {}",
+                msg!("bytes that were the file's on arrival")
+            );
             expect(figures, subject, expected, aliased(&outcome, counts.sent().ours));
-            let subject = format!("{via} over {transport}: bytes in all");
+            let subject = format!("{via} over {transport}: {}", msg!("bytes in all"));
             expect(figures, subject, bytes, counts.sent().payload());
         }
     }
@@ -81,11 +85,16 @@ fn functions(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) ->
     let (outcome, _) = bench.counted(&spec, Transport::Loopback)?;
     let own =
         outcome.sender_counts().ok_or_else(|| ExperimentError::Failed("no process".to_owned()))?;
-    expect(figures, "bytes that filemap_read copied", own.read(), own.filemap_read.unwrap_or(0));
+    expect(
+        figures,
+        msg!("bytes that filemap_read copied"),
+        own.read(),
+        own.filemap_read.unwrap_or(0),
+    );
     let spec = TransferSpec::of(&bench.test_file, Via::Sendfile, Some(bench.plan.chunk));
     let (outcome, _) = bench.counted(&spec, Transport::Loopback)?;
     let copied = outcome.sender_counts().and_then(|own| own.filemap_read).unwrap_or(u64::MAX);
-    expect(figures, "bytes that filemap_read copied for sendfile", 0, copied);
+    expect(figures, msg!("bytes that filemap_read copied for sendfile"), 0, copied);
     Ok(())
 }
 

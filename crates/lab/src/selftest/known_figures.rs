@@ -7,74 +7,74 @@ use super::bench::{SelfTestBench, expect};
 use super::check::{CheckOutcome, CheckedFigure, ExperimentError};
 use super::counter::Counter;
 use super::definition::CheckDefinition;
+use crate::language::msg;
 use crate::probe::Scope;
 use crate::test_file::CacheState;
 use crate::transfer_spec::TransferSpec;
 use crate::transport::{ReceiveMode, Transport};
 
-/// Duration of the idle check; number and size of datagrams.
-const SLEEP_MILLISECONDS: u64 = 1000;
+/// Number and size of datagrams.
 const DATAGRAMS: u64 = 1024;
 const DATAGRAM: u64 = 1400;
 
 pub(super) const CHECKS: &[CheckDefinition] = &[
     CheckDefinition {
         letter: 'a',
-        name: "an idle network and a process that sleeps for one second",
+        name: msg!("an idle network and a process that sleeps"),
         validates: &[Counter::Calls],
         body: idle,
     },
     CheckDefinition {
         letter: 'b',
-        name: "read of a warm file",
+        name: msg!("read of a warm file"),
         validates: &[Counter::FileToUser, Counter::Calls],
         body: read,
     },
     CheckDefinition {
         letter: 'c',
-        name: "into a pipe and out of it",
+        name: msg!("into a pipe and out of it"),
         validates: &[Counter::Pipe, Counter::Calls],
         body: pipe,
     },
     CheckDefinition {
         letter: 'd',
-        name: "copy over lo",
+        name: msg!("copy over lo"),
         validates: &[Counter::Kernel, Counter::Receiver, Counter::Calls],
         body: copy,
     },
     CheckDefinition {
         letter: 'e',
-        name: "sendfile over lo and unix",
+        name: msg!("sendfile over lo and unix"),
         validates: &[Counter::PageCache, Counter::Kernel, Counter::Calls],
         body: sendfile,
     },
     CheckDefinition {
         letter: 'f',
-        name: "sendfile over a veth without scatter-gather (control)",
+        name: msg!("sendfile over a veth without scatter-gather (control)"),
         validates: &[Counter::Linear],
         body: without_scatter_gather,
     },
     CheckDefinition {
         letter: 'g',
-        name: "MSG_ZEROCOPY over lo, and to a dummy device",
+        name: msg!("MSG_ZEROCOPY over lo, and to a dummy device"),
         validates: &[Counter::Notifications],
         body: notifications,
     },
     CheckDefinition {
         letter: 'h',
-        name: "O_DIRECT read of a cold file",
+        name: msg!("O_DIRECT read of a cold file"),
         validates: &[Counter::Disk],
         body: direct,
     },
     CheckDefinition {
         letter: 'i',
-        name: "receive modes that do not copy",
+        name: msg!("receive modes that do not copy"),
         validates: &[Counter::Receiver],
         body: without_copy,
     },
     CheckDefinition {
         letter: 'l',
-        name: "a copy in user space, invisible to the kernel",
+        name: msg!("a copy in user space, invisible to the kernel"),
         validates: &[Counter::Kernel],
         body: in_user_space,
     },
@@ -87,15 +87,15 @@ fn idle(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> Chec
     let network = network.map_err(|error| ExperimentError::Skipped(error.to_string()))?;
     let inode = network.as_u64().and_then(|inode| u32::try_from(inode).ok()).unwrap_or(0);
     let scope = Scope::default().process(worker.pid()).network(inode).file(bench.test_file.id()?);
-    let command = json!({ "command": "sleep", "milliseconds": SLEEP_MILLISECONDS });
+    let command = json!({ "command": "sleep", "milliseconds": bench.plan.idle_milliseconds() });
     let (_, counts) = bench.worker_command(&mut worker, &scope, &command)?;
     let own =
         counts.processes.first().ok_or_else(|| ExperimentError::Failed("no process".to_owned()))?;
-    expect(figures, "packets", 0, counts.wire.packets + counts.local.packets);
-    expect(figures, "bytes sent", 0, counts.sent().payload());
-    expect(figures, "bytes received", 0, own.received);
-    expect(figures, "bytes of the disk", 0, counts.disk.read_bytes + counts.disk.write_bytes);
-    expect(figures, "system calls (the sleep)", 1, own.total_calls());
+    expect(figures, msg!("packets"), 0, counts.wire.packets + counts.local.packets);
+    expect(figures, msg!("bytes sent"), 0, counts.sent().payload());
+    expect(figures, msg!("bytes received"), 0, own.received);
+    expect(figures, msg!("bytes of the disk"), 0, counts.disk.read_bytes + counts.disk.write_bytes);
+    expect(figures, msg!("system calls (the sleep)"), 1, own.total_calls());
     Ok(())
 }
 
@@ -111,11 +111,11 @@ fn read(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> Chec
     let (_, counts) = bench.worker_command(&mut worker, &scope, &command)?;
     let own =
         counts.processes.first().ok_or_else(|| ExperimentError::Failed("no process".to_owned()))?;
-    expect(figures, "calls of read", bytes.div_ceil(chunk), own.call("read").calls);
-    expect(figures, "bytes copied to the process", bytes, own.read());
-    expect(figures, "bytes of the disk", 0, counts.disk.read_bytes);
+    expect(figures, msg!("calls of read"), bytes.div_ceil(chunk), own.call("read").calls);
+    expect(figures, msg!("bytes copied to the process"), bytes, own.read());
+    expect(figures, msg!("bytes of the disk"), 0, counts.disk.read_bytes);
     if let Some(lookups) = own.lookups {
-        expect(figures, "served through the page cache (1: yes)", 1, lookups.min(1));
+        expect(figures, msg!("served through the page cache (1: yes)"), 1, lookups.min(1));
     }
     Ok(())
 }
@@ -129,8 +129,8 @@ fn pipe(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> Chec
     let (_, counts) = bench.worker_command(&mut worker, &scope, &command)?;
     let own =
         counts.processes.first().ok_or_else(|| ExperimentError::Failed("no process".to_owned()))?;
-    expect(figures, "bytes in", bytes, own.call("write").bytes);
-    expect(figures, "bytes out", bytes, own.call("read").bytes);
+    expect(figures, msg!("bytes in"), bytes, own.call("write").bytes);
+    expect(figures, msg!("bytes out"), bytes, own.call("read").bytes);
     Ok(())
 }
 
@@ -140,20 +140,25 @@ fn copy(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> Chec
     let (outcome, counts) = bench.counted(&spec, Transport::Loopback)?;
     let (sent, chunks) = (counts.sent(), bytes.div_ceil(chunk));
     let call = |name| outcome.sender_counts().map_or(0, |own| own.call(name).calls);
-    expect(figures, "calls of pread64", chunks, call("pread64"));
-    expect(figures, "calls of sendto", chunks, call("sendto"));
+    expect(figures, msg!("calls of pread64"), chunks, call("pread64"));
+    expect(figures, msg!("calls of sendto"), chunks, call("sendto"));
     expect(
         figures,
-        "bytes copied to the process",
+        msg!("bytes copied to the process"),
         bytes,
         outcome.sender_counts().map_or(0, |o| o.read()),
     );
-    expect(figures, "bytes sent in the kernel's pages", bytes, sent.copied());
-    expect(figures, "bytes sent in pages of the file", 0, sent.ours);
-    expect(figures, "bytes sent in other pages", 0, sent.cache + sent.anonymous + sent.unsorted);
+    expect(figures, msg!("bytes sent in the kernel's pages"), bytes, sent.copied());
+    expect(figures, msg!("bytes sent in pages of the file"), 0, sent.ours);
     expect(
         figures,
-        "bytes the receiver copied",
+        msg!("bytes sent in other pages"),
+        0,
+        sent.cache + sent.anonymous + sent.unsorted,
+    );
+    expect(
+        figures,
+        msg!("bytes the receiver copied"),
         bytes,
         outcome.receiver_counts().map_or(0, |o| o.received),
     );
@@ -168,12 +173,37 @@ fn sendfile(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> 
         let sent = counts.sent();
         let received = outcome.receiver_counts().map_or(0, |own| own.received);
         let calls = outcome.sender_counts().map_or(0, |own| own.call("sendfile").calls);
-        expect(figures, format!("{transport}: calls of sendfile"), bytes.div_ceil(chunk), calls);
-        expect(figures, format!("{transport}: bytes sent in pages of the file"), bytes, sent.ours);
-        expect(figures, format!("{transport}: bytes sent in the kernel's pages"), 0, sent.copied());
+        expect(
+            figures,
+            format!("{transport}: {}", msg!("calls of sendfile")),
+            bytes.div_ceil(chunk),
+            calls,
+        );
+        expect(
+            figures,
+            format!("{transport}: {}", msg!("bytes sent in pages of the file")),
+            bytes,
+            sent.ours,
+        );
+        expect(
+            figures,
+            format!("{transport}: {}", msg!("bytes sent in the kernel's pages")),
+            0,
+            sent.copied(),
+        );
         let other_pages = sent.cache + sent.anonymous + sent.unsorted;
-        expect(figures, format!("{transport}: bytes sent in other pages"), 0, other_pages);
-        expect(figures, format!("{transport}: bytes the receiver copied"), bytes, received);
+        expect(
+            figures,
+            format!("{transport}: {}", msg!("bytes sent in other pages")),
+            0,
+            other_pages,
+        );
+        expect(
+            figures,
+            format!("{transport}: {}", msg!("bytes the receiver copied")),
+            bytes,
+            received,
+        );
     }
     Ok(())
 }
@@ -186,9 +216,14 @@ fn without_scatter_gather(
     let bytes = bench.plan.bytes;
     let (_, counts) = bench.counted(&spec, Transport::VethWithoutScatterGather)?;
     let wire = counts.wire;
-    expect(figures, "bytes sent in the linear part of packets", bytes, wire.linear);
-    expect(figures, "bytes sent in pages of the file", 0, wire.ours);
-    expect(figures, "bytes sent in other pages", 0, wire.cache + wire.anonymous + wire.kernel);
+    expect(figures, msg!("bytes sent in the linear part of packets"), bytes, wire.linear);
+    expect(figures, msg!("bytes sent in pages of the file"), 0, wire.ours);
+    expect(
+        figures,
+        msg!("bytes sent in other pages"),
+        0,
+        wire.cache + wire.anonymous + wire.kernel,
+    );
     Ok(())
 }
 
@@ -200,13 +235,13 @@ fn notifications(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>
     }
     expect(
         figures,
-        "lo: sends with a completion",
+        msg!("lo: sends with a completion"),
         u64::from(reply.sends),
         u64::from(reply.released),
     );
     expect(
         figures,
-        "lo: sends that the kernel copied",
+        msg!("lo: sends that the kernel copied"),
         u64::from(reply.sends),
         u64::from(reply.copied),
     );
@@ -232,7 +267,12 @@ fn send_to_dummy(bench: &SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) ->
         "command": "send-datagrams", "to": "192.0.2.6:9", "bytes": DATAGRAM, "count": DATAGRAMS,
     });
     let reply = worker.request(&command)?;
-    expect(figures, "dummy: datagrams copied", 0, reply["copied"].as_u64().unwrap_or(u64::MAX));
+    expect(
+        figures,
+        msg!("dummy: datagrams copied"),
+        0,
+        reply["copied"].as_u64().unwrap_or(u64::MAX),
+    );
     Ok(())
 }
 
@@ -248,9 +288,9 @@ fn direct(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> Ch
     let (_, counts) = bench.worker_command(&mut worker, &scope, &command)?;
     let own =
         counts.processes.first().ok_or_else(|| ExperimentError::Failed("no process".to_owned()))?;
-    expect(figures, "bytes read by the process", bytes, own.read());
-    expect(figures, "bytes read from the disk", bytes, counts.disk.read_bytes);
-    expect(figures, "pages in the cache afterwards", 0, bench.test_file.cached()?);
+    expect(figures, msg!("bytes read by the process"), bytes, own.read());
+    expect(figures, msg!("bytes read from the disk"), bytes, counts.disk.read_bytes);
+    expect(figures, msg!("pages in the cache afterwards"), 0, bench.test_file.cached()?);
     // The same through the page cache, where the disk I/O is attributed by inode.
     bench.evict()?;
     let mut worker = bench.worker()?;
@@ -259,7 +299,12 @@ fn direct(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>) -> Ch
         "command": "read-file", "file": bench.test_file.path(), "bytes": bytes, "chunk": chunk,
     });
     let (_, counts) = bench.worker_command(&mut worker, &scope, &command)?;
-    expect(figures, "through the cache: bytes read from the disk", bytes, counts.disk.read_bytes);
+    expect(
+        figures,
+        msg!("through the cache: bytes read from the disk"),
+        bytes,
+        counts.disk.read_bytes,
+    );
     Ok(())
 }
 
@@ -273,10 +318,20 @@ fn without_copy(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>)
         };
         let (outcome, counts) = bench.counted(&spec, transport)?;
         let received = outcome.receiver_counts().map_or(u64::MAX, |own| own.received);
-        expect(figures, format!("{transport}: bytes the receiver copied"), 0, received);
-        expect(figures, format!("{transport}: bytes that arrived"), spec.bytes, outcome.received);
+        expect(figures, format!("{transport}: {}", msg!("bytes the receiver copied")), 0, received);
+        expect(
+            figures,
+            format!("{transport}: {}", msg!("bytes that arrived")),
+            spec.bytes,
+            outcome.received,
+        );
         let ours = counts.sent().ours;
-        expect(figures, format!("{transport}: bytes sent in pages of the file"), spec.bytes, ours);
+        expect(
+            figures,
+            format!("{transport}: {}", msg!("bytes sent in pages of the file")),
+            spec.bytes,
+            ours,
+        );
     }
     Ok(())
 }
@@ -286,8 +341,8 @@ fn in_user_space(bench: &mut SelfTestBench<'_>, figures: &mut Vec<CheckedFigure>
     let (bytes, chunk) = (bench.plan.bytes, bench.plan.chunk);
     let command = json!({ "command": "copy-in-user-space", "bytes": bytes, "chunk": chunk });
     let (reply, counts) = bench.sender_command(&command)?;
-    expect(figures, "bytes the kernel copied", bytes, counts.sent().copied());
+    expect(figures, msg!("bytes the kernel copied"), bytes, counts.sent().copied());
     let own = reply["copied"].as_u64().unwrap_or(0);
-    expect(figures, "bytes the program copied, by its own counter", bytes, own);
+    expect(figures, msg!("bytes the program copied, by its own counter"), bytes, own);
     Ok(())
 }

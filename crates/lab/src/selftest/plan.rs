@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 use crate::probe::{Counters, Scope, Unavailable};
 use crate::workers::WorkerCommand;
 
+/// File size of a full self-test.
+const FULL_BYTES: u64 = 64 << 20;
+
 /// Parameters of a self-test.
 #[derive(Clone, Debug)]
 pub struct SelfTestPlan {
@@ -25,7 +28,7 @@ impl SelfTestPlan {
     /// Creates parameters for 64 MiB in chunks of 64 KiB.
     #[must_use]
     pub fn new(workers: WorkerCommand, directory: &Path) -> Self {
-        let (bytes, chunk) = (64 << 20, 64 << 10);
+        let (bytes, chunk) = (FULL_BYTES, 64 << 10);
         Self { workers, directory: directory.to_owned(), bytes, chunk, object: None }
     }
 
@@ -33,6 +36,12 @@ impl SelfTestPlan {
     #[must_use]
     pub fn quick(self) -> Self {
         Self { bytes: 8 << 20, ..self }
+    }
+
+    /// Returns the duration of the idle check: one second, less in a smaller self-test, such as the one
+    /// that precedes another experiment.
+    pub(crate) fn idle_milliseconds(&self) -> u64 {
+        if self.bytes < FULL_BYTES { 100 } else { 1000 }
     }
 
     /// Attaches the counters, or returns why they are unavailable.

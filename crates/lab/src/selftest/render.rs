@@ -4,8 +4,10 @@ use serde_json::{Map, Value, json};
 use std::fmt;
 
 use super::{Check, CheckVerdict, Counter, SelfTest};
+use crate::language::{msg, text, tr, tr_name, tr_word};
 use crate::machine::machine;
 use crate::report::{Part, Report, Section};
+use crate::svg::columns;
 use crate::table::{Table, grouped};
 
 /// Schema of the JSON; the version rises when a field changes its meaning or is removed.
@@ -45,7 +47,7 @@ impl Report for SelfTest {
                 ]
             })
         });
-        Table { heading, rows: rows.collect() }.to_csv()
+        Table { heading, rows: rows.collect(), ..Table::default() }.to_csv()
     }
 
     fn to_markdown(&self) -> String {
@@ -55,33 +57,37 @@ impl Report for SelfTest {
     fn section(&self) -> Section {
         let parts = vec![
             Part::Paragraph(self.tiers.to_string()),
+            Part::Command("karez lab selftest".to_owned()),
             Part::Table(self.summary(), self.table()),
         ];
-        Section {
-            anchor: "selftest".to_owned(),
-            title: "Self-test of the counters".to_owned(),
-            parts,
-        }
+        Section { anchor: "selftest".to_owned(), title: text!("Self-test of the counters"), parts }
     }
 }
 
 impl SelfTest {
     /// Returns one row per check.
     fn table(&self) -> Table {
-        let heading = vec!["check", "name", "verdict", "figures as expected", "tries", "reason"];
+        let heading = vec![
+            msg!("check"),
+            msg!("name"),
+            msg!("verdict"),
+            msg!("figures as expected"),
+            msg!("tries"),
+            msg!("reason"),
+        ];
         let rows = self.checks.iter().map(|check| {
             let right = check.figures.iter().filter(|one| one.expected == one.counted).count();
             let (verdict, reason) = verdict_and_reason(&check.verdict);
             vec![
                 check.letter.to_string(),
-                check.name.to_owned(),
-                verdict.to_owned(),
-                format!("{right} of {}", check.figures.len()),
+                tr(check.name),
+                tr(verdict),
+                text!("{right} of {all}", right = right, all = check.figures.len()),
                 check.tries.to_string(),
-                reason.unwrap_or_default().to_owned(),
+                reason.map(tr_word).unwrap_or_default(),
             ]
         });
-        Table { heading, rows: rows.collect() }
+        Table { heading, rows: rows.collect(), ..Table::default() }
     }
 
     fn summary(&self) -> String {
@@ -92,7 +98,12 @@ impl SelfTest {
                 .count()
         };
         let (ok, failed, skipped) = (count("ok"), count("failed"), count("skipped"));
-        format!("{ok} ok, {failed} failed, {skipped} skipped")
+        text!(
+            "{ok} ok, {failed} failed, {skipped} skipped",
+            ok = ok,
+            failed = failed,
+            skipped = skipped
+        )
     }
 }
 
@@ -116,9 +127,9 @@ fn check_to_json(check: &Check) -> Value {
 
 fn verdict_and_reason(verdict: &CheckVerdict) -> (&'static str, Option<&str>) {
     match verdict {
-        CheckVerdict::Ok => ("ok", None),
-        CheckVerdict::Failed(reason) => ("failed", Some(reason)),
-        CheckVerdict::Skipped(reason) => ("skipped", Some(reason)),
+        CheckVerdict::Ok => (msg!("ok"), None),
+        CheckVerdict::Failed(reason) => (msg!("failed"), Some(reason)),
+        CheckVerdict::Skipped(reason) => (msg!("skipped"), Some(reason)),
     }
 }
 
@@ -135,7 +146,8 @@ impl fmt::Display for SelfTest {
             .collect();
         writeln!(f, "\n{}", self.summary())?;
         if !unusable.is_empty() {
-            writeln!(f, "not used in any report: {}", unusable.join(", "))?;
+            let names = unusable.join(", ");
+            writeln!(f, "{}", text!("not used in any report: {names}", names = names))?;
         }
         Ok(())
     }
@@ -143,14 +155,14 @@ impl fmt::Display for SelfTest {
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match verdict_and_reason(&self.verdict) {
-            (verdict, None) if self.tries > 1 => {
-                writeln!(f, "{}. {}: {verdict} (try {})", self.letter, self.name, self.tries)?;
+        let (verdict, reason) = verdict_and_reason(&self.verdict);
+        write!(f, "{}. {}: {}", self.letter, tr(self.name), tr(verdict))?;
+        match reason {
+            None if self.tries > 1 => {
+                writeln!(f, " {}", text!("(try {number})", number = self.tries))?;
             }
-            (verdict, None) => writeln!(f, "{}. {}: {verdict}", self.letter, self.name)?,
-            (verdict, Some(reason)) => {
-                writeln!(f, "{}. {}: {verdict}: {reason}", self.letter, self.name)?;
-            }
+            None => writeln!(f)?,
+            Some(reason) => writeln!(f, ": {}", tr_word(reason))?,
         }
         let wrong = |figure: &&super::CheckedFigure| figure.expected != figure.counted;
         let (all, some) = (self.figures.len(), self.verdict == CheckVerdict::Ok);
@@ -160,16 +172,20 @@ impl fmt::Display for Check {
             self.figures.iter().filter(wrong).collect()
         };
         for figure in &shown {
-            let mark = if wrong(figure) { "  <- not as expected" } else { "" };
             let (expected, counted) = (grouped(figure.expected), grouped(figure.counted));
-            writeln!(
-                f,
-                "   {:<58} expected {expected:>12}  counted {counted:>12}{mark}",
-                figure.subject
-            )?;
+            let subject = tr_name(&figure.subject);
+            let gap = " ".repeat(58_usize.saturating_sub(columns(&subject)));
+            let figures = text!(
+                "expected {expected}  counted {counted}",
+                expected = format!("{expected:>12}"),
+                counted = format!("{counted:>12}")
+            );
+            let mark = if wrong(figure) { text!("  <- not as expected") } else { String::new() };
+            writeln!(f, "   {subject}{gap} {figures}{mark}")?;
         }
         if some && all > shown.len() {
-            writeln!(f, "   and {} more, all as expected", all - shown.len())?;
+            let more = all - shown.len();
+            writeln!(f, "   {}", text!("and {more} more, all as expected", more = more))?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use karez_reactor::{ALLOWED, Model, Topology};
 use std::path::{Path, PathBuf};
 
+use crate::language::{msg, tr};
 use crate::workers::WorkerCommand;
 
 /// Parameters of the experiment.
@@ -78,8 +79,12 @@ impl ClientMix {
     /// Returns the name, such as `32 fast + 8 slow`.
     #[must_use]
     pub fn name(self) -> String {
-        let kinds = [(self.fast, "fast"), (self.slow, "slow"), (self.blocking, "blocking")];
+        let kinds = [
+            (self.fast, msg!("fast")),
+            (self.slow, msg!("slow")),
+            (self.blocking, msg!("blocking")),
+        ];
         let there = kinds.iter().filter(|(count, _)| *count > 0);
-        there.map(|(count, kind)| format!("{count} {kind}")).collect::<Vec<_>>().join(" + ")
+        there.map(|(count, kind)| format!("{count} {}", tr(kind))).collect::<Vec<_>>().join(" + ")
     }
 }

@@ -7,6 +7,7 @@ use super::tables::{
     BLOCKED_JOBS, FAST_COLUMNS, SERVER_COLUMNS, blocking, fast, ranking, rate, table,
 };
 use super::{BlockedJob, LoadSample, ResponseStats, Topologies, TopologyRow, charts};
+use crate::language::{msg, text, tr};
 use crate::machine::machine;
 use crate::report::{Report, Section, skipped_lines};
 use crate::stats::MedianRange;
@@ -15,30 +16,50 @@ use crate::stats::MedianRange;
 const SCHEMA: &str = "karez.lab.topologies/2";
 
 const NOTES: [&str; 13] = [
-    "Blocked job: the number of requests sent while one job is blocked, and of responses that \
-    arrive before it is released. Counted, event by event; exact.",
-    "The timed server is the file server of karez serve (via auto), a new one for each run; the \
-    blocked job belongs to the laboratory's own task.",
-    "fast: 1 KiB, cached. slow: 4 MiB, read at 64 KiB per 5 ms. blocking: 256 KiB, dropped from \
-    the page cache before each request.",
-    "Blocking requests read a real file from a real disk, without an artificial sleep: the disk \
-    decides the time, and it is part of the latency.",
-    "Closed loop: a waiting client sends no request. While a server stalls, few requests wait and \
+    msg!(
+        "Blocked job: the number of requests sent while one job is blocked, and of responses that \
+    arrive before it is released. Counted, event by event; exact."
+    ),
+    msg!(
+        "The timed server is the file server of karez serve (via auto), a new one for each run; the \
+    blocked job belongs to the laboratory's own task."
+    ),
+    msg!(
+        "fast: 1 KiB, cached. slow: 4 MiB, read at 64 KiB per 5 ms. blocking: 256 KiB, dropped from \
+    the page cache before each request."
+    ),
+    msg!(
+        "Blocking requests read a real file from a real disk, without an artificial sleep: the disk \
+    decides the time, and it is part of the latency."
+    ),
+    msg!(
+        "Closed loop: a waiting client sends no request. While a server stalls, few requests wait and \
     later ones are missing (coordinated omission), as are those in flight at the end: read the \
-    rate and the maximum before p99.",
-    "All traffic uses loopback: receive processing is charged to the sender, and there is no \
-    network latency.",
-    "Latency is measured by the client; one thread runs all clients, so a response may wait a \
-    little before it is read.",
-    "A run without a response of some kind has a rate of 0 and no latency for it.",
-    "Fairness is that of the fast connections: Jain's index of their responses (1: all equal), and \
-    the smallest count divided by the largest.",
-    "CPU and switches are those of all server threads, slow requests included, divided by the \
-    complete responses of every kind.",
-    "Serving threads compete for their cores: on one core more threads are not faster.",
-    "Where a reactor must not block, it checks before each file whether it is cached, and offloads \
-    disk reads to the pool.",
-    "Overlapping ranges do not rank.",
+    rate and the maximum before p99."
+    ),
+    msg!(
+        "All traffic uses loopback: receive processing is charged to the sender, and there is no \
+    network latency."
+    ),
+    msg!(
+        "Latency is measured by the client; one thread runs all clients, so a response may wait a \
+    little before it is read."
+    ),
+    msg!("A run without a response of some kind has a rate of 0 and no latency for it."),
+    msg!(
+        "Fairness is that of the fast connections: Jain's index of their responses (1: all equal), and \
+    the smallest count divided by the largest."
+    ),
+    msg!(
+        "CPU and switches are those of all server threads, slow requests included, divided by the \
+    complete responses of every kind."
+    ),
+    msg!("Serving threads compete for their cores: on one core more threads are not faster."),
+    msg!(
+        "Where a reactor must not block, it checks before each file whether it is cached, and offloads \
+    disk reads to the pool."
+    ),
+    msg!("Overlapping ranges do not rank."),
 ];
 
 impl Report for Topologies {
@@ -79,20 +100,26 @@ impl Topologies {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let runs = self.rows.iter().map(|row| row.timed.len()).max().unwrap_or(0);
-        let mut notes: Vec<_> = NOTES.iter().map(|&note| note.to_owned()).collect();
+        let mut notes: Vec<_> = NOTES.iter().map(|&note| tr(note)).collect();
         let (cold, asked) = self.cold();
         if asked > 0 {
-            notes.push(format!("Found cold at the request: {cold} of {asked} files."));
+            notes.push(text!(
+                "Found cold at the request: {cold} of {asked} files.",
+                cold = cold,
+                asked = asked
+            ));
         }
-        notes.push(format!(
-            "The server has {} of the machine's cores, the clients have one; they used it by up to \
-            {:.0} %.",
-            self.cores,
-            100.0 * self.rows.iter().map(clients_share).fold(0.0, f64::max),
+        let share = 100.0 * self.rows.iter().map(clients_share).fold(0.0, f64::max);
+        notes.push(text!(
+            "The server has {cores} of the machine's cores, the clients have one; they used it by \
+             up to {share} %.",
+            cores = self.cores,
+            share = format!("{share:.0}")
         ));
-        notes.push(format!("Figures are median [range] of {runs} runs in random order."));
+        notes
+            .push(text!("Figures are median [range] of {runs} runs in random order.", runs = runs));
         if cfg!(debug_assertions) {
-            notes.push("Built without optimisation: the server's own work costs more.".into());
+            notes.push(text!("Built without optimisation: the server's own work costs more."));
         }
         notes
     }
@@ -174,7 +201,7 @@ fn stats_to_json(stats: &ResponseStats) -> Value {
 
 impl fmt::Display for Topologies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{BLOCKED_JOBS}\n\n{}", self.blocked_jobs_table().to_text())?;
+        writeln!(f, "{}\n\n{}", tr(BLOCKED_JOBS), self.blocked_jobs_table().to_text())?;
         for rows in self.groups() {
             let (fast, beside) = (table(&FAST_COLUMNS, &rows), table(&SERVER_COLUMNS, &rows));
             writeln!(f, "{}{}\n\n{}", fast.to_text(), ranking(&rows), beside.to_text())?;

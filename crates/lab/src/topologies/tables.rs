@@ -3,14 +3,15 @@
 use std::cmp::Ordering;
 
 use super::{ClientMix, LoadSample, ResponseStats, Topologies, TopologyRow};
+use crate::language::{msg, text};
 use crate::stats::MedianRange;
 use crate::table::Table;
 
 /// Placeholder of a missing value.
 const NONE: &str = "n/a";
 
-pub(super) const BLOCKED_JOBS: &str = "One job is blocked at a FIFO while other clients send \
-    requests";
+pub(super) const BLOCKED_JOBS: &str =
+    msg!("One job is blocked at a FIFO while other clients send requests");
 
 impl Topologies {
     /// Groups rows by clients.
@@ -23,11 +24,11 @@ impl Topologies {
 
     pub(super) fn blocked_jobs_table(&self) -> Table {
         let heading = vec![
-            "model × topology",
-            "threads",
-            "requests while blocked",
-            "responses while blocked",
-            "responses afterwards",
+            msg!("model × topology"),
+            msg!("threads"),
+            msg!("requests while blocked"),
+            msg!("responses while blocked"),
+            msg!("responses afterwards"),
         ];
         let rows = self.blocked_jobs.iter().map(|job| {
             vec![
@@ -38,13 +39,13 @@ impl Topologies {
                 (job.requests - job.responses).to_string(),
             ]
         });
-        Table { heading, rows: rows.collect() }
+        Table { heading, rows: rows.collect(), ..Table::default() }
     }
 
     pub(super) fn table_of_all(&self) -> Table {
         let columns = [FAST_COLUMNS, SERVER_COLUMNS].concat();
         let mut all = table(&columns, &self.rows.iter().collect::<Vec<_>>());
-        all.heading.insert(1, "clients");
+        all.heading.insert(1, msg!("clients"));
         for (cells, row) in all.rows.iter_mut().zip(&self.rows) {
             cells.insert(1, row.clients.name());
         }
@@ -57,34 +58,34 @@ pub(super) type Column = (&'static str, fn(&ClientMix) -> bool, fn(&TopologyRow)
 
 /// Columns of the fast clients.
 pub(super) const FAST_COLUMNS: [Column; 7] = [
-    ("fast/s", always, |row| whole(rate(row))),
-    ("p50 us", always, |row| latency(row, fast, |stats| stats.p50)),
-    ("p99 us", always, |row| latency(row, fast, |stats| stats.p99)),
-    ("p99.9 us", always, |row| latency(row, fast, |stats| stats.p999)),
-    ("max us", always, |row| latency(row, fast, |stats| stats.max)),
-    ("Jain", always, |row| format!("{:.3}", row.median_range(|run| run.fast.jain()).median)),
-    ("last/first", always, |row| {
+    (msg!("fast/s"), always, |row| whole(rate(row))),
+    (msg!("p50 us"), always, |row| latency(row, fast, |stats| stats.p50)),
+    (msg!("p99 us"), always, |row| latency(row, fast, |stats| stats.p99)),
+    (msg!("p99.9 us"), always, |row| latency(row, fast, |stats| stats.p999)),
+    (msg!("max us"), always, |row| latency(row, fast, |stats| stats.max)),
+    (msg!("Jain"), always, |row| format!("{:.3}", row.median_range(|run| run.fast.jain()).median)),
+    (msg!("last/first"), always, |row| {
         format!("{:.2}", row.median_range(|run| run.fast.min_max_ratio()).median)
     }),
 ];
 
 /// Columns of the other clients and of the server's resource usage.
 pub(super) const SERVER_COLUMNS: [Column; 7] = [
-    ("threads", always, |row| row.threads().values().sum::<u64>().to_string()),
-    ("CPU us/response", always, |row| {
+    (msg!("threads"), always, |row| row.threads().values().sum::<u64>().to_string()),
+    (msg!("CPU us/response"), always, |row| {
         format!("{:.1}", row.median_range(|run| run.per_response(run.cpu / 1000.0)))
     }),
-    ("switches/answer", always, |row| {
+    (msg!("switches/answer"), always, |row| {
         format!("{:.2}", row.median_range(|run| run.per_response(run.voluntary + run.involuntary)))
     }),
-    ("slow MB/s", has_slow, |row| {
+    (msg!("slow MB/s"), has_slow, |row| {
         whole(row.median_range(|run| run.per_second(run.slow.bytes / 1e6)))
     }),
-    ("blocking/s", has_blocking, |row| {
+    (msg!("blocking/s"), has_blocking, |row| {
         whole(row.median_range(|run| run.per_second(run.blocking.responses())))
     }),
-    ("blocking p50 us", has_blocking, |row| latency(row, blocking, |stats| stats.p50)),
-    ("blocking p99 us", has_blocking, |row| latency(row, blocking, |stats| stats.p99)),
+    (msg!("blocking p50 us"), has_blocking, |row| latency(row, blocking, |stats| stats.p50)),
+    (msg!("blocking p99 us"), has_blocking, |row| latency(row, blocking, |stats| stats.p99)),
 ];
 
 fn always(_: &ClientMix) -> bool {
@@ -131,8 +132,11 @@ pub(super) fn table(columns: &[Column], rows: &[&TopologyRow]) -> Table {
         std::iter::once(layout).chain(columns.iter().map(cell)).collect()
     };
     Table {
-        heading: std::iter::once("layout").chain(columns.iter().map(|column| column.0)).collect(),
+        heading: std::iter::once(msg!("layout"))
+            .chain(columns.iter().map(|column| column.0))
+            .collect(),
         rows: rows.iter().map(cells).collect(),
+        ..Table::default()
     }
 }
 
@@ -148,7 +152,12 @@ pub(super) fn ranking(rows: &[&TopologyRow]) -> String {
     let most = |a: &MedianRange, b: &MedianRange| b.median.total_cmp(&a.median);
     let soonest = |a: &MedianRange, b: &MedianRange| a.median.total_cmp(&b.median);
     let (rate, soon) = (first(rows, |row| Some(rate(row)), most), first(rows, p50, soonest));
-    format!("{of}: highest rate of fast responses: {rate}; lowest median latency: {soon}")
+    text!(
+        "{of}: highest rate of fast responses: {rate}; lowest median latency: {latency}",
+        of = of,
+        rate = rate,
+        latency = soon
+    )
 }
 
 /// Names the first layout, or all whose ranges overlap with it.
@@ -165,6 +174,6 @@ fn first(
     let with: Vec<_> = with.map(|(row, _)| format!("{} × {}", row.model, row.topology)).collect();
     match &with[..] {
         [alone] => alone.clone(),
-        _ => format!("no ranking among {}", with.join(", ")),
+        _ => text!("no ranking among {layouts}", layouts = with.join(", ")),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::syscalls;
 pub use super::syscalls::TracedCall;
+use crate::language::{msg, text};
 use crate::probe::Provenance;
 
 /// Location of an event: the rows of the diagram.
@@ -30,11 +31,11 @@ impl Lane {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::User => "user space",
-            Self::Call => "system call",
-            Self::Kernel => "kernel",
-            Self::Device => "device",
-            Self::Receiver => "receiver",
+            Self::User => msg!("user space"),
+            Self::Call => msg!("system call"),
+            Self::Kernel => msg!("kernel"),
+            Self::Device => msg!("device"),
+            Self::Receiver => msg!("receiver"),
         }
     }
 }
@@ -156,9 +157,9 @@ impl Memory {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::PageCache => "page cache",
-            Self::User => "user",
-            Self::Socket => "socket",
+            Self::PageCache => msg!("page cache"),
+            Self::User => msg!("user"),
+            Self::Socket => msg!("socket"),
         }
     }
 }
@@ -189,11 +190,15 @@ impl fmt::Display for WakeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = &self.name;
         match (self.interrupt, self.softirq) {
-            (Some(Some(line)), _) => write!(f, "interrupt {line}"),
-            (Some(None), _) => f.write_str("the timer"),
+            (Some(Some(line)), _) => f.write_str(&text!("interrupt {line}", line = line)),
+            (Some(None), _) => f.write_str(&text!("the timer")),
             // The interrupted thread is irrelevant, unless it belongs to the trace.
-            (None, Some(softirq)) if self.thread.is_none() => write!(f, "softirq {softirq}"),
-            (None, Some(softirq)) => write!(f, "{on} in softirq {softirq}"),
+            (None, Some(softirq)) if self.thread.is_none() => {
+                f.write_str(&text!("softirq {softirq}", softirq = softirq))
+            }
+            (None, Some(softirq)) => {
+                f.write_str(&text!("{on} in softirq {softirq}", on = on, softirq = softirq))
+            }
             (None, None) => f.write_str(on),
         }
     }

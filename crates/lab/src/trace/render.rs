@@ -6,6 +6,7 @@ use std::fmt;
 use super::event::{Event, EventKind, Lane, microseconds, time};
 use super::steps::{Step, StepPart, shown};
 use super::{Trace, svg, syscalls, text_timeline};
+use crate::language::{msg, text, tr};
 use crate::machine::machine;
 use crate::report::{Part, Report, Section};
 use crate::table::{Table, grouped, size};
@@ -14,8 +15,10 @@ use crate::table::{Table, grouped, size};
 const SCHEMA: &str = "karez.lab.trace/2";
 
 /// Caption of the drawing.
-const FIGURE: &str = "The lanes are to scale; the sequence below shows each system call and the \
-                      boundaries that data crosses in it, not to scale.";
+const FIGURE: &str = msg!(
+    "The lanes are to scale; the sequence below shows each system call and the boundaries that data \
+     crosses in it, not to scale."
+);
 
 impl Trace {
     /// Describes the request in one line.
@@ -24,14 +27,15 @@ impl Trace {
         let via = if self.effective_via == self.via {
             self.via.to_string()
         } else {
-            format!("{} (as {})", self.via, self.effective_via)
+            text!("{via} (as {effective})", via = self.via, effective = self.effective_via)
         };
-        format!(
-            "GET of {} over {}: model {}, via {via}, topology {}",
-            size(self.body),
-            self.transport,
-            self.model,
-            self.topology
+        text!(
+            "GET of {size} over {transport}: model {model}, via {via}, topology {topology}",
+            size = size(self.body),
+            transport = self.transport,
+            model = self.model,
+            via = via,
+            topology = self.topology
         )
     }
 
@@ -60,7 +64,7 @@ impl Trace {
         let (steps, left_out) = shown(self);
         for (place, step) in steps.iter().enumerate() {
             if let Some((_, count)) = left_out.filter(|(after, _)| *after == place) {
-                let words = format!("... {count} more: --csv has all");
+                let words = text!("... {count} more: --csv has all", count = count);
                 rows.push(vec![
                     String::new(),
                     String::new(),
@@ -74,8 +78,16 @@ impl Trace {
             rows.extend(step.parts.iter().map(part_row));
         }
         Table {
-            heading: vec!["start us", "lane", "event", "bytes", "duration us", "user us before"],
+            heading: vec![
+                msg!("start us"),
+                msg!("lane"),
+                msg!("event"),
+                msg!("bytes"),
+                msg!("duration us"),
+                msg!("user us before"),
+            ],
             rows,
+            ..Table::default()
         }
     }
 
@@ -88,8 +100,8 @@ impl Trace {
             String::new()
         };
         vec![
-            if step.begun < self.asked { "before".to_owned() } else { time(step.begun) },
-            lane.name().to_owned(),
+            if step.begun < self.asked { text!("before") } else { time(step.begun) },
+            tr(lane.name()),
             format!("{who}{}{}", name(step), fold_mark(step)),
             step.bytes.map_or_else(String::new, grouped),
             step.took.map_or_else(String::new, time),
@@ -200,7 +212,7 @@ impl Report for Trace {
             ]
         });
         let heading = vec!["start_us", "duration_us", "lane", "thread", "event", "detail", "bytes"];
-        Table { heading, rows: rows.collect() }.to_csv()
+        Table { heading, rows: rows.collect(), ..Table::default() }.to_csv()
     }
 
     fn to_markdown(&self) -> String {
@@ -221,27 +233,49 @@ impl Report for Trace {
         Section {
             anchor: self.anchor(),
             title: self.heading(),
-            parts: vec![
-                Part::Paragraph(self.seen()),
-                Part::Figure(FIGURE.to_owned(), self.to_svg()),
-                Part::Table("Each call and its events".to_owned(), self.table()),
-                Part::Notes(self.notes()),
-            ],
+            parts: vec![Part::Paragraph(self.seen())].into_iter().chain(self.parts()).collect(),
         }
     }
 }
 
 impl Trace {
+    /// Returns the drawing, the command that repeats it, and the details.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        vec![
+            Part::Figure(tr(FIGURE), self.to_svg()),
+            Part::Command(self.command()),
+            Part::Folded(
+                text!("Each call and its events"),
+                vec![Part::Table(String::new(), self.table()), Part::Notes(self.notes())],
+            ),
+        ]
+    }
+
+    /// Returns the command that repeats the trace.
+    fn command(&self) -> String {
+        let cold = if self.is_warm() { "" } else { " --cold" };
+        format!(
+            "karez lab trace --model {} --topology {} --via {}{cold} --svg trace.svg",
+            self.model, self.topology, self.via
+        )
+    }
+
     /// Returns the link target on a page.
     fn anchor(&self) -> String {
         let warmth = if self.is_warm() { "" } else { "-cold" };
         format!("trace-{}-{}-{}{warmth}", self.model, self.topology, self.via)
     }
 
-    fn heading(&self) -> String {
-        let warmth = if self.is_warm() { "" } else { ", cold" };
+    pub(super) fn heading(&self) -> String {
         let Self { model, topology, via, .. } = self;
-        format!("{} by {via} on {model} × {topology}{warmth}", size(self.body))
+        let heading = text!(
+            "{size} by {via} on {model} × {topology}",
+            size = size(self.body),
+            via = via,
+            model = model,
+            topology = topology
+        );
+        if self.is_warm() { heading } else { text!("{heading}, cold", heading = heading) }
     }
 
     fn is_warm(&self) -> bool {
@@ -267,7 +301,12 @@ pub(super) fn name(step: &Step) -> String {
 /// Returns the repetition count, and the position within a repeated sequence.
 fn fold_mark(step: &Step) -> String {
     match step.of {
-        Some((many, place)) => format!(" x {} ({} of {many} in turn)", step.times, place + 1),
+        Some((many, place)) => text!(
+            " x {times} ({place} of {many} in turn)",
+            times = step.times,
+            place = place + 1,
+            many = many
+        ),
         None if step.times > 1 => format!(" x {}", step.times),
         None => String::new(),
     }
@@ -277,7 +316,7 @@ fn part_row(part: &StepPart) -> Vec<String> {
     let times = if part.times > 1 { format!(" x {}", part.times) } else { String::new() };
     vec![
         String::new(),
-        part.lane.name().to_owned(),
+        tr(part.lane.name()),
         format!("  {}{times}", part.text),
         part.bytes.map_or_else(String::new, grouped),
         if part.took > 0 { time(part.took) } else { String::new() },

@@ -6,7 +6,7 @@
 use karez_lab_sys::{TracedSyscall, trace_syscalls};
 use karez_reactor::Model;
 use karez_sys::cached_pages;
-use karez_transfer::Via;
+use karez_transfer::{Residency, Via};
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -123,6 +123,10 @@ impl TraceSetup {
                 self.client.request(&json!({ "command": "flush-network" }))?;
                 self.server.request(&json!({ "command": "flush-network" }))?;
             }
+            if plan.cache == CacheState::Cold {
+                // The server remembers for this time that the file was in memory.
+                thread::sleep(Residency::VALID);
+            }
         }
         self.wait_until_asleep();
         self.file.cached()
@@ -213,7 +217,7 @@ impl TraceSetup {
             ended: reply["ended"].as_u64().unwrap_or(0),
             sleeps: plan.model != Model::Nonblocking,
             reports_lookups: false,
-            reads_directly: plan.model.grants(plan.via) == Via::Direct,
+            reads_directly: plan.model.supported_via(plan.via) == Via::Direct,
         }
     }
 
@@ -229,7 +233,7 @@ impl TraceSetup {
         let number = |name: &str| reply[name].as_u64().unwrap_or(0);
         let (head, body) = (number("head"), number("body"));
         let since = |time: u64| time.cast_signed() - narration.zero.cast_signed();
-        let effective_via = plan.model.grants(plan.via);
+        let effective_via = plan.model.supported_via(plan.via);
         let unseen = (plan.model == Model::Uring).then_some(effective_via);
         let evidence =
             if tier > Tier::T0 { CopyEvidence::Seen } else { CopyEvidence::Inferred(unseen) };

@@ -6,6 +6,7 @@
 use super::Trace;
 use super::event::{Event, EventKind, Lane, Memory, TracedCall};
 use super::syscalls;
+use crate::language::{msg, text, tr};
 use crate::probe::Provenance;
 
 /// Maximum length of a repeated sequence.
@@ -132,7 +133,7 @@ fn unfolded(trace: &Trace, thread: usize) -> Vec<Step> {
 fn step(thread: usize, event: &Event, call: &TracedCall) -> Step {
     let flags = syscalls::flags(call);
     let answer = match call.result {
-        None => "waits again".to_owned(),
+        None => text!("waits again"),
         Some(result) => syscalls::error(result).unwrap_or_else(|| answer(call, result)),
     };
     Step {
@@ -275,35 +276,42 @@ fn parts(event: &Event, is_server: bool) -> Vec<StepPart> {
         | EventKind::Syscall(_)
         | EventKind::Packet { to_server: true, .. } => Vec::new(),
         EventKind::Sleeps { woken } => {
-            let by = woken.as_ref().map(|waker| format!(", woken by {waker}"));
-            let text = format!("sleeps{}", by.unwrap_or_default());
+            let text = match woken {
+                Some(waker) => text!("sleeps, woken by {waker}", waker = waker),
+                None => text!("sleeps"),
+            };
             // The time before the wake-up is irrelevant.
             let took = if event.begun < 0 { 0 } else { event.took() };
             vec![StepPart { took, ..part(Flow::Sleep, text, None) }]
         }
         EventKind::Runnable { preempted } => {
-            let text = if *preempted { "is preempted" } else { "waits for a core" };
-            vec![part(Flow::Sleep, text.to_owned(), None)]
+            let text = if *preempted { text!("is preempted") } else { text!("waits for a core") };
+            vec![part(Flow::Sleep, text, None)]
         }
         EventKind::Copies { from, to, bytes, .. } => {
-            let text = format!("copies {} -> {}", from.name(), to.name());
+            let (from, whither) = (tr(from.name()), tr(to.name()));
+            let text = text!("copies {from} -> {to}", from = from, to = whither);
             // The duration of a copy is unknown.
             vec![StepPart { took: 0, ..part(flow(*to, is_server), text, Some(*bytes)) }]
         }
         EventKind::Faults { in_user_mode, .. } => {
-            let mode = if *in_user_mode { "user" } else { "kernel" };
-            vec![part(Flow::Fault, format!("page fault in {mode} mode"), None)]
+            let text = if *in_user_mode {
+                text!("page fault in user mode")
+            } else {
+                text!("page fault in kernel mode")
+            };
+            vec![part(Flow::Fault, text, None)]
         }
         EventKind::CacheLookup { .. } => {
-            vec![part(Flow::Other, "looks up the page cache".to_owned(), None)]
+            vec![part(Flow::Other, text!("looks up the page cache"), None)]
         }
         EventKind::FaultAround { .. } => {
-            vec![part(Flow::Other, "maps surrounding pages".to_owned(), None)]
+            vec![part(Flow::Other, text!("maps surrounding pages"), None)]
         }
         EventKind::Packet { device, bytes, again, .. } => packet(device, bytes, *again),
         EventKind::Disk { writes, bytes } => {
-            let verb = if *writes { "writes" } else { "reads" };
-            vec![part(Flow::Disk, format!("disk {verb} (DMA)"), Some(*bytes))]
+            let text = if *writes { text!("disk writes (DMA)") } else { text!("disk reads (DMA)") };
+            vec![part(Flow::Disk, text, Some(*bytes))]
         }
         EventKind::Operation { name, result } => {
             let answer = syscalls::error(*result).map(|error| format!(" {error}"));
@@ -311,7 +319,7 @@ fn parts(event: &Event, is_server: bool) -> Vec<StepPart> {
             vec![part(Flow::Other, text, event.bytes())]
         }
         EventKind::IoWorker { name } => {
-            vec![part(Flow::Other, format!("io_uring {name}: to an io worker"), None)]
+            vec![part(Flow::Other, text!("io_uring {name}: to an io worker", name = name), None)]
         }
     }
 }
@@ -327,19 +335,19 @@ fn flow(to: Memory, is_server: bool) -> Flow {
 
 /// Converts a packet to one part per provenance.
 fn packet(device: &str, bytes: &Provenance, again: bool) -> Vec<StepPart> {
-    let again = if again { ", retransmitted" } else { "" };
+    let again = if again { text!(", retransmitted") } else { String::new() };
     let groups = [
-        (Flow::SendReferred, "page cache, by reference", bytes.ours),
-        (Flow::SendReferred, "pages of another file", bytes.cache),
-        (Flow::SendReferred, "user pages, by reference", bytes.anonymous),
-        (Flow::SendCopied, "pages copied into", bytes.copied()),
-        (Flow::Other, "bytes of unknown origin", bytes.unsorted),
+        (Flow::SendReferred, msg!("page cache, by reference"), bytes.ours),
+        (Flow::SendReferred, msg!("pages of another file"), bytes.cache),
+        (Flow::SendReferred, msg!("user pages, by reference"), bytes.anonymous),
+        (Flow::SendCopied, msg!("pages copied into"), bytes.copied()),
+        (Flow::Other, msg!("bytes of unknown origin"), bytes.unsorted),
     ];
     let there = groups.into_iter().filter(|(_, _, bytes)| *bytes > 0);
     let parts = there.map(|(flow, what, bytes)| StepPart {
         lane: Lane::Device,
         flow,
-        text: format!("{device}: {what}{again}"),
+        text: format!("{device}: {}{again}", tr(what)),
         bytes: Some(bytes),
         times: 1,
         took: 0,

@@ -3,6 +3,8 @@
 
 use super::event::{Event, EventKind, Lane, time};
 use super::{Trace, syscalls};
+use crate::language::{text, tr};
+use crate::svg::columns;
 use crate::tier::Tier;
 
 /// Shades from 0 to 100 %.
@@ -20,11 +22,11 @@ pub(super) fn draw(trace: &Trace, width: usize) -> String {
     let mut text = String::new();
     for lane in Lane::ALL {
         if trace.tier == Tier::T0 && lane > Lane::Kernel {
-            text += &format!("{:<MARGIN$}(not traced)\n", lane.name());
+            text += &format!("{}{}\n", margin(lane), text!("(not traced)"));
             continue;
         }
         let own = trace.events.iter().filter(|event| event.lane == lane);
-        text += &format!("{:<MARGIN$}{}\n", lane.name(), line(own, columns, took));
+        text += &format!("{}{}\n", margin(lane), line(own, columns, took));
     }
     for (place, thread) in trace.threads.iter().enumerate() {
         if trace.servers() > 1 && !thread.receives {
@@ -37,6 +39,13 @@ pub(super) fn draw(trace: &Trace, width: usize) -> String {
     let end = format!("{} us", time(took));
     let gap = columns.saturating_sub(end.len() + 1);
     text + &format!("{:<MARGIN$}0{:gap$}{end}\n", "", "")
+}
+
+/// Returns the name of a lane with the gap after it.
+fn margin(lane: Lane) -> String {
+    let name = tr(lane.name());
+    let gap = MARGIN.saturating_sub(columns(&name));
+    format!("{name}{}", " ".repeat(gap))
 }
 
 fn line<'a>(events: impl Iterator<Item = &'a Event>, columns: usize, took: i64) -> String {

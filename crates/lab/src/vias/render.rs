@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::tables::{COUNTERS, caption, is_copied_again};
 use super::{ViaRow, Vias, charts};
+use crate::language::text;
 use crate::machine::machine;
 use crate::probe::call_name;
 use crate::report::{Report, Section, skipped_lines};
@@ -56,35 +57,37 @@ impl Vias {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![
-            "Copies are those of the payload; 1 x is the whole payload once.".to_owned(),
+            text!("Copies are those of the payload; 1 x is the whole payload once."),
             self.pieces(),
-            "NIC DMA: none of these transports has a device with DMA.".to_owned(),
-            "Over lo and veth the receive softirq runs on the sender's time.".to_owned(),
-            "Overlapping ranges do not rank.".to_owned(),
+            text!("NIC DMA: none of these transports has a device with DMA."),
+            text!("Over lo and veth the receive softirq runs on the sender's time."),
+            text!("Overlapping ranges do not rank."),
         ];
         if self.rows.iter().any(|row| row.counted.counts.is_some()) {
             let longer = self.overhead;
-            notes.push(format!(
-                "Counting made runs {longer:.2} times as long; times come from runs without it."
+            notes.push(text!(
+                "Counting made runs {longer} times as long; times come from runs without it.",
+                longer = format!("{longer:.2}")
             ));
         }
         if self.rows.iter().any(|row| row.counted.zerocopy.copied > 0) {
-            notes.push(
-                "MSG_ZEROCOPY copies late on lo and veth, as its completions report.".to_owned(),
-            );
+            notes
+                .push(text!("MSG_ZEROCOPY copies late on lo and veth, as its completions report."));
         }
         if self.rows.iter().any(is_copied_again) {
-            let again = ">= without scatter-gather: bytes copied to the socket are copied once \
-                         more into each packet, which is not counted.";
-            notes.push(again.to_owned());
+            notes.push(text!(
+                ">= without scatter-gather: bytes copied to the socket are copied once more into \
+                 each packet, which is not counted."
+            ));
         }
         if self.rows.iter().any(|row| row.copies.inferred) {
-            notes.push(
-                "~ marks values inferred from the via or from its calls, not counted.".to_owned(),
-            );
-            let proof = "aliased, copied: the result of the mutation probe for 16 KiB: whether a \
-                         write to the file before the receiver reads changes the received bytes.";
-            notes.push(proof.to_owned());
+            notes.push(text!(
+                "~ marks values inferred from the via or from its calls, not counted."
+            ));
+            notes.push(text!(
+                "aliased, copied: the result of the mutation probe for 16 KiB: whether a write to \
+                 the file before the receiver reads changes the received bytes."
+            ));
         }
         notes
     }
@@ -92,14 +95,14 @@ impl Vias {
     /// Describes chunk size and receive mode.
     fn pieces(&self) -> String {
         let most = self.chunk.map_or_else(
-            || "with the default length per call".to_owned(),
-            |chunk| format!("at most {} per call", size(u64::from(chunk))),
+            || text!("with the default length per call"),
+            |chunk| text!("at most {size} per call", size = size(u64::from(chunk))),
         );
         let taken = match self.receive_mode {
-            ReceiveMode::Read => "the receiver reads",
-            ReceiveMode::Discard => "the receiver discards without a copy",
+            ReceiveMode::Read => text!("the receiver reads"),
+            ReceiveMode::Discard => text!("the receiver discards without a copy"),
         };
-        format!("Sent {most}; {taken}.")
+        text!("Sent {most}; {taken}.", most = most, taken = taken)
     }
 
     fn row_to_json(&self, row: &ViaRow) -> Value {
@@ -166,12 +169,17 @@ impl fmt::Display for Vias {
             writeln!(f, "{line}")?;
         }
         for found in self.rows.iter().flat_map(|row| &row.contradictions) {
-            writeln!(f, "contradiction: {found}")?;
+            writeln!(f, "{}", text!("contradiction: {found}", found = found))?;
         }
         let failed = COUNTERS.iter().filter(|&&counter| !self.is_usable(&[counter]));
         let failed: Vec<_> = failed.map(|counter| counter.name()).collect();
         if !failed.is_empty() {
-            writeln!(f, "not used without a passed self-test: {}", failed.join(", "))?;
+            let failed = failed.join(", ");
+            writeln!(
+                f,
+                "{}",
+                text!("not used without a passed self-test: {failed}", failed = failed)
+            )?;
         }
         Ok(())
     }

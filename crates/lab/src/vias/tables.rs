@@ -3,6 +3,7 @@
 use karez_transfer::Via;
 
 use super::{ViaRow, Vias};
+use crate::language::{msg, text, tr_word};
 use crate::mutation::CopyVerdict;
 use crate::probe::ProcessCounts;
 use crate::selftest::Counter;
@@ -18,18 +19,18 @@ pub(super) const COUNTERS: [Counter; 5] =
 
 /// Columns of a group; a table of all groups has three more in front.
 const COLUMNS: [&str; 12] = [
-    "via",
-    "calls",
-    "mode switches",
-    "waits/preempted",
-    "faults user+kernel",
-    "copied before receiver",
-    "late copies among them",
-    "by receiver",
-    "disk bytes (requests)",
-    "NIC DMA",
-    "CPU ms/GB",
-    "GB/s",
+    msg!("via"),
+    msg!("calls"),
+    msg!("mode switches"),
+    msg!("waits/preempted"),
+    msg!("faults user+kernel"),
+    msg!("copied before receiver"),
+    msg!("late copies among them"),
+    msg!("by receiver"),
+    msg!("disk bytes (requests)"),
+    msg!("NIC DMA"),
+    msg!("CPU ms/GB"),
+    msg!("GB/s"),
 ];
 
 impl Vias {
@@ -41,7 +42,7 @@ impl Vias {
 
     pub(super) fn table_of(&self, rows: &[ViaRow]) -> Table {
         let rows = rows.iter().map(|row| self.cells(row)).collect();
-        Table { heading: COLUMNS.to_vec(), rows }
+        Table { heading: COLUMNS.to_vec(), rows, ..Table::default() }
     }
 
     /// Returns whether the copies of these rows may be shown.
@@ -50,19 +51,21 @@ impl Vias {
             || self.is_usable(&[Counter::Kernel, Counter::PageCache, Counter::Receiver])
     }
 
-    pub(super) fn is_usable(&self, counters: &[Counter]) -> bool {
+    /// Returns whether these counters passed the preceding self-test.
+    pub(crate) fn is_usable(&self, counters: &[Counter]) -> bool {
         counters.iter().all(|counter| self.usable.get(counter.name()) == Some(&true))
     }
 
     pub(super) fn table_of_all(&self) -> Table {
-        let heading = ["transport", "cache", "bytes"].into_iter().chain(COLUMNS).collect();
+        let heading =
+            [msg!("transport"), msg!("cache"), msg!("bytes")].into_iter().chain(COLUMNS).collect();
         let rows = self.rows.iter().map(|row| {
             let mut cells =
-                vec![row.transport.to_string(), row.cache.to_string(), row.bytes.to_string()];
+                vec![row.transport.to_string(), tr_word(row.cache.name()), row.bytes.to_string()];
             cells.extend(self.cells(row));
             cells
         });
-        Table { heading, rows: rows.collect() }
+        Table { heading, rows: rows.collect(), ..Table::default() }
     }
 
     fn cells(&self, row: &ViaRow) -> Vec<String> {
@@ -120,7 +123,7 @@ fn from_getrusage(row: &ViaRow) -> [String; 3] {
     [
         format!("~{}", grouped(2 * made)),
         format!("{}/{}", used.voluntary, used.involuntary),
-        format!("{} in all", used.minor_faults + used.major_faults),
+        text!("{number} in all", number = used.minor_faults + used.major_faults),
     ]
 }
 
@@ -128,7 +131,7 @@ fn from_getrusage(row: &ViaRow) -> [String; 3] {
 fn proof(row: &ViaRow) -> String {
     match &row.verdict {
         Some(verdict @ (CopyVerdict::Aliased | CopyVerdict::Copied)) if row.copies.inferred => {
-            format!(" ({verdict})")
+            format!(" ({})", tr_word(&verdict.to_string()))
         }
         _ => String::new(),
     }
@@ -139,7 +142,7 @@ fn via(row: &ViaRow) -> String {
     if row.counted.effective == row.via {
         return row.via.to_string();
     }
-    format!("{} (ran {})", row.via, row.counted.effective)
+    text!("{via} (ran {effective})", via = row.via, effective = row.counted.effective)
 }
 
 /// Returns all counted system calls, otherwise those of the transfer.
@@ -159,14 +162,19 @@ pub(super) fn share(part: u64, whole: u64) -> f64 {
 pub(super) fn caption(rows: &[ViaRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let over = describe(first.transport);
-    format!("{} of a {} file over {over}", size(first.bytes), first.cache)
+    text!(
+        "{size} of a {cache} file over {transport}",
+        size = size(first.bytes),
+        cache = tr_word(first.cache.name()),
+        transport = over
+    )
 }
 
-fn describe(transport: Transport) -> &'static str {
+fn describe(transport: Transport) -> String {
     match transport {
-        Transport::Unix => "a UNIX socket",
-        Transport::Loopback => "lo",
-        Transport::Veth => "a veth",
-        Transport::VethWithoutScatterGather => "a veth without scatter-gather",
+        Transport::Unix => text!("a UNIX socket"),
+        Transport::Loopback => text!("loopback"),
+        Transport::Veth => text!("a veth"),
+        Transport::VethWithoutScatterGather => text!("a veth without scatter-gather"),
     }
 }

@@ -1,7 +1,7 @@
 //! Tests of limits: of select, poll and open descriptors; and of reading the clock. It changes the
 //! limits of the worker, which should not be used afterwards.
 
-use karez_sys::{FdSet, Polled, poll, select};
+use karez_sys::{FdSet, PollEntry, poll, select};
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -32,7 +32,8 @@ pub(super) fn limits() -> Result<Value> {
     setrlimit(Resource::Nofile, lowered).context("lower", "RLIMIT_NOFILE")?;
     let limit_of_descriptors = usize::try_from(LOW_LIMIT).unwrap_or(0);
     let polled = |count| {
-        let mut all: Vec<_> = (0..count).map(|_| Polled::new(one.as_fd(), PollFlags::IN)).collect();
+        let mut all: Vec<_> =
+            (0..count).map(|_| PollEntry::new(one.as_fd(), PollFlags::IN)).collect();
         errno(poll(&mut all, Some(Duration::ZERO)))
     };
     let (below, above) = (polled(limit_of_descriptors), polled(limit_of_descriptors + 1));

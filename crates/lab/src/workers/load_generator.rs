@@ -10,7 +10,7 @@
 //! client sends no request, so a stalled server faces few requests (coordinated omission).
 
 use hdrhistogram::Histogram;
-use karez_reactor::{Demultiplexer as _, EpollLevel, Interest, Token};
+use karez_reactor::{EpollLevel, Interest, Selector as _, Token};
 use rustix::net::sockopt;
 use rustix::time::ClockId;
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ impl ClientKind {
 #[derive(Default)]
 pub(super) struct LoadGenerator {
     clients: Vec<LoadClient>,
-    demultiplexer: Option<EpollLevel>,
+    selector: Option<EpollLevel>,
 }
 
 struct LoadClient {
@@ -96,20 +96,20 @@ impl LoadGenerator {
     /// Connects, and receives one response on each fast client.
     pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
         *self = Self::default();
-        let mut demultiplexer = EpollLevel::new().context("start a thread to", "wait")?;
+        let mut selector = EpollLevel::new().context("start a thread to", "wait")?;
         let to = text(command, "to")?;
         let clients = command["clients"].as_array().map(Vec::as_slice).unwrap_or_default();
         for (client, token) in clients.iter().zip(0..) {
             let client = LoadClient::open(to, client)?;
             if client.kind != ClientKind::Slow {
                 let socket = client.exchange.stream.as_fd();
-                demultiplexer
+                selector
                     .register(socket, Token(token), Interest::READ)
                     .context("watch", "a socket")?;
             }
             self.clients.push(client);
         }
-        self.demultiplexer = Some(demultiplexer);
+        self.selector = Some(selector);
         for client in self.clients.iter_mut().filter(|client| client.kind == ClientKind::Fast) {
             client.request()?;
         }
@@ -185,8 +185,8 @@ impl LoadGenerator {
     /// Returns the readable clients.
     fn wait(&mut self, timeout: Duration) -> Result<Vec<usize>> {
         let mut ready = Vec::new();
-        if let Some(demultiplexer) = &mut self.demultiplexer {
-            demultiplexer.wait(Some(timeout), &mut ready).context("wait for", "responses")?;
+        if let Some(selector) = &mut self.selector {
+            selector.wait(Some(timeout), &mut ready).context("wait for", "responses")?;
         }
         Ok(ready.iter().filter_map(|event| usize::try_from(event.token.0).ok()).collect())
     }

@@ -9,8 +9,7 @@
 //! thread is not included.
 
 use karez_reactor::{
-    Demultiplexer, EpollEdge, EpollLevel, Interest, LinuxAio, Nonblocking, Poll, Select, Signal,
-    Token,
+    EpollEdge, EpollLevel, Interest, LinuxAio, Nonblocking, Poll, Select, Selector, Signal, Token,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -103,30 +102,30 @@ trait Rounds {
 
 /// Descriptors and a selector that watches them.
 struct DescriptorSet<D> {
-    demultiplexer: D,
+    selector: D,
     /// The read end of each descriptor, and the write end if it is a different one.
     descriptors: Vec<(OwnedFd, Option<OwnedFd>)>,
     ready: Vec<karez_reactor::Ready>,
 }
 
-impl<D: Demultiplexer> DescriptorSet<D> {
+impl<D: Selector> DescriptorSet<D> {
     fn new(count: usize) -> Result<Self> {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, ..limit };
         // If it fails, the first descriptor beyond the limit reports the error.
         let _best_effort = setrlimit(Resource::Nofile, raised);
-        let mut demultiplexer = D::new().context("start a thread to", "wait")?;
+        let mut selector = D::new().context("start a thread to", "wait")?;
         let mut descriptors = Vec::with_capacity(count);
         for token in 0..count {
             let made = descriptor(D::WATCHES_EVENTFD);
             let (read_end, write_end) =
                 made.context("open", format_args!("{count} descriptors"))?;
             let registered =
-                demultiplexer.register(read_end.as_fd(), Token(token as u64), Interest::READ);
+                selector.register(read_end.as_fd(), Token(token as u64), Interest::READ);
             registered.context("watch", format_args!("{count} descriptors"))?;
             descriptors.push((read_end, write_end));
         }
-        let mut descriptor_set = Self { demultiplexer, descriptors, ready: Vec::new() };
+        let mut descriptor_set = Self { selector, descriptors, ready: Vec::new() };
         descriptor_set.drain()?;
         Ok(descriptor_set)
     }
@@ -145,11 +144,11 @@ impl<D: Demultiplexer> DescriptorSet<D> {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<()> {
-        self.demultiplexer.wait(timeout, &mut self.ready).context("wait for", "descriptors")
+        self.selector.wait(timeout, &mut self.ready).context("wait for", "descriptors")
     }
 }
 
-impl<D: Demultiplexer> Rounds for DescriptorSet<D> {
+impl<D: Selector> Rounds for DescriptorSet<D> {
     fn round(&mut self, active: usize, rng: &mut Rng) -> Result<u64> {
         let count = self.descriptors.len();
         let (first, stride) = (rng.below(count), count / active.max(1));

@@ -1,11 +1,12 @@
 //! The sender: sends by a transfer of `karez-transfer`, like the server.
 
 use karez_lab_sys::{Usage, thread_usage};
-use karez_sys::{MSG_ZEROCOPY, allow_zerocopy, take_released};
+use karez_sys::{MSG_ZEROCOPY, enable_zerocopy, next_zerocopy_completion};
 use karez_transfer::{FileToSocket, Progress, Report, Settings, Via};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{SendFlags, Shutdown, send, shutdown, sockopt::socket_cookie};
+use rustix::net::sockopt::{set_tcp_congestion, socket_cookie};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};
@@ -19,12 +20,26 @@ use super::command::{number, size, text};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::mark;
 
+/// Datagrams between two reads of the error queue.
+const PER_COMPLETION: u64 = 32;
+
 #[derive(Default)]
 pub(super) struct Sender {
     connection: Option<OwnedFd>,
+    /// Congestion control of later connections; `None` for the default of the system.
+    congestion: Option<String>,
+    /// Size of the pipe of later transfers by splice; `None` for the default.
+    pipe_size: Option<u32>,
 }
 
 impl Sender {
+    /// Sets the options of later connections and transfers.
+    pub(super) fn set_options(&mut self, command: &Value) -> Value {
+        self.congestion = command["congestion"].as_str().map(str::to_owned);
+        self.pipe_size = command["pipe_size"].as_u64().and_then(|size| u32::try_from(size).ok());
+        Value::Null
+    }
+
     /// Connects and replies with the socket's cookie.
     pub(super) fn connect(&mut self, command: &Value) -> Result<Value> {
         let to = text(command, "to")?;
@@ -32,6 +47,9 @@ impl Sender {
             Some(path) => UnixStream::connect(path).context("connect to", to)?.into(),
             None => TcpStream::connect(to).context("connect to", to)?.into(),
         };
+        if let Some(name) = &self.congestion {
+            set_tcp_congestion(&connection, name).context("set the congestion control", name)?;
+        }
         let cookie = socket_cookie(&connection).context("get the cookie of", "a socket")?;
         self.connection = Some(connection);
         Ok(json!(cookie))
@@ -44,7 +62,8 @@ impl Sender {
         let file = Arc::new(File::open(path).context("open", path)?);
         let via: Via = text(command, "via")?.parse().context("read", "a via")?;
         let chunk = command["chunk"].as_u64().and_then(|chunk| u32::try_from(chunk).ok());
-        let settings = Settings { via, chunk, ..Settings::default() };
+        let settings = Settings::from(via).chunk(chunk);
+        let settings = self.pipe_size.map_or(settings, |size| settings.pipe_size(size));
         let mut transfer = FileToSocket::new(file, 0..number(command, "bytes")?, settings);
         let before = UsageSnapshot::now();
         let started = now();
@@ -129,18 +148,26 @@ pub(super) fn pipe(command: &Value) -> Result<Value> {
     Ok(json!({ "in": into, "out": out }))
 }
 
-/// Sends datagrams with `MSG_ZEROCOPY` and replies with the number that the kernel copied.
+/// Sends datagrams, by default with `MSG_ZEROCOPY`, and replies with the number that the kernel
+/// copied and with the CPU time.
 pub(super) fn send_datagrams(command: &Value) -> Result<Value> {
     let socket = UdpSocket::bind("0.0.0.0:0").context("open", "a socket")?;
     let to = text(command, "to")?;
     socket.connect(to).context("connect to", to)?;
-    allow_zerocopy(socket.as_fd()).context("allow", "MSG_ZEROCOPY")?;
+    enable_zerocopy(socket.as_fd()).context("allow", "MSG_ZEROCOPY")?;
     let bytes = vec![5; size(command, "bytes")?];
+    let by_reference = command["zerocopy"].as_bool() != Some(false);
+    let flags = if by_reference { MSG_ZEROCOPY } else { SendFlags::empty() };
     let (count, mut released, mut copied) = (number(command, "count")?, 0, 0);
-    for _ in 0..count {
-        send(&socket, &bytes, MSG_ZEROCOPY).context("send to", to)?;
-        while released < count {
-            let Some(one) = take_released(socket.as_fd()).context("read", "the error queue")?
+    let before = UsageSnapshot::now();
+    for sent in 1..=count {
+        send(&socket, &bytes, flags).context("send to", to)?;
+        if !by_reference || (sent % PER_COMPLETION != 0 && sent != count) {
+            continue;
+        }
+        while released < sent {
+            let Some(one) =
+                next_zerocopy_completion(socket.as_fd()).context("read", "the error queue")?
             else {
                 break;
             };
@@ -148,7 +175,8 @@ pub(super) fn send_datagrams(command: &Value) -> Result<Value> {
             copied += if one.copied { u64::from(one.sends()) } else { 0 };
         }
     }
-    Ok(json!({ "sent": count, "released": released, "copied": copied }))
+    let used = before.elapsed();
+    Ok(json!({ "sent": count, "released": released, "copied": copied, "usage": used }))
 }
 
 /// Steps a transfer to its end. The socket is blocking, so it only has to wait for zero-copy
@@ -158,7 +186,7 @@ fn run_transfer(transfer: &mut FileToSocket, out: BorrowedFd<'_>) -> Result<()> 
         match transfer.step(out).context("move", "bytes")? {
             Progress::Moved(_) => {}
             Progress::Done => return Ok(()),
-            Progress::NeedsRelease => {
+            Progress::NeedsZerocopyCompletion => {
                 let waiting = &mut [PollFd::new(&out, PollFlags::empty())];
                 poll(waiting, None).context("wait for", "the error queue")?;
             }
@@ -181,7 +209,7 @@ fn report_to_json(report: &Report) -> Value {
     let fallback = |one: &karez_transfer::Fallback| json!({ "from": one.from.name(), "errno": one.reason.to_string() });
     let fallbacks: Vec<_> = report.fallbacks.iter().map(fallback).collect();
     json!({
-        "ran": report.ran.name(),
+        "ran": report.effective.name(),
         "bytes": report.bytes,
         "calls": calls,
         "fallbacks": fallbacks,

@@ -5,8 +5,8 @@
 //! It serves until the worker ends.
 
 use karez_lab_sys::{process_usage, thread_usage};
-use karez_reactor::{Address, Bound, Layout, Limits, Stop, Wishes};
-use karez_server::{FileEtag, FileService, Log, Options, Patience, Stamps};
+use karez_reactor::{Address, Config, Limits, Model, Server, Shutdown, Topology};
+use karez_server::{FileService, Log, Options};
 use karez_transfer::Via;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::ClockId;
@@ -31,14 +31,6 @@ const LOG_THREAD: &str = "lab-log";
 /// Above the descriptor limit, so that no idle connection is evicted.
 const MAX_CONNECTIONS: usize = 1 << 20;
 
-/// The default timeouts of `karez serve`.
-const TIMEOUTS: Patience = Patience {
-    head: Duration::from_secs(10),
-    idle: Duration::from_secs(60),
-    send: Duration::from_secs(30),
-    lookup: Duration::from_secs(10),
-};
-
 /// Starts the server and replies with its address.
 pub(super) fn serve(command: &Value) -> Result<Value> {
     let limit = getrlimit(Resource::Nofile);
@@ -47,10 +39,9 @@ pub(super) fn serve(command: &Value) -> Result<Value> {
     let _best_effort = setrlimit(Resource::Nofile, raised);
     let layout = layout(command)?;
     let address: Address = text(command, "at")?.parse().context("read", "an address")?;
-    let bound = Bound::bind(layout, &[address]).context("serve by", layout.model())?;
+    let bound = Server::bind(layout, &[address]).context("serve by", layout.model())?;
     let at = bound.addresses().next().map(ToString::to_string);
-    let (stop, limits) =
-        (Stop::new(), Limits { connections: MAX_CONNECTIONS, grace: Duration::ZERO });
+    let (stop, limits) = (Shutdown::new(), Limits::new(MAX_CONNECTIONS, Duration::ZERO));
     let run: Box<dyn FnOnce() -> io::Result<()> + Send> = match command["root"].as_str() {
         Some(root) => {
             let via = command["via"].as_str().map_or(Ok(Via::Auto), str::parse);
@@ -67,32 +58,27 @@ pub(super) fn serve(command: &Value) -> Result<Value> {
     Ok(json!(at))
 }
 
-fn layout(command: &Value) -> Result<Layout> {
-    let wishes = Wishes {
-        model: Some(text(command, "model")?.parse().context("read", "a model")?),
-        topology: Some(text(command, "topology")?.parse().context("read", "a topology")?),
-        ..Wishes::default()
-    };
+fn layout(command: &Value) -> Result<Config> {
+    let model: Model = text(command, "model")?.parse().context("read", "a model")?;
+    let topology: Topology = text(command, "topology")?.parse().context("read", "a topology")?;
     let reactors = NonZeroUsize::new(size(command, "reactors")?).unwrap_or(NonZeroUsize::MIN);
-    Layout::choose(&wishes, reactors).context("configure", "a server")
+    Config::builder()
+        .model(model)
+        .topology(topology)
+        .build(reactors)
+        .context("configure", "a server")
 }
 
 /// Opens the file service with the defaults of `karez serve`, except for the via, and with hidden
 /// files.
-fn file_service(root: PathBuf, via: Via, stop: Stop) -> Result<FileService> {
+fn file_service(root: PathBuf, via: Via, stop: Shutdown) -> Result<FileService> {
     let log = Log::start(LOG_THREAD, io::stderr(), |count| format!("{count} notices were dropped"));
     let log = log.context("start", "a log")?;
-    let options = Options {
-        root,
-        index: Vec::new(),
-        listing: false,
-        hidden: true,
-        stamps: Stamps::default(),
-        etag: FileEtag::default(),
-        via,
-        explain: None,
-        patience: TIMEOUTS,
-    };
+    let mut options = Options::new(root);
+    options.site.index = Vec::new();
+    options.site.listing = false;
+    options.site.hidden = true;
+    options.via = via;
     FileService::open(options, None, log, stop).context("serve", "files")
 }
 

@@ -3,10 +3,14 @@
 //! # Limitations
 //! Similar events closer than half a unit are merged.
 
-use super::canvas::{Canvas, Shade, TextAnchor, WIDTH};
+use crate::language::{text, tr};
+use crate::svg::{Canvas, Colour, TextAnchor};
 use crate::tier::Tier;
 use crate::trace::event::{Event, EventKind, Lane, microseconds, time};
 use crate::trace::{Trace, syscalls};
+
+/// Width of the drawing in user units.
+pub(super) const WIDTH: f64 = 600.0;
 
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = WIDTH - 12.0;
@@ -20,7 +24,7 @@ const MERGE_DISTANCE: f64 = 0.5;
 struct Segment {
     from: f64,
     to: f64,
-    shade: Shade,
+    colour: Colour,
     is_pale: bool,
     what: String,
     times: u64,
@@ -35,7 +39,7 @@ pub(super) fn draw(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
             all.extend(trace.events.iter().filter_map(|event| page_references(trace, event)));
         }
         let is_unseen = trace.tier == Tier::T0 && lane > Lane::Kernel;
-        y = row(canvas, lane.name(), merged(all), is_unseen, y);
+        y = row(canvas, &tr(lane.name()), merged(all), is_unseen, y);
     }
     if trace.servers() > 1 {
         for (place, thread) in trace.threads.iter().enumerate() {
@@ -54,24 +58,24 @@ pub(super) fn draw(canvas: &mut Canvas, trace: &Trace, top: f64) -> f64 {
 }
 
 fn row(canvas: &mut Canvas, name: &str, segments: Vec<Segment>, is_unseen: bool, y: f64) -> f64 {
-    canvas.small(LEFT - 8.0, y + 12.0, TextAnchor::End, Shade::Faint, name);
-    canvas.pale(LEFT, y, RIGHT - LEFT, HEIGHT, Shade::Line, "");
+    canvas.small(LEFT - 8.0, y + 12.0, TextAnchor::End, Colour::Faint, name);
+    canvas.pale(LEFT, y, RIGHT - LEFT, HEIGHT, Colour::Line, "");
     if is_unseen {
         canvas.small(
             LEFT + 6.0,
             y + 12.0,
             TextAnchor::Start,
-            Shade::Faint,
-            "not visible without T1",
+            Colour::Faint,
+            &text!("not visible without T1"),
         );
     }
     for one in segments {
         let times = if one.times > 1 { format!(" x {}", one.times) } else { String::new() };
         let (width, what) = ((one.to - one.from).max(0.8), format!("{}{times}", one.what));
         if one.is_pale {
-            canvas.pale(one.from, y + 5.0, width, HEIGHT - 10.0, one.shade, &what);
+            canvas.pale(one.from, y + 5.0, width, HEIGHT - 10.0, one.colour, &what);
         } else {
-            canvas.block(one.from, y, width, HEIGHT, one.shade, &what);
+            canvas.block(one.from, y, width, HEIGHT, one.colour, &what);
         }
     }
     y + HEIGHT + GAP
@@ -85,7 +89,7 @@ fn merged(mut all: Vec<Segment>) -> Vec<Segment> {
     for one in all {
         match few.last_mut() {
             Some(last)
-                if last.shade == one.shade
+                if last.colour == one.colour
                     && last.is_pale == one.is_pale
                     && (last.what == one.what || one.to - last.from < MERGE_DISTANCE)
                     && one.from - last.to < MERGE_DISTANCE =>
@@ -108,37 +112,42 @@ fn segment(trace: &Trace, event: &Event) -> Option<Segment> {
         let share = microseconds(time.clamp(0, took)) / microseconds(took);
         LEFT + share * (RIGHT - LEFT)
     };
-    let (shade, is_pale, what) = appearance(trace, event)?;
-    Some(Segment { from: at(event.begun), to: at(event.ended), shade, is_pale, what, times: 1 })
+    let (colour, is_pale, what) = appearance(trace, event)?;
+    Some(Segment { from: at(event.begun), to: at(event.ended), colour, is_pale, what, times: 1 })
 }
 
 /// Returns the kernel's share of a call that passes pages by reference.
 fn page_references(trace: &Trace, event: &Event) -> Option<Segment> {
     let EventKind::Syscall(call) = &event.kind else { return None };
-    if call_shade(trace, event, &call.name) != Shade::Refer {
+    if call_colour(trace, event, &call.name) != Colour::Refer {
         return None;
     }
-    let what = "passes pages on, by reference".to_owned();
+    let what = text!("passes pages on, by reference");
     Some(Segment { is_pale: true, what, ..segment(trace, event)? })
 }
 
 /// Returns the colour of an event, whether it is translucent, and its name.
-fn appearance(trace: &Trace, event: &Event) -> Option<(Shade, bool, String)> {
+fn appearance(trace: &Trace, event: &Event) -> Option<(Colour, bool, String)> {
     Some(match &event.kind {
-        EventKind::RunsUserCode => (Shade::User, false, "runs in user space".to_owned()),
+        EventKind::RunsUserCode => (Colour::User, false, text!("runs in user space")),
         EventKind::Syscall(call) => {
             let waits = call.result.is_none() || (syscalls::waits(&call.name) && event.begun < 0);
-            (call_shade(trace, event, &call.name), waits, call.name.clone())
+            (call_colour(trace, event, &call.name), waits, call.name.clone())
         }
         EventKind::Sleeps { woken } => {
-            let by = woken.as_ref().map(|waker| format!(", woken by {waker}"));
-            (Shade::Faint, true, format!("sleeps{}", by.unwrap_or_default()))
+            let what = match woken {
+                Some(waker) => text!("sleeps, woken by {waker}", waker = waker),
+                None => text!("sleeps"),
+            };
+            (Colour::Faint, true, what)
         }
-        EventKind::Runnable { .. } => (Shade::Faint, true, "waits for a core".to_owned()),
-        EventKind::Copies { from, to, .. } => {
-            (Shade::Copy, false, format!("copies {} to {}", from.name(), to.name()))
-        }
-        EventKind::Faults { .. } => (Shade::Fault, false, "page fault".to_owned()),
+        EventKind::Runnable { .. } => (Colour::Faint, true, text!("waits for a core")),
+        EventKind::Copies { from, to, .. } => (
+            Colour::Copy,
+            false,
+            text!("copies {from} to {to}", from = tr(from.name()), to = tr(to.name())),
+        ),
+        EventKind::Faults { .. } => (Colour::Fault, false, text!("page fault")),
         EventKind::Packet { to_server: true, .. }
         | EventKind::CacheLookup { .. }
         | EventKind::FaultAround { .. } => {
@@ -146,33 +155,33 @@ fn appearance(trace: &Trace, event: &Event) -> Option<(Shade, bool, String)> {
         }
         EventKind::Packet { bytes, device, .. } if bytes.payload() > 0 => {
             let referred = bytes.ours + bytes.cache + bytes.anonymous > bytes.copied();
-            let shade = if referred { Shade::Refer } else { Shade::Copy };
-            (shade, false, format!("packet by {device}"))
+            let colour = if referred { Colour::Refer } else { Colour::Copy };
+            (colour, false, text!("packet by {device}", device = device))
         }
         EventKind::Packet { .. } => return None,
-        EventKind::Disk { .. } => (Shade::Disk, false, "disk".to_owned()),
-        EventKind::Operation { name, .. } => (Shade::Call, true, format!("io_uring {name}")),
+        EventKind::Disk { .. } => (Colour::Disk, false, text!("disk")),
+        EventKind::Operation { name, .. } => (Colour::Call, true, format!("io_uring {name}")),
         EventKind::IoWorker { name } => {
-            (Shade::Fault, false, format!("io_uring {name} to an io worker"))
+            (Colour::Fault, false, text!("io_uring {name}: to an io worker", name = name))
         }
     })
 }
 
 /// Returns the colour of a call by its effect on bytes.
-pub(super) fn call_shade(trace: &Trace, event: &Event, name: &str) -> Shade {
+pub(super) fn call_colour(trace: &Trace, event: &Event, name: &str) -> Colour {
     let receives = event.thread.is_some_and(|place| trace.threads[place].receives);
     let moves = event.bytes() > Some(0);
     if !moves || receives {
-        return Shade::Call;
+        return Colour::Call;
     }
     let is_zerocopy =
         matches!(&event.kind, EventKind::Syscall(call) if syscalls::is_zerocopy(call));
     if matches!(name, "sendfile" | "splice") || is_zerocopy {
-        Shade::Refer
+        Colour::Refer
     } else if syscalls::sends(name) || name.starts_with("pread") {
-        Shade::Copy
+        Colour::Copy
     } else {
-        Shade::Call
+        Colour::Call
     }
 }
 
@@ -186,12 +195,12 @@ fn axis(canvas: &mut Canvas, trace: &Trace, y: f64) {
     let mut at = 0.0;
     while at < took * 0.88 {
         let x = LEFT + at / took * (RIGHT - LEFT);
-        canvas.line((x, y - 3.0), (x, y + 1.0), Shade::Faint, 1.0, "");
+        canvas.line((x, y - 3.0), (x, y + 1.0), Colour::Faint, 1.0, "");
         let anchor = if at == 0.0 { TextAnchor::Start } else { TextAnchor::Middle };
-        canvas.small(x, y + 11.0, anchor, Shade::Faint, &format!("{at:.0}"));
+        canvas.small(x, y + 11.0, anchor, Colour::Faint, &format!("{at:.0}"));
         at += step;
     }
     let end = format!("{} µs", time(trace.took));
-    canvas.line((RIGHT, y - 3.0), (RIGHT, y + 1.0), Shade::Faint, 1.0, "");
-    canvas.small(RIGHT, y + 11.0, TextAnchor::End, Shade::Faint, &end);
+    canvas.line((RIGHT, y - 3.0), (RIGHT, y + 1.0), Colour::Faint, 1.0, "");
+    canvas.small(RIGHT, y + 11.0, TextAnchor::End, Colour::Faint, &end);
 }
