@@ -1,15 +1,15 @@
-//! `karez doctor`: what was found, a line each.
+//! `karez doctor`: prints the findings, one per line.
 
 use karez_doctor::{Examination, Finding, Verdict, examine};
 use std::fmt::Write as _;
 use std::io;
 
-use crate::cli::Doctor;
-use crate::generate::print;
+use crate::cli::DoctorArgs;
+use crate::stdout::print;
 use crate::style;
 
-/// Examines and tells.
-pub(crate) fn run(args: &Doctor) -> io::Result<()> {
+/// Examines the machine and prints the findings.
+pub(crate) fn run(args: &DoctorArgs) -> io::Result<()> {
     if !args.dir.is_dir() {
         let error = args.dir.metadata().err().unwrap_or(io::ErrorKind::NotADirectory.into());
         return Err(io::Error::new(error.kind(), format!("{:?}: {error}", args.dir)));
@@ -43,12 +43,12 @@ fn in_lines(examination: &Examination) -> String {
 }
 
 fn line(finding: &Finding, width: usize) -> String {
-    let Finding { name, verdict, detail } = finding;
+    let Finding { name, verdict, detail, .. } = finding;
     let (colour, word) = match verdict {
         Verdict::Available => ("32", "available"),
         Verdict::Refused => ("31", "refused  "),
         Verdict::Unknown => ("33", "unknown  "),
-        Verdict::Fact => ("36", "         "),
+        _ => ("36", "         "), // a fact without a verdict
     };
     format!("{name:width$}  {}  {detail}", style::on_stdout(colour, word))
 }

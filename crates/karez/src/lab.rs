@@ -4,12 +4,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use karez_lab::all::{AllPlan, AllReports};
 use karez_lab::claims::{self, Claims};
 use karez_lab::compare::Comparison;
+use karez_lab::exercise::Exercise;
 use karez_lab::models::{self, Models};
 use karez_lab::selftest::{SelfTest, SelfTestPlan};
 use karez_lab::topologies::{self, Topologies};
 use karez_lab::trace::{self, Trace};
 use karez_lab::vias::{self, Vias};
-use karez_lab::{CacheState, Error, ReceiveMode, Report, SCHEMAS, WorkerCommand};
+use karez_lab::{
+    CacheState, Error, Language, ReceiveMode, Report, SCHEMAS, WorkerCommand, in_language,
+};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -19,10 +22,11 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{
-    AllArgs, ClaimsArgs, CompareArgs, Lab, ModelsArgs, OutputArgs, SelfTestArgs, TopologiesArgs,
-    TraceArgs, ViasArgs,
+    AllArgs, ClaimsArgs, CompareArgs, ExerciseArgs, Lab, ModelsArgs, OutputArgs, SelfTestArgs,
+    TopologiesArgs, TraceArgs, ViasArgs, prediction,
 };
-use crate::complain;
+use crate::stderr;
+use crate::stdout::print;
 
 /// Arguments that make this program a worker.
 const WORKER: [&str; 2] = ["lab", "worker"];
@@ -35,6 +39,7 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
         Lab::Models(args) => models(args),
         Lab::Topologies(args) => topologies(args),
         Lab::Claims(args) => claims(args),
+        Lab::Exercise(args) => exercise(args),
         Lab::All(args) => all(args),
         Lab::Compare(args) => compare(args),
         Lab::Trace(args) => trace(args),
@@ -145,6 +150,33 @@ fn claims(args: &ClaimsArgs) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Runs an exercise and returns whether the prediction was right; without a number, lists all.
+fn exercise(args: &ExerciseArgs) -> io::Result<bool> {
+    let language = language(&args.output);
+    let Some(exercise) = args.number.and_then(Exercise::find) else {
+        return print(in_language(language, Exercise::list).as_bytes()).map(|()| true);
+    };
+    let question = in_language(language, || exercise.question());
+    let predicted = match args.predict {
+        Some(predicted) => predicted,
+        None => ask(&question)?,
+    };
+    let report = exercise.run(workers()?, &args.dir, predicted)?;
+    write_report(&args.output, &report)?;
+    if report.measured.is_err() {
+        stderr::usage_error(&"the number cannot be measured here: the report has the reason");
+    }
+    Ok(report.is_right())
+}
+
+/// Shows a question on standard error and reads the predicted number from standard input.
+fn ask(question: &str) -> io::Result<u64> {
+    write!(io::stderr(), "{question}\n> ")?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    prediction(&line).or_else(|error| stderr::usage_error(&error))
+}
+
 fn all(args: &AllArgs) -> io::Result<bool> {
     let plan = AllPlan { quick: args.quick, ..AllPlan::new(workers()?, &args.dir) };
     let bar = ProgressBar::new(1000);
@@ -165,7 +197,7 @@ fn all(args: &AllArgs) -> io::Result<bool> {
 fn compare(args: &CompareArgs) -> io::Result<bool> {
     let compared = read(&args.before)
         .and_then(|before| Comparison::of(&before, &read(&args.after)?).map_err(io::Error::from));
-    let report = compared.unwrap_or_else(|error| complain::and_exit_for_usage(&error));
+    let report = compared.unwrap_or_else(|error| stderr::usage_error(&error));
     write_report(&args.output, &report)?;
     Ok(!report.differs())
 }
@@ -193,7 +225,7 @@ fn trace(args: &TraceArgs) -> io::Result<bool> {
     let output = if is_stdout(&args.svg) { save_all } else { write_report };
     output(&args.output, &report)?;
     if let Some(path) = &args.svg {
-        save(path, &report.to_svg())?;
+        save(path, &in_language(language(&args.output), || report.to_svg()))?;
     }
     Ok(report.totals.contradictions.is_empty())
 }
@@ -207,8 +239,8 @@ fn width() -> Option<usize> {
 /// Prints a schema, or the names of all.
 fn schema(name: Option<&str>) -> io::Result<()> {
     match SCHEMAS.iter().find(|(known, _)| Some(*known) == name) {
-        Some((_, schema)) => print(schema),
-        None => SCHEMAS.iter().try_for_each(|(known, _)| print(&format!("{known}\n"))),
+        Some((_, schema)) => print(schema.as_bytes()),
+        None => SCHEMAS.iter().try_for_each(|(known, _)| print(format!("{known}\n").as_bytes())),
     }
 }
 
@@ -218,9 +250,14 @@ fn write_report(output: &OutputArgs, report: &dyn Report) -> io::Result<()> {
     let to_stdout =
         [&output.json, &output.csv, &output.markdown, &output.html].into_iter().any(is_stdout);
     if !to_stdout {
-        print(&report.to_string())?;
+        print(in_language(language(output), || report.to_string()).as_bytes())?;
     }
     save_all(output, report)
+}
+
+/// Returns the language of the texts of a report.
+fn language(output: &OutputArgs) -> Language {
+    output.lang.unwrap_or_else(|| Language::of_locale(|name| std::env::var(name).ok()))
 }
 
 fn is_stdout(path: &Option<PathBuf>) -> bool {
@@ -232,8 +269,10 @@ fn save_all(output: &OutputArgs, report: &dyn Report) -> io::Result<()> {
     let form: [(_, &dyn Fn() -> String); 4] = [
         (&output.json, &|| format!("{:#}\n", report.to_json())),
         (&output.csv, &|| report.to_csv()),
-        (&output.markdown, &|| report.to_markdown()),
-        (&output.html, &|| karez_lab::html_page(&report.sections())),
+        (&output.markdown, &|| in_language(language(output), || report.to_markdown())),
+        (&output.html, &|| {
+            in_language(language(output), || karez_lab::html_page(&report.sections()))
+        }),
     ];
     for (path, text) in form {
         if let Some(path) = path {
@@ -249,27 +288,18 @@ fn workers() -> io::Result<WorkerCommand> {
 }
 
 /// Shows the current step on a line of the terminal, if standard error is one.
-fn progress(what: &str) {
+fn progress(step: &str) {
     let mut out = io::stderr();
     if out.is_terminal() {
-        let _best_effort = write!(out, "\r\x1b[K{what}").and_then(|()| out.flush());
+        let _best_effort = write!(out, "\r\x1b[K{step}").and_then(|()| out.flush());
     }
 }
 
 /// Writes a report to a file, or to standard output for `-`.
 fn save(path: &Path, text: &str) -> io::Result<()> {
     if path == Path::new("-") {
-        return print(text);
+        return print(text.as_bytes());
     }
     let write_error = |error| Error::about("write", path.display(), error);
     fs::write(path, text).map_err(write_error).map_err(io::Error::from)
-}
-
-/// Prints to standard output. A reader that closes early, such as `head`, is not an error.
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome,
-    }
 }

@@ -1,30 +1,60 @@
-//! The command line: a thin main over the libraries.
+//! The command line of karez: parses the arguments and calls the libraries.
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use std::process::ExitCode;
 
+use configuration::Flags;
+
+#[cfg(feature = "acme")]
+mod acme;
+mod check;
 mod cli;
-mod complain;
-mod copied;
+mod configuration;
 mod copy;
-mod descriptors;
+mod copy_report;
+#[cfg(feature = "tls")]
+mod core_dumps;
 mod doctor;
+mod first_signal;
 mod generate;
+#[cfg(feature = "tls")]
+mod ktls;
 mod lab;
+mod passwd;
+mod password_input;
+mod plain_passwords;
+#[cfg(feature = "compress")]
+mod precompress;
+mod print_config;
 mod progress;
+mod progress_bar;
+mod reload;
+mod rlimit;
 mod serve;
+mod serve_options;
+mod stderr;
+mod stdout;
 mod stop_signals;
 mod style;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let matches = cli::Cli::command().get_matches();
+    let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let of_command = matches.subcommand().map_or(&matches, |(_, matches)| matches);
     let outcome = match cli.command {
-        cli::Command::Serve(args) => serve::run(&args),
+        cli::Command::Serve(_) => serve::run(&Flags::of(of_command)),
+        cli::Command::Check(args) => return check::run(&args),
+        cli::Command::Config(args) => print_config::run(&args, &Flags::of(of_command)),
+        cli::Command::Passwd(args) => passwd::run(&args),
         cli::Command::Doctor(args) => doctor::run(&args),
         cli::Command::Copy(args) => return copy::run(&args),
+        #[cfg(feature = "compress")]
+        cli::Command::Precompress(args) => return precompress::run(&args),
         cli::Command::Lab(lab) => match lab::run(&lab) {
             Ok(true) => Ok(()),
-            // The report has said what was not as it should be.
+            // The report names the failure.
             Ok(false) => return ExitCode::from(1),
             Err(error) => Err(error),
         },
@@ -34,7 +64,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain::about(&error);
+            stderr::error(&error);
             ExitCode::from(1)
         }
     }

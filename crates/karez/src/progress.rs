@@ -1,98 +1,69 @@
-//! What a person sees while files are copied: errors as they come and, on a terminal, a bar.
+//! The observer of a copy: prints errors and, on a terminal, a progress bar.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use karez_copy::{Error, Observer};
-use std::io::{IsTerminal as _, stderr};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::complain;
+use crate::progress_bar::Bar;
+use crate::stderr as messages;
 
-/// What is over sooner needs no bar.
-const SOON: Duration = Duration::from_millis(500);
-
-/// Of what has no known length.
-const STREAM_FORM: &str = "{binary_bytes} {binary_bytes_per_sec} {elapsed}";
-
-/// Watches a copy.
+/// The observer of a copy.
 pub(crate) struct Progress {
-    bar: ProgressBar,
+    bar: Bar,
     begin: Instant,
     quiet: bool,
-    /// The bar waits to be shown.
-    waits: AtomicBool,
     failures: Mutex<Vec<String>>,
-    /// The signal that ends the copy, or 0.
+    /// The signal that stops the copy, or 0.
     signal: Arc<AtomicUsize>,
 }
 
 impl Progress {
-    /// `quiet`: neither a bar nor warnings.
+    /// With `quiet` there is neither a bar nor a warning.
     pub(crate) fn new(quiet: bool, signal: Arc<AtomicUsize>) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
-        let form = "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
-        if let Ok(style) = ProgressStyle::with_template(form) {
-            bar.set_style(style);
-        }
-        Self {
-            bar,
-            begin: Instant::now(),
-            quiet,
-            waits: AtomicBool::new(!quiet && stderr().is_terminal()),
-            failures: Mutex::default(),
-            signal,
-        }
+        let (bar, begin) = (Bar::new(quiet), Instant::now());
+        Self { bar, begin, quiet, failures: Mutex::default(), signal }
     }
 
-    /// How long it took, and what failed; the bar goes.
+    /// Removes the bar; returns the duration and the error messages.
     pub(crate) fn end(self) -> (Duration, Vec<String>) {
-        self.bar.finish_and_clear();
+        self.bar.end();
         let failures = self.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         (self.begin.elapsed(), failures)
     }
 }
 
 impl Observer for Progress {
-    fn found(&self, bytes: u64) {
-        self.bar.inc_length(bytes);
+    fn file_found(&self, bytes: u64) {
+        self.bar.add_length(bytes);
     }
 
-    fn found_stream(&self) {
+    fn stream_found(&self) {
         self.bar.unset_length();
-        if let Ok(style) = ProgressStyle::with_template(STREAM_FORM) {
-            self.bar.set_style(style);
-        }
     }
 
     fn advanced(&self, bytes: u64) {
-        if self.waits.load(Ordering::Relaxed)
-            && self.begin.elapsed() > SOON
-            && self.waits.swap(false, Ordering::Relaxed)
-        {
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
-        self.bar.inc(bytes);
+        self.bar.advance(bytes);
     }
 
     fn failed(&self, error: &Error) {
-        self.bar.suspend(|| complain::about(error));
+        self.bar.suspend(|| messages::error(error));
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.push(error.to_string());
     }
 
-    fn unkept(&self, error: &Error) {
+    fn attribute_failed(&self, error: &Error) {
         self.failed(error);
     }
 
     fn warned(&self, source: &Path, why: &'static str) {
         if !self.quiet {
-            self.bar.suspend(|| complain::warn(&format_args!("{source:?} {why}")));
+            self.bar.suspend(|| messages::warning(&format_args!("{source:?} {why}")));
         }
     }
 
-    fn stops(&self) -> bool {
+    fn should_stop(&self) -> bool {
         self.signal.load(Ordering::Relaxed) != 0
     }
 }

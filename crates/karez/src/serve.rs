@@ -1,160 +1,195 @@
-//! `karez serve`: from arguments to a running server and back.
+//! `karez serve`: starts a server by the arguments, and stops it on a signal.
 
-use karez_reactor::{Address, Bound, Choice, Layout, Limits, Model, Stop, Topology, Wishes};
-use karez_server::{AccessLog, FileService, Format, Log, Options, Patience, Stamps};
+use karez_reactor::{Address, Config, Limits, Model, Selected, Server, Shutdown, Topology};
+use karez_server::{AccessLog, FileService, Log, LogFormat};
 use karez_transfer::Via;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::thread;
 
-use crate::cli::{LogForm, Serve};
-use crate::complain;
-use crate::descriptors;
+use crate::cli::LogForm;
+use crate::configuration::{Configuration, Flags};
+#[cfg(feature = "tls")]
+use crate::ktls::Ktls;
+use crate::plain_passwords;
+use crate::reload::{Reload, hangup};
+use crate::rlimit;
+use crate::serve_options::{config, options, tcp_options};
+use crate::stderr;
+use crate::stdout::failed;
 use crate::stop_signals::{StopSignals, no_thread};
 use crate::style;
+use crate::tls::{self, Tls};
 
-/// A thread per connection is for hundreds, not for what the descriptors would allow.
+/// Default limit for models with a thread per connection, which do not scale to the limit on open
+/// files.
 const BLOCKING_CONNECTIONS: usize = 1024;
 
-/// Serves until a signal comes.
-pub(crate) fn run(args: &Serve) -> io::Result<()> {
-    let stop = Stop::new();
-    // Before any other thread is made.
-    let signals = StopSignals::watch(&stop, args.grace)?;
+/// Serves until a signal arrives.
+pub(crate) fn run(flags: &Flags) -> io::Result<()> {
+    let configuration = Configuration::load_or_exit(flags);
+    let args = &configuration.serve;
+    let shutdown = Shutdown::new();
+    if let Some(error) = tls::contradiction(&configuration) {
+        stderr::usage_error(&error);
+    }
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "kernel TLS is chosen later"))]
+    let mut tls = Tls::load(&configuration, None)?;
+    // Signals are blocked before any thread is made.
+    let hangup = hangup(flags, tls.as_ref())?;
+    let signals = StopSignals::watch(&shutdown, args.grace)?;
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let choice = Layout::probe(&wishes(args), cores)
-        .unwrap_or_else(|refusal| complain::and_exit_for_usage(&refusal));
-    let layout = choice.layout;
-    let descriptors = descriptors::raise_limit();
-    let limits = Limits {
-        connections: args
-            .max_connections
-            .map_or_else(|| room(layout, descriptors), NonZeroUsize::get),
-        grace: args.grace,
+    let selected =
+        config(args).build_supported(cores).unwrap_or_else(|error| stderr::usage_error(&error));
+    let config = selected.config;
+    #[cfg(feature = "tls")]
+    let ktls = match &mut tls {
+        Some(tls) => {
+            let ktls = Ktls::choose(args.tls.ktls, config.model())?;
+            tls.set_kernel(ktls.kernel.clone());
+            Some(ktls)
+        }
+        None => None,
     };
+    let descriptors = rlimit::raise_limit();
+    let limits = Limits::new(
+        args.max_connections
+            .map_or_else(|| default_connections(config, descriptors), NonZeroUsize::get),
+        args.grace,
+    );
 
     let notices = log("karez-notices", io::stderr(), |count| {
-        format!("karez: {count} notices were dropped, their reader is too slow")
+        format!("karez: {count} notices were dropped because their reader is too slow")
     })?;
     let access = access_log(args.log)?;
     let logs = [Some(notices.clone()), access.clone().map(|(log, _)| log)];
     let access = access.map(|(log, format)| AccessLog::new(log, format));
-    let explain = args.explain.then(|| layout.model());
-    let service = FileService::open(options(args, explain), access, notices, stop.clone())?;
-    let bound = Bound::bind(layout, &args.listen)?;
+    let explain = args.explain.then(|| config.model());
+    let options = options(&configuration, explain, tls.as_ref());
+    let service = FileService::open(options, access, notices.clone(), shutdown.clone())?;
+    let addresses: Vec<_> = args.listen.iter().map(|listen| listen.address.clone()).collect();
+    let server = Server::bind_with(config, &addresses, &tcp_options(args))?;
     signals.begin_serving(logs.iter().flatten().cloned().collect());
     if !args.quiet {
-        announce(args, &choice, bound.addresses());
+        let urls = urls(server.addresses(), |listener| tls::scheme(tls.as_ref(), listener));
+        #[cfg(feature = "tls")]
+        let ktls = ktls.map(|ktls| ktls.description);
+        #[cfg(not(feature = "tls"))]
+        let ktls = None;
+        announce(&configuration, &selected, &urls, ktls);
     }
-    let outcome = service.run(bound, limits);
+    if let Some(text) = plain_passwords::warning(&configuration, server.addresses(), tls.as_ref()) {
+        stderr::warning(&text);
+    }
+    if let Some(notice) = tls.as_ref().and_then(Tls::notice) {
+        // The server runs also if standard error is closed.
+        let _written = writeln!(io::stderr(), "{notice}");
+    }
+    if let Some(hangup) = hangup {
+        let reloader = service.reloader();
+        Reload::new(flags.clone(), configuration, tls, reloader, notices)?.start(hangup)?;
+    }
+    let outcome = service.run(server, limits);
     for log in logs.iter().flatten() {
         log.flush();
     }
     outcome
 }
 
-fn wishes(args: &Serve) -> Wishes {
-    let &Serve { model, topology, threads, workers, pin, yields, .. } = args;
-    Wishes { model: model.0, topology, threads, workers, pin, yields }
-}
-
-fn options(args: &Serve, explain: Option<Model>) -> Options {
-    Options {
-        root: args.dir.clone(),
-        index: args.index.clone().into_bytes(),
-        listing: !args.no_listing,
-        hidden: args.hidden,
-        // The command line has looked at each.
-        stamps: Stamps::new(&args.stamp).unwrap_or_default(),
-        etag: args.etag.into(),
-        via: args.via,
-        patience: Patience {
-            head: args.header_timeout,
-            idle: args.idle_timeout,
-            send: args.send_timeout,
-            lookup: args.lookup_timeout,
-        },
-        explain,
-    }
-}
-
-fn access_log(form: LogForm) -> io::Result<Option<(Log, Format)>> {
+fn access_log(form: LogForm) -> io::Result<Option<(Log, LogFormat)>> {
     let format = match form {
-        LogForm::Common => Format::Common,
-        LogForm::Combined => Format::Combined,
-        LogForm::Json => Format::Json,
+        LogForm::Common => LogFormat::Common,
+        LogForm::Combined => LogFormat::Combined,
+        LogForm::Json => LogFormat::Json,
         LogForm::Off => return Ok(None),
     };
-    // Not `Stdout`, whose lock and line buffer are in the way of a thread that writes batches.
-    let stdout = std::fs::File::from(rustix::io::dup(io::stdout())?);
+    // Not `Stdout`: the log thread writes batches, which needs neither its lock nor its line buffer.
+    let stdout = std::fs::File::from(
+        rustix::io::dup(io::stdout()).map_err(|errno| failed("dup", &errno.into()))?,
+    );
     Ok(Some((log("karez-log", stdout, move |count| format.dropped(count))?, format)))
 }
 
-/// A log whose thread that cannot be made is named.
+/// Starts a log. An error names its thread.
 fn log(
     name: &str,
     to: impl Write + Send + 'static,
-    lost: impl Fn(u64) -> String + Send + 'static,
+    dropped: impl Fn(u64) -> String + Send + 'static,
 ) -> io::Result<Log> {
-    Log::start(name, to, lost).map_err(no_thread(name))
+    Log::start(name, to, dropped).map_err(no_thread(name))
 }
 
-/// Connections for which there are descriptors, with a quarter left for files.
-fn room(layout: Layout, descriptors: usize) -> usize {
-    let room = (descriptors / 4 * 3).max(1);
-    match layout.model() {
-        // Two descriptors and at least a thread each.
-        Model::PosixAio => (room / 2).clamp(1, BLOCKING_CONNECTIONS),
-        Model::Blocking => room.min(BLOCKING_CONNECTIONS),
-        _ => room,
+/// Returns the default limit on connections: three quarters of the descriptors, the rest is for
+/// files.
+fn default_connections(config: Config, descriptors: usize) -> usize {
+    let available = (descriptors / 4 * 3).max(1);
+    match config.model() {
+        // Each connection needs two descriptors and at least one thread.
+        Model::PosixAio => (available / 2).clamp(1, BLOCKING_CONNECTIONS),
+        Model::Blocking => available.min(BLOCKING_CONNECTIONS),
+        _ => available,
     }
 }
 
-fn announce<'a>(args: &Serve, choice: &Choice, addresses: impl Iterator<Item = &'a Address>) {
-    let urls: Vec<_> = addresses.map(url).collect();
-    let layout = choice.layout;
-    let refused = choice.refused.iter();
+fn announce(
+    configuration: &Configuration,
+    selected: &Selected,
+    urls: &[String],
+    tls: Option<String>,
+) {
+    let (args, config) = (&configuration.serve, selected.config);
+    let refused = selected.refused.iter();
     let refused: String = refused.map(|(model, error)| format!(", no {model}: {error}")).collect();
     let how = if args.model.0.is_none() { format!(" (auto{refused})") } else { String::new() };
+    let served = match configuration.sites.len() {
+        0 => args.site.dir.display().to_string(),
+        tables => format!("{} sites", tables + usize::from(configuration.has_top_site())),
+    };
     let line = format!(
-        "karez serves {} at {}  model {}{how}, via {}, topology {}, {}",
-        args.dir.display(),
+        "karez serves {served} at {}  model {}{how}, via {}, topology {}, {}{}",
         style::on_stderr("1;36", &urls.join(" ")),
-        style::on_stderr("32", layout.model().name()),
-        via(args.via, layout.model()),
-        style::on_stderr("32", layout.topology().name()),
-        threads(layout),
+        style::on_stderr("32", config.model().name()),
+        via(args.via, config.model()),
+        style::on_stderr("32", config.topology().name()),
+        threads(config),
+        tls.map_or(String::new(), |tls| format!(", {tls}")),
     );
-    // A closed standard error is no reason not to serve.
-    let _said = writeln!(io::stderr(), "{line}");
+    // The server runs also if standard error is closed.
+    let _written = writeln!(io::stderr(), "{line}");
 }
 
-/// The via asked for, and what runs where the model has no operation for it.
-fn via(asked: Via, model: Model) -> String {
-    let name = style::on_stderr("32", asked.name());
-    match model.grants(asked) {
-        granted if granted == asked => name,
-        granted => format!("{name} (as {granted})"),
+/// Returns the requested via, and the one that runs if the model has no operation for it.
+fn via(requested: Via, model: Model) -> String {
+    let name = style::on_stderr("32", requested.name());
+    match model.supported_via(requested) {
+        supported if supported == requested => name,
+        supported => format!("{name} (as {supported})"),
     }
 }
 
-fn threads(layout: Layout) -> String {
-    let workers = layout.workers();
-    let reactors = match layout.threads() {
+fn threads(config: Config) -> String {
+    let workers = config.workers();
+    let loops = match config.threads() {
         1 => "1 thread".to_owned(),
         count => format!("{count} threads"),
     };
-    match (layout.model(), layout.topology()) {
+    match (config.model(), config.topology()) {
         (Model::Blocking, Topology::Workers) => format!("at most {workers} workers"),
         (Model::Blocking, _) => "a thread per connection".to_owned(),
-        (_, Topology::Single) => reactors,
-        _ => format!("{reactors} and at most {workers} workers"),
+        (_, Topology::Single) => loops,
+        _ => format!("{loops} and at most {workers} workers"),
     }
 }
 
-fn url(address: &Address) -> String {
-    match address {
-        Address::Tcp(address) => format!("http://{address}/"),
-        Address::Unix(_) => address.to_string(),
-    }
+/// Returns the URL of each listener; `scheme` returns its protocol by its index.
+fn urls<'a>(
+    addresses: impl Iterator<Item = &'a Address>,
+    scheme: impl Fn(usize) -> &'static str,
+) -> Vec<String> {
+    let url = |(index, address): (usize, &Address)| match (address, scheme(index)) {
+        (Address::Tcp(address), scheme) => format!("{scheme}://{address}/"),
+        (Address::Unix(_), "https") => format!("https:{address}"),
+        (Address::Unix(_), _) => address.to_string(),
+    };
+    addresses.enumerate().map(url).collect()
 }

@@ -1,13 +1,14 @@
-//! SIGTERM and SIGINT: the first begins a stop, the second ends everything.
+//! Graceful shutdown on SIGTERM or SIGINT; a second signal ends the process at once.
 //!
-//! A thread takes them by rt_sigtimedwait(2), so there is no handler and no pipe in between that
-//! could fail. Where that thread ends for whatever reason, the stop begins: a server that nothing
-//! could stop any more would be worse.
+//! A thread waits for them by rt_sigtimedwait(2), so that there is no handler and no pipe that could
+//! fail. If that thread ends, for any reason, the shutdown begins, because no signal could begin it
+//! later.
 //!
 //! # Limitations
+//!
 //! The signals are blocked in every thread of the process.
 
-use karez_reactor::Stop;
+use karez_reactor::Shutdown;
 use karez_server::Log;
 use karez_sys::BlockedSignals;
 use rustix::io::Errno;
@@ -17,76 +18,82 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
-use crate::complain;
+use crate::stderr;
 
-/// After the grace, how long a thread stuck in a disk may hold up the end. The ordinary end, with
-/// the log lines of cancelled responses, takes more than a second where many processes share few
-/// cores.
-const STUCK: Duration = Duration::from_secs(5);
+/// The time after the grace period for a thread that is blocked on a disk. An ordinary exit, with the
+/// log lines of cancelled responses, takes more than a second if many processes share few cores.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause after a wait that failed.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How many waits may fail before that is said.
-const COMPLAINT: u32 = 20;
+/// The number of failed waits after which the error is printed.
+const REPORT_AFTER: u32 = 20;
 
-/// As a shell reports a process that SIGTERM has ended.
+/// The exit status that a shell reports for SIGTERM.
 const TERMINATED: i32 = 128 + 15;
 
 /// The thread that waits for the signals.
 pub(crate) struct StopSignals {
-    /// The logs of a server, once there is one.
+    /// The logs of the server, once it runs.
     serving: Arc<OnceLock<Vec<Log>>>,
 }
 
 impl StopSignals {
-    /// Blocks the signals and has a thread wait for them; called before any other thread is made.
-    /// Until [`begin_serving`](Self::begin_serving) a signal ends the process at once.
+    /// Blocks the signals and starts the thread that waits for them. Must be called before any other
+    /// thread is made. Until [`begin_serving`](Self::begin_serving) a signal ends the process at once.
     ///
     /// # Errors
-    /// The thread that cannot be made.
-    pub(crate) fn watch(stop: &Stop, grace: Duration) -> io::Result<Self> {
+    ///
+    /// The thread cannot be made.
+    pub(crate) fn watch(stop: &Shutdown, grace: Duration) -> io::Result<Self> {
         let signals = BlockedSignals::block(&[Signal::TERM, Signal::INT])?;
         let serving = Arc::new(OnceLock::new());
         let (stop, is_serving) = (StopAtEnd(stop.clone()), Arc::clone(&serving));
         let name = "karez-signals";
-        let watch = move || obey(signals, &stop, &is_serving, grace);
+        let watch = move || handle(signals, &stop, &is_serving, grace);
         let thread = thread::Builder::new().name(name.to_owned()).spawn(watch);
         thread.map_err(no_thread(name))?;
         Ok(Self { serving })
     }
 
-    /// From now on the first signal begins a stop, and the end waits for these logs.
+    /// Lets the first signal begin a graceful shutdown, which flushes these logs.
     pub(crate) fn begin_serving(&self, logs: Vec<Log>) {
         let _already = self.serving.set(logs);
     }
 }
 
-/// Begins the stop when the thread ends, also by a panic. (After a stop it changes nothing.)
-struct StopAtEnd(Stop);
+/// Begins the shutdown when the thread ends, also by a panic.
+struct StopAtEnd(Shutdown);
 
 impl Drop for StopAtEnd {
     fn drop(&mut self) {
-        self.0.begin();
+        self.0.trigger();
     }
 }
 
-/// Takes the first signal and the second, and ends the process when the grace is over while some
-/// thread still waits for a disk. A socket in the file system is removed by nobody then; the next
-/// server finds that nobody answers there and takes its place.
-fn obey(signals: BlockedSignals, stop: &StopAtEnd, serving: &OnceLock<Vec<Log>>, grace: Duration) {
-    while !came(signals, None) {}
+/// Handles both signals, and ends the process if a thread is still blocked on a disk after the grace
+/// period. A UNIX socket is not removed then; the next server detects that no process listens on it
+/// and replaces it.
+fn handle(
+    signals: BlockedSignals,
+    stop: &StopAtEnd,
+    serving: &OnceLock<Vec<Log>>,
+    grace: Duration,
+) {
+    while !arrived(signals, None) {}
     let Some(logs) = serving.get() else { process::exit(TERMINATED) };
-    stop.0.begin();
-    // Two waits, so that the end has its time where the process is stopped during the grace.
-    let _second = came(signals, Some(grace)) || came(signals, Some(STUCK));
-    // Without the threads that are not done, but with the lines of requests that are.
+    stop.0.trigger();
+    // Two waits, so that the exit has its time if the process is stopped (SIGSTOP) during the grace
+    // period.
+    let _second = arrived(signals, Some(grace)) || arrived(signals, Some(EXIT_TIMEOUT));
+    // Blocked threads are not waited for; the lines of completed requests are written.
     logs.iter().for_each(Log::flush);
     process::exit(0);
 }
 
-/// Whether a signal came within this time. An error is no reason to stop waiting.
-fn came(signals: BlockedSignals, time: Option<Duration>) -> bool {
+/// Returns whether a signal arrived within this time. An error does not end the wait.
+fn arrived(signals: BlockedSignals, time: Option<Duration>) -> bool {
     let begun = Instant::now();
     let mut failed = 0;
     loop {
@@ -97,8 +104,8 @@ fn came(signals: BlockedSignals, time: Option<Duration>) -> bool {
             Ok(false) | Err(Errno::INTR) => thread::sleep(PAUSE.min(left.unwrap_or(PAUSE))),
             Err(errno) => {
                 failed += 1;
-                if failed == COMPLAINT {
-                    complain::about(&format!("rt_sigtimedwait: {}", io::Error::from(errno)));
+                if failed == REPORT_AFTER {
+                    stderr::error(&format!("rt_sigtimedwait: {}", io::Error::from(errno)));
                 }
                 thread::sleep(PAUSE);
             }
@@ -106,7 +113,7 @@ fn came(signals: BlockedSignals, time: Option<Duration>) -> bool {
     }
 }
 
-/// Names the thread that could not be made, and the call.
+/// Adds the name of the thread that could not be made, and the call, to an error.
 pub(crate) fn no_thread(name: &str) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("clone3, for thread {name}: {error}"))
 }

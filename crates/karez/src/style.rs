@@ -1,13 +1,13 @@
-//! Colour on a terminal, and only there (and never with `NO_COLOR`).
+//! Colours text on a terminal, unless `NO_COLOR` is set.
 
 use std::io::IsTerminal as _;
 
-/// `text` in the SGR style `code`, if standard error is a terminal.
+/// Returns `text` in the SGR style `code` if standard error is a terminal.
 pub(crate) fn on_stderr(code: &str, text: &str) -> String {
     styled(code, text, std::io::stderr().is_terminal())
 }
 
-/// The same for standard output.
+/// Returns `text` in the SGR style `code` if standard output is a terminal.
 pub(crate) fn on_stdout(code: &str, text: &str) -> String {
     styled(code, text, std::io::stdout().is_terminal())
 }

@@ -11,7 +11,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{duration, vias};
+use super::exercise::ExerciseArgs;
+use super::report_output::OutputArgs;
+use super::values::{duration, vias};
 
 /// The experiments of `karez lab`.
 #[derive(Debug, Subcommand)]
@@ -40,11 +42,19 @@ pub(crate) enum Lab {
     /// and tail latency, fairness, CPU. Also counts the responses while one job is blocked, which
     /// is exact.
     Topologies(TopologiesArgs),
-    /// Test 35 common claims about Linux I/O on this kernel
+    /// Test 49 common claims about Linux I/O on this kernel
     ///
     /// Tests each claim and derives its verdict from the measurements: confirmed, refuted, depends
     /// on a condition, or not measurable here with the reason. Starts with a self-test.
     Claims(ClaimsArgs),
+    /// Predict a number, then measure it on this kernel
+    ///
+    /// Without a number, lists the exercises. With one, asks the question, reads the prediction from
+    /// standard input, measures, and shows the difference and the reason.
+    #[command(after_help = "Example: sudo karez lab exercise 17 --predict 32 --json -\n\n\
+            Exit status: 0 if the prediction is right, 1 if it is wrong, 2 if the arguments are \
+            invalid or the number cannot be measured here.")]
+    Exercise(ExerciseArgs),
     /// Run all experiments and write one report
     ///
     /// Runs the self-test, the claims, the vias, the models, the topologies and some traces, and
@@ -319,29 +329,9 @@ pub(crate) struct TraceArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// The output options of `karez lab`.
-#[derive(Args, Debug)]
-pub(crate) struct OutputArgs {
-    /// Write the report as JSON; - is standard output
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Write the table as CSV; - is standard output
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
-    pub(crate) csv: Option<PathBuf>,
-
-    /// Write the table as Markdown; - is standard output
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
-    pub(crate) markdown: Option<PathBuf>,
-
-    /// Write a self-contained HTML page; - is standard output
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
-    pub(crate) html: Option<PathBuf>,
-}
-
 fn claim(text: &str) -> Result<u8, String> {
     let known = |number: &u8| Claim::all().iter().any(|claim| claim.number == *number);
-    text.parse().ok().filter(known).ok_or_else(|| "there is no claim with this number".to_owned())
+    text.parse().ok().filter(known).ok_or_else(|| "no claim has this number".to_owned())
 }
 
 fn caches() -> impl clap::builder::TypedValueParser<Value = CacheState> {

@@ -1,4 +1,4 @@
-//! A file system that can be stopped: bindfs(1), a FUSE file system that shows another directory.
+//! A FUSE file system whose process can be stopped: bindfs(1), which shows another directory.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::files::pattern;
+use crate::layouts::Layout;
 use crate::server::Server;
-use crate::ways::Way;
 
-/// `root/fast`, a file, and `root/slow`, which shows `below` with the file `name`: in a mount
-/// namespace that ends with the program.
+/// Mounts `below`, with the file `name`, on `root/slow`, beside the file `root/fast`. The mount
+/// namespace ends with the bindfs process.
 pub struct Bind {
     program: Child,
     directory: tempfile::TempDir,
 }
 
-/// It answers again when this is dropped. A server that ends meanwhile may wait for it in the kernel,
-/// so this has to be dropped first, and declared last.
+/// Resumes bindfs when dropped. A server that exits meanwhile may block on the mount in the kernel,
+/// so declare this after the server: it is then dropped first.
 pub struct Stopped<'a>(&'a Bind);
 
 impl Bind {
-    /// `None`, with a reason printed, where that is not to be had.
+    /// Mounts it. Prints the reason and returns `None` where bindfs or the privilege is missing.
     pub fn mount() -> Option<Self> {
         Self::mount_with(&[])
     }
 
-    /// The same; every name is asked for again each time, as of a file system that others change.
+    /// Like [`Bind::mount`], without a name cache: the kernel asks bindfs for every lookup.
     pub fn mount_uncached() -> Option<Self> {
         Self::mount_with(&["-o", "entry_timeout=0"])
     }
@@ -61,25 +61,25 @@ impl Bind {
         Some(Self { program, directory })
     }
 
-    /// The root as it is seen without its mounts: what lies below `slow` is to be put into `below`.
+    /// Returns a path outside the mount. Write to `below` for files that shall appear under `slow`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// The root with its mounts, by a path that leads into their namespace.
+    /// Returns the root with its mount, by a path through `/proc` into its namespace.
     pub fn outside(&self) -> PathBuf {
         let own = PathBuf::from(format!("/proc/{}/root", self.program.id()));
         own.join(self.path("root").strip_prefix("/").unwrap())
     }
 
-    /// A server that lives in the namespace.
-    pub fn serve(&self, way: Way, flags: &[&str]) -> Server {
+    /// Starts a server inside the mount namespace.
+    pub fn serve(&self, layout: Layout, flags: &[&str]) -> Server {
         let pid = self.program.id().to_string();
         let prefix = ["nsenter", "--mount", "--target", &pid, "--"];
-        Server::start_under(&prefix, way, Path::new(&self.path("root")), flags)
+        Server::start_under(&prefix, layout, Path::new(&self.path("root")), flags)
     }
 
-    /// From now on it does not answer.
+    /// Stops bindfs: every request to the file system blocks from now on.
     pub fn stop(&self) -> Stopped<'_> {
         self.signal(Signal::STOP);
         Stopped(self)

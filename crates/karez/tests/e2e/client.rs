@@ -1,68 +1,71 @@
-//! A plain HTTP client that shows exactly what came, and can be as rude as a test wants.
+//! A plain HTTP/1.1 client that sends arbitrary bytes and returns responses unchanged.
 
 use rustix::net::sockopt;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use crate::patience::{PATIENCE, is_readable};
+use crate::socket::Socket;
+use crate::timeouts::is_readable;
 
-/// How often a tag or a date is asked for; there is one within milliseconds, or two seconds.
-const MOST_ASKED: u32 = 1_000_000;
+/// The maximum number of requests for a tag or a date. Either appears within milliseconds or within
+/// two seconds.
+const MAX_REQUESTS: u32 = 1_000_000;
 
 /// One connection.
 pub struct Client {
-    pub stream: BufReader<TcpStream>,
+    pub stream: BufReader<Socket>,
 }
 
-/// What came.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
-    /// Field lines, names in lower case.
+    /// Field lines; the names are in lower case.
     pub fields: Vec<(String, String)>,
-    /// The body, chunks joined.
+    /// The body, without chunk framing.
     pub body: Vec<u8>,
 }
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self::over(Socket::connect(address))
     }
 
-    /// Sends these bytes as they are.
+    pub fn over(socket: Socket) -> Self {
+        Self { stream: BufReader::new(socket) }
+    }
+
+    /// Sends these bytes unchanged.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
-    /// A GET and its answer; the connection stays.
+    /// Sends a GET and reads the response. The connection stays open.
     pub fn get(&mut self, target: &str) -> Response {
         self.request("GET", target, "")
     }
 
-    /// A GET of whose answer only the head is taken, and nothing of the body.
-    pub fn begin(&mut self, target: &str) -> Response {
+    /// Sends a GET and reads the response head, but no byte of the body.
+    pub fn start_get(&mut self, target: &str) -> Response {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
         self.head().expect("an answer, not the end of the connection")
     }
 
-    /// The next bytes of a body, so many.
-    pub fn take(&mut self, length: usize) -> Vec<u8> {
+    /// Reads exactly this number of body bytes.
+    pub fn read_body(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.stream.read_exact(&mut bytes).unwrap();
         bytes
     }
 
-    /// A request with more field lines (each with its CRLF), and its answer.
+    /// Sends a request with additional field lines (each ends with CRLF) and reads the response.
     pub fn request(&mut self, method: &str, target: &str, fields: &str) -> Response {
         self.send(format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
         self.response(method == "HEAD")
     }
 
-    /// The next answer. `bodiless`: it answers a HEAD.
+    /// Reads the next response. Set `bodiless` for the response to a HEAD.
     pub fn response(&mut self, bodiless: bool) -> Response {
         let mut response = self.head().expect("an answer, not the end of the connection");
         if !bodiless && !matches!(response.status, 204 | 304) {
@@ -71,7 +74,7 @@ impl Client {
         response
     }
 
-    /// The head of the next answer alone; `None` if the connection ended instead.
+    /// Reads the head of the next response. Returns `None` if the connection ends first.
     pub fn head(&mut self) -> Option<Response> {
         let status_line = self.line()?;
         let status = status_line.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap();
@@ -119,23 +122,23 @@ impl Client {
         (size > 0).then_some(chunk)
     }
 
-    /// All that still comes, until the end of the connection.
-    pub fn rest(&mut self) -> Vec<u8> {
+    /// Reads until the end of the connection.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).unwrap();
         rest
     }
 
-    /// Keeps the kernel from receiving more than about half a MiB ahead of what the test reads,
-    /// so that a server with much to send soon has to wait.
-    pub fn narrow(&self) {
+    /// Limits the receive buffer to about half a MiB, so that a server with a large response soon
+    /// blocks.
+    pub fn limit_receive_buffer(&self) {
         sockopt::set_socket_recv_buffer_size(self.stream.get_ref(), 256 << 10).unwrap();
     }
 
-    /// Asks until the file's time stamps are old enough to tell its versions apart, and gives the
-    /// tag that it has from then on.
-    pub fn settled_tag(&mut self, target: &str) -> String {
-        for _ in 0..MOST_ASKED {
+    /// Sends requests until the file's time stamps are old enough to distinguish its versions, and
+    /// returns the strong tag it has from then on.
+    pub fn wait_for_etag(&mut self, target: &str) -> String {
+        for _ in 0..MAX_REQUESTS {
             if let Some(tag) = self.request("HEAD", target, "").field("etag") {
                 assert!(tag.starts_with('"'), "a weak tag would match the next version: {tag}");
                 return tag.to_owned();
@@ -144,9 +147,10 @@ impl Client {
         panic!("{target} has no tag");
     }
 
-    /// Asks until the file's modification date is over, so that no later version can have it.
-    pub fn settled_date(&mut self, target: &str) -> String {
-        for _ in 0..MOST_ASKED {
+    /// Sends requests until the second of the file's modification has passed, so that no later
+    /// version can have the same date.
+    pub fn wait_for_last_modified(&mut self, target: &str) -> String {
+        for _ in 0..MAX_REQUESTS {
             if let Some(date) = self.request("HEAD", target, "").field("last-modified") {
                 return date.to_owned();
             }
@@ -154,7 +158,7 @@ impl Client {
         panic!("{target} has no date");
     }
 
-    /// How many bytes still come until the end of the connection, be it a reset.
+    /// Reads until the end of the connection or a reset, and returns the number of bytes.
     pub fn drain(&mut self) -> usize {
         let mut count = 0;
         let mut part = vec![0; 1 << 20];
@@ -168,12 +172,12 @@ impl Client {
         }
     }
 
-    /// Whether nothing comes, no end either, in this time.
-    pub fn hears_nothing(&mut self, time: Duration) -> bool {
+    /// Returns whether neither data nor the end of the connection arrives within this time.
+    pub fn receives_nothing(&mut self, time: Duration) -> bool {
         self.stream.buffer().is_empty() && !is_readable(self.stream.get_ref(), time)
     }
 
-    /// Whether the server has closed the connection, waiting for it if need be.
+    /// Waits for data or the end, and returns whether the server has closed the connection.
     pub fn is_closed(&mut self) -> bool {
         match self.stream.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
@@ -181,15 +185,15 @@ impl Client {
         }
     }
 
-    /// Sends a FIN and can still receive.
+    /// Sends a FIN. The client can still receive.
     pub fn half_close(&self) {
         self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
     }
 }
 
 impl Response {
-    /// The field lines but for `Date`, which may be that of another second.
-    pub fn lasting_fields(&self) -> Vec<(String, String)> {
+    /// Returns the field lines without `Date`, which may differ by a second.
+    pub fn fields_without_date(&self) -> Vec<(String, String)> {
         self.fields.iter().filter(|(name, _)| name != "date").cloned().collect()
     }
 

@@ -1,4 +1,4 @@
-//! The command line: what a person sees of it, and what a script can rely on.
+//! The command line: messages, exit codes and formats.
 
 use karez_reactor::{Model, Topology};
 use karez_transfer::{CachePolicy, Direction};
@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::environment;
+use crate::layouts;
 use crate::server::{KAREZ, Server};
-use crate::ways;
 
 fn run(args: &[&str]) -> Output {
     environment::normalize();
@@ -23,22 +23,23 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// It failed with this code and one line that has all of these in it.
-fn expect_complaint(args: &[&str], code: i32, words: &[&str]) {
+/// Expects this exit code and one line on standard error that contains all of these words.
+pub fn expect_error(args: &[&str], code: i32, words: &[&str]) {
     let output = run(args);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-    assert!(said.starts_with("error: "), "{args:?}: {said}");
-    assert!(code == 2 || said.lines().count() == 1, "{args:?}: {said}");
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {printed}");
+    assert!(printed.starts_with("error: "), "{args:?}: {printed}");
+    assert!(code == 2 || printed.lines().count() == 1, "{args:?}: {printed}");
     for word in words {
-        assert!(said.contains(word), "{args:?}: {word} is not in {said}");
+        assert!(printed.contains(word), "{args:?}: {word} is not in {printed}");
     }
     assert!(output.stdout.is_empty(), "{args:?}");
 }
 
 #[test]
-fn help_man_page_and_completions_know_every_flag() {
+fn help_man_page_and_completions_list_every_flag() {
     let serve = [
+        "--config",
         "--listen",
         "--model",
         "--via",
@@ -47,6 +48,7 @@ fn help_man_page_and_completions_know_every_flag() {
         "--index",
         "--no-listing",
         "--hidden",
+        "--compress",
         "--log",
         "--quiet",
         "--header-timeout",
@@ -54,6 +56,17 @@ fn help_man_page_and_completions_know_every_flag() {
         "--send-timeout",
         "--grace",
         "--max-connections",
+        "--tls-cert",
+        "--tls-key",
+        "--tls-self-signed",
+        "--tls-client-ca",
+        "--redirect-https",
+        "--acme",
+        "--acme-contact",
+        "--acme-directory",
+        "--acme-ca",
+        "--acme-challenge",
+        "--state",
     ];
     let copy = [
         "--recursive",
@@ -70,17 +83,18 @@ fn help_man_page_and_completions_know_every_flag() {
         let help = run(&[command, "--help"]);
         assert!(help.status.success());
         let words = text(&help.stdout).split_whitespace();
-        let flags: Vec<_> =
-            words.filter(|word| word.starts_with("--")).map(|w| w.trim_end_matches(',')).collect();
+        // Without a comma, or a value that is optional.
+        let name = |word| -> &str { str::split(word, [',', '[']).next().unwrap() };
+        let flags: Vec<_> = words.filter(|word| word.starts_with("--")).map(name).collect();
         for flag in known {
             assert!(flags.contains(flag), "{flag}");
         }
-        expect_everywhere(command, &flags);
+        expect_documented(command, &flags);
     }
 }
 
-/// The man page and the completions have these flags, too.
-fn expect_everywhere(command: &str, flags: &[&str]) {
+/// Expects these flags in the man page and in the completions, too.
+fn expect_documented(command: &str, flags: &[&str]) {
     let man = run(&["man", command]);
     let page = text(&man.stdout).replace('\\', "");
     for flag in flags {
@@ -97,7 +111,7 @@ fn expect_everywhere(command: &str, flags: &[&str]) {
 }
 
 #[test]
-fn help_and_version_are_for_everybody() {
+fn help_and_version_exit_with_0() {
     assert!(text(&run(&["--help"]).stdout).contains("serve"));
     let version = run(&["--version"]);
     assert_eq!(text(&version.stdout).trim(), format!("karez {}", env!("CARGO_PKG_VERSION")));
@@ -106,7 +120,7 @@ fn help_and_version_are_for_everybody() {
 }
 
 #[test]
-fn every_possible_name_is_told_where_one_is_wrong() {
+fn invalid_names_list_the_possible_values() {
     let all = |names: &mut dyn Iterator<Item = &'static str>| names.collect::<Vec<_>>();
     let known = [
         ("--model", all(&mut Model::ALL.iter().map(|one| one.name()))),
@@ -116,7 +130,7 @@ fn every_possible_name_is_told_where_one_is_wrong() {
     ];
     for (flag, names) in known {
         let words = [&["nonesuch", flag][..], &names].concat();
-        expect_complaint(&["serve", flag, "nonesuch"], 2, &words);
+        expect_error(&["serve", flag, "nonesuch"], 2, &words);
     }
     let known = [
         ("--via", all(&mut crate::copy::vias().map(|one| one.name()))),
@@ -124,12 +138,12 @@ fn every_possible_name_is_told_where_one_is_wrong() {
     ];
     for (flag, names) in known {
         let words = [&["nonesuch", flag][..], &names].concat();
-        expect_complaint(&["copy", "a", "b", flag, "nonesuch"], 2, &words);
+        expect_error(&["copy", "a", "b", flag, "nonesuch"], 2, &words);
     }
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_a_sentence() {
+fn invalid_serve_arguments_are_rejected() {
     for (args, words) in [
         (&["--model", "blocking", "--topology", "reuseport"][..], &["blocking", "reuseport"][..]),
         (&["--topology", "single", "--threads", "4"], &["single", "reuseport"]),
@@ -146,12 +160,12 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
         (&["--index", "a/b"], &["--index"]),
         (&["--nonesuch"], &["--nonesuch"]),
     ] {
-        expect_complaint(&[&["serve"], args].concat(), 2, words);
+        expect_error(&[&["serve"], args].concat(), 2, words);
     }
 }
 
 #[test]
-fn a_copy_that_makes_no_sense_is_refused_with_a_sentence() {
+fn invalid_copy_arguments_are_rejected() {
     for (args, words) in [
         (&[][..], &["SRC", "DST"][..]),
         (&["a"], &["DST"]),
@@ -161,55 +175,56 @@ fn a_copy_that_makes_no_sense_is_refused_with_a_sentence() {
         (&["a", "b", "/nonexistent/c"], &["/nonexistent/c", "directory"]),
         (&["a", "b", "--nonesuch"], &["--nonesuch"]),
     ] {
-        expect_complaint(&[&["copy"], args].concat(), 2, words);
+        expect_error(&[&["copy"], args].concat(), 2, words);
     }
 }
 
 #[test]
-fn what_cannot_be_had_is_named() {
+fn errors_name_the_path_or_address() {
     let root = tempfile::tempdir().unwrap();
     let missing = root.path().join("missing");
     let file = root.path().join("file");
     File::create(&file).unwrap();
     for (path, errno) in [(&missing, "os error 2"), (&file, "os error 20")] {
         let path = path.to_str().unwrap();
-        expect_complaint(&["serve", path, "--listen", "127.0.0.1:0"], 1, &[path, errno]);
+        expect_error(&["serve", path, "--listen", "127.0.0.1:0"], 1, &[path, errno]);
     }
     let directory = root.path().to_str().unwrap();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
-    for way in ways::some() {
-        let args = [&["serve", directory, "--listen", &taken], &way.flags()[..]].concat();
-        expect_complaint(&args, 1, &["bind", &taken, "os error 98"]);
-        let other = Server::start(way, root.path());
+    for layout in layouts::sample() {
+        let args = [&["serve", directory, "--listen", &taken], &layout.flags()[..]].concat();
+        expect_error(&args, 1, &["bind", &taken, "os error 98"]);
+        let other = Server::start(layout, root.path());
         let address = other.address.to_string();
-        let args = [&["serve", directory, "--listen", &address], &way.flags()[..]].concat();
-        expect_complaint(&args, 1, &["bind", &address, "os error 98"]);
+        let args = [&["serve", directory, "--listen", &address], &layout.flags()[..]].concat();
+        expect_error(&args, 1, &["bind", &address, "os error 98"]);
     }
-    expect_complaint(
-        &["serve", directory, "--listen", "unix:/nonexistent/a"],
-        1,
-        &["/nonexistent/a"],
-    );
+    expect_error(&["serve", directory, "--listen", "unix:/nonexistent/a"], 1, &["/nonexistent/a"]);
 }
 
 #[test]
-fn the_first_line_says_what_runs_and_where() {
+fn first_line_names_the_configuration_and_the_url() {
     let root = tempfile::tempdir().unwrap();
-    for way in ways::all() {
+    for layout in layouts::all_with_vias() {
         let mut command = Command::new(KAREZ);
-        command.arg("serve").arg(root.path()).args(way.flags()).args(["--listen", "127.0.0.1:0"]);
+        command
+            .arg("serve")
+            .arg(root.path())
+            .args(layout.flags())
+            .args(["--listen", "127.0.0.1:0"]);
         let line = first_line_and(command, |_| {});
-        let words = [way.model.name(), way.topology.name(), way.via.name(), "http://127.0.0.1:"];
+        let words =
+            [layout.model.name(), layout.topology.name(), layout.via.name(), "http://127.0.0.1:"];
         for word in words {
-            assert!(line.contains(word), "{way}: {word} is not in {line}");
+            assert!(line.contains(word), "{layout}: {word} is not in {line}");
         }
-        assert!(!line.contains(":0/") && !line.contains('\x1b'), "{way}: {line}");
+        assert!(!line.contains(":0/") && !line.contains('\x1b'), "{layout}: {line}");
     }
 }
 
 #[test]
-fn colour_is_for_terminals_and_only_where_it_is_wanted() {
+fn colour_needs_a_terminal_and_respects_no_color() {
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
         println!("skipped: script(1) is missing, so there is no terminal");
         return;
@@ -223,23 +238,23 @@ fn colour_is_for_terminals_and_only_where_it_is_wanted() {
         let mut terminal = Command::new("script");
         terminal.args(["-qec", &serve, "/dev/null"]).env("NO_COLOR", no_colour);
         let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = Vec::new();
+        let mut printed = Vec::new();
         let mut stdout = child.stdout.take().unwrap();
-        while !said.ends_with(b"threads") && !said.ends_with(b"1 thread\r\n") {
+        while !printed.ends_with(b"threads") && !printed.ends_with(b"1 thread\r\n") {
             let mut byte = [0];
-            assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&said));
-            said.push(byte[0]);
+            assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&printed));
+            printed.push(byte[0]);
         }
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
         child.wait().unwrap();
-        String::from_utf8(said).unwrap()
+        String::from_utf8(printed).unwrap()
     };
     assert!(seen("").contains("\x1b["), "colour on a terminal");
     assert!(!seen("1").contains('\x1b'), "NO_COLOR");
 }
 
 #[test]
-fn each_flag_alone_is_enough() {
+fn each_flag_works_alone() {
     let root = tempfile::tempdir().unwrap();
     let all = [
         &["--model", "blocking"][..],
@@ -252,6 +267,7 @@ fn each_flag_alone_is_enough() {
         &["--index", "a"],
         &["--no-listing"],
         &["--hidden"],
+        &["--compress"],
         &["--log", "json"],
         &["--header-timeout", "1m"],
         &["--idle-timeout", "1m"],
@@ -269,8 +285,8 @@ fn each_flag_alone_is_enough() {
     }
 }
 
-/// GET / over a UNIX socket, the whole answer.
-fn get_over(path: &Path) -> std::io::Result<String> {
+/// Sends `GET /` over a UNIX socket and returns the whole response.
+fn get_over_unix(path: &Path) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
@@ -279,14 +295,14 @@ fn get_over(path: &Path) -> std::io::Result<String> {
 }
 
 #[test]
-fn quietly_on_several_addresses_at_once() {
+fn several_listeners_serve_and_the_unix_socket_is_removed() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("index.html"), "the index").unwrap();
     let socket = root.path().join("socket");
-    for way in ways::some() {
+    for layout in layouts::sample() {
         let mut command = Command::new(KAREZ);
         let unix = format!("unix:{}", socket.display());
-        command.arg("serve").arg(root.path()).args(way.flags());
+        command.arg("serve").arg(root.path()).args(layout.flags());
         command.args(["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--listen", &unix]);
         if TcpListener::bind("[::1]:0").is_ok() {
             command.args(["--listen", "[::1]:0"]);
@@ -298,16 +314,16 @@ fn quietly_on_several_addresses_at_once() {
             for url in urls {
                 let address = url.trim_end_matches('/').parse().unwrap();
                 let response = crate::client::Client::connect(address).get("/");
-                assert_eq!(response.body, b"the index", "{way}: {url}");
+                assert_eq!(response.body, b"the index", "{layout}: {url}");
             }
-            assert!(get_over(&socket).unwrap().ends_with("the index"), "{way}");
+            assert!(get_over_unix(&socket).unwrap().ends_with("the index"), "{layout}");
         });
-        assert!(line.contains(&unix), "{way}: {line}");
-        assert!(!socket.exists(), "{way}: its name is gone");
+        assert!(line.contains(&unix), "{layout}: {line}");
+        assert!(!socket.exists(), "{layout}: the socket's name is removed");
     }
 }
 
-/// The first line, and what to do while that server runs; it is stopped by SIGTERM.
+/// Starts a server, calls `then` with its first line, stops it by SIGTERM and returns the line.
 fn first_line_and(mut command: Command, then: impl FnOnce(&str)) -> String {
     environment::normalize();
     let mut child =
@@ -323,34 +339,34 @@ fn first_line_and(mut command: Command, then: impl FnOnce(&str)) -> String {
 }
 
 #[test]
-fn quiet_is_quiet() {
+fn quiet_prints_nothing() {
     let root = tempfile::tempdir().unwrap();
     let socket = root.path().join("socket");
-    for way in ways::some() {
+    for layout in layouts::sample() {
         let mut command = Command::new(KAREZ);
-        command.arg("serve").arg(root.path()).args(way.flags()).arg("--quiet");
+        command.arg("serve").arg(root.path()).args(layout.flags()).arg("--quiet");
         command.arg(format!("--listen=unix:{}", socket.display()));
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        while get_over(&socket).is_err() {
+        while get_over_unix(&socket).is_err() {
             std::thread::yield_now();
         }
         let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success() && output.stderr.is_empty(), "{way}: {output:?}");
+        assert!(output.status.success() && output.stderr.is_empty(), "{layout}: {output:?}");
     }
 }
 
 #[test]
-fn a_socket_left_over_is_taken_and_a_live_one_is_not() {
+fn stale_unix_socket_is_replaced_and_a_live_one_is_not() {
     let root = tempfile::tempdir().unwrap();
     let socket = root.path().join("socket");
     let unix = format!("--listen=unix:{}", socket.display());
     let directory = root.path().to_str().unwrap();
     let live = UnixListener::bind(&socket).unwrap();
-    expect_complaint(&["serve", directory, &unix], 1, &[socket.to_str().unwrap(), "os error 98"]);
+    expect_error(&["serve", directory, &unix], 1, &[socket.to_str().unwrap(), "os error 98"]);
     drop(live); // its name stays
     let mut command = Command::new(KAREZ);
     command.args(["serve", directory, &unix]);
-    first_line_and(command, |_| assert!(!get_over(&socket).unwrap().is_empty()));
+    first_line_and(command, |_| assert!(!get_over_unix(&socket).unwrap().is_empty()));
 }

@@ -5,10 +5,11 @@ use std::process::Command;
 
 use crate::client::Response;
 use crate::files::write_dated;
+use crate::layouts;
 use crate::server::Server;
-use crate::ways;
 
-/// When `f` was modified, in seconds and as fields have it, and the seconds around it.
+/// The modification time of `f`, in seconds and as dates of HTTP, and the seconds before and after
+/// it.
 const MODIFIED: u64 = 1_577_836_800;
 const THEN: &str = "Wed, 01 Jan 2020 00:00:00 GMT";
 const BEFORE: &str = "Tue, 31 Dec 2019 23:59:59 GMT";
@@ -16,7 +17,7 @@ const AFTER: &str = "Wed, 01 Jan 2020 00:00:01 GMT";
 
 type Fields = &'static [(&'static str, &'static str)];
 
-/// Field lines, `TAG` standing for that of the file, and the status that they lead to.
+/// Field lines, with `TAG` in place of the file's tag, and the expected status.
 const TAGS: &[(Fields, u16)] = &[
     (&[("If-None-Match", "TAG")], 304),
     (&[("If-None-Match", "W/TAG")], 304),
@@ -33,25 +34,25 @@ const TAGS: &[(Fields, u16)] = &[
     (&[("If-Match", "\"other\"")], 412),
     (&[("If-Unmodified-Since", BEFORE)], 412),
     (&[("If-Unmodified-Since", "never")], 200),
-    // A tag field makes its date field unheard, whatever comes of it (§13.2.2).
+    // A field with tags overrides the one with a date, whatever its result (§13.2.2).
     (&[("If-None-Match", "\"other\""), ("If-Modified-Since", THEN)], 200),
     (&[("If-None-Match", "TAG"), ("If-Modified-Since", BEFORE)], 304),
     (&[("If-Match", "TAG"), ("If-Unmodified-Since", BEFORE)], 200),
     (&[("If-Match", "\"other\""), ("If-Unmodified-Since", THEN)], 412),
-    // What makes a 412 is looked at before what makes a 304.
+    // Conditions that lead to 412 are evaluated before those that lead to 304.
     (&[("If-None-Match", "TAG"), ("If-Match", "\"other\"")], 412),
     (&[("If-None-Match", "TAG"), ("If-Match", "TAG")], 304),
     (&[("If-None-Match", "TAG"), ("If-Unmodified-Since", BEFORE)], 412),
     (&[("If-Modified-Since", THEN), ("If-Unmodified-Since", BEFORE)], 412),
-    // And both before the range.
+    // Both are evaluated before the range.
     (&[("If-None-Match", "TAG"), ("Range", "bytes=0-1")], 304),
     (&[("If-Match", "\"other\""), ("Range", "bytes=0-1")], 412),
     (&[("If-Match", "TAG"), ("Range", "bytes=0-1")], 206),
     (&[("If-None-Match", "TAG"), ("Range", "bytes=999-")], 304),
 ];
 
-/// Field lines with a date, and the status with `--etag shared`, for which the date of modification
-/// alone counts, and without it: the file was written just now and given an old date.
+/// Field lines with a date, the status with `--etag shared`, where only the modification date
+/// counts, and the status without it: the file has just been written and given an old date.
 const DATES: &[(Fields, u16, u16)] = &[
     (&[("If-Modified-Since", THEN)], 304, 200),
     (&[("If-Modified-Since", AFTER)], 304, 200),
@@ -65,23 +66,23 @@ const DATES: &[(Fields, u16, u16)] = &[
 ];
 
 #[test]
-fn every_condition_leads_to_its_status() {
+fn every_condition_has_its_status() {
     let root = tempfile::tempdir().unwrap();
     write_dated(&root.path().join("f"), "content", MODIFIED);
-    for way in ways::some() {
+    for layout in layouts::sample() {
         for shared in [true, false] {
             let form = if shared { "shared" } else { "local" };
             let flags = ["--log", "off", "--etag", form];
-            let server = Server::start_with(way, root.path(), &flags);
+            let server = Server::start_with(layout, root.path(), &flags);
             let mut client = server.connect();
-            let tag = client.settled_tag("/f");
+            let tag = client.wait_for_etag("/f");
             let tags = TAGS.iter().copied();
             let dates = DATES
                 .iter()
                 .map(|&(fields, one, other)| (fields, if shared { one } else { other }));
             for (fields, status) in tags.chain(dates) {
                 let lines = lines(fields, &tag);
-                let what = format!("{way}, {form}, {lines:?}");
+                let what = format!("{layout}, {form}, {lines:?}");
                 let response = client.request("GET", "/f", &lines);
                 assert_eq!(response.status, status, "{what}");
                 assert_eq!(response.field("etag").is_some(), status != 412, "{what}");
@@ -101,8 +102,8 @@ fn lines(fields: &[(&str, &str)], tag: &str) -> String {
     fields.iter().map(line).collect()
 }
 
-/// It has what updates a cache and nothing that describes a body, which it does not have either:
-/// the request after it, on the same connection, would fail.
+/// Expects the fields that update a cache, none that describe a body, and no body: its bytes would
+/// break the next request on the same connection.
 fn assert_not_modified(response: &Response, tag: &str, what: &str) {
     assert_eq!(response.field("etag"), Some(tag), "{what}");
     assert_eq!(response.field("last-modified"), Some(THEN), "{what}");
@@ -113,49 +114,53 @@ fn assert_not_modified(response: &Response, tag: &str, what: &str) {
 }
 
 #[test]
-fn a_condition_changes_nothing_where_there_is_no_file() {
+fn conditions_are_ignored_without_a_file() {
     let root = tempfile::tempdir().unwrap();
-    for way in ways::some() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::sample() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for condition in ["If-None-Match: *\r\n", "If-Match: *\r\n"] {
-            assert_eq!(client.request("GET", "/none", condition).status, 404, "{way}, {condition}");
+            assert_eq!(
+                client.request("GET", "/none", condition).status,
+                404,
+                "{layout}, {condition}"
+            );
             assert_eq!(
                 client.request("POST", "/none", condition).status,
                 405,
-                "{way}, {condition}"
+                "{layout}, {condition}"
             );
         }
     }
 }
 
 #[test]
-fn a_later_version_has_another_tag() {
+fn new_version_has_a_new_etag() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("f");
-    for way in ways::some() {
+    for layout in layouts::sample() {
         write_dated(&path, "one", MODIFIED);
-        let server = Server::start(way, root.path());
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
-        let mut tags = vec![client.settled_tag("/f")];
+        let mut tags = vec![client.wait_for_etag("/f")];
         for (content, modified) in [("one", MODIFIED + 1), ("other", MODIFIED), ("two", 1)] {
             write_dated(&path, content, modified);
-            tags.push(client.settled_tag("/f"));
+            tags.push(client.wait_for_etag("/f"));
         }
         let count = tags.len();
         tags.sort();
         tags.dedup();
-        assert_eq!(tags.len(), count, "{way}, {tags:?}");
+        assert_eq!(tags.len(), count, "{layout}, {tags:?}");
     }
 }
 
 #[test]
-fn copies_with_equal_times_have_equal_tags_where_they_are_shared() {
+fn shared_etags_match_for_copies_with_equal_times() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("one/deep")).unwrap();
     let names = ["a.txt", "b.html", "deep/c"];
     for name in names {
-        // Of this moment, with all their nanoseconds.
+        // Written now, with full nanoseconds.
         fs::write(root.path().join("one").join(name), name).unwrap();
     }
     let copied = Command::new("cp").args(["-pR", "one", "two"]).current_dir(root.path()).status();
@@ -163,13 +168,13 @@ fn copies_with_equal_times_have_equal_tags_where_they_are_shared() {
         Ok(status) => assert!(status.success(), "cp: {status}"),
         Err(error) => return println!("skipped: cp: {error}"),
     }
-    for way in ways::some() {
-        let server = Server::start_with(way, root.path(), &["--log", "off", "--etag", "shared"]);
+    for layout in layouts::sample() {
+        let server = Server::start_with(layout, root.path(), &["--log", "off", "--etag", "shared"]);
         let mut client = server.connect();
         for name in names {
-            let one = client.settled_tag(&format!("/one/{name}"));
-            let two = client.settled_tag(&format!("/two/{name}"));
-            assert_eq!(one, two, "{way}, {name}");
+            let one = client.wait_for_etag(&format!("/one/{name}"));
+            let two = client.wait_for_etag(&format!("/two/{name}"));
+            assert_eq!(one, two, "{layout}, {name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `karez copy` of one file: every via, every size, holes, files that say little about themselves.
+//! `karez copy` of one file: every via, every size, holes, and files whose reported size is wrong.
 
 use karez_transfer::{CachePolicy, Direction, Via};
 use rustix::fs::{SeekFrom, seek};
@@ -9,60 +9,61 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output};
 
+use crate::disk_image::Image;
 use crate::environment;
 use crate::files::pattern;
-use crate::image::Image;
 use crate::server::KAREZ;
 
-/// What came of a copy.
+/// The result of a copy.
 #[derive(Debug)]
 pub struct Outcome {
     pub status: ExitStatus,
-    /// Its report.
+    /// The JSON report.
     pub json: Value,
-    /// What it said on standard error.
-    pub said: String,
+    /// The text on standard error.
+    pub stderr: String,
 }
 
 impl Outcome {
     pub fn of(output: &Output) -> Self {
-        let said = String::from_utf8(output.stderr.clone()).unwrap();
+        let stderr = String::from_utf8(output.stderr.clone()).unwrap();
         let json = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        Self { status: output.status, json, said }
+        Self { status: output.status, json, stderr }
     }
 
     pub fn count(&self, name: &str) -> u64 {
         self.json[name].as_u64().unwrap_or_else(|| panic!("{name}: {self:?}"))
     }
 
-    /// The vias that ran.
+    /// Returns the effective vias.
     pub fn vias(&self) -> Vec<&str> {
         self.json["vias"].as_array().unwrap().iter().map(|went| text(&went["via"])).collect()
     }
 
-    /// From which via, because of which errno, after how many bytes.
+    /// Returns each fallback: the via that failed, the errno (0 for a reason without one),
+    /// and the number of bytes before it.
     pub fn fallbacks(&self) -> Vec<(&str, i64, u64)> {
         let one = |fallback: &'_ Value| {
-            let errno = fallback["errno"].as_i64().unwrap();
+            let errno = fallback["errno"].as_i64().unwrap_or(0);
             (errno, fallback["after"].as_u64().unwrap())
         };
         let all = self.json["fallbacks"].as_array().unwrap().iter();
         all.map(|each| (text(&each["from"]), one(each).0, one(each).1)).collect()
     }
 
-    /// All was copied.
+    /// Expects exit code 0 and no errors.
     pub fn expect_success(self) -> Self {
-        assert!(self.status.success() && self.said.is_empty(), "{self:?}");
+        assert!(self.status.success() && self.stderr.is_empty(), "{self:?}");
         assert_eq!(self.count("failed"), 0, "{self:?}");
         self
     }
 
-    /// It failed with one complaint that has all of these in it.
-    pub fn expect_complaint(self, words: &[&str]) -> Self {
+    /// Expects a failure with one line on standard error that contains all of these words.
+    pub fn expect_error(self, words: &[&str]) -> Self {
         assert_eq!(self.status.code(), Some(1), "{self:?}");
-        assert_eq!(self.said.lines().count(), 1, "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
         for word in words {
-            assert!(self.said.contains(word), "{word:?} is not in {self:?}");
+            assert!(self.stderr.contains(word), "{word:?} is not in {self:?}");
         }
         assert_eq!(self.json["failures"].as_array().unwrap().len(), 1, "{self:?}");
         self
@@ -73,7 +74,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// The command `karez copy --json` with these arguments.
+/// Returns the command `karez copy --json` with these arguments.
 pub fn command(args: &[&dyn AsRef<OsStr>]) -> Command {
     environment::normalize();
     let mut command = Command::new(KAREZ);
@@ -81,12 +82,12 @@ pub fn command(args: &[&dyn AsRef<OsStr>]) -> Command {
     command
 }
 
-/// Runs it.
+/// Runs `karez copy --json` with these arguments.
 pub fn copy(args: &[&dyn AsRef<OsStr>]) -> Outcome {
     Outcome::of(&command(args).output().unwrap())
 }
 
-/// The names in a directory, hidden ones, too.
+/// Returns the sorted names in a directory, hidden ones included.
 pub fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<_> =
@@ -95,13 +96,13 @@ pub fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// The vias that can be asked for.
+/// Returns the vias that `--via` accepts.
 pub fn vias() -> impl Iterator<Item = Via> {
     Direction::FileToFile.vias().iter().copied().filter(|&via| via != Via::Cow)
 }
 
 #[test]
-fn every_size_is_copied_by_every_via() {
+fn every_via_copies_every_size() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     for size in [0, 1, 4095, 4096, 4097, (3 << 20) + 7] {
@@ -110,20 +111,20 @@ fn every_size_is_copied_by_every_via() {
             let copied = copy(&[&"--via", &via.name(), &from, &to]).expect_success();
             assert!(fs::read(&to).unwrap() == pattern(size), "{via}, {size}");
             assert_eq!((copied.count("files"), copied.count("bytes")), (1, size as u64), "{via}");
-            let parts = ["bytes_copied", "bytes_shared", "bytes_untold"];
+            let parts = ["bytes_copied", "bytes_shared", "bytes_unknown"];
             let sum: u64 = parts.iter().map(|part| copied.count(part)).sum();
             assert_eq!(sum, size as u64, "{via}: {copied:?}");
             let ran = copied.vias();
             let fell = !copied.fallbacks().is_empty();
             assert!(size == 0 || fell || via == Via::Auto || ran == [via.name()], "{copied:?}");
-            assert_eq!(copied.json["asked"]["via"], via.name());
+            assert_eq!(copied.json["requested"]["via"], via.name());
             assert_eq!(names(root.path()), ["from", "to"], "{via}, {size}");
         }
     }
 }
 
 #[test]
-fn every_cache_policy_copies() {
+fn every_cache_policy_copies_correctly() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     let content = pattern((9 << 20) + 5);
@@ -133,8 +134,8 @@ fn every_cache_policy_copies() {
             let args: [&dyn AsRef<OsStr>; 6] =
                 [&"--cache", &cache.name(), &"--via", &via.name(), &from, &to];
             let copied = copy(&args).expect_success();
-            let ran = copied.json["caches"].as_array().unwrap();
-            let refused = &copied.json["cache_refused"];
+            let ran = copied.json["cache_policies"].as_array().unwrap();
+            let refused = &copied.json["cache_fallback"];
             assert!(refused.is_null() || *cache == CachePolicy::Uncached, "{via}: {copied:?}");
             let alone = matches!(cache, CachePolicy::Uncached | CachePolicy::Direct);
             assert!(ran.len() == 1 && (alone || ran[0] == cache.name()), "{via}: {copied:?}");
@@ -144,31 +145,32 @@ fn every_cache_policy_copies() {
 }
 
 #[test]
-fn where_nothing_can_be_kept_out_of_the_cache_that_is_told() {
-    let Some(image) = Image::in_memory("tmpfs", "size=16m") else { return };
+fn fallback_from_uncached_is_reported() {
+    let Some(image) = Image::mount_in_memory("tmpfs", "size=16m") else { return };
     let (from, to) = (image.join("from"), image.join("to"));
-    // Two extents: the second is not asked about again.
+    // Two extents: the support is probed at the first one only.
     let file = File::create(&from).unwrap();
     file.write_all_at(&pattern(5000), 0).unwrap();
     file.write_all_at(&pattern(5000), 4 << 20).unwrap();
     let copied = copy(&[&"--cache", &"uncached", &from, &to]).expect_success();
     assert!(fs::read(&to).unwrap() == fs::read(&from).unwrap());
-    let caches = &copied.json["caches"];
+    let caches = &copied.json["cache_policies"];
     if caches[0] == "uncached" {
         println!("skipped: this tmpfs keeps things out of its memory");
         return;
     }
     assert_eq!((caches.as_array().unwrap().len(), &caches[0]), (1, &Value::from("drop")));
-    let refused = &copied.json["cache_refused"];
+    let refused = &copied.json["cache_fallback"];
     assert_eq!((refused["errno"].as_i64(), refused["times"].as_i64()), (Some(95), Some(1)));
     let mut command = Command::new(KAREZ);
-    let said = command.args(["copy", "--cache", "uncached"]).args([&from, &to]).output().unwrap();
-    let said = String::from_utf8(said.stdout).unwrap();
-    assert!(said.contains("uncached was refused, so pages were dropped behind: "), "{said}");
+    let printed =
+        command.args(["copy", "--cache", "uncached"]).args([&from, &to]).output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.contains("fell back from --cache uncached to drop: "), "{printed}");
 }
 
 #[test]
-fn holes_stay_holes_also_behind_four_gibibytes() {
+fn holes_are_preserved_beyond_4_gib() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     let size = (6 << 30) + 123;
@@ -204,7 +206,7 @@ fn holes_stay_holes_also_behind_four_gibibytes() {
 }
 
 #[test]
-fn a_file_of_nothing_but_a_hole_is_copied() {
+fn file_without_data_is_copied() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     File::create(&from).unwrap().set_len(1 << 40).unwrap();
@@ -214,15 +216,15 @@ fn a_file_of_nothing_but_a_hole_is_copied() {
 }
 
 #[test]
-fn files_that_do_not_know_their_length_are_read_to_their_end() {
+fn files_with_wrong_sizes_are_read_to_their_end() {
     let root = tempfile::tempdir().unwrap();
     let to = root.path().join("to");
     for via in vias() {
-        // It says that it is empty.
+        // Its reported size is 0.
         copy(&[&"--via", &via.name(), &"/proc/filesystems", &to]).expect_success();
         let expected = fs::read("/proc/filesystems").unwrap();
         assert!(!expected.is_empty() && fs::read(&to).unwrap() == expected, "{via}");
-        // It says that it has a page.
+        // Its reported size is one page.
         let Ok(expected) = fs::read("/sys/kernel/mm/transparent_hugepage/enabled") else {
             println!("skipped: no /sys");
             continue;
@@ -234,7 +236,7 @@ fn files_that_do_not_know_their_length_are_read_to_their_end() {
 }
 
 #[test]
-fn a_person_is_told_which_way_it_went() {
+fn text_report_names_the_via() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     fs::write(&from, pattern(5000)).unwrap();
@@ -244,19 +246,22 @@ fn a_person_is_told_which_way_it_went() {
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let said = say(&["--via", "splice"]);
-    assert!(said.starts_with("1 file, 4.88 KiB in ") && said.contains(": splice, "), "{said}");
-    assert!(said.contains("4.88 KiB copied") && said.lines().count() == 1, "{said}");
+    let printed = say(&["--via", "splice"]);
+    assert!(
+        printed.starts_with("1 file, 4.88 KiB in ") && printed.contains(": splice, "),
+        "{printed}"
+    );
+    assert!(printed.contains("4.88 KiB copied") && printed.lines().count() == 1, "{printed}");
     assert_eq!(say(&["--quiet"]), "");
-    assert!(say(&["--no-clobber"]).starts_with("1 there already"));
+    assert!(say(&["--no-clobber"]).starts_with("1 skipped"));
 }
 
 #[test]
-fn a_bar_is_for_terminals_and_for_what_takes_long() {
+fn progress_bar_needs_a_terminal_and_a_long_copy() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     fs::write(&from, pattern(400 << 10)).unwrap();
-    // Every write takes a fifth of a second more than it would.
+    // strace delays every write by a fifth of a second.
     let slowly = format!(
         "strace -qq -o /dev/null -e inject=pwrite64:delay_exit=200000 {KAREZ} copy --via copy {} {}",
         from.display(),

@@ -1,4 +1,4 @@
-//! What a file is besides its bytes: with `-a` all of it, without what the umask leaves.
+//! Attributes of copied files: with `-a` all are kept, without it the umask applies.
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use std::fs::{self, File, FileTimes};
@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::copy::{Outcome, command, copy};
-use crate::image::Image;
+use crate::disk_image::Image;
 use crate::server::KAREZ;
 
 /// An ACL: version 2; user::rwx user:1234:r-- group::--- mask::r-- other::---.
@@ -21,7 +21,7 @@ pub const ACL: &[u8] = &[
     32, 0, 0, 0, 255, 255, 255, 255,
 ];
 
-/// Mode, owner, group, when it was last written to, in nanoseconds.
+/// Returns mode, owner, group and modification time in nanoseconds.
 fn attributes(path: &Path) -> (u32, u32, u32, i128) {
     let of = fs::symlink_metadata(path).unwrap();
     let written = i128::from(of.mtime()) * 1_000_000_000 + i128::from(of.mtime_nsec());
@@ -47,7 +47,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Last read and written so many seconds and 123456789 ns after 1970.
+/// Sets access and modification time to this number of seconds and 123456789 ns.
 fn set_times(path: &Path, seconds: u64) {
     let time = UNIX_EPOCH + Duration::new(seconds, 123_456_789);
     let times = FileTimes::new().set_accessed(time).set_modified(time);
@@ -95,10 +95,10 @@ fn archive_keeps_mode_times_owner_xattrs_and_acls() {
     set_mode(&from.join("closed"), 0o500);
     let before = paths.map(|name| attributes(&from.join(name)));
     for jobs in ["1", "3"] {
-        // A copy is a read of the original.
+        // The copy itself reads the original.
         let accessed = fs::metadata(from.join("program")).unwrap().atime();
         let outcome = copy(&[&"-a", &"--jobs", &jobs, &from, &to]).expect_success();
-        assert_eq!(outcome.json["unkept"].as_array().unwrap().len(), 0, "{outcome:?}");
+        assert_eq!(outcome.json["attribute_failures"].as_array().unwrap().len(), 0, "{outcome:?}");
         for (name, before) in paths.iter().zip(before) {
             assert_eq!(attributes(&to.join(name)), before, "{name}");
         }
@@ -142,20 +142,20 @@ fn xattrs_of_read_only_files_are_kept_without_privilege() {
     for (name, mode) in names.into_iter().zip([0o444, 0o500, 0o500, 0o700]) {
         set_mode(&root.path().join(name), mode);
     }
-    // With such a umask not even a new file is writable by its mode.
+    // With this umask not even a new file is writable by its mode.
     let (file, copied) = (from.join("file"), into.join("file"));
     let (closed, over) = (from.join("closed"), into.join("from"));
     for (umask, wanted) in [
         ("022", command(&[&"-a", &from, &into])),
-        // Onto the copy, which is as closed as the original.
+        // Onto the copy, which has the same restrictive mode.
         ("022", command(&[&"-a", &closed, &over])),
         ("277", command(&[&"-a", &file, &copied])),
     ] {
         let script = format!("umask {umask}; exec \"$@\"");
         let mut sh = if is_root() {
-            let mut nobody = Command::new("setpriv");
-            nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh"]);
-            nobody
+            let mut unprivileged = Command::new("setpriv");
+            unprivileged.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh"]);
+            unprivileged
         } else {
             Command::new("sh")
         };
@@ -165,7 +165,11 @@ fn xattrs_of_read_only_files_are_kept_without_privilege() {
             other => return println!("skipped: setpriv: {other:?}"),
         };
         let outcome = Outcome::of(&output).expect_success();
-        assert_eq!(outcome.json["unkept"].as_array().unwrap().len(), 0, "{umask}: {outcome:?}");
+        assert_eq!(
+            outcome.json["attribute_failures"].as_array().unwrap().len(),
+            0,
+            "{umask}: {outcome:?}"
+        );
     }
     let copies = ["into/from/file", "into/from/closed", "into/from", "into/file"];
     for (name, mode) in copies.into_iter().zip([0o444, 0o500, 0o500, 0o444]) {
@@ -173,14 +177,14 @@ fn xattrs_of_read_only_files_are_kept_without_privilege() {
         assert_eq!(xattr(&path, "user.colour").as_deref(), Some(&b"sand"[..]), "{name}");
         assert_eq!(attributes(&path).0 & 0o7777, mode, "{name}");
     }
-    // So that it can be removed.
+    // The directory must be writable to be removed.
     for name in ["from", "into/from"] {
         set_mode(&root.path().join(name), 0o700);
     }
 }
 
 #[test]
-fn archive_takes_no_acl_from_the_directory() {
+fn archive_does_not_inherit_the_directory_acl() {
     let root = tempfile::tempdir().unwrap();
     let (from, into) = (root.path().join("from"), root.path().join("into"));
     fs::write(&from, "file").unwrap();
@@ -194,13 +198,13 @@ fn archive_takes_no_acl_from_the_directory() {
     copy(&[&"-a", &from, &into]).expect_success();
     assert_eq!(xattr(&into.join("from"), "system.posix_acl_access"), None);
     assert_eq!(fs::metadata(into.join("from")).unwrap().mode() & 0o7777, 0o640);
-    // Without -a it is what any new file there is.
+    // Without -a the ACL is inherited like that of any new file.
     copy(&[&from, &into.join("new")]).expect_success();
     assert!(xattr(&into.join("new"), "system.posix_acl_access").is_some());
 }
 
 #[test]
-fn without_archive_the_umask_has_its_say() {
+fn umask_applies_without_archive() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     fs::create_dir_all(from.join("closed")).unwrap();
@@ -225,7 +229,7 @@ fn without_archive_the_umask_has_its_say() {
 }
 
 #[test]
-fn what_may_not_be_kept_is_told_and_the_rest_is_kept() {
+fn unpreserved_attributes_are_reported() {
     if !is_root() {
         return;
     }
@@ -239,9 +243,9 @@ fn what_may_not_be_kept_is_told_and_the_rest_is_kept() {
     fs::create_dir(&into).unwrap();
     chown(&into, Some(65534), Some(65534)).unwrap();
     let wanted = command(&[&"-a", &from, &into]);
-    let mut nobody = Command::new("setpriv");
-    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    let output = nobody.arg(wanted.get_program()).args(wanted.get_args()).output();
+    let mut unprivileged = Command::new("setpriv");
+    unprivileged.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    let output = unprivileged.arg(wanted.get_program()).args(wanted.get_args()).output();
     let output = match output {
         Ok(output) if !output.stdout.is_empty() => output,
         other => {
@@ -250,15 +254,15 @@ fn what_may_not_be_kept_is_told_and_the_rest_is_kept() {
         }
     };
     let outcome = Outcome::of(&output).expect_success();
-    assert_eq!(outcome.json["unkept"][0]["what"], "owner", "{outcome:?}");
+    assert_eq!(outcome.json["attribute_failures"][0]["attribute"], "owner", "{outcome:?}");
     let (mode, owner, group, written) = attributes(&into.join("from"));
     assert_eq!((mode & 0o7777, owner, group), (0o755, 65534, 65534), "no set-user-ID for another");
     assert_eq!(written, 1_000_000_000_123_456_789);
 }
 
 #[test]
-fn a_file_system_without_xattrs_gets_the_rest() {
-    let Some(image) = Image::in_memory("ramfs", "mode=700") else { return };
+fn filesystem_without_xattrs_receives_the_other_attributes() {
+    let Some(image) = Image::mount_in_memory("ramfs", "mode=700") else { return };
     let root = tempfile::tempdir().unwrap();
     let from = root.path().join("from");
     fs::write(&from, "file").unwrap();
@@ -268,12 +272,12 @@ fn a_file_system_without_xattrs_gets_the_rest() {
             return;
         }
     }
-    // cp(1) does without attributes, but not without a list of who may read.
+    // cp(1) accepts the loss of attributes, but not of an ACL, which restricts access.
     let outcome = copy(&[&"-a", &from, &image.join("to")]);
     assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
-    assert_eq!(outcome.said.lines().count(), 1, "{outcome:?}");
-    let unkept = outcome.json["unkept"].as_array().unwrap();
-    let unkept: Vec<_> = unkept.iter().map(|each| each["what"].as_str().unwrap()).collect();
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+    let unkept = outcome.json["attribute_failures"].as_array().unwrap();
+    let unkept: Vec<_> = unkept.iter().map(|each| each["attribute"].as_str().unwrap()).collect();
     assert_eq!(unkept.len(), 2, "{unkept:?}");
     assert!(unkept.contains(&"user.colour") && unkept.contains(&"system.posix_acl_access"));
     let mode = fs::metadata(image.join("to")).unwrap().mode() & 0o7777;
@@ -281,7 +285,7 @@ fn a_file_system_without_xattrs_gets_the_rest() {
 }
 
 #[test]
-fn what_is_replaced_keeps_its_acl_or_has_none() {
+fn replaced_file_keeps_its_acl_or_has_none() {
     let root = tempfile::tempdir().unwrap();
     let (new, old) = (root.path().join("new"), root.path().join("old"));
     let acl = "system.posix_acl_access";
@@ -297,4 +301,61 @@ fn what_is_replaced_keeps_its_acl_or_has_none() {
     setxattr(root.path(), "system.posix_acl_default", ACL, XattrFlags::empty()).unwrap();
     copy(&[&old, &new]).expect_success();
     assert_eq!(xattr(&new, acl), None, "the file before it had none");
+}
+
+/// Runs `karez copy` with these arguments under a umask, as an unprivileged user.
+fn copy_under_umask(umask: &str, args: &[&str]) -> Option<Outcome> {
+    let script = format!("umask {umask}; exec {KAREZ} copy --json \"$@\"");
+    let mut sh = if rustix::process::geteuid().is_root() {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh"]);
+        setpriv
+    } else {
+        Command::new("sh")
+    };
+    match sh.args(["-c", &script, "sh"]).args(args).output() {
+        Ok(output) if !output.stdout.is_empty() => Some(Outcome::of(&output)),
+        other => {
+            println!("skipped: setpriv: {other:?}");
+            None
+        }
+    }
+}
+
+/// A umask may take the owner's own rights to a new directory, in which files have to be made.
+#[test]
+fn new_directories_are_filled_under_any_umask() {
+    for umask in [0o277, 0o377, 0o177, 0o777, 0o477] {
+        for flag in ["-r", "-a"] {
+            let root = tempfile::tempdir().unwrap();
+            let (from, into) = (root.path().join("from"), root.path().join("into"));
+            fs::create_dir_all(from.join("below/deeper")).unwrap();
+            fs::write(from.join("below/deeper/file"), "file").unwrap();
+            fs::create_dir(&into).unwrap();
+            let names = ["from/below/deeper/file", "from/below/deeper", "from/below", "from"];
+            for name in names {
+                let path = root.path().join(name);
+                set_mode(&path, if path.is_dir() { 0o755 } else { 0o644 });
+                if rustix::process::geteuid().is_root() {
+                    chown(&path, Some(65534), Some(65534)).unwrap();
+                    chown(&into, Some(65534), Some(65534)).unwrap();
+                }
+            }
+            set_mode(root.path(), 0o755);
+            let args = [flag, from.to_str().unwrap(), into.to_str().unwrap()];
+            let Some(outcome) = copy_under_umask(&format!("{umask:o}"), &args) else { return };
+            outcome.expect_success();
+            let (file, directory) = match flag {
+                "-a" => (0o644, 0o755),
+                _ => (0o644 & !umask, 0o755 & !umask),
+            };
+            for (name, mode) in names.into_iter().zip([file, directory, directory, directory]).rev()
+            {
+                let copy = into.join(name);
+                assert_eq!(attributes(&copy).0 & 0o7777, mode, "{umask:o} {flag} {name}");
+                set_mode(&copy, 0o700);
+            }
+            assert_eq!(fs::read(into.join("from/below/deeper/file")).unwrap(), b"file");
+        }
+    }
 }

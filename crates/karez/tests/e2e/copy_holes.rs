@@ -1,16 +1,16 @@
-//! Files whose holes or length change while they are copied: a copy that `cp` could have made, or
-//! an error.
+//! Files whose holes or length change while they are copied: the result is a copy that `cp` could
+//! have made, or an error.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
 use crate::copy::{Outcome, command, names};
-use crate::copy_interrupted::Halted;
+use crate::copy_interrupted::PausedCopy;
 use crate::files::pattern;
 use crate::strace::{self, name, ordinal};
 
 #[test]
-fn an_error_between_two_extents_is_not_the_end_of_the_data() {
+fn seek_error_between_extents_does_not_end_the_copy() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     let file = File::create(&from).unwrap();
@@ -24,13 +24,13 @@ fn an_error_between_two_extents_is_not_the_end_of_the_data() {
         ("SEEK_DATA", &["EINVAL", "EOPNOTSUPP", "ENOSYS", "EIO"][..]),
         ("SEEK_HOLE", &["EINVAL", "EIO"]),
     ] {
-        // The first of all says whether the file system knows holes.
+        // The first call detects whether the file system supports holes.
         let when = ordinal(&calls, "lseek", &[kind], if kind == "SEEK_DATA" { 1 } else { 2 });
         for errno in errnos {
             let inject = format!("inject=lseek:error={errno}:when={when}");
             let (output, calls) = strace::run(&["-e", &inject], &command).unwrap();
             assert_eq!(strace::injected(&calls, "lseek"), 1, "{kind}, {errno}");
-            Outcome::of(&output).expect_complaint(&["lseek", from.to_str().unwrap(), "(os error"]);
+            Outcome::of(&output).expect_error(&["lseek", from.to_str().unwrap(), "(os error"]);
             assert_eq!(names(root.path()), ["from"], "{kind}, {errno}");
         }
     }
@@ -41,7 +41,7 @@ fn an_error_between_two_extents_is_not_the_end_of_the_data() {
 }
 
 #[test]
-fn a_file_that_is_cut_off_within_its_last_page_while_it_is_mapped_is_an_error() {
+fn truncation_within_the_last_mapped_page_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     let content = pattern(100_007);
@@ -50,11 +50,11 @@ fn a_file_that_is_cut_off_within_its_last_page_while_it_is_mapped_is_an_error() 
     let Some((output, calls)) = strace::run(&[], &command) else { return };
     assert_eq!(Outcome::of(&output).expect_success().vias(), ["mmap"]);
     fs::remove_file(&to).unwrap();
-    // The last look at the size before the last bytes are written.
+    // The last check of the size before the last write.
     let last = calls.iter().rposition(|call| name(call) == "pwrite64").unwrap();
     let when = strace::count(&calls[..last], "fstat");
-    let halted = Halted::at(&command, "fstat", when);
+    let halted = PausedCopy::at(&command, "fstat", when);
     File::options().write(true).open(&from).unwrap().set_len(100_000).unwrap();
-    halted.go_on().expect_complaint(&[from.to_str().unwrap(), "was cut off", "100000"]);
+    halted.resume().expect_error(&[from.to_str().unwrap(), "was truncated", "100000"]);
     assert_eq!(names(root.path()), ["from"]);
 }

@@ -1,4 +1,4 @@
-//! `karez copy --in-place`: into the file that is there, where it cannot be replaced.
+//! `karez copy --in-place`: overwrites an existing file that cannot be replaced.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -13,7 +13,7 @@ use crate::strace::{self, ordinal};
 const SIZE: usize = (9 << 20) + 7;
 
 #[test]
-fn the_file_that_is_there_is_written_into() {
+fn existing_file_is_overwritten_in_place() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     for via in vias() {
@@ -31,7 +31,7 @@ fn the_file_that_is_there_is_written_into() {
             fs::remove_file(at("other name")).unwrap();
         }
     }
-    // What is not there is made, and a pipe is written into it, too.
+    // A missing file is created, and the content of a pipe is written into it, too.
     copy(&[&"--in-place", &at("from"), &at("new")]).expect_success();
     assert!(fs::read(at("new")).unwrap() == pattern(SIZE));
     let before = fs::metadata(at("new")).unwrap().ino();
@@ -47,7 +47,7 @@ fn the_file_that_is_there_is_written_into() {
 }
 
 #[test]
-fn holes_stay_holes_in_place() {
+fn holes_are_preserved_in_place() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("from"), "data").unwrap();
@@ -60,7 +60,7 @@ fn holes_stay_holes_in_place() {
 }
 
 #[test]
-fn trees_are_written_in_place_and_links_are_not_followed() {
+fn trees_are_written_in_place_without_following_links() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     for name in ["from", "to"] {
@@ -86,20 +86,20 @@ fn trees_are_written_in_place_and_links_are_not_followed() {
 }
 
 #[test]
-fn the_same_file_is_not_truncated() {
+fn same_file_is_not_truncated() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("file"), "data").unwrap();
     fs::hard_link(at("file"), at("hard")).unwrap();
     symlink("file", at("soft")).unwrap();
     for (from, to) in [("file", "file"), ("file", "hard"), ("soft", "file"), ("file", "soft")] {
-        copy(&[&"--in-place", &at(from), &at(to)]).expect_complaint(&["are the same file"]);
+        copy(&[&"--in-place", &at(from), &at(to)]).expect_error(&["are the same file"]);
     }
     assert_eq!(fs::read(at("file")).unwrap(), b"data");
 }
 
 #[test]
-fn two_sources_do_not_meet_in_one_file() {
+fn two_sources_are_not_written_to_one_file() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     for directory in ["from", "to"] {
@@ -117,10 +117,10 @@ fn two_sources_do_not_meet_in_one_file() {
                 let (a, b) = (at("from/a"), at("from/b"));
                 copy(&[&"--in-place", &"--jobs", &jobs, &a, &b, &at("to")])
             };
-            let outcome = outcome.expect_complaint(&["will not overwrite just-created"]);
+            let outcome = outcome.expect_error(&["will not overwrite just-created"]);
             assert_eq!((outcome.count("files"), outcome.count("failed")), (1, 1));
             let content = fs::read(at("to/a")).unwrap();
-            let lost = if outcome.said.contains("from/a") || outcome.said.contains("from/./a") {
+            let lost = if outcome.stderr.contains("from/a") || outcome.stderr.contains("from/./a") {
                 b"a"
             } else {
                 b"b"
@@ -134,7 +134,7 @@ fn two_sources_do_not_meet_in_one_file() {
 }
 
 #[test]
-fn the_last_tree_wins_in_place() {
+fn last_tree_wins_in_place() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     for name in ["base", "over", "out"] {
@@ -149,7 +149,7 @@ fn the_last_tree_wins_in_place() {
     }
 }
 
-/// Runs a command as another user, whom the directory does not belong to.
+/// Runs a command as a user that does not own the directory.
 fn as_other(wanted: &Command) -> Option<Outcome> {
     let mut other = Command::new("setpriv");
     other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
@@ -163,7 +163,7 @@ fn as_other(wanted: &Command) -> Option<Outcome> {
 }
 
 #[test]
-fn in_a_directory_that_is_not_writable_it_is_proposed_and_works() {
+fn in_place_is_suggested_for_read_only_directories() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can be another user");
         return;
@@ -176,17 +176,17 @@ fn in_a_directory_that_is_not_writable_it_is_proposed_and_works() {
     fs::set_permissions(at("to"), fs::Permissions::from_mode(0o666)).unwrap();
     let (from, to) = (at("from"), at("to"));
     let Some(outcome) = as_other(&command(&[&from, &to])) else { return };
-    outcome.expect_complaint(&["openat", "to\"", "(os error 13)", "; --in-place writes into"]);
+    outcome.expect_error(&["openat", "to\"", "(os error 13)", "; --in-place writes into"]);
     assert_eq!(fs::read(&to).unwrap(), b"old and longer");
     as_other(&command(&[&"--in-place", &from, &to])).unwrap().expect_success();
     assert_eq!(fs::read(&to).unwrap(), b"new");
-    // Where nothing is there, there is nothing to write into.
+    // A missing target cannot be overwritten.
     let outcome = as_other(&command(&[&from, &at("nothing")])).unwrap();
-    assert!(!outcome.expect_complaint(&["(os error 13)"]).said.contains("--in-place"));
+    assert!(!outcome.expect_error(&["(os error 13)"]).stderr.contains("--in-place"));
 }
 
 #[test]
-fn over_a_mount_point_it_is_proposed_and_works() {
+fn in_place_is_suggested_for_mount_points() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     for (name, content) in [("from", "new"), ("to", "below"), ("mounted", "old")] {
@@ -205,7 +205,7 @@ fn over_a_mount_point_it_is_proposed_and_works() {
             return;
         }
     };
-    Outcome::of(&output).expect_complaint(&["\"to\"", "(os error 16)", "; --in-place writes into"]);
+    Outcome::of(&output).expect_error(&["\"to\"", "(os error 16)", "; --in-place writes into"]);
     assert_eq!(names(root.path()), ["from", "mounted", "to"]);
     assert_eq!(fs::read(at("mounted")).unwrap(), b"old");
     Outcome::of(&run("--in-place").unwrap()).expect_success();
@@ -214,7 +214,7 @@ fn over_a_mount_point_it_is_proposed_and_works() {
 }
 
 #[test]
-fn an_interrupted_copy_says_that_the_file_is_incomplete() {
+fn interrupted_in_place_copy_reports_an_incomplete_file() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("from"), pattern(SIZE)).unwrap();
@@ -232,9 +232,9 @@ fn an_interrupted_copy_says_that_the_file_is_incomplete() {
             assert_eq!(output.status.code(), Some(1), "{output:?}");
         }
         let outcome = Outcome::of(&output);
-        assert!(outcome.said.contains(errno), "{outcome:?}");
+        assert!(outcome.stderr.contains(errno), "{outcome:?}");
         assert!(
-            outcome.said.contains("to\" was written in place and is incomplete"),
+            outcome.stderr.contains("to\" was written in place and is incomplete"),
             "{outcome:?}"
         );
         assert_eq!(outcome.count("failed"), 1);
@@ -244,10 +244,10 @@ fn an_interrupted_copy_says_that_the_file_is_incomplete() {
 }
 
 #[test]
-fn a_source_that_cannot_be_opened_leaves_the_file_as_it_is() {
+fn unreadable_source_does_not_change_the_target() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("to"), "old").unwrap();
-    copy(&[&"--in-place", &at("none"), &at("to")]).expect_complaint(&["(os error 2)"]);
+    copy(&[&"--in-place", &at("none"), &at("to")]).expect_error(&["(os error 2)"]);
     assert_eq!(fs::read(at("to")).unwrap(), b"old");
 }

@@ -1,5 +1,5 @@
-//! `karez copy` that does not come to its end: killed, stopped, out of space; and files that change
-//! while they are copied. Under the final name there is the old file, or nothing, or the new one.
+//! `karez copy` that is killed, stopped or runs out of space, and files that change while they are
+//! copied. The final name refers to the old file, to nothing, or to the new one.
 
 use karez_transfer::Via;
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::copy::{Outcome, command, copy, names, vias};
+use crate::disk_image::Image;
 use crate::files::pattern;
-use crate::image::Image;
-use crate::patience::Patient;
 use crate::strace::{self, ordinal};
+use crate::timeouts::TimedReader;
 
 const SIZE: usize = (35 << 20) + 7;
 
-/// A directory with a file to be copied in it.
+/// A directory with a source file, and the paths of source and target.
 fn root() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
@@ -25,7 +25,7 @@ fn root() -> (tempfile::TempDir, PathBuf, PathBuf) {
     (root, from, to)
 }
 
-/// What moves the bytes of each via.
+/// For each via the system call that moves bytes, and words that identify it.
 const MOVED_BY: [(&str, &str, &[&str]); 6] = [
     ("copy-range", "copy_file_range", &[]),
     ("sendfile", "sendfile", &[]),
@@ -36,7 +36,7 @@ const MOVED_BY: [(&str, &str, &[&str]); 6] = [
 ];
 
 #[test]
-fn a_signal_in_the_middle_leaves_no_half_file() {
+fn signal_leaves_no_partial_file() {
     let (root, from, to) = root();
     let old = b"what was there before".to_vec();
     for (via, call, words) in MOVED_BY {
@@ -62,8 +62,8 @@ fn a_signal_in_the_middle_leaves_no_half_file() {
     }
 }
 
-/// Runs the command under strace, which sends this signal at the `nth` call of this name with these
-/// words. A first run looks which that is; then `to` is made what it was before.
+/// Runs the command under strace, which sends this signal at the `nth` call of this name that
+/// contains these words. A first run finds the ordinal of that call; then `to` is restored.
 fn signalled(
     command: &Command,
     to: &Path,
@@ -83,7 +83,7 @@ fn signalled(
 }
 
 #[test]
-fn a_signal_that_was_ignored_before_is_ignored() {
+fn signals_ignored_at_start_stay_ignored() {
     let (_root, from, to) = root();
     let wanted = command(&[&"--via", &"sendfile", &from, &to]);
     let mut nohup = Command::new("sh");
@@ -96,7 +96,7 @@ fn a_signal_that_was_ignored_before_is_ignored() {
 }
 
 #[test]
-fn a_kill_while_it_gets_its_name_leaves_the_old_or_the_new() {
+fn sigkill_during_rename_leaves_the_old_or_the_new_file() {
     let (root, from, to) = root();
     let old = b"what was there before".to_vec();
     for (call, nth, existing) in
@@ -117,7 +117,8 @@ fn a_kill_while_it_gets_its_name_leaves_the_old_or_the_new() {
             assert!(!existing, "{call}: the old one is gone");
         }
         for name in names(root.path()) {
-            // A whole file under a temporary name: what unplaced.rs says of bad luck.
+            // A complete file may keep its temporary name if SIGKILL arrives between link and
+            // rename.
             let whole = name.starts_with(".karez.") && {
                 let path = root.path().join(&name);
                 let whole = fs::read(&path).unwrap() == pattern(SIZE);
@@ -130,7 +131,7 @@ fn a_kill_while_it_gets_its_name_leaves_the_old_or_the_new() {
 }
 
 #[test]
-fn without_tmpfile_a_temporary_name_is_used_and_goes() {
+fn temporary_name_is_used_without_o_tmpfile_and_removed() {
     let (root, from, to) = root();
     let command = command(&[&"--via", &"sendfile", &from, &to]);
     let Some((_, calls)) = strace::run(&[], &command) else { return };
@@ -161,12 +162,12 @@ fn without_tmpfile_a_temporary_name_is_used_and_goes() {
     }
     let full = "inject=sendfile:error=ENOSPC:when=2";
     let (output, _) = strace::run(&["-e", &fault, "-e", full], &command).unwrap();
-    Outcome::of(&output).expect_complaint(&["sendfile", "(os error 28)"]);
+    Outcome::of(&output).expect_error(&["sendfile", "(os error 28)"]);
     expect_clean();
 }
 
 #[test]
-fn a_stopped_tree_has_whole_files_only() {
+fn interrupted_tree_has_complete_files_only() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     fs::create_dir(&from).unwrap();
@@ -192,9 +193,9 @@ fn a_stopped_tree_has_whole_files_only() {
 }
 
 #[test]
-fn a_full_file_system_is_told_and_has_nothing_new() {
+fn full_filesystem_is_reported_and_unchanged() {
     let kinds: [fn() -> Option<Image>; 2] = [
-        || Image::in_memory("tmpfs", "size=2m"),
+        || Image::mount_in_memory("tmpfs", "size=2m"),
         || Image::made_by(&["mkfs.ext4", "-q", "-m", "0"], 8),
     ];
     let (_root, from, _) = root();
@@ -203,22 +204,22 @@ fn a_full_file_system_is_told_and_has_nothing_new() {
         let to = image.join("to");
         for via in vias() {
             let outcome = copy(&[&"--via", &via.name(), &from, &to]);
-            outcome.expect_complaint(&["to\"", "(os error 28)"]);
+            outcome.expect_error(&["to\"", "(os error 28)"]);
             assert_eq!(names(&image.path), before, "{via}");
             fs::write(&to, "old").unwrap();
-            copy(&[&"--via", &via.name(), &from, &to]).expect_complaint(&["(os error 28)"]);
+            copy(&[&"--via", &via.name(), &from, &to]).expect_error(&["(os error 28)"]);
             assert_eq!(fs::read(&to).unwrap(), b"old", "{via}");
             fs::remove_file(&to).unwrap();
         }
-        // What fits goes on.
+        // Smaller files that fit are still copied.
         let tree = tempfile::tempdir().unwrap();
         fs::write(tree.path().join("large"), pattern(SIZE)).unwrap();
         for number in 0..20_usize {
             fs::write(tree.path().join(number.to_string()), pattern(2000)).unwrap();
         }
-        // One after the other: what is halfway takes room, too.
+        // With one job: a partial copy needs space, too.
         let outcome = copy(&[&"-r", &"--jobs", &"1", &tree.path(), &image.join("tree")]);
-        let outcome = outcome.expect_complaint(&["large\"", "(os error 28)"]);
+        let outcome = outcome.expect_error(&["large\"", "(os error 28)"]);
         assert_eq!((outcome.count("files"), outcome.count("failed")), (20, 1));
         let copied = names(&image.join("tree"));
         assert!(copied.len() == 20 && !copied.contains(&"large".to_owned()), "{copied:?}");
@@ -226,7 +227,7 @@ fn a_full_file_system_is_told_and_has_nothing_new() {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_is_told_and_leaves_nothing() {
+fn file_size_limit_is_reported_and_leaves_no_file() {
     let (root, from, to) = root();
     for via in vias().filter(|&via| via != Via::Reflink) {
         let wanted = command(&[&"--via", &via.name(), &from, &to]);
@@ -239,21 +240,21 @@ fn a_limit_on_the_size_of_files_is_told_and_leaves_nothing() {
             println!("skipped: what is shared is not limited");
             continue;
         }
-        let outcome = outcome.expect_complaint(&["to\"", "at byte 2048000", "(os error 27)"]);
+        let outcome = outcome.expect_error(&["to\"", "at byte 2048000", "(os error 27)"]);
         assert_eq!(outcome.count("bytes"), 2_048_000, "{via}");
         assert_eq!(names(root.path()), ["from"], "{via}");
     }
 }
 
-/// A copy that stands still in the middle, until it is told to go on.
-pub struct Halted {
+/// A copy that is paused in the middle until [`resume`](Self::resume).
+pub struct PausedCopy {
     strace: Child,
     process: Pid,
     _directory: tempfile::TempDir,
 }
 
-impl Halted {
-    /// Stops at the `nth` such call of a copy, which has been seen to make it.
+impl PausedCopy {
+    /// Pauses at the `nth` call of this name, which an earlier run has been seen to make.
     pub fn at(command: &Command, call: &str, when: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("trace");
@@ -265,26 +266,26 @@ impl Halted {
         strace.arg(command.get_program()).args(command.get_args());
         strace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let strace = strace.spawn().unwrap();
-        let mut trace = BufReader::new(Patient(File::open(&pipe).unwrap()));
+        let mut trace = BufReader::new(TimedReader(File::open(&pipe).unwrap()));
         let mut line = String::new();
         while !line.contains("stopped by SIGSTOP") {
             line.clear();
             assert!(trace.read_line(&mut line).unwrap() > 0, "it ended before it stopped");
         }
         let number = line.split_whitespace().next().unwrap().parse().unwrap();
-        // strace has to be able to write on.
+        // The pipe is drained, so that strace does not block.
         std::thread::spawn(move || trace.read_to_string(&mut String::new()));
         Self { strace, process: Pid::from_raw(number).unwrap(), _directory: directory }
     }
 
-    pub fn go_on(self) -> Outcome {
+    pub fn resume(self) -> Outcome {
         kill_process(self.process, Signal::CONT).unwrap();
         Outcome::of(&self.strace.wait_with_output().unwrap())
     }
 }
 
 #[test]
-fn a_file_that_is_cut_off_meanwhile_is_an_error_and_one_that_grows_is_as_it_was() {
+fn truncation_during_copy_is_an_error_and_growth_is_not() {
     let (root, from, to) = root();
     for (via, call, words) in MOVED_BY {
         let command = command(&[&"--via", &via, &from, &to]);
@@ -292,19 +293,19 @@ fn a_file_that_is_cut_off_meanwhile_is_an_error_and_one_that_grows_is_as_it_was(
         fs::remove_file(&to).unwrap();
         let when = ordinal(&calls, call, words, 2);
 
-        let halted = Halted::at(&command, call, when);
+        let halted = PausedCopy::at(&command, call, when);
         let mut file = File::options().append(true).open(&from).unwrap();
         file.write_all(b"more than before").unwrap();
         assert!(!to.exists(), "{via}");
-        let outcome = halted.go_on().expect_success();
+        let outcome = halted.resume().expect_success();
         assert_eq!(outcome.count("bytes"), SIZE as u64, "{via}");
         assert!(fs::read(&to).unwrap() == pattern(SIZE), "{via}");
         fs::remove_file(&to).unwrap();
 
-        let halted = Halted::at(&command, call, when);
+        let halted = PausedCopy::at(&command, call, when);
         file.set_len(20 << 20).unwrap();
-        let words = [from.to_str().unwrap(), "was cut off", "20971520"];
-        halted.go_on().expect_complaint(&words);
+        let words = [from.to_str().unwrap(), "was truncated", "20971520"];
+        halted.resume().expect_error(&words);
         assert_eq!(names(root.path()), ["from"], "{via}");
 
         file.set_len(0).unwrap();
@@ -314,21 +315,21 @@ fn a_file_that_is_cut_off_meanwhile_is_an_error_and_one_that_grows_is_as_it_was(
 }
 
 #[test]
-fn a_file_that_goes_away_meanwhile_is_copied_all_the_same() {
+fn file_unlinked_during_copy_is_copied() {
     let (root, from, to) = root();
     let command = command(&[&"--via", &"sendfile", &from, &to]);
     let Some((_, calls)) = strace::run(&[], &command) else { return };
     fs::remove_file(&to).unwrap();
-    let halted = Halted::at(&command, "sendfile", ordinal(&calls, "sendfile", &[], 2));
+    let halted = PausedCopy::at(&command, "sendfile", ordinal(&calls, "sendfile", &[], 2));
     fs::remove_file(&from).unwrap();
-    halted.go_on().expect_success();
+    halted.resume().expect_success();
     assert!(fs::read(&to).unwrap() == pattern(SIZE));
-    // Somebody takes the name meanwhile: it is replaced, or with -n left alone.
+    // Another process creates the name meanwhile: the copy replaces it, or with -n keeps it.
     for (flag, stays) in [("--quiet", false), ("--no-clobber", true)] {
         let command = crate::copy::command(&[&flag, &"--via", &"sendfile", &to, &from]);
-        let halted = Halted::at(&command, "sendfile", ordinal(&calls, "sendfile", &[], 2));
+        let halted = PausedCopy::at(&command, "sendfile", ordinal(&calls, "sendfile", &[], 2));
         fs::write(&from, "another").unwrap();
-        let outcome = halted.go_on().expect_success();
+        let outcome = halted.resume().expect_success();
         assert_eq!(outcome.count("skipped"), u64::from(stays), "{flag}");
         assert_eq!(fs::read(&from).unwrap() == b"another", stays, "{flag}");
         fs::remove_file(&from).unwrap();

@@ -1,5 +1,5 @@
-//! A signal while a system call of `karez copy` is interrupted (`EINTR`) again and again: it is
-//! obeyed, and nothing is left behind. A few interruptions change nothing.
+//! A signal while a system call of `karez copy` is interrupted (`EINTR`) repeatedly: the copy stops
+//! and leaves no file. A few interruptions change nothing.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -11,12 +11,12 @@ use std::sync::mpsc::channel;
 
 use crate::copy::{Outcome, command, names};
 use crate::files::pattern;
-use crate::patience::{PATIENCE, Patient};
 use crate::strace::{self, name};
+use crate::timeouts::{TEST_TIMEOUT, TimedReader};
 
 const SIZE: usize = (3 << 20) + 7;
 
-/// What moves the bytes of each via, and the read in front of it.
+/// For each via the call that moves bytes, and the read before it.
 const CALLS: [(&str, &str); 8] = [
     ("reflink", "ioctl"),
     ("copy-range", "copy_file_range"),
@@ -28,7 +28,7 @@ const CALLS: [(&str, &str); 8] = [
     ("copy", "pread64"),
 ];
 
-/// A directory with a file to be copied in it.
+/// A directory with a source file, and the paths of source and target.
 fn root() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
@@ -36,7 +36,8 @@ fn root() -> (tempfile::TempDir, PathBuf, PathBuf) {
     (root, from, to)
 }
 
-/// Which call of this name is the first of the copy itself: the dynamic loader makes some, too.
+/// Returns the ordinal of the first call of this name by the copy itself: the dynamic loader makes
+/// some, too.
 fn first(command: &Command, call: &str, to: &Path) -> Option<usize> {
     let (_, calls) = strace::run(&[], command)?;
     let begin = calls.iter().position(|call| call.contains("O_TMPFILE")).unwrap();
@@ -45,7 +46,7 @@ fn first(command: &Command, call: &str, to: &Path) -> Option<usize> {
 }
 
 #[test]
-fn a_signal_is_obeyed_while_every_call_is_interrupted() {
+fn signals_are_handled_while_every_call_is_interrupted() {
     let (root, from, to) = root();
     for (via, call) in CALLS {
         let command = command(&[&"--via", &via, &from, &to]);
@@ -59,7 +60,7 @@ fn a_signal_is_obeyed_while_every_call_is_interrupted() {
 }
 
 #[test]
-fn some_interruptions_change_nothing() {
+fn interrupted_calls_are_repeated() {
     let (_root, from, to) = root();
     for (via, call) in CALLS {
         let command = command(&[&"--via", &via, &from, &to]);
@@ -74,9 +75,9 @@ fn some_interruptions_change_nothing() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_holds_up_no_signal() {
+fn blocked_report_does_not_delay_signals() {
     let (_root, from, to) = root();
-    // The report on standard output, and what went wrong on standard error.
+    // The report on standard output, and the errors on standard error.
     for target in [to.as_path(), Path::new("/nonexistent/directory/to")] {
         let command = command(&[&from, &target]);
         let interrupted = Interrupted::by(&command, "write", 1);
@@ -86,28 +87,28 @@ fn a_report_that_cannot_be_written_holds_up_no_signal() {
 }
 
 #[test]
-fn a_reader_that_is_stuck_holds_up_no_signal() {
+fn blocked_reader_does_not_delay_signals() {
     let root = tempfile::tempdir().unwrap();
-    // More failures than a pipe has room for.
+    // More error lines than fit into a pipe.
     let missing = (0..400).map(|number| root.path().join(format!("{number:0>200}")));
     let mut command = Command::new(crate::server::KAREZ);
     command.args(["copy", "--json"]).args(missing).arg(root.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
-    let mut report = Patient(child.stdout.take().unwrap());
+    let mut report = TimedReader(child.stdout.take().unwrap());
     report.read_exact(&mut [0]).unwrap(); // it is being written
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let (sender, ended) = channel();
     let pid = Pid::from_child(&child);
     std::thread::spawn(move || sender.send(child.wait()));
-    let Ok(status) = ended.recv_timeout(PATIENCE) else {
+    let Ok(status) = ended.recv_timeout(TEST_TIMEOUT) else {
         kill_process(pid, Signal::KILL).unwrap();
         panic!("it waits for its reader");
     };
     assert_eq!(status.unwrap().signal(), Some(15));
 }
 
-/// A copy whose calls of one name are interrupted from one of them on.
+/// A copy whose calls of one name are interrupted from a given ordinal on.
 struct Interrupted {
     strace: Child,
     process: Pid,
@@ -115,7 +116,7 @@ struct Interrupted {
 }
 
 impl Interrupted {
-    /// Begins it, and waits until it has been interrupted a hundred times.
+    /// Starts it, and waits for a hundred interruptions.
     fn by(command: &Command, call: &str, when: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("trace");
@@ -126,23 +127,23 @@ impl Interrupted {
         strace.arg(command.get_program()).args(command.get_args());
         strace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let strace = strace.spawn().unwrap();
-        let trace = BufReader::new(Patient(File::open(&pipe).unwrap()));
+        let trace = BufReader::new(TimedReader(File::open(&pipe).unwrap()));
         let lines = trace.lines().map_while(Result::ok);
         let mut injected = lines.filter(|line| line.contains("(INJECTED)"));
         let line = injected.nth(100).expect("it ended while it was interrupted");
         let number = line.split_whitespace().next().unwrap().parse().unwrap();
-        // strace has to be able to write on.
+        // The pipe is drained, so that strace does not block.
         std::thread::spawn(move || injected.count());
         Self { strace, process: Pid::from_raw(number).unwrap(), _directory: directory }
     }
 
-    /// Sends the signal; what came of it.
+    /// Sends the signal and returns the result of the copy.
     fn end(self, signal: Signal) -> Outcome {
         let Self { strace, process, _directory } = self;
         kill_process(process, signal).unwrap();
         let (sender, ended) = channel();
         std::thread::spawn(move || sender.send(strace.wait_with_output()));
-        let Ok(output) = ended.recv_timeout(PATIENCE) else {
+        let Ok(output) = ended.recv_timeout(TEST_TIMEOUT) else {
             kill_process(process, Signal::KILL).unwrap();
             panic!("the signal was not obeyed");
         };

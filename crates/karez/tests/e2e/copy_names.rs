@@ -1,4 +1,5 @@
-//! What names mean to `karez copy`, as with cp(1): files, directories, links, and what is refused.
+//! Names of source and target of `karez copy`, as with cp(1): files, directories, links, and
+//! rejected combinations.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -16,7 +17,7 @@ fn read(path: &Path) -> String {
 }
 
 #[test]
-fn into_a_directory_under_its_own_name() {
+fn file_is_copied_into_a_directory_under_its_name() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("a"), "a").unwrap();
@@ -25,7 +26,7 @@ fn into_a_directory_under_its_own_name() {
     copy(&[&at("a"), &at("into")]).expect_success();
     copy(&[&at("a"), &at("b"), &at("into/")]).expect_success();
     assert_eq!((read(&at("into/a")), read(&at("into/b"))), ("a".into(), "b".into()));
-    // Relative names, from where the program stands.
+    // Relative names, from the working directory of the program.
     let output = command(&[&"a", &"c"]).current_dir(root.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(read(&at("c")), "a");
@@ -35,7 +36,7 @@ fn into_a_directory_under_its_own_name() {
 }
 
 #[test]
-fn several_go_into_a_directory_only() {
+fn several_sources_need_a_directory() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("a"), "a").unwrap();
@@ -47,21 +48,21 @@ fn several_go_into_a_directory_only() {
 }
 
 #[test]
-fn one_failure_does_not_stop_the_others() {
+fn one_failure_does_not_stop_the_rest() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("b"), "b").unwrap();
     fs::create_dir(at("into")).unwrap();
     let missing = at("missing");
     let outcome = copy(&[&missing, &at("b"), &at("into")]);
-    let outcome = outcome.expect_complaint(&["stat", missing.to_str().unwrap(), "(os error 2)"]);
+    let outcome = outcome.expect_error(&["stat", missing.to_str().unwrap(), "(os error 2)"]);
     assert_eq!((outcome.count("files"), outcome.count("failed")), (1, 1));
     assert_eq!(read(&at("into/b")), "b");
 }
 
 const ITSELF: &str = "are the same file";
 
-/// From, to, whether with -r, and what is said.
+/// Source, target, whether with -r, and the error.
 const HARMFUL: [(&str, &str, bool, &str); 23] = [
     ("file", "file", false, ITSELF),
     ("file", "hard", false, ITSELF),
@@ -69,10 +70,10 @@ const HARMFUL: [(&str, &str, bool, &str); 23] = [
     ("soft", "file", false, ITSELF),
     ("file", ".", false, ITSELF),
     ("soft", "soft", true, ITSELF),
-    ("file", "other", false, "is a directory, which a file cannot replace"),
-    ("file", "fifo", true, "is no regular file"),
-    ("file", "dangling", false, "leads nowhere"),
-    ("file", "new/", false, "is no directory"),
+    ("file", "other", false, "is a directory, and is not replaced by a file"),
+    ("file", "fifo", true, "is not a regular file"),
+    ("file", "dangling", false, "is a dangling symbolic link"),
+    ("file", "new/", false, "is not a directory"),
     ("file", "new/er", false, "os error 2"),
     ("file", "file/x", false, "os error 20"),
     ("socket", "new", false, "with -r only"),
@@ -83,13 +84,13 @@ const HARMFUL: [(&str, &str, bool, &str); 23] = [
     ("directory", "way/new", true, "into itself"),
     ("directory/.", "directory", true, "into itself"),
     (".", "directory/new", true, "into itself"),
-    ("directory", "file", true, "is no directory, and is not replaced by one"),
-    ("directory", "merge", true, "is no directory, and is not replaced by one"),
+    ("directory", "file", true, "is not a directory, and is not replaced by one"),
+    ("directory", "merge", true, "is not a directory, and is not replaced by one"),
     ("directory/below/..", "directory/below", true, "into itself"),
 ];
 
 #[test]
-fn what_would_do_harm_is_refused_and_does_none() {
+fn harmful_copies_are_rejected() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("file"), "file").unwrap();
@@ -108,8 +109,8 @@ fn what_would_do_harm_is_refused_and_does_none() {
         let mut command = command(&[]);
         command.args(flags).args([from, to]).current_dir(root.path());
         let outcome = crate::copy::Outcome::of(&command.output().unwrap());
-        println!("{from} {to}: {}", outcome.said);
-        outcome.expect_complaint(&[words]);
+        println!("{from} {to}: {}", outcome.stderr);
+        outcome.expect_error(&[words]);
     }
     assert_eq!(
         names(root.path()),
@@ -132,7 +133,7 @@ fn what_would_do_harm_is_refused_and_does_none() {
 }
 
 #[test]
-fn a_link_is_followed_without_r_and_copied_with_it() {
+fn link_is_followed_without_r_and_copied_with_it() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("file"), "file").unwrap();
@@ -142,7 +143,7 @@ fn a_link_is_followed_without_r_and_copied_with_it() {
     let outcome = copy(&[&"-r", &at("soft"), &at("link")]).expect_success();
     assert_eq!(fs::read_link(at("link")).unwrap(), Path::new("file"));
     assert_eq!(outcome.count("symlinks"), 1);
-    // Over what is there, also another link.
+    // Over an existing name, also over another link.
     symlink("elsewhere", at("old")).unwrap();
     copy(&[&"-r", &at("soft"), &at("old")]).expect_success();
     assert_eq!(fs::read_link(at("old")).unwrap(), Path::new("file"));
@@ -150,7 +151,7 @@ fn a_link_is_followed_without_r_and_copied_with_it() {
 }
 
 #[test]
-fn a_link_at_the_target_means_the_file_behind_it() {
+fn link_at_the_target_is_followed() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("new"), "new").unwrap();
@@ -164,7 +165,7 @@ fn a_link_at_the_target_means_the_file_behind_it() {
 }
 
 #[test]
-fn what_is_replaced_is_replaced_whole_and_keeps_its_mode() {
+fn replacement_is_atomic_and_keeps_the_mode() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("new"), "new").unwrap();
@@ -181,7 +182,7 @@ fn what_is_replaced_is_replaced_whole_and_keeps_its_mode() {
 }
 
 #[test]
-fn no_clobber_leaves_alone_what_is_there() {
+fn no_clobber_keeps_existing_files() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::create_dir(at("from")).unwrap();

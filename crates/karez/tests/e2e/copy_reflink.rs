@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::copy::{Outcome, command, copy, names};
+use crate::disk_image::Image;
 use crate::files::pattern;
-use crate::image::Image;
 use crate::server::KAREZ;
 use crate::strace::{self, name};
 
 const SIZE: usize = (3 << 20) + 7;
 
-/// Those that are to be had here.
+/// The images that this machine can mount.
 fn images() -> impl Iterator<Item = (&'static str, Image)> {
     let all = [
         ("btrfs", &["mkfs.btrfs", "-q"][..], 256),
@@ -22,7 +22,7 @@ fn images() -> impl Iterator<Item = (&'static str, Image)> {
     all.into_iter().filter_map(|(kind, mkfs, mib)| Some((kind, Image::made_by(mkfs, mib)?)))
 }
 
-/// Whether filefrag(8), which asks FIEMAP, calls all extents of a file shared.
+/// Returns whether filefrag(8), which uses FIEMAP, reports all extents of a file as shared.
 fn is_shared(path: &Path) -> bool {
     let output = match Command::new("filefrag").arg("-sv").arg(path).env("LC_ALL", "C").output() {
         Ok(output) if output.status.success() => output,
@@ -37,19 +37,19 @@ fn is_shared(path: &Path) -> bool {
 fn has_filefrag() -> bool {
     let found = Command::new("filefrag").arg("-V").output().is_ok();
     if !found {
-        println!("skipped: filefrag is missing, so nobody can say whether extents are shared");
+        println!("skipped: filefrag is missing");
     }
     found
 }
 
 #[test]
-fn a_copy_shares_its_bytes_until_one_side_is_edited() {
+fn reflinked_copy_shares_extents_until_written() {
     for (kind, image) in images() {
         let (from, to) = (image.join("from"), image.join("to"));
         fs::write(&from, pattern(SIZE)).unwrap();
         let output = Command::new(KAREZ).arg("copy").args([&from, &to]).output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert!(said.contains("reflink, 0 bytes copied"), "{kind}: {said}");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(printed.contains("reflink, 0 bytes copied"), "{kind}: {printed}");
         assert!(fs::read(&to).unwrap() == pattern(SIZE), "{kind}");
         if has_filefrag() {
             assert!(is_shared(&from) && is_shared(&to), "{kind}");
@@ -69,7 +69,7 @@ fn a_copy_shares_its_bytes_until_one_side_is_edited() {
 }
 
 #[test]
-fn the_report_tells_what_is_shared_from_what_is_copied() {
+fn report_separates_shared_and_copied_bytes() {
     for (kind, image) in images() {
         let (from, to) = (image.join("from"), image.join("to"));
         fs::write(&from, pattern(SIZE)).unwrap();
@@ -83,7 +83,7 @@ fn the_report_tells_what_is_shared_from_what_is_copied() {
         ] {
             let outcome = copy(&[&"--via", &via, &from, &to]).expect_success();
             assert_eq!(outcome.vias(), [ran], "{kind}, {via}");
-            let parts = ["bytes_shared", "bytes_copied", "bytes_untold"];
+            let parts = ["bytes_shared", "bytes_copied", "bytes_unknown"];
             let parts = parts.map(|part| outcome.count(part));
             assert_eq!(parts, [shared, copied, untold], "{kind}, {via}");
             assert!(outcome.fallbacks().is_empty(), "{kind}, {via}: {outcome:?}");
@@ -93,7 +93,7 @@ fn the_report_tells_what_is_shared_from_what_is_copied() {
 }
 
 #[test]
-fn a_trace_shows_one_call_and_no_byte_moved() {
+fn reflink_is_one_call_and_moves_no_bytes() {
     for (kind, image) in images() {
         let (from, to) = (image.join("from"), image.join("to"));
         fs::write(&from, pattern(SIZE)).unwrap();
@@ -111,7 +111,7 @@ fn a_trace_shows_one_call_and_no_byte_moved() {
 }
 
 #[test]
-fn holes_and_extents_that_are_shared_both_stay() {
+fn reflink_keeps_holes_and_shared_extents() {
     for (kind, image) in images() {
         let (from, to) = (image.join("from"), image.join("to"));
         let file = File::create(&from).unwrap();
@@ -135,7 +135,7 @@ fn holes_and_extents_that_are_shared_both_stay() {
 }
 
 #[test]
-fn a_refused_reflink_goes_on_by_the_next_rung() {
+fn unsupported_reflink_falls_back() {
     for (kind, image) in images() {
         let (from, to) = (image.join("from"), image.join("to"));
         fs::write(&from, pattern(SIZE)).unwrap();
@@ -154,7 +154,7 @@ fn a_refused_reflink_goes_on_by_the_next_rung() {
 }
 
 #[test]
-fn a_tree_is_shared_file_by_file() {
+fn tree_is_reflinked_file_by_file() {
     for (kind, image) in images() {
         let (from, to) = (image.join("from"), image.join("to"));
         fs::create_dir_all(from.join("below")).unwrap();
@@ -164,7 +164,7 @@ fn a_tree_is_shared_file_by_file() {
         }
         let outcome = copy(&[&"-a", &"--jobs", &"4", &from, &to]).expect_success();
         let shared = outcome.count("bytes_shared");
-        // btrfs keeps what is very small in its tree of inodes, which has no extent to share.
+        // btrfs stores very small files in its inode tree, without an extent to share.
         assert_eq!((outcome.count("files"), shared), (50, outcome.count("bytes")), "{kind}");
         for number in 0..50_usize {
             let name = format!("{}{number}", if number % 2 == 0 { "" } else { "below/" });

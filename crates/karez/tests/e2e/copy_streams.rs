@@ -1,4 +1,4 @@
-//! `karez copy` from and to what has bytes but no length: pipes, standard input and output, FIFOs,
+//! `karez copy` from and to streams without a length: pipes, standard input and output, FIFOs,
 //! devices.
 
 use rustix::fs::{Mode, OFlags, open};
@@ -13,43 +13,43 @@ use std::thread;
 
 use crate::copy::{Outcome, command, copy, names};
 use crate::files::pattern;
-use crate::patience::Patient;
 use crate::server::KAREZ;
 use crate::strace;
+use crate::timeouts::TimedReader;
 
-/// More than any pipe holds.
+/// Larger than any pipe.
 const SIZE: usize = (3 << 20) + 7;
 
 fn make_fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Runs it with these bytes in a pipe on standard input.
+/// Runs the command with these bytes in a pipe on standard input.
 fn fed(command: &mut Command, bytes: Vec<u8>) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // The program may end before it has read everything.
+    // The program may exit before it has read everything.
     let feeder = thread::spawn(move || drop(input.write_all(&bytes)));
     let output = child.wait_with_output().unwrap();
     feeder.join().unwrap();
     output
 }
 
-/// The report of a copy to standard output, which is on standard error.
+/// Returns the report of a copy to standard output, which is on standard error.
 fn report(output: &Output) -> Outcome {
-    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
     let is_json = |line: &&str| line.starts_with('{');
-    let json = said
+    let json = text
         .lines()
         .find(is_json)
         .map_or(serde_json::Value::Null, |line| serde_json::from_str(line).unwrap());
-    let said = said.lines().filter(|line| !is_json(line)).collect::<Vec<_>>().join("\n");
-    Outcome { status: output.status, json, said }
+    let stderr = text.lines().filter(|line| !is_json(line)).collect::<Vec<_>>().join("\n");
+    Outcome { status: output.status, json, stderr }
 }
 
 #[test]
-fn standard_input_is_copied_to_a_file_by_splice() {
+fn stdin_is_spliced_to_a_file() {
     let root = tempfile::tempdir().unwrap();
     let to = root.path().join("to");
     for (via, ran) in [("auto", "splice"), ("splice", "splice"), ("copy", "copy")] {
@@ -63,7 +63,8 @@ fn standard_input_is_copied_to_a_file_by_splice() {
             assert_eq!(names(root.path()), ["to"]);
         }
     }
-    // A file that is there is replaced and keeps its mode; a new one has that of a shell's.
+    // An existing file is replaced and keeps its mode; a new one has the mode that a shell would
+    // give it.
     fs::set_permissions(&to, fs::Permissions::from_mode(0o640)).unwrap();
     fs::hard_link(&to, root.path().join("other name")).unwrap();
     Outcome::of(&fed(&mut command(&[&"-", &to]), b"new".to_vec())).expect_success();
@@ -77,7 +78,7 @@ fn standard_input_is_copied_to_a_file_by_splice() {
 }
 
 #[test]
-fn a_file_is_copied_to_standard_output_by_splice() {
+fn file_is_spliced_to_stdout() {
     let root = tempfile::tempdir().unwrap();
     let from = root.path().join("from");
     fs::write(&from, pattern(SIZE)).unwrap();
@@ -90,18 +91,18 @@ fn a_file_is_copied_to_standard_output_by_splice() {
             let copied = report(&output).expect_success();
             assert_eq!((copied.count("bytes"), copied.vias()), (SIZE as u64, vec![ran]));
             let passed = if ran == "splice" { SIZE as u64 } else { 0 };
-            assert_eq!(copied.count("bytes_passed"), passed, "{copied:?}");
+            assert_eq!(copied.count("bytes_by_reference"), passed, "{copied:?}");
         }
     }
     let output = command(&[&"/proc/filesystems", &"-"]).output().unwrap();
     assert_eq!(output.stdout, fs::read("/proc/filesystems").unwrap());
-    // What a person is told is not among the bytes either.
+    // The text report is not written to standard output either.
     let output = Command::new(KAREZ).arg("copy").arg(&from).arg("-").output().unwrap();
     assert!(output.stdout == pattern(SIZE) && output.stderr.starts_with(b"1 file, "));
 }
 
 #[test]
-fn from_standard_input_to_standard_output() {
+fn stdin_is_copied_to_stdout() {
     for via in ["auto", "splice", "copy"] {
         let output = fed(&mut command(&[&"--via", &via, &"-", &"-"]), pattern(SIZE));
         assert!(output.stdout == pattern(SIZE), "{via}");
@@ -110,7 +111,7 @@ fn from_standard_input_to_standard_output() {
 }
 
 #[test]
-fn files_as_standard_input_and_output_are_read_and_written_at_their_positions() {
+fn redirected_files_are_used_at_their_offsets() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("from"), pattern(200_000)).unwrap();
@@ -121,7 +122,7 @@ fn files_as_standard_input_and_output_are_read_and_written_at_their_positions() 
         assert!(output.status.success(), "{script}: {output:?}");
     };
     run("{ head -c 1 >/dev/null; \"$0\" copy -q - to; } < from");
-    // head may have read more than it was asked for, but not more than a block.
+    // head(1) may have read more than requested, but not more than a block.
     let copied = fs::read(at("to")).unwrap();
     assert!(
         pattern(200_000).ends_with(&copied) && copied.len() > 100_000 && copied.len() < 200_000
@@ -137,7 +138,7 @@ fn files_as_standard_input_and_output_are_read_and_written_at_their_positions() 
 }
 
 #[test]
-fn pipes_of_a_shell_are_copied() {
+fn shell_pipes_are_copied() {
     let root = tempfile::tempdir().unwrap();
     let run = |script: &str| {
         let mut shell = Command::new("bash");
@@ -166,12 +167,12 @@ fn pipes_of_a_shell_are_copied() {
 }
 
 #[test]
-fn a_fifo_is_read_and_written_without_r() {
+fn fifos_are_read_and_written_without_r() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::write(at("file"), pattern(SIZE)).unwrap();
     make_fifo(&at("fifo"));
-    // Neither side is there when the other begins.
+    // Neither side has opened the FIFO when the other starts.
     let fifo = at("fifo");
     let reader = thread::spawn(move || fs::read(fifo).unwrap());
     copy(&[&at("file"), &at("fifo")]).expect_success();
@@ -184,14 +185,14 @@ fn a_fifo_is_read_and_written_without_r() {
 
     assert_eq!(copy(&[&"-n", &at("file"), &at("fifo")]).expect_success().count("skipped"), 1);
     assert_eq!(copy(&[&"-n", &at("fifo"), &at("to")]).expect_success().count("skipped"), 1);
-    copy(&[&at("fifo"), &at("fifo")]).expect_complaint(&["are the same file"]);
-    // With -r it is made anew, and is not replaced.
+    copy(&[&at("fifo"), &at("fifo")]).expect_error(&["are the same file"]);
+    // With -r a new FIFO is created; an existing one is not replaced.
     copy(&[&"-r", &at("fifo"), &at("anew")]).expect_success();
     assert!(fs::symlink_metadata(at("anew")).unwrap().file_type().is_fifo());
-    copy(&[&"-r", &at("file"), &at("fifo")]).expect_complaint(&["is no regular file"]);
+    copy(&[&"-r", &at("file"), &at("fifo")]).expect_error(&["is not a regular file"]);
 }
 
-/// A copy that runs, with its ends in pipes.
+/// Starts a copy with pipes on standard input and output.
 fn piped(args: &[&dyn AsRef<OsStr>]) -> Child {
     let mut command = command(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -207,22 +208,22 @@ fn devices_are_read_and_written_without_r() {
     assert!(fs::symlink_metadata("/dev/null").unwrap().file_type().is_char_device());
     copy(&[&"/dev/null", &at("empty")]).expect_success();
     assert_eq!(fs::read(at("empty")).unwrap(), b"");
-    copy(&[&at("file"), &"/dev/full"]).expect_complaint(&["/dev/full", "(os error 28)"]);
+    copy(&[&at("file"), &"/dev/full"]).expect_error(&["/dev/full", "(os error 28)"]);
 }
 
 #[test]
-fn what_cannot_be_a_stream_is_refused() {
+fn invalid_streams_are_rejected() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::create_dir(at("into")).unwrap();
     let fed = |command: &mut Command| Outcome::of(&fed(command, b"x".to_vec()));
-    fed(&mut command(&[&"-", &at("into")])).expect_complaint(&["has no name of its own"]);
+    fed(&mut command(&[&"-", &at("into")])).expect_error(&["has no name for a copy"]);
     assert!(names(&at("into")).is_empty());
     let output = command(&[&"-r", &at("into"), &"-"]).output().unwrap();
     assert!(output.stdout.is_empty());
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("is a directory, and the target is a stream"), "{said}");
-    // A file of that name is meant by ./-
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(printed.contains("is a directory, and the target is a stream"), "{printed}");
+    // A file named `-` is given as `./-`.
     fs::write(at("-"), "a file").unwrap();
     let mut command = command(&[&"./-", &"to"]);
     Outcome::of(&command.current_dir(root.path()).output().unwrap()).expect_success();
@@ -230,7 +231,7 @@ fn what_cannot_be_a_stream_is_refused() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_told_of_in_one_line() {
+fn closed_reader_is_reported_in_one_line() {
     let root = tempfile::tempdir().unwrap();
     let from = root.path().join("from");
     fs::write(&from, pattern(SIZE)).unwrap();
@@ -242,13 +243,13 @@ fn a_reader_that_leaves_is_told_of_in_one_line() {
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let outcome = report(&output);
-        assert!(outcome.said.contains("\"standard output\" at byte "), "{outcome:?}");
-        assert!(outcome.said.contains("(os error 32)"), "{outcome:?}");
-        assert_eq!((outcome.said.lines().count(), outcome.count("failed")), (1, 1));
+        assert!(outcome.stderr.contains("\"standard output\" at byte "), "{outcome:?}");
+        assert!(outcome.stderr.contains("(os error 32)"), "{outcome:?}");
+        assert_eq!((outcome.stderr.lines().count(), outcome.count("failed")), (1, 1));
     }
 }
 
-/// Waits until the program sleeps in poll(2): the trace of its calls says so.
+/// Waits until the program blocks in poll(2), according to the trace of its calls.
 fn polls(args: &[&dyn AsRef<OsStr>], root: &Path) -> Option<(Child, u32)> {
     if !strace::may_trace() {
         return None;
@@ -263,10 +264,10 @@ fn polls(args: &[&dyn AsRef<OsStr>], root: &Path) -> Option<(Child, u32)> {
     let child = strace.spawn().unwrap();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let trace = File::from(open(&pipe, flags, Mode::empty()).unwrap());
-    let mut lines = BufReader::new(Patient(trace));
+    let mut lines = BufReader::new(TimedReader(trace));
     let mut line = String::new();
-    // The second wait, for the first may be over when it is seen. (The program polls its standard
-    // descriptors when it starts.)
+    // Waits for the second poll, since the first may have returned. (The program polls its standard
+    // descriptors at start.)
     let mut timeouts = 0;
     while timeouts < 2 {
         line.clear();
@@ -279,7 +280,7 @@ fn polls(args: &[&dyn AsRef<OsStr>], root: &Path) -> Option<(Child, u32)> {
 }
 
 #[test]
-fn a_signal_ends_a_copy_that_waits_for_a_pipe() {
+fn signal_ends_a_copy_blocked_on_a_pipe() {
     for existing in [false, true] {
         let root = tempfile::tempdir().unwrap();
         let to = root.path().join("to");
@@ -290,7 +291,7 @@ fn a_signal_ends_a_copy_that_waits_for_a_pipe() {
         child.stdin.as_mut().unwrap().write_all(b"some bytes").unwrap();
         let process = rustix::process::Pid::from_raw(process.cast_signed()).unwrap();
         rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
-        // Standard input stays open until it has ended.
+        // Standard input stays open until the exit.
         let input = child.stdin.take();
         let output = child.wait_with_output().unwrap();
         drop(input);
@@ -303,12 +304,12 @@ fn a_signal_ends_a_copy_that_waits_for_a_pipe() {
 }
 
 #[test]
-fn a_signal_ends_a_copy_that_waits_for_a_reader() {
+fn signal_ends_a_copy_blocked_on_a_reader() {
     let root = tempfile::tempdir().unwrap();
     let (from, fifo) = (root.path().join("from"), root.path().join("fifo"));
     fs::write(&from, pattern(SIZE)).unwrap();
     make_fifo(&fifo);
-    // The reader opens it and reads nothing.
+    // The reader opens it without reading.
     let reader = open(&fifo, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
     let Some((child, process)) = polls(&[&from, &fifo], root.path()) else { return };
     let process = rustix::process::Pid::from_raw(process.cast_signed()).unwrap();

@@ -1,21 +1,21 @@
-//! `karez copy --sync`: after exit code 0 a loss of power takes nothing.
+//! `karez copy --sync`: after exit code 0 a power cut loses nothing.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use crate::copy::{Outcome, command, copy, names};
+use crate::disk_image::Image;
 use crate::files::pattern;
-use crate::image::Image;
 use crate::strace::{self, Call, name};
 
-/// File systems on a disk, and how a second one with the same UUID is mounted.
+/// On-disk file systems, their size, and the mount options for a second one with the same UUID.
 const KINDS: [(&[&str], u64, &str); 2] =
     [(&["mkfs.ext4", "-q"], 64, ""), (&["mkfs.xfs", "-q"], 320, ",nouuid")];
 
 const FILES: usize = 200;
 
-/// A tree of small files, and of everything that is no file.
+/// A tree of small files and of every other kind of entry.
 fn tree(root: &Path) {
     for number in 0..FILES {
         let directory = root.join(format!("{}", number % 7));
@@ -31,7 +31,7 @@ fn tree(root: &Path) {
 /// Name, mode, time and content.
 type Entry = (String, u32, i64, Vec<u8>);
 
-/// Names, kinds, modes, times and contents of all that is below, sorted.
+/// Returns names, kinds, modes, times and contents of all entries below, sorted.
 fn all_of(root: &Path) -> Vec<Entry> {
     let mut all = Vec::new();
     for name in names(root) {
@@ -64,7 +64,7 @@ fn expect_same(found: &[Entry], expected: &[Entry]) {
 }
 
 #[test]
-fn nothing_is_lost_when_the_power_is_cut_after_the_exit() {
+fn synced_copy_survives_a_power_cut() {
     let root = tempfile::tempdir().unwrap();
     let from = root.path().join("from");
     tree(&from);
@@ -86,7 +86,7 @@ fn nothing_is_lost_when_the_power_is_cut_after_the_exit() {
             let found = image.after_power_cut(options);
             assert!(fs::read(found.join("file")).unwrap() == content, "{mkfs:?}");
         }
-        // No file at all, whose flush would bring the rest along.
+        // No regular file, whose flush would include the rest.
         let empty = from.join("empty");
         copy(&[&"-r", &"--sync", &empty, &image.join("links")]).expect_success();
         let found = image.after_power_cut(options);
@@ -95,7 +95,7 @@ fn nothing_is_lost_when_the_power_is_cut_after_the_exit() {
 }
 
 #[test]
-fn many_files_share_the_flushes_of_the_disk() {
+fn many_files_share_disk_flushes() {
     let root = tempfile::tempdir().unwrap();
     tree(root.path());
     for (mkfs, size, _) in KINDS {
@@ -105,7 +105,7 @@ fn many_files_share_the_flushes_of_the_disk() {
             continue;
         };
         let mut counts = Vec::new();
-        // Threads that never meet would share nothing: on a busy machine it may take another try.
+        // Threads that never overlap share no flush: on a busy machine it may take another attempt.
         while counts.len() < 5 && counts.last().is_none_or(|&count| count >= FILES as u64) {
             let to = image.join(counts.len().to_string());
             copy(&[&"-r", &"--sync", &root.path(), &to]).expect_success();
@@ -118,13 +118,13 @@ fn many_files_share_the_flushes_of_the_disk() {
     }
 }
 
-/// Where the last of these calls that succeeded is.
+/// Returns the position of the last successful call of this name.
 fn last(calls: &[Call], wanted: &str) -> usize {
     calls.iter().rposition(|call| name(call) == wanted && !call.contains(" = -1 ")).unwrap()
 }
 
 #[test]
-fn what_is_replaced_is_replaced_by_what_is_on_the_disk() {
+fn file_is_synced_before_it_replaces_another() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     fs::write(&from, "new").unwrap();
@@ -138,12 +138,12 @@ fn what_is_replaced_is_replaced_by_what_is_on_the_disk() {
     assert!(last(&calls, "fchmod") < file, "with its attributes");
     fs::write(&to, "old").unwrap();
     let (output, _) = strace::run(&["-e", "inject=fsync:error=EIO:when=1"], &command).unwrap();
-    Outcome::of(&output).expect_complaint(&["fsync", to.to_str().unwrap(), "(os error 5)"]);
+    Outcome::of(&output).expect_error(&["fsync", to.to_str().unwrap(), "(os error 5)"]);
     assert_eq!((fs::read(&to).unwrap(), names(root.path()).len()), (b"old".to_vec(), 2));
 }
 
 #[test]
-fn an_error_of_the_disk_is_told_and_other_files_are_synchronized() {
+fn fsync_error_is_reported_and_the_rest_is_synced() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     tree(&from);
@@ -151,21 +151,21 @@ fn an_error_of_the_disk_is_told_and_other_files_are_synchronized() {
         let command = command(&[&"-r", &"--sync", &from, &to]);
         let inject = format!("inject=fsync:error={errno}:when=1");
         let Some((output, calls)) = strace::run(&["-e", &inject], &command) else { return };
-        // The first of each thread.
+        // strace counts per thread: the first call of each.
         let failed = strace::injected(&calls, "fsync");
         assert!(failed > 0);
         let outcome = Outcome::of(&output);
         assert_eq!(outcome.count("failed"), failed as u64, "{outcome:?}");
         assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
-        let complaints = outcome.said.matches(&format!("(os error {number})")).count();
-        assert_eq!((complaints, outcome.said.matches("fsync").count()), (failed, failed));
+        let complaints = outcome.stderr.matches(&format!("(os error {number})")).count();
+        assert_eq!((complaints, outcome.stderr.matches("fsync").count()), (failed, failed));
         assert_eq!(outcome.count("files"), FILES as u64 + 1, "{outcome:?}");
         fs::remove_dir_all(&to).unwrap();
     }
 }
 
 #[test]
-fn where_there_is_no_fsync_the_file_system_is_synchronized() {
+fn syncfs_is_used_without_fsync() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     fs::write(&from, "content").unwrap();
@@ -185,7 +185,7 @@ fn where_there_is_no_fsync_the_file_system_is_synchronized() {
 }
 
 #[test]
-fn nothing_waits_for_the_disk_unasked() {
+fn nothing_is_synced_by_default() {
     let root = tempfile::tempdir().unwrap();
     let (from, to) = (root.path().join("from"), root.path().join("to"));
     tree(&from);

@@ -1,4 +1,4 @@
-//! `karez copy -r`: trees of everything, compared name by name and byte by byte.
+//! `karez copy -r`: trees with every kind of entry, compared name by name and byte by byte.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,7 +11,7 @@ use std::process::Command;
 use crate::copy::{Outcome, command, copy, names, vias};
 use crate::files::pattern;
 
-/// Fails unless both trees have the same names, kinds and bytes; how many entries there are.
+/// Asserts that both trees have the same names, kinds and bytes. Returns the number of entries.
 fn compare(one: &Path, other: &Path) -> usize {
     let listed = |path: &Path| {
         let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
@@ -39,7 +39,7 @@ fn compare(one: &Path, other: &Path) -> usize {
     count
 }
 
-/// Four hundred files of all sizes, in directories up to five deep, and a few odd ones.
+/// Creates four hundred files of all sizes, in directories up to five deep, and a few special ones.
 fn plant(root: &Path) -> PathBuf {
     let tree = root.join("tree");
     for number in 0..400_usize {
@@ -64,7 +64,7 @@ fn plant(root: &Path) -> PathBuf {
 }
 
 #[test]
-fn trees_arrive_whole_by_any_number_of_jobs() {
+fn any_number_of_jobs_copies_a_tree() {
     let root = tempfile::tempdir().unwrap();
     let tree = plant(root.path());
     let device = tree.join("null");
@@ -78,7 +78,7 @@ fn trees_arrive_whole_by_any_number_of_jobs() {
             let outcome = copy(&[&archive, &"--jobs", &jobs, &tree, &to]).expect_success();
             let count = compare(&tree, &to) as u64;
             assert!(to.join("fifo").symlink_metadata().unwrap().file_type().is_fifo());
-            let kinds = ["files", "directories", "symlinks", "specials"];
+            let kinds = ["files", "directories", "symlinks", "special_files"];
             let sum: u64 = kinds.iter().map(|kind| outcome.count(kind)).sum();
             assert_eq!(sum, count + 1, "with the tree itself: {outcome:?}");
             assert_eq!((outcome.count("files"), outcome.count("symlinks")), (405, 3));
@@ -88,19 +88,19 @@ fn trees_arrive_whole_by_any_number_of_jobs() {
 }
 
 #[test]
-fn trees_arrive_whole_by_every_via_and_over_themselves() {
+fn every_via_copies_and_replaces_a_tree() {
     let root = tempfile::tempdir().unwrap();
     let tree = plant(root.path());
     let to = root.path().join("to");
     for via in vias() {
-        // The first makes it, the others replace it.
+        // The first run creates the tree, the next ones replace it.
         copy(&[&"-r", &"--via", &via.name(), &tree.join("."), &to]).expect_success();
         compare(&tree, &to);
     }
 }
 
 #[test]
-fn into_a_directory_merged_or_by_its_content() {
+fn trees_are_merged_or_copied_by_content() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::create_dir_all(at("a/below")).unwrap();
@@ -123,7 +123,7 @@ fn into_a_directory_merged_or_by_its_content() {
 }
 
 #[test]
-fn one_failure_is_told_and_the_rest_is_copied() {
+fn one_failure_is_reported_and_the_rest_is_copied() {
     let root = tempfile::tempdir().unwrap();
     let tree = plant(root.path());
     let to = root.path().join("to");
@@ -133,9 +133,11 @@ fn one_failure_is_told_and_the_rest_is_copied() {
     let outcome = copy(&[&"-r", &tree.join("."), &to]);
     assert_eq!(outcome.status.code(), Some(1));
     assert_eq!((outcome.count("failed"), outcome.count("files")), (3, 404), "{outcome:?}");
-    assert_eq!(outcome.said.lines().count(), 3);
-    for name in ["to/link\" is a directory", "to/file 0\" is a directory", "to/empty\" is no dir"] {
-        assert!(outcome.said.contains(name), "{}", outcome.said);
+    assert_eq!(outcome.stderr.lines().count(), 3);
+    for name in
+        ["to/link\" is a directory", "to/file 0\" is a directory", "to/empty\" is not a dir"]
+    {
+        assert!(outcome.stderr.contains(name), "{}", outcome.stderr);
     }
     for name in ["link", "file 0", "empty"] {
         let path = tree.join(name);
@@ -147,9 +149,9 @@ fn one_failure_is_told_and_the_rest_is_copied() {
 }
 
 #[test]
-fn what_may_not_be_read_is_told_and_the_rest_is_copied() {
+fn unreadable_files_are_reported_and_the_rest_is_copied() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can be somebody else");
+        println!("skipped: only root can switch users");
         return;
     }
     let root = tempfile::tempdir().unwrap();
@@ -169,9 +171,9 @@ fn what_may_not_be_read_is_told_and_the_rest_is_copied() {
     set_mode("", 0o755);
     for jobs in ["1", "4"] {
         let wanted = command(&[&"-r", &"--jobs", &jobs, &at("from/."), &at("to")]);
-        let mut nobody = Command::new("setpriv");
-        nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        let output = nobody.arg(wanted.get_program()).args(wanted.get_args()).output();
+        let mut unprivileged = Command::new("setpriv");
+        unprivileged.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        let output = unprivileged.arg(wanted.get_program()).args(wanted.get_args()).output();
         let output = match output {
             Ok(output) if !output.stdout.is_empty() => output,
             other => {
@@ -185,7 +187,7 @@ fn what_may_not_be_read_is_told_and_the_rest_is_copied() {
         for name in ["from/./secret", "from/./closed"] {
             let path = at(name).display().to_string();
             let is_it = |line: &&str| line.contains(&path) && line.contains("(os error 13)");
-            assert_eq!(outcome.said.lines().filter(is_it).count(), 1, "{}", outcome.said);
+            assert_eq!(outcome.stderr.lines().filter(is_it).count(), 1, "{}", outcome.stderr);
         }
         assert_eq!(names(&at("to")), ["file", "open"]);
         assert_eq!(names(&at("to/open")), ["file"]);
@@ -195,7 +197,7 @@ fn what_may_not_be_read_is_told_and_the_rest_is_copied() {
 }
 
 #[test]
-fn a_link_in_the_way_is_not_followed() {
+fn link_at_the_destination_is_not_followed() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::create_dir_all(at("from/below")).unwrap();
@@ -207,7 +209,7 @@ fn a_link_in_the_way_is_not_followed() {
     symlink("../elsewhere/file", at("to/file")).unwrap();
     symlink("../elsewhere", at("to/below")).unwrap();
     let outcome = copy(&[&"-r", &at("from/."), &at("to")]);
-    outcome.expect_complaint(&["to/below\" is no directory"]);
+    outcome.expect_error(&["to/below\" is not a directory"]);
     assert_eq!(fs::read(at("elsewhere/file")).unwrap(), b"precious");
     assert!(at("to/file").symlink_metadata().unwrap().is_file());
 }
@@ -221,7 +223,7 @@ fn archive_keeps_hard_links() {
         fs::write(at(&format!("from/{number}")), number.to_string()).unwrap();
         fs::hard_link(at(&format!("from/{number}")), at(&format!("from/below/{number}"))).unwrap();
     }
-    // Twice: what is replaced is a link by a link.
+    // Twice: the second copy replaces each link by a link.
     for _ in 0..2 {
         let outcome = copy(&[&"-a", &"--jobs", &"8", &at("from/."), &at("to")]).expect_success();
         assert_eq!((outcome.count("files"), outcome.count("hard_links")), (50, 50));
@@ -238,7 +240,7 @@ fn archive_keeps_hard_links() {
 }
 
 #[test]
-fn a_tree_may_be_deep() {
+fn deep_trees_are_copied() {
     let root = tempfile::tempdir().unwrap();
     let mut path = root.path().join("from");
     let (from, to) = (path.clone(), root.path().join("to"));

@@ -1,206 +1,208 @@
-//! Deadlines: how long a peer may take to ask, to rest and to listen.
+//! Timeouts for requests, for idle connections and for sending.
 //!
-//! What is awaited is always what the server does at its deadline; one that does nothing is caught
-//! by the client's patience.
+//! Each test waits for the server's reaction at its deadline; a server without reaction runs into
+//! the client's read timeout.
 
 use karez_reactor::Topology;
 use rustix::net::sockopt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use crate::client::Client;
 use crate::files::pattern;
-use crate::patience::Patient;
+use crate::layouts::{self, Layout};
 use crate::server::Server;
-use crate::ways::{self, Way};
+use crate::timeouts::TimedReader;
 
-/// Runs a test in every layout at once, for each waits for a deadline. A deadline is long enough for
-/// a loaded machine to send and read some bytes before it.
-fn in_every_layout(test: impl Fn(Way) + Sync) {
-    thread::scope(|scope| {
-        for way in ways::layouts() {
-            let test = &test;
-            scope.spawn(move || test(way));
-        }
-    });
+/// Runs a test in all layouts concurrently. The timeouts are long enough for a loaded machine to
+/// exchange a few bytes before them.
+fn in_every_layout(test: impl Fn(Layout) + Sync) {
+    layouts::concurrently(layouts::all(), test);
 }
 
-/// Flags with which only the deadline for a request is short.
+/// Flags with a short timeout for request heads only.
 const SHORT_HEADER: &[&str] = &["--log", "off", "--header-timeout", "2s", "--idle-timeout", "1h"];
 
-/// Flags with which only the deadline for the next request is short.
+/// Flags with a short idle timeout only.
 const SHORT_IDLE: &[&str] = &["--log", "off", "--header-timeout", "1h", "--idle-timeout", "2s"];
 
 /// More than all socket buffers hold.
 const LARGE: usize = 64 << 20;
 
 #[test]
-fn half_a_head_and_then_silence_is_408() {
+fn partial_head_times_out_with_408() {
     let root = tempfile::tempdir().unwrap();
-    in_every_layout(|way| {
-        let server = Server::start_with(way, root.path(), SHORT_HEADER);
+    in_every_layout(|layout| {
+        let server = Server::start_with(layout, root.path(), SHORT_HEADER);
         let mut client = server.connect();
         client.send("GET / HTTP/1.1\r\nHost:");
-        expect_408(&mut client, way);
+        expect_408(&mut client, layout);
     });
 }
 
 #[test]
-fn the_deadline_of_a_head_is_for_all_of_it() {
+fn header_timeout_covers_the_whole_head() {
     let root = tempfile::tempdir().unwrap();
-    in_every_layout(|way| {
-        let server = Server::start_with(way, root.path(), SHORT_HEADER);
+    in_every_layout(|layout| {
+        let server = Server::start_with(layout, root.path(), SHORT_HEADER);
         let mut client = server.connect();
         client.send("GET / HTTP/1.1\r\nHost: ");
-        // Each byte comes well before a deadline that began with the byte before it.
+        // Each byte arrives well before a deadline that would restart at the byte before it.
         let trickled = (0..1000).take_while(|_| {
             client.send("x");
-            client.hears_nothing(Duration::from_millis(20))
+            client.receives_nothing(Duration::from_millis(20))
         });
-        assert!(trickled.count() < 1000, "{way}: the trickle was never cut off");
-        expect_408(&mut client, way);
+        assert!(trickled.count() < 1000, "{layout}: the slow request never timed out");
+        expect_408(&mut client, layout);
     });
 }
 
 #[test]
-fn a_body_that_stops_is_408() {
+fn partial_body_times_out_with_408() {
     let root = tempfile::tempdir().unwrap();
-    in_every_layout(|way| {
-        let server = Server::start_with(way, root.path(), SHORT_HEADER);
+    in_every_layout(|layout| {
+        let server = Server::start_with(layout, root.path(), SHORT_HEADER);
         for body in
             ["Content-Length: 100\r\n\r\nten bytes.", "Transfer-Encoding: chunked\r\n\r\n64\r\nten"]
         {
             let mut client = server.connect();
             client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n{body}"));
-            expect_408(&mut client, way);
+            expect_408(&mut client, layout);
         }
     });
 }
 
 #[test]
-fn who_never_says_anything_is_left_without_a_word() {
+fn silent_connection_is_closed_without_a_response() {
     let root = tempfile::tempdir().unwrap();
-    in_every_layout(|way| {
-        let server = Server::start_with(way, root.path(), SHORT_HEADER);
-        assert_eq!(server.connect().rest(), b"", "{way}");
+    in_every_layout(|layout| {
+        let server = Server::start_with(layout, root.path(), SHORT_HEADER);
+        assert_eq!(server.connect().read_to_end(), b"", "{layout}");
     });
 }
 
 #[test]
-fn who_has_no_more_requests_is_left_without_a_word() {
+fn idle_connection_is_closed_without_a_response() {
     let root = tempfile::tempdir().unwrap();
-    in_every_layout(|way| {
-        let server = Server::start_with(way, root.path(), SHORT_IDLE);
+    in_every_layout(|layout| {
+        let server = Server::start_with(layout, root.path(), SHORT_IDLE);
         let mut client = server.connect();
-        assert_eq!(client.get("/").status, 200, "{way}");
-        assert_eq!(client.get("/").status, 200, "{way}");
-        assert_eq!(client.rest(), b"", "{way}");
+        assert_eq!(client.get("/").status, 200, "{layout}");
+        assert_eq!(client.get("/").status, 200, "{layout}");
+        assert_eq!(client.read_to_end(), b"", "{layout}");
     });
 }
 
 #[test]
-fn a_request_that_has_begun_is_not_idle() {
+fn partial_request_is_not_idle() {
     let root = tempfile::tempdir().unwrap();
-    in_every_layout(|way| {
-        let server = Server::start_with(way, root.path(), SHORT_IDLE);
+    in_every_layout(|layout| {
+        let server = Server::start_with(layout, root.path(), SHORT_IDLE);
         let (mut idle, mut asking) = (server.connect(), server.connect());
-        assert_eq!(asking.get("/").status, 200, "{way}");
+        assert_eq!(asking.get("/").status, 200, "{layout}");
         asking.send("GET / HTTP/1.1\r\n");
-        assert_eq!(idle.get("/").status, 200, "{way}");
-        assert_eq!(idle.rest(), b"", "{way}");
-        assert!(asking.hears_nothing(Duration::from_millis(400)), "{way}");
+        assert_eq!(idle.get("/").status, 200, "{layout}");
+        assert_eq!(idle.read_to_end(), b"", "{layout}");
+        assert!(asking.receives_nothing(Duration::from_millis(400)), "{layout}");
         asking.send("Host: test\r\n\r\n");
-        assert_eq!(asking.response(false).status, 200, "{way}");
+        assert_eq!(asking.response(false).status, 200, "{layout}");
     });
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_cut_off() {
+fn stalled_client_is_closed_after_the_send_timeout() {
     let root = tempfile::tempdir().unwrap();
     File::create(root.path().join("large")).unwrap().set_len(LARGE as u64).unwrap();
-    for way in ways::all() {
-        let mut server = Server::start_with(way, root.path(), &["--send-timeout", "200ms"]);
+    layouts::concurrently(layouts::all_with_vias(), |layout| {
+        let mut server = Server::start_with(layout, root.path(), &["--send-timeout", "200ms"]);
         let mut client = server.connect();
         client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
         let line = next_line(&mut server);
-        assert!(line.contains("\"GET /large HTTP/1.1\" 200 "), "{way}: {line}");
-        let came = client.drain();
-        assert!(came < LARGE, "{way}: all of it came");
-    }
+        assert!(line.contains("\"GET /large HTTP/1.1\" 200 "), "{layout}: {line}");
+        let received = client.drain();
+        assert!(received < LARGE, "{layout}: the response is complete");
+    });
 }
 
+/// An idle connection with the same timeout shows that the send timeout has passed since the start of
+/// the response, of which the server has then sent only a part.
 #[test]
-fn a_client_that_is_slow_but_steady_gets_all() {
-    const SIZE: usize = 24 << 20;
+fn slow_but_steady_client_receives_everything() {
+    const PIECE: usize = 1 << 20;
+    const PIECES: usize = 24;
+    /// The most that the socket buffers hold.
+    const BUFFERED: usize = 8;
     let root = tempfile::tempdir().unwrap();
-    let content = pattern(SIZE);
+    let content = pattern(PIECES * PIECE);
     std::fs::write(root.path().join("file"), &content).unwrap();
-    // It takes its time, and how threads are laid out makes no difference to one connection.
-    for way in ways::all().filter(|way| way.topology == Topology::Single) {
-        let mut server = serve_steady(way, root.path());
-        let mut client = server.connect();
-        // Its buffer grows no more, so that the sender depends on the reader.
+    let flags = [
+        ["--log", "off"],
+        ["--header-timeout", "200ms"],
+        ["--idle-timeout", "2s"],
+        ["--send-timeout", "2s"],
+    ];
+    // The topology makes no difference to one connection.
+    let layouts = layouts::all_with_vias().filter(|layout| layout.topology == Topology::Single);
+    layouts::concurrently(layouts, |layout| {
+        let server = Server::start_with(layout, root.path(), flags.as_flattened());
+        let (mut client, mut idle) = (server.connect(), server.connect());
+        // A fixed receive buffer, so that the sender depends on the reader.
         sockopt::set_socket_recv_buffer_size(client.stream.get_ref(), 64 << 10).unwrap();
-        client.begin("/file");
-        for piece in content.chunks(1 << 20) {
-            assert!(client.take(piece.len()) == piece, "{way}: other bytes");
-            // The pace: how long the server puts up with one who says nothing.
-            assert_eq!(server.connect().rest(), b"", "{way}");
+        assert_eq!(client.start_get("/file").status, 200, "{layout}");
+        assert_eq!(idle.request("HEAD", "/file", "").status, 200, "{layout}");
+        let mut pieces = content.chunks(PIECE);
+        while idle.receives_nothing(Duration::ZERO) {
+            let piece = pieces.next().expect("the idle connection is closed earlier");
+            assert!(client.read_body(PIECE) == piece, "{layout}: other bytes");
+            // The pace: one header timeout of a silent connection.
+            assert_eq!(server.connect().read_to_end(), b"", "{layout}");
         }
-        let line = next_line(&mut server);
-        let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(entry["bytes"], SIZE, "{way}");
-        let took = entry["seconds"].as_f64().unwrap();
-        assert!(took > 1.0, "{way}: {took} s are within the deadline, so nothing is proved");
-    }
+        assert!(pieces.len() > BUFFERED, "{layout}: the response may have been sent");
+        for piece in pieces {
+            assert!(client.read_body(PIECE) == piece, "{layout}: other bytes");
+        }
+    });
 }
 
-/// One that is read from no more, on the same server as one that has twice the time for its head,
-/// and begins later: which of them ends first is in the log. The timeout of a send that is counted
-/// anew for each piece of one call would come second.
+/// Starts a response whose client stops reading, then a request whose header timeout is longer: the
+/// log shows which of them ends first. A send timeout that is restarted for each part of a call
+/// would expire second.
 #[test]
-fn the_send_timeout_lasts_as_long_as_was_asked() {
+fn send_timeout_is_not_restarted_by_partial_sends() {
     let root = tempfile::tempdir().unwrap();
     File::create(root.path().join("large")).unwrap().set_len(LARGE as u64).unwrap();
     let flags = ["--send-timeout", "2s", "--header-timeout", "3s", "--idle-timeout", "1h"];
-    // All at once, for each takes its time.
-    let mut racing: Vec<_> = ways::all()
-        .map(|way| {
-            let server = Server::start_with(way, root.path(), &flags);
+    // Concurrently, since each waits for a deadline.
+    let mut racing: Vec<_> = layouts::all_with_vias()
+        .map(|layout| {
+            let server = Server::start_with(layout, root.path(), &flags);
             let mut deaf = server.connect();
-            assert_eq!(deaf.begin("/large").status, 200, "{way}");
+            assert_eq!(deaf.start_get("/large").status, 200, "{layout}");
             let mut slow = server.connect();
             slow.send("GET /slow HTTP/1.1\r\nHost:");
-            (way, server, deaf, slow)
+            (layout, server, deaf, slow)
         })
         .collect();
-    for (way, server, _deaf, slow) in &mut racing {
-        expect_408(slow, *way);
-        let log = BufReader::new(server.stdout.as_mut().map(Patient).unwrap());
+    for (layout, server, _deaf, slow) in &mut racing {
+        expect_408(slow, *layout);
+        let log = BufReader::new(server.stdout.as_mut().map(TimedReader).unwrap());
         let lines: Vec<_> = log.lines().take(2).map(Result::unwrap).collect();
-        assert!(lines[0].contains("\"GET /large HTTP/1.1\" 200 "), "{way}: {lines:?}");
-        assert!(lines[1].contains(" 408 "), "{way}: {lines:?}");
+        assert!(lines[0].contains("\"GET /large HTTP/1.1\" 200 "), "{layout}: {lines:?}");
+        assert!(lines[1].contains(" 408 "), "{layout}: {lines:?}");
     }
-}
-
-fn serve_steady(way: Way, root: &Path) -> Server {
-    let flags = ["--log", "json", "--header-timeout", "100ms", "--send-timeout", "1s"];
-    Server::start_with(way, root, &flags)
 }
 
 fn next_line(server: &mut Server) -> String {
     let mut line = String::new();
-    let stdout = server.stdout.as_mut().map(Patient).unwrap();
+    let stdout = server.stdout.as_mut().map(TimedReader).unwrap();
     BufReader::new(stdout).read_line(&mut line).unwrap();
     line
 }
 
-fn expect_408(client: &mut Client, way: Way) {
+fn expect_408(client: &mut Client, layout: Layout) {
     let response = client.response(false);
-    assert_eq!(response.status, 408, "{way}");
-    assert_eq!(response.field("connection"), Some("close"), "{way}");
-    assert!(client.is_closed(), "{way}");
+    assert_eq!(response.status, 408, "{layout}");
+    assert_eq!(response.field("connection"), Some("close"), "{layout}");
+    assert!(client.is_closed(), "{layout}");
 }

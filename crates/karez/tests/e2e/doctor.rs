@@ -1,4 +1,4 @@
-//! `karez doctor` tells the truth: what it calls available works, and what is denied is refused.
+//! `karez doctor` is correct: available features work, and denied ones are reported as refused.
 
 use karez_reactor::Model;
 use karez_transfer::Direction;
@@ -9,8 +9,8 @@ use crate::server::KAREZ;
 use crate::strace;
 
 fn examined(output: &Output) -> Value {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -23,7 +23,7 @@ fn finding<'a>(examined: &'a Value, section: &str, name: &str) -> &'a Value {
 }
 
 #[test]
-fn every_model_and_every_via_has_its_line() {
+fn every_model_and_via_is_listed() {
     let directory = tempfile::tempdir().unwrap();
     let output =
         Command::new(KAREZ).args(["doctor", "--json"]).arg(directory.path()).output().unwrap();
@@ -31,7 +31,7 @@ fn every_model_and_every_via_has_its_line() {
     assert_eq!(examined["schema"], 1);
     for model in Model::ALL {
         let finding = finding(&examined, "models", model.name());
-        // What the suite runs on has to be called available.
+        // Models and vias that this suite uses must be reported as available.
         let expected = if model.probe().is_ok() { "available" } else { "refused" };
         assert_eq!(finding["verdict"], expected, "{finding}");
     }
@@ -47,7 +47,7 @@ fn every_model_and_every_via_has_its_line() {
 }
 
 #[test]
-fn people_get_lines_with_a_heading_for_each_theme() {
+fn text_output_has_headings() {
     let output = Command::new(KAREZ).args(["doctor", "/dev/shm"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     for theme in ["models", "vias", "file system", "limits", "io_uring", "laboratory"] {
@@ -57,7 +57,7 @@ fn people_get_lines_with_a_heading_for_each_theme() {
 }
 
 #[test]
-fn what_is_denied_is_refused_with_the_errno() {
+fn denied_features_are_reported_with_their_errno() {
     let directory = tempfile::tempdir().unwrap();
     for (call, errno, section, name) in [
         ("sendfile", "ENOSYS", "vias", "sendfile, file-to-socket"),
@@ -78,12 +78,12 @@ fn what_is_denied_is_refused_with_the_errno() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_to_is_no_failure() {
+fn read_only_directory_is_not_a_failure() {
     let output = Command::new(KAREZ).args(["doctor", "--json", "/proc"]).output().unwrap();
     let examined = examined(&output);
     assert_eq!(finding(&examined, "vias", "sendfile, file-to-socket")["verdict"], "unknown");
     let output = Command::new(KAREZ).args(["doctor", "/nowhere/at/all"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("\"/nowhere/at/all\": No such file or directory"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(printed.contains("\"/nowhere/at/all\": No such file or directory"), "{printed}");
 }

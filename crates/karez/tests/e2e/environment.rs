@@ -1,19 +1,19 @@
-//! Sets what the tests and the programs they start would inherit from whatever runs the suite:
-//! dispositions of signals and the umask.
+//! Resets what the tests and their child processes inherit from the test runner: signal
+//! dispositions and the umask.
 //!
 //! `nohup` ignores SIGHUP, a shell without job control ignores SIGINT and SIGQUIT of its background
-//! jobs, and a container's first process may ignore SIGCHLD or SIGTERM. An ignored signal is
-//! inherited by execve(2), so a program under test would survive what is to end it, and with an
-//! ignored SIGCHLD nobody can be waited for.
+//! jobs, and a container's first process may ignore SIGCHLD or SIGTERM. execve(2) preserves ignored
+//! signals, so a child would survive the signal that is to stop it, and with an ignored SIGCHLD
+//! wait(2) fails.
 //!
 //! `Command` of std resets the mask of blocked signals and SIGPIPE, and no other disposition, and
 //! sigaction(2) needs unsafe code. A signal with a handler, however, has its default disposition
-//! again after execve(2) (signal(7)). So each ignored one gets a handler here that sets a flag: in
-//! this process it changes next to nothing, and the programs get the default.
+//! again after execve(2) (signal(7)). So each ignored signal gets a handler here that only sets a
+//! flag, and the children get the default.
 //!
 //! # Limitations
 //!
-//! A program that is started before the first call of [`normalize`] inherits what there was. All
+//! A program that is started before the first call of [`normalize`] inherits the old state. All
 //! functions of this suite that start karez for a test that depends on it call it.
 
 use rustix::fs::Mode;
@@ -23,11 +23,11 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::{Arc, Once};
 
-/// Those that end a program or tell of a child that has ended.
+/// Signals that terminate a program or report a terminated child.
 const RESET: [Signal; 5] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::CHILD];
 
-/// Sets the dispositions and the umask of programs that are started from now on. Only the first
-/// call does anything.
+/// Sets the dispositions and the umask of all programs started from now on. Further calls do
+/// nothing.
 pub fn normalize() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -40,7 +40,7 @@ pub fn normalize() {
     });
 }
 
-/// The set of ignored signals in a `status` of proc(5).
+/// Returns the set of ignored signals in a `status` file of proc(5).
 fn ignored(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
     u64::from_str_radix(line.trim(), 16).unwrap()
@@ -68,8 +68,8 @@ fn ignored_signals_and_an_odd_umask_are_not_passed_on() {
     let mut odd = Command::new("sh");
     odd.args(["-c", script, "sh"]).arg(program);
     odd.args(["--exact", "environment::children_have_default_dispositions_and_a_common_umask"]);
-    // A group of its own: no signal from a terminal reaches one and not the other.
+    // A process group of its own, so that a signal from a terminal does not reach it alone.
     let output = odd.process_group(0).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{output:?}");
 }

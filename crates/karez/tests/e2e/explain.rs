@@ -1,5 +1,4 @@
-//! `--explain`: what the server says of an answer is what a trace shows; without it nothing is
-//! said, and nothing done.
+//! `--explain`: the reported costs match a trace; without the flag nothing is reported or measured.
 
 use karez_reactor::{Model, Topology};
 use karez_transfer::{Direction, Via};
@@ -12,19 +11,19 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use crate::client::Response;
-use crate::cold::write_cold;
+use crate::cold_files::write_cold;
 use crate::files::pattern;
-use crate::patience::Patient;
+use crate::layouts::{self, Layout};
 use crate::server::{KAREZ, Server};
 use crate::server_timing::{self, Metric};
 use crate::strace::{Call, Traced, after, name};
-use crate::ways::{self, Way};
+use crate::timeouts::TimedReader;
 
 const MIB: usize = 1 << 20;
 
 const JSON: [&str; 3] = ["--explain", "--log", "json"];
 
-/// A root with files old enough to be kept open, all of them in memory.
+/// A root with files old enough to be kept open, all in the page cache.
 fn root() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let hour_ago = SystemTime::now() - Duration::from_secs(3600);
@@ -36,12 +35,12 @@ fn root() -> tempfile::TempDir {
     root
 }
 
-/// The lines of its access log.
-struct Log(BufReader<Patient<std::process::ChildStdout>>);
+/// The lines of the access log.
+struct Log(BufReader<TimedReader<std::process::ChildStdout>>);
 
 impl Log {
     fn of(server: &mut Server) -> Self {
-        Self(BufReader::new(Patient(server.stdout.take().unwrap())))
+        Self(BufReader::new(TimedReader(server.stdout.take().unwrap())))
     }
 
     fn line(&mut self) -> String {
@@ -55,18 +54,18 @@ impl Log {
     }
 }
 
-/// What `Server-Timing` says.
-fn told(response: &Response) -> Vec<Metric> {
+/// Parses the `Server-Timing` field.
+fn parse_metrics(response: &Response) -> Vec<Metric> {
     server_timing::parse(response.field("server-timing").expect("every answer tells"))
 }
 
-fn metric<'a>(told: &'a [Metric], name: &str) -> Option<&'a Metric> {
-    told.iter().find(|metric| metric.name == name)
+fn metric<'a>(metrics: &'a [Metric], name: &str) -> Option<&'a Metric> {
+    metrics.iter().find(|metric| metric.name == name)
 }
 
-/// `recvfrom 1, statx 1` as an object.
-fn calls_of(told: &[Metric]) -> Value {
-    let text = metric(told, "head-calls").unwrap().description.as_deref().unwrap();
+/// Parses `recvfrom 1, statx 1` into an object.
+fn calls_in_head(metrics: &[Metric]) -> Value {
+    let text = metric(metrics, "head-calls").unwrap().description.as_deref().unwrap();
     let calls = text.split(", ").filter(|call| *call != "-").map(|call| {
         let (name, count) = call.split_once(' ').unwrap();
         (name.to_owned(), json!(count.parse::<u64>().unwrap()))
@@ -74,75 +73,86 @@ fn calls_of(told: &[Metric]) -> Value {
     Value::Object(calls.collect::<Map<_, _>>())
 }
 
-/// How the CPU time is called where it is all there is, and where others move the bytes.
-fn cpu(way: Way) -> (&'static str, &'static str) {
-    if way.model.completes() { ("head-own-cpu", "own_cpu_us") } else { ("head-cpu", "cpu_us") }
+/// Returns the names of the CPU time in `Server-Timing` and in the log. On completion models other
+/// threads move the bytes, so the names say that it is the reactor's own time.
+fn cpu(layout: Layout) -> (&'static str, &'static str) {
+    if layout.model.is_completion() {
+        ("head-own-cpu", "own_cpu_us")
+    } else {
+        ("head-cpu", "cpu_us")
+    }
 }
 
-/// The via that moves a large file.
-fn expected(way: Way) -> Via {
-    match way.model.grants(way.via) {
+/// Returns the via that sends a large file.
+fn expected(layout: Layout) -> Via {
+    match layout.model.supported_via(layout.via) {
         Via::Auto => Via::Sendfile,
         via => via,
     }
 }
 
 #[test]
-fn every_way_tells_how_a_body_leaves_and_what_it_came_to() {
+fn every_layout_reports_via_cache_and_calls() {
     let root = root();
-    for way in ways::all() {
-        let mut server = Server::start_with(way, root.path(), &JSON);
+    for layout in layouts::all_with_vias() {
+        let mut server = Server::start_with(layout, root.path(), &JSON);
         let (mut log, mut client) = (Log::of(&mut server), server.connect());
         for (target, size) in [("/large", MIB), ("/small", 1024)] {
             let response = client.get(target);
-            assert!(response.body == pattern(size), "{way}");
-            let via = if target == "/small" { Via::Copy } else { expected(way) };
-            let (told, entry) = (told(&response), log.entry());
-            assert_eq!(metric(&told, "via").unwrap().description.as_deref(), Some(via.name()));
+            assert!(response.body == pattern(size), "{layout}");
+            let via = if target == "/small" { Via::Copy } else { expected(layout) };
+            let (metrics, entry) = (parse_metrics(&response), log.entry());
+            assert_eq!(metric(&metrics, "via").unwrap().description.as_deref(), Some(via.name()));
             let cached = if via == Via::Direct { 0 } else { size };
-            let cache = metric(&told, "cache").unwrap().description.clone();
-            assert_eq!(cache, Some(format!("{cached} of {size}")), "{way}");
-            let (in_head, in_log) = cpu(way);
-            let until_head = metric(&told, in_head).unwrap().duration.unwrap();
+            let cache = metric(&metrics, "cache").unwrap().description.clone();
+            assert_eq!(cache, Some(format!("{cached} of {size}")), "{layout}");
+            let (in_head, in_log) = cpu(layout);
+            let until_head = metric(&metrics, in_head).unwrap().duration.unwrap();
             let whole = entry[in_log].as_u64().unwrap() as f64 / 1e3;
-            assert!(0.0 < until_head && until_head < whole + 0.001, "{way}: {until_head}, {entry}");
+            assert!(
+                0.0 < until_head && until_head < whole + 0.001,
+                "{layout}: {until_head}, {entry}"
+            );
 
             assert_eq!((&entry["via"], &entry["ran"]), (&json!(via.name()), &json!(via.name())));
-            assert_eq!(entry["fallbacks"], json!([]), "{way}");
-            assert_eq!(entry["cache"], json!({ "bytes": cached, "of": size }), "{way}");
+            assert_eq!(entry["fallbacks"], json!([]), "{layout}");
+            assert_eq!(entry["cache"], json!({ "bytes": cached, "of": size }), "{layout}");
             assert_eq!((&entry["bytes"], &entry["status"]), (&json!(size), &json!(200)));
             let copied = match via {
                 Via::Sendfile | Via::Splice => "no",
-                // Loopback copies in the end, and says so.
+                // Loopback copies zero-copy data at the receiver, which is reported.
                 _ => "yes",
             };
-            assert_eq!(entry["copied"], copied, "{way}: {entry}");
-            assert_eq!(entry.get("operations").is_some(), way.model.completes(), "{way}");
-            // What was made up to the head was made.
-            for (name, count) in calls_of(&told).as_object().unwrap() {
-                assert!(entry["calls"][name].as_u64() >= count.as_u64(), "{way}: {name}, {entry}");
+            assert_eq!(entry["copied"], copied, "{layout}: {entry}");
+            assert_eq!(entry.get("operations").is_some(), layout.model.is_completion(), "{layout}");
+            // Every call that was made before the head is in the totals, too.
+            for (name, count) in calls_in_head(&metrics).as_object().unwrap() {
+                assert!(
+                    entry["calls"][name].as_u64() >= count.as_u64(),
+                    "{layout}: {name}, {entry}"
+                );
             }
-            let calls = calls_of(&told);
-            assert_eq!(calls["statx"], looks(&calls), "{way}: {told:?}");
-            let received = u64::from(!way.model.completes());
-            assert_eq!(entry["calls"]["recvfrom"].as_u64().unwrap_or(0), received, "{way}");
+            let calls = calls_in_head(&metrics);
+            assert_eq!(calls["statx"], expected_statx(&calls), "{layout}: {metrics:?}");
+            let received = u64::from(!layout.model.is_completion());
+            assert_eq!(entry["calls"]["recvfrom"].as_u64().unwrap_or(0), received, "{layout}");
         }
     }
 }
 
-/// How many statx(2) go with these: a file that is held open is looked at once by its name; before
-/// another is opened the root is looked at, and then the file.
-fn looks(calls: &Value) -> u64 {
+/// Returns the number of statx(2) that belong to these calls: a cached file is checked once by its
+/// name; before another file is opened the root is checked, and then the file.
+fn expected_statx(calls: &Value) -> u64 {
     1 + calls["openat2"].as_u64().unwrap_or(0)
 }
 
 #[test]
-fn what_has_no_body_of_a_file_tells_of_its_head_alone() {
+fn responses_without_a_file_body_report_the_head_only() {
     let root = root();
-    for way in ways::some() {
-        let mut server = Server::start_with(way, root.path(), &JSON);
+    for layout in layouts::sample() {
+        let mut server = Server::start_with(layout, root.path(), &JSON);
         let (mut log, mut client) = (Log::of(&mut server), server.connect());
-        let tag = client.settled_tag("/large");
+        let tag = client.wait_for_etag("/large");
         while log.entry()["request"] != "HEAD /large HTTP/1.1" {}
         let matching = format!("If-None-Match: {tag}\r\n");
         let requests = [
@@ -157,108 +167,136 @@ fn what_has_no_body_of_a_file_tells_of_its_head_alone() {
         ];
         for (method, target, fields, status) in requests {
             let response = client.request(method, target, fields);
-            assert_eq!(response.status, status, "{way}: {target}");
-            let told = told(&response);
-            let names: Vec<_> = told.iter().map(|metric| &metric.name[..]).collect();
-            assert_eq!(names, ["head-calls", cpu(way).0], "{way}: {target}");
+            assert_eq!(response.status, status, "{layout}: {target}");
+            let metrics = parse_metrics(&response);
+            let names: Vec<_> = metrics.iter().map(|metric| &metric.name[..]).collect();
+            assert_eq!(names, ["head-calls", cpu(layout).0], "{layout}: {target}");
             let mut entry = log.entry();
             while entry["request"] != format!("{method} {target} HTTP/1.1") {
                 entry = log.entry(); // what was asked before
             }
-            assert_eq!((&entry["via"], &entry["ran"]), (&Value::Null, &Value::Null), "{way}");
-            assert_eq!(entry["cache"], json!({ "bytes": 0, "of": 0 }), "{way}: {entry}");
-            assert_eq!(entry["copied"], Value::Null, "{way}: {entry}");
+            assert_eq!((&entry["via"], &entry["ran"]), (&Value::Null, &Value::Null), "{layout}");
+            assert_eq!(entry["cache"], json!({ "bytes": 0, "of": 0 }), "{layout}: {entry}");
+            assert_eq!(entry["copied"], Value::Null, "{layout}: {entry}");
             if target == "/" {
-                // Its entries and an end; a look at each, at the directory and for an index.
-                assert_eq!(entry["calls"]["getdents64"], 2, "{way}: {entry}");
-                assert!(entry["calls"]["statx"].as_u64() >= Some(5), "{way}: {entry}");
+                // One getdents64 for the entries and one for the end; a statx for each entry, for
+                // the directory and for its index.
+                assert_eq!(entry["calls"]["getdents64"], 2, "{layout}: {entry}");
+                assert!(entry["calls"]["statx"].as_u64() >= Some(5), "{layout}: {entry}");
             }
         }
         client.send("nonsense\r\n\r\n");
         let refused = client.response(false);
-        assert_eq!((refused.status, told(&refused).len()), (400, 2), "{way}");
+        assert_eq!((refused.status, parse_metrics(&refused).len()), (400, 2), "{layout}");
     }
 }
 
 #[test]
-fn parts_and_pipelines_are_told_apart() {
+fn multipart_and_pipelined_responses_are_counted_separately() {
     let root = root();
-    for way in ways::some() {
-        let mut server = Server::start_with(way, root.path(), &JSON);
+    for layout in layouts::sample() {
+        let mut server = Server::start_with(layout, root.path(), &JSON);
         let (mut log, mut client) = (Log::of(&mut server), server.connect());
-        // A part that is passed on, and one that rides along with its head.
+        // One part sent by the via, and one inlined behind its head.
         let fields = "Range: bytes=100-600099,1000000-1000009\r\n";
         let response = client.request("GET", "/large", fields);
-        assert_eq!(response.status, 206, "{way}");
-        let (said, entry) = (told(&response), log.entry());
-        let via = expected(way).name();
-        assert_eq!(metric(&said, "via").unwrap().description.as_deref(), Some(via), "{way}");
-        let cache = metric(&said, "cache").unwrap().description.clone();
-        assert_eq!(cache.as_deref(), Some("600010 of 600010"), "{way}");
+        assert_eq!(response.status, 206, "{layout}");
+        let (metrics, entry) = (parse_metrics(&response), log.entry());
+        let via = expected(layout).name();
+        assert_eq!(metric(&metrics, "via").unwrap().description.as_deref(), Some(via), "{layout}");
+        let cache = metric(&metrics, "cache").unwrap().description.clone();
+        assert_eq!(cache.as_deref(), Some("600010 of 600010"), "{layout}");
         let both = if via == "copy" { "copy" } else { &format!("{via}+copy")[..] };
-        assert_eq!(entry["ran"], both, "{way}: {entry}");
-        assert_eq!(entry["cache"], json!({ "bytes": 600_010, "of": 600_010 }), "{way}");
-        assert!(entry["bytes"].as_u64() > Some(600_010), "{way}: the heads of the parts count");
+        assert_eq!(entry["ran"], both, "{layout}: {entry}");
+        assert_eq!(entry["cache"], json!({ "bytes": 600_010, "of": 600_010 }), "{layout}");
+        assert!(entry["bytes"].as_u64() > Some(600_010), "{layout}: the heads of the parts count");
 
-        // What one receive brought is the first one's.
+        // A receive that reads several requests counts for the first.
         let one = "GET /small HTTP/1.1\r\nHost: test\r\n\r\n";
         client.send(one.repeat(3));
-        let said: Vec<_> = (0..3).map(|_| told(&client.response(false))).collect();
+        let metrics: Vec<_> = (0..3).map(|_| parse_metrics(&client.response(false))).collect();
         let entries: Vec<_> = (0..3).map(|_| log.entry()).collect();
-        for (at, (said, entry)) in said.iter().zip(&entries).enumerate() {
-            let received = u64::from(at == 0 && !way.model.completes());
-            let in_head = calls_of(said)["recvfrom"].as_u64().unwrap_or(0);
+        for (at, (metrics, entry)) in metrics.iter().zip(&entries).enumerate() {
+            let received = u64::from(at == 0 && !layout.model.is_completion());
+            let in_head = calls_in_head(metrics)["recvfrom"].as_u64().unwrap_or(0);
             let in_all = entry["calls"]["recvfrom"].as_u64().unwrap_or(0);
-            assert_eq!((in_head, in_all), (received, received), "{way}, {at}: {entry}");
-            assert_eq!(entry["calls"]["statx"], looks(&entry["calls"]), "{way}, {at}: {entry}");
-            let operations = if way.model.completes() { json!(2) } else { Value::Null };
-            assert_eq!(entry["operations"], operations, "{way}: a read and a send");
+            assert_eq!((in_head, in_all), (received, received), "{layout}, {at}: {entry}");
+            // The third is watched, and its content in memory.
+            let calls = |name: &str| entry["calls"][name].as_u64().unwrap_or(0);
+            let looks = 1 + calls("openat2");
+            assert_eq!(calls("statx") + calls("ppoll"), looks, "{layout}, {at}: {entry}");
+            let operations = match layout.model.is_completion() {
+                true => json!(if calls("ppoll") > 0 { 1 } else { 2 }),
+                false => Value::Null,
+            };
+            assert_eq!(entry["operations"], operations, "{layout}: a read and a send");
         }
     }
 }
 
-/// A trace says nothing of how long a thread was busy, so that is all that is not compared.
+/// A trace does not contain CPU times, so these are not compared.
 #[test]
-fn the_calls_are_those_of_a_trace() {
+fn reported_calls_match_a_trace() {
     let root = root();
-    let requests = [
+    fs::hard_link(root.path().join("small"), root.path().join("small-too")).unwrap();
+    fs::hard_link(root.path().join("large"), root.path().join("large-too")).unwrap();
+    // Each name once, so that none is watched; then the same again, when all of them are.
+    let once = [
         ("GET", "/large", ""),
         ("GET", "/middle", ""),
         ("GET", "/small", ""),
-        ("HEAD", "/small", ""),
+        ("HEAD", "/small-too", ""),
         ("GET", "/missing", ""),
-        ("GET", "/large", "Range: bytes=5-9,700000-700009\r\n"),
+        ("GET", "/large-too", "Range: bytes=5-9,700000-700009\r\n"),
         ("GET", "/", ""),
     ];
-    for way in ways::traced().filter(|way| way.topology == Topology::Single) {
-        let started = Traced::start_serving(&[], way, root.path(), &JSON);
+    let requests = [once, once].concat();
+    // A change of the mount table, as other tests make, drops all watches.
+    let (mut watched, mut watchable) = (0, 0);
+    for layout in layouts::traced().filter(|layout| layout.topology == Topology::Single) {
+        let started = Traced::start_serving(&[], layout, root.path(), &JSON);
         let Some(mut traced) = started else { return };
         let (mut log, mut client) = (Log::of(&mut traced.server), traced.server.connect());
-        let mut said = Vec::new();
+        let mut entries = Vec::new();
         for (number, (method, target, fields)) in requests.iter().enumerate() {
+            if number == once.len() {
+                for (method, target, fields) in once {
+                    client.request(method, &format!("{target}?watch"), fields);
+                    log.entry();
+                }
+            }
             client.request(method, &format!("{target}?{number}"), fields);
-            said.push(log.entry());
+            entries.push(log.entry());
         }
         client.get("/small?end");
         let calls = traced.end().1;
-        // The thread of a connection has another make a listing, as of all that may wait for a disk.
-        let elsewhere = usize::from(way.model == Model::Blocking);
-        for (number, said) in said.iter().enumerate().take(requests.len() - elsewhere) {
+        // The thread of a connection submits listings to a worker, like everything that may block
+        // on a disk.
+        let elsewhere =
+            |number: usize| layout.model == Model::Blocking && requests[number].1 == "/";
+        for (number, entry) in entries.iter().enumerate().filter(|(number, _)| !elsewhere(*number))
+        {
             let begin = after(&calls, &format!("?{number} "));
-            let next = if number + 1 < requests.len() {
-                format!("?{} ", number + 1)
-            } else {
-                "?end ".to_owned()
+            let next = match number + 1 {
+                next if next == once.len() => "?watch ".to_owned(),
+                next if next == requests.len() => "?end ".to_owned(),
+                next => format!("?{next} "),
             };
             let end = after(begin, &next).len();
             let seen = counted(&begin[..begin.len() - end]);
-            assert_eq!(json!(seen), said["calls"], "{way}: {said}");
+            assert_eq!(json!(seen), entry["calls"], "{layout}: {entry}");
+            let file = requests[number].1 != "/";
+            let may_be = layout.model != Model::Blocking && number >= once.len() && file;
+            assert!(may_be || !seen.contains_key("ppoll"), "{layout}, {number}: {entry}");
+            watched += usize::from(seen.contains_key("ppoll"));
+            watchable += usize::from(may_be);
         }
     }
+    assert!(2 * watched >= watchable, "{watched} of {watchable} responses came from watched files");
 }
 
-/// The calls of the thread that made the first of these, by the names of the server, without those
-/// that it says it does not count.
+/// Returns the calls of the thread that made the first of these, under the names that the server
+/// uses, without the kinds that are documented as not counted.
 fn counted(calls: &[Call]) -> BTreeMap<&str, u64> {
     let mut seen = BTreeMap::new();
     for call in calls.iter().filter(|call| call.thread == calls[0].thread && counts(call)) {
@@ -270,19 +308,23 @@ fn counted(calls: &[Call]) -> BTreeMap<&str, u64> {
 
 fn counts(call: &Call) -> bool {
     match name(call) {
-        // A lap of one who does not wait finds nothing, here and where a waker would be.
+        // A busy-polling loop finds nothing, neither on sockets nor on a waker.
         "recvfrom" | "read" => !call.contains("EAGAIN"),
         "setsockopt" => !call.contains("TIMEO"),
         "mmap" => !call.contains("MAP_ANONYMOUS"),
         "madvise" => !call.contains("MADV_DONTNEED"),
-        // In a debug build each descriptor is looked at before it is closed.
+        // A debug build checks each descriptor before it closes it.
         "fcntl" => !call.contains("F_GETFD"),
-        // In topology single nobody else asks what is in memory.
+        // The descriptors of the open-file cache are polled, and nothing waits for them.
+        "ppoll" if call.contains("POLLIN}") && call.contains("POLLPRI") => true,
+        // Once a second the mount table is looked at.
+        "readlinkat" => false,
+        // In topology single, cachestat is only called to explain.
         name => !WAITING.contains(&name) && !OF_THE_PROGRAM.contains(&name) && !explains(call),
     }
 }
 
-/// Waiting, what prepares it, what wakes others, and looking who is at the door.
+/// Calls that wait, prepare waiting or wake other threads, and accept.
 const WAITING: [&str; 12] = [
     "epoll_pwait",
     "epoll_ctl",
@@ -298,41 +340,42 @@ const WAITING: [&str; 12] = [
     "ioctl",
 ];
 
-/// Letting go, and what the allocator and the standard library do for themselves.
+/// Closing, and calls of the allocator and the standard library.
 const OF_THE_PROGRAM: [&str; 6] = ["close", "munmap", "brk", "mprotect", "mremap", "getrandom"];
 
-/// Whether the call is one that is made to explain. strace before 6.6 knows no cachestat(2).
+/// Returns whether the call is only made to explain. strace before 6.6 does not know cachestat(2).
 fn explains(call: &Call) -> bool {
     matches!(name(call), "clock_gettime" | "cachestat" | "syscall_0x1c3")
 }
 
 #[test]
-fn without_it_nothing_is_said_and_nothing_done() {
+fn without_explain_nothing_is_reported_or_measured() {
     let root = root();
-    for way in ways::some() {
-        let mut server = Server::start_with(way, root.path(), &["--log", "json"]);
+    for layout in layouts::sample() {
+        let mut server = Server::start_with(layout, root.path(), &["--log", "json"]);
         let mut log = Log::of(&mut server);
-        assert_eq!(server.get("/large").field("server-timing"), None, "{way}");
+        assert_eq!(server.get("/large").field("server-timing"), None, "{layout}");
         let entry = log.entry();
         let names: Vec<_> = entry.as_object().unwrap().keys().map(String::as_str).collect();
-        let usual = ["bytes", "peer", "referer", "request", "seconds", "status", "time"];
-        assert_eq!(names[..7], usual, "{way}");
-        assert_eq!(names[7..], ["user_agent"], "{way}");
+        let usual =
+            ["bytes", "peer", "protocol", "referer", "request", "seconds", "status", "time"];
+        assert_eq!(names[..8], usual, "{layout}");
+        assert_eq!(names[8..], ["user_agent"], "{layout}");
     }
-    for way in ways::traced().filter(|way| way.topology == Topology::Single) {
-        let Some(traced) = Traced::start(way, root.path()) else { return };
+    for layout in layouts::traced().filter(|layout| layout.topology == Topology::Single) {
+        let Some(traced) = Traced::start(layout, root.path()) else { return };
         let mut client = traced.server.connect();
         client.get("/large?first");
         client.get("/small");
         let calls = traced.end().1;
         let asked: Vec<_> = after(&calls, "?first").iter().filter(|call| explains(call)).collect();
-        assert!(asked.is_empty(), "{way}: {asked:?}");
+        assert!(asked.is_empty(), "{layout}: {asked:?}");
     }
 }
 
 #[test]
-fn what_is_on_a_disk_only_is_told() {
-    // Not a temporary directory: tmpfs has no cold files.
+fn cold_bytes_are_reported() {
+    // In the source tree: tmpfs has no cold files.
     let root = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let size = 3 << 20;
     let path = root.path().join("cold");
@@ -340,8 +383,8 @@ fn what_is_on_a_disk_only_is_told() {
     for (topology, &via) in
         vias.flat_map(|via| [Topology::Single, Topology::Workers].map(|topology| (topology, via)))
     {
-        let way = Way { model: Model::EpollEdge, topology, via };
-        let mut server = Server::start_with(way, root.path(), &JSON);
+        let layout = Layout { model: Model::EpollEdge, topology, via };
+        let mut server = Server::start_with(layout, root.path(), &JSON);
         let mut log = Log::of(&mut server);
         write_cold(&path, size);
         if karez_sys::cached_pages(File::open(&path).unwrap().as_fd(), 0..1).is_err() {
@@ -350,32 +393,35 @@ fn what_is_on_a_disk_only_is_told() {
         }
         for cached in [0, size] {
             let response = server.get("/cold");
-            assert!(response.body == pattern(size), "{way}");
-            let told = told(&response);
-            let cache = metric(&told, "cache").unwrap().description.clone();
-            assert_eq!(cache, Some(format!("{cached} of {size}")), "{way}");
+            assert!(response.body == pattern(size), "{layout}");
+            let metrics = parse_metrics(&response);
+            let cache = metric(&metrics, "cache").unwrap().description.clone();
+            assert_eq!(cache, Some(format!("{cached} of {size}")), "{layout}");
             let entry = log.entry();
-            assert_eq!(entry["cache"], json!({ "bytes": cached, "of": size }), "{way}: {entry}");
-            // A worker has read it, and that is on the account, too. `copy` without one does so.
+            assert_eq!(entry["cache"], json!({ "bytes": cached, "of": size }), "{layout}: {entry}");
+            // A worker thread has read the pages, which is counted, too. `copy` reads without a
+            // worker.
             let read = entry["calls"]["pread64"].as_u64().unwrap_or(0);
             if topology == Topology::Workers {
-                assert_eq!(read > 0, cached == 0, "{way}: {entry}");
+                assert_eq!(read > 0, cached == 0, "{layout}: {entry}");
             }
         }
     }
 }
 
 #[test]
-fn a_via_that_is_refused_is_told_with_the_one_that_ran() {
+fn requested_and_effective_via_are_reported() {
     let root = root();
-    let way = Way { model: Model::EpollEdge, topology: Topology::Single, via: Via::Splice };
+    let layout = Layout { model: Model::EpollEdge, topology: Topology::Single, via: Via::Splice };
     let flags = ["-e", "inject=splice:error=EINVAL"];
-    let Some(mut traced) = Traced::start_serving(&flags, way, root.path(), &JSON) else { return };
+    let Some(mut traced) = Traced::start_serving(&flags, layout, root.path(), &JSON) else {
+        return;
+    };
     let mut log = Log::of(&mut traced.server);
     let response = traced.server.get("/large");
     assert!(response.body == pattern(MIB));
-    let told = told(&response);
-    assert_eq!(metric(&told, "via").unwrap().description.as_deref(), Some("splice"));
+    let metrics = parse_metrics(&response);
+    assert_eq!(metric(&metrics, "via").unwrap().description.as_deref(), Some("splice"));
     let entry = log.entry();
     let next = Via::Splice.fallback().unwrap().name();
     assert_eq!((&entry["via"], &entry["ran"]), (&json!("splice"), &json!(next)));
@@ -384,97 +430,101 @@ fn a_via_that_is_refused_is_told_with_the_one_that_ran() {
 }
 
 #[test]
-fn an_answer_that_ended_early_tells_as_far_as_it_came() {
+fn aborted_response_reports_the_bytes_sent() {
     let root = root();
     let size = 64 << 20;
     fs::write(root.path().join("long"), pattern(size)).unwrap();
-    for way in ways::all().filter(|way| way.via != Via::Direct) {
-        let mut server = Server::start_with(way, root.path(), &JSON);
+    for layout in layouts::all_with_vias().filter(|layout| layout.via != Via::Direct) {
+        let mut server = Server::start_with(layout, root.path(), &JSON);
         let (mut log, mut client) = (Log::of(&mut server), server.connect());
-        client.begin("/long");
-        client.take(MIB);
+        client.start_get("/long");
+        client.read_body(MIB);
         drop(client);
         let entry = log.entry();
         let of = entry["cache"]["of"].as_u64().unwrap();
-        assert!((MIB as u64..size as u64).contains(&of), "{way}: {entry}");
-        assert_eq!(entry["cache"]["bytes"], of, "{way}: {entry}");
-        assert_eq!((&entry["bytes"], entry["ran"].is_string()), (&json!(of), true), "{way}");
+        assert!((MIB as u64..size as u64).contains(&of), "{layout}: {entry}");
+        assert_eq!(entry["cache"]["bytes"], of, "{layout}: {entry}");
+        assert_eq!((&entry["bytes"], entry["ran"].is_string()), (&json!(of), true), "{layout}");
     }
 }
 
 #[test]
-fn lines_of_text_have_the_same_at_their_end() {
+fn text_log_lines_end_with_the_same_fields() {
     let root = root();
-    for way in ways::some() {
+    for layout in layouts::sample() {
         for form in ["common", "combined"] {
-            let mut server = Server::start_with(way, root.path(), &["--explain", "--log", form]);
+            let mut server = Server::start_with(layout, root.path(), &["--explain", "--log", form]);
             let (mut log, mut client) = (Log::of(&mut server), server.connect());
             client.get("/large");
             let line = log.line();
             let agent = if form == "combined" { r#" "-" "-""# } else { "" };
             let begin = format!("\"GET /large HTTP/1.1\" 200 {MIB}{agent} via=");
-            let at = line.find(&begin).unwrap_or_else(|| panic!("{way}: {line}"));
+            let at = line.find(&begin).unwrap_or_else(|| panic!("{layout}: {line}"));
             let words = line[at + begin.len() - 4..].trim_end().split(' ');
             let words: Vec<_> = words.map(|word| word.split_once('=').unwrap()).collect();
             let names: Vec<_> = words.iter().map(|(name, _)| *name).collect();
             let mut wanted = vec!["via", "ran", "copied", "cache", "calls", "by-name"];
-            wanted.extend(if way.model.completes() {
+            wanted.extend(if layout.model.is_completion() {
                 &["operations", "own-cpu-us"][..]
             } else {
                 &["cpu-us"]
             });
-            assert_eq!(names, wanted, "{way}: {line}");
+            assert_eq!(names, wanted, "{layout}: {line}");
             let by_name = words[5].1.split(',').map(|call| call.split_once(':').unwrap().1);
             let total: u64 = by_name.map(|count| count.parse::<u64>().unwrap()).sum();
-            assert_eq!(words[4].1, total.to_string(), "{way}: {line}");
-            assert_eq!(words[3].1, format!("{MIB}/{MIB}"), "{way}: {line}");
+            assert_eq!(words[4].1, total.to_string(), "{layout}: {line}");
+            assert_eq!(words[3].1, format!("{MIB}/{MIB}"), "{layout}: {line}");
         }
     }
 }
 
 #[test]
-fn it_needs_no_log() {
+fn explain_works_without_a_log() {
     let root = root();
-    for way in ways::some().filter(|way| !way.model.completes()) {
-        let server = Server::start_with(way, root.path(), &["--explain", "--log", "off"]);
+    for layout in layouts::sample().filter(|layout| !layout.model.is_completion()) {
+        let server = Server::start_with(layout, root.path(), &["--explain", "--log", "off"]);
         let mut client = server.connect();
         for _ in 0..3 {
-            let told = told(&client.get("/small"));
-            assert_eq!(calls_of(&told)["recvfrom"], 1, "{way}: each has an account of its own");
+            let metrics = parse_metrics(&client.get("/small"));
+            assert_eq!(calls_in_head(&metrics)["recvfrom"], 1, "{layout}: costs are per request");
         }
     }
 }
 
 #[test]
-fn help_man_page_and_completions_know_it() {
+fn help_man_page_and_completions_list_explain() {
     for words in [&["serve", "--help"][..], &["man", "serve"], &["completions", "bash"]] {
         let output = Command::new(KAREZ).args(words).output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        // roff has its own hyphen.
-        assert!(said.contains("explain"), "{words:?}: {said}");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        // roff escapes hyphens.
+        assert!(printed.contains("explain"), "{words:?}: {printed}");
     }
 }
 
-/// One who reads slowly shares a thread with one who is quick: what is done for the one is not on
-/// the account of the other.
+/// A slow and a fast connection share a thread: the work for one is not counted for the other.
 #[test]
-fn accounts_of_connections_that_share_a_thread_are_kept_apart() {
+fn costs_are_per_connection_on_a_shared_thread() {
     const QUICK: usize = 50;
     let root = root();
     fs::write(root.path().join("long"), pattern(64 << 20)).unwrap();
-    let way = Way { model: Model::EpollEdge, topology: Topology::Single, via: Via::Sendfile };
-    let mut server = Server::start_with(way, root.path(), &JSON);
+    let layout = Layout { model: Model::EpollEdge, topology: Topology::Single, via: Via::Sendfile };
+    let mut server = Server::start_with(layout, root.path(), &JSON);
     let (mut log, mut slow, mut quick) = (Log::of(&mut server), server.connect(), server.connect());
-    quick.get("/small"); // from now on it is held open
-    log.entry();
-    slow.begin("/long");
-    for _ in 0..QUICK {
-        slow.take(MIB);
-        quick.get("/small");
-        let calls = json!({ "recvfrom": 1, "statx": 1, "pread64": 1, "sendto": 1 });
-        assert_eq!(log.entry()["calls"], calls);
+    for _ in 0..2 {
+        quick.get("/small"); // from now on it is watched
+        log.entry();
     }
-    slow.take((64 << 20) - QUICK * MIB);
+    slow.start_get("/long");
+    for _ in 0..QUICK {
+        slow.read_body(MIB);
+        quick.get("/small");
+        let mut made = log.entry()["calls"].as_object().unwrap().clone();
+        // Once a second the file is verified, and other processes may change a watched directory.
+        made.retain(|name, _| !["statx", "preadv2", "pread64", "read"].contains(&&**name));
+        let calls = json!({ "recvfrom": 1, "ppoll": 1, "sendto": 1 });
+        assert_eq!(Value::Object(made), calls);
+    }
+    slow.read_body((64 << 20) - QUICK * MIB);
     let entry = log.entry();
     assert_eq!(entry["bytes"], 64 << 20);
     assert_eq!(entry["calls"]["recvfrom"], 1);

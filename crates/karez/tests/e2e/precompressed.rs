@@ -1,14 +1,14 @@
-//! Files that lie compressed beside the plain ones (RFC 9110 §12.5.3).
+//! Precompressed variants of files (RFC 9110 §12.5.3).
 //!
-//! What they hold is not compressed at all: the server sends it as it is, so a name will do.
+//! Their content is not compressed in these tests: the server sends it unchanged, so any bytes do.
 
 use std::collections::HashSet;
 use std::fs;
 
 use crate::client::{Client, Response};
 use crate::files::write_dated;
+use crate::layouts;
 use crate::server::Server;
-use crate::ways;
 
 const OLD: u64 = 1_500_000_000;
 const NEW: u64 = 1_600_000_000;
@@ -25,7 +25,7 @@ fn root() -> tempfile::TempDir {
         write(name, OLD);
     }
     write("index.html.gz", NEW);
-    // Left behind by a forgotten build, and a newer one beside it.
+    // A stale variant of an older build, beside a newer file.
     write("stale.js", NEW);
     write("stale.js.br", OLD);
     write("stale.js.gz", NEW);
@@ -45,35 +45,35 @@ fn assert_sent(response: &Response, name: &str, coding: Option<&str>, what: &str
     assert_eq!(String::from_utf8_lossy(&response.body), format!("this is {name}"), "{what}");
 }
 
-/// A file that is compressed by definition carries its coding, and no second one (SVG 1.1 §1.2).
+/// A format that includes compression has that coding, and no second one (SVG 1.1 §1.2).
 #[test]
-fn svgz_is_sent_with_its_coding() {
+fn svgz_has_content_encoding_gzip() {
     let root = tempfile::tempdir().unwrap();
     for name in ["x.svgz", "x.svgz.br", "x.svg.gz", "x.tgz"] {
         write_dated(&root.path().join(name), format!("this is {name}"), OLD);
     }
-    for way in ways::some() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::sample() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for accepted in ["gzip", "br", "identity", ""] {
             let response = ask(&mut client, "/x.svgz", accepted);
             assert_sent(&response, "x.svgz", Some("gzip"), accepted);
-            assert_eq!(response.field("content-type"), Some("image/svg+xml"), "{way}");
+            assert_eq!(response.field("content-type"), Some("image/svg+xml"), "{layout}");
         }
         let head = client.request("HEAD", "/x.svgz", "");
-        assert_eq!(head.field("content-encoding"), Some("gzip"), "{way}");
+        assert_eq!(head.field("content-encoding"), Some("gzip"), "{layout}");
         let part = client.request("GET", "/x.svgz", "Range: bytes=0-3\r\n");
-        assert_eq!((part.status, part.field("content-encoding")), (206, Some("gzip")), "{way}");
+        assert_eq!((part.status, part.field("content-encoding")), (206, Some("gzip")), "{layout}");
         for itself in ["/x.svg.gz", "/x.tgz"] {
             let response = client.get(itself);
-            assert_eq!(response.field("content-encoding"), None, "{way}, {itself}");
-            assert_eq!(response.field("content-type"), Some("application/gzip"), "{way}");
+            assert_eq!(response.field("content-encoding"), None, "{layout}, {itself}");
+            assert_eq!(response.field("content-type"), Some("application/gzip"), "{layout}");
         }
     }
 }
 
 #[test]
-fn the_client_chooses_by_weight_and_the_server_among_equals() {
+fn coding_is_chosen_by_weight_then_by_server_order() {
     let root = root();
     let page = [
         ("gzip", "gzip"),
@@ -100,8 +100,8 @@ fn the_client_chooses_by_weight_and_the_server_among_equals() {
         ("*;q=0", ""),
         ("gzipped", ""),
     ];
-    for way in ways::all() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::all_with_vias() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for (accepted, coding) in page {
             let response = ask(&mut client, "/page.html", accepted);
@@ -111,21 +111,21 @@ fn the_client_chooses_by_weight_and_the_server_among_equals() {
                 "br" => ("page.html.br", Some(coding)),
                 _ => ("page.html.gz", Some(coding)),
             };
-            let what = format!("{way}, {accepted:?}");
+            let what = format!("{layout}, {accepted:?}");
             assert_sent(&response, name, coding, &what);
             assert_eq!(response.field("content-type"), Some("text/html; charset=utf-8"), "{what}");
         }
-        // Two lines are one list; no line at all asks for the plain file.
+        // Two field lines form one list; without the field the plain file is sent.
         let two = "Accept-Encoding: gzip;q=0.5\r\nAccept-Encoding: br\r\n";
         let response = client.request("GET", "/page.html", two);
-        assert_sent(&response, "page.html.br", Some("br"), &format!("{way}, two lines"));
+        assert_sent(&response, "page.html.br", Some("br"), &format!("{layout}, two lines"));
         let response = client.get("/page.html");
-        assert_sent(&response, "page.html", None, &format!("{way}, no line"));
+        assert_sent(&response, "page.html", None, &format!("{layout}, no line"));
     }
 }
 
 #[test]
-fn what_is_not_there_or_older_is_passed_over() {
+fn missing_or_older_variants_are_skipped() {
     let root = root();
     let cases = [
         ("/style.css", "zstd, gzip", "style.css.gz", Some("gzip"), "text/css; charset=utf-8"),
@@ -141,15 +141,15 @@ fn what_is_not_there_or_older_is_passed_over() {
         ),
         ("/odd.txt", "gzip", "odd.txt", None, "text/plain; charset=utf-8"),
         ("/", "gzip", "index.html.gz", Some("gzip"), "text/html; charset=utf-8"),
-        // Asked for by its own name it is a file like any other.
+        // Requested by its own name it is an ordinary file.
         ("/page.html.gz", "gzip, br", "page.html.gz", None, "application/gzip"),
     ];
-    for way in ways::some() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::sample() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
-        // Twice: the second time the files are held open.
+        // Twice: the second time the files are cached open.
         for (target, accepted, name, coding, content_type) in cases.into_iter().chain(cases) {
-            let what = format!("{way}, {target}, {accepted}");
+            let what = format!("{layout}, {target}, {accepted}");
             let response = ask(&mut client, target, accepted);
             assert_sent(&response, name, coding, &what);
             assert_eq!(response.field("content-type"), Some(content_type), "{what}");
@@ -158,59 +158,59 @@ fn what_is_not_there_or_older_is_passed_over() {
 }
 
 #[test]
-fn each_coding_has_its_own_tag() {
+fn each_coding_has_its_own_etag() {
     let root = root();
-    for way in ways::some() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::sample() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         let mut tags = HashSet::new();
         for (coding, target) in [("identity", ""), ("zstd", ".zst"), ("br", ".br"), ("gzip", ".gz")]
         {
-            client.settled_tag(&format!("/page.html{target}"));
+            client.wait_for_etag(&format!("/page.html{target}"));
             let response = ask(&mut client, "/page.html", coding);
             let tag = response.field("etag").unwrap().to_owned();
-            // It is known under the coding that it came in, and under no other.
+            // Its tag matches with the coding of the first response, and with no other.
             for accepted in ["identity", "zstd", "br", "gzip"] {
                 let fields = format!("Accept-Encoding: {accepted}\r\nIf-None-Match: {tag}\r\n");
                 let response = client.request("GET", "/page.html", &fields);
                 let expected = if accepted == coding { 304 } else { 200 };
-                assert_eq!(response.status, expected, "{way}, {tag} of {coding}, {accepted}");
-                assert_eq!(response.field("vary"), Some("Accept-Encoding"), "{way}, {accepted}");
+                assert_eq!(response.status, expected, "{layout}, {tag} of {coding}, {accepted}");
+                assert_eq!(response.field("vary"), Some("Accept-Encoding"), "{layout}, {accepted}");
             }
-            assert!(tags.insert(tag), "{way}, {coding}");
+            assert!(tags.insert(tag), "{layout}, {coding}");
         }
     }
 }
 
 #[test]
-fn a_range_is_one_of_the_coded_bytes() {
+fn ranges_apply_to_the_coded_bytes() {
     let root = root();
-    for way in ways::all() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::all_with_vias() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         let fields = "Accept-Encoding: gzip\r\nRange: bytes=8-\r\n";
         let response = client.request("GET", "/page.html", fields);
-        assert_eq!(response.status, 206, "{way}");
-        assert_eq!(response.body, b"page.html.gz", "{way}");
-        assert_eq!(response.field("content-range"), Some("bytes 8-19/20"), "{way}");
-        assert_eq!(response.field("content-encoding"), Some("gzip"), "{way}");
-        assert_eq!(response.field("vary"), Some("Accept-Encoding"), "{way}");
+        assert_eq!(response.status, 206, "{layout}");
+        assert_eq!(response.body, b"page.html.gz", "{layout}");
+        assert_eq!(response.field("content-range"), Some("bytes 8-19/20"), "{layout}");
+        assert_eq!(response.field("content-encoding"), Some("gzip"), "{layout}");
+        assert_eq!(response.field("vary"), Some("Accept-Encoding"), "{layout}");
     }
 }
 
 #[test]
-fn a_coded_file_comes_and_goes_at_once() {
-    for way in ways::some() {
+fn variants_appear_and_disappear_at_once() {
+    for layout in layouts::sample() {
         let root = root();
         let coded = root.path().join("plain.txt.gz");
-        let server = Server::start(way, root.path());
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for turn in 0..3 {
-            let what = format!("{way}, turn {turn}");
+            let what = format!("{layout}, turn {turn}");
             let response = ask(&mut client, "/plain.txt", "gzip");
             assert_sent(&response, "plain.txt", None, &what);
             write_dated(&coded, "this is plain.txt.gz", NEW);
-            client.settled_tag("/plain.txt.gz");
+            client.wait_for_etag("/plain.txt.gz");
             let response = ask(&mut client, "/plain.txt", "gzip");
             assert_sent(&response, "plain.txt.gz", Some("gzip"), &what);
             fs::remove_file(&coded).unwrap();

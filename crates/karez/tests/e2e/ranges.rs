@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use crate::client::{Client, Response};
 use crate::files::{pattern, write_dated};
+use crate::layouts;
 use crate::server::Server;
-use crate::ways;
 
 const SIZE: usize = 10_000;
 const BIG: usize = 8 << 20;
 const WRITTEN: &str = "Wed, 01 Jan 2020 00:00:00 GMT";
 
-/// A root with `f`, `big` and an `empty` file, all of them written in 2020.
+/// Creates a root with `f`, `big` and an `empty` file, all modified in 2020.
 fn root() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for (name, size) in [("f", SIZE), ("big", BIG), ("empty", 0)] {
@@ -24,7 +24,7 @@ fn ask(client: &mut Client, target: &str, range: &str) -> Response {
     client.request("GET", target, &format!("Range: {range}\r\n"))
 }
 
-/// `bytes first-last/size`, as the field has it.
+/// Formats `bytes first-last/size`.
 fn content_range(part: &Range<usize>, size: usize) -> String {
     format!("bytes {}-{}/{size}", part.start, part.end - 1)
 }
@@ -44,8 +44,8 @@ fn assert_whole(response: &Response, content: &[u8], what: &str) {
     assert!(response.body == content, "{what}: the bytes");
 }
 
-/// Takes a multipart answer apart, byte for byte: every part must be the one expected, with its
-/// own fields, and nothing may stand before, between or behind them.
+/// Parses a multipart response byte by byte: every part must be the expected one, with its own
+/// fields, and no bytes may be before, between or after them.
 fn assert_parts(response: &Response, parts: &[Range<usize>], content: &[u8], what: &str) {
     assert_eq!(response.status, 206, "{what}");
     assert_eq!(response.field("content-range"), None, "{what}");
@@ -72,7 +72,7 @@ fn assert_parts(response: &Response, parts: &[Range<usize>], content: &[u8], wha
 }
 
 #[test]
-fn one_range_gives_its_bytes() {
+fn single_range_returns_its_bytes() {
     let (root, content) = (root(), pattern(SIZE));
     let cases = [
         ("0-0", 0..1),
@@ -88,21 +88,21 @@ fn one_range_gives_its_bytes() {
         ("-99999999999999999999", 0..SIZE),
         ("9990-10005", 9990..SIZE),
         ("9990-18446744073709551615", 9990..SIZE),
-        // What cannot be satisfied is left out of a set.
+        // An unsatisfiable range is left out of a set.
         ("1-2,10000-,-0", 1..3),
     ];
-    for way in ways::all() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::all_with_vias() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for (range, part) in &cases {
             let response = ask(&mut client, "/f", &format!("bytes={range}"));
-            assert_one(&response, part, &content, &format!("{way}, {range}"));
+            assert_one(&response, part, &content, &format!("{layout}, {range}"));
         }
     }
 }
 
 #[test]
-fn several_ranges_come_as_parts_in_the_order_asked_for() {
+fn several_ranges_are_parts_in_request_order() {
     let (root, content) = (root(), pattern(SIZE));
     let cases = [
         ("0-0,-1", vec![0..1, 9999..SIZE]),
@@ -110,18 +110,18 @@ fn several_ranges_come_as_parts_in_the_order_asked_for() {
         ("1-2,,20000-,5-6", vec![1..3, 5..7]),
         ("0-1,10-11,20-21,30-31", vec![0..2, 10..12, 20..22, 30..32]),
     ];
-    for way in ways::all() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::all_with_vias() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for (ranges, parts) in &cases {
             let response = ask(&mut client, "/f", &format!("bytes={ranges}"));
-            assert_parts(&response, parts, &content, &format!("{way}, {ranges}"));
+            assert_parts(&response, parts, &content, &format!("{layout}, {ranges}"));
         }
     }
 }
 
 #[test]
-fn ranges_that_overlap_or_touch_are_joined() {
+fn overlapping_and_adjacent_ranges_are_joined() {
     let (root, content) = (root(), pattern(SIZE));
     let joined =
         [("0-9,5-19", 0..20), ("0-9,10-19", 0..20), ("5-,0-7", 0..SIZE), ("7-7,7-7", 7..8)];
@@ -130,77 +130,77 @@ fn ranges_that_overlap_or_touch_are_joined() {
         ("0-9,11-19", vec![0..10, 11..20]),
         ("20-29,0-9,10-10,-5", vec![20..30, 0..11, 9995..SIZE]),
     ];
-    for way in ways::some() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::sample() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for (ranges, part) in &joined {
             let response = ask(&mut client, "/f", &format!("bytes={ranges}"));
-            assert_one(&response, part, &content, &format!("{way}, {ranges}"));
+            assert_one(&response, part, &content, &format!("{layout}, {ranges}"));
         }
         for (ranges, parts) in &parts {
             let response = ask(&mut client, "/f", &format!("bytes={ranges}"));
-            assert_parts(&response, parts, &content, &format!("{way}, {ranges}"));
+            assert_parts(&response, parts, &content, &format!("{layout}, {ranges}"));
         }
     }
 }
 
-/// So many ranges of one byte with a gap behind each.
+/// Returns this number of ranges of one byte with a gap after each.
 fn scattered(count: usize) -> String {
     let ranges: Vec<_> = (0..count).map(|place| format!("{0}-{0}", place * 10)).collect();
     format!("bytes={}", ranges.join(","))
 }
 
 #[test]
-fn what_is_malformed_or_hostile_gives_the_whole_file() {
+fn malformed_or_hostile_ranges_return_the_whole_file() {
     let (root, content) = (root(), pattern(SIZE));
     let ignored = ["bytes=5-4", "bytes=a-", "bytes=", "bytes=,", "bytes=1", "bytes=-", "lines=0-1"];
     let ignored = ignored.map(str::to_owned).into_iter().chain([
         scattered(17),
         scattered(65),
-        // With their heads, these two would be longer than the file.
+        // With their part heads, these two would be longer than the file.
         "bytes=0-4990,4992-".to_owned(),
     ]);
     let ignored: Vec<_> = ignored.collect();
     let sixteen: Vec<_> = (0..16).map(|place| place * 10..place * 10 + 1).collect();
-    for way in ways::some() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::sample() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for range in &ignored {
             let response = ask(&mut client, "/f", range);
-            assert_whole(&response, &content, &format!("{way}, {range}"));
+            assert_whole(&response, &content, &format!("{layout}, {range}"));
         }
         let response = ask(&mut client, "/f", &scattered(16));
-        assert_parts(&response, &sixteen, &content, &format!("{way}, sixteen"));
+        assert_parts(&response, &sixteen, &content, &format!("{layout}, sixteen"));
     }
 }
 
 #[test]
-fn a_range_behind_the_end_is_refused() {
+fn range_beyond_the_end_is_416() {
     let root = root();
-    for way in ways::some() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::sample() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for range in ["10000-", "10000-10000", "-0", "20000-30000,99999999999999999999-"] {
             let response = ask(&mut client, "/f", &format!("bytes={range}"));
-            assert_eq!(response.status, 416, "{way}, {range}");
-            assert_eq!(response.field("content-range"), Some("bytes */10000"), "{way}, {range}");
+            assert_eq!(response.status, 416, "{layout}, {range}");
+            assert_eq!(response.field("content-range"), Some("bytes */10000"), "{layout}, {range}");
         }
     }
 }
 
 #[test]
-fn a_range_of_an_empty_file_is_answered_with_the_empty_file() {
+fn range_of_an_empty_file_is_200() {
     let root = root();
-    for way in ways::all() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::all_with_vias() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for range in ["-1", "-5", "0-", "0-0", "5-", "0-99", "0-0,-1", "0-,5-", "-0", "9-1"] {
             for condition in ["", "If-Range: \"other\"\r\n"] {
                 let fields = format!("Range: bytes={range}\r\n{condition}");
                 for method in ["GET", "HEAD"] {
-                    // On one connection: a byte too many would be taken for the next answer.
+                    // On one connection: an extra byte would be taken for the next response.
                     let response = client.request(method, "/empty", &fields);
-                    let what = format!("{way}, {method} {range}, {condition:?}");
+                    let what = format!("{layout}, {method} {range}, {condition:?}");
                     assert_whole(&response, b"", &what);
                     assert_eq!(response.field("content-length"), Some("0"), "{what}");
                     assert_eq!(response.field("accept-ranges"), Some("bytes"), "{what}");
@@ -209,20 +209,20 @@ fn a_range_of_an_empty_file_is_answered_with_the_empty_file() {
             let mut old = server.connect();
             old.send(format!("GET /empty HTTP/1.0\r\nRange: bytes={range}\r\n\r\n"));
             let response = old.response(false);
-            assert_whole(&response, b"", &format!("{way}, HTTP/1.0, {range}"));
-            assert!(old.is_closed(), "{way}, {range}");
+            assert_whole(&response, b"", &format!("{layout}, HTTP/1.0, {range}"));
+            assert!(old.is_closed(), "{layout}, {range}");
         }
     }
 }
 
 #[test]
-fn if_range_decides_whether_a_range_counts() {
+fn if_range_decides_whether_a_range_applies() {
     let (root, content) = (root(), pattern(SIZE));
-    for way in ways::some() {
-        // The date is old and the file is not, so it counts for who says that it does.
-        let server = Server::start_with(way, root.path(), &["--log", "off", "--etag", "shared"]);
+    for layout in layouts::sample() {
+        // The date is old and the file is new, so it counts only with `--etag shared`.
+        let server = Server::start_with(layout, root.path(), &["--log", "off", "--etag", "shared"]);
         let mut client = server.connect();
-        let tag = client.settled_tag("/f");
+        let tag = client.wait_for_etag("/f");
         for (condition, holds) in [
             (&*tag, true),
             (&*format!("W/{tag}"), false),
@@ -233,7 +233,7 @@ fn if_range_decides_whether_a_range_counts() {
             ("Tue, 31 Dec 2019 23:59:59 GMT", false),
             ("yesterday", false),
         ] {
-            let what = format!("{way}, If-Range: {condition}");
+            let what = format!("{layout}, If-Range: {condition}");
             let fields = format!("Range: bytes=3-5\r\nIf-Range: {condition}\r\n");
             let response = client.request("GET", "/f", &fields);
             if holds {
@@ -246,33 +246,33 @@ fn if_range_decides_whether_a_range_counts() {
 }
 
 #[test]
-fn head_ignores_a_range() {
+fn head_ignores_ranges() {
     let root = root();
-    for way in ways::some() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::sample() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         for range in ["bytes=0-9", "bytes=0-0,-1", "bytes=10000-"] {
             let response = client.request("HEAD", "/f", &format!("Range: {range}\r\n"));
-            assert_eq!(response.status, 200, "{way}, {range}");
-            assert_eq!(response.field("content-length"), Some("10000"), "{way}, {range}");
-            assert_eq!(response.field("content-range"), None, "{way}, {range}");
+            assert_eq!(response.status, 200, "{layout}, {range}");
+            assert_eq!(response.field("content-length"), Some("10000"), "{layout}, {range}");
+            assert_eq!(response.field("content-range"), None, "{layout}, {range}");
         }
     }
 }
 
 #[test]
-fn big_parts_are_right_by_every_via() {
+fn every_via_sends_large_parts() {
     let (root, content) = (root(), pattern(BIG));
     let one = 1_234_567..7_654_321;
     let parts = [5_000_001..7_500_000, 4095..2_097_153, 3_000_000..3_000_001, BIG - 500_000..BIG];
-    for way in ways::all() {
-        let server = Server::start(way, root.path());
+    for layout in layouts::all_with_vias() {
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         let response = ask(&mut client, "/big", "bytes=1234567-7654320");
-        assert_one(&response, &one, &content, &format!("{way}, one"));
+        assert_one(&response, &one, &content, &format!("{layout}, one"));
         let ranges = "bytes=5000001-7499999,4095-2097152,3000000-3000000,-500000";
         let response = ask(&mut client, "/big", ranges);
-        assert_parts(&response, &parts, &content, &format!("{way}, parts"));
-        assert_whole(&client.get("/big"), &content, &format!("{way}, whole"));
+        assert_parts(&response, &parts, &content, &format!("{layout}, parts"));
+        assert_whole(&client.get("/big"), &content, &format!("{layout}, whole"));
     }
 }

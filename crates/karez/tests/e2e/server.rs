@@ -1,4 +1,4 @@
-//! A server under test: the built binary, started on a port of its own and ended with its value.
+//! A server under test: the built binary, started on a free port and killed when dropped.
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::environment;
-use crate::patience::{PATIENCE, Patient, is_readable};
-use crate::ways::Way;
+use crate::layouts::Layout;
+use crate::timeouts::{TEST_TIMEOUT, TimedReader, is_readable};
 
 /// The program under test.
 pub const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
@@ -23,60 +23,61 @@ pub const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    /// What it said first.
-    pub said: String,
-    /// What it says on standard error after its first line.
-    pub stderr: BufReader<Patient<ChildStderr>>,
+    /// The first line on standard error.
+    pub first_line: String,
+    /// Standard error after its first line.
+    pub stderr: BufReader<TimedReader<ChildStderr>>,
     pub stdout: Option<ChildStdout>,
 }
 
 impl Server {
-    /// Serves `root` in this way on a free port of 127.0.0.1, without an access log.
-    pub fn start(way: Way, root: &Path) -> Self {
-        Self::start_with(way, root, &["--log", "off"])
+    /// Starts a server for `root` in this layout on a free port of 127.0.0.1, without an access
+    /// log.
+    pub fn start(layout: Layout, root: &Path) -> Self {
+        Self::start_with(layout, root, &["--log", "off"])
     }
 
-    /// The same with more flags. Waits until it says where it listens.
-    pub fn start_with(way: Way, root: &Path, flags: &[&str]) -> Self {
-        Self::start_under(&[] as &[&str], way, root, flags)
+    /// Like [`Server::start`], with more flags. Waits for the first line, which has the address.
+    pub fn start_with(layout: Layout, root: &Path, flags: &[&str]) -> Self {
+        Self::start_under(&[] as &[&str], layout, root, flags)
     }
 
-    /// The same behind a command that runs another, such as strace.
+    /// Like [`Server::start_with`], under a command that runs another, such as strace.
     pub fn start_under(
         prefix: &[impl AsRef<OsStr>],
-        way: Way,
+        layout: Layout,
         root: &Path,
         flags: &[&str],
     ) -> Self {
-        println!("serving by {way}"); // the last one shown is the one that failed
+        println!("serving with {layout}"); // the last one shown is the one that failed
         let words = prefix.iter().map(AsRef::as_ref).chain([OsStr::new(KAREZ)]);
         let words: Vec<_> = words.collect();
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg("serve").arg(root).args(way.flags());
+        command.args(&words[1..]).arg("serve").arg(root).args(layout.flags());
         command.args(["--listen", "127.0.0.1:0"]).args(flags);
         Self::spawn(command)
     }
 
-    /// Runs a command that starts the program, and waits until it says where it listens.
+    /// Runs a command that starts the program, and waits for the first line.
     pub fn spawn(mut command: Command) -> Self {
         environment::normalize();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        let mut stderr = BufReader::new(Patient(child.stderr.take().unwrap()));
+        let mut stderr = BufReader::new(TimedReader(child.stderr.take().unwrap()));
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
-        let url = line.split("http://").nth(1).unwrap_or_else(|| panic!("no URL in {line:?}"));
+        let url = line.split("://").nth(1).unwrap_or_else(|| panic!("no URL in {line:?}"));
         let address = url.split('/').next().unwrap().parse().unwrap();
         let stdout = child.stdout.take();
-        Self { child, address, said: line, stderr, stdout }
+        Self { child, address, first_line: line, stderr, stdout }
     }
 
-    /// A new connection.
+    /// Opens a connection.
     pub fn connect(&self) -> Client {
         Client::connect(self.address)
     }
 
-    /// One request on a connection of its own.
+    /// Sends one GET on a new connection.
     pub fn get(&self, target: &str) -> crate::client::Response {
         self.connect().get(target)
     }
@@ -89,26 +90,51 @@ impl Server {
         kill_process(self.process(), signal).unwrap();
     }
 
+    /// Stops it by SIGSTOP. The signal is still pending when kill(2) returns, so this waits for the
+    /// state of every thread.
+    pub fn suspend(&self) {
+        self.signal(Signal::STOP);
+        self.wait_until("every thread is stopped", || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat"))).all(|stat| {
+                // The name may contain any byte; the state follows it. A thread that has ended does
+                // not run.
+                stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('T'))
+            })
+        });
+    }
+
     pub fn process(&self) -> Pid {
         Pid::from_raw(self.child.id().try_into().unwrap()).unwrap()
     }
 
-    /// Whether it ends within this time.
-    pub fn ends_within(&self, time: Duration) -> bool {
+    /// Returns whether the process exits within this time.
+    pub fn exits_within(&self, time: Duration) -> bool {
         let process = pidfd_open(self.process(), PidfdFlags::empty()).unwrap();
         is_readable(&process, time)
     }
 
-    /// Looks again and again until the condition holds. The server has to live meanwhile.
-    pub fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+    /// Polls the condition until it holds. Panics if the server exits before.
+    pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let start = Instant::now();
         while !condition() {
-            assert!(start.elapsed() < PATIENCE, "never: {what}");
-            assert!(!self.ends_within(Duration::from_millis(5)), "it ended before: {what}");
+            assert!(start.elapsed() < TEST_TIMEOUT, "timed out waiting for: {what}");
+            assert!(
+                !self.exits_within(Duration::from_millis(5)),
+                "the server exited before: {what}"
+            );
         }
     }
 
-    /// Its open descriptors and what each stands for, as proc(5) writes it.
+    /// Returns the number of its sockets and of the files of the site that it has open, without the
+    /// descriptors that its threads wait with, some of which start late.
+    pub fn open_for_clients(&self, root: &Path) -> usize {
+        let counts =
+            |target: &String| target.starts_with("socket:") || Path::new(target).starts_with(root);
+        self.descriptors().values().filter(|target| counts(target)).count()
+    }
+
+    /// Returns its open descriptors and their targets, as proc(5) shows them.
     pub fn descriptors(&self) -> BTreeMap<u64, String> {
         let directory = format!("/proc/{}/fd", self.pid());
         let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
@@ -121,16 +147,16 @@ impl Server {
         described.collect()
     }
 
-    /// The processes it has started: the server itself, where it runs behind another program.
+    /// Returns its child processes: the server itself, where it runs under another program.
     pub fn children(&self) -> Vec<Pid> {
         let path = format!("/proc/{0}/task/{0}/children", self.pid());
         let list = fs::read_to_string(path).unwrap_or_default();
         list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
     }
 
-    /// Waits for its end. What it still said on standard error comes with it.
+    /// Waits for the exit. Returns the rest of standard error, too.
     pub fn wait(mut self) -> (ExitStatus, String) {
-        assert!(self.ends_within(PATIENCE), "it does not end");
+        assert!(self.exits_within(TEST_TIMEOUT), "the server does not exit");
         let status = self.child.wait().unwrap();
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).unwrap();
@@ -140,18 +166,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Behind strace the server is a child, which would live on.
+        // Under strace the server is a child, which would survive.
         for child in self.children() {
             let _gone = kill_process(child, Signal::KILL);
         }
-        // Gone already, if the test has ended it.
+        // The test may have stopped it already.
         let _gone = self.child.kill();
         let _gone = self.child.wait();
         if thread::panicking() {
-            // Why it did not do what it was to do, such as the report of a sanitizer.
-            let mut said = String::new();
-            let _whole = self.stderr.read_to_string(&mut said);
-            println!("it said: {said}");
+            // The reason of a failure, such as the report of a sanitizer.
+            let mut printed = String::new();
+            let _whole = self.stderr.read_to_string(&mut printed);
+            println!("standard error: {printed}");
         }
     }
 }

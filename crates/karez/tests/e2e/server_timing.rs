@@ -1,5 +1,5 @@
-//! `Server-Timing` as W3C Server Timing §3.3 has it, and nothing looser: metrics with a name that is
-//! a token, and parameters whose values are tokens or quoted strings.
+//! `Server-Timing` strictly as in W3C Server Timing §3.3: metrics with a token as name, and
+//! parameters whose values are tokens or quoted strings.
 
 /// One metric.
 #[derive(Debug, PartialEq)]
@@ -11,7 +11,7 @@ pub struct Metric {
     pub duration: Option<f64>,
 }
 
-/// The metrics of a field's value.
+/// Parses the metrics of a field value.
 pub fn parse(value: &str) -> Vec<Metric> {
     let mut rest = value;
     let mut metrics = vec![metric(&mut rest)];
@@ -43,7 +43,7 @@ fn metric(rest: &mut &str) -> Metric {
     metric
 }
 
-/// RFC 9110 §5.6.2.
+/// Reads a token (RFC 9110 §5.6.2).
 fn token(rest: &mut &str) -> String {
     let is_tchar = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let end = rest.find(|c| !is_tchar(c)).unwrap_or(rest.len());
@@ -53,7 +53,7 @@ fn token(rest: &mut &str) -> String {
     token.to_owned()
 }
 
-/// RFC 9110 §5.6.4.
+/// Reads a quoted string (RFC 9110 §5.6.4).
 fn quoted(rest: &mut &str) -> String {
     expect(rest, '"');
     let end = rest.find(['"', '\\']).expect("the end of a quoted string");
@@ -74,7 +74,7 @@ fn skip_space(rest: &mut &str) {
 }
 
 #[test]
-fn what_is_no_metric_is_not_taken_for_one() {
+fn invalid_metrics_are_rejected() {
     let parsed = parse("a;desc=\"b, c\";dur=1.5 ,\td");
     let [first, second] = &parsed[..] else { panic!("{parsed:?}") };
     assert_eq!((first.description.as_deref(), first.duration), (Some("b, c"), Some(1.5)));

@@ -1,4 +1,4 @@
-//! strace(1) around the program: to see its calls, or to make them fail.
+//! Runs the program under strace(1), to record its calls or to make them fail.
 
 use rustix::process::{Signal, kill_process};
 use std::fs;
@@ -8,29 +8,34 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::environment;
+use crate::layouts::Layout;
 use crate::server::Server;
-use crate::ways::Way;
 
-/// A server under strace, and where its trace goes.
+/// A server under strace, and the directory of its trace.
 pub struct Traced {
     pub server: Server,
     directory: tempfile::TempDir,
 }
 
 impl Traced {
-    /// A server whose calls are recorded; `None`, with a reason printed, where strace is missing
-    /// or not permitted.
-    pub fn start(way: Way, root: &Path) -> Option<Self> {
-        Self::start_with(&[], way, root)
+    /// Starts a server whose calls are recorded. Prints the reason and returns `None` where strace
+    /// is missing or not permitted.
+    pub fn start(layout: Layout, root: &Path) -> Option<Self> {
+        Self::start_with(&[], layout, root)
     }
 
-    /// The same with more flags for strace, such as `-e inject=…`.
-    pub fn start_with(flags: &[&str], way: Way, root: &Path) -> Option<Self> {
-        Self::start_serving(flags, way, root, &["--log", "off"])
+    /// Like [`Traced::start`], with more flags for strace, such as `-e inject=…`.
+    pub fn start_with(flags: &[&str], layout: Layout, root: &Path) -> Option<Self> {
+        Self::start_serving(flags, layout, root, &["--log", "off"])
     }
 
-    /// The same with more flags for the server, too.
-    pub fn start_serving(flags: &[&str], way: Way, root: &Path, serving: &[&str]) -> Option<Self> {
+    /// Like [`Traced::start_with`], with more flags for the server, too.
+    pub fn start_serving(
+        flags: &[&str],
+        layout: Layout,
+        root: &Path,
+        serving: &[&str],
+    ) -> Option<Self> {
         if !may_trace() {
             return None;
         }
@@ -38,31 +43,31 @@ impl Traced {
         let output = directory.path().join("trace");
         let mut words = vec!["strace", "-f", "-qq", "-s", "4096", "-o", output.to_str().unwrap()];
         words.extend(flags);
-        Some(Self { server: Server::start_under(&words, way, root, serving), directory })
+        Some(Self { server: Server::start_under(&words, layout, root, serving), directory })
     }
 
-    /// Ends the server; what it said on standard error, and its calls, a line each.
+    /// Stops the server. Returns its standard error and its calls, one per line.
     pub fn end(self) -> (String, Vec<Call>) {
-        // A signal to the tracer ends the tracer; the server is its child.
+        // A signal to the tracer would end the tracer; the server is its child.
         let child = self.server.children()[0];
         kill_process(child, Signal::TERM).unwrap();
-        while !self.server.ends_within(Duration::from_secs(1)) {
-            // The call that passes a signal on to its thread may have been made to fail as well.
+        while !self.server.exits_within(Duration::from_secs(1)) {
+            // The call that forwards a signal to its thread may have been made to fail as well.
             kill_process(child, Signal::TERM).unwrap();
         }
         self.ended()
     }
 
-    /// What a server that has ended by itself said on standard error, and its calls.
+    /// Waits for a server that exits by itself. Returns its standard error and its calls.
     pub fn ended(self) -> (String, Vec<Call>) {
-        let (status, said) = self.server.wait();
-        assert!(status.success(), "{said}");
+        let (status, printed) = self.server.wait();
+        assert!(status.success(), "{printed}");
         let trace = fs::read_to_string(self.directory.path().join("trace")).unwrap();
-        (said, joined(&trace))
+        (printed, joined(&trace))
     }
 }
 
-/// Whether there is an strace that may do its work; if not, that is said.
+/// Returns whether strace is installed and permitted; prints the skip if not.
 pub fn may_trace() -> bool {
     environment::normalize();
     let mut probe = Command::new("strace");
@@ -74,8 +79,8 @@ pub fn may_trace() -> bool {
     may
 }
 
-/// Runs a command that ends by itself; what it said, and its calls. `None`, with a reason printed,
-/// where strace is missing or not permitted.
+/// Runs a command to its exit. Returns its output and its calls. Prints the reason and returns
+/// `None` where strace is missing or not permitted.
 pub fn run(flags: &[&str], command: &Command) -> Option<(Output, Vec<Call>)> {
     if !may_trace() {
         return None;
@@ -89,7 +94,8 @@ pub fn run(flags: &[&str], command: &Command) -> Option<(Output, Vec<Call>)> {
     Some((output, joined(&fs::read_to_string(trace).unwrap())))
 }
 
-/// Which call of its name, counted from 1, is the `nth` that has all of these words.
+/// Returns the ordinal, from 1, among the calls of this name of the `nth` one that contains all of
+/// these words.
 pub fn ordinal(calls: &[Call], wanted: &str, words: &[&str], nth: usize) -> usize {
     let named = calls.iter().filter(|call| name(call) == wanted);
     let meant = named.enumerate().filter(|(_, call)| words.iter().all(|word| call.contains(word)));
@@ -97,7 +103,7 @@ pub fn ordinal(calls: &[Call], wanted: &str, words: &[&str], nth: usize) -> usiz
     found.unwrap_or_else(|| panic!("{wanted} {words:?} was not called {nth} times"))
 }
 
-/// One call, as strace writes it, and the thread that made it.
+/// One call in strace's format, and its thread.
 #[derive(Debug)]
 pub struct Call {
     pub thread: String,
@@ -112,7 +118,7 @@ impl Deref for Call {
     }
 }
 
-/// The calls of a trace; one that was interrupted by another thread's stands on two lines.
+/// Parses a trace; joins calls that are split into two lines by another thread's.
 fn joined(trace: &str) -> Vec<Call> {
     let mut open: Vec<(&str, String)> = Vec::new();
     let mut calls = Vec::new();
@@ -132,29 +138,29 @@ fn joined(trace: &str) -> Vec<Call> {
     calls
 }
 
-/// Which call it is.
+/// Returns the name of the call.
 pub fn name(call: &str) -> &str {
     call.split('(').next().unwrap()
 }
 
-/// The calls from the one that received `request` on.
+/// Returns the calls starting with the one that received `request`.
 pub fn after<'a>(calls: &'a [Call], request: &str) -> &'a [Call] {
     let is_it = |call: &Call| name(call) == "recvfrom" && call.contains(request);
     let at = calls.iter().position(is_it).unwrap_or_else(|| panic!("{request} was not received"));
     &calls[at..]
 }
 
-/// How many of these there are.
+/// Returns the number of calls of this name.
 pub fn count(calls: &[Call], wanted: &str) -> usize {
     calls.iter().filter(|call| name(call) == wanted).count()
 }
 
-/// How many of these were made to fail.
+/// Returns the number of injected failures of this name.
 pub fn injected(calls: &[Call], wanted: &str) -> usize {
     calls.iter().filter(|call| name(call) == wanted && call.contains("(INJECTED)")).count()
 }
 
-/// What a call returned.
+/// Returns the result of a call.
 pub fn returned(call: &str) -> i64 {
     call.rsplit(" = ").next().unwrap().split_whitespace().next().unwrap().parse().unwrap_or(0)
 }

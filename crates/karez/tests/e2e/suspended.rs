@@ -1,5 +1,6 @@
-//! A server that does not run for a while (SIGSTOP, as by a suspended or starved machine): what came
-//! before its deadlines is answered when it runs again, and downloads go on.
+//! A server that is stopped for a while (SIGSTOP; a suspended or overloaded machine behaves the
+//! same): requests that arrived before their deadlines are answered when it continues, and
+//! downloads resume.
 
 use karez_reactor::{Model, Topology};
 use rustix::io::ioctl_fionread;
@@ -12,12 +13,10 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::files::pattern;
+use crate::layouts::{self, Layout};
 use crate::server::Server;
-use crate::ways::{self, Way};
 
-/// Every deadline of the server.
-const DEADLINE: Duration = Duration::from_secs(2);
-
+/// Flags that set all timeouts of the server.
 const FLAGS: &[&str] =
     &["--log", "off", "--header-timeout", "2s", "--idle-timeout", "2s", "--send-timeout", "2s"];
 
@@ -26,31 +25,32 @@ const LARGE: usize = 24 << 20;
 
 const SMALL: usize = 100;
 
-/// A request of which the server has a half when it is stopped.
+/// A request of which the server has received one half when it is stopped.
 const HALVES: [&str; 2] = ["GET /small HTTP/1.1\r\nHo", "st: test\r\n\r\n"];
 
-/// A server that is stopped, and its clients, who have gone on meanwhile.
+/// A stopped server, and its clients, which have sent requests meanwhile.
 struct Suspended {
-    way: Way,
+    layout: Layout,
     server: Server,
-    /// Has sent all of a request: the first; the second; the rest of one that had begun.
+    /// Clients that have sent all of a request: the first on its connection; the second; the rest
+    /// of a started one.
     asking: [Client; 3],
     download: Client,
-    /// What of the download has come.
-    came: Vec<u8>,
+    /// The received part of the download.
+    received: Vec<u8>,
 }
 
 impl Suspended {
-    fn new(way: Way, root: &Path) -> Self {
+    fn new(layout: Layout, root: &Path) -> Self {
         let mut flags = FLAGS.to_vec();
-        if way.model == Model::Blocking && way.topology == Topology::Workers {
+        if layout.model == Model::Blocking && layout.topology == Topology::Workers {
             flags.extend(["--workers", "8"]); // a connection each
         }
-        let server = Server::start_with(way, root, &flags);
+        let server = Server::start_with(layout, root, &flags);
         // On a loaded machine a deadline may pass before the server is stopped.
         let (mut asking, mut download) = loop {
             let clients = clients(&server);
-            stop(&server);
+            server.suspend();
             if clients.0.iter().all(is_open) {
                 break clients;
             }
@@ -61,56 +61,43 @@ impl Suspended {
             client.send("GET /small HTTP/1.1\r\nHost: test\r\n\r\n");
         }
         begun.send(HALVES[1]);
-        let came = take_all(&mut download);
-        Self { way, server, asking, download, came }
+        let received = take_all(&mut download);
+        Self { layout, server, asking, download, received }
     }
 
-    fn go_on(mut self) {
-        let way = self.way;
+    fn resume(mut self) {
+        let layout = self.layout;
         self.server.signal(Signal::CONT);
         for (client, which) in self.asking.iter_mut().zip(["first", "second", "begun"]) {
             let Some(head) = client.head() else {
-                panic!("{way}: the {which} request was cut off")
+                panic!("{layout}: the {which} request was aborted")
             };
-            assert_eq!(head.status, 200, "{way}: the {which} request");
-            assert!(client.take(SMALL) == pattern(SMALL), "{way}: other bytes");
+            assert_eq!(head.status, 200, "{layout}: the {which} request");
+            assert!(client.read_body(SMALL) == pattern(SMALL), "{layout}: other bytes");
         }
-        let rest = self.download.take(LARGE - self.came.len());
-        assert!([self.came, rest].concat() == pattern(LARGE), "{way}: other bytes");
-        assert_eq!(self.download.get("/small").status, 200, "{way}: the connection stays");
+        let rest = self.download.read_body(LARGE - self.received.len());
+        assert!([self.received, rest].concat() == pattern(LARGE), "{layout}: other bytes");
+        assert_eq!(self.download.get("/small").status, 200, "{layout}: the connection stays open");
     }
 }
 
-/// One that has said nothing, one that has been answered, one in the middle of a request, and one
-/// for whose download there is no more room.
+/// Returns a silent client, one with a response, one in the middle of a request, and one with a
+/// download that has filled all buffers.
 fn clients(server: &Server) -> ([Client; 3], Client) {
     let (first, mut second, mut begun) = (server.connect(), server.connect(), server.connect());
     assert_eq!(second.get("/small").status, 200);
     begun.send(HALVES[0]);
     let mut download = server.connect();
-    download.narrow();
-    assert_eq!(download.begin("/large").status, 200);
+    download.limit_receive_buffer();
+    assert_eq!(download.start_get("/large").status, 200);
     let waiting = || ioctl_fionread(download.stream.get_ref()).unwrap();
     let mut before = 0;
-    server.until("the download stands still", || {
+    server.wait_until("the download stands still", || {
         thread::sleep(Duration::from_millis(20));
         let now = waiting();
         now > 0 && std::mem::replace(&mut before, now) == now
     });
     ([first, second, begun], download)
-}
-
-/// Stops all its threads.
-fn stop(server: &Server) {
-    server.signal(Signal::STOP);
-    server.until("every thread is stopped", || {
-        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-        tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat"))).all(|stat| {
-            // The name may hold anything; the state stands behind it. One that ended meanwhile runs
-            // no more.
-            stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('T'))
-        })
-    });
 }
 
 fn is_open(client: &Client) -> bool {
@@ -122,61 +109,73 @@ fn is_open(client: &Client) -> bool {
     nothing
 }
 
-/// Takes what the kernel has for the client, whose server is stopped.
+/// Reads the bytes in the client's buffers while the server is stopped.
 fn take_all(client: &mut Client) -> Vec<u8> {
-    let (mut came, mut part) = (Vec::new(), vec![0; 1 << 20]);
-    while !client.hears_nothing(Duration::from_millis(100)) {
+    let (mut received, mut part) = (Vec::new(), vec![0; 1 << 20]);
+    while !client.receives_nothing(Duration::from_millis(100)) {
         let count = client.stream.read(&mut part).unwrap();
         assert!(count > 0, "the download was cut off before");
-        came.extend_from_slice(&part[..count]);
+        received.extend_from_slice(&part[..count]);
     }
-    came
+    received
+}
+
+/// Waits until a server with the same timeouts closes a connection that is younger than those of the
+/// stopped servers, whose deadlines have then passed, too.
+fn wait_for_deadlines(root: &Path) {
+    let layout = layouts::all().next().unwrap();
+    let running = Server::start_with(layout, root, FLAGS);
+    let (mut silent, mut idle) = (running.connect(), running.connect());
+    assert_eq!(idle.get("/small").status, 200);
+    assert_eq!((silent.read_to_end(), idle.read_to_end()), (Vec::new(), Vec::new()));
 }
 
 #[test]
-fn requests_that_came_in_time_are_answered_and_downloads_go_on_after_a_stop() {
+fn requests_and_downloads_resume_after_sigstop() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("small"), pattern(SMALL)).unwrap();
     fs::write(root.path().join("large"), pattern(LARGE)).unwrap();
-    let suspended: Vec<_> = ways::layouts().map(|way| Suspended::new(way, root.path())).collect();
-    // Not an event that anybody could tell: all deadlines have passed.
-    thread::sleep(DEADLINE + DEADLINE / 4);
+    let suspended: Vec<_> =
+        layouts::all().map(|layout| Suspended::new(layout, root.path())).collect();
+    wait_for_deadlines(root.path());
     for server in suspended {
-        println!("{} goes on", server.way);
-        server.go_on();
+        println!("{} continues", server.layout);
+        server.resume();
     }
 }
 
-/// Deadlines still mean something afterwards.
+/// Timeouts still apply afterwards.
 #[test]
-fn a_client_that_did_nothing_during_a_stop_is_timed_out() {
+fn clients_silent_during_sigstop_time_out() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("small"), pattern(SMALL)).unwrap();
     fs::write(root.path().join("large"), pattern(LARGE)).unwrap();
-    let ways = ways::layouts().filter(|way| way.topology == Topology::Single);
-    let mut stopped: Vec<_> = ways
-        .map(|way| {
-            let server = Server::start_with(way, root.path(), FLAGS);
+    let single = layouts::all().filter(|layout| layout.topology == Topology::Single);
+    let mut stopped: Vec<_> = single
+        .map(|layout| {
+            let server = Server::start_with(layout, root.path(), FLAGS);
             let alone = sockets(&server);
             let clients = clients(&server);
-            stop(&server);
-            (way, server, alone, clients)
+            server.suspend();
+            (layout, server, alone, clients)
         })
         .collect();
-    thread::sleep(DEADLINE + DEADLINE / 4);
-    for (way, server, alone, ([first, second, begun], download)) in &mut stopped {
+    wait_for_deadlines(root.path());
+    for (layout, server, alone, ([first, second, begun], download)) in &mut stopped {
         server.signal(Signal::CONT);
-        assert_eq!(first.rest(), b"", "{way}");
-        assert_eq!(second.rest(), b"", "{way}");
+        assert_eq!(first.read_to_end(), b"", "{layout}");
+        assert_eq!(second.read_to_end(), b"", "{layout}");
         begun.half_close(); // for the server waits for it after its last words
-        assert_eq!(begun.response(false).status, 408, "{way}");
-        server.until(&format!("{way}: the download is given up"), || sockets(server) == *alone);
-        // What the kernel had, or less where the connection is reset.
-        assert!(download.drain() < LARGE, "{way}");
+        assert_eq!(begun.response(false).status, 408, "{layout}");
+        server.wait_until(&format!("{layout}: the download is aborted"), || {
+            sockets(server) == *alone
+        });
+        // The buffered part, or less after a reset.
+        assert!(download.drain() < LARGE, "{layout}");
     }
 }
 
-/// How many sockets the server has.
+/// Returns the number of sockets of the server.
 fn sockets(server: &Server) -> usize {
     server.descriptors().values().filter(|what| what.starts_with("socket:")).count()
 }

@@ -1,5 +1,5 @@
-//! Validators of files whose contents look alike (RFC 9110 §8.8): a client that knows one version
-//! is never told that it has another, nor given a part of it to join.
+//! Validators of files with similar contents (RFC 9110 §8.8): a client with one version never gets
+//! a 304 for another, nor a part of it to join.
 
 use std::any::Any;
 use std::fs::{self, File};
@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::client::{Client, Response};
+use crate::disk_image::Image;
 use crate::files::write_dated;
-use crate::image::Image;
+use crate::layouts::{self, Layout};
 use crate::server::Server;
-use crate::ways::{self, Way};
 
 const LOCAL: [&str; 2] = ["--log", "off"];
 const SHARED: [&str; 4] = ["--log", "off", "--etag", "shared"];
 const OLD: u64 = 1_577_836_800;
 
-/// Every condition that a client can make of an answer, by GET and HEAD, each with what it must not
-/// lead to if the content has changed.
+/// Returns every condition that a client can derive from a response, each with the status that it
+/// must not have after a change of the content.
 fn conditions(known: &Response) -> Vec<(String, u16)> {
     let mut all = Vec::new();
     let mut add = |name: &str, value: &str, behind: &str, wrong| {
@@ -42,7 +42,7 @@ fn conditions(known: &Response) -> Vec<(String, u16)> {
     all
 }
 
-/// Asks for another version under every condition that the known answer allows.
+/// Requests a new version under every condition that the old response allows.
 fn assert_unknown(client: &mut Client, target: &str, known: &Response, content: &[u8], what: &str) {
     for (fields, wrong) in conditions(known) {
         let response = client.request("GET", target, &fields);
@@ -53,17 +53,17 @@ fn assert_unknown(client: &mut Client, target: &str, known: &Response, content: 
     }
 }
 
-/// What a client keeps of the file once its stamps are settled.
+/// Returns the response that a client would cache once the file's time stamps are old enough.
 fn known(client: &mut Client, target: &str) -> Response {
-    client.settled_tag(target);
+    client.wait_for_etag(target);
     client.get(target)
 }
 
 #[test]
-fn another_content_of_equal_time_and_size_is_another_version() {
+fn new_content_of_equal_time_and_size_is_a_new_version() {
     let root = tempfile::tempdir().unwrap();
     let path = |name: &str| root.path().join(name);
-    for way in ways::some() {
+    for layout in layouts::sample() {
         type Change = fn(&Path, &Path);
         let changes: [(&str, Change); 4] = [
             ("written in place", |file, _| write_dated(file, "second", OLD)),
@@ -86,18 +86,18 @@ fn another_content_of_equal_time_and_size_is_another_version() {
             }
             fs::create_dir(path("d")).unwrap();
             fs::create_dir(path("e")).unwrap();
-            // Both made at once, as by a build that sets all times.
+            // Both with the same time, as by a build that sets all times.
             write_dated(&path("d/f"), "first!", OLD);
             write_dated(&path("e/new"), "second", OLD);
-            let server = Server::start_with(way, root.path(), &LOCAL);
+            let server = Server::start_with(layout, root.path(), &LOCAL);
             let mut client = server.connect();
             let first = known(&mut client, "/d/f");
-            assert_eq!(first.body, b"first!", "{way}");
+            assert_eq!(first.body, b"first!", "{layout}");
             let tag = first.field("etag").unwrap();
             let same = format!("If-None-Match: {tag}\r\n");
-            assert_eq!(client.request("GET", "/d/f", &same).status, 304, "{way}, {what}");
+            assert_eq!(client.request("GET", "/d/f", &same).status, 304, "{layout}, {what}");
             change(&path("d/f"), &path("e/new"));
-            let what = format!("{way}, {what}");
+            let what = format!("{layout}, {what}");
             assert_unknown(&mut client, "/d/f", &first, b"second", &what);
             let second = known(&mut client, "/d/f");
             assert_ne!(second.field("etag"), Some(tag), "{what}");
@@ -107,58 +107,59 @@ fn another_content_of_equal_time_and_size_is_another_version() {
 }
 
 #[test]
-fn a_precompressed_file_is_told_from_the_one_before_it() {
+fn new_precompressed_file_is_a_new_version() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("f.gz");
     let gzip = "Accept-Encoding: gzip\r\n";
-    for way in ways::some() {
+    for layout in layouts::sample() {
         write_dated(&root.path().join("f"), "plain", OLD);
         write_dated(&path, "first!", OLD);
-        let server = Server::start_with(way, root.path(), &LOCAL);
+        let server = Server::start_with(layout, root.path(), &LOCAL);
         let mut client = server.connect();
-        client.settled_tag("/f.gz");
+        client.wait_for_etag("/f.gz");
         let first = client.request("GET", "/f", gzip);
-        assert_eq!(first.field("content-encoding"), Some("gzip"), "{way}");
+        assert_eq!(first.field("content-encoding"), Some("gzip"), "{layout}");
         write_dated(&path, "second", OLD);
         for (fields, wrong) in conditions(&first) {
             let response = client.request("GET", "/f", &format!("{gzip}{fields}"));
-            assert_ne!(response.status, wrong, "{way}, {fields}");
+            assert_ne!(response.status, wrong, "{layout}, {fields}");
         }
     }
 }
 
 #[test]
-fn shared_tags_are_equal_for_equal_times_and_sizes() {
+fn shared_etags_match_for_equal_times_and_sizes() {
     let root = tempfile::tempdir().unwrap();
     for (name, content) in [("one", "first!"), ("two", "second")] {
         write_dated(&root.path().join(name), content, OLD);
     }
-    for way in ways::some() {
-        let server = Server::start_with(way, root.path(), &SHARED);
+    for layout in layouts::sample() {
+        let server = Server::start_with(layout, root.path(), &SHARED);
         let mut client = server.connect();
         let (one, two) = (known(&mut client, "/one"), known(&mut client, "/two"));
-        assert_eq!(one.field("etag"), two.field("etag"), "{way}: that is what they are for");
-        assert_eq!(one.field("etag"), Some("\"5e0be10000000000-6\""), "{way}");
-        let server = Server::start_with(way, root.path(), &LOCAL);
+        assert_eq!(one.field("etag"), two.field("etag"), "{layout}: worker threads exist for this");
+        assert_eq!(one.field("etag"), Some("\"5e0be10000000000-6\""), "{layout}");
+        let server = Server::start_with(layout, root.path(), &LOCAL);
         let mut client = server.connect();
         let (one, two) = (known(&mut client, "/one"), known(&mut client, "/two"));
-        assert_ne!(one.field("etag"), two.field("etag"), "{way}");
+        assert_ne!(one.field("etag"), two.field("etag"), "{layout}");
     }
 }
 
 #[test]
-fn a_time_of_zero_or_one_is_never_used_alone() {
+fn mtime_of_zero_or_one_needs_other_evidence() {
     let root = tempfile::tempdir().unwrap();
     for (name, second) in [("zero", 0), ("one", 1)] {
         write_dated(&root.path().join(name), "first!", second);
     }
-    for way in ways::some() {
+    for layout in layouts::sample() {
         for (flags, tagged) in [(&LOCAL[..], true), (&SHARED, false)] {
-            let server = Server::start_with(way, root.path(), flags);
+            let server = Server::start_with(layout, root.path(), flags);
             let mut client = server.connect();
             for target in ["/zero", "/one"] {
-                let what = format!("{way}, {flags:?}, {target}");
-                // The other has no tag however long one waits, so only this can be waited for.
+                let what = format!("{layout}, {flags:?}, {target}");
+                // Without a date the response never gets a tag, so only the other case can be
+                // waited for.
                 let first = if tagged { known(&mut client, target) } else { client.get(target) };
                 assert_eq!(first.field("etag").is_some(), tagged, "{what}");
                 assert_eq!(first.field("last-modified"), None, "{what}");
@@ -176,16 +177,16 @@ fn a_time_of_zero_or_one_is_never_used_alone() {
 }
 
 #[test]
-fn a_date_counts_when_it_is_over_and_nothing_came_after_it() {
+fn last_modified_counts_once_its_second_has_passed() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("f");
     fs::write(&path, "content").unwrap();
-    for way in ways::some() {
+    for layout in layouts::sample() {
         for flags in [&LOCAL[..], &SHARED] {
-            let what = format!("{way}, {flags:?}");
-            let server = Server::start_with(way, root.path(), flags);
+            let what = format!("{layout}, {flags:?}");
+            let server = Server::start_with(layout, root.path(), flags);
             let mut client = server.connect();
-            let date = client.settled_date("/f");
+            let date = client.wait_for_last_modified("/f");
             let mut ask = |name: &str, behind: &str| {
                 client.request("GET", "/f", &format!("{name}: {date}\r\n{behind}")).status
             };
@@ -196,69 +197,69 @@ fn a_date_counts_when_it_is_over_and_nothing_came_after_it() {
             assert_eq!(ask("If-Range", range), 206, "{what}");
         }
     }
-    // The date stays, the inode changes.
-    let way = ways::layouts().next().unwrap();
-    let server = Server::start_with(way, root.path(), &LOCAL);
+    // The date is unchanged, the inode is another.
+    let layout = layouts::all().next().unwrap();
+    let server = Server::start_with(layout, root.path(), &LOCAL);
     let mut client = server.connect();
-    client.settled_date("/f");
+    client.wait_for_last_modified("/f");
     let before = client.get("/f");
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     fs::write(&path, "CONTENT").unwrap();
     File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
     assert_unknown(&mut client, "/f", &before, b"CONTENT", "rewritten");
-    client.settled_tag("/f");
+    client.wait_for_etag("/f");
     let after = client.get("/f");
     assert_eq!(after.field("last-modified"), before.field("last-modified"));
     assert_unknown(&mut client, "/f", &before, b"CONTENT", "rewritten, a while ago");
 }
 
 #[test]
-fn an_older_file_in_the_place_of_a_newer_one_is_another_version() {
+fn older_replacement_is_a_new_version() {
     let root = tempfile::tempdir().unwrap();
     let path = |name: &str| root.path().join(name);
-    for way in ways::some() {
+    for layout in layouts::sample() {
         let _none_yet = (fs::remove_dir_all(path("d")), fs::remove_dir_all(path("old")));
         for (directory, content) in [("old", "first!"), ("d", "second")] {
             fs::create_dir(path(directory)).unwrap();
             fs::write(path(directory).join("f"), content).unwrap();
-            let server = Server::start(way, root.path());
-            server.connect().settled_date(&format!("/{directory}/f"));
+            let server = Server::start(layout, root.path());
+            server.connect().wait_for_last_modified(&format!("/{directory}/f"));
         }
-        let server = Server::start(way, root.path());
+        let server = Server::start(layout, root.path());
         let mut client = server.connect();
         let second = client.get("/d/f");
-        assert!(second.field("last-modified").is_some(), "{way}");
-        // A rollback: no inode of a file changes.
+        assert!(second.field("last-modified").is_some(), "{layout}");
+        // A rollback: no file's inode changes.
         fs::rename(path("d"), path("new")).unwrap();
         fs::rename(path("old"), path("d")).unwrap();
         fs::remove_dir_all(path("new")).unwrap();
-        assert_unknown(&mut client, "/d/f", &second, b"first!", &way.to_string());
+        assert_unknown(&mut client, "/d/f", &second, b"first!", &layout.to_string());
     }
 }
 
 #[test]
-fn a_file_of_the_future_is_told_as_of_now() {
+fn future_mtime_is_reported_as_now() {
     let root = tempfile::tempdir().unwrap();
     write_dated(&root.path().join("f"), "content", 4_000_000_000);
-    for way in ways::some() {
+    for layout in layouts::sample() {
         for flags in [&LOCAL[..], &SHARED] {
-            let server = Server::start_with(way, root.path(), flags);
+            let server = Server::start_with(layout, root.path(), flags);
             let mut client = server.connect();
             let first = known(&mut client, "/f");
-            let told = first.field("last-modified").unwrap().to_owned();
-            assert!(!told.contains("2096"), "{way}, {told}");
-            let since = format!("If-Modified-Since: {told}\r\n");
-            assert_eq!(client.request("GET", "/f", &since).status, 200, "{way}");
-            let range = format!("If-Range: {told}\r\nRange: bytes=1-\r\n");
-            assert_eq!(client.request("GET", "/f", &range).status, 200, "{way}");
+            let date = first.field("last-modified").unwrap().to_owned();
+            assert!(!date.contains("2096"), "{layout}, {date}");
+            let since = format!("If-Modified-Since: {date}\r\n");
+            assert_eq!(client.request("GET", "/f", &since).status, 200, "{layout}");
+            let range = format!("If-Range: {date}\r\nRange: bytes=1-\r\n");
+            assert_eq!(client.request("GET", "/f", &range).status, 200, "{layout}");
             let tag = format!("If-None-Match: {}\r\n", first.field("etag").unwrap());
-            assert_eq!(client.request("GET", "/f", &tag).status, 304, "{way}");
+            assert_eq!(client.request("GET", "/f", &tag).status, 304, "{layout}");
         }
     }
 }
 
-/// Directories on several file systems: those of the machine, one without fine time stamps, one
-/// with stamps of two seconds.
+/// Returns directories on several file systems: those of the machine, one with coarse time stamps,
+/// one with time stamps of two seconds.
 fn file_systems() -> Vec<(&'static str, PathBuf, Box<dyn Any>)> {
     let local = |name, directory: tempfile::TempDir| {
         (name, directory.path().to_owned(), Box::new(directory) as Box<dyn Any>)
@@ -266,18 +267,18 @@ fn file_systems() -> Vec<(&'static str, PathBuf, Box<dyn Any>)> {
     let image = |name, image: Image| (name, image.path.clone(), Box::new(image) as Box<dyn Any>);
     let own = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let mut all = vec![local("temporary", tempfile::tempdir().unwrap()), local("own", own)];
-    all.extend(Image::in_memory("ramfs", "mode=755").map(|it| image("ramfs", it)));
-    all.extend(Image::in_memory("tmpfs", "size=4m").map(|it| image("tmpfs", it)));
+    all.extend(Image::mount_in_memory("ramfs", "mode=755").map(|it| image("ramfs", it)));
+    all.extend(Image::mount_in_memory("tmpfs", "size=4m").map(|it| image("tmpfs", it)));
     all.extend(Image::made_by(&["mkfs.vfat"], 4).map(|it| image("vfat", it)));
     all.extend(Image::made_by(&["mkfs.minix"], 4).map(|it| image("minix", it)));
     all
 }
 
-/// Two versions within one tick of the file system's clock: nothing that a client keeps of the first
+/// Writes two versions within one tick of the file system's clock: no validator of the first
 /// matches the second, neither then nor when both are old.
-fn write_twice(way: Way, flags: &[&str], name: &str, root: &Path) {
+fn write_twice(layout: Layout, flags: &[&str], name: &str, root: &Path) {
     let path = root.join("f");
-    let server = Server::start_with(way, root, flags);
+    let server = Server::start_with(layout, root, flags);
     let mut client = server.connect();
     let stamps = || {
         let meta = fs::metadata(&path).unwrap();
@@ -294,13 +295,13 @@ fn write_twice(way: Way, flags: &[&str], name: &str, root: &Path) {
             continue; // not within a tick
         }
         alike += 1;
-        let what = format!("{way}, {flags:?}, {name}, {round}");
+        let what = format!("{layout}, {flags:?}, {name}, {round}");
         assert_eq!(first.body, one.as_bytes(), "{what}");
         assert_unknown(&mut client, "/f", &first, other.as_bytes(), &what);
         if alike == 3 {
-            client.settled_tag("/f");
+            client.wait_for_etag("/f");
             assert_unknown(&mut client, "/f", &first, other.as_bytes(), &what);
-            client.settled_date("/f");
+            client.wait_for_last_modified("/f");
             assert_unknown(&mut client, "/f", &first, other.as_bytes(), &what);
             return;
         }
@@ -309,11 +310,11 @@ fn write_twice(way: Way, flags: &[&str], name: &str, root: &Path) {
 }
 
 #[test]
-fn two_writes_within_a_tick_are_two_versions() {
+fn two_writes_within_one_tick_are_two_versions() {
     for (name, root, _held) in file_systems() {
-        for way in ways::some() {
-            write_twice(way, &LOCAL, name, &root);
-            write_twice(way, &SHARED, name, &root);
+        for layout in layouts::sample() {
+            write_twice(layout, &LOCAL, name, &root);
+            write_twice(layout, &SHARED, name, &root);
         }
     }
 }

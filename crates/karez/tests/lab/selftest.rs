@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
+use super::{KAREZ, karez};
 
 /// Creates a directory on a disk that all users can access.
 fn place() -> tempfile::TempDir {
@@ -79,7 +79,7 @@ fn selftest_works_in_a_pid_namespace() {
         return;
     }
     let place = place();
-    let (_, outside) = selftest(&mut Command::new(KAREZ), place.path());
+    let (_, outside) = selftest(&mut karez(), place.path());
     let mut command = Command::new("unshare");
     command.args(["--pid", "--fork", "--mount-proc", KAREZ]);
     let (output, inside) = selftest(&mut command, place.path());
@@ -92,7 +92,7 @@ fn selftest_works_in_a_pid_namespace() {
 #[test]
 fn unprivileged_selftest_reports_tier_t0() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can become nobody");
+        println!("skipped: only root can switch users");
         return;
     }
     // Not below the target directory, which may not be accessible.
@@ -122,7 +122,7 @@ fn invalid_probe_object_is_reported() {
     let place = place();
     let nonsense = place.path().join("probe.o");
     fs::write(&nonsense, b"nonsense").unwrap();
-    let mut command = Command::new(KAREZ);
+    let mut command = karez();
     let run = |probe: &Path, command: &mut Command| {
         command.args(["lab", "selftest", "--quick", "--probe"]).arg(probe);
         command.arg("--dir").arg(place.path()).output().unwrap()
@@ -130,7 +130,7 @@ fn invalid_probe_object_is_reported() {
     let output = run(&nonsense, &mut command);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("tier T0"), "{}", text(&output.stdout));
-    let output = run(&place.path().join("missing"), &mut Command::new(KAREZ));
+    let output = run(&place.path().join("missing"), &mut karez());
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("read "), "{}", text(&output.stderr));
 }
@@ -139,7 +139,7 @@ fn invalid_probe_object_is_reported() {
 fn vias_report_has_every_via_and_exact_counts() {
     let place = place();
     let [json, csv, markdown] = ["r.json", "r.csv", "r.md"].map(|name| place.path().join(name));
-    let mut command = Command::new(KAREZ);
+    let mut command = karez();
     command.args(["lab", "vias", "--size", "256k", "--runs", "2"]);
     for name in ["unix", "lo"] {
         command.args(["--transport", name]);

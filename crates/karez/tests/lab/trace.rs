@@ -7,11 +7,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
-const KAREZ: &str = env!("CARGO_BIN_EXE_karez");
+use super::{KAREZ, karez};
+
 const MIB: u64 = 1 << 20;
 
 fn output(arguments: &[&str]) -> Output {
-    let mut command = Command::new(KAREZ);
+    let mut command = karez();
     command.args(["lab", "trace", "--dir", env!("CARGO_TARGET_TMPDIR")]).args(arguments);
     command.output().unwrap()
 }
@@ -106,8 +107,10 @@ fn expect_complete(trace: &Value, body: u64) {
 fn sendfile_copies_only_the_head() {
     let trace = trace(&["--model", "epoll-edge", "--via", "sendfile"]);
     expect_complete(&trace, MIB);
-    let calls = calls(&trace);
-    assert_eq!(calls[..4], ["epoll_pwait", "recvfrom", "statx", "sendto MSG_MORE"], "{calls:?}");
+    let mut calls = calls(&trace);
+    // A watched file is verified by a statx once a second, and other programs may change its directory.
+    calls.retain(|call| !["statx", "read"].contains(&&**call));
+    assert_eq!(calls[..4], ["epoll_pwait", "recvfrom", "ppoll", "sendto MSG_MORE"], "{calls:?}");
     let rest = calls[4..].iter();
     let others: Vec<_> =
         rest.filter(|name| !["sendfile", "epoll_pwait"].contains(&&***name)).collect();
@@ -281,10 +284,10 @@ fn svg_is_well_formed_and_every_format_is_written() {
     assert!(lines(markdown) > 10);
     let drawing = fs::read_to_string(svg).unwrap();
     expect_xml(&drawing);
-    for word in ["viewBox", "var(--karez-copy, ", "prefers-color-scheme", "<title>"] {
+    for word in ["viewBox", "fill=\"#d55e00\"", "prefers-color-scheme", "<title>"] {
         assert!(drawing.contains(word), "{word}");
     }
-    for word in ["<script", "href", "url(", "<svg width"] {
+    for word in ["<script", "href", "url(", "var("] {
         assert!(!drawing.contains(word), "{word}");
     }
 }
@@ -333,7 +336,7 @@ fn trace_works_in_a_pid_namespace() {
 #[test]
 fn unprivileged_trace_reports_the_missing_tier() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can become nobody");
+        println!("skipped: only root can switch users");
         return;
     }
     let has_it = Command::new("setpriv").arg("--version").output();

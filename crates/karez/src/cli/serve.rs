@@ -1,0 +1,163 @@
+//! The command line of `karez serve`.
+
+use clap::{Args, ValueHint};
+use karez_reactor::Topology;
+use karez_transfer::Via;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::clients::ClientArgs;
+use super::site::SiteArgs;
+use super::values::{
+    AUTO, ListenAddress, ModelChoice, duration, lowat, models, rate, topologies, vias,
+};
+
+/// The arguments of `karez serve`.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Configuration file (TOML). Its keys are the names of the flags, and root for DIR; a flag overrides
+    /// the key of the same name. Read again on SIGHUP, see docs/CONFIGURATION.md
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Address to listen on: IP:PORT, [IPv6]:PORT or unix:PATH; with port 0 the kernel chooses one;
+    /// repeatable. http: or https: in front selects the protocol
+    #[arg(long, short, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: Vec<ListenAddress>,
+
+    #[command(flatten)]
+    pub(crate) site: SiteArgs,
+
+    /// Model: how a thread waits for I/O (I/O model). auto is the first of epoll-edge, poll, select
+    /// and blocking that the kernel supports and that fits the other options. uring and posix-aio
+    /// send files by copy, uring also by splice and zerocopy
+    #[arg(long, value_name = "NAME", default_value = AUTO, value_parser = models(), help_heading = "I/O")]
+    pub(crate) model: ModelChoice,
+
+    /// Via: how bytes are moved (transfer method). auto copies small cached files and sends pages by
+    /// reference otherwise
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = vias(), help_heading = "I/O")]
+    pub(crate) via: Via,
+
+    /// Topology: how threads share the connections (threading layout). single: one event loop, which
+    /// waits for local disks; workers: one event loop and a pool for blocking operations; multi: one
+    /// thread accepts for several event loops; reuseport: several event loops, each with its own
+    /// listener (SO_REUSEPORT); multi and reuseport have a pool, too [default: reuseport, or workers
+    /// with one thread; with model blocking single]
+    #[arg(long, value_name = "NAME", value_parser = topologies(), help_heading = "I/O")]
+    pub(crate) topology: Option<Topology>,
+
+    /// Number of event loops in topology multi and reuseport [default: the number of cores]
+    #[arg(long, value_name = "N", help_heading = "I/O")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Maximum number of threads for blocking operations per file system, in every topology but
+    /// single [default: 16; for model blocking, in which each serves one connection, 256]
+    #[arg(long, value_name = "N", help_heading = "I/O")]
+    pub(crate) workers: Option<NonZeroUsize>,
+
+    /// Pin each event loop to its own core
+    #[arg(long, help_heading = "I/O")]
+    pub(crate) pin: bool,
+
+    /// Call sched_yield(2) after each round of model nonblocking
+    #[arg(long = "yield", help_heading = "I/O")]
+    pub(crate) yields: bool,
+
+    /// Congestion control of TCP connections, such as cubic or bbr [default: the system's; the
+    /// available ones are in /proc/sys/net/ipv4/tcp_available_congestion_control]
+    #[arg(long, value_name = "NAME", help_heading = "I/O")]
+    pub(crate) congestion: Option<String>,
+
+    /// Maximum bytes not yet sent that the kernel holds for a TCP connection (TCP_NOTSENT_LOWAT), so
+    /// that slow clients use little memory, such as 1M [default: the system's, usually without limit]
+    #[arg(long, value_name = "BYTES", value_parser = lowat, help_heading = "I/O")]
+    pub(crate) notsent_lowat: Option<NonZeroU32>,
+
+    /// Speak HTTP/1.1 only. Otherwise a client may choose HTTP/2 in the handshake of TLS (ALPN), and one
+    /// without TLS may begin with it at once (prior knowledge)
+    #[arg(long, help_heading = "I/O")]
+    pub(crate) http1_only: bool,
+
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    pub(crate) tls: super::tls::TlsArgs,
+
+    #[cfg(feature = "acme")]
+    #[command(flatten)]
+    pub(crate) acme: super::acme::AcmeArgs,
+
+    #[command(flatten)]
+    pub(crate) clients: ClientArgs,
+
+    /// Format of the access log on standard output
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "common",
+        value_enum,
+        help_heading = "Output"
+    )]
+    pub(crate) log: LogForm,
+
+    /// Report the cost of each response. Server-Timing, which is sent before the body, has the via
+    /// that is tried first, the bytes of the body that are in the page cache, and the system calls and
+    /// CPU time until the response head; the access log has the via that ran, whether the CPU copied,
+    /// and all system calls and CPU microseconds of the response. Time spent waiting or accepting is
+    /// not attributed to a request. Exposes page-cache residency to clients
+    #[arg(long, help_heading = "Output")]
+    pub(crate) explain: bool,
+
+    /// Suppress the line that names the addresses
+    #[arg(long, short, help_heading = "Output")]
+    pub(crate) quiet: bool,
+
+    /// Maximum bytes per second that are sent to a TCP connection, such as 500K or 10M (powers of
+    /// 1024). The kernel paces the packets, by the queueing discipline fq or by TCP itself (Linux 4.13)
+    #[arg(long, value_name = "BYTES", value_parser = rate, help_heading = "Limits")]
+    pub(crate) rate: Option<NonZeroU64>,
+
+    /// Maximum time from the first byte of a request to its last
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) header_timeout: Duration,
+
+    /// Maximum time between two requests on a connection
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) idle_timeout: Duration,
+
+    /// Maximum time in which no byte of a response can be sent
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) send_timeout: Duration,
+
+    /// Maximum time for the file system to resolve a name or to read the next entries of a directory;
+    /// after it the response is 503, or a listing that has begun ends. The response is 503 at once if
+    /// all workers of a file system are past that time, or 64 requests per worker are queued. In
+    /// topology single, except with model uring, only for file systems that are not local (NFS, CIFS,
+    /// FUSE …)
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) lookup_timeout: Duration,
+
+    /// Maximum time for requests in flight after SIGTERM or SIGINT
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) grace: Duration,
+
+    /// Maximum number of connections. At the limit a new connection closes the longest-idle one of
+    /// the same event loop [default: three quarters of the limit on open files; for model blocking at
+    /// most 1024 or the number of workers, for posix-aio at most 1024]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(crate) max_connections: Option<NonZeroUsize>,
+}
+
+/// The format of the access log.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum LogForm {
+    /// Common Log Format
+    Common,
+    /// Common Log Format with referrer and user agent
+    Combined,
+    /// One JSON object per line
+    Json,
+    /// No access log
+    Off,
+}

@@ -1,0 +1,95 @@
+//! The options of a server by its configuration.
+
+use karez_reactor::{Config, ConfigBuilder, Model, TcpOptions};
+use karez_server::{Options, SiteOptions, Substitutions};
+
+use crate::cli::{ServeArgs, SiteArgs, SiteTable};
+use crate::configuration::Configuration;
+use crate::tls::Tls;
+
+/// Returns the threads of the arguments, not checked.
+pub(crate) fn config(args: &ServeArgs) -> ConfigBuilder {
+    let &ServeArgs { model, topology, threads, workers, pin, yields, .. } = args;
+    Config::builder()
+        .model(model.0)
+        .topology(topology)
+        .threads(threads)
+        .workers(workers)
+        .pin(pin)
+        .yields(yields)
+}
+
+/// Returns the options of TCP connections.
+pub(crate) fn tcp_options(args: &ServeArgs) -> TcpOptions {
+    let mut options = TcpOptions::default();
+    options.congestion.clone_from(&args.congestion);
+    options.max_pacing_rate = args.rate;
+    options.notsent_lowat = args.notsent_lowat;
+    options
+}
+
+/// Returns the options of the server. The default site is that of the arguments, or the first table
+/// without hosts, or the first table.
+pub(crate) fn options(
+    configuration: &Configuration,
+    explain: Option<Model>,
+    tls: Option<&Tls>,
+) -> Options {
+    let args = &configuration.serve;
+    let mut named: Vec<_> = configuration.sites.iter().map(|site| site_of(&site.table)).collect();
+    let default = match configuration.has_top_site() {
+        true => site_options(&args.site),
+        false => named.remove(named.iter().position(|it| it.hosts.is_empty()).unwrap_or(0)),
+    };
+    let mut options = Options::new("");
+    options.site = default;
+    options.named = named;
+    options.via = args.via;
+    options.timeouts.head = args.header_timeout;
+    options.timeouts.idle = args.idle_timeout;
+    options.timeouts.send = args.send_timeout;
+    options.timeouts.lookup = args.lookup_timeout;
+    options.proxies.trusted.clone_from(&args.clients.trust_proxy);
+    options.proxies.protocol = args.clients.proxy_protocol;
+    options.limits.connections = args.clients.max_per_ip;
+    options.limits.requests = args.clients.max_rate_per_ip;
+    options.explain = explain;
+    options.http2 = !args.http1_only;
+    #[cfg(feature = "tls")]
+    {
+        options.tls = tls.map(Tls::options);
+    }
+    let _ = tls;
+    options
+}
+
+fn site_of(table: &SiteTable) -> SiteOptions {
+    let mut options = site_options(&table.site);
+    options.hosts.clone_from(&table.hosts);
+    options
+}
+
+fn site_options(site: &SiteArgs) -> SiteOptions {
+    let mut options = SiteOptions::new(&site.dir);
+    options.index = site.index.clone().into_bytes();
+    options.listing = !site.no_listing;
+    options.hidden = site.hidden;
+    // The command line has validated each.
+    options.substitutions = Substitutions::new(&site.substitute).unwrap_or_default();
+    options.etag = site.etag.into();
+    #[cfg(feature = "compress")]
+    {
+        options.compressor = site.compress.then_some(compress);
+    }
+    options.rules = site.rules.options();
+    options
+}
+
+/// Compresses as fast as a response needs it.
+#[cfg(feature = "compress")]
+fn compress(coding: karez_compress::Coding, plain: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut packed = Vec::with_capacity(plain.len() / 2);
+    let (size, mut from) = (plain.len() as u64, plain);
+    karez_compress::encode(coding, karez_compress::Level::Fast, size, &mut from, &mut packed)?;
+    Ok(packed)
+}
