@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""From which size on it pays to pass pages instead of copying them: CPU per request by via.
+"""Measures CPU per request by via and file size: from which size on zero-copy is cheaper than copying.
 
-    cargo build --release && bench/auto.py [--rounds N] [--sizes KIB,…] [--vias NAME,…] [--out FILE]
+    cargo build --profile dist -p karez && bench/auto.py [--rounds N] [--sizes KIB,…] [--vias NAME,…] [--out FILE]
 
 One karez for each via, topology single, on the first core; wrk with 16 connections on the last; the
-vias take turns in random order for a second each. CPU is that of the server's threads
+vias alternate in random order, a second each. CPU is that of the server's threads
 (/proc/PID/task/*/schedstat). The files are hot in the caches of the CPU. Needs wrk.
 """
 import argparse, json, os, platform, random, re, statistics, subprocess, tempfile
 
-KAREZ = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "target", "release", "karez")
+KAREZ = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "target", "dist", "karez")
 
 
 def cpu_seconds(pid):
@@ -30,7 +30,10 @@ def measure(server, address, size, core):
     said = subprocess.check_output(
         ["taskset", "-c", str(core), "wrk", "-t1", "-c16", "-d1s", f"http://{address}/{size}"],
         text=True)
-    return (cpu_seconds(server.pid) - before) * 1e6 / int(re.search(r"(\d+) requests", said).group(1))
+    requests = int(re.search(r"(\d+) requests", said).group(1))
+    if not requests:
+        raise SystemExit(f"no request of {size} KiB was answered within a second: the machine is busy")
+    return (cpu_seconds(server.pid) - before) * 1e6 / requests
 
 
 def main():

@@ -1,46 +1,46 @@
 #!/usr/bin/env python3
-"""What a request costs by each way to wait, and what 5,000 connections that rest add to it.
+"""Measures the cost of a request by I/O model, alone and beside 5,000 idle connections.
 
     bench/models.py [--rounds N] [--seconds S] [--out FILE.json]
 
 For each model: CPU time of the server per request for 1 KiB with 64 busy connections; the same with
-5,000 idle ones beside them, each of which has had one answer; and system calls per request. Every
-server is `--topology single` on the first core; the load is wrk on the last core or, where there is
-no wrk, a client of our own; the idle connections belong to a process that sleeps. One server runs
-at a time, a new one for each measurement, and the models take turns in random order, so that a
-machine whose speed drifts drifts for all of them. The first round warms up and does not count.
+5,000 idle connections beside them, each of which has had one response; and system calls per request. Every
+server is `--topology single` on the first core; the load is wrk on the last core or, without
+wrk, a built-in client; the idle connections belong to a sleeping process. One server runs at a
+time, a new one for each measurement, and the models alternate in random order, so that changes of
+the machine's speed affect all equally. The first round is a warm-up and does not count.
 
 CPU time is the server's process clock (clock_getcpuclockid(3)): all its threads to the nanosecond,
-those that have ended too, which /proc/PID/task/*/schedstat forgets. What the kernel does for a
-socket is billed to whoever runs at that moment; on loopback that is mostly the sender. The time for
-which `nonblocking` burns its core without an answer is in its number, and means that number only
-shows how many answers a core gives: it is not comparable with those of models that sleep.
+including ended ones, which /proc/PID/task/*/schedstat lacks. The kernel's work for a socket is
+accounted to the running thread; on loopback that is mostly the sender. The busy polling of
+`nonblocking` is included, so its number only shows how many requests a core serves: it is not
+comparable with models that sleep.
 
-System calls are counted by `strace -c` over a fixed number of requests, in a run of its own, for
-counting is not timing: all calls of all threads, glibc's included. What a traced server waits for
-is slower and more of it is ready at once, so the waits are shared by more requests than untraced.
+System calls are counted by `strace -c` over a fixed number of requests, in a separate run, since
+tracing distorts timing: all calls of all threads, including glibc's. A traced server is slower, so
+more events are ready at once and each wait serves more requests than untraced.
 """
 import argparse, json, os, platform, random, re, resource, selectors, shutil, signal, socket
 import statistics, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# In the order in which `karez serve --help` has them.
+# In the order of `karez serve --help`.
 MODELS = ["epoll-edge", "epoll-level", "poll", "select", "signal", "linux-aio", "uring",
           "posix-aio", "nonblocking", "blocking"]
 BUSY, IDLE, COUNTED = 64, 5000, 12800
 PER_ADDRESS = 2000  # connections from one source address, far fewer than it has ports
-PATIENCE = 60  # seconds after which something that should happen will not
+TIMEOUT = 60  # seconds
 REQUEST = b"GET /1k HTTP/1.1\r\nHost: bench\r\n\r\n"
 CORES = sorted(os.sched_getaffinity(0))
 
 
-# The two helpers, which are this program again: `--helper NAME PORT COUNT`.
+# The two helpers run this program again: `--helper NAME PORT COUNT`.
 
 def connect(port, number):
     peer = socket.socket()
-    peer.settimeout(PATIENCE)
-    # Else an address is taken with its port for all peers, and not for this one alone.
+    peer.settimeout(TIMEOUT)
+    # Otherwise a source address and port are reserved for all peers, not for this one alone.
     peer.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
     peer.bind((f"127.0.0.{2 + number // PER_ADDRESS}", 0))
     peer.connect(("127.0.0.1", port))
@@ -48,7 +48,7 @@ def connect(port, number):
 
 
 def answer(peer):
-    """The length of one answer, which must be a good one."""
+    """The length of one response, which must be successful."""
     got = b""
     while b"\r\n\r\n" not in got:
         more = peer.recv(65536)
@@ -68,11 +68,11 @@ def answer(peer):
 
 
 def rest(port, count):
-    """Opens so many connections, has one answer on each, and holds them until its input ends."""
+    """Opens this number of connections, makes one request on each, and holds them until its input ends."""
     held, problem = [], ""
     try:
         while len(held) < count:
-            # Many at once, or those that walk over all of them for each would take half a minute.
+            # In batches: models with a linear scan per event would take half a minute otherwise.
             part = range(len(held), min(len(held) + 250, count))
             came = [connect(port, number) for number in part]
             for peer in came:
@@ -84,7 +84,7 @@ def rest(port, count):
         problem = f"connection {len(held) + 1}: {error}"
     print(json.dumps({"held": len(held), "problem": problem}), flush=True)
     sys.stdin.readline()
-    # Those that the server has closed meanwhile have something to read.
+    # Connections that the server has closed meanwhile are readable.
     gone = 0
     for peer in held:
         peer.setblocking(False)
@@ -98,21 +98,21 @@ def rest(port, count):
 
 
 def ask(port, count, seconds=0.0):
-    """Asks on 64 connections at once, so often or for so long, and says how often it was."""
+    """Makes requests on 64 connections, up to a number or a time, and prints their number."""
     ready, done, sent = selectors.EpollSelector(), 0, 0
     for number in range(BUSY):
         peer = connect(port, number)
         peer.sendall(REQUEST)
-        length = answer(peer)  # the same for all that follow
+        length = answer(peer)  # the same for all following responses
         ready.register(peer, selectors.EVENT_READ, [length, 0])
     print("ready", flush=True)
     sys.stdin.readline()
-    end = time.monotonic() + (seconds or 10 * PATIENCE)
+    end = time.monotonic() + (seconds or 10 * TIMEOUT)
     for key in list(ready.get_map().values()):
         key.fileobj.sendall(REQUEST)
         sent += 1
     while done < sent:
-        for key, _ in ready.select(PATIENCE) or sys.exit("no more answers"):
+        for key, _ in ready.select(TIMEOUT) or sys.exit("no more answers"):
             got = key.fileobj.recv(65536)
             if not got:
                 sys.exit("the server has closed a busy connection")
@@ -128,7 +128,7 @@ def ask(port, count, seconds=0.0):
 
 
 class Helper:
-    """One of the functions above in a process of its own, on the last core."""
+    """Runs one of the functions above in a new process, on the last core."""
 
     def __init__(self, *words):
         argv = ["taskset", "-c", str(CORES[-1]), sys.executable, __file__, "--helper"]
@@ -151,7 +151,7 @@ class Helper:
 
 
 def end(process, gently=None):
-    """Ends a process that is ours and waits for it."""
+    """Terminates a child process and waits for it."""
     if process.poll() is None and gently is not None:
         process.send_signal(gently)
         try:
@@ -165,7 +165,7 @@ def end(process, gently=None):
 
 class Server:
     def __init__(self, program, model, root):
-        # More than there will be, so that none has to go; what rests may rest.
+        # Above the number of connections, so that none is evicted, and without idle timeout.
         argv = ["taskset", "-c", str(CORES[0]), program, "serve", root, "--listen", "127.0.0.1:0",
                 "--model", model, "--topology", "single", "--log", "off", "--idle-timeout", "1h",
                 "--max-connections", str(IDLE + 4 * BUSY)]
@@ -179,7 +179,7 @@ class Server:
         self.port = int(found[1])
 
     def cpu(self):
-        """CPU time of all threads so far, also those that have ended, in seconds."""
+        """CPU time of all threads so far, including ended ones, in seconds."""
         return time.clock_gettime(~self.process.pid << 3 | 2)
 
     def facts(self):
@@ -195,7 +195,7 @@ class Server:
 
 
 def load(port, seconds):
-    """Requests in so many seconds on 64 connections, and those of them that went wrong."""
+    """Requests in this number of seconds on 64 connections, and the failed ones among them."""
     if not shutil.which("wrk"):
         with Helper("ask", port, 0, seconds) as helper:
             helper.hears()
@@ -204,7 +204,7 @@ def load(port, seconds):
     argv = ["taskset", "-c", str(CORES[-1]), "wrk", "-t1", f"-c{BUSY}", f"-d{seconds}s",
             "--timeout", "20s", f"http://127.0.0.1:{port}/1k"]
     ran = subprocess.run(argv, capture_output=True, text=True, check=True,
-                         timeout=seconds + PATIENCE)
+                         timeout=seconds + TIMEOUT)
     if "Non-2xx" in ran.stdout or "Socket errors" in ran.stdout:
         raise RuntimeError(ran.stdout)
     return int(re.search(r"(\d+) requests in", ran.stdout)[1])
@@ -219,7 +219,7 @@ def measure(server, seconds):
 
 
 def visit(program, model, root, seconds):
-    """A new server, measured alone and with the idle ones beside."""
+    """Measures a new server alone and beside idle connections."""
     with Server(program, model, root) as server:
         run = {"model": model, "alone": measure(server, seconds)}
         with Helper("rest", server.port, IDLE) as crowd:
@@ -241,7 +241,7 @@ def calls(program, model, root, directory):
         try:
             if "attached" not in (said := tracer.stderr.readline()):
                 raise RuntimeError(f"strace: {said}")
-            # It has a line for each new thread, and would wait for somebody who reads them.
+            # strace prints a line for each new thread, and would block on a full pipe.
             threading.Thread(target=tracer.stderr.read, daemon=True).start()
             client.go()
             requests = int(client.hears())
@@ -281,9 +281,9 @@ def show(runs, counted):
 def program():
     out = subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"],
                                   cwd=REPOSITORY)
-    subprocess.run(["cargo", "build", "--release", "--quiet", "--package", "karez"], check=True,
+    subprocess.run(["cargo", "build", "--profile", "dist", "--quiet", "--package", "karez"], check=True,
                    cwd=REPOSITORY)
-    return Path(json.loads(out)["target_directory"]) / "release" / "karez"
+    return Path(json.loads(out)["target_directory"]) / "dist" / "karez"
 
 
 def main():
@@ -340,6 +340,6 @@ if __name__ == "__main__":
         {"rest": rest, "ask": ask}[sys.argv[2]](int(sys.argv[3]), int(sys.argv[4]),
                                                *map(float, sys.argv[5:]))
     else:
-        # An end from outside ends what was started, too.
+        # A signal terminates the child processes, too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
         main()

@@ -1,221 +1,202 @@
 #!/usr/bin/env python3
-"""What a request costs: karez beside its peers, in one run, on pinned cores.
+"""Measures the cost of a request for a cached file: karez, its peers and a bare loop, on pinned cores.
 
-Each server runs alone on core 0, the load (wrk) on core 1. In every round every server serves
-every file size for some seconds, one after the other, so that a machine whose speed drifts
-drifts for all of them. Reported is CPU time of the server (user and system, /proc/PID/stat, to
-10 ms) per request and per GB, as the median of the rounds with their range, and the ratio to
-karez as the median of the ratios within each round. The time in which the kernel
-works for a socket is billed to whoever runs at that moment; on loopback that is mostly the server.
+Each server runs alone on one core, the load (wrk) on another. In every round every server serves every
+file size for a few seconds, in random order, so that changes of the machine's speed affect all equally. Reported are, as the median of the rounds with their range: CPU time of the
+server (user and system, /proc/PID/stat) and of the whole machine (/proc/stat) per request, and the ratio
+to the bare loop (crates/reactor/examples/bare_loop.rs), which sends prepared replies: the limit for an
+epoll server. On loopback work moves between sender and receiver, so both figures are needed.
 
-Then `strace -c` counts system calls per request over a fixed number of requests, in a run of its
-own, for counting is not timing.
+`--working-set N` serves N files of each size in turn: with more bytes than the last-level cache holds, the
+contents come from memory.
 
-Needs wrk and strace; peers that are not installed are left out by name.
+Then `strace -c` counts system calls per request, in a separate run, since tracing distorts timing.
 
-    cargo build --release && bench/serve.py [--rounds N] [--seconds S] [--out FILE.json]
+    cargo build --profile dist --locked -p karez && cargo build --profile dist --locked -p karez-reactor --example bare_loop
+    bench/serve.py [--rounds N] [--seconds S] [--congestion cubic,bbr] [--out FILE.json]
+
+Needs wrk, strace and taskset; setting the congestion control needs root (a network namespace is made).
 """
-import argparse, json, os, platform, re, shutil, signal, socket, statistics, subprocess, sys
-import tempfile, time
+import argparse, json, os, random, re, shutil, signal, subprocess, sys, tempfile, time, traceback
 from pathlib import Path
 
-SIZES = {"1k": 1 << 10, "16k": 16 << 10, "128k": 128 << 10, "1m": 1 << 20}
-CONNECTIONS = 32
-REPOSITORY = Path(__file__).resolve().parent.parent
-KAREZ = REPOSITORY / "target/release/karez"
+import servers as peers
 
-NGINX = """daemon off; master_process off; worker_processes 1; pid {dir}/nginx.pid;
-error_log {dir}/error.log;
-events {{ worker_connections 4096; }}
-http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;
-open_file_cache max=10000 inactive=60s; default_type application/octet-stream;
-client_body_temp_path {dir}/t; proxy_temp_path {dir}/t; fastcgi_temp_path {dir}/t;
-uwsgi_temp_path {dir}/t; scgi_temp_path {dir}/t;
-server {{ listen 127.0.0.1:{port}; root {root}; }} }}
-"""
-H2O = """num-threads: 1
-error-log: {dir}/error.log
-pid-file: {dir}/h2o.pid
-listen: {{ host: 127.0.0.1, port: {port} }}
-hosts: {{ default: {{ paths: {{ "/": {{ file.dir: {root} }} }} }} }}
+SIZES = {"1k": 1 << 10, "16k": 16 << 10, "64k": 64 << 10, "128k": 128 << 10, "1m": 1 << 20}
+
+
+def lua(name, count):
+    """A wrk script that requests the files of a working set in turn."""
+    return f"""local n = 0
+request = function()
+  n = (n + 1) % {count}
+  return wrk.format("GET", "/{name}-" .. n)
+end
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def karez(way):
-    def command(directory, root, port):
-        return [KAREZ, "serve", root, "--listen", f"127.0.0.1:{port}", "--quiet", "--log", "off",
-                *way]
-    return command
-
-
-def configured(program, template, flag):
-    def command(directory, root, port):
-        config = directory / f"{program}.conf"
-        config.write_text(template.format(dir=directory, root=root, port=port))
-        return [program, flag, config]
-    return command
-
-
-SERVERS = {
-    "karez": karez(["--threads", "1"]),
-    "karez, via splice": karez(["--threads", "1", "--via", "splice"]),
-    "karez, via mmap": karez(["--threads", "1", "--via", "mmap"]),
-    "karez, via copy": karez(["--threads", "1", "--via", "copy"]),
-    "karez, model blocking": karez(["--model", "blocking"]),
-    "nginx, tuned": configured("nginx", NGINX, "-c"),
-    "h2o": configured("h2o", H2O, "-c"),
-}
-PROGRAMS = {"nginx, tuned": "nginx", "h2o": "h2o"}
-
-
-class Server:
-    def __init__(self, name, command, root, directory):
-        self.name, self.port = name, free_port()
-        argv = ["taskset", "-c", "0", *map(str, command(directory, root, self.port))]
-        self.log = open(directory / f"{self.port}.log", "wb")
-        self.process = subprocess.Popen(argv, stdout=self.log, stderr=self.log)
-        for _ in range(200):
-            if self.process.poll() is not None:
-                sys.exit(f"{name} ended at once: {Path(self.log.name).read_text()}")
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                return
-            except OSError:
-                time.sleep(0.02)
-        sys.exit(f"{name} does not listen")
-
-    def cpu(self):
-        """CPU time of all threads so far, ended ones too, in nanoseconds (proc_pid_stat(5))."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * 1e9 / os.sysconf("SC_CLK_TCK")
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=20)
-
-
-def wrk(server, name, seconds, connections=CONNECTIONS):
+def wrk(server, name, seconds, args, directory):
     url = f"http://127.0.0.1:{server.port}/{name}"
-    argv = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", url]
+    argv = ["taskset", "-c", str(args.load_core), "wrk", "-t1", f"-c{args.connections}",
+            f"-d{seconds}s", url]
+    if args.working_set > 1:
+        script = directory / f"{name}.lua"
+        script.write_text(lua(name, args.working_set))
+        argv[-1:-1] = ["-s", script]
     text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
         sys.exit(f"{server.name}, {name}: {text}")
     return int(re.search(r"(\d+) requests in", text)[1])
 
 
-def measure(server, name, seconds):
-    before = server.cpu()
-    requests = wrk(server, name, seconds)
-    cpu = server.cpu() - before
-    return {"requests": requests, "cpu_ns": cpu, "us_per_request": cpu / requests / 1000,
-            "s_per_gb": cpu / requests / SIZES[name]}
+def measure(server, name, args, directory):
+    before = server.cpu(), peers.machine_cpu()
+    requests = wrk(server, name, args.seconds, args, directory)
+    server_cpu, machine = server.cpu() - before[0], peers.machine_cpu() - before[1]
+    return {"requests": requests, "us": server_cpu / requests * 1e6,
+            "machine_us": machine / requests * 1e6}
 
 
-def system_calls(server, name, directory):
-    """Calls per request, by name, over about a second of 16 connections."""
+def system_calls(server, name, args, directory):
+    """Calls per request, by name, over about a second."""
     out = directory / "calls"
     tracer = subprocess.Popen(["strace", "-c", "-f", "-U", "name,calls", "-o", out, "-p",
                                str(server.process.pid)], stderr=subprocess.DEVNULL)
     time.sleep(0.5)
-    requests = wrk(server, name, 1, 16)
+    requests = wrk(server, name, 1, args, directory)
     tracer.send_signal(signal.SIGINT)
     tracer.wait()
     calls = {}
     for line in out.read_text().splitlines():
         call, _, count = line.strip().partition(" ")
-        if count.strip().isdigit() and call != "total":
-            if int(count) / requests >= 0.01:
-                calls[call] = round(int(count) / requests, 2)
+        if count.strip().isdigit() and call != "total" and int(count) / requests >= 0.01:
+            calls[call] = round(int(count) / requests, 2)
     return calls
 
 
-def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
 def summarize(raw):
-    table = {}
+    """Per size and server: medians, ranges and the ratios within each round."""
+    table = []
+    limit = "bare loop" if "bare loop" in raw else "karez"
     for name in SIZES:
         for server, rounds in raw.items():
-            ratios = [a["us_per_request"] / b["us_per_request"]
-                      for a, b in zip([r[name] for r in rounds], [r[name] for r in raw["karez"]])]
-            table[f"{server} / {name}"] = {
-                "us_per_request": spread([r[name]["us_per_request"] for r in rounds]),
-                "cpu_s_per_gb": spread([r[name]["s_per_gb"] for r in rounds]),
-                "ratio_to_karez": spread(ratios),
-            }
-    return table
+            pairs = list(zip([r[name] for r in rounds], [r[name] for r in raw[limit]]))
+            table.append({
+                "size": name, "server": server,
+                "us": peers.spread([one["us"] for one, _ in pairs]),
+                "machine_us": peers.spread([one["machine_us"] for one, _ in pairs]),
+                "ratio": peers.spread([one["us"] / base["us"] for one, base in pairs]),
+                "machine_ratio": peers.spread(
+                    [one["machine_us"] / base["machine_us"] for one, base in pairs]),
+            })
+    return table, limit
 
 
-def show(table, calls):
-    print("| file | server | CPU µs/request (range) | CPU s/GB | × karez (range) | calls/request |")
-    print("|---|---|---|---|---|---|")
-    for key, row in table.items():
-        server, name = key.split(" / ")
-        us, ratio = row["us_per_request"], row["ratio_to_karez"]
-        made = calls.get(key)
+def show(table, limit, calls, congestion):
+    print(f"\nCongestion control {congestion}; ratios to {limit}\n")
+    print("| file | server | server CPU µs/request | ratio | machine CPU µs/request | ratio | calls/request |")
+    print("|---|---|---|---|---|---|---|")
+    for row in table:
+        made = calls.get(f"{row['server']} / {row['size']}")
         made = "" if made is None else f"{sum(made.values()):.1f}: " + ", ".join(
             f"{call} {count:g}" for call, count in sorted(made.items(), key=lambda one: -one[1]))
-        print(f"| {name} | {server} | {us['median']:.1f} ({us['min']:.1f}–{us['max']:.1f}) "
-              f"| {row['cpu_s_per_gb']['median']:.2f} | {ratio['median']:.2f} "
-              f"({ratio['min']:.2f}–{ratio['max']:.2f}) | {made} |")
+        cells = []
+        for key, ratio in [("us", "ratio"), ("machine_us", "machine_ratio")]:
+            value, part = row[key], row[ratio]
+            cells.append(f"{value['median']:.1f} ({value['min']:.1f}–{value['max']:.1f})")
+            cells.append(f"{part['median']:.2f} ({part['min']:.2f}–{part['max']:.2f})")
+        print(f"| {row['size']} | {row['server']} | {' | '.join(cells)} | {made} |")
 
 
-def versions():
-    found = {"kernel": platform.release().split("-")[0], "cores": os.cpu_count()}
-    for program, flag in [("nginx", "-v"), ("h2o", "-v"), ("wrk", "-v"), (str(KAREZ), "--version")]:
-        if shutil.which(program):
-            ran = subprocess.run([program, flag], capture_output=True, text=True)
-            found[Path(program).name] = (ran.stdout + ran.stderr).splitlines()[0]
-    return found
+def files(root, args):
+    for name, size in SIZES.items():
+        names = [name] + [f"{name}-{n}" for n in range(args.working_set if args.working_set > 1 else 0)]
+        for one in names:
+            (root / one).write_bytes(os.urandom(size))
+            os.utime(root / one, (1.7e9, 1.7e9))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    for needed in ["wrk", "strace", "taskset"]:
-        if not shutil.which(needed):
-            sys.exit(f"{needed} is not installed")
+def run(congestion, args):
+    """One run under one congestion control, in a namespace of its own."""
+    if not peers.in_namespace(congestion):
+        print("skipped: no network namespace may be made; the machine's congestion control "
+              f"({peers.congestion()}) is in force", file=sys.stderr)
+    args.server_core, args.load_core = peers.cores()
+    chosen = peers.chosen(args)
     with tempfile.TemporaryDirectory() as place:
         directory, root = Path(place), Path(place) / "root"
         root.mkdir()
-        os.chmod(place, 0o777)  # h2o writes its files as nobody
-        for name, size in SIZES.items():
-            (root / name).write_bytes(os.urandom(size))
-            os.utime(root / name, (1.7e9, 1.7e9))
-        servers = []
+        os.chmod(place, 0o777)  # h2o writes its files as user nobody
+        files(root, args)
+        running = []
         try:
-            for name, command in SERVERS.items():
-                if name in PROGRAMS and not shutil.which(PROGRAMS[name]):
-                    print(f"skipped: {PROGRAMS[name]} is not installed", file=sys.stderr)
-                    continue
-                servers.append(Server(name, command, root, directory))
-            raw = {server.name: [] for server in servers}
-            for number in range(args.rounds):
-                for server in servers:
-                    print(f"round {number + 1}/{args.rounds}, {server.name}", file=sys.stderr)
-                    raw[server.name].append(
-                        {name: measure(server, name, args.seconds) for name in SIZES})
-            calls = {f"{server.name} / {name}": system_calls(server, name, directory)
-                     for server in servers for name in ["1k", "128k"]}
+            for name, (program, command) in chosen.items():
+                running.append(peers.Server(name, program, command, directory, root, args.server_core))
+            raw = {server.name: [] for server in running}
+            for number in range(-1, args.rounds):
+                print(f"{congestion}: round {number + 1}/{args.rounds}", file=sys.stderr)
+                results = {}
+                for name in SIZES:
+                    for server in random.sample(running, len(running)):
+                        results.setdefault(server.name, {})[name] = measure(
+                            server, name, args, directory)
+                if number >= 0:  # the first round warms up
+                    for name, result in results.items():
+                        raw[name].append(result)
+            calls = {}
+            if args.calls:
+                calls = {f"{server.name} / {name}": system_calls(server, name, args, directory)
+                         for server in running for name in ["1k", "128k"]}
         finally:
-            for server in servers:
+            for server in running:
                 server.stop()
-    table = summarize(raw)
-    show(table, calls)
+    table, limit = summarize(raw)
+    show(table, limit, calls, peers.congestion())
+    return {"congestion": peers.congestion(), "limit": limit, "table": table,
+            "calls_per_request": calls, "raw": raw, "versions": peers.versions(chosen)}
+
+
+def forked(work, congestion, args):
+    """Runs `work` in a child process, since a process stays in its namespace."""
+    with tempfile.NamedTemporaryFile() as result:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                Path(result.name).write_text(json.dumps(work(congestion, args)))
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            sys.exit(1)
+        return json.loads(Path(result.name).read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--working-set", type=int, default=1, metavar="N",
+                        help="files of each size, requested in turn (default: 1)")
+    parser.add_argument("--no-calls", dest="calls", action="store_false",
+                        help="do not count system calls")
+    parser.add_argument("--out", type=Path)
+    peers.arguments(parser)
+    args = parser.parse_args()
+    for needed in ["wrk", "taskset"] + ["strace"] * args.calls:
+        if not shutil.which(needed):
+            sys.exit(f"{needed} is not installed")
+    congestions = args.congestion.split(",")
+    with peers.allowed(congestions):
+        runs = [forked(run, congestion, args) for congestion in congestions]
     if args.out:
-        result = {"versions": versions(), "rounds": args.rounds, "seconds": args.seconds,
-                  "connections": CONNECTIONS, "table": table, "calls_per_request": calls,
-                  "raw": raw}
+        result = {"benchmark": "serve", "rounds": args.rounds, "seconds": args.seconds,
+                  "connections": args.connections, "working_set": args.working_set, "runs": runs}
         args.out.write_text(json.dumps(result, indent=1) + "\n")
 
 

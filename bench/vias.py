@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""What it costs to push a file through a socket, by each way: CPU per GB.
+"""Measures CPU per GB of sending a file through a socket, by via.
 
     bench/vias.py [--rounds N] [--mib N] [--out FILE]
 
 Sender on the first core, receiver on the last; TCP over loopback; the file is in the page cache
-(read once before, and checked with fincore where that is there). The ways take turns in random
+(read once before, and checked with fincore where available). The vias alternate in random
 order. CPU time is that of the sending process, all its threads. On loopback the kernel does the
-receiving side's TCP work in the sender's context, so it is in there for every way alike; and there
-is no network card, so no DMA and no zero copy by MSG_ZEROCOPY.
+receiving side's TCP work in the sender's context, so all vias include it equally; and there
+is no network card, so no DMA, and MSG_ZEROCOPY copies.
 """
 import argparse, json, os, platform, random, statistics, subprocess, sys, tempfile
 
@@ -30,11 +30,11 @@ while True:
 
 
 def build():
-    subprocess.run(["cargo", "build", "--release", "--quiet", "--package", "karez-transfer",
+    subprocess.run(["cargo", "build", "--profile", "dist", "--quiet", "--package", "karez-transfer",
                     "--all-features", "--example", "push"], check=True, cwd=HERE)
     out = subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"],
                                   cwd=HERE)
-    return os.path.join(json.loads(out)["target_directory"], "release", "examples", "push")
+    return os.path.join(json.loads(out)["target_directory"], "dist", "examples", "push")
 
 
 def make_file(directory, mib):
@@ -73,7 +73,7 @@ def main():
     runs = []
     try:
         port = int(receiver.stdout.readline())
-        # Not a temporary directory: that may be tmpfs, which O_DIRECT has no meaning for.
+        # Not a temporary directory: it may be tmpfs, for which O_DIRECT is meaningless.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(HERE), prefix=".bench-") as directory:
             path = make_file(directory, args.mib)
             for number in range(-1, args.rounds):

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Runs the claims and the exercises of `karez lab` under several kernels, and lists the verdicts that differ.
+
+    bench/lab_kernels.py claims KERNEL...       KERNEL: 6.1 or 6.12 (Debian's, in qemu by .ci/vm), or `here`
+    bench/lab_kernels.py exercises KERNEL...
+    bench/lab_kernels.py table                  prints the differing verdicts as Markdown, from bench/results
+
+The first two write bench/results/lab-claims-linux-SERIES.json and lab-exercises-linux-SERIES.json. They use the
+program in KAREZ (default: target/release/karez), in qemu on an empty ext4 disk.
+
+In qemu the CPU is emulated: counts and results of calls are those of the kernel, but times are those of the
+emulation. Claims whose verdict follows from times (TIMED) are therefore not run there.
+"""
+import base64, gzip, json, os, re, subprocess, sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "bench" / "results"
+KAREZ = os.environ.get("KAREZ", str(REPOSITORY / "target" / "release" / "karez"))
+# The right predictions of the exercises.
+MIB = 1 << 20
+ANSWERS = [0, 0, 1, 0, 1, 1, 3, 3, 1, 0, 1, 2, 0, 4096, 2 * MIB, MIB, 32, MIB, 2, 0]
+# Claims whose verdict follows from times.
+TIMED = {6, 8, 10, 13, 14, 16, 36, 38, 39, 40, 41, 44, 45, 46, 48}
+CLAIMS = 49
+MODULES = "veth dummy tcp_bbr"
+KERNELS = ["6.1", "6.12", "6.18"]
+
+
+def claims_script(directory, out, numbers):
+    """Returns shell commands that write the claims with these numbers as JSON; all if there are none."""
+    selected = " ".join(f"--claim {number}" for number in numbers)
+    return [f"{KAREZ} lab claims --quick --dir {directory} --json {out}/01 {selected} >/dev/null"]
+
+
+def exercises_script(directory, out, _numbers):
+    """Returns shell commands that write all exercises as JSON."""
+    lines = []
+    for number, answer in enumerate(ANSWERS, 1):
+        run = f"{KAREZ} lab exercise {number} --predict {answer} --dir {directory} --json {out}/{number:02}"
+        lines.append(f"{run} >/dev/null || echo exercise {number}: status $?")
+    return lines
+
+
+def in_qemu(series, script):
+    out = "/mnt/out"
+    counted = [number for number in range(1, CLAIMS + 1) if number not in TIMED]
+    lines = ["mkdir -p /mnt/lab /mnt/out", "mkfs.ext4 -q /dev/vda", "mount /dev/vda /mnt/lab"]
+    lines += script("/mnt/lab", out, counted)
+    lines.append(f"for f in {out}/*; do echo begin $(basename $f); gzip -c $f | base64; echo end; done")
+    env = dict(os.environ, VM_DISK="1024", VM_MODULES=MODULES)
+    env.setdefault("VM_SECONDS", "3600")
+    command = [str(REPOSITORY / ".ci" / "vm"), series, "; ".join(lines)]
+    output = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False).stdout
+    reports = {}
+    for name, text in re.findall(r"^begin (\w+)$(.*?)^end$", output, re.M | re.S):
+        reports[name] = json.loads(gzip.decompress(base64.b64decode(text)))
+    if not reports:
+        sys.exit(f"{series}: no report\n{output[-2000:]}")
+    return reports
+
+
+def here(script):
+    import tempfile
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        subprocess.run(["bash", "-c", "\n".join(script("/var/tmp", directory, []))], check=True,
+                       stdout=subprocess.DEVNULL)
+        return {path.name: json.loads(path.read_text()) for path in Path(directory).iterdir()}
+
+
+def run(name, kernel):
+    script = claims_script if name == "claims" else exercises_script
+    by_name = here(script) if kernel == "here" else in_qemu(kernel, script)
+    reports = [by_name[key] for key in sorted(by_name)]
+    series = ".".join(reports[0]["machine"]["kernel"].split(".")[:2])
+    path = RESULTS / f"lab-{name}-linux-{series}.json"
+    report = reports[0] if name == "claims" else reports
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    wrong = [one["exercise"] for one in reports if not one.get("right", True)]
+    print(f"{path.name}: {len(report.get('claims', [])) if name == 'claims' else len(reports)}, not as expected: {wrong}")
+
+
+def verdicts(series):
+    report = json.loads((RESULTS / f"lab-claims-linux-{series}.json").read_text())
+    return {claim["number"]: claim for claim in report["claims"]}
+
+
+def table():
+    by_kernel = {series: verdicts(series) for series in KERNELS}
+    print("| claim | " + " | ".join(KERNELS) + " |\n|---" + "|---" * len(KERNELS) + "|")
+    for number, claim in by_kernel[KERNELS[-1]].items():
+        row = [by_kernel[series].get(number, {}) for series in KERNELS]
+        if number not in TIMED and len({one.get("verdict") for one in row}) > 1:
+            cells = [one.get("verdict", "–") + (f": {one['details']}" if one.get("details") else "") for one in row]
+            print(f"| {number}. {claim['claim']} | " + " | ".join(cells) + " |")
+
+
+def main():
+    match sys.argv[1:]:
+        case ["claims" | "exercises" as name, *kernels] if kernels:
+            for kernel in kernels:
+                run(name, kernel)
+        case ["table"]:
+            table()
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Measures the CPU of Rust servers that send files by karez-hyper, and by what they would use without it.
+
+    bench/library.py [--rounds N] [--mib N] [--out FILE]
+
+Each way is a server on one thread (bench/library), pinned to the first core; the client is on the last. The
+ways of one size run in random order within a round. A round sends about --mib MiB over one connection, after
+one request to warm up. CPU time is that of the server, all its threads, per GB and per request. `cold`
+drops the file from the page cache before each request. On loopback the kernel does the client's TCP work
+in the server's context, so all ways include it, and there is no network card.
+"""
+import argparse, json, os, platform, random, socket, statistics, subprocess, sys, tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+WAYS = ["hyper-reader-stream", "hyper-karez", "axum-tower-http", "axum-karez"]
+SIZES = {"1 KiB": 1 << 10, "128 KiB": 128 << 10, "64 MiB": 64 << 20}
+
+
+def build():
+    manifest = os.path.join(HERE, "library", "Cargo.toml")
+    subprocess.run(["cargo", "build", "--release", "--quiet", "--locked", "--manifest-path", manifest],
+                   check=True)
+    out = subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps",
+                                   "--manifest-path", manifest])
+    return os.path.join(json.loads(out)["target_directory"], "release", "library-servers")
+
+
+def cpu_seconds(pid):
+    """The time of all threads, in nanoseconds where the scheduler has it."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
+            total += int(file.read().split()[0])
+    return total / 1e9
+
+
+def receive(client, name, buffer):
+    client.sendall(f"GET /{name} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += client.recv(16 << 10)
+    head, body = head.split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    left = int(fields[b"content-length"]) - len(body)
+    while left:
+        count = client.recv_into(buffer, min(left, len(buffer)))
+        assert count, "the connection ended early"
+        left -= count
+
+
+def drop(path):
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def measure(program, way, directory, name, requests, core, cold):
+    path, buffer = os.path.join(directory, name), bytearray(1 << 20)
+    server = subprocess.Popen(["taskset", "-c", str(core), program, way, directory],
+                              stdout=subprocess.PIPE, text=True)
+    try:
+        port = int(server.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            receive(client, name, buffer)
+            before = cpu_seconds(server.pid)
+            for _ in range(requests):
+                if cold:
+                    drop(path)
+                receive(client, name, buffer)
+            return (cpu_seconds(server.pid) - before) / requests
+    finally:
+        server.kill()
+        server.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--mib", type=int, default=512)
+    parser.add_argument("--most", type=int, default=5000, help="requests of one round at most")
+    parser.add_argument("--ways", nargs="*", default=WAYS)
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    program, cores = build(), sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[-1]})
+    runs = []
+    # Not a temporary directory: it may be tmpfs, which has no cold files.
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(HERE), prefix=".bench-") as directory:
+        for name, size in SIZES.items():
+            with open(os.path.join(directory, name.replace(" ", "")), "wb") as file:
+                file.write(random.Random(1).randbytes(size))
+                os.fsync(file.fileno())
+        for number in range(args.rounds):
+            for label, size in SIZES.items():
+                for cold in (False, True):
+                    requests = min(args.most, max(1, (args.mib << 20) // size))
+                    requests = max(1, requests // 20) if cold else requests
+                    for way in random.sample(args.ways, len(args.ways)):
+                        seconds = measure(program, way, directory, label.replace(" ", ""), requests,
+                                          cores[0], cold)
+                        runs.append({"round": number, "size": label, "bytes": size, "cold": cold,
+                                     "way": way, "requests": requests, "cpu_seconds": seconds})
+    load = os.getloadavg()
+    print(f"{'':>8} {'':>4} {'way':<20} {'CPU us per request':>28} {'CPU ms per GB':>14}")
+    for label, size in SIZES.items():
+        for cold in (False, True):
+            for way in args.ways:
+                each = [run["cpu_seconds"] * 1e6 for run in runs
+                        if (run["size"], run["cold"], run["way"]) == (label, cold, way)]
+                median = statistics.median(each)
+                cell = f"{median:.0f} ({min(each):.0f}-{max(each):.0f})"
+                print(f"{label:>8} {'cold' if cold else 'hot':>4} {way:<20} {cell:>28} "
+                      f"{median / size * 1e6:>14.0f}")
+    print(f"load average {load[0]:.1f}, Linux {platform.release()}, {len(cores)} cores")
+    if args.out:
+        with open(args.out, "w") as file:
+            json.dump({"kernel": platform.release(), "cores": len(cores), "load": load,
+                       "runs": runs}, file, indent=1)
+            file.write("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
