@@ -47,8 +47,8 @@ pub(crate) struct Requests<J> {
     pub(crate) epoch: u64,
     /// Other connections are to receive in this turn.
     pub(crate) may_defer: bool,
-    /// How many connections may begin costly work in this turn, see [`Io::start_costly`].
-    pub(crate) costly_left: u32,
+    /// The time for costly work that is left in this turn, see [`Io::start_costly`].
+    pub(crate) costly_left: Duration,
     /// State that the tasks of the event loop share.
     pub(crate) local: Option<Box<dyn Local>>,
 }
@@ -176,17 +176,17 @@ impl<'a, J> Io<'a, J> {
         self.requests.defer = self.requests.may_defer;
     }
 
-    /// Asks to begin work that takes CPU time in the order of 0.1 ms or more, such as a signature. Returns
-    /// false if enough connections have done so in this turn of the event loop: then nothing must be
-    /// begun, and [`Event::Deferred`](crate::Event::Deferred) is delivered in the next turn, for another
+    /// Asks to begin work that takes about `time` of the CPU, in the order of 0.1 ms or more, such as a signature.
+    /// Returns false if such work has used up the time that it has in this turn of the event loop, 0.8 ms: then nothing
+    /// must be begun, and [`Event::Deferred`](crate::Event::Deferred) is delivered in the next turn, for another
     /// try. Until then the connection sends nothing. So a flood of such work delays other connections by
     /// a bounded time. Always true on model `blocking`, whose threads have one connection each.
     #[must_use]
-    pub fn start_costly(&mut self) -> bool {
-        let left = self.requests.costly_left.checked_sub(1);
-        self.requests.costly_left = left.unwrap_or(0);
-        self.requests.postpone |= left.is_none();
-        left.is_some()
+    pub fn start_costly(&mut self, time: Duration) -> bool {
+        let may_start = !self.requests.costly_left.is_zero();
+        self.requests.costly_left = self.requests.costly_left.saturating_sub(time);
+        self.requests.postpone |= !may_start;
+        may_start
     }
 
     /// Returns the send queue, to append to.
@@ -271,7 +271,7 @@ impl<J> Requests<J> {
             may_defer: false,
             defer: false,
             postpone: false,
-            costly_left: u32::MAX,
+            costly_left: Duration::MAX,
             local: None,
         }
     }

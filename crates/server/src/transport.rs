@@ -7,8 +7,8 @@
 //!
 //! # Limitations
 //!
-//! The step of a handshake that signs runs on the event loop, for at most eight connections in a turn: 0.1 to 0.2 ms
-//! of CPU with an ECDSA key, 0.7 to 1 ms with RSA of 2048 bits.
+//! The step of a handshake that signs runs on the event loop, in a turn for at most eight connections with an ECDSA key
+//! (0.1 to 0.2 ms of CPU each), or for one with an RSA key (0.7 to 1 ms with 2048 bits).
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -100,7 +100,7 @@ impl Transport {
             #[cfg(feature = "tls")]
             Self::Handshake(handshake) => {
                 handshake.push(bytes);
-                if handshake.will_sign() && !io.start_costly() {
+                if handshake.will_sign() && !io.start_costly(handshake.signing_time()) {
                     return Received::Postponed;
                 }
                 match handshake.advance(io.outbox()) {

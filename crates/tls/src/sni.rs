@@ -9,6 +9,7 @@
 //! Only DNS names of the extension subjectAltName count, as in browsers: neither the common name nor IP
 //! addresses, for which clients send no name.
 
+use rustls::SignatureAlgorithm;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ pub(crate) struct Certificates {
     infos: Vec<CertificateInfo>,
     /// Indexes in `all`. The names of wildcards begin with `*.`.
     by_name: HashMap<String, Vec<usize>>,
+    have_rsa: bool,
 }
 
 impl Certificates {
@@ -32,6 +34,7 @@ impl Certificates {
         for name in &info.names {
             self.by_name.entry(name.clone()).or_default().push(self.all.len());
         }
+        self.have_rsa |= certified.key.algorithm() == SignatureAlgorithm::RSA;
         self.all.push(certified);
         self.infos.push(info);
     }
@@ -43,6 +46,11 @@ impl Certificates {
         if let Some((info, certified)) = found {
             self.add(Arc::clone(certified), info.clone());
         }
+    }
+
+    /// Returns whether a key is for RSA, whose signatures cost several times as much as those of ECDSA.
+    pub(crate) fn have_rsa(&self) -> bool {
+        self.have_rsa
     }
 
     pub(crate) fn infos(&self) -> &[CertificateInfo] {

@@ -1,15 +1,22 @@
-//! Costly work: only so many connections begin it in a turn of the event loop.
+//! Costly work: only so much of it is begun in a turn of the event loop.
 
 use karez_reactor::{ALLOWED, Event, Io, Mark, Model, NoJob, Peer, Service, Task, Topology};
 use std::convert::Infallible;
 use std::io::Write as _;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::scripted_task::{LONG, config, connect, many, read_some, serve_with};
 
-/// How many connections begin costly work in one turn.
+/// How many connections begin work of this cost in one turn.
 const PER_TURN: usize = 8;
+const COST: Duration = Duration::from_micros(100);
+
+/// How many connections ask for it at the same time.
+const COUNT: usize = 3 * PER_TURN;
+
+/// More than a turn has; the first connection may begin it nevertheless.
+const WHOLE_TURN: Duration = Duration::from_millis(5);
 
 /// The events of the event loop, in order, and whether the task that blocks it may go on.
 #[derive(Default)]
@@ -19,22 +26,25 @@ struct Shared {
     changed: Condvar,
 }
 
-struct Costly(Arc<Shared>);
+struct Costly {
+    shared: Arc<Shared>,
+    cost: Duration,
+}
 
 impl Costly {
     /// Blocks the event loop, so that the bytes of all other connections arrive before its next turn.
     fn block(&self) {
-        let mut gate = self.0.gate.lock().unwrap();
+        let mut gate = self.shared.gate.lock().unwrap();
         gate.0 = true;
-        self.0.changed.notify_all();
-        drop(self.0.changed.wait_while(gate, |gate| !gate.1));
+        self.shared.changed.notify_all();
+        drop(self.shared.changed.wait_while(gate, |gate| !gate.1));
     }
 
     fn try_to_start(&self, io: &mut Io<'_, NoJob>) {
-        if !io.start_costly() {
-            return self.0.log.lock().unwrap().push('-');
+        if !io.start_costly(self.cost) {
+            return self.shared.log.lock().unwrap().push('-');
         }
-        self.0.log.lock().unwrap().push('+');
+        self.shared.log.lock().unwrap().push('+');
         io.outbox().push_bytes(b"+".to_vec());
         io.notify_sent(Mark(0));
     }
@@ -57,24 +67,37 @@ impl Task for Costly {
     }
 }
 
-struct Costlies(Arc<Shared>);
+struct Costlies {
+    shared: Arc<Shared>,
+    cost: Duration,
+}
 
 impl Service for Costlies {
     type Task = Costly;
 
     fn connect(&self, _: Peer, _: Instant) -> Costly {
-        Costly(Arc::clone(&self.0))
+        Costly { shared: Arc::clone(&self.shared), cost: self.cost }
     }
 }
 
 #[test]
 fn costly_work_is_spread_over_turns() {
+    spread(COST, PER_TURN);
+}
+
+#[test]
+fn work_that_takes_a_whole_turn_is_begun_once_a_turn() {
+    spread(WHOLE_TURN, 1);
+}
+
+/// Has 24 connections ask for work of this cost at the same time.
+fn spread(cost: Duration, per_turn: usize) {
     for &(model, topology) in ALLOWED.iter().filter(|(_, topology)| *topology == Topology::Single) {
         let shared = Arc::new(Shared::default());
-        let service = Costlies(Arc::clone(&shared));
+        let service = Costlies { shared: Arc::clone(&shared), cost };
         serve_with(config(model, topology), many(), &service, |address, _, name| {
             let mut blocking = connect(address);
-            let mut streams: Vec<_> = (0..3 * PER_TURN).map(|_| connect(address)).collect();
+            let mut streams: Vec<_> = (0..COUNT).map(|_| connect(address)).collect();
             // All are accepted.
             for stream in &mut streams {
                 stream.write_all(b"x").unwrap();
@@ -94,12 +117,13 @@ fn costly_work_is_spread_over_turns() {
                 assert_eq!(read_some(stream, &mut [0]), 1, "{name}");
             }
             let log = shared.log.lock().unwrap().clone();
-            assert_eq!(log.matches('+').count(), 3 * PER_TURN, "{name}: {log}");
+            assert_eq!(log.matches('+').count(), COUNT, "{name}: {log}");
             // These report all bytes that have arrived in one turn.
             let whole = [Model::EpollEdge, Model::EpollLevel, Model::Poll, Model::Select];
             if whole.contains(&model) {
-                let turn = |waiting| "+".repeat(PER_TURN) + &"-".repeat(waiting);
-                let expected = [turn(2 * PER_TURN), turn(PER_TURN), turn(0)].concat();
+                let turn =
+                    |turn: usize| "+".repeat(per_turn) + &"-".repeat(COUNT - (turn + 1) * per_turn);
+                let expected: String = (0..COUNT / per_turn).map(turn).collect();
                 assert_eq!(log, expected, "{name}");
             }
             if model == Model::Blocking {

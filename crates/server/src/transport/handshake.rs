@@ -32,6 +32,8 @@ pub(crate) struct Handshaking {
     until: Instant,
     /// A byte has been received.
     begun: bool,
+    /// The cost of the step that signs.
+    signing_time: Duration,
     /// The kernel is to take over behind it.
     kernel: Option<Arc<KernelTls>>,
 }
@@ -44,7 +46,8 @@ impl Handshaking {
         let reading = if kernel.is_some() { Reading::UpToTheEnd } else { Reading::Beyond };
         let checks = tls.challenges.as_ref().and_then(|challenges| challenges.config());
         let machine = Handshake::new(tls.store.config(), reading).answering(checks);
-        Self { machine, until: now + HANDSHAKE, begun: false, kernel }
+        let signing_time = tls.store.signing_time();
+        Self { machine, until: now + HANDSHAKE, begun: false, signing_time, kernel }
     }
 
     /// Returns how many bytes the next receive may take at most: the kernel has to open those that
@@ -69,6 +72,11 @@ impl Handshaking {
     /// Returns whether the next step signs, which only so many connections do in a turn of the event loop.
     pub(super) fn will_sign(&self) -> bool {
         self.machine.will_sign()
+    }
+
+    /// Returns how much CPU time that takes.
+    pub(super) fn signing_time(&self) -> Duration {
+        self.signing_time
     }
 
     /// Processes the bytes that were kept, and appends the answer to the outbox: an alert, if the handshake
