@@ -103,3 +103,4 @@ pub use service::{FileService, Reloader};
 pub use site::{Compressor, FileEtag, SubstitutionError, Substitutions};
 #[cfg(feature = "tls")]
 pub use tls::{KernelTls, TlsOptions, alpn_protocols};
+pub use watched_cache::remember_directory;

@@ -47,6 +47,8 @@ mod slab;
 mod tests;
 mod walk;
 
+pub use file_systems::remember_directory;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;

@@ -152,6 +152,8 @@ impl DocumentRoot {
         let root = Arc::new(root.after(generation, http_clock::now().unix));
         *current = Arc::clone(&root);
         self.generation.store(generation, Ordering::Release);
+        drop(current);
+        self.log_outside(&root);
         (root, true)
     }
 
@@ -194,6 +196,17 @@ impl DocumentRoot {
             let error = io::Error::from(*errno);
             self.log_error(&format!(
                 "the served directory cannot be reached: {operation} {:?}: {error}",
+                self.name()
+            ));
+        }
+    }
+
+    /// Logs that a sandbox, which cannot be extended, forbids the new directory.
+    fn log_outside(&self, root: &Root) {
+        // A remote file system may block.
+        if !root.is_remote() && root.is_outside_sandbox() {
+            self.log_error(&format!(
+                "the served directory {:?} is outside the sandbox of this process; a restart is needed",
                 self.name()
             ));
         }

@@ -16,7 +16,9 @@ use std::io;
 use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, makedev};
+use rustix::fs::{
+    Access, AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, makedev,
+};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -108,7 +110,20 @@ impl Root {
         let root = Self::new(fd).map_err(|e| failed("statx", e))?.after(0, 0);
         // A kernel or a sandbox without openat2 is reported now and not at every request.
         root.look(b"").map_err(|e| failed("openat2", e))?;
+        if root.is_outside_sandbox() {
+            let text = format!("open {dir:?}: outside the sandbox of this process");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
         Ok(root)
+    }
+
+    /// Returns whether the process may not read the directory although its mode permits it: a Landlock rule, or
+    /// another security module, forbids it.
+    pub(super) fn is_outside_sandbox(&self) -> bool {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.fd, c".", flags, Mode::empty());
+        let permits = || rustix::fs::accessat(&self.fd, c".", Access::READ_OK, AtFlags::EACCESS);
+        matches!(opened, Err(Errno::ACCESS)) && permits().is_ok()
     }
 
     /// Returns the root for a directory that was opened. The statx(2) asks only for fields of the inode

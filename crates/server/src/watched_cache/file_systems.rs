@@ -15,9 +15,14 @@
 //! Directories that fold case by Unicode's tables are refused; ASCII case, which XFS can ignore,
 //! is folded by the cache itself.
 
-use rustix::fd::BorrowedFd;
-use rustix::fs::{IFlags, Mode, OFlags, fstatfs, ioctl_getflags, openat};
+use rustix::fd::{AsFd as _, BorrowedFd};
+use rustix::fs::{
+    AtFlags, IFlags, Mode, OFlags, StatxFlags, fstatfs, ioctl_getflags, open, openat, statx,
+};
 use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 
 use super::not_watchable::{NotWatchable, Reason};
 
@@ -62,8 +67,10 @@ pub(super) fn check_case(directory: BorrowedFd<'_>, magic: u64) -> Result<(), No
     }
     // A descriptor that was opened by O_PATH has no flags.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let readable = openat(directory, ".", flags, Mode::empty())
-        .map_err(|errno| NotWatchable::system("openat", errno, directory))?;
+    let readable = match openat(directory, ".", flags, Mode::empty()) {
+        Err(Errno::ACCESS) if is_known(directory) => return Ok(()),
+        opened => opened.map_err(|errno| NotWatchable::system("openat", errno, directory))?,
+    };
     match ioctl_getflags(&readable) {
         Ok(flags) if flags.contains(CASEFOLD) => {
             Err(NotWatchable::of(Reason::CaseFolded, directory))
@@ -74,13 +81,73 @@ pub(super) fn check_case(directory: BorrowedFd<'_>, magic: u64) -> Result<(), No
     }
 }
 
+/// A directory: the numbers of its device and inode, and its time of birth, by which another one that gets the
+/// same numbers later is told apart.
+type Identity = (u32, u32, u64, i64, u32);
+
+/// Directories that do not fold case. Only that of an empty one can change, and these are on the way to a root.
+static KNOWN: RwLock<BTreeSet<Identity>> = RwLock::new(BTreeSet::new());
+
+/// Remembers that a directory above a root does not fold case, if so. Files are cached with watches (inotify(7)) on
+/// the directories of their path only if these do not; a process that confines itself cannot open
+/// them afterwards, so it calls this for each of them before.
+pub fn remember_directory(directory: &Path) {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(directory) = open(directory, flags, Mode::empty()) else { return };
+    let fd = directory.as_fd();
+    if check(fd).is_ok_and(|magic| check_case(fd, magic).is_ok())
+        && let Some(identity) = identity(fd)
+    {
+        KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(identity);
+    }
+}
+
+fn is_known(directory: BorrowedFd<'_>) -> bool {
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    identity(directory).is_some_and(|identity| known.contains(&identity))
+}
+
+fn identity(directory: BorrowedFd<'_>) -> Option<Identity> {
+    let asked = StatxFlags::INO | StatxFlags::BTIME;
+    let found = statx(directory, c"", AtFlags::EMPTY_PATH, asked).ok()?;
+    let born = found.stx_btime;
+    StatxFlags::from_bits_retain(found.stx_mask).contains(asked).then_some((
+        found.stx_dev_major,
+        found.stx_dev_minor,
+        found.stx_ino,
+        born.tv_sec,
+        born.tv_nsec,
+    ))
+}
+
 const CASEFOLD: IFlags = IFlags::from_bits_retain(0x4000_0000);
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::print_stdout, reason = "a skipped test says why")]
+
     use std::os::fd::AsFd as _;
 
     use super::*;
+
+    #[test]
+    fn a_directory_is_known_by_more_than_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("d");
+        let open_it = || std::fs::File::open(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(!is_known(open_it().as_fd()));
+        if identity(open_it().as_fd()).is_none() {
+            println!("skipped: no times of birth here");
+            return;
+        }
+        remember_directory(&path);
+        assert!(is_known(open_it().as_fd()));
+        std::fs::rename(&path, directory.path().join("old")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(!is_known(open_it().as_fd()));
+        remember_directory(Path::new("/nonexistent"));
+    }
 
     #[test]
     fn file_systems_that_the_kernel_fills_are_refused() {
