@@ -10,6 +10,7 @@
 //! assert!(limits.findings.iter().any(|finding| finding.name == "open files"));
 //! ```
 
+mod confinement;
 mod filesystem;
 mod finding;
 mod laboratory;
@@ -40,6 +41,7 @@ pub fn examine(directory: &Path) -> Examination {
             filesystem::section(directory),
             limits::section(),
             uring::section(),
+            confinement::section(),
             #[cfg(feature = "tls")]
             tls::section(),
             laboratory::section(),

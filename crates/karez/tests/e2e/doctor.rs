@@ -50,7 +50,9 @@ fn every_model_and_via_is_listed() {
 fn text_output_has_headings() {
     let output = Command::new(KAREZ).args(["doctor", "/dev/shm"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    for theme in ["models", "vias", "file system", "limits", "io_uring", "laboratory"] {
+    for theme in
+        ["models", "vias", "file system", "limits", "io_uring", "confinement", "laboratory"]
+    {
         assert!(text.lines().any(|line| line == theme), "{theme} in {text}");
     }
     assert!(text.contains("tmpfs") && !text.contains('\x1b'), "{text}");
