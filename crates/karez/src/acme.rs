@@ -5,6 +5,7 @@
 //! The thread is not waited for at the end: an order that is open then expires at the ACME server.
 
 use karez_acme::{Acme, ChallengeKind, Options};
+use karez_server::Log;
 use karez_tls::{CertStore, Challenges, Pair};
 use std::io;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::thread;
 
 use crate::cli::{Scheme, ServeArgs};
 use crate::stop_signals::no_thread;
+use crate::user::user;
 
 /// The certificates to obtain.
 pub(crate) struct Automatic {
@@ -39,7 +41,13 @@ impl Automatic {
         options.ca.clone_from(&acme.acme_ca);
         options.challenges = challenges(args);
         let named = |error: io::Error| io::Error::new(error.kind(), format!("--acme: {error}"));
-        let acme = Acme::open(options).map_err(named)?;
+        // The state belongs to the user that the server becomes.
+        let open = || Acme::open(options);
+        let acme = match user(args)? {
+            Some(user) => user.act(open),
+            None => open(),
+        };
+        let acme = acme.map_err(named)?;
         let (wake, woken) = channel();
         Ok(Some(Self { acme, wake, woken }))
     }
@@ -54,21 +62,44 @@ impl Automatic {
         self.acme.challenges()
     }
 
-    /// Starts the thread, which reports to `log`. A message by the sender that is returned repeats failed attempts at once; the
-    /// thread ends when it is dropped.
+    /// Starts the thread, which calls `confine` and then waits until it may [begin](WaitingAcme::begin).
+    /// `confine` returns what could not be enforced.
     ///
     /// # Errors
     /// The thread cannot be made.
     pub(crate) fn start(
         self,
         store: Arc<CertStore>,
-        log: impl Fn(&str) + Send + 'static,
-    ) -> io::Result<Sender<()>> {
+        confine: impl FnOnce() -> Option<String> + Send + 'static,
+    ) -> io::Result<WaitingAcme> {
         let Self { acme, wake, woken } = self;
+        let (log, logs) = channel::<Log>();
+        let work = move || {
+            let unconfined = confine();
+            let Ok(log) = logs.recv() else { return };
+            if let Some(reason) = unconfined {
+                log.notice(&format!("acme: the thread is not confined: {reason}"));
+            }
+            acme.run(&store, &woken, |text| log.notice(text));
+        };
         let name = "karez-acme";
-        let work = move || acme.run(&store, &woken, log);
         thread::Builder::new().name(name.to_owned()).spawn(work).map_err(no_thread(name))?;
-        Ok(wake)
+        Ok(WaitingAcme { wake, log })
+    }
+}
+
+/// The thread that obtains certificates, before it begins.
+pub(crate) struct WaitingAcme {
+    wake: Sender<()>,
+    log: Sender<Log>,
+}
+
+impl WaitingAcme {
+    /// Lets it begin; it reports to `log`. A message by the sender that is returned repeats failed attempts
+    /// at once; the thread ends when it is dropped.
+    pub(crate) fn begin(self, log: Log) -> Sender<()> {
+        let _ended = self.log.send(log);
+        self.wake
     }
 }
 

@@ -12,6 +12,7 @@ mod passwd;
 mod precompress;
 mod report_output;
 mod rules;
+mod sandbox;
 mod serve;
 mod site;
 #[cfg(feature = "tls")]
@@ -28,6 +29,7 @@ pub(crate) use passwd::PasswdArgs;
 #[cfg(feature = "compress")]
 pub(crate) use precompress::PrecompressArgs;
 pub(crate) use report_output::OutputArgs;
+pub(crate) use sandbox::SandboxMode;
 pub(crate) use serve::{LogForm, ServeArgs};
 pub(crate) use site::{SiteArgs, SiteTable};
 #[cfg(feature = "tls")]

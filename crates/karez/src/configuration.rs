@@ -136,6 +136,21 @@ impl Configuration {
         self.sites.is_empty() || self.values.contains(Key::ROOT)
     }
 
+    /// Returns the served directories.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Path> {
+        let top = self.has_top_site().then_some(&*self.serve.site.dir);
+        top.into_iter().chain(self.sites.iter().map(|site| &*site.table.site.dir))
+    }
+
+    /// Returns its own file and the files that its keys name.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.values.files(&Keys::of_server());
+        let keys = Keys::of_site();
+        files.extend(self.sites.iter().flat_map(|site| site.values.files(&keys)));
+        files.extend(self.file.clone());
+        files
+    }
+
     /// Returns the line of the first of these arguments that the file has.
     pub(crate) fn line_of(&self, ids: &[&str]) -> Option<usize> {
         ids.iter().find_map(|id| self.values.line(id))

@@ -9,14 +9,22 @@
 
 use std::fs;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// No private anonymous memory (bit 0), no shared one (bit 1), and of files at most the headers (bit 4).
 const FILTER: &str = "0x10";
 
-/// Excludes the memory that may hold keys from core dumps, from now on.
+/// Excludes the memory that may hold keys from core dumps, from now on. A second call does nothing, because a
+/// sandbox may forbid to write the file.
 ///
 /// # Errors
 /// As those of the file.
 pub(crate) fn exclude_memory() -> io::Result<()> {
-    fs::write("/proc/self/coredump_filter", FILTER)
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    fs::write("/proc/self/coredump_filter", FILTER)?;
+    DONE.store(true, Ordering::Relaxed);
+    Ok(())
 }

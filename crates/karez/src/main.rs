@@ -30,6 +30,7 @@ mod progress;
 mod progress_bar;
 mod reload;
 mod rlimit;
+mod sandbox;
 mod serve;
 mod serve_options;
 mod stderr;
@@ -38,6 +39,7 @@ mod stop_signals;
 mod style;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
+mod user;
 
 fn main() -> ExitCode {
     let matches = cli::Cli::command().get_matches();

@@ -34,9 +34,12 @@ const NEED_RESTART: &[&str] = &[
     "model",
     "pin",
     "quiet",
+    "sandbox",
+    "sandbox-read",
     "state",
     "threads",
     "topology",
+    "user",
     "workers",
     "yield",
 ];
@@ -75,7 +78,7 @@ impl Reload {
         log: Log,
     ) -> io::Result<Self> {
         let watch = tls.as_ref().map(|tls| tls.watch(&log)).transpose()?.flatten();
-        let wake = tls.as_mut().map(|tls| tls.obtain(&log)).transpose()?.flatten();
+        let wake = tls.as_mut().and_then(|tls| tls.obtain(&log));
         Ok(Self { flags, running, tls, watch, wake, reloader, log })
     }
 

@@ -14,6 +14,7 @@ use crate::ktls::Ktls;
 use crate::plain_passwords;
 use crate::reload::{Reload, hangup};
 use crate::rlimit;
+use crate::sandbox::{self, Confined, Sandbox};
 use crate::serve_options::{config, options, tcp_options};
 use crate::stderr;
 use crate::stdout::failed;
@@ -33,11 +34,10 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     if let Some(error) = tls::contradiction(&configuration) {
         stderr::usage_error(&error);
     }
-    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "kernel TLS is chosen later"))]
+    if let Some(error) = sandbox::contradiction(args) {
+        stderr::usage_error(&error);
+    }
     let mut tls = Tls::load(&configuration, None)?;
-    // Signals are blocked before any thread is made.
-    let hangup = hangup(flags, tls.as_ref())?;
-    let signals = StopSignals::watch(&shutdown, args.grace)?;
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let selected =
         config(args).build_supported(cores).unwrap_or_else(|error| stderr::usage_error(&error));
@@ -57,7 +57,14 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
             .map_or_else(|| default_connections(config, descriptors), NonZeroUsize::get),
         args.grace,
     );
+    let addresses: Vec<_> = args.listen.iter().map(|listen| listen.address.clone()).collect();
+    let server = Server::bind_with(config, &addresses, &tcp_options(args))?;
 
+    // Signals are blocked before any thread is made that stays. They end the process until then.
+    let hangup = hangup(flags, tls.as_ref())?;
+    let blocked = StopSignals::block()?;
+    let confined = confine(&configuration, &mut tls)?;
+    let signals = StopSignals::watch(blocked, &shutdown, args.grace)?;
     let notices = log("karez-notices", io::stderr(), |count| {
         format!("karez: {count} notices were dropped because their reader is too slow")
     })?;
@@ -67,8 +74,6 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let explain = args.explain.then(|| config.model());
     let options = options(&configuration, explain, tls.as_ref());
     let service = FileService::open(options, access, notices.clone(), shutdown.clone())?;
-    let addresses: Vec<_> = args.listen.iter().map(|listen| listen.address.clone()).collect();
-    let server = Server::bind_with(config, &addresses, &tcp_options(args))?;
     signals.begin_serving(logs.iter().flatten().cloned().collect());
     if !args.quiet {
         let urls = urls(server.addresses(), |listener| tls::scheme(tls.as_ref(), listener));
@@ -76,7 +81,7 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
         let ktls = ktls.map(|ktls| ktls.description);
         #[cfg(not(feature = "tls"))]
         let ktls = None;
-        announce(&configuration, &selected, &urls, ktls);
+        announce(&configuration, &selected, &urls, ktls, &confined);
     }
     if let Some(text) = plain_passwords::warning(&configuration, server.addresses(), tls.as_ref()) {
         stderr::warning(&text);
@@ -94,6 +99,18 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
         log.flush();
     }
     outcome
+}
+
+/// Gives up all rights that the server does not need any more. Its threads are made afterwards, and its roots
+/// are opened afterwards; its sockets are bound and its keys are read before.
+fn confine(configuration: &Configuration, tls: &mut Option<Tls>) -> io::Result<Confined> {
+    let sandbox = Sandbox::new(configuration, tls.as_ref())?;
+    let privileges = sandbox.drop_privileges()?;
+    #[cfg(feature = "acme")]
+    if let Some(tls) = tls {
+        tls.start_acme(sandbox.of_acme(&configuration.serve))?;
+    }
+    sandbox.enter(privileges)
 }
 
 fn access_log(form: LogForm) -> io::Result<Option<(Log, LogFormat)>> {
@@ -136,6 +153,7 @@ fn announce(
     selected: &Selected,
     urls: &[String],
     tls: Option<String>,
+    confined: &Confined,
 ) {
     let (args, config) = (&configuration.serve, selected.config);
     let refused = selected.refused.iter();
@@ -146,13 +164,14 @@ fn announce(
         tables => format!("{} sites", tables + usize::from(configuration.has_top_site())),
     };
     let line = format!(
-        "karez serves {served} at {}  model {}{how}, via {}, topology {}, {}{}",
+        "karez serves {served} at {}  model {}{how}, via {}, topology {}, {}{}, {}",
         style::on_stderr("1;36", &urls.join(" ")),
         style::on_stderr("32", config.model().name()),
         via(args.via, config.model()),
         style::on_stderr("32", config.topology().name()),
         threads(config),
         tls.map_or(String::new(), |tls| format!(", {tls}")),
+        confined.description(),
     );
     // The server runs also if standard error is closed.
     let _written = writeln!(io::stderr(), "{line}");

@@ -40,14 +40,24 @@ pub(crate) struct StopSignals {
 }
 
 impl StopSignals {
-    /// Blocks the signals and starts the thread that waits for them. Must be called before any other
-    /// thread is made. Until [`begin_serving`](Self::begin_serving) a signal ends the process at once.
+    /// Blocks the signals in this thread and those that it makes later.
     ///
     /// # Errors
+    /// As [`BlockedSignals::block`].
+    pub(crate) fn block() -> io::Result<BlockedSignals> {
+        Ok(BlockedSignals::block(&[Signal::TERM, Signal::INT])?)
+    }
+
+    /// Starts the thread that waits for the [blocked](Self::block) signals. Until
+    /// [`begin_serving`](Self::begin_serving) a signal ends the process at once.
     ///
+    /// # Errors
     /// The thread cannot be made.
-    pub(crate) fn watch(stop: &Shutdown, grace: Duration) -> io::Result<Self> {
-        let signals = BlockedSignals::block(&[Signal::TERM, Signal::INT])?;
+    pub(crate) fn watch(
+        signals: BlockedSignals,
+        stop: &Shutdown,
+        grace: Duration,
+    ) -> io::Result<Self> {
         let serving = Arc::new(OnceLock::new());
         let (stop, is_serving) = (StopAtEnd(stop.clone()), Arc::clone(&serving));
         let name = "karez-signals";

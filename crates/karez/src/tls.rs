@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 #[cfg(feature = "acme")]
-use crate::acme::Automatic;
+use crate::acme::{Automatic, WaitingAcme};
 use crate::cli::{ListenAddress, Scheme};
 use crate::configuration::{Configuration, Faults};
 use crate::core_dumps;
@@ -43,6 +43,9 @@ pub(crate) struct Tls {
     /// Certificates to obtain, until their thread is started.
     #[cfg(feature = "acme")]
     automatic: Option<Automatic>,
+    /// Their thread, until it begins.
+    #[cfg(feature = "acme")]
+    acme: Option<WaitingAcme>,
 }
 
 impl Tls {
@@ -112,24 +115,43 @@ impl Tls {
             challenges,
             #[cfg(feature = "acme")]
             automatic,
+            #[cfg(feature = "acme")]
+            acme: None,
         }))
     }
 
-    /// Starts the thread that obtains certificates, if there are some to obtain. A message by the sender
-    /// repeats failed attempts at once.
+    /// Starts the thread that obtains certificates, if there are some to obtain. It calls `confine` first, and
+    /// then waits for [`obtain`](Self::obtain).
     ///
     /// # Errors
     /// A thread that cannot be made.
-    pub(crate) fn obtain(&mut self, log: &Log) -> io::Result<Option<Sender<()>>> {
-        #[cfg(feature = "acme")]
+    #[cfg(feature = "acme")]
+    pub(crate) fn start_acme(
+        &mut self,
+        confine: impl FnOnce() -> Option<String> + Send + 'static,
+    ) -> io::Result<()> {
         if let Some(automatic) = self.automatic.take() {
-            let log = log.clone();
-            return automatic
-                .start(Arc::clone(&self.store), move |text| log.notice(text))
-                .map(Some);
+            self.acme = Some(automatic.start(Arc::clone(&self.store), confine)?);
         }
-        let _ = log;
-        Ok(None)
+        Ok(())
+    }
+
+    /// Lets the thread obtain certificates, if there is one. A message by the sender repeats failed attempts
+    /// at once.
+    pub(crate) fn obtain(&mut self, log: &Log) -> Option<Sender<()>> {
+        #[cfg(feature = "acme")]
+        return self.acme.take().map(|acme| acme.begin(log.clone()));
+        #[cfg(not(feature = "acme"))]
+        {
+            let _ = log;
+            None
+        }
+    }
+
+    /// Returns the files of certificates that are obtained.
+    pub(crate) fn obtained_files(&self) -> Vec<PathBuf> {
+        let pairs = self.files.obtained.iter();
+        pairs.flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]).collect()
     }
 
     /// Starts to watch the files. An error of inotify(7) is reported to the log.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::clients::ClientArgs;
+use super::sandbox::SandboxArgs;
 use super::site::SiteArgs;
 use super::values::{
     AUTO, ListenAddress, ModelChoice, duration, lowat, models, rate, topologies, vias,
@@ -90,6 +91,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) clients: ClientArgs,
+
+    #[command(flatten)]
+    pub(crate) confinement: SandboxArgs,
 
     /// Format of the access log on standard output
     #[arg(

@@ -133,6 +133,11 @@ impl<'a> Key<'a> {
         (begin < value.len() || begin == 0).then_some(begin)
     }
 
+    /// Returns whether a path is that of a directory.
+    pub(super) fn is_directory(self) -> bool {
+        self.0.get_value_hint() == ValueHint::DirPath
+    }
+
     /// Returns whether a site takes the value of the top level.
     pub(super) fn is_inherited(self) -> bool {
         !matches!(self.id(), Self::ROOT | "hosts" | "tls_cert" | "tls_key")

@@ -4,6 +4,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::key::{Form, Key, Keys};
 
@@ -92,6 +93,21 @@ impl Values {
             (None, Form::Switch) => Value::Switch(false),
             (None, _) => Value::Words(key.defaults()),
         }
+    }
+
+    /// Returns the files that the values name.
+    pub(super) fn files(&self, keys: &Keys) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for key in keys.iter().filter(|key| !key.is_directory()) {
+            let Value::Words(words) = self.effective(&key) else { continue };
+            // A path that is not UTF-8 begins where the value does.
+            let path = |word: &OsString| match word.to_str() {
+                Some(text) => key.path_in(text).map(|at| PathBuf::from(&text[at..])),
+                None => key.path_in("").map(|_| PathBuf::from(word)),
+            };
+            files.extend(words.iter().filter_map(path));
+        }
+        files
     }
 
     /// Returns the command line that gives these values.

@@ -81,6 +81,7 @@ mod reloads;
 mod rename_races;
 mod root_replacement;
 mod rules;
+mod sandbox;
 mod server;
 mod server_timing;
 mod shutdown;
