@@ -73,6 +73,8 @@ fn site_options(site: &SiteArgs) -> SiteOptions {
     let mut options = SiteOptions::new(&site.dir);
     options.index = site.index.clone().into_bytes();
     options.listing = !site.no_listing;
+    options.listing_header = bytes_of(&site.listing_header);
+    options.listing_footer = bytes_of(&site.listing_footer);
     options.hidden = site.hidden;
     // The command line has validated each.
     options.substitutions = Substitutions::new(&site.substitute).unwrap_or_default();
@@ -83,6 +85,10 @@ fn site_options(site: &SiteArgs) -> SiteOptions {
     }
     options.rules = site.rules.options();
     options
+}
+
+fn bytes_of(names: &[String]) -> Vec<Vec<u8>> {
+    names.iter().map(|name| name.clone().into_bytes()).collect()
 }
 
 /// Compresses as fast as a response needs it.

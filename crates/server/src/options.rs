@@ -52,6 +52,11 @@ pub struct SiteOptions {
     pub index: Vec<u8>,
     /// Whether directories without an index file are listed. Default: true.
     pub listing: bool,
+    /// The names of files that are shown above the listing of their directory: the first that it has. HTML (`.html`, `.htm`)
+    /// is inserted as it is, any other as text. Default: none.
+    pub listing_header: Vec<Vec<u8>>,
+    /// The same, below the listing. Default: none.
+    pub listing_footer: Vec<Vec<u8>>,
     /// Whether names that begin with a dot are served. Default: false.
     pub hidden: bool,
     /// Replacements in the content of files as they are sent. Default: none.
@@ -109,6 +114,8 @@ impl SiteOptions {
             root: root.into(),
             index: b"index.html".to_vec(),
             listing: true,
+            listing_header: Vec::new(),
+            listing_footer: Vec::new(),
             hidden: false,
             substitutions: Substitutions::default(),
             etag: FileEtag::default(),

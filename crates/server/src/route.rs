@@ -5,8 +5,8 @@
 
 use karez_http::{Field, Method, Request, Status, Target, encoding, target};
 
-use crate::media_preference::prefers_json;
-use crate::site::{ListingFormat, ListingView, ResourceRequest};
+use crate::media_preference::preferred_format;
+use crate::site::{ListingView, ResourceRequest};
 
 /// The value of `Allow` (RFC 9110 §10.2.1).
 pub(crate) const ALLOWED_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -57,12 +57,12 @@ impl Route {
 
 /// Returns the format and order of a listing, in case the resource is a directory without an index.
 fn view(request: &Request, target: &Target) -> ListingView {
-    let mut view = ListingView::default();
-    if prefers_json(request) {
-        view.format = ListingFormat::Json;
-    }
+    let view = ListingView { format: preferred_format(request), ..ListingView::default() };
     let query = target.query.clone().map(|query| &request.target()[query]);
-    query.map_or(view, |query| view.changed_by(query))
+    match query {
+        Some(query) => view.changed_by(query),
+        None => view,
+    }
 }
 
 /// Returns the URL by which HTTPS serves a request, on this port; `None` if the request names no host.
@@ -96,6 +96,7 @@ pub(crate) fn https_location(request: &Request, port: u16) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::site::ListingFormat;
     use karez_http::Version;
 
     fn route(method: &str, target: &str) -> Route {

@@ -14,7 +14,7 @@ use crate::live::Live;
 use crate::log::Log;
 use crate::options::{Options, SiteOptions};
 use crate::rules::Rules;
-use crate::site::{HotFiles, Site, SiteSettings, default_cached_files};
+use crate::site::{HotFiles, ListingNotes, Site, SiteSettings, default_cached_files};
 use crate::sites::Sites;
 
 /// Serves files by HTTP.
@@ -140,6 +140,10 @@ fn open(options: SiteOptions, cached_files: usize, error_log: &Log) -> io::Resul
         rules: Arc::new(rules),
         index: options.index,
         listing: options.listing,
+        notes: Arc::new(ListingNotes {
+            header: options.listing_header,
+            footer: options.listing_footer,
+        }),
         hidden: options.hidden,
         substitutions: options.substitutions,
         etag: options.etag,

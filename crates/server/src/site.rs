@@ -38,7 +38,7 @@ mod tests;
 pub(crate) use cache::default_capacity as default_cached_files;
 pub use compressed::Compressor;
 pub(crate) use hot_files::{Hit, HotFiles};
-pub(crate) use listing::{Listing, ListingFormat, ListingStep, ListingView};
+pub(crate) use listing::{Listing, ListingFormat, ListingNotes, ListingStep, ListingView};
 pub(crate) use lookup::PathLookup;
 pub use open_file::FileEtag;
 pub(crate) use open_file::OpenFile;

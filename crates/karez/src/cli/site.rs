@@ -26,6 +26,15 @@ pub(crate) struct SiteArgs {
     #[arg(long, help_heading = "Files")]
     pub(crate) no_listing: bool,
 
+    /// File of a directory to show above its listing, such as README.md: HTML (.html, .htm) as it is, any other
+    /// as text. Repeatable: the first that the directory has
+    #[arg(long, value_name = "NAME", value_parser = index_name, help_heading = "Files")]
+    pub(crate) listing_header: Vec<String>,
+
+    /// The same, below the listing
+    #[arg(long, value_name = "NAME", value_parser = index_name, help_heading = "Files")]
+    pub(crate) listing_footer: Vec<String>,
+
     /// Serve names that begin with a dot; /.well-known/ is always served (RFC 8615)
     #[arg(long, help_heading = "Files")]
     pub(crate) hidden: bool,

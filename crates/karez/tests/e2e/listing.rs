@@ -34,6 +34,37 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
 }
 
 #[test]
+fn header_footer_filter_and_text() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, content) in [
+        ("HEADER.html", "<p id=\"hello\">Packages</p>"),
+        ("FOOTER.txt", "a < b"),
+        ("karez_1.deb", "1"),
+        ("other.deb", "2"),
+    ] {
+        write_dated(&root.path().join(name), content, 1_000_000_000);
+    }
+    let flags = ["--listing-header", "README.html", "--listing-header", "HEADER.html"];
+    let flags = [&flags[..], &["--listing-footer", "FOOTER.txt"]].concat();
+    for layout in layouts::sample() {
+        let server = Server::start_with(layout, root.path(), &flags);
+        let mut client = server.connect();
+        let page = String::from_utf8(client.get("/").body).unwrap();
+        let parts =
+            ["<p id=\"hello\">Packages</p>", "./karez_1.deb", "./other.deb", "a &lt; b</pre>"];
+        let places =
+            parts.map(|part| page.find(part).unwrap_or_else(|| panic!("{layout}: {part}")));
+        assert!(places.is_sorted(), "{layout}: {page}");
+        assert_eq!(references(&client.get("/?filter=KAREZ").body), ["karez_1.deb"], "{layout}");
+        let text = client.request("GET", "/?filter=deb", "Accept: text/plain\r\n");
+        assert_eq!(text.field("content-type"), Some("text/plain; charset=utf-8"), "{layout}");
+        let line = |name| format!("2001-09-09T01:46:40Z            1 ./{name}.deb\n");
+        let expected = [line("karez_1"), line("other")].concat();
+        assert_eq!(String::from_utf8(text.body).unwrap(), expected, "{layout}");
+    }
+}
+
+#[test]
 fn every_listed_reference_resolves_to_its_file() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("odd & \"strange\"\u{e9}");

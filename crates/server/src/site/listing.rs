@@ -33,11 +33,14 @@ use super::syscall_counts::{self, Syscall};
 
 mod html;
 mod json;
+mod note;
 mod run;
 #[cfg(test)]
 mod tests;
+mod text;
 mod view;
 
+pub(crate) use note::ListingNotes;
 pub(crate) use view::{ListingFormat, ListingView, Sort};
 
 use run::{Batch, DirEntry, EntryKind, EntryMetadata, SortedRun};
@@ -54,6 +57,7 @@ pub(crate) struct Listing {
     path: Vec<u8>,
     hidden: bool,
     view: ListingView,
+    notes: Arc<ListingNotes>,
     runs: BinaryHeap<SortedRun>,
     phase: ListingPhase,
     rows: u64,
@@ -86,10 +90,11 @@ impl Listing {
         path: Vec<u8>,
         hidden: bool,
         view: ListingView,
+        notes: Arc<ListingNotes>,
     ) -> Self {
         let (runs, phase) = (BinaryHeap::new(), ListingPhase::Gather);
         let (device, remote) = (Device::default(), Vec::new());
-        Self { root, device, remote, dir, path, hidden, view, runs, phase, rows: 0 }
+        Self { root, device, remote, dir, path, hidden, view, notes, runs, phase, rows: 0 }
     }
 
     /// Returns the device that its steps wait for.
@@ -102,6 +107,7 @@ impl Listing {
         match self.view.format {
             ListingFormat::Html => "text/html; charset=utf-8",
             ListingFormat::Json => "application/json",
+            ListingFormat::Text => "text/plain; charset=utf-8",
         }
     }
 
@@ -142,13 +148,13 @@ impl Listing {
                 break true;
             }
         };
-        self.runs.extend(batch.sorted(self.view));
+        self.runs.extend(batch.sorted(self.view.order));
         Ok(more)
     }
 
     /// Returns the entry for a run, if it is to be listed.
     fn admit<'a>(&self, name: &'a [u8], claimed: FileType) -> io::Result<Option<DirEntry<'a>>> {
-        if matches!(name, b"." | b"..") || !self.is_served(name) {
+        if matches!(name, b"." | b"..") || !self.is_served(name) || !self.view.admits(name) {
             return Ok(None);
         }
         let kind = match claimed {
@@ -158,7 +164,7 @@ impl Listing {
             FileType::Unknown | FileType::Symlink => return self.inspect(name, true),
             _ => return Ok(None),
         };
-        if self.view.sort == Sort::Name {
+        if self.view.order.sort == Sort::Name {
             return Ok(Some(DirEntry { name, kind, metadata: None }));
         }
         self.inspect(name, false)
@@ -205,21 +211,33 @@ impl Listing {
         self.root.look(&path).and_then(|fd| stat_fd(fd.as_fd()))
     }
 
+    /// Returns the first of these files that the directory has, as HTML.
+    fn note(&self, names: &[Vec<u8>]) -> io::Result<Vec<u8>> {
+        note::read(&self.root, &self.path, names)
+    }
+
     fn render(&mut self) -> io::Result<ListingStep> {
         let mut out = Vec::with_capacity(ROWS * 192);
         if self.phase == ListingPhase::Head {
             self.phase = ListingPhase::Rows;
             match self.view.format {
-                ListingFormat::Html => html::head(&mut out, &self.path, self.view),
+                ListingFormat::Html => {
+                    let above = self.note(&self.notes.header)?;
+                    html::head(&mut out, &self.path, &self.view, &above);
+                }
                 ListingFormat::Json => json::head(&mut out),
+                ListingFormat::Text => {}
             }
         }
         for _ in 0..ROWS {
             if !self.row(&mut out)? {
                 self.phase = ListingPhase::Done;
                 match self.view.format {
-                    ListingFormat::Html => html::foot(&mut out),
+                    ListingFormat::Html => {
+                        html::foot(&mut out, &self.note(&self.notes.footer)?);
+                    }
                     ListingFormat::Json => json::foot(&mut out),
+                    ListingFormat::Text => {}
                 }
                 break;
             }
@@ -241,6 +259,7 @@ impl Listing {
             match self.view.format {
                 ListingFormat::Html => html::row(out, name, kind, metadata),
                 ListingFormat::Json => json::row(out, name, kind, metadata, self.rows == 0)?,
+                ListingFormat::Text => text::row(out, name, kind, metadata),
             }
             self.rows += 1;
         }

@@ -301,7 +301,8 @@ impl Site {
                 let Some(root) = root.clone() else { return Some(LookupResult::Busy) };
                 let path = request.path.clone();
                 let device = self.mounts.device_at(&path);
-                let mut listing = Listing::new(root, fd, path, self.options.hidden, request.view);
+                let (hidden, notes) = (self.options.hidden, Arc::clone(&self.options.notes));
+                let mut listing = Listing::new(root, fd, path, hidden, request.view.clone(), notes);
                 listing.device = device;
                 listing.remote = self.mounts.remote_entries(&request.path);
                 Some(LookupResult::Directory(Box::new(listing)))

@@ -13,6 +13,7 @@ use super::cache::{self, Cache};
 use super::closer::Closers;
 use super::compressed::{Compressed, Compressor};
 use super::document_root::DocumentRoot;
+use super::listing::ListingNotes;
 use super::mounts::Mounts;
 use super::open_file::FileEtag;
 use super::racy_mtime;
@@ -25,6 +26,8 @@ pub(crate) struct SiteSettings {
     pub(crate) index: Vec<u8>,
     /// Whether directories without an index file are listed.
     pub(crate) listing: bool,
+    /// The files that are shown with a listing.
+    pub(crate) notes: Arc<ListingNotes>,
     /// Whether names that begin with a dot are served.
     pub(crate) hidden: bool,
     /// Replacements in the content of files.

@@ -1,5 +1,5 @@
-//! A listing as HTML: one page without scripts or external resources, for wide screens and phones, light
-//! and dark. Every name is escaped in text, and percent-encoded behind "./" in a link, so that no name is
+//! A listing as HTML: one page without external resources, for wide screens and phones, light and dark. Its only
+//! script hides rows while the filter is typed; without it the filter is a form. Every name is escaped in text, and percent-encoded behind "./" in a link, so that no name is
 //! taken for markup, a scheme or a query.
 //!
 //! # Limitations
@@ -10,10 +10,11 @@
 use karez_http::target::encode_path;
 
 use super::run::{EntryKind, EntryMetadata};
-use super::view::{ListingView, Sort};
+use super::view::{ListingOrder, ListingView, Sort};
 use crate::rfc3339;
 
-pub(super) fn head(out: &mut Vec<u8>, path: &[u8], view: ListingView) {
+/// Appends the page up to its first row. `above` is HTML.
+pub(super) fn head(out: &mut Vec<u8>, path: &[u8], view: &ListingView, above: &[u8]) {
     out.extend_from_slice(BEFORE_TITLE.as_bytes());
     out.extend_from_slice(b"<title>Index of /");
     if !path.is_empty() {
@@ -24,6 +25,8 @@ pub(super) fn head(out: &mut Vec<u8>, path: &[u8], view: ListingView) {
     out.extend_from_slice(STYLE.as_bytes());
     out.extend_from_slice(b"</style>\n</head>\n<body>\n");
     breadcrumb(out, path);
+    out.extend_from_slice(above);
+    filter(out, view);
     out.extend_from_slice(b"<table>\n<thead><tr>");
     column(out, "Name", Sort::Name, view);
     column(out, "Size", Sort::Size, view);
@@ -55,8 +58,12 @@ pub(super) fn row(out: &mut Vec<u8>, name: &[u8], kind: EntryKind, metadata: Ent
     out.extend_from_slice(time.as_bytes());
 }
 
-pub(super) fn foot(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"</tbody>\n</table>\n</body>\n</html>\n");
+/// Appends the page behind its last row. `below` is HTML.
+pub(super) fn foot(out: &mut Vec<u8>, below: &[u8]) {
+    out.extend_from_slice(b"</tbody>\n</table>\n");
+    out.extend_from_slice(below);
+    out.extend_from_slice(SCRIPT.as_bytes());
+    out.extend_from_slice(b"</body>\n</html>\n");
 }
 
 /// Returns the reference from the directory to an entry.
@@ -86,18 +93,62 @@ fn breadcrumb(out: &mut Vec<u8>, path: &[u8]) {
     out.extend_from_slice(b"</h1>\n");
 }
 
+/// Appends the form that filters by name and keeps the order.
+fn filter(out: &mut Vec<u8>, view: &ListingView) {
+    out.extend_from_slice(b"<form role=\"search\">");
+    if view.order != ListingOrder::default() {
+        let sort = view.order.key();
+        out.extend_from_slice(
+            format!("<input type=\"hidden\" name=\"sort\" value=\"{sort}\">").as_bytes(),
+        );
+    }
+    out.extend_from_slice(FILTER.as_bytes());
+    text(out, &view.filter);
+    out.extend_from_slice(b"\"></form>\n");
+}
+
+/// Appends the part of a query that keeps a filter.
+fn filter_query(out: &mut Vec<u8>, filter: &[u8]) {
+    if filter.is_empty() {
+        return;
+    }
+    out.extend_from_slice(b"&amp;filter=");
+    for byte in filter {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => out.push(*byte),
+            byte => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+        }
+    }
+}
+
 /// Appends the head of a column: a link that sorts by it, or reverses the order if it is sorted by it.
-fn column(out: &mut Vec<u8>, title: &str, sort: Sort, view: ListingView) {
-    let current = view.sort == sort;
-    let (order, arrow) = match (current, view.descending) {
+fn column(out: &mut Vec<u8>, title: &str, sort: Sort, view: &ListingView) {
+    let ListingOrder { sort: by, descending } = view.order;
+    let current = by == sort;
+    let (order, arrow) = match (current, descending) {
         (false, _) => ("", ""),
         (true, false) => (" aria-sort=\"ascending\"", " \u{2191}"),
         (true, true) => (" aria-sort=\"descending\"", " \u{2193}"),
     };
-    let sign = if current && !view.descending { "-" } else { "" };
-    let key = sort.key();
-    let cell = format!("<th{order}><a href=\"?sort={sign}{key}\">{title}{arrow}</a></th>");
-    out.extend_from_slice(cell.as_bytes());
+    let key = ListingOrder { sort, descending: current && !descending }.key();
+    out.extend_from_slice(format!("<th{order}><a href=\"?sort={key}").as_bytes());
+    filter_query(out, &view.filter);
+    out.extend_from_slice(format!("\">{title}{arrow}</a></th>").as_bytes());
+}
+
+/// Appends text of several lines, escaped for a `<pre>`.
+pub(super) fn preformatted(out: &mut Vec<u8>, shown: &[u8]) {
+    for line in shown.split_inclusive(|&byte| byte == b'\n') {
+        let (line, end) = match line.strip_suffix(b"\n") {
+            Some(line) => (line.strip_suffix(b"\r").unwrap_or(line), &b"\n"[..]),
+            None => (line, &b""[..]),
+        };
+        for (number, piece) in line.split(|&byte| byte == b'\t').enumerate() {
+            out.extend_from_slice(if number == 0 { b"" } else { b"\t" });
+            text(out, piece);
+        }
+        out.extend_from_slice(end);
+    }
 }
 
 /// Appends text, escaped for a place between tags or inside quotes.
@@ -136,6 +187,20 @@ const BEFORE_TITLE: &str = "<!DOCTYPE html>
 
 const PARENT: &str = "<tr><td><a href=\"../\">../</a></td><td></td><td></td></tr>\n";
 
+const FILTER: &str = "<input type=\"search\" name=\"filter\" placeholder=\"Filter\" aria-label=\"Filter by name\" value=\"";
+
+const SCRIPT: &str = "<script>
+const filter = document.querySelector('input[type=search]');
+filter.addEventListener('input', () => {
+  const wanted = filter.value.toLowerCase();
+  for (const row of document.querySelectorAll('tbody tr')) {
+    const name = row.cells[0].textContent.toLowerCase();
+    row.hidden = name !== '../' && !name.includes(wanted);
+  }
+});
+</script>
+";
+
 const STYLE: &str = "
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem;
@@ -143,6 +208,11 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; p
 h1 { font-size: 1.25rem; font-weight: 600; overflow-wrap: anywhere; padding: 0 .5rem }
 a { color: #0a58ca; text-decoration: none; unicode-bidi: isolate }
 a:hover { text-decoration: underline }
+form { padding: 0 .5rem .5rem }
+input { font: inherit; box-sizing: border-box; width: 100%; max-width: 20rem; padding: .25rem .5rem;
+  color: inherit; background: transparent; border: 1px solid #8888; border-radius: .25rem }
+.note { padding: 0 .5rem; overflow-wrap: anywhere }
+pre.note { font: .875rem/1.5 ui-monospace, monospace; white-space: pre-wrap }
 table { width: 100%; border-collapse: collapse }
 th, td { padding: .35rem .5rem; text-align: right; white-space: nowrap; vertical-align: top;
   font-variant-numeric: tabular-nums }
@@ -167,6 +237,7 @@ td a { white-space: pre-wrap }
   td:first-child { font-size: 1rem }
   td:empty { display: none }
 }
+tr[hidden] { display: none }
 ";
 
 #[cfg(test)]
@@ -192,16 +263,23 @@ mod tests {
 
     #[test]
     fn columns_toggle() {
-        let cell = |view| {
+        let cell = |view: &ListingView| {
             let mut out = Vec::new();
             column(&mut out, "Size", Sort::Size, view);
             String::from_utf8(out).unwrap()
         };
-        let view = ListingView { sort: Sort::Size, ..ListingView::default() };
-        assert!(cell(ListingView::default()).contains("<th><a href=\"?sort=size\">Size</a>"));
-        assert!(cell(view).contains("ascending\"><a href=\"?sort=-size\">Size \u{2191}</a>"));
-        let view = ListingView { descending: true, ..view };
-        assert!(cell(view).contains("descending\"><a href=\"?sort=size\">Size \u{2193}</a>"));
+        let order = ListingOrder { sort: Sort::Size, descending: false };
+        let view = ListingView { order, ..ListingView::default() };
+        assert!(cell(&ListingView::default()).contains("<th><a href=\"?sort=size\">Size</a>"));
+        assert!(cell(&view).contains("ascending\"><a href=\"?sort=-size\">Size \u{2191}</a>"));
+        let order = ListingOrder { descending: true, ..order };
+        let filter = Box::from(*b"a &b");
+        let view = ListingView { order, filter, ..view };
+        assert!(
+            cell(&view).contains(
+                "descending\"><a href=\"?sort=size&amp;filter=a%20%26b\">Size \u{2193}</a>"
+            )
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use std::cmp::Ordering;
 
-use super::view::{ListingView, Sort};
+use super::view::{ListingOrder, Sort};
 
 /// The kind of an entry. Directories come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +45,7 @@ pub(super) struct Batch {
 
 /// The names of one batch in order; never empty.
 pub(super) struct SortedRun {
-    view: ListingView,
+    order: ListingOrder,
     names: Box<[u8]>,
     records: Box<[Record]>,
     next: usize,
@@ -77,11 +77,11 @@ impl Batch {
     }
 
     /// Returns the run, unless the batch is empty.
-    pub(super) fn sorted(self, view: ListingView) -> Option<SortedRun> {
+    pub(super) fn sorted(self, by: ListingOrder) -> Option<SortedRun> {
         let Self { names, mut records } = self;
-        records.sort_unstable_by(|a, b| order(view, &a.entry(&names), &b.entry(&names)));
+        records.sort_unstable_by(|a, b| order(by, &a.entry(&names), &b.entry(&names)));
         let (names, records) = (names.into_boxed_slice(), records.into_boxed_slice());
-        (!records.is_empty()).then_some(SortedRun { view, names, records, next: 0 })
+        (!records.is_empty()).then_some(SortedRun { order: by, names, records, next: 0 })
     }
 }
 
@@ -106,7 +106,7 @@ impl SortedRun {
 /// The run whose first entry comes first is the greatest, because the heap returns the greatest.
 impl Ord for SortedRun {
     fn cmp(&self, other: &Self) -> Ordering {
-        order(self.view, &other.first(), &self.first())
+        order(self.order, &other.first(), &self.first())
     }
 }
 
@@ -135,14 +135,14 @@ impl Record {
 }
 
 /// Compares two entries by the order of the listing.
-pub(super) fn order(view: ListingView, a: &DirEntry<'_>, b: &DirEntry<'_>) -> Ordering {
+pub(super) fn order(by: ListingOrder, a: &DirEntry<'_>, b: &DirEntry<'_>) -> Ordering {
     let (x, y) = (a.metadata.unwrap_or(UNKNOWN), b.metadata.unwrap_or(UNKNOWN));
-    let by_key = match view.sort {
+    let by_key = match by.sort {
         Sort::Name => by_name(a.name, b.name),
         Sort::Size => x.size.cmp(&y.size),
         Sort::Time => (x.seconds, x.nanoseconds).cmp(&(y.seconds, y.nanoseconds)),
     };
-    let by_key = if view.descending { by_key.reverse() } else { by_key };
+    let by_key = if by.descending { by_key.reverse() } else { by_key };
     a.kind.cmp(&b.kind).then(by_key).then_with(|| by_name(a.name, b.name))
 }
 
@@ -179,9 +179,9 @@ mod tests {
         let (a, b) = (entry(b"a", EntryKind::Directory, 0), entry(b"b", EntryKind::File, 7));
         let c = entry(b"c", EntryKind::File, 7);
         for descending in [false, true] {
-            let view = ListingView { sort: Sort::Size, descending, ..ListingView::default() };
-            assert_eq!(order(view, &a, &b), Ordering::Less);
-            assert_eq!(order(view, &b, &c), Ordering::Less, "equal sizes go by name");
+            let by = ListingOrder { sort: Sort::Size, descending };
+            assert_eq!(order(by, &a, &b), Ordering::Less);
+            assert_eq!(order(by, &b, &c), Ordering::Less, "equal sizes go by name");
         }
     }
 }

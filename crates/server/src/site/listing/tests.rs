@@ -211,6 +211,77 @@ fn what_an_entry_says() {
 }
 
 #[test]
+fn as_text() {
+    let ground = TestSite::new();
+    ground.file("d/b c.txt", &"x".repeat(1536)).directory("d/c");
+    set_modified(&ground.path("d/c"), LONG_AGO);
+    let site = ground.site();
+    assert_eq!(
+        text(&site, "d/", "format=text"),
+        "2001-09-09T01:46:40Z            - ./c/\n2001-09-09T01:46:40Z         1536 ./b%20c.txt\n"
+    );
+    assert_eq!(text(&site, "d/c/", "format=text"), "");
+    assert_eq!(listing(&site, "", "format=text").content_type(), "text/plain; charset=utf-8");
+}
+
+#[test]
+fn filtered() {
+    let ground = TestSite::new();
+    ground.file("Karez_1.deb", "").file("karez_2.deb", "").file("other", "").directory("karez.d");
+    let site = ground.site();
+    for format in ["json", "text", "html"] {
+        for sort in ["name", "-size"] {
+            let query = format!("format={format}&sort={sort}&filter=KAREZ_");
+            let page = text(&site, "", &query);
+            assert!(page.contains("./Karez_1.deb") && page.contains("./karez_2.deb"), "{query}");
+            assert!(!page.contains("./other") && !page.contains("./karez.d"), "{query}");
+        }
+    }
+    assert_eq!(names(&site, "", "filter="), ["karez.d", "Karez_1.deb", "karez_2.deb", "other"]);
+    let page = text(&site, "", "filter=%22%3E%3Cb%3E&sort=-time");
+    assert!(page.contains("value=\"&quot;&gt;&lt;b&gt;\""), "{page}");
+    assert!(page.contains("<input type=\"hidden\" name=\"sort\" value=\"-time\">"), "{page}");
+    assert!(page.contains("href=\"?sort=size&amp;filter=%22%3E%3Cb%3E\""), "{page}");
+}
+
+#[test]
+fn notes_above_and_below() {
+    let ground = TestSite::new();
+    ground.file("html/HEADER.html", "<p>Hello</p>").file("html/README.md", "not shown");
+    ground.file("text/README.md", "# A & B\r\n\t<b>\x1b[31m").file("text/f", "");
+    ground.file("big/README.md", &"x".repeat((64 << 10) + 1)).directory("none");
+    ground.directory("odd/HEADER.html").link("odd/README.md", "../../out");
+    fs::write(ground.root().join("../out"), "secret").unwrap();
+    mknodat(CWD, ground.path("none/README.md"), FileType::Fifo, Mode::from_raw_mode(0o666), 0)
+        .unwrap();
+    let name = |name: &str| name.as_bytes().to_vec();
+    let site = ground.site_with(|options| {
+        let header = vec![name("HEADER.html"), name("README.md")];
+        options.notes =
+            Arc::new(ListingNotes { header, footer: vec![name("f"), name("README.md")] });
+    });
+    let html = text(&site, "html/", "");
+    let [above, table, below] =
+        ["<p>Hello</p>", "<table>", "<pre class=\"note\">\nnot shown</pre>"]
+            .map(|part| html.find(part).unwrap());
+    assert!(above < table && table < below, "{html}");
+    let html = text(&site, "text/", "");
+    assert!(
+        html.contains("<pre class=\"note\">\n# A &amp; B\n\t&lt;b&gt;\u{fffd}[31m</pre>"),
+        "{html}"
+    );
+    assert_eq!(html.matches("# A").count(), 1, "f is shown below, which is empty");
+    for directory in ["big/", "none/", "odd/"] {
+        let html = text(&site, directory, "");
+        assert!(
+            !html.contains("class=\"note\"") && !html.contains("secret"),
+            "{directory}: {html}"
+        );
+    }
+    assert_eq!(names(&site, "html/", ""), ["HEADER.html", "README.md"], "no other format has them");
+}
+
+#[test]
 fn hostile_names() {
     let hostile: [&[u8]; 12] = [
         b"<script>alert(1)<",
@@ -233,7 +304,9 @@ fn hostile_names() {
 
     let html = text(&site, "<d>&", "");
     assert!(html.contains("<title>Index of /&lt;d&gt;&amp;/</title>"));
-    assert!(!html.contains("<script") && !html.contains("<d>") && !html.contains("onclick=\"x"));
+    assert!(
+        !html.contains("<script>alert") && !html.contains("<d>") && !html.contains("onclick=\"x")
+    );
     assert!(html.contains(">line\u{fffd}feed\u{fffd}[31m</a>"), "controls are seen");
     assert!(html.contains(">bytes\u{fffd}\u{fffd}</a>"));
     let mut linked: Vec<_> = html.split("href=\"./").skip(2).map(decode_link).collect();
