@@ -68,6 +68,7 @@ pub(crate) trait DriverSocket: Sized {
     /// visible yet: the receive in flight then completes soon, with them or with the end of the stream.
     fn end_receiving(&self) -> bool;
 
-    /// Ends the operations that are in flight and cannot be cancelled: the connection is closed.
-    fn abort(&self);
+    /// Ends the operations that are in flight and cannot be cancelled: the connection is closed. With `reset` the peer must
+    /// not see a regular end.
+    fn abort(&self, reset: bool);
 }

@@ -12,7 +12,7 @@ use super::relay::BufferedRelay;
 use super::send::{SendContext, SendProgress, Sender};
 use crate::connection::{Connection, ContextOf, EventLoopConnection, Step, TaskState, Turn};
 use crate::driver::{Driver, DriverSocket as _};
-use crate::io::{JobId, Receive};
+use crate::io::{Close, JobId, Receive};
 use crate::records;
 use crate::sync::offload::run_inline;
 use crate::task::{Event, Job, Reason, RecordType, RelayEnd, SendError, Task};
@@ -137,7 +137,7 @@ impl<T: Task, C: Driver> CompletionConnection<T, C> {
         }
         let receives = self.receive.abort(&mut backend.driver);
         if self.send.abort(backend) || receives {
-            self.socket.abort();
+            self.socket.abort(self.state.wants.close == Some(Close::Reset));
         }
     }
 

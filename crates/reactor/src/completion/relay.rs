@@ -135,7 +135,7 @@ impl<C: Driver> BufferedRelay<C> {
             for (key, socket) in [(pump.receive.take(), source), (pump.send.take(), sink)] {
                 if let Some(key) = key {
                     backend.driver.cancel(key);
-                    socket.abort();
+                    socket.abort(false);
                 }
             }
         }

@@ -10,7 +10,7 @@
 //! `blocking`. Requests for one descriptor number wait for each other, so that a receive in flight would
 //! hold up every send: each connection has two numbers (dup(2)), one for each direction. A running write
 //! cannot be cancelled, so it waits for a moment only (`SO_SNDTIMEO`) and poll(2) for the rest; a running
-//! read ends when the socket is shut down. Bytes that a thread has read are invisible until it has
+//! read ends when the socket is shut down or, for a reset, disconnected (connect(2) with `AF_UNSPEC`). Bytes that a thread has read are invisible until it has
 //! notified this process, so an idle connection is shut down before it is evicted. There is no
 //! `MSG_MORE`, so a head leaves with the first 48 KiB of its file; every via is `copy`. The signals
 //! interrupt any thread of the process.
@@ -18,7 +18,7 @@
 use karez_sys::{Completion, Key, Operation, PosixAio as Aio, SharedFd};
 use karez_transfer::Via;
 use rustix::io::{self, Errno, fcntl_dupfd_cloexec};
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{Shutdown, connect_unspec, shutdown};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +93,11 @@ impl DriverSocket for PosixAioSocket {
         false
     }
 
-    fn abort(&self) {
+    fn abort(&self, reset: bool) {
+        // It resets the connection at once, and wakes its threads. Linux 6.4 and 6.5 refuse it while threads wait.
+        if reset && connect_unspec(&*self.receiver).is_ok() {
+            return;
+        }
         // A socket that is not connected any more has ended its threads already.
         let _closed = shutdown((*self.receiver).as_fd(), Shutdown::Both);
     }

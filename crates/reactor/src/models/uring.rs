@@ -97,5 +97,5 @@ impl DriverSocket for UringSocket {
     }
 
     /// Every operation of a ring can be cancelled.
-    fn abort(&self) {}
+    fn abort(&self, _reset: bool) {}
 }

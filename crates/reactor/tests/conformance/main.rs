@@ -23,6 +23,7 @@ mod overdue;
 #[cfg(karez_realtime)]
 mod realtime;
 mod relay;
+mod resets;
 mod scripted_task;
 mod sealed;
 mod switched;
