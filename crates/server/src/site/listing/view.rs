@@ -2,7 +2,7 @@
 //!
 //! # Limitations
 //!
-//! Only the filter is decoded, because no other valid value needs it. Letters beyond ASCII match in the same case only.
+//! Only the filter is decoded, because no other valid value needs it. Beyond ASCII, upper and lower case differ.
 
 /// Format, order and filter of a listing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
