@@ -1,4 +1,4 @@
-//! The examples on tokio, with curl as the client; the bytes are compared by sha256.
+//! The examples on tokio and smol, most with curl as the client; the bytes are compared by sha256.
 #![cfg(feature = "tokio")]
 #![allow(
     clippy::unwrap_used,
@@ -9,10 +9,15 @@
 
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::process::Command;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+
+#[path = "../examples/smol_responder.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
+mod smol_responder;
 
 #[path = "../examples/tokio_proxy.rs"]
 #[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
@@ -83,4 +88,19 @@ async fn an_upload_is_stored() {
         let received = fs::read(stored.path().join("received")).unwrap();
         assert_eq!(Sha256::digest(received), Sha256::digest(film));
     }
+}
+
+#[test]
+fn a_file_is_sent_on_smol() {
+    let (tree, film) = tree();
+    let file = File::open(tree.path().join("film")).unwrap();
+    let listener = smol::Async::<std::net::TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();
+    let address = listener.get_ref().local_addr().unwrap();
+    let server = smol::spawn(smol_responder::serve(listener, file));
+    for _ in 0..3 {
+        let mut received = Vec::new();
+        std::net::TcpStream::connect(address).unwrap().read_to_end(&mut received).unwrap();
+        assert_eq!(Sha256::digest(received), Sha256::digest(&film));
+    }
+    smol::block_on(server.cancel());
 }
