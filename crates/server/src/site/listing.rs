@@ -26,7 +26,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, RawDir, Statx};
 use rustix::io::Errno;
 
-use super::lookup_error::failure;
+use super::lookup_error::{failure, is_unavailable};
 use super::paths::{has_hidden_segment, join};
 use super::root::{LookupMode, OpenMode, Root, file_type, stat_at, stat_fd, stat_known_at};
 use super::syscall_counts::{self, Syscall};
@@ -270,21 +270,6 @@ impl Listing {
         }
         Ok(true)
     }
-}
-
-/// Returns whether this error is definite: a request for the entry gets a 404 or a 403. The entry has
-/// been removed, or a link dangles, loops, leaves the root, has too long a name, or passes a file or a
-/// directory without search permission.
-fn is_unavailable(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::NOENT
-            | Errno::ACCESS
-            | Errno::LOOP
-            | Errno::XDEV
-            | Errno::NOTDIR
-            | Errno::NAMETOOLONG
-    )
 }
 
 fn describe<'a>(name: &'a [u8], meta: &Statx) -> Option<DirEntry<'a>> {

@@ -43,6 +43,21 @@ pub(super) fn failure(operation: &str, path: &[u8], errno: Errno) -> io::Error {
     io::Error::new(error.kind(), format!("{operation} {path:?}: {error}"))
 }
 
+/// Returns whether this error is definite: a request for the entry gets a 404 or a 403. The entry has
+/// been removed, or a link dangles, loops, leaves the root, has too long a name, or passes a file or a
+/// directory without search permission.
+pub(super) fn is_unavailable(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NOENT
+            | Errno::ACCESS
+            | Errno::LOOP
+            | Errno::XDEV
+            | Errno::NOTDIR
+            | Errno::NAMETOOLONG
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

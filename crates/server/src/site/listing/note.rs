@@ -13,10 +13,10 @@ use rustix::fd::AsFd as _;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::super::lookup_error::failure;
+use super::super::lookup_error::{failure, is_unavailable};
 use super::super::paths::join;
 use super::super::root::{LookupMode, OpenMode, Root, file_type, stat_fd};
-use super::{html, is_unavailable};
+use super::html;
 
 /// The most bytes of a file.
 const MOST_BYTES: u64 = 64 << 10;
