@@ -74,6 +74,7 @@ mod name;
 mod observer;
 mod options;
 mod pseudo_file;
+mod queue;
 mod same_file;
 mod sink;
 mod special_file;

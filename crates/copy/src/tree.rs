@@ -97,6 +97,7 @@ fn visit(
         );
     }
     workers.summary.directories += 1;
+    workers.flush();
     Level::of(Directory {
         from: Some(below),
         from_path: from.path(),

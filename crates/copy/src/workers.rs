@@ -9,57 +9,57 @@
 
 use rustix::fs::FileType;
 use std::ffi::CString;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use crate::context::Context;
 use crate::directory::Directory;
 use crate::error::Error;
+use crate::queue::Queue;
 use crate::summary::Summary;
 use crate::{file, special_file};
 
-/// The capacity of the queue, in files.
-const QUEUE: usize = 64;
-
 /// A file to be copied.
-struct Job<'a> {
+struct Job {
     directory: Arc<Directory>,
     from: CString,
     to: CString,
     /// Dropped last.
-    _ticket: Ticket<'a>,
+    _ticket: Ticket,
 }
 
 /// Counts the files that are queued or being copied.
 #[derive(Default)]
 struct InFlight {
-    count: Mutex<usize>,
+    count: AtomicUsize,
+    /// Held by the last ticket while it notifies, and by the thread that waits.
+    lock: Mutex<()>,
     none: Condvar,
 }
 
 impl InFlight {
-    fn ticket(&self) -> Ticket<'_> {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Ticket(self)
+    fn ticket(self: &Arc<Self>) -> Ticket {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ticket(Arc::clone(self))
     }
 
     fn wait(&self) {
-        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        let none = self.none.wait_while(count, |count| *count > 0);
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = self.none.wait_while(lock, |()| self.count.load(Ordering::Acquire) > 0);
         drop(none);
     }
 }
 
 /// A file in flight. Its drop counts also where a thread panics.
-struct Ticket<'a>(&'a InFlight);
+struct Ticket(Arc<InFlight>);
 
-impl Drop for Ticket<'_> {
+impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut count = self.0.count.lock().unwrap_or_else(PoisonError::into_inner);
-        *count -= 1;
-        if *count == 0 {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
             self.0.none.notify_all();
+            drop(lock);
         }
     }
 }
@@ -69,32 +69,30 @@ pub(crate) struct Workers<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) summary: Summary,
     /// `None` if the walking thread makes the copies, too.
-    queue: Option<SyncSender<Job<'a>>>,
-    in_flight: &'a InFlight,
+    queue: Option<&'a Queue<Job>>,
+    in_flight: Arc<InFlight>,
 }
 
 /// Runs `walk` while the workers copy the files that it finds; returns the summary of all threads.
 pub(crate) fn with_workers(context: &Context<'_>, walk: impl FnOnce(&mut Workers<'_>)) -> Summary {
-    let in_flight = InFlight::default();
-    let mut workers =
-        Workers { context, summary: Summary::default(), queue: None, in_flight: &in_flight };
+    let (queue, in_flight) = (Queue::new(), Arc::default());
+    let mut workers = Workers { context, summary: Summary::default(), queue: None, in_flight };
     if context.options.jobs.get() == 1 {
         walk(&mut workers);
         return workers.summary;
     }
-    let (sender, receiver) = sync_channel(QUEUE);
-    let receiver = Mutex::new(receiver);
     thread::scope(|scope| {
-        let work = || work(&receiver, context);
+        let work = || work(&queue, context);
         let start = |number| {
             let builder = thread::Builder::new().name(format!("karez-copy-{number}"));
             // If a thread cannot be made, fewer do the work.
             builder.spawn_scoped(scope, work).ok()
         };
         let threads: Vec<_> = (0..context.options.jobs.get()).filter_map(start).collect();
-        workers.queue = (!threads.is_empty()).then_some(sender);
+        let closing = ClosesWhenDropped(&queue);
+        workers.queue = (!threads.is_empty()).then_some(&queue);
         walk(&mut workers);
-        workers.queue = None;
+        drop(closing);
         for thread in threads {
             match thread.join() {
                 Ok(summary) => workers.summary.absorb(summary),
@@ -105,16 +103,24 @@ pub(crate) fn with_workers(context: &Context<'_>, walk: impl FnOnce(&mut Workers
     workers.summary
 }
 
-fn work(queue: &Mutex<Receiver<Job<'_>>>, context: &Context<'_>) -> Summary {
+/// Ends the workers also where the walk panics.
+struct ClosesWhenDropped<'a>(&'a Queue<Job>);
+
+impl Drop for ClosesWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+fn work(queue: &Queue<Job>, context: &Context<'_>) -> Summary {
     let mut summary = Summary::default();
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-    while let Ok(job) = next() {
+    while let Some(job) = queue.pop() {
         job.run(context, &mut summary);
     }
     summary
 }
 
-impl Job<'_> {
+impl Job {
     fn run(self, context: &Context<'_>, summary: &mut Summary) {
         let Self { directory, from, to, _ticket } = self;
         let (source, sink) = (directory.source(&from), directory.sink(&to));
@@ -144,16 +150,23 @@ impl Workers<'_> {
         let ticket = self.in_flight.ticket();
         let job = Job { directory: Arc::clone(directory), from, to, _ticket: ticket };
         match &self.queue {
-            // Cannot fail: the workers live longer than the queue.
-            Some(queue) => drop(queue.send(job)),
+            Some(queue) => queue.push(job),
             None => job.run(self.context, &mut self.summary),
         }
     }
 
     /// Waits until all files in flight are copied, and their directories have their attributes.
     pub(crate) fn wait_idle(&self) {
+        self.flush();
         self.in_flight.wait();
         self.context.written.forget();
+    }
+
+    /// Lets the workers begin with all files that were found, before the walk waits for something else.
+    pub(crate) fn flush(&self) {
+        if let Some(queue) = self.queue {
+            queue.flush();
+        }
     }
 
     pub(crate) fn release(&mut self, directory: Arc<Directory>) {
