@@ -136,6 +136,12 @@ impl Configuration {
         self.sites.is_empty() || self.values.contains(Key::ROOT)
     }
 
+    /// Returns the file that it was read from.
+    #[cfg(feature = "tls")]
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// Returns the served directories.
     pub(crate) fn roots(&self) -> impl Iterator<Item = &Path> {
         let top = self.has_top_site().then_some(&*self.serve.site.dir);

@@ -23,6 +23,9 @@ pub(crate) struct Sandbox {
     mode: SandboxMode,
     user: Option<User>,
     permissions: Permissions,
+    /// Whether there is a file that may be loaded again.
+    #[cfg(feature = "tls")]
+    reloads: bool,
 }
 
 /// The confinement that holds.
@@ -44,7 +47,13 @@ impl Sandbox {
             SandboxMode::Off => Permissions::default(),
             _ => permissions::of_server(configuration, tls),
         };
-        Ok(Self { mode, user, permissions })
+        Ok(Self {
+            mode,
+            user,
+            permissions,
+            #[cfg(feature = "tls")]
+            reloads: configuration.file().is_some(),
+        })
     }
 
     /// Returns the work by which the thread that obtains certificates confines itself. It returns what could
@@ -72,7 +81,9 @@ impl Sandbox {
         }
         // A reload may bring keys when it is too late.
         #[cfg(feature = "tls")]
-        let _reported_where_there_are_keys = crate::core_dumps::exclude_memory();
+        if self.reloads {
+            let _reported_where_there_are_keys = crate::core_dumps::exclude_memory();
+        }
         let dropped = karez_sandbox::drop_privileges(self.user.as_ref())
             .and_then(|()| karez_sandbox::disable_core_dumps());
         let dropped = match self.mode {
