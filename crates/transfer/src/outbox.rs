@@ -67,6 +67,8 @@ pub struct Outbox {
     /// The socket makes the records.
     socket_records: bool,
     stats: Option<Box<OutboxStats>>,
+    /// The via of the file that ended last.
+    via: Option<Via>,
     misses: ReportMisses,
     /// Files on a remote file system report misses, too.
     remote_misses: bool,
@@ -125,6 +127,7 @@ impl Outbox {
             && let Some((bytes, range)) = transfer.whole_content()
         {
             let bytes = Bytes::Shared { bytes, range };
+            self.via = Some(Via::Copy);
             self.push(Segment::Memory { bytes, sent: 0, kind: RecordKind::DATA });
         } else {
             self.apply_misses(&mut transfer);
@@ -207,6 +210,7 @@ impl Outbox {
             stats.reports.extend(started.map(|file| file.report().clone()));
             self.stats = Some(stats);
         }
+        self.via = self.take_via();
         self.queue = PooledQueue::default();
         if let Some(sealing) = &mut self.sealing {
             sealing.clear();
@@ -254,12 +258,15 @@ impl Outbox {
 
     /// Drops the segment in front; the statistics, if enabled, get the report of a file.
     fn drop_front(&mut self) {
-        match (self.queue.segments.pop_front(), &mut self.stats) {
-            (Some(Segment::File(file)), Some(stats)) => stats.reports.push(file.into_report()),
-            (Some(Segment::Memory { bytes, .. } | Segment::Raw { bytes, .. }), _) => {
-                bytes.recycle();
+        match self.queue.segments.pop_front() {
+            Some(Segment::File(file)) => {
+                self.via = Some(file.report().effective);
+                if let Some(stats) = &mut self.stats {
+                    stats.reports.push(file.into_report());
+                }
             }
-            (Some(Segment::Mark(mark)), _) => self.queue.passed.push(mark),
+            Some(Segment::Memory { bytes, .. } | Segment::Raw { bytes, .. }) => bytes.recycle(),
+            Some(Segment::Mark(mark)) => self.queue.passed.push(mark),
             _ => {}
         }
     }

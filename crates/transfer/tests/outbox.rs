@@ -358,6 +358,7 @@ fn statistics_have_all_calls_and_operations() {
     assert_eq!((received.len(), end), (4 + (1 << 20) + 7 + 100, Progress::Done));
     let stats = outbox.take_stats().unwrap();
     assert!(outbox.take_stats().is_none(), "it is closed");
+    assert_eq!((outbox.take_via(), outbox.take_via()), (Some(Via::Copy), None));
     let calls = stats.calls();
     assert_eq!(stats.operations(), 3);
     let reports = stats.into_reports();
@@ -380,6 +381,7 @@ fn statistics_have_unfinished_files() {
     let (near, _far) = narrow_pair();
     while outbox.step(near.as_fd()).unwrap() != Progress::NeedsWritable {}
     let moved = outbox.moved();
+    assert_eq!(outbox.take_via(), Some(Via::Sendfile));
     let reports = outbox.take_stats().unwrap().into_reports();
     let [report] = &reports[..] else { panic!("the second has not begun: {reports:?}") };
     assert!(report.bytes == moved && moved > 0 && report.calls.sendfile > 0, "{report:?}");

@@ -1,4 +1,4 @@
-//! Statistics of an outbox, and its treatment of page-cache misses.
+//! Statistics of an outbox, the via of its last file, and its treatment of page-cache misses.
 
 use super::segment::Segment;
 use super::{Outbox, ReportMisses};
@@ -23,6 +23,17 @@ impl Outbox {
         });
         stats.reports.extend(files);
         Some(stats)
+    }
+
+    /// Returns the via that moved the last bytes of a file since the last call; `None` if no file was sent.
+    /// It is known without statistics.
+    pub fn take_via(&mut self) -> Option<Via> {
+        let ended = self.via.take();
+        let front = self.queue.segments.iter().find_map(|segment| match segment {
+            Segment::File(file) if file.has_started() => Some(file.report().effective),
+            _ => None,
+        });
+        front.or(ended)
     }
 
     /// Counts operations of an event loop that moves chunks itself, if statistics are enabled.
