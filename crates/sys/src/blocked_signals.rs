@@ -47,6 +47,14 @@ impl BlockedSignals {
     /// # Errors
     /// `EINTR`, also after the process was stopped and continued.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        self.take(timeout).map(|signal| signal.is_some())
+    }
+
+    /// Waits as [`wait`](Self::wait), and returns the signal that it has taken; `None` on a timeout.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn take(&self, timeout: Option<Duration>) -> io::Result<Option<Signal>> {
         let timeout = timeout.map(crate::timespec);
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: the set and the time are read and live here; details of the signal
@@ -54,10 +62,11 @@ impl BlockedSignals {
         let signal =
             unsafe { libc::sigtimedwait(&raw const self.0, std::ptr::null_mut(), timeout) };
         if signal > 0 {
-            return Ok(true);
+            // Only named signals are blocked.
+            return Ok(Signal::from_named_raw(signal));
         }
         match last_errno() {
-            Errno::AGAIN => Ok(false),
+            Errno::AGAIN => Ok(None),
             errno => Err(errno),
         }
     }
@@ -87,7 +96,7 @@ mod tests {
             libc::syscall(libc::SYS_tgkill, pid, thread, Signal::WINCH.as_raw())
         };
         assert_eq!(sent, 0);
-        assert_eq!(signals.wait(None), Ok(true));
+        assert_eq!(signals.take(None), Ok(Some(Signal::WINCH)));
         assert_eq!(signals.wait(Some(Duration::ZERO)), Ok(false));
     }
 }
