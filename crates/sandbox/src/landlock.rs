@@ -30,6 +30,8 @@ const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
 });
 
+const APPEND: BitFlags<AccessFs> = make_bitflags!(AccessFs::{WriteFile | MakeReg});
+
 /// What a thread may do. Anything else that Landlock covers is forbidden.
 #[derive(Clone, Debug, Default)]
 pub struct Permissions {
@@ -57,6 +59,12 @@ impl Permissions {
     /// Permits also to write, make, rename and remove files and directories beneath a directory.
     pub fn write(&mut self, directory: impl Into<PathBuf>) {
         self.add(directory.into(), WRITE);
+    }
+
+    /// Permits to make files beneath a directory and to write to them, or to write to a file. They cannot be
+    /// truncated, renamed or removed.
+    pub fn append(&mut self, path: impl Into<PathBuf>) {
+        self.add(path.into(), APPEND);
     }
 
     /// Permits removing files beneath a directory.
@@ -193,7 +201,7 @@ mod tests {
     fn files_outside_and_writing_are_denied() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        for name in ["in", "out", "state", "sockets"] {
+        for name in ["in", "out", "state", "sockets", "logs"] {
             fs::create_dir(path(name)).unwrap();
             fs::write(path(name).join("file"), name).unwrap();
         }
@@ -202,6 +210,7 @@ mod tests {
         permissions.read(path("missing"));
         permissions.write(path("state"));
         permissions.remove_files(path("sockets"));
+        permissions.append(path("logs"));
         let base = directory.path().to_owned();
         confined(permissions, move |_| {
             let path = |name: &str| base.join(name);
@@ -217,6 +226,12 @@ mod tests {
             fs::rename(path("state/new"), path("state/file")).unwrap();
             fs::remove_file(path("sockets/file")).unwrap();
             assert!(is_denied(File::create(path("sockets/file"))));
+            let append = |name| File::options().append(true).create(true).open(path(name));
+            append("logs/file").unwrap();
+            append("logs/new").unwrap();
+            assert!(is_denied(fs::read(path("logs/file"))));
+            assert!(is_denied(fs::remove_file(path("logs/file"))));
+            assert!(is_denied(append("state/../in/new")));
         });
         assert_eq!(fs::read(path("out/file")).unwrap(), b"out");
     }
