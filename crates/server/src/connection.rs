@@ -221,7 +221,7 @@ impl Connection {
 
     fn receive_timed_out(&mut self, io: &mut Io<'_, FileJob>) {
         if self.active.lingers_until().is_some() || self.transport.handshake_deadline().is_some() {
-            return io.close();
+            return self.timed_out(io);
         }
         if self.active.is_idle() {
             return self.close_idle(io);
@@ -268,6 +268,7 @@ impl Connection {
     /// Responds to a request that cannot be served.
     fn reject(&mut self, error: RequestError, io: &mut Io<'_, FileJob>) {
         let RequestError { status, reason, .. } = error;
+        self.log_debug(|| format!("request rejected: {} {reason}", status.code()));
         let now = io.now();
         self.active
             .get()
@@ -293,7 +294,7 @@ impl Connection {
                 let status = response.head.status();
                 let (head, body) = (&response.head, response.body);
                 let length = protocol.respond(exchange.id, head, body, io.outbox());
-                exchange.responded(status, length);
+                exchange.responded(status, length, io.now());
                 true
             }),
             Action::Append(bytes) => self.append(io, |exchange, protocol, io| {

@@ -1,11 +1,16 @@
 //! State that all connections of a server share.
 
+use std::net::SocketAddr;
+
 use karez_reactor::{Model, Shutdown};
 use karez_transfer::Via;
 
 use crate::access_log::AccessLog;
 use crate::address_limits::AddressLimits;
-use crate::log::Log;
+use crate::drain::Drain;
+use crate::error_log::{ErrorLog, Level};
+use crate::exchange_record::ExchangeRecord;
+use crate::health::HealthOptions;
 use crate::options::Timeouts;
 use crate::proxies::ProxyOptions;
 use crate::sites::Sites;
@@ -22,7 +27,9 @@ pub(crate) struct ServerContext {
     /// Whether a client may begin with the preface of HTTP/2.
     pub(crate) http2: bool,
     pub(crate) access: Option<AccessLog>,
-    pub(crate) error_log: Log,
+    pub(crate) error_log: ErrorLog,
+    pub(crate) health: HealthOptions,
+    pub(crate) drain: Drain,
     pub(crate) stop: Shutdown,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<crate::tls::TlsOptions>,
@@ -33,8 +40,37 @@ pub(crate) struct ServerContext {
 }
 
 impl ServerContext {
-    /// Writes a line to the error log.
+    /// Returns whether a stop signal has arrived.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.has_begun() || self.stop.is_triggered()
+    }
+
+    /// Writes a line of level error to the error log.
     pub(crate) fn log_error(&self, text: &str) {
-        self.error_log.notice(text);
+        self.error_log.error(text);
+    }
+
+    /// Writes a line of level debug about the connection of a peer. It is made only if the level is that low.
+    pub(crate) fn log_debug(&self, peer: Option<SocketAddr>, text: impl FnOnce() -> String) {
+        if self.error_log.has(Level::Debug) {
+            let peer = peer.map_or("unix".to_owned(), |address| address.to_string());
+            self.error_log.debug(&format!("{peer}: {}", text()));
+        }
+    }
+}
+
+/// The consumers of records.
+impl ServerContext {
+    /// Returns whether there is one, so that a record is made.
+    pub(crate) fn records(&self) -> bool {
+        self.access.is_some()
+    }
+
+    /// Passes the record of an exchange that has ended to each of them.
+    pub(crate) fn record(&self, record: &ExchangeRecord<'_>) {
+        let logs = !record.is_health || self.health.log;
+        if let Some(access) = self.access.as_ref().filter(|_| logs) {
+            access.write(record);
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use karez_http::{Method, Request, RequestError, Status, target};
 use karez_reactor::Peer;
+use karez_transfer::Via;
 
 use crate::context::ServerContext;
 use crate::cost::RequestCost;
@@ -28,6 +29,7 @@ mod accounting;
 #[cfg(feature = "tls")]
 mod challenge;
 mod guard;
+mod health;
 mod hot;
 mod refusal;
 mod results;
@@ -47,6 +49,8 @@ pub(crate) struct Exchange {
     passed: Option<Arc<UserFile>>,
     /// Its password is being verified.
     verifying: bool,
+    /// It asks for the health of the server.
+    is_health: bool,
     /// The reason of the lookup that runs.
     stage: Stage,
     /// A resource to be found when the other connections have received.
@@ -54,6 +58,8 @@ pub(crate) struct Exchange {
     /// A listing with more pieces to come.
     listing: Option<Box<Listing>>,
     started: Instant,
+    /// When there was a response head.
+    responded_at: Option<Instant>,
     status: Status,
     /// Length of the response head, in bytes; 0 before there is one.
     head_length: u64,
@@ -61,6 +67,8 @@ pub(crate) struct Exchange {
     sent: u64,
     /// The counter of the connection's outbox up to which `sent` is counted.
     counted: u64,
+    /// The via of the last file that was sent.
+    via: Option<Via>,
 }
 
 /// The next step of the connection for an exchange.
@@ -98,9 +106,10 @@ impl Exchange {
         let (deferred, listing, head_length, sent, counted) = (None, None, 0, 0, 0);
         let (site, misdirected, stage) = (SiteIndex::default(), false, Stage::default());
         let (client, passed, verifying) = (None, None, false);
+        let (is_health, responded_at, via) = (false, None, None);
         #[rustfmt::skip]
         let exchange = Self {
-            id, request, site, misdirected, client, passed, verifying, stage, deferred, listing, started, status, head_length, sent, counted,
+            id, request, site, misdirected, client, passed, verifying, is_health, stage, deferred, listing, started, responded_at, status, head_length, sent, counted, via,
         };
         exchange
     }
@@ -133,6 +142,9 @@ impl Exchange {
         #[cfg(feature = "tls")]
         if let Some(answer) = self.challenge(context) {
             return self.respond(context, cost, |it| it.key_authorization(&answer));
+        }
+        if self.asks_health(context) {
+            return self.health(context, cost);
         }
         let Ok(request) = &self.request else { return Action::Abort };
         if self.misdirected {
@@ -171,6 +183,9 @@ impl Exchange {
         #[cfg(feature = "tls")]
         if let Some(answer) = self.challenge(context) {
             return self.respond(context, cost, |it| it.key_authorization(&answer));
+        }
+        if self.asks_health(context) {
+            return self.health(context, cost);
         }
         let Ok(request) = &self.request else { return Action::Abort };
         if let Some(refusal) = self.refusal(request, context, now) {

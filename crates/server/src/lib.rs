@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use karez_reactor::{Config, Limits, Server, Shutdown};
-//! use karez_server::{FileService, Log, Options};
+//! use karez_server::{ErrorLog, FileService, Options};
 //! use std::time::Duration;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -11,8 +11,7 @@
 //! # std::fs::write(root.path().join("hello.txt"), "hello\n")?;
 //! # let directory = root.path();
 //! let shutdown = Shutdown::new();
-//! let lost = |count| format!("{count} lines were dropped");
-//! let errors = Log::start("errors", std::io::stderr(), lost)?;
+//! let errors = ErrorLog::start("errors", std::io::stderr())?;
 //! let service = FileService::open(Options::new(directory), None, errors, shutdown.clone())?;
 //! let config = Config::builder().build(std::thread::available_parallelism()?)?;
 //! let server = Server::bind(config, &["127.0.0.1:0".parse()?])?;
@@ -55,12 +54,17 @@ mod closing;
 mod connection;
 mod context;
 mod cost;
+mod drain;
+mod error_log;
 mod exchange;
+mod exchange_record;
+mod health;
 mod host;
 mod http_clock;
 mod job;
 mod live;
 mod log;
+mod log_file;
 mod media_preference;
 mod network;
 mod options;
@@ -79,11 +83,16 @@ mod tls;
 mod transport;
 mod watched_cache;
 
+pub use access_log::template::{BadLogTemplate, LogTemplate};
 pub use access_log::{AccessLog, LogFormat};
 pub use address_limits::AddressLimitOptions;
 pub use address_limits::requests::RequestRate;
+pub use drain::Drain;
+pub use error_log::{ErrorLog, Level};
+pub use health::{BadHealthPath, HealthOptions, HealthPath};
 pub use host::{BadHostName, HostName};
 pub use log::Log;
+pub use log_file::open_log;
 pub use network::Network;
 pub use options::{Options, SiteOptions, Timeouts};
 pub use proxies::ProxyOptions;

@@ -2,15 +2,18 @@
 //!
 //! A line is formatted into a buffer under a short lock; a thread writes the buffer to the stream. It
 //! sleeps while the buffer is empty and then gathers lines for some milliseconds, so a busy server causes
-//! one wake-up per batch and not per line.
+//! one wake-up per batch and not per line. The stream can be replaced: lines that were added before go to
+//! the old one, and no line is lost between them.
 //!
 //! # Limitations
 //!
-//! If the reader of the stream stalls, the buffer fills up, and further lines are dropped and counted. No
-//! response is delayed.
+//! If the reader of the stream stalls, the buffer fills up, and further lines are dropped and counted. So
+//! are lines that cannot be written, as on a full disk. No response is delayed. A stream is replaced when
+//! the write to the old one has returned.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -23,25 +26,47 @@ const GATHER: Duration = Duration::from_millis(20);
 /// How long a flush waits for a reader that has stalled.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+type Stream = Box<dyn Write + Send>;
+
+type FaultHandler = Box<dyn Fn(&io::Error) + Send + Sync>;
+
 /// A handle to one log. Clones write to the same.
 #[derive(Clone, Debug)]
 pub struct Log {
     shared: Arc<LogQueue>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct LogQueue {
     state: Mutex<LogState>,
     lines: Condvar,
     written: Condvar,
+    on_fault: OnceLock<FaultHandler>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct LogState {
     buffer: Vec<u8>,
     dropped: u64,
     writing: bool,
+    /// The reader has closed, so that lines are dropped without a count.
     closed: bool,
+    next: Option<Next>,
+}
+
+/// The stream for later lines.
+struct Next {
+    stream: Stream,
+    /// Bytes of the buffer in front of these lines.
+    from: usize,
+}
+
+/// The stream of a log, and the result of the last write.
+struct Output {
+    stream: Stream,
+    failing: bool,
+    /// The last line has been written in part.
+    torn: bool,
 }
 
 impl Log {
@@ -57,9 +82,26 @@ impl Log {
     ) -> io::Result<Self> {
         let shared = Arc::new(LogQueue::default());
         let log = Self { shared: Arc::clone(&shared) };
-        let write = move || shared.write_to(stream, &lost);
+        let output = Output::new(Box::new(stream));
+        let write = move || shared.write_to(output, &lost);
         thread::Builder::new().name(name.to_owned()).spawn(write)?;
         Ok(log)
+    }
+
+    /// Has `handler` called, by the thread of the log, with the error of a write when lines begin to be
+    /// dropped for it. Only the first handler counts.
+    pub fn on_fault(&self, handler: impl Fn(&io::Error) + Send + Sync + 'static) {
+        let _kept = self.shared.on_fault.set(Box::new(handler));
+    }
+
+    /// Writes the lines that are added from now on to another stream. Never waits.
+    pub fn switch_to(&self, stream: impl Write + Send + 'static) {
+        let mut state = self.shared.lock();
+        let from = state.next.as_ref().map_or(state.buffer.len(), |next| next.from);
+        state.next = Some(Next { stream: Box::new(stream), from });
+        state.closed = false;
+        drop(state);
+        self.shared.lines.notify_one();
     }
 
     /// Adds a line: `format` appends its text. Never waits for the stream.
@@ -81,21 +123,18 @@ impl Log {
         }
     }
 
-    /// Adds a line for the operator: `karez: ` and the text.
-    pub fn notice(&self, text: &str) {
-        self.line(|line| {
-            line.extend_from_slice(b"karez: ");
-            line.extend_from_slice(text.as_bytes());
-        });
-    }
-
-    /// Waits until all lines are written, but not for a reader that has stalled.
+    /// Waits until all lines are written, and the stream is replaced, but not for a reader that has stalled.
     pub fn flush(&self) {
-        let busy =
-            |state: &mut LogState| !state.closed && (state.writing || !state.buffer.is_empty());
+        let busy = |state: &mut LogState| !state.closed && (state.writing || state.has_work());
         let state = self.shared.lock();
         // After the timeout the last lines are lost: a shutdown must not hang on a reader.
         let _given_up = self.shared.written.wait_timeout_while(state, FLUSH_TIMEOUT, busy);
+    }
+}
+
+impl LogState {
+    fn has_work(&self) -> bool {
+        !self.buffer.is_empty() || self.next.is_some()
     }
 }
 
@@ -104,100 +143,111 @@ impl LogQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_to(&self, mut stream: impl Write, lost: &dyn Fn(u64) -> String) {
+    /// The thread of the log.
+    fn write_to(&self, mut output: Output, lost: &dyn Fn(u64) -> String) {
         let mut batch = Vec::new();
         loop {
-            self.next_batch(&mut batch, lost);
-            if stream.write_all(&batch).and_then(|()| stream.flush()).is_err() {
-                break; // the reader has closed
+            let (dropped, next) = self.next_batch(&mut batch);
+            if dropped > 0 {
+                batch.extend_from_slice(lost(dropped).as_bytes());
+                batch.push(b'\n');
             }
+            let mut lines = &batch[..];
+            if let Some(Next { stream, from }) = next {
+                let (before, behind) = lines.split_at(from.min(lines.len()));
+                self.count_unwritten(output.write(before), 0, true);
+                (output, lines) = (Output::new(stream), behind);
+            }
+            self.count_unwritten(output.write(lines), dropped, false);
             batch.clear();
             self.lock().writing = false;
             self.written.notify_all();
         }
-        let mut state = self.lock();
-        state.closed = true;
-        state.buffer = Vec::new();
-        self.written.notify_all();
     }
 
-    /// Waits for lines, gathers for a while, and takes them all.
-    fn next_batch(&self, batch: &mut Vec<u8>, lost: &dyn Fn(u64) -> String) {
-        let nothing = |state: &mut LogState| state.buffer.is_empty();
-        drop(self.lines.wait_while(self.lock(), nothing));
+    /// Waits for lines, gathers for a while, and takes them all. Returns how many were dropped since the
+    /// last time, and the stream for later lines.
+    fn next_batch(&self, batch: &mut Vec<u8>) -> (u64, Option<Next>) {
+        drop(self.lines.wait_while(self.lock(), |state| !state.has_work()));
         thread::sleep(GATHER);
         let mut state = self.lock();
         std::mem::swap(&mut state.buffer, batch);
         state.writing = true;
-        let dropped = std::mem::take(&mut state.dropped);
-        drop(state);
-        if dropped > 0 {
-            batch.extend_from_slice(lost(dropped).as_bytes());
-            batch.push(b'\n');
+        (std::mem::take(&mut state.dropped), state.next.take())
+    }
+
+    /// Counts the lines that could not be written, and reports the first error. `dropped`: the lines that
+    /// the last of them stands for. `replaced`: there is another stream for later lines.
+    fn count_unwritten(&self, written: Result<(), Unwritten>, dropped: u64, replaced: bool) {
+        let Err(Unwritten { lines, error, is_first }) = written else { return };
+        let mut state = self.lock();
+        if error.kind() == ErrorKind::BrokenPipe {
+            state.closed = !replaced && state.next.is_none();
+            if state.closed {
+                state.buffer = Vec::new();
+            }
+            return;
         }
+        state.dropped += lines.saturating_sub(u64::from(dropped > 0)) + dropped;
+        drop(state);
+        if let Some(handler) = self.on_fault.get().filter(|_| is_first) {
+            handler(&error);
+        }
+    }
+}
+
+/// Lines that could not be written.
+struct Unwritten {
+    lines: u64,
+    error: io::Error,
+    /// The write before it succeeded.
+    is_first: bool,
+}
+
+impl Output {
+    fn new(stream: Stream) -> Self {
+        Self { stream, failing: false, torn: false }
+    }
+
+    /// Writes lines, and first the end of one that was written in part before.
+    fn write(&mut self, lines: &[u8]) -> Result<(), Unwritten> {
+        let ended = if self.torn && !lines.is_empty() { self.write_all(b"\n") } else { Ok(()) };
+        let written = ended.map_err(|(_, error)| (0, error)).and_then(|()| {
+            self.torn = false;
+            self.write_all(lines)
+        });
+        let is_first = !std::mem::replace(&mut self.failing, written.is_err());
+        written.map_err(|(written, error)| {
+            self.torn |= written > 0 && lines.get(written - 1) != Some(&b'\n');
+            let lines = count(lines.get(written..).unwrap_or_default());
+            Unwritten { lines, error, is_first }
+        })
+    }
+
+    /// Returns how many bytes were written before an error.
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err((written, error)),
+            }
+        }
+        self.stream.flush().map_err(|error| (written, error))
+    }
+}
+
+fn count(lines: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', lines).count() as u64
+}
+
+impl fmt::Debug for LogQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogQueue").finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-    use std::os::unix::net::UnixStream;
-
-    fn lost(count: u64) -> String {
-        format!("lost {count}")
-    }
-
-    #[test]
-    fn lines_arrive_in_order() {
-        let (stream, mut reader) = UnixStream::pair().unwrap();
-        let log = Log::start("log", stream, lost).unwrap();
-        for number in 0..100 {
-            log.line(|line| line.extend_from_slice(number.to_string().as_bytes()));
-        }
-        log.flush();
-        let expected: String = (0..100).map(|number| format!("{number}\n")).collect();
-        let mut text = vec![0; expected.len()];
-        reader.read_exact(&mut text).unwrap();
-        assert_eq!(String::from_utf8(text).unwrap(), expected);
-    }
-
-    #[test]
-    fn lines_are_dropped_and_counted_while_the_reader_stalls() {
-        let (stream, mut reader) = UnixStream::pair().unwrap();
-        let log = Log::start("log", stream, lost).unwrap();
-        let line = "x".repeat(999);
-        // More than the buffer, the batch that is being written and the socket hold.
-        let total = 5 * CAPACITY / 1000;
-        for _ in 0..total {
-            log.line(|out| out.extend_from_slice(line.as_bytes()));
-        }
-        let mut text = Vec::new();
-        let mut counted = 0;
-        while counted < total {
-            let mut part = [0; 65536];
-            let count = reader.read(&mut part).unwrap();
-            text.extend_from_slice(&part[..count]);
-            let Some(end) = text.iter().rposition(|&byte| byte == b'\n') else { continue };
-            let lines = String::from_utf8(text.drain(..=end).collect()).unwrap();
-            for line in lines.lines() {
-                counted += match line.strip_prefix("lost ") {
-                    Some(count) => count.parse::<usize>().unwrap(),
-                    None => 1,
-                };
-            }
-        }
-        assert_eq!(counted, total);
-    }
-
-    #[test]
-    fn lines_are_dropped_after_the_reader_has_closed() {
-        let (stream, reader) = UnixStream::pair().unwrap();
-        drop(reader);
-        let log = Log::start("log", stream, lost).unwrap();
-        log.line(|line| line.push(b'x'));
-        log.flush();
-        log.line(|line| line.push(b'y'));
-        assert!(log.shared.lock().buffer.is_empty());
-    }
-}
+mod tests;

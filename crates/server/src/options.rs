@@ -7,6 +7,7 @@ use karez_reactor::Model;
 use karez_transfer::Via;
 
 use crate::address_limits::AddressLimitOptions;
+use crate::health::HealthOptions;
 use crate::host::HostName;
 use crate::proxies::ProxyOptions;
 use crate::rules::RuleOptions;
@@ -28,6 +29,8 @@ pub struct Options {
     pub proxies: ProxyOptions,
     /// Limits by the address of the client. Default: none.
     pub limits: AddressLimitOptions,
+    /// The path that reports the health of the server. Default: none.
+    pub health: HealthOptions,
     /// TLS; without it every listener is plain. Default: `None`.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::tls::TlsOptions>,
@@ -97,6 +100,7 @@ impl Options {
             timeouts: Timeouts::default(),
             proxies: ProxyOptions::default(),
             limits: AddressLimitOptions::default(),
+            health: HealthOptions::default(),
             #[cfg(feature = "tls")]
             tls: None,
             explain: None,

@@ -161,11 +161,16 @@ impl ResponseBuilder<'_> {
     /// Responds with the answer of a challenge (RFC 8555 §8.3).
     #[cfg(feature = "tls")]
     pub(crate) fn key_authorization(&self, answer: &str) -> Response {
-        let mut head = self.begin(Status::Ok, HiddenFields::default());
-        head.field("Content-Type", "application/octet-stream")
+        self.fixed(Status::Ok, "application/octet-stream", answer)
+    }
+
+    /// Responds with a text that no cache keeps and no rule changes.
+    pub(crate) fn fixed(&self, status: Status, content_type: &'static str, text: &str) -> Response {
+        let mut head = self.begin(status, HiddenFields::default());
+        head.field("Content-Type", content_type)
             .field("Cache-Control", "no-store")
-            .length(BodyLength::Known(answer.len() as u64));
-        self.end(head, Body::Bytes(answer.as_bytes().to_vec()), None)
+            .length(BodyLength::Known(text.len() as u64));
+        self.end(head, Body::Bytes(text.as_bytes().to_vec()), None)
     }
 
     /// Responds with a status and a sentence.

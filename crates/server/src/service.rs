@@ -10,8 +10,9 @@ use crate::access_log::AccessLog;
 use crate::address_limits::AddressLimits;
 use crate::connection::Connection;
 use crate::context::ServerContext;
+use crate::drain::Drain;
+use crate::error_log::ErrorLog;
 use crate::live::Live;
-use crate::log::Log;
 use crate::options::{Options, SiteOptions};
 use crate::rules::Rules;
 use crate::site::{HotFiles, ListingNotes, Site, SiteSettings, default_cached_files};
@@ -40,7 +41,7 @@ impl FileService {
     pub fn open(
         options: Options,
         access: Option<AccessLog>,
-        error_log: Log,
+        error_log: ErrorLog,
         stop: Shutdown,
     ) -> io::Result<Self> {
         let context = context(options, access, error_log, stop.clone(), None)?;
@@ -51,6 +52,12 @@ impl FileService {
     #[must_use]
     pub fn reloader(&self) -> Reloader {
         Reloader { live: Arc::clone(&self.live), addresses: Arc::clone(&self.addresses) }
+    }
+
+    /// Returns a handle by which the server can be made to report that it ends.
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        self.live.current().drain.clone()
     }
 
     /// Serves until the shutdown is complete.
@@ -70,13 +77,14 @@ impl FileService {
 
 impl Reloader {
     /// Opens the roots of these options, and then replaces the current options by them at once. Requests
-    /// that have begun end under the former options. The logs and `explain` stay.
+    /// that have begun end under the former options. Their lines, too, have the form of `access`. The error
+    /// log and `explain` stay.
     ///
     /// # Errors
     /// As [`FileService::open`]; then nothing changes.
-    pub fn reload(&self, options: Options) -> io::Result<()> {
+    pub fn reload(&self, options: Options, access: Option<AccessLog>) -> io::Result<()> {
         self.live.replace(|before| {
-            let (access, error_log) = (before.access.clone(), before.error_log.clone());
+            let error_log = before.error_log.clone();
             let mut context =
                 context(options, access, error_log, before.stop.clone(), Some(before))?;
             context.explain = before.explain;
@@ -101,7 +109,7 @@ fn redirect_port(context: &ServerContext, addresses: &[Address]) -> Option<u16> 
 fn context(
     options: Options,
     access: Option<AccessLog>,
-    error_log: Log,
+    error_log: ErrorLog,
     stop: Shutdown,
     before: Option<&ServerContext>,
 ) -> io::Result<ServerContext> {
@@ -112,7 +120,7 @@ fn context(
         Ok((Arc::new(open(site, cached_files, &error_log)?), hosts))
     });
     let sites = Sites::new(sites.collect::<io::Result<_>>()?)?;
-    let Options { via, timeouts, proxies, limits, explain, http2, .. } = options;
+    let Options { via, timeouts, proxies, limits, health, explain, http2, .. } = options;
     Ok(ServerContext {
         sites,
         via,
@@ -123,6 +131,8 @@ fn context(
         http2,
         access,
         error_log,
+        health,
+        drain: before.map(|before| before.drain.clone()).unwrap_or_default(),
         stop,
         #[cfg(feature = "tls")]
         tls: options.tls,
@@ -131,7 +141,7 @@ fn context(
     })
 }
 
-fn open(options: SiteOptions, cached_files: usize, error_log: &Log) -> io::Result<Site> {
+fn open(options: SiteOptions, cached_files: usize, error_log: &ErrorLog) -> io::Result<Site> {
     let rules = Rules::new(&options.rules, &options.index);
     let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
     let mut rules = rules.map_err(invalid)?;

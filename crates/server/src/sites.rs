@@ -20,6 +20,8 @@ use crate::site::Site;
 #[derive(Clone)]
 pub(crate) struct Sites {
     all: Vec<Arc<Site>>,
+    /// The first name of each, or an empty one.
+    names: Vec<Box<str>>,
     /// `None` if there is only the default site.
     hosts: Option<Hosts>,
 }
@@ -47,8 +49,11 @@ impl Sites {
             return Err(invalid("there is no site".to_owned()));
         }
         let (mut hosts, mut all) = (Hosts::default(), Vec::new());
+        let mut first_names = Vec::new();
         for (index, (site, names)) in sites.into_iter().enumerate() {
             all.push(site);
+            let first = names.first().map(ToString::to_string);
+            first_names.push(first.unwrap_or_default().into_boxed_str());
             for name in names {
                 let table = if name.is_wildcard() { &mut hosts.wildcard } else { &mut hosts.exact };
                 let before = table.insert(name.name().as_bytes().into(), index);
@@ -58,12 +63,17 @@ impl Sites {
             }
         }
         let hosts = (all.len() > 1).then_some(hosts);
-        Ok(Self { all, hosts })
+        Ok(Self { all, names: first_names, hosts })
     }
 
     pub(crate) fn get(&self, index: SiteIndex) -> &Arc<Site> {
         // An index comes from this table.
         self.all.get(index.0).unwrap_or(&self.all[0])
+    }
+
+    /// Returns the first name of a site; an empty one if it has none.
+    pub(crate) fn name(&self, index: SiteIndex) -> &str {
+        self.names.get(index.0).map_or("", |name| name)
     }
 
     /// Closes the files that no response is using: these sites get no more requests.

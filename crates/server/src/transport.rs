@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use karez_reactor::{Io, Outbox, Peer, RecordType, SocketOption};
 
-use crate::access_log::TlsDescription;
 use crate::context::ServerContext;
+use crate::exchange_record::TlsDescription;
 use crate::job::FileJob;
 use crate::protocol::Deadline;
 

@@ -9,7 +9,7 @@
 
 use karez_lab_sys::CountingAllocator;
 use karez_reactor::{Address, Config, Limits, Model, Server, Shutdown, Topology};
-use karez_server::{FileService, Log, Options};
+use karez_server::{ErrorLog, FileService, Options};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
@@ -51,7 +51,7 @@ impl TestServer {
             file.set_modified(past).unwrap();
         }
         let shutdown = Shutdown::new();
-        let log = Log::start("errors", std::io::sink(), |_| String::new()).unwrap();
+        let log = ErrorLog::start("errors", std::io::sink()).unwrap();
         let options = Options::new(root.path());
         let service = FileService::open(options, None, log, shutdown.clone()).unwrap();
         let config = Config::builder().model(model).topology(Topology::Workers);

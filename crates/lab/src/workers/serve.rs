@@ -6,7 +6,7 @@
 
 use karez_lab_sys::{process_usage, thread_usage};
 use karez_reactor::{Address, Config, Limits, Model, Server, Shutdown, Topology};
-use karez_server::{FileService, Log, Options};
+use karez_server::{ErrorLog, FileService, Options};
 use karez_transfer::Via;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::ClockId;
@@ -72,8 +72,7 @@ fn layout(command: &Value) -> Result<Config> {
 /// Opens the file service with the defaults of `karez serve`, except for the via, and with hidden
 /// files.
 fn file_service(root: PathBuf, via: Via, stop: Shutdown) -> Result<FileService> {
-    let log = Log::start(LOG_THREAD, io::stderr(), |count| format!("{count} notices were dropped"));
-    let log = log.context("start", "a log")?;
+    let log = ErrorLog::start(LOG_THREAD, io::stderr()).context("start", "a log")?;
     let mut options = Options::new(root);
     options.site.index = Vec::new();
     options.site.listing = false;

@@ -45,12 +45,13 @@ impl Connection {
                 self.context.log_error(&format!("\"{request}\": send: {error}"));
             }
             // The client closed or stalls, or the grace period is over.
-            _ => {}
+            error => self.log_debug(|| format!("\"{request}\": not sent completely: {error:?}")),
         }
         self.abort(io);
     }
 
     pub(super) fn reset_by_client(&mut self, io: &mut Io<'_, FileJob>) {
+        self.log_debug(|| "the client has reset the connection".to_owned());
         if let Some(exchange) = self.active.exchange() {
             exchange.client_reset();
         }
@@ -67,13 +68,17 @@ impl Connection {
         }
     }
 
-    /// Removes the exchange, and logs it.
+    /// Writes a line of level debug about the connection.
+    pub(super) fn log_debug(&self, text: impl FnOnce() -> String) {
+        self.context.log_debug(self.address, text);
+    }
+
+    /// Removes the exchange, and records it.
     pub(super) fn close_exchange(&mut self, now: Instant) -> Option<Exchange> {
         let exchange = self.active.get().exchange.take()?;
         let cost = self.cost.as_mut().map(|cost| cost.take());
-        if let Some(access) = &self.context.access {
-            exchange.log(access, self.peer(), self.transport.describe(), cost.as_ref(), now);
-        }
+        let (peer, tls) = (self.peer(), self.transport.describe());
+        exchange.record(&self.context, peer, tls, cost.as_ref(), now);
         Some(exchange)
     }
 

@@ -18,11 +18,11 @@ use karez_http::h2::{Input, StreamId};
 use karez_http::{Request, RequestError, Status};
 use karez_reactor::{Event, Io, JobId, Mark, Peer, Reason, SendError, Tag, Task};
 
-use crate::access_log::TlsDescription;
 use crate::closing::is_local;
 use crate::context::ServerContext;
 use crate::cost::{BodyPlan, RequestCost};
 use crate::exchange::Exchange;
+use crate::exchange_record::TlsDescription;
 use crate::job::FileJob;
 use crate::live::Live;
 use crate::protocol::ExchangeId;
@@ -226,7 +226,11 @@ impl Http2 {
                 Input::Body { stream, bytes } => self.discard(stream, bytes.len(), io),
                 Input::End { stream } => self.start(stream, io),
                 Input::Reset { stream, .. } => self.reset_by_client(stream),
-                Input::Error(_) => self.end_all(),
+                Input::Error(error) => {
+                    let peer = self.carrier.peer.address;
+                    self.context.log_debug(peer, || format!("HTTP/2: {error:?}"));
+                    self.end_all();
+                }
                 Input::Malformed { stream, error } => self.malformed(stream, error, io.now()),
                 _ => {}
             }
@@ -242,7 +246,14 @@ impl Http2 {
         }
     }
 
+    fn log_rejected(&self, error: &RequestError) {
+        let peer = self.carrier.peer.address;
+        let RequestError { status, reason, .. } = error;
+        self.context.log_debug(peer, || format!("request rejected: {} {reason}", status.code()));
+    }
+
     fn begin_rejected(&mut self, id: StreamId, error: RequestError, now: Instant) {
+        self.log_rejected(&error);
         let answer = (error.status, error.reason);
         let exchange = Exchange::of_error(exchange_id(id), error, now);
         self.push(id, exchange, Some(answer), now);
@@ -250,9 +261,10 @@ impl Http2 {
 
     /// Logs a malformed request, whose stream has been reset.
     fn malformed(&mut self, id: StreamId, error: RequestError, now: Instant) {
+        self.log_rejected(&error);
         let status = error.status;
         let mut exchange = Exchange::of_error(exchange_id(id), error, now);
-        exchange.responded(status, 0);
+        exchange.responded(status, 0, now);
         let state = StreamState::Ended;
         self.log(
             Stream { id, exchange, context: None, state, due: None, seen: 0, plan: None },

@@ -111,6 +111,7 @@ impl Connection {
 
     /// Ends a connection whose transport cannot continue, behind its alert. Streams of HTTP/2 are dropped.
     pub(super) fn fail(&mut self, io: &mut Io<'_, FileJob>) {
+        self.log_debug(|| "TLS has failed, an alert was sent or received".to_owned());
         io.set_timer(None);
         self.http2 = None;
         self.close_exchange(io.now());
@@ -147,7 +148,11 @@ impl Connection {
 
     /// The time of the timer has come: of a job, or of the handshake.
     pub(super) fn timed_out(&mut self, io: &mut Io<'_, FileJob>) {
-        if self.transport.handshake_deadline().is_some() || self.active.lingers_until().is_some() {
+        if self.active.lingers_until().is_some() {
+            return io.close();
+        }
+        if self.transport.handshake_deadline().is_some() {
+            self.log_debug(|| "the TLS handshake was not completed in time".to_owned());
             return io.close();
         }
         self.job_timed_out(io);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::*;
 use crate::address_limits::AddressLimits;
 use crate::closing::LINGER;
+use crate::error_log::ErrorLog;
 use crate::job::FileResult;
-use crate::log::Log;
 use crate::options::Timeouts;
 use crate::proxies::ProxyOptions;
 use crate::site::{Site, SiteSettings};
@@ -66,7 +66,9 @@ fn test(root: &tempfile::TempDir, stop: &Shutdown) -> TestConnection {
         explain: None,
         http2: true,
         access: None,
-        error_log: Log::start("errors", std::io::sink(), |_| String::new()).unwrap(),
+        error_log: ErrorLog::start("errors", std::io::sink()).unwrap(),
+        health: Default::default(),
+        drain: Default::default(),
         stop: stop.clone(),
         #[cfg(feature = "tls")]
         tls: None,

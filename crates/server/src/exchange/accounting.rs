@@ -1,21 +1,22 @@
-//! The account of an exchange, for the access log.
+//! The account of an exchange, for its [record](ExchangeRecord).
 
 use std::time::Instant;
 
 use karez_http::Status;
 use karez_reactor::Peer;
-use karez_transfer::Outbox;
+use karez_transfer::{Outbox, Via};
 
 use super::Exchange;
-use crate::access_log::{AccessEntry, AccessLog, TlsDescription};
+use crate::context::ServerContext;
 use crate::cost::RequestCost;
-use crate::http_clock;
+use crate::exchange_record::{ExchangeRecord, TlsDescription};
 
-/// Accounting for the access log.
+/// Accounting.
 impl Exchange {
     /// Notes the response head that has been appended.
-    pub(crate) fn responded(&mut self, status: Status, head_length: u64) {
+    pub(crate) fn responded(&mut self, status: Status, head_length: u64, now: Instant) {
         (self.status, self.head_length) = (status, head_length);
+        self.responded_at = Some(now);
     }
 
     /// Notes that the client reset the connection. Without a response, 499 is logged, as nginx does.
@@ -30,15 +31,17 @@ impl Exchange {
         self.counted = outbox.moved();
     }
 
-    /// Counts the bytes that have been sent since.
-    pub(crate) fn count_sent(&mut self, outbox: &Outbox) {
+    /// Counts the bytes that have been sent since, and notes their via.
+    pub(crate) fn count_sent(&mut self, outbox: &mut Outbox) {
+        self.via = outbox.take_via().or(self.via);
         self.sent += outbox.moved() - self.counted;
         self.counted = outbox.moved();
     }
 
-    /// Sets the bytes of the body that have been sent, for a protocol that counts them by stream.
-    pub(crate) fn set_sent(&mut self, body: u64) {
-        self.sent = self.head_length + body;
+    /// Sets the bytes of the body that have been sent, and their via, for a protocol that counts them by
+    /// stream.
+    pub(crate) fn set_sent(&mut self, body: u64, via: Option<Via>) {
+        (self.sent, self.via) = (self.head_length + body, via);
     }
 
     /// Returns the peer with the address of the client, for which a proxy may speak.
@@ -51,23 +54,31 @@ impl Exchange {
         }
     }
 
-    /// Writes the line of the access log.
-    pub(crate) fn log(
+    /// Passes the record of the exchange, which has ended, to those that want it.
+    pub(crate) fn record(
         &self,
-        access: &AccessLog,
+        context: &ServerContext,
         peer: Peer,
         tls: Option<TlsDescription>,
         cost: Option<&RequestCost>,
         now: Instant,
     ) {
-        access.write(&AccessEntry {
-            peer: self.client_of(peer),
+        if !context.records() {
+            return;
+        }
+        context.record(&ExchangeRecord {
+            client: self.client_of(peer),
             request_line: self.request_line(),
             request: self.request.as_ref().ok(),
             status: self.status,
-            bytes: self.sent.saturating_sub(self.head_length),
-            took: now.saturating_duration_since(self.started),
-            now: http_clock::now(),
+            head_bytes: self.head_length.min(self.sent),
+            body_bytes: self.sent.saturating_sub(self.head_length),
+            head_time: self.responded_at.map(|at| at.saturating_duration_since(self.started)),
+            time: now.saturating_duration_since(self.started),
+            via: self.via,
+            asked_password: self.passed.is_some() || self.status == Status::Unauthorized,
+            is_health: self.is_health,
+            site: context.sites.name(self.site),
             tls,
             cost,
         });

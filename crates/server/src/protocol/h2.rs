@@ -18,7 +18,7 @@ use karez_http::h2::{
     Waiting,
 };
 use karez_http::{Body, BodyPart, Limits, ResponseHead};
-use karez_transfer::{FileId, FileToSocket, Mark, OnShort, Outbox, Report, Tag, UnitEvent};
+use karez_transfer::{FileId, FileToSocket, Mark, OnShort, Outbox, Report, Tag, UnitEvent, Via};
 
 /// Streams at once: as many as a connection may have jobs.
 const MAX_STREAMS: u32 = 64;
@@ -46,6 +46,8 @@ struct SentResponse {
     /// Its files that are open.
     files: Vec<FileId>,
     reports: Vec<Report>,
+    /// The via of the last of its files of which bytes were sent.
+    via: Option<Via>,
     /// Its stream was closed before its end: the rest is not sent.
     cut: bool,
 }
@@ -97,6 +99,8 @@ impl UnitSink<FileId> for OutboxUnits<'_> {
         let owner = self.responses.iter_mut().find(|response| response.files.contains(&file));
         if let Some(owner) = owner {
             owner.files.retain(|open| *open != file);
+            let report = closed.as_ref().map(FileToSocket::report).filter(|it| it.bytes > 0);
+            owner.via = report.map(|report| report.effective).or(owner.via);
             owner
                 .reports
                 .extend(closed.filter(|_| self.explains).map(|transfer| transfer.report().clone()));
@@ -155,8 +159,9 @@ impl H2 {
         h2::encode(head, &mut block);
         let length = block.len() as u64;
         let (memory, unframed, units) = (0, 0, 0);
-        let (files, reports, cut) = (Vec::new(), Vec::new(), false);
-        self.responses.push(SentResponse { stream, memory, unframed, units, files, reports, cut });
+        let (files, reports, via, cut) = (Vec::new(), Vec::new(), None, false);
+        #[rustfmt::skip]
+        self.responses.push(SentResponse { stream, memory, unframed, units, files, reports, via, cut });
         match body {
             _ if bodiless => {
                 self.connection.respond(stream, block, StreamBody::Empty);
@@ -261,16 +266,17 @@ impl H2 {
         response.map_or(0, |response| response.memory - response.unframed + response.units)
     }
 
-    /// Forgets a response that has ended. Returns how many bytes of its body were sent, and the reports
-    /// of its files.
-    pub(crate) fn end(&mut self, stream: StreamId) -> (u64, Vec<Report>) {
+    /// Forgets a response that has ended. Returns how many bytes of its body were sent, the via of its last
+    /// file, and the reports of its files.
+    pub(crate) fn end(&mut self, stream: StreamId) -> (u64, Option<Via>, Vec<Report>) {
         let sent = self.sent_bytes(stream);
         let place = self.responses.iter().position(|response| response.stream == stream);
-        let reports = place.map(|place| self.responses.swap_remove(place).reports);
+        let ended = place.map(|place| self.responses.swap_remove(place));
         if self.responses.is_empty() {
             self.responses = Vec::new(); // an idle connection keeps no memory
         }
-        (sent, reports.unwrap_or_default())
+        let (via, reports) = ended.map(|it| (it.via, it.reports)).unwrap_or_default();
+        (sent, via, reports)
     }
 
     /// Begins to end the connection by GOAWAY. The first call refuses no stream, the second all that are

@@ -26,8 +26,8 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
 
+use crate::error_log::{ErrorLog, Level};
 use crate::http_clock;
-use crate::log::Log;
 
 use super::root::{LookupMode, Root, RootIdentity, may_try_again};
 use super::syscall_counts::{self, Syscall};
@@ -42,7 +42,7 @@ pub(super) struct DocumentRoot {
     generation: AtomicU64,
     /// Whether it has been logged that the path leads to no directory.
     missing: AtomicBool,
-    error_log: Option<Log>,
+    error_log: Option<ErrorLog>,
 }
 
 /// Why the path of the root leads to no directory.
@@ -53,7 +53,7 @@ pub(super) struct RootError {
 }
 
 impl DocumentRoot {
-    pub(super) fn open(dir: &Path, error_log: Option<Log>) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path, error_log: Option<ErrorLog>) -> io::Result<Self> {
         let root = Root::at(dir)?;
         // Without a working directory the relative name is kept.
         let path = absolute(dir).unwrap_or_else(|_| dir.to_owned());
@@ -194,10 +194,13 @@ impl DocumentRoot {
         if !temporary && !self.missing.swap(true, Ordering::Relaxed) {
             let RootError { operation, errno } = error;
             let error = io::Error::from(*errno);
-            self.log_error(&format!(
-                "the served directory cannot be reached: {operation} {:?}: {error}",
-                self.name()
-            ));
+            self.log(
+                Level::Error,
+                &format!(
+                    "the served directory cannot be reached: {operation} {:?}: {error}",
+                    self.name()
+                ),
+            );
         }
     }
 
@@ -205,25 +208,26 @@ impl DocumentRoot {
     fn log_outside(&self, root: &Root) {
         // A remote file system may block.
         if !root.is_remote() && root.is_outside_sandbox() {
-            self.log_error(&format!(
+            let text = format!(
                 "the served directory {:?} is outside the sandbox of this process; a restart is needed",
                 self.name()
-            ));
+            );
+            self.log(Level::Error, &text);
         }
     }
 
     fn log_found(&self) {
         if self.missing.load(Ordering::Relaxed) && self.missing.swap(false, Ordering::Relaxed) {
-            self.log_error(&format!(
-                "the served directory can be reached again: {:?}",
-                self.name()
-            ));
+            self.log(
+                Level::Info,
+                &format!("the served directory can be reached again: {:?}", self.name()),
+            );
         }
     }
 
-    fn log_error(&self, text: &str) {
+    fn log(&self, level: Level, text: &str) {
         if let Some(error_log) = &self.error_log {
-            error_log.notice(text);
+            error_log.write(level, text);
         }
     }
 

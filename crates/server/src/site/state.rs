@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::log::Log;
+use crate::error_log::ErrorLog;
 use crate::rules::Rules;
 
 use super::cache::{self, Cache};
@@ -39,7 +39,7 @@ pub(crate) struct SiteSettings {
     /// The number of files kept open between requests; `None` for an eighth of the descriptor limit.
     pub(crate) cached_files: Option<usize>,
     /// The log for a root that cannot be reached.
-    pub(crate) error_log: Option<Log>,
+    pub(crate) error_log: Option<ErrorLog>,
     /// Compresses files for clients that accept it.
     pub(crate) compressor: Option<Compressor>,
 }

@@ -14,7 +14,7 @@ use karez_transfer::RecordKind;
 
 use super::received::Received;
 use super::rx::Rx;
-use crate::access_log::TlsDescription;
+use crate::exchange_record::TlsDescription;
 use crate::job::FileJob;
 use crate::protocol::Deadline;
 use crate::tls::HTTP2;

@@ -70,16 +70,15 @@ impl Http2 {
     }
 
     pub(super) fn log(&mut self, mut stream: Stream, now: Instant) {
-        let (sent, reports) = self.protocol.end(stream.id);
-        stream.exchange.set_sent(sent);
+        let (sent, via, reports) = self.protocol.end(stream.id);
+        stream.exchange.set_sent(sent, via);
         let cost = self.cost.as_mut().map(|cost| {
             let mut cost = cost.take();
             (cost.reports, cost.body_plan) = (reports, stream.plan);
             cost
         });
-        if let Some(access) = &self.context.access {
-            let Carrier { peer, tls, .. } = self.carrier;
-            stream.exchange.log(access, peer, tls, cost.as_ref(), now);
-        }
+        let Carrier { peer, tls, .. } = self.carrier;
+        let context = stream.context.as_ref().unwrap_or(&self.context);
+        stream.exchange.record(context, peer, tls, cost.as_ref(), now);
     }
 }

@@ -73,7 +73,7 @@ impl Http2 {
                 let streams_body = matches!(response.body, Body::Stream) && !bodiless;
                 let body = (response.body, bodiless);
                 let length = protocol.respond(id, &response.head, body, io.outbox());
-                stream.exchange.responded(response.head.status(), length);
+                stream.exchange.responded(response.head.status(), length, io.now());
                 stream.plan = cost.as_mut().and_then(|cost| cost.body_plan.take());
                 stream.state =
                     if streams_body { StreamState::Streaming } else { StreamState::Responding };
