@@ -5,7 +5,7 @@
 //! The thread is not waited for at the end: an order that is open then expires at the ACME server.
 
 use karez_acme::{Acme, ChallengeKind, Options};
-use karez_server::Log;
+use karez_server::ErrorLog;
 use karez_tls::{CertStore, Challenges, Pair};
 use std::io;
 use std::sync::Arc;
@@ -73,14 +73,14 @@ impl Automatic {
         confine: impl FnOnce() -> Option<String> + Send + 'static,
     ) -> io::Result<WaitingAcme> {
         let Self { acme, wake, woken } = self;
-        let (log, logs) = channel::<Log>();
+        let (log, logs) = channel::<ErrorLog>();
         let work = move || {
             let unconfined = confine();
             let Ok(log) = logs.recv() else { return };
             if let Some(reason) = unconfined {
-                log.notice(&format!("acme: the thread is not confined: {reason}"));
+                log.warn(&format!("acme: the thread is not confined: {reason}"));
             }
-            acme.run(&store, &woken, |text| log.notice(text));
+            acme.run(&store, &woken, |text| log.warn(text));
         };
         let name = "karez-acme";
         thread::Builder::new().name(name.to_owned()).spawn(work).map_err(no_thread(name))?;
@@ -91,13 +91,13 @@ impl Automatic {
 /// The thread that obtains certificates, before it begins.
 pub(crate) struct WaitingAcme {
     wake: Sender<()>,
-    log: Sender<Log>,
+    log: Sender<ErrorLog>,
 }
 
 impl WaitingAcme {
     /// Lets it begin; it reports to `log`. A message by the sender that is returned repeats failed attempts
     /// at once; the thread ends when it is dropped.
-    pub(crate) fn begin(self, log: Log) -> Sender<()> {
+    pub(crate) fn begin(self, log: ErrorLog) -> Sender<()> {
         let _ended = self.log.send(log);
         self.wake
     }

@@ -5,7 +5,11 @@
 //! Addresses are not bound, because a server may be running.
 
 use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
@@ -42,6 +46,7 @@ fn check(configuration: &Configuration, faults: &mut Faults) {
         faults.add(configuration.line_of(&["model", "topology", "threads"]), &error.to_string());
     }
     tls::check_files(configuration, faults);
+    check_logs(configuration, faults);
     if configuration.has_top_site() {
         let line_of = |id: &str| configuration.line_of(&[id]);
         check_site(&configuration.serve.site, line_of, faults);
@@ -52,6 +57,27 @@ fn check(configuration: &Configuration, faults: &mut Faults) {
         for host in site.table.hosts.iter().filter(|host| !hosts.insert(*host)) {
             let text = format!("the host {host} belongs to another site, too");
             faults.add(site.line_of("hosts"), &text);
+        }
+    }
+}
+
+/// A file that does not exist is not made.
+fn check_logs(configuration: &Configuration, faults: &mut Faults) {
+    for (id, path) in configuration.serve.logs.files() {
+        // A named pipe without a reader would block.
+        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+            continue;
+        }
+        let found = match OpenOptions::new().append(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                std::fs::read_dir(directory.unwrap_or(Path::new("."))).map(|_| ())
+            }
+            found => found.map(|_| ()),
+        };
+        if let Err(error) = found {
+            let text = format!("{}: {error}", path.display());
+            faults.add(configuration.line_of(&[id]), &text);
         }
     }
 }

@@ -6,7 +6,9 @@ mod acme;
 mod clients;
 mod copy;
 mod exercise;
+mod health;
 mod lab;
+mod logs;
 mod passwd;
 #[cfg(feature = "compress")]
 mod precompress;
@@ -21,16 +23,18 @@ mod values;
 
 pub(crate) use copy::CopyArgs;
 pub(crate) use exercise::{ExerciseArgs, prediction};
+pub(crate) use health::CheckHealthArgs;
 pub(crate) use lab::{
     AllArgs, ClaimsArgs, CompareArgs, Lab, ModelsArgs, SelfTestArgs, TopologiesArgs, TraceArgs,
     ViasArgs,
 };
+pub(crate) use logs::{LogArgs, LogForm};
 pub(crate) use passwd::PasswdArgs;
 #[cfg(feature = "compress")]
 pub(crate) use precompress::PrecompressArgs;
 pub(crate) use report_output::OutputArgs;
 pub(crate) use sandbox::SandboxMode;
-pub(crate) use serve::{LogForm, ServeArgs};
+pub(crate) use serve::ServeArgs;
 pub(crate) use site::{SiteArgs, SiteTable};
 #[cfg(feature = "tls")]
 pub(crate) use tls::KtlsChoice;
@@ -96,6 +100,15 @@ pub(crate) enum Command {
         after_help = "Examples:\n  karez passwd /etc/karez/users anna\n  karez passwd --bcrypt anna < password >> .htpasswd\n\nExit status: 0, or 1 after an error."
     )]
     Passwd(PasswdArgs),
+    /// Ask a server whether it serves
+    ///
+    /// Requests URL, such as that of karez serve --health, and succeeds if the status is 2xx: for health
+    /// checks of containers without curl. Redirects and proxies are not followed. Otherwise one line on
+    /// standard error names the URL and the reason.
+    #[command(
+        after_help = "Examples:\n  karez health http://127.0.0.1:8080/healthz\n  karez health --tls-ca ca.pem --timeout 2s https://localhost/healthz\n\nExit status: 0 if it serves, 1 if not, 2 if the arguments are invalid."
+    )]
+    Health(CheckHealthArgs),
     /// Copy files and directory trees
     ///
     /// Copies SRC to DST, or into DST if it is a directory. A copy is written without a name and gets
@@ -149,7 +162,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example: karez man serve | man -l -")]
     Man {
         /// Command to describe [default: karez itself]
-        #[arg(value_parser = ["serve", "check", "config", "passwd", "copy", "doctor", "lab", "precompress", "completions", "man"])]
+        #[arg(value_parser = ["serve", "check", "config", "passwd", "health", "copy", "doctor", "lab", "precompress", "completions", "man"])]
         command: Option<String>,
     },
 }

@@ -17,9 +17,11 @@ mod core_dumps;
 mod doctor;
 mod first_signal;
 mod generate;
+mod health;
 #[cfg(feature = "tls")]
 mod ktls;
 mod lab;
+mod logs;
 mod passwd;
 mod password_input;
 mod plain_passwords;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         cli::Command::Check(args) => return check::run(&args),
         cli::Command::Config(args) => print_config::run(&args, &Flags::of(of_command)),
         cli::Command::Passwd(args) => passwd::run(&args),
+        cli::Command::Health(args) => health::run(&args),
         cli::Command::Doctor(args) => doctor::run(&args),
         cli::Command::Copy(args) => return copy::run(&args),
         #[cfg(feature = "compress")]

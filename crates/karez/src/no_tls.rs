@@ -1,6 +1,6 @@
 //! TLS of a build without it.
 
-use karez_server::Log;
+use karez_server::ErrorLog;
 use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ impl Tls {
         match self.0 {}
     }
 
-    pub(crate) fn obtain(&mut self, _: &Log) -> Option<Sender<()>> {
+    pub(crate) fn obtain(&mut self, _: &ErrorLog) -> Option<Sender<()>> {
         match self.0 {}
     }
 
@@ -31,11 +31,11 @@ impl Tls {
         match self.0 {}
     }
 
-    pub(crate) fn watch(&self, _: &Log) -> io::Result<Option<Watch>> {
+    pub(crate) fn watch(&self, _: &ErrorLog) -> io::Result<Option<Watch>> {
         match self.0 {}
     }
 
-    pub(crate) fn reload(&self, watch: Option<&Watch>, _: &Log) {
+    pub(crate) fn reload(&self, watch: Option<&Watch>, _: &ErrorLog) {
         if let Some(watch) = watch {
             match watch.0 {}
         }

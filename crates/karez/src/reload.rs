@@ -1,19 +1,22 @@
-//! Reload on SIGHUP: the configuration file and the certificates are read, checked and opened, and then
-//! replace those in use at once. A fault leaves everything as it was.
+//! Reload on SIGHUP: the configuration file, the certificates and the files of logs are read, checked and
+//! opened, and then replace those in use at once. A fault leaves everything as it was. SIGUSR1 opens the files
+//! of logs again, and nothing else.
 //!
 //! # Limitations
 //!
-//! Threads, listeners and logs are made at the start: a change of their keys needs a restart, and the
+//! Threads and listeners are made at the start, and the access log on or off: a change of their keys needs a restart, and the
 //! whole reload is refused until then.
 
-use karez_server::{Log, Reloader};
+use karez_server::Reloader;
 use karez_sys::BlockedSignals;
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::sync::mpsc::Sender;
 use std::{io, thread};
 
+use crate::cli::LogForm;
 use crate::configuration::{Configuration, Flags};
+use crate::logs::{Logs, Streams};
 use crate::plain_passwords;
 use crate::serve_options::options;
 use crate::stop_signals::no_thread;
@@ -26,10 +29,10 @@ const NEED_RESTART: &[&str] = &[
     "acme-challenge",
     "acme-contact",
     "acme-directory",
+    "drain",
     "explain",
     "grace",
     "listen",
-    "log",
     "max-connections",
     "model",
     "pin",
@@ -53,16 +56,25 @@ pub(crate) struct Reload {
     /// Has certificates obtained at once.
     wake: Option<Sender<()>>,
     reloader: Reloader,
-    log: Log,
+    logs: Logs,
 }
 
-/// Blocks SIGHUP, in all threads that are made later, if there is something to reload.
+/// Blocks SIGHUP and SIGUSR1, in all threads that are made later, if there is something to reload. Otherwise
+/// SIGUSR1 has no effect, instead of ending the process. Neither has SIGXFSZ: a log that has reached the limit
+/// on the size of files (setrlimit(2)) fails with `EFBIG`.
 ///
 /// # Errors
 /// As [`BlockedSignals::block`].
-pub(crate) fn hangup(flags: &Flags, tls: Option<&Tls>) -> io::Result<Option<BlockedSignals>> {
-    let reloads = flags.file().is_some() || tls.is_some();
-    reloads.then(|| BlockedSignals::block(&[Signal::HUP]).map_err(io::Error::from)).transpose()
+pub(crate) fn signals_of_reload(
+    configuration: &Configuration,
+    flags: &Flags,
+    tls: Option<&Tls>,
+) -> io::Result<Option<BlockedSignals>> {
+    BlockedSignals::block(&[Signal::USR1, Signal::XFSZ])?;
+    let has_files = configuration.serve.logs.files().next().is_some();
+    let reloads = flags.file().is_some() || tls.is_some() || has_files;
+    let block = || BlockedSignals::block(&[Signal::HUP, Signal::USR1]).map_err(io::Error::from);
+    reloads.then(block).transpose()
 }
 
 impl Reload {
@@ -75,24 +87,25 @@ impl Reload {
         running: Configuration,
         mut tls: Option<Tls>,
         reloader: Reloader,
-        log: Log,
+        logs: Logs,
     ) -> io::Result<Self> {
-        let watch = tls.as_ref().map(|tls| tls.watch(&log)).transpose()?.flatten();
-        let wake = tls.as_mut().and_then(|tls| tls.obtain(&log));
-        Ok(Self { flags, running, tls, watch, wake, reloader, log })
+        let watch = tls.as_ref().map(|tls| tls.watch(&logs.errors)).transpose()?.flatten();
+        let wake = tls.as_mut().and_then(|tls| tls.obtain(&logs.errors));
+        Ok(Self { flags, running, tls, watch, wake, reloader, logs })
     }
 
-    /// Starts the thread that waits for the signal.
+    /// Starts the thread that waits for the signals.
     ///
     /// # Errors
     /// A thread that cannot be made.
-    pub(crate) fn start(mut self, hangup: BlockedSignals) -> io::Result<()> {
+    pub(crate) fn start(mut self, signals: BlockedSignals) -> io::Result<()> {
         let name = "karez-hangup";
         let wait = move || {
             loop {
-                match hangup.wait(None) {
-                    Ok(true) => self.reload(),
-                    Ok(false) | Err(Errno::INTR) => {}
+                match signals.take(None) {
+                    Ok(Some(Signal::HUP)) => self.reload(),
+                    Ok(Some(_)) => self.logs.reopen(&self.running.serve.logs),
+                    Ok(None) | Err(Errno::INTR) => {}
                     Err(_) => return,
                 }
             }
@@ -104,17 +117,20 @@ impl Reload {
     fn reload(&mut self) {
         if self.flags.file().is_some() {
             match self.replace() {
-                Ok(()) => self.log.notice("configuration loaded"),
+                Ok(()) => self.logs.errors.info("configuration loaded"),
                 Err(faults) => {
                     for fault in faults {
-                        self.log.notice(&format!("the configuration stays as it was: {fault}"));
+                        let text = format!("the configuration stays as it was: {fault}");
+                        self.logs.errors.error(&text);
                     }
                     return;
                 }
             }
+        } else if self.running.serve.logs.files().next().is_some() {
+            self.logs.reopen(&self.running.serve.logs);
         }
         if let Some(tls) = &self.tls {
-            tls.reload(self.watch.as_ref(), &self.log);
+            tls.reload(self.watch.as_ref(), &self.logs.errors);
         }
         // The thread has ended if it had nothing to do.
         let _ended = self.wake.as_ref().map(|wake| wake.send(()));
@@ -132,12 +148,19 @@ impl Reload {
         };
         let mut fixed = next.differences(&self.running);
         fixed.retain(|key| NEED_RESTART.contains(&key.as_str()));
+        let is_off = |of: &Configuration| of.serve.logs.log == LogForm::Off;
+        if is_off(&next) != is_off(&self.running) {
+            fixed.push("log to or from off".to_owned());
+        }
         if !fixed.is_empty() {
             return Err(vec![format!("a change of {} needs a restart", fixed.join(", "))]);
         }
         let one = |error: io::Error| vec![error.to_string()];
         let tls = Tls::load(&next, self.tls.as_ref()).map_err(one)?;
-        self.reloader.reload(options(&next, None, tls.as_ref())).map_err(one)?;
+        let streams = Streams::open(&next.serve.logs).map_err(one)?;
+        let access = self.logs.access_log(&next.serve.logs);
+        self.reloader.reload(options(&next, None, tls.as_ref()), access).map_err(one)?;
+        self.logs.apply(streams, &next.serve.logs);
         let listeners = |of: &Configuration| -> Vec<_> {
             of.serve.listen.iter().map(|listen| listen.address.clone()).collect()
         };
@@ -146,13 +169,13 @@ impl Reload {
         };
         let before = warning(&self.running, self.tls.as_ref());
         if let Some(text) = warning(&next, tls.as_ref()).filter(|_| before.is_none()) {
-            self.log.notice(&format!("warning: {text}"));
+            self.logs.errors.warn(&format!("warning: {text}"));
         }
         (self.running, self.tls) = (next, tls);
         if self.watch.is_none()
             && let Some(tls) = &self.tls
         {
-            self.watch = tls.watch(&self.log).ok().flatten();
+            self.watch = tls.watch(&self.logs.errors).ok().flatten();
         }
         Ok(())
     }

@@ -1,24 +1,23 @@
 //! `karez serve`: starts a server by the arguments, and stops it on a signal.
 
 use karez_reactor::{Address, Config, Limits, Model, Selected, Server, Shutdown, Topology};
-use karez_server::{AccessLog, FileService, Log, LogFormat};
+use karez_server::{FileService, Log};
 use karez_transfer::Via;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::thread;
 
-use crate::cli::LogForm;
 use crate::configuration::{Configuration, Flags};
 #[cfg(feature = "tls")]
 use crate::ktls::Ktls;
+use crate::logs::Logs;
 use crate::plain_passwords;
-use crate::reload::{Reload, hangup};
+use crate::reload::{Reload, signals_of_reload};
 use crate::rlimit;
 use crate::sandbox::{self, Confined, Sandbox};
 use crate::serve_options::{config, options, tcp_options};
 use crate::stderr;
-use crate::stdout::failed;
-use crate::stop_signals::{StopSignals, no_thread};
+use crate::stop_signals::StopSignals;
 use crate::style;
 use crate::tls::{self, Tls};
 
@@ -61,20 +60,16 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let server = Server::bind_with(config, &addresses, &tcp_options(args))?;
 
     // Signals are blocked before any thread is made that stays. They end the process until then.
-    let hangup = hangup(flags, tls.as_ref())?;
+    let reload_signals = signals_of_reload(&configuration, flags, tls.as_ref())?;
     let blocked = StopSignals::block()?;
     let confined = confine(&configuration, &mut tls)?;
     let signals = StopSignals::watch(blocked, &shutdown, args.grace)?;
-    let notices = log("karez-notices", io::stderr(), |count| {
-        format!("karez: {count} notices were dropped because their reader is too slow")
-    })?;
-    let access = access_log(args.log)?;
-    let logs = [Some(notices.clone()), access.clone().map(|(log, _)| log)];
-    let access = access.map(|(log, format)| AccessLog::new(log, format));
+    let logs = Logs::start(&args.logs)?;
     let explain = args.explain.then(|| config.model());
     let options = options(&configuration, explain, tls.as_ref());
-    let service = FileService::open(options, access, notices.clone(), shutdown.clone())?;
-    signals.begin_serving(logs.iter().flatten().cloned().collect());
+    let access = logs.access_log(&args.logs);
+    let service = FileService::open(options, access, logs.errors.clone(), shutdown.clone())?;
+    signals.begin_serving(logs.all(), (service.drain(), args.drain));
     if !args.quiet {
         let urls = urls(server.addresses(), |listener| tls::scheme(tls.as_ref(), listener));
         #[cfg(feature = "tls")]
@@ -90,14 +85,12 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
         // The server runs also if standard error is closed.
         let _written = writeln!(io::stderr(), "{notice}");
     }
-    if let Some(hangup) = hangup {
-        let reloader = service.reloader();
-        Reload::new(flags.clone(), configuration, tls, reloader, notices)?.start(hangup)?;
+    if let Some(signals) = reload_signals {
+        let (reloader, logs) = (service.reloader(), logs.clone());
+        Reload::new(flags.clone(), configuration, tls, reloader, logs)?.start(signals)?;
     }
     let outcome = service.run(server, limits);
-    for log in logs.iter().flatten() {
-        log.flush();
-    }
+    logs.all().iter().for_each(Log::flush);
     outcome
 }
 
@@ -111,29 +104,6 @@ fn confine(configuration: &Configuration, tls: &mut Option<Tls>) -> io::Result<C
         tls.start_acme(sandbox.of_acme(&configuration.serve))?;
     }
     sandbox.enter(privileges)
-}
-
-fn access_log(form: LogForm) -> io::Result<Option<(Log, LogFormat)>> {
-    let format = match form {
-        LogForm::Common => LogFormat::Common,
-        LogForm::Combined => LogFormat::Combined,
-        LogForm::Json => LogFormat::Json,
-        LogForm::Off => return Ok(None),
-    };
-    // Not `Stdout`: the log thread writes batches, which needs neither its lock nor its line buffer.
-    let stdout = std::fs::File::from(
-        rustix::io::dup(io::stdout()).map_err(|errno| failed("dup", &errno.into()))?,
-    );
-    Ok(Some((log("karez-log", stdout, move |count| format.dropped(count))?, format)))
-}
-
-/// Starts a log. An error names its thread.
-fn log(
-    name: &str,
-    to: impl Write + Send + 'static,
-    dropped: impl Fn(u64) -> String + Send + 'static,
-) -> io::Result<Log> {
-    Log::start(name, to, dropped).map_err(no_thread(name))
 }
 
 /// Returns the default limit on connections: three quarters of the descriptors, the rest is for

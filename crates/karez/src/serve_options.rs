@@ -51,6 +51,7 @@ pub(crate) fn options(
     options.timeouts.lookup = args.lookup_timeout;
     options.proxies.trusted.clone_from(&args.clients.trust_proxy);
     options.proxies.protocol = args.clients.proxy_protocol;
+    options.health = args.health.options();
     options.limits.connections = args.clients.max_per_ip;
     options.limits.requests = args.clients.max_rate_per_ip;
     options.explain = explain;

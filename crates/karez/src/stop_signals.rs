@@ -1,4 +1,5 @@
-//! Graceful shutdown on SIGTERM or SIGINT; a second signal ends the process at once.
+//! Graceful shutdown on SIGTERM or SIGINT, with `--drain` after that time or at the next signal; the signal
+//! after that ends the process at once.
 //!
 //! A thread waits for them by rt_sigtimedwait(2), so that there is no handler and no pipe that could
 //! fail. If that thread ends, for any reason, the shutdown begins, because no signal could begin it
@@ -9,7 +10,7 @@
 //! The signals are blocked in every thread of the process.
 
 use karez_reactor::Shutdown;
-use karez_server::Log;
+use karez_server::{Drain, Log};
 use karez_sys::BlockedSignals;
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -35,8 +36,16 @@ const TERMINATED: i32 = 128 + 15;
 
 /// The thread that waits for the signals.
 pub(crate) struct StopSignals {
-    /// The logs of the server, once it runs.
-    serving: Arc<OnceLock<Vec<Log>>>,
+    /// The server, once it runs.
+    serving: Arc<OnceLock<Serving>>,
+}
+
+/// A server that runs.
+struct Serving {
+    logs: Vec<Log>,
+    drain: Drain,
+    /// How long it drains.
+    time: Duration,
 }
 
 impl StopSignals {
@@ -67,9 +76,10 @@ impl StopSignals {
         Ok(Self { serving })
     }
 
-    /// Lets the first signal begin a graceful shutdown, which flushes these logs.
-    pub(crate) fn begin_serving(&self, logs: Vec<Log>) {
-        let _already = self.serving.set(logs);
+    /// Lets the first signal begin to drain the server for a time, and then a graceful shutdown, which flushes
+    /// these logs.
+    pub(crate) fn begin_serving(&self, logs: Vec<Log>, (drain, time): (Drain, Duration)) {
+        let _already = self.serving.set(Serving { logs, drain, time });
     }
 }
 
@@ -85,14 +95,11 @@ impl Drop for StopAtEnd {
 /// Handles both signals, and ends the process if a thread is still blocked on a disk after the grace
 /// period. A UNIX socket is not removed then; the next server detects that no process listens on it
 /// and replaces it.
-fn handle(
-    signals: BlockedSignals,
-    stop: &StopAtEnd,
-    serving: &OnceLock<Vec<Log>>,
-    grace: Duration,
-) {
+fn handle(signals: BlockedSignals, stop: &StopAtEnd, serving: &OnceLock<Serving>, grace: Duration) {
     while !arrived(signals, None) {}
-    let Some(logs) = serving.get() else { process::exit(TERMINATED) };
+    let Some(Serving { logs, drain, time }) = serving.get() else { process::exit(TERMINATED) };
+    drain.begin();
+    let _ends_early = !time.is_zero() && arrived(signals, Some(*time));
     stop.0.trigger();
     // Two waits, so that the exit has its time if the process is stopped (SIGSTOP) during the grace
     // period.

@@ -5,7 +5,7 @@ mod watch;
 pub(crate) use watch::Watch;
 
 use karez_reactor::Address;
-use karez_server::{KernelTls, Log, TlsOptions, alpn_protocols};
+use karez_server::{ErrorLog, KernelTls, TlsOptions, alpn_protocols};
 #[cfg(feature = "acme")]
 use karez_tls::Challenges;
 use karez_tls::{CertStore, Pair, Settings};
@@ -138,7 +138,7 @@ impl Tls {
 
     /// Lets the thread obtain certificates, if there is one. A message by the sender repeats failed attempts
     /// at once.
-    pub(crate) fn obtain(&mut self, log: &Log) -> Option<Sender<()>> {
+    pub(crate) fn obtain(&mut self, log: &ErrorLog) -> Option<Sender<()>> {
         #[cfg(feature = "acme")]
         return self.acme.take().map(|acme| acme.begin(log.clone()));
         #[cfg(not(feature = "acme"))]
@@ -158,7 +158,7 @@ impl Tls {
     ///
     /// # Errors
     /// A thread that cannot be made.
-    pub(crate) fn watch(&self, log: &Log) -> io::Result<Option<Watch>> {
+    pub(crate) fn watch(&self, log: &ErrorLog) -> io::Result<Option<Watch>> {
         if self.store.paths().next().is_none() {
             return Ok(None);
         }
@@ -166,7 +166,7 @@ impl Tls {
     }
 
     /// Loads the files again, and watches them in place of earlier ones.
-    pub(crate) fn reload(&self, watch: Option<&Watch>, log: &Log) {
+    pub(crate) fn reload(&self, watch: Option<&Watch>, log: &ErrorLog) {
         if let Some(watch) = watch {
             watch.switch(&self.store, log);
         }

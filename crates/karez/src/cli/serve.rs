@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::clients::ClientArgs;
+use super::health::HealthArgs;
+use super::logs::LogArgs;
 use super::sandbox::SandboxArgs;
 use super::site::SiteArgs;
 use super::values::{
@@ -95,15 +97,11 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) confinement: SandboxArgs,
 
-    /// Format of the access log on standard output
-    #[arg(
-        long,
-        value_name = "FORM",
-        default_value = "common",
-        value_enum,
-        help_heading = "Output"
-    )]
-    pub(crate) log: LogForm,
+    #[command(flatten)]
+    pub(crate) health: HealthArgs,
+
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
 
     /// Report the cost of each response. Server-Timing, which is sent before the body, has the via
     /// that is tried first, the bytes of the body that are in the page cache, and the system calls and
@@ -146,22 +144,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
     pub(crate) grace: Duration,
 
+    /// Time between SIGTERM or SIGINT and the graceful shutdown, in which everything is served but --health is
+    /// answered by 503, so that load balancers stop to send requests. A second signal ends it
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration, help_heading = "Limits")]
+    pub(crate) drain: Duration,
+
     /// Maximum number of connections. At the limit a new connection closes the longest-idle one of
     /// the same event loop [default: three quarters of the limit on open files; for model blocking at
     /// most 1024 or the number of workers, for posix-aio at most 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_connections: Option<NonZeroUsize>,
-}
-
-/// The format of the access log.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum LogForm {
-    /// Common Log Format
-    Common,
-    /// Common Log Format with referrer and user agent
-    Combined,
-    /// One JSON object per line
-    Json,
-    /// No access log
-    Off,
 }

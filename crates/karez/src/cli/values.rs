@@ -133,6 +133,17 @@ pub(super) fn lowat(text: &str) -> Result<NonZeroU32, String> {
     NonZeroU32::new(count).ok_or_else(|| "0 would have no effect".to_owned())
 }
 
+/// Parses a URL that can be requested.
+pub(super) fn url(text: &str) -> Result<String, &'static str> {
+    let parsed: ureq::http::Uri = text.parse().map_err(|_| "not a URL")?;
+    let schemes = if cfg!(feature = "tls") { &["http", "https"][..] } else { &["http"] };
+    match parsed.scheme_str() {
+        Some(scheme) if schemes.contains(&scheme) && parsed.host().is_some() => Ok(text.to_owned()),
+        Some("https") if !cfg!(feature = "tls") => Err("this karez is built without TLS"),
+        _ => Err("expected a URL such as http://127.0.0.1:8080/healthz"),
+    }
+}
+
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if parsed > MAX_DURATION {

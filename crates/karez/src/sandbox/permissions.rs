@@ -45,6 +45,9 @@ pub(super) fn of_server(configuration: &Configuration, tls: Option<&Tls>) -> Per
     for file in configuration.files().into_iter().chain(certificates) {
         directories(&file).into_iter().for_each(|directory| permissions.read(directory));
     }
+    for (_, file) in args.logs.files() {
+        permit_log(file, &mut permissions);
+    }
     for listen in &args.listen {
         // Its name is removed at the end.
         if let Address::Unix(socket) = &listen.address {
@@ -57,6 +60,17 @@ pub(super) fn of_server(configuration: &Configuration, tls: Option<&Tls>) -> Per
         permissions.read(program);
     }
     permissions
+}
+
+/// Permits a log: its directory, so that a new file can be made in place of one that was renamed. One that is no
+/// regular file, such as a named pipe, is permitted alone, and may be read, too.
+fn permit_log(file: &Path, permissions: &mut Permissions) {
+    if file.metadata().is_ok_and(|found| !found.is_file()) {
+        permissions.append(file);
+        permissions.read(file);
+        return;
+    }
+    directories(file).into_iter().for_each(|directory| permissions.append(directory));
 }
 
 /// Returns what the thread may do that obtains certificates: it resolves names by the C library, connects,

@@ -6,7 +6,7 @@
 //! symbolic link on the way to that directory is changed, and not on network file systems. SIGHUP loads the
 //! files in any case.
 
-use karez_server::Log;
+use karez_server::ErrorLog;
 use karez_tls::CertStore;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
@@ -42,7 +42,7 @@ impl Watch {
     ///
     /// # Errors
     /// A thread that cannot be made.
-    pub(super) fn start(store: &Arc<CertStore>, log: &Log) -> io::Result<Option<Self>> {
+    pub(super) fn start(store: &Arc<CertStore>, log: &ErrorLog) -> io::Result<Option<Self>> {
         let watched =
             inotify::init(CreateFlags::CLOEXEC).map_err(io::Error::from).and_then(|changes| {
                 let (store, changes) = (Arc::new(Mutex::new(Arc::clone(store))), Arc::new(changes));
@@ -53,7 +53,7 @@ impl Watch {
             Ok(watch) => watch,
             Err(error) => {
                 let text = "certificates are not watched, only SIGHUP reloads them";
-                log.notice(&format!("{text}: {error}"));
+                log.warn(&format!("{text}: {error}"));
                 return Ok(None);
             }
         };
@@ -64,10 +64,10 @@ impl Watch {
     }
 
     /// Watches the files of another store instead.
-    pub(super) fn switch(&self, store: &Arc<CertStore>, log: &Log) {
+    pub(super) fn switch(&self, store: &Arc<CertStore>, log: &ErrorLog) {
         *self.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(store);
         if let Err(error) = self.add_directories() {
-            log.notice(&format!("some certificates are not watched: {error}"));
+            log.warn(&format!("some certificates are not watched: {error}"));
         }
     }
 
@@ -88,7 +88,7 @@ impl Watch {
     }
 
     /// Loads the certificates after each change of a file.
-    fn follow(&self, log: &Log) {
+    fn follow(&self, log: &ErrorLog) {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut loaded = versions(&self.store());
         loop {
@@ -98,7 +98,7 @@ impl Watch {
                 Err(errno) => {
                     let error = io::Error::from(errno);
                     return log
-                        .notice(&format!("certificates are not watched any more: read: {error}"));
+                        .warn(&format!("certificates are not watched any more: read: {error}"));
                 }
             }
             // One reload for all changes of that time. A symbolic link may lead to another directory now.
@@ -114,10 +114,10 @@ impl Watch {
 }
 
 /// Loads the certificates again.
-pub(super) fn reload(store: &CertStore, log: &Log) {
+pub(super) fn reload(store: &CertStore, log: &ErrorLog) {
     match store.reload() {
-        Ok(()) => log.notice("certificates loaded"),
-        Err(error) => log.notice(&format!("the certificates stay as they were: {error}")),
+        Ok(()) => log.info("certificates loaded"),
+        Err(error) => log.error(&format!("the certificates stay as they were: {error}")),
     }
 }
 

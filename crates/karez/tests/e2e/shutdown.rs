@@ -181,7 +181,7 @@ fn site_with_large_file() -> tempfile::TempDir {
     root
 }
 
-fn wait_until_refused(server: &Server, layout: Layout) {
+pub fn wait_until_refused(server: &Server, layout: Layout) {
     server.wait_until(&format!("{layout}: a connection is refused"), || {
         let refused = TcpStream::connect(server.address).map_err(|error| error.kind());
         refused.is_err_and(|kind| kind == ErrorKind::ConnectionRefused)
