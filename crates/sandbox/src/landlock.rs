@@ -88,6 +88,8 @@ impl Permissions {
     /// The kernel refuses. If `strict`: it has no Landlock, or an older one than Linux 6.12.
     pub fn enforce(&self, strict: bool) -> io::Result<Enforced> {
         let failed = |error: RulesetError| io::Error::other(format!("Landlock: {error}"));
+        // Before Linux 6.4 the auxiliary vector is read from /proc, once.
+        let _read_now = rustix::param::page_size();
         let mut rules = self.ruleset(strict).map_err(failed)?;
         let mut pinned = Vec::new();
         for (path, &rights) in &self.beneath {

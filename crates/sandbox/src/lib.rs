@@ -2,7 +2,8 @@
 //!
 //! [`User`] and [`drop_privileges`] change to another user, without capabilities and without a way to gain
 //! some. [`Permissions`] are enforced by Landlock: files outside the named directories cannot be opened, no
-//! file can be written or executed, no TCP connection made, no signal sent to another process.
+//! file can be written or executed, no TCP connection made, no signal sent to another process. [`SystemCalls`]
+//! leaves the system calls that a server makes (seccomp).
 //! [`disable_core_dumps`] keeps memory out of files.
 //!
 //! All of it acts on the calling thread and is inherited by threads that it makes later, so it is called
@@ -28,10 +29,12 @@
 mod core_dumps;
 mod landlock;
 mod privileges;
+mod seccomp;
 
 pub use crate::landlock::{Enforced, Permissions};
 pub use core_dumps::{disable_core_dumps, forbid_tracing};
 pub use privileges::{User, drop_privileges};
+pub use seccomp::SystemCalls;
 
 /// Adds the call to an error.
 fn failed(call: &str) -> impl Fn(rustix::io::Errno) -> std::io::Error {
