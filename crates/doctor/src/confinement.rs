@@ -1,15 +1,15 @@
-//! The confinement of a server: Landlock (landlock(7), Linux 5.13).
+//! The confinement of a server: Landlock (landlock(7), Linux 5.13) and filters of system calls (seccomp(2), 3.5).
 //!
-//! It is tried on a thread of its own, because it cannot be undone.
+//! Each is tried on a thread of its own, because it cannot be undone.
 
-use karez_sandbox::{Enforced, Permissions};
+use karez_sandbox::{Enforced, Permissions, SystemCalls};
 use std::io;
 use std::thread;
 
 use crate::finding::{Finding, Section};
 
 pub(crate) fn section() -> Section {
-    Section { title: "confinement", findings: vec![landlock()] }
+    Section { title: "confinement", findings: vec![landlock(), seccomp()] }
 }
 
 fn landlock() -> Finding {
@@ -21,6 +21,14 @@ fn landlock() -> Finding {
         }
         Ok(Err(reason)) => Finding::refused(name, reason),
         Err(error) => Finding::unknown(name, error.to_string()),
+    }
+}
+
+fn seccomp() -> Finding {
+    let name = "seccomp";
+    match on_thread(|| SystemCalls::default().enforce()) {
+        Ok(()) => Finding::available(name, "an allow-list of system calls"),
+        Err(error) => Finding::refused(name, error.to_string()),
     }
 }
 
