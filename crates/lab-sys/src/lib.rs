@@ -6,6 +6,8 @@
 
 mod counting_allocator;
 mod ethtool;
+#[cfg(feature = "exploit-tests")]
+mod exploits;
 mod namespaces;
 mod netlink;
 mod ptrace;
@@ -16,6 +18,10 @@ mod tcp_info;
 
 pub use counting_allocator::CountingAllocator;
 pub use ethtool::set_scatter_gather;
+#[cfg(feature = "exploit-tests")]
+pub use exploits::{
+    ExploitAttempt, ExploitTargets, attempt_exploits, attempt_harmless_exploits, is_denied,
+};
 pub use namespaces::{enter_private_network, network_namespace_inode, unshare_network};
 pub use netlink::{add_address, add_dummy, add_veth, set_link_up, set_mtu};
 pub use ptrace::count_syscalls;
