@@ -15,6 +15,8 @@ mod copy_report;
 #[cfg(feature = "tls")]
 mod core_dumps;
 mod doctor;
+#[cfg(feature = "exploit-tests")]
+mod exploits;
 mod first_signal;
 mod generate;
 mod health;

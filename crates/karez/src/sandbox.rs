@@ -10,7 +10,8 @@
 
 mod permissions;
 
-use karez_sandbox::{Enforced, Permissions, User};
+use karez_reactor::Model;
+use karez_sandbox::{Enforced, Permissions, SystemCalls, User};
 use std::io;
 
 use crate::cli::{SandboxMode, ServeArgs};
@@ -23,6 +24,7 @@ pub(crate) struct Sandbox {
     mode: SandboxMode,
     user: Option<User>,
     permissions: Permissions,
+    calls: SystemCalls,
     /// Whether there is a file that may be loaded again.
     #[cfg(feature = "tls")]
     reloads: bool,
@@ -32,6 +34,8 @@ pub(crate) struct Sandbox {
 #[must_use]
 pub(crate) struct Confined {
     landlock: Option<io::Result<Enforced>>,
+    /// Of the system calls.
+    filter: io::Result<()>,
     privileges: Option<String>,
 }
 
@@ -40,17 +44,26 @@ impl Sandbox {
     ///
     /// # Errors
     /// There is no such user.
-    pub(crate) fn new(configuration: &Configuration, tls: Option<&Tls>) -> io::Result<Self> {
+    pub(crate) fn new(
+        configuration: &Configuration,
+        model: Model,
+        tls: Option<&Tls>,
+    ) -> io::Result<Self> {
         let mode = configuration.serve.confinement.sandbox;
         let user = user(&configuration.serve)?;
         let permissions = match mode {
             SandboxMode::Off => Permissions::default(),
             _ => permissions::of_server(configuration, tls),
         };
+        let mut calls = SystemCalls::default();
+        calls.uring = model == Model::Uring;
+        calls.aio = model == Model::LinuxAio;
+        calls.disconnect = model == Model::PosixAio;
         Ok(Self {
             mode,
             user,
             permissions,
+            calls,
             #[cfg(feature = "tls")]
             reloads: configuration.file().is_some(),
         })
@@ -65,9 +78,14 @@ impl Sandbox {
     ) -> impl FnOnce() -> Option<String> + Send + use<> {
         let permissions = (self.mode != SandboxMode::Off)
             .then(|| permissions::of_acme(&self.permissions, args.acme.state.as_deref()));
-        move || match permissions?.enforce(false) {
-            Ok(enforced) => enforced.version().err().map(str::to_owned),
-            Err(error) => Some(error.to_string()),
+        let mut calls = SystemCalls::default();
+        calls.client = true;
+        move || {
+            let landlock = match permissions?.enforce(false) {
+                Ok(enforced) => enforced.version().err().map(str::to_owned),
+                Err(error) => Some(error.to_string()),
+            };
+            landlock.or(calls.enforce().err().map(|error| error.to_string()))
         }
     }
 
@@ -112,7 +130,12 @@ impl Sandbox {
                 Some(Ok(self.permissions.enforce(true).map_err(|error| strict(&error))?))
             }
         };
-        Ok(Confined { landlock, privileges })
+        let filter = match self.mode {
+            SandboxMode::Off => Ok(()),
+            SandboxMode::BestEffort => self.calls.enforce(),
+            SandboxMode::Strict => Ok(self.calls.enforce().map_err(|error| strict(&error))?),
+        };
+        Ok(Confined { landlock, filter, privileges })
     }
 }
 
@@ -123,18 +146,25 @@ impl Confined {
             Some(error) => format!(", privileges kept: {error}"),
             None => String::new(),
         };
+        let filter = match &self.filter {
+            Ok(()) => ", seccomp".to_owned(),
+            Err(error) => format!(", no {error}"),
+        };
         match &self.landlock {
             None => "no sandbox".to_owned(),
-            Some(Ok(enforced)) => format!("sandbox: {enforced}{privileges}"),
-            Some(Err(error)) => format!("sandbox: no Landlock: {error}{privileges}"),
+            Some(Ok(enforced)) => format!("sandbox: {enforced}{filter}{privileges}"),
+            Some(Err(error)) => format!("sandbox: no Landlock: {error}{filter}{privileges}"),
         }
     }
 }
 
 /// Returns how the arguments contradict each other, if they do.
-pub(crate) fn contradiction(args: &ServeArgs) -> Option<&'static str> {
+pub(crate) fn contradiction(args: &ServeArgs, model: Model) -> Option<&'static str> {
     if args.confinement.sandbox != SandboxMode::Strict {
         return None;
+    }
+    if model == Model::Uring {
+        return Some("--sandbox strict cannot be used with model uring, which bypasses seccomp");
     }
     #[cfg(feature = "acme")]
     if !args.acme.acme.is_empty() {

@@ -33,14 +33,14 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     if let Some(error) = tls::contradiction(&configuration) {
         stderr::usage_error(&error);
     }
-    if let Some(error) = sandbox::contradiction(args) {
-        stderr::usage_error(&error);
-    }
     let mut tls = Tls::load(&configuration, None)?;
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let selected =
         config(args).build_supported(cores).unwrap_or_else(|error| stderr::usage_error(&error));
     let config = selected.config;
+    if let Some(error) = sandbox::contradiction(args, config.model()) {
+        stderr::usage_error(&error);
+    }
     #[cfg(feature = "tls")]
     let ktls = match &mut tls {
         Some(tls) => {
@@ -62,7 +62,7 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     // Signals are blocked before any thread is made that stays. They end the process until then.
     let reload_signals = signals_of_reload(&configuration, flags, tls.as_ref())?;
     let blocked = StopSignals::block()?;
-    let confined = confine(&configuration, &mut tls)?;
+    let confined = confine(&configuration, config.model(), &mut tls)?;
     let signals = StopSignals::watch(blocked, &shutdown, args.grace)?;
     let logs = Logs::start(&args.logs)?;
     let explain = args.explain.then(|| config.model());
@@ -89,6 +89,8 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
         let (reloader, logs) = (service.reloader(), logs.clone());
         Reload::new(flags.clone(), configuration, tls, reloader, logs)?.start(signals)?;
     }
+    #[cfg(feature = "exploit-tests")]
+    crate::exploits::attempt_if_asked(config.model() == Model::Uring)?;
     let outcome = service.run(server, limits);
     logs.all().iter().for_each(Log::flush);
     outcome
@@ -96,8 +98,12 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
 
 /// Gives up all rights that the server does not need any more. Its threads are made afterwards, and its roots
 /// are opened afterwards; its sockets are bound and its keys are read before.
-fn confine(configuration: &Configuration, tls: &mut Option<Tls>) -> io::Result<Confined> {
-    let sandbox = Sandbox::new(configuration, tls.as_ref())?;
+fn confine(
+    configuration: &Configuration,
+    model: Model,
+    tls: &mut Option<Tls>,
+) -> io::Result<Confined> {
+    let sandbox = Sandbox::new(configuration, model, tls.as_ref())?;
     let privileges = sandbox.drop_privileges()?;
     #[cfg(feature = "acme")]
     if let Some(tls) = tls {

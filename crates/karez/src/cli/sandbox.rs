@@ -13,9 +13,9 @@ pub(crate) struct SandboxArgs {
     #[arg(long, value_name = "NAME[:GROUP]")]
     pub(crate) user: Option<String>,
 
-    /// Confinement of the running server: no capabilities, no new privileges, no core dumps, and
-    /// Landlock rules, by which it can only read the served directories and those of its files, and
-    /// neither connect to other hosts nor signal other processes. best-effort enforces what the kernel
+    /// Confinement of the running server: no capabilities, no core dumps, Landlock rules, by which it can
+    /// only read the served directories and those of its files, and neither connect to other hosts nor
+    /// signal other processes, and a seccomp filter, by which it starts no program. best-effort enforces what the kernel
     /// has, and also permits reading beside a root, so that it can be replaced; strict permits the root
     /// alone and refuses to start if something cannot be enforced. See docs/SERVE.md
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]

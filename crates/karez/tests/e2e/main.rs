@@ -47,6 +47,7 @@ mod doctor;
 mod documents;
 mod environment;
 mod explain;
+mod exploits;
 mod fault_injection;
 mod files;
 mod freshness;
