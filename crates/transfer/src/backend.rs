@@ -29,6 +29,12 @@ pub(crate) trait Backend {
         true
     }
 
+    /// Returns whether a step [verifies](Request::verify) the source itself, between its read and its write. For
+    /// the other backends it is verified before the last step.
+    fn verifies(&self) -> bool {
+        false
+    }
+
     /// Returns how many bytes have been taken from the source and have not reached the sink.
     fn buffered(&self) -> usize {
         0

@@ -28,6 +28,8 @@ pub struct FileRange {
     /// The device of the file.
     pub device: Device,
     pub(crate) edits: Option<Arc<[Edit]>>,
+    /// The file is verified between the read of this range and its send.
+    pub(crate) verified: bool,
 }
 
 impl FileRange {
@@ -35,6 +37,13 @@ impl FileRange {
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.edits.is_none()
+    }
+
+    /// Returns whether a read of it may be linked to its send: it has no edits, and the file is not
+    /// [verified](crate::FileToSocket::verified) in between.
+    #[must_use]
+    pub fn is_linkable(&self) -> bool {
+        self.is_plain() && !self.verified
     }
 
     /// Applies the edits to `bytes`, which were read from the beginning of this range.

@@ -19,6 +19,7 @@ use crate::settings::{OnMiss, Settings};
 use crate::shared_file::{SharedFile, offsets};
 use crate::step::{Descriptors, Progress};
 use crate::transfer::Transfer;
+use crate::version::{Changed, Version};
 use crate::via::{Via, auto};
 
 /// The largest part of a file that is inlined behind the memory before it, in bytes.
@@ -91,6 +92,53 @@ impl FileToSocket {
     #[must_use]
     pub fn with_content(self, bytes: Arc<[u8]>, offset: u64) -> Self {
         Self { content: Some(Content { bytes, offset }), ..self }
+    }
+
+    /// Makes the transfer fail with [`Changed`], before its last byte is sent, if the file does not have this
+    /// version any more: then the bytes that were sent may be of two versions. Costs one statx(2), or
+    /// one for each attempt to send the last bytes where the socket has no room for them. Take the version
+    /// before the first byte is read. What is not noticed is said at [`Version`].
+    ///
+    /// ```
+    /// use karez_transfer::{Changed, FileToSocket, Version, Via};
+    /// # use std::{io::Write, os::unix::net::UnixStream, sync::Arc};
+    /// # fn main() -> std::io::Result<()> {
+    /// # let mut file = tempfile::tempfile()?;
+    /// # file.write_all(b"water under the desert")?;
+    /// # let (socket, _peer) = UnixStream::pair()?;
+    /// let version = Version::of(&file)?;
+    /// let mut transfer = FileToSocket::new(file.try_clone()?, 0..22, Via::Copy).verified(version);
+    /// file.write_all(b", and above it")?;
+    /// let error = transfer.run_blocking(&socket).unwrap_err();
+    /// assert!(Changed::is(&error));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn verified(mut self, version: impl Into<Option<Version>>) -> Self {
+        self.transfer.version = version.into();
+        self
+    }
+
+    /// Returns whether the file has to be verified when `count` bytes that begin `ahead` bytes in front of the
+    /// cursor have been read: they are the last.
+    pub(crate) fn ends_verified(&self, ahead: u64, count: usize) -> bool {
+        self.transfer.version.is_some() && ahead + count as u64 >= self.remaining()
+    }
+
+    /// Verifies the file, if so many bytes are its last, for an event loop that has read them and is going
+    /// to send them.
+    ///
+    /// # Errors
+    /// [`Changed`].
+    #[doc(hidden)]
+    pub fn verify(&mut self, ahead: u64, count: usize) -> Result<(), Changed> {
+        if !self.ends_verified(ahead, count) {
+            return Ok(());
+        }
+        self.transfer.report.calls.statx += 1;
+        let now = Version::of((*self.source).as_fd()).ok();
+        if now == self.transfer.version { Ok(()) } else { Err(Changed) }
     }
 
     /// Shares with the other transfers of the same open file which parts of it are in memory, so that steps
@@ -236,14 +284,16 @@ impl FileToSocket {
     /// Returns at most `most` bytes that begin `ahead` bytes in front of the cursor, for an event loop
     /// that moves them itself by `via`.
     pub(crate) fn range(&mut self, ahead: u64, most: usize, via: Via) -> FileRange {
-        let Transfer { cursor, settings, edits, report, .. } = &mut self.transfer;
+        let Transfer { cursor, settings, edits, version, report, .. } = &mut self.transfer;
         report.switch_to(via);
         let remaining = cursor.remaining.saturating_sub(ahead);
+        let length = usize::try_from(remaining).unwrap_or(most).min(most);
         FileRange {
             source: Arc::clone(&self.source),
             offset: cursor.from.unwrap_or(0) + ahead,
-            length: usize::try_from(remaining).unwrap_or(most).min(most),
+            length,
             remaining,
+            verified: version.is_some() && length as u64 == remaining,
             device: settings.device,
             via,
             edits: edits.clone(),

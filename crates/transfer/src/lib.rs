@@ -271,8 +271,8 @@
 //! ## Zero copy is by reference
 //!
 //! `sendfile`, `splice` and `zerocopy` pass the *pages* of the file to a socket: a write to the file before
-//! the peer has received the bytes changes them. Only `zerocopy` reports when that is
-//! over; its transfer is not done before. A truncated file is [`Progress::Truncated`] with
+//! the peer has received the bytes changes them ([`verified`](FileToSocket::verified) notices a write before the
+//! last pages are passed). Only `zerocopy` reports when that is over; its transfer is not done before. A truncated file is [`Progress::Truncated`] with
 //! every via and never a SIGBUS: mappings are passed to the kernel and not read in user space.
 //!
 //! ## SIGPIPE
@@ -328,6 +328,7 @@ mod switch;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod transfer;
+mod version;
 pub mod via;
 mod window;
 
@@ -356,6 +357,7 @@ pub use stats::OutboxStats;
 pub use step::Progress;
 pub use switch::{Switch, Switched};
 #[doc(inline)]
+pub use version::{Changed, Version};
 pub use via::{UnknownVia, Via};
 
 // The contract with the event loops of karez-reactor; not part of the public API.

@@ -5,8 +5,10 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::calls::Calls;
 use crate::edit::Edit;
 use crate::report::Reason;
+use crate::version::{Changed, Version};
 
 /// The descriptors of a transfer, borrowed for one step.
 #[derive(Clone, Copy)]
@@ -45,6 +47,8 @@ pub(crate) struct Request<'a> {
     /// The capacity to request for a new pipe, in bytes.
     pub(crate) pipe_size: u32,
     pub(crate) edits: &'a [Edit],
+    /// The version that the source must have when its last byte is passed on.
+    pub(crate) version: Option<Version>,
 }
 
 impl Request<'_> {
@@ -59,6 +63,20 @@ impl Request<'_> {
     pub(crate) fn more_behind(&self, count: usize) -> bool {
         let within = (count as u64) < self.len;
         self.from.at.is_some() && if within { !self.records } else { self.more }
+    }
+
+    /// Verifies the version of the source, if the next `count` bytes are its last.
+    pub(crate) fn verify(&self, count: usize, calls: &mut Calls) -> Result<(), Blocked> {
+        match self.version {
+            Some(version) if count as u64 >= self.len => {
+                calls.statx += 1;
+                match Version::of(self.from.fd) {
+                    Ok(now) if now == version => Ok(()),
+                    _ => Err(Blocked::Changed),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns the offset in the source file.
@@ -92,6 +110,8 @@ pub(crate) enum Blocked {
     /// The via could not be set up: no mapping, pipe or second descriptor. No byte has been taken,
     /// so the transfer falls back whatever the reason.
     Unavailable(Reason),
+    /// The source has been written since its version was taken.
+    Changed,
     /// A state that the transfer must never reach.
     Bug(&'static str),
 }
@@ -125,6 +145,7 @@ impl Blocked {
             Self::Retry => Ok(Progress::Moved(0)),
             Self::Rejected(errno) | Self::Failed(errno) => Err(errno.into()),
             Self::Unavailable(reason) => Err(reason.into()),
+            Self::Changed => Err(Changed.into()),
             Self::Bug(message) => Err(io::Error::other(message)),
         }
     }

@@ -19,6 +19,7 @@ use crate::report::{Reason, Report};
 use crate::residency::{Proof, Residency};
 use crate::settings::{CachePolicy, OnMiss, Settings};
 use crate::step::{Blocked, Descriptors, Endpoint, Progress, Request};
+use crate::version::Version;
 use crate::via::auto::learned::Sample;
 use crate::via::{Via, auto};
 
@@ -32,6 +33,8 @@ pub(crate) struct Transfer {
     pub(crate) settings: Settings,
     pub(crate) cursor: Cursor,
     pub(crate) edits: Option<Arc<[Edit]>>,
+    /// The version that the source must have when its last byte is sent.
+    pub(crate) version: Option<Version>,
     pub(crate) report: Report,
     /// `None` before the first step, and after the last.
     backend: Option<Method>,
@@ -65,6 +68,7 @@ impl Transfer {
             settings,
             cursor,
             edits: None,
+            version: None,
             backend: None,
             retired: None,
             drop_behind: DropBehind::default(),
@@ -183,7 +187,8 @@ impl Transfer {
                 return Err(Blocked::Miss);
             }
         }
-        let Self { direction, settings, cursor, edits, report, backend, records, .. } = self;
+        let Self { direction, settings, cursor, edits, version, report, backend, records, .. } =
+            self;
         let Some(backend) = backend else {
             return Err(Blocked::Bug("the transfer has no method"));
         };
@@ -199,7 +204,11 @@ impl Transfer {
             pipes: direction.has_pipe(),
             pipe_size: settings.pipe_size,
             edits: edits.as_deref().unwrap_or_default(),
+            version: *version,
         };
+        if !backend.verifies() {
+            request.verify(request.count(), &mut report.calls)?;
+        }
         backend.step(request, report)
     }
 

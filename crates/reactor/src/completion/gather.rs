@@ -6,7 +6,7 @@
 //! A gather reads one range at a time.
 
 use karez_sys::{Operation, SharedFd};
-use karez_transfer::{FileRange, Gather, Gathered, Outbox, Via};
+use karez_transfer::{Changed, FileRange, Gather, Gathered, Outbox, Via};
 use rustix::io;
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ impl Sender {
         let remote = range.device.remote;
         // A read that is linked to a send would hold the socket for as long as it hangs.
         let links =
-            C::LINKED_READ_SEND && !remote && last && range.is_plain() && range.via == Via::Copy;
+            C::LINKED_READ_SEND && !remote && last && range.is_linkable() && range.via == Via::Copy;
         let (file, offset): (SharedFd, _) = (range.source, range.offset);
         let (bytes, from) = gather.take_buffer();
         let (operation, in_flight) = if links && !cx.outbox.is_sealed() {
@@ -89,6 +89,7 @@ impl Sender {
         match read {
             Ok(count) => match outbox.gathered(gather, Some(count)) {
                 Gathered::Next | Gathered::Cold => Ok(true),
+                Gathered::Changed => Err(SendError::Failed(Changed.into())),
                 Gathered::Truncated { missing } => Err(SendError::Truncated { missing }),
             },
             Err(errno) => self.failed(errno).map(|()| false),

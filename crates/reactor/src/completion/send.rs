@@ -181,8 +181,8 @@ impl Sender {
             Some(Stage::InFlight(..) | Stage::Unused) | None => {}
         }
         if let Some((pipe, held)) = self.pipe.take().map(|held| *held) {
-            self.drain(pipe, held, cx);
-            return SendProgress::InFlight;
+            let drained = self.drain(pipe, held, cx);
+            return drained.map_or_else(SendProgress::Failed, |()| SendProgress::InFlight);
         }
         self.next(cx).unwrap_or_else(SendProgress::Failed)
     }

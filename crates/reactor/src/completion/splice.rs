@@ -61,13 +61,16 @@ impl Sender {
         Ok(())
     }
 
-    /// Starts a splice from a pipe, which holds so many bytes, to the socket.
+    /// Starts a splice from a pipe, which holds so many bytes, to the socket. If they are the last of the file,
+    /// it is verified first.
     pub(super) fn drain<C: Driver>(
         &mut self,
         pipe: Pipe,
         held: usize,
         cx: &mut SendContext<'_, C>,
-    ) {
+    ) -> Result<(), SendError> {
+        let verified = cx.outbox.file().map_or(Ok(()), |file| file.verify(0, held));
+        verified.map_err(|changed| SendError::Failed(changed.into()))?;
         cx.socket.limit_sends();
         let operation = Operation::Splice {
             from: Arc::clone(&pipe.read) as SharedFd,
@@ -78,6 +81,7 @@ impl Sender {
         };
         let key = self.start(operation, cx);
         self.set_stage(Stage::InFlight(key, InFlight::Drain { held, pipe }), cx.backend);
+        Ok(())
     }
 
     /// Takes the result of a splice from a pipe.

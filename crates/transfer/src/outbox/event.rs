@@ -36,4 +36,10 @@ pub enum UnitEvent {
         /// The bytes of files in the removed units.
         returned: u64,
     },
+    /// The file has been [written](crate::FileToSocket::verified) while it was sent. The units of its tag that
+    /// had not been started have been removed; the task must not end the stream regularly.
+    Changed {
+        /// The bytes of files in the removed units.
+        returned: u64,
+    },
 }

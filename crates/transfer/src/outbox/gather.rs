@@ -12,6 +12,7 @@ use super::unit::OnShort;
 use crate::file_range::FileRange;
 use crate::file_to_socket::FileToSocket;
 use crate::seal::RecordKind;
+use crate::version::Changed;
 use crate::via::Via;
 
 mod buffer;
@@ -26,6 +27,8 @@ pub enum Gathered {
     Next,
     /// The pages of the first segment are not in memory: a page-in is necessary.
     Cold,
+    /// A file has been written since its version was taken.
+    Changed,
     /// The file in front has ended before its range did.
     Truncated {
         /// The bytes that do not exist.
@@ -212,11 +215,35 @@ impl Outbox {
             None => self.found_cold(gather),
             Some(0) => self.found_end(gather, requested.len()),
             Some(count) => {
+                let changed = self.verify(gather, count).is_err();
                 self.edit(gather, &requested, count);
                 gather.ended |= count < requested.len();
                 self.gathered_bytes(gather, count as u64);
-                Gathered::Next
+                if changed { Gathered::Changed } else { Gathered::Next }
             }
+        }
+    }
+
+    /// Verifies the current file, if the bytes that were read are its last. The frame of a stream is completed,
+    /// and the stream is reset.
+    fn verify(&mut self, gather: &Gather, count: usize) -> Result<(), Changed> {
+        let ahead = self.ahead(gather);
+        let queue = &mut *self.queue;
+        match queue.segments.get_mut(gather.segment) {
+            Some(Segment::File(file)) => file.verify(ahead, count),
+            Some(Segment::Unit(unit)) => {
+                let verified = queue.files.get_mut(unit.file).map(|file| file.verify(ahead, count));
+                match verified {
+                    Some(Err(_)) if unit.on_short == OnShort::ZeroFill => {
+                        unit.short = true;
+                        let tag = unit.tag;
+                        self.remove_changed(tag);
+                        Ok(())
+                    }
+                    verified => verified.unwrap_or(Ok(())),
+                }
+            }
+            _ => Ok(()),
         }
     }
 

@@ -82,6 +82,12 @@ impl Outbox {
         self.queue.events.push_back(OutboxEvent::Unit(tag, UnitEvent::Cold { returned }));
     }
 
+    /// Removes the units of a tag whose file has been written.
+    pub(super) fn remove_changed(&mut self, tag: Tag) {
+        let returned = self.cancel(tag);
+        self.queue.events.push_back(OutboxEvent::Unit(tag, UnitEvent::Changed { returned }));
+    }
+
     /// Removes the units of a tag whose file has become shorter.
     pub(super) fn remove_short(&mut self, tag: Tag) {
         let returned = self.cancel(tag);

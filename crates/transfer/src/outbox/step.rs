@@ -11,6 +11,7 @@ use crate::interrupted::retry;
 use crate::run_blocking::{self, Waits};
 use crate::scratch;
 use crate::step::Progress;
+use crate::version::Changed;
 use crate::via::Via;
 
 /// The most bytes that are gathered for one send.
@@ -143,6 +144,7 @@ impl Outbox {
             match self.gathered(gather, read) {
                 Gathered::Next => {}
                 Gathered::Cold => return Ok(Some(Progress::NeedsWorker)),
+                Gathered::Changed => return Err(Changed.into()),
                 Gathered::Truncated { missing } => {
                     return Ok(Some(Progress::Truncated { missing }));
                 }

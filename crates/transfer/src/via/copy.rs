@@ -59,6 +59,10 @@ impl Backend for Copy {
         self.nowait_refused
     }
 
+    fn verifies(&self) -> bool {
+        true
+    }
+
     fn buffered(&self) -> usize {
         self.held.as_ref().map_or(0, |(_, unsent)| unsent.len())
     }
@@ -101,6 +105,7 @@ impl Copy {
             if read == 0 {
                 return Ok(0);
             }
+            request.verify(read, calls)?;
             apply(request.edits, request.from.at.unwrap_or(0), &mut buffer[..read]);
             endpoint_io::write(request, &buffer[..read], calls).map(|moved| moved as u64)
         })

@@ -66,7 +66,12 @@ impl Backend for Direct {
             buffer.give_back();
             return Ok(0);
         }
-        let moved = self.drain(request, &buffer, front(&unsent, request), calls);
+        let part = front(&unsent, request);
+        if let Err(changed) = request.verify(part.len(), calls) {
+            buffer.give_back();
+            return Err(changed);
+        }
+        let moved = self.drain(request, &buffer, part, calls);
         unsent.start += moved.unwrap_or(0);
         if unsent.is_empty() {
             buffer.give_back();
@@ -83,6 +88,10 @@ impl Backend for Direct {
     /// It reports each read itself.
     fn reads_pages(&self) -> bool {
         false
+    }
+
+    fn verifies(&self) -> bool {
+        true
     }
 
     fn pending_read(&self) -> Option<PendingRead> {

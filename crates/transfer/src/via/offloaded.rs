@@ -33,7 +33,9 @@ impl Backend for OffloadedReads {
         if unsent.is_empty() {
             return Ok(0);
         }
-        let moved = endpoint_io::write(request, &bytes[front(&unsent, request)], calls);
+        let part = front(&unsent, request);
+        request.verify(part.len(), calls)?;
+        let moved = endpoint_io::write(request, &bytes[part], calls);
         unsent.start += moved.unwrap_or(0);
         if !unsent.is_empty() {
             self.filled = Some((bytes, unsent));
@@ -47,6 +49,10 @@ impl Backend for OffloadedReads {
 
     fn reads_pages(&self) -> bool {
         false
+    }
+
+    fn verifies(&self) -> bool {
+        true
     }
 
     fn pending_read(&self) -> Option<PendingRead> {
