@@ -45,6 +45,7 @@ pub(crate) fn options(
     options.site = default;
     options.named = named;
     options.via = args.via;
+    options.torn = args.torn.into();
     options.timeouts.head = args.header_timeout;
     options.timeouts.idle = args.idle_timeout;
     options.timeouts.send = args.send_timeout;

@@ -1,6 +1,7 @@
 //! State that all connections of a server share.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use karez_reactor::{Model, Shutdown};
 use karez_transfer::Via;
@@ -14,12 +15,15 @@ use crate::health::HealthOptions;
 use crate::options::Timeouts;
 use crate::proxies::ProxyOptions;
 use crate::sites::Sites;
+use crate::torn::{Torn, TornResponses};
 
 /// State that all connections of a server share.
 #[derive(Clone)]
 pub(crate) struct ServerContext {
     pub(crate) sites: Sites,
     pub(crate) via: Via,
+    pub(crate) torn: Torn,
+    pub(crate) torn_responses: Arc<TornResponses>,
     pub(crate) timeouts: Timeouts,
     pub(crate) proxies: ProxyOptions,
     pub(crate) limits: AddressLimits,
@@ -71,6 +75,18 @@ impl ServerContext {
         let logs = !record.is_health || self.health.log;
         if let Some(access) = self.access.as_ref().filter(|_| logs) {
             access.write(record);
+        }
+    }
+
+    /// Counts a response whose file was written while it was sent, and logs the first one of each file.
+    /// `reset` is the connection or the stream.
+    pub(crate) fn log_torn(&self, request_line: &[u8], reset: &str) {
+        if let Some(count) = self.torn_responses.count(request_line) {
+            self.log_error(&format!(
+                "\"{}\": the file was written while it was sent, {reset} reset; {count} torn so far, \
+                 only the first of each file is logged",
+                request_line.escape_ascii()
+            ));
         }
     }
 }

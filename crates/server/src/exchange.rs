@@ -317,10 +317,10 @@ impl Exchange {
         cost: Option<&mut RequestCost>,
         with: impl FnOnce(&ResponseBuilder<'_>) -> Response,
     ) -> Action {
-        let (request, via, cost) =
-            (self.request.as_ref().ok(), context.via, cost.map(RefCell::new));
+        let (request, via, torn, cost) =
+            (self.request.as_ref().ok(), context.via, context.torn, cost.map(RefCell::new));
         let rules = context.sites.get(self.site).rules();
-        Action::Respond(with(&ResponseBuilder { request, rules, via, cost, content }))
+        Action::Respond(with(&ResponseBuilder { request, rules, via, torn, cost, content }))
     }
 
     /// Returns the relative reference that adds the slash of a directory; the query stays.

@@ -80,6 +80,7 @@ mod site;
 mod sites;
 #[cfg(feature = "tls")]
 mod tls;
+mod torn;
 mod transport;
 mod watched_cache;
 
@@ -112,4 +113,5 @@ pub use service::{FileService, Reloader};
 pub use site::{Compressor, FileEtag, SubstitutionError, Substitutions};
 #[cfg(feature = "tls")]
 pub use tls::{KernelTls, TlsOptions, alpn_protocols};
+pub use torn::Torn;
 pub use watched_cache::remember_directory;

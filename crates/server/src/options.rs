@@ -12,6 +12,7 @@ use crate::host::HostName;
 use crate::proxies::ProxyOptions;
 use crate::rules::RuleOptions;
 use crate::site::{Compressor, FileEtag, Substitutions};
+use crate::torn::Torn;
 
 /// The options of a file server. [`Options::new`] sets the defaults; change the fields that differ.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Options {
     pub named: Vec<SiteOptions>,
     /// Via: how bytes are moved (transfer method). Default: [`Via::Auto`].
     pub via: Via,
+    /// How a response ends whose file is written while it is sent. Default: [`Torn::Abort`].
+    pub torn: Torn,
     /// Timeouts of clients and of the file system.
     pub timeouts: Timeouts,
     /// The proxies in front of the server. Default: none.
@@ -97,6 +100,7 @@ impl Options {
             site: SiteOptions::new(root),
             named: Vec::new(),
             via: Via::Auto,
+            torn: Torn::default(),
             timeouts: Timeouts::default(),
             proxies: ProxyOptions::default(),
             limits: AddressLimitOptions::default(),

@@ -33,6 +33,7 @@ use crate::rules::auth::credentials::CHALLENGE;
 use crate::rules::field::HiddenFields;
 use crate::server_timing;
 use crate::site::OpenFile;
+use crate::torn::Torn;
 
 /// A response that has not been framed.
 pub(crate) struct Response {
@@ -46,6 +47,7 @@ pub(crate) struct ResponseBuilder<'a> {
     pub(crate) request: Option<&'a Request>,
     pub(crate) rules: &'a Rules,
     pub(crate) via: Via,
+    pub(crate) torn: Torn,
     /// Present if `Server-Timing` is to be added.
     pub(crate) cost: Option<RefCell<&'a mut RequestCost>>,
     /// The content of the file, if it is in memory.
@@ -358,7 +360,8 @@ impl ResponseBuilder<'_> {
             None => FileToSocket::new(source, range, settings),
             Some(edits) => FileToSocket::edited(source, range, Arc::clone(edits), settings),
         };
-        let transfer = transfer.residency(Arc::clone(file.residency()));
+        let version = file.version().filter(|_| self.torn == Torn::Abort);
+        let transfer = transfer.residency(Arc::clone(file.residency())).verified(version);
         match &self.content {
             Some(content) => transfer.with_content(Arc::clone(content), 0),
             None => transfer,

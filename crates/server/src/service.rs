@@ -120,10 +120,14 @@ fn context(
         Ok((Arc::new(open(site, cached_files, &error_log)?), hosts))
     });
     let sites = Sites::new(sites.collect::<io::Result<_>>()?)?;
-    let Options { via, timeouts, proxies, limits, health, explain, http2, .. } = options;
+    let Options { via, torn, timeouts, proxies, limits, health, explain, http2, .. } = options;
+    let torn_responses =
+        before.map(|before| Arc::clone(&before.torn_responses)).unwrap_or_default();
     Ok(ServerContext {
         sites,
         via,
+        torn,
+        torn_responses,
         timeouts,
         proxies,
         limits: AddressLimits::new(&limits, before.map(|before| &before.limits)),

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueHint};
 use karez_reactor::Topology;
+use karez_server::Torn;
 use karez_transfer::Via;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -42,6 +43,12 @@ pub(crate) struct ServeArgs {
     /// reference otherwise
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = vias(), help_heading = "I/O")]
     pub(crate) via: Via,
+
+    /// Response whose file is written while it is sent. abort: the connection is reset before the last
+    /// byte (HTTP/2: the stream), so that no complete response joins two contents; a file that is
+    /// replaced by a rename is sent to its end. allow: it is sent, for files that grow, such as logs
+    #[arg(long, value_name = "POLICY", default_value = "abort", value_enum, help_heading = "I/O")]
+    pub(crate) torn: TornPolicy,
 
     /// Topology: how threads share the connections (threading layout). single: one event loop, which
     /// waits for local disks; workers: one event loop and a pool for blocking operations; multi: one
@@ -154,4 +161,22 @@ pub(crate) struct ServeArgs {
     /// most 1024 or the number of workers, for posix-aio at most 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_connections: Option<NonZeroUsize>,
+}
+
+/// The end of a response whose file is written while it is sent.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum TornPolicy {
+    /// It is aborted
+    Abort,
+    /// It is sent
+    Allow,
+}
+
+impl From<TornPolicy> for Torn {
+    fn from(policy: TornPolicy) -> Self {
+        match policy {
+            TornPolicy::Abort => Self::Abort,
+            TornPolicy::Allow => Self::Allow,
+        }
+    }
 }

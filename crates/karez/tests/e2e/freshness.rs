@@ -152,14 +152,15 @@ fn download_continues_with_the_replaced_file() {
 }
 
 #[test]
-fn download_of_a_growing_file_keeps_its_length() {
+fn allowed_download_of_a_growing_file_keeps_its_length() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("f");
     let content = pattern(LARGE);
     let hash = Sha256::digest(&content);
     for layout in layouts::all_with_vias() {
         fs::write(&path, &content).unwrap();
-        let server = Server::start(layout, root.path());
+        let flags = ["--log", "off", "--torn", "allow"];
+        let server = Server::start_with(layout, root.path(), &flags);
         let (mut client, mut body) = start_download(&server);
         let file = File::options().write(true).open(&path).unwrap();
         file.write_all_at(b"more", LARGE as u64).unwrap();

@@ -101,6 +101,7 @@ mod tcp_options;
 mod threads;
 mod three_sites;
 mod timeouts;
+mod torn_files;
 mod url_paths;
 mod validators;
 mod wakeups;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use karez_http::h1::{Abort, Next};
 use karez_reactor::{Io, SendError};
+use karez_transfer::Changed;
 
 use super::Connection;
 use crate::closing::{LINGER, is_local};
@@ -28,6 +29,12 @@ impl Connection {
         let Some(exchange) = self.active.exchange() else { return io.close() };
         let request = exchange.request_line().escape_ascii().to_string();
         match error {
+            SendError::Failed(error) if Changed::is(error) => {
+                let exchange = self.close_exchange(io.now());
+                let line = exchange.as_ref().map_or(&b""[..], |exchange| exchange.request_line());
+                self.context.log_torn(line, "connection");
+                return io.reset();
+            }
             // A record of the client did not open: the response ends here.
             SendError::Failed(error) if self.transport.send_failed(error, io.outbox()) => {
                 return self.fail(io);

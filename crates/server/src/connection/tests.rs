@@ -12,6 +12,7 @@ use crate::options::Timeouts;
 use crate::proxies::ProxyOptions;
 use crate::site::{Site, SiteSettings};
 use crate::sites::Sites;
+use crate::torn::Torn;
 use karez_reactor::testing::{Closed, Harness};
 use karez_reactor::{Job as _, JobError, RecordType, Shutdown};
 use karez_transfer::{Progress, Via};
@@ -60,6 +61,8 @@ fn test(root: &tempfile::TempDir, stop: &Shutdown) -> TestConnection {
     let live = Live::new(ServerContext {
         sites: Sites::new(vec![(site, Vec::new())]).unwrap(),
         via: Via::Sendfile,
+        torn: Torn::default(),
+        torn_responses: Arc::default(),
         timeouts: TIMEOUTS,
         proxies: ProxyOptions::default(),
         limits: AddressLimits::default(),

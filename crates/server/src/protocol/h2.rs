@@ -231,7 +231,7 @@ impl H2 {
                 self.count_returned(stream, returned);
                 h2::UnitEvent::Cold { returned }
             }
-            UnitEvent::Short { returned } => {
+            UnitEvent::Short { returned } | UnitEvent::Changed { returned } => {
                 self.count_returned(stream, returned);
                 self.cut(stream);
                 h2::UnitEvent::Short { returned }

@@ -126,7 +126,9 @@ impl Site {
             since: original.changed(),
         };
         let clock = FileClock::read(self.granularity);
-        Ok(Some(OpenFile::new(OwnedFd::from(file), &meta, description, &clock)))
+        let mut packed = OpenFile::new(OwnedFd::from(file), &meta, description, &clock);
+        packed.set_private();
+        Ok(Some(packed))
     }
 }
 

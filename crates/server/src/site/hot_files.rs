@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use karez_http::Coding;
 use karez_reactor::Local;
-use karez_transfer::CachePolicy;
+use karez_transfer::{CachePolicy, Version};
 use rustix::fd::AsFd;
 use rustix::fs::Statx;
 use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, pread, preadv2};
@@ -271,7 +271,11 @@ impl<'a> Wanted<'a> {
                     && size <= CONTENT_MAX
                     && memory.get() + size <= MEMORY_MAX =>
             {
-                Some(read(file, size)?)
+                let content = read(file, size)?;
+                if !is_unchanged(file) {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                Some(content)
             }
             _ => None,
         };
@@ -294,6 +298,7 @@ impl HotFile {
                     .is_some_and(|path| stat_followed(path).is_ok_and(|it| is_same(&it)));
                 if confirmed && let Some(content) = content {
                     match read(file, content.len()) {
+                        Ok(_) if !is_unchanged(file) => return false,
                         Ok(now) if now[..] != content[..] => *content = now,
                         Ok(_) => {}
                         Err(_) => return false,
@@ -306,6 +311,13 @@ impl HotFile {
             }
         }
     }
+}
+
+/// Returns whether a file has not been written since its description: then a content that was read meanwhile
+/// is of one version.
+fn is_unchanged(file: &OpenFile) -> bool {
+    syscall_counts::count(Syscall::Statx);
+    Version::of(file).ok() == file.version()
 }
 
 /// Returns whether a file stays in memory after it was sent.

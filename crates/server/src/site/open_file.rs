@@ -21,7 +21,7 @@ use karez_http::condition::is_over;
 use karez_http::{
     Coding, Dates, EntityTag, Prepared, PreparedPart, PreparedStart, Timestamp, Validators,
 };
-use karez_transfer::{CachePolicy, Device, Edit, Residency};
+use karez_transfer::{CachePolicy, Device, Edit, Residency, Version};
 
 use super::closer::Closer;
 use super::mime;
@@ -52,6 +52,8 @@ pub(crate) struct OpenFile {
     closer: Option<Closer>,
     cache_policy: CachePolicy,
     identity: Identity,
+    /// `None` if nothing can write it.
+    version: Option<Version>,
     coding: Option<Coding>,
     edits: Option<Arc<[Edit]>>,
     etag: Option<EntityTag>,
@@ -172,6 +174,7 @@ impl OpenFile {
             closer: None,
             cache_policy,
             identity,
+            version: Some(Version::from(meta)),
             coding,
             edits,
             etag,
@@ -192,6 +195,16 @@ impl OpenFile {
     pub(super) fn lies_on(&mut self, device: Device, closer: impl FnOnce() -> Closer) {
         self.device = device;
         self.closer = device.remote.then(closer);
+    }
+
+    /// Declares that nothing can write the file.
+    pub(super) fn set_private(&mut self) {
+        self.version = None;
+    }
+
+    /// Returns the version that the file must still have when its last byte is sent.
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.version
     }
 
     pub(crate) fn device(&self) -> Device {

@@ -15,10 +15,13 @@ impl Http2 {
         if !self.protocol.unit_event(id, event) {
             return;
         }
-        if let (UnitEvent::Short { .. }, Some(request)) = (event, self.request_of(id)) {
-            self.context.log_error(&format!(
-                "\"{request}\": the file became shorter while it was sent, stream reset"
-            ));
+        match (event, self.find(id).map(|stream| stream.exchange.request_line().to_vec())) {
+            (UnitEvent::Short { .. }, Some(line)) => self.context.log_error(&format!(
+                "\"{}\": the file became shorter while it was sent, stream reset",
+                line.escape_ascii()
+            )),
+            (UnitEvent::Changed { .. }, Some(line)) => self.context.log_torn(&line, "stream"),
+            _ => {}
         }
         self.end(id);
     }
