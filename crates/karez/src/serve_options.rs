@@ -49,6 +49,9 @@ pub(crate) fn options(
     options.timeouts.head = args.header_timeout;
     options.timeouts.idle = args.idle_timeout;
     options.timeouts.send = args.send_timeout;
+    // A client cannot take more than the pacing lets through.
+    options.timeouts.min_rate =
+        args.rate.map_or(args.min_rate, |rate| args.min_rate.min(rate.get() / 2));
     options.timeouts.lookup = args.lookup_timeout;
     options.proxies.trusted.clone_from(&args.clients.trust_proxy);
     options.proxies.protocol = args.clients.proxy_protocol;

@@ -164,9 +164,13 @@ impl<T: Task> TaskState<T> {
         self.pending.push_result((id, result));
     }
 
-    /// Returns when the peer has taken no byte for too long.
+    pub(crate) fn progressed(&mut self, bytes: u64, now: Instant) {
+        self.progressed_at = self.wants.stall.progress(self.progressed_at, bytes, now);
+    }
+
+    /// Returns when the peer has taken no byte, or too few, for too long.
     pub(crate) fn stall_deadline(&self) -> Instant {
-        self.progressed_at.instant() + self.wants.send_timeout()
+        self.progressed_at.instant() + self.wants.stall.timeout()
     }
 
     /// Returns when work for the pool is overdue.

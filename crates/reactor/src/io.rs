@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::local::Local;
 use crate::moment::Moment;
+use crate::stall::StallLimits;
 
 /// Jobs that one connection may have at a time.
 pub(crate) const MAX_JOBS: usize = 64;
@@ -34,6 +35,7 @@ pub struct Io<'a, J> {
 pub(crate) struct Requests<J> {
     pub(crate) receive: Option<Receive>,
     pub(crate) send_timeout: Option<Duration>,
+    pub(crate) min_send_rate: Option<u64>,
     pub(crate) timer: Option<Option<Instant>>,
     pub(crate) jobs: VecDeque<(JobId, J)>,
     pub(crate) options: VecDeque<SocketOption>,
@@ -200,6 +202,14 @@ impl<'a, J> Io<'a, J> {
         self.requests.send_timeout = Some(stall);
     }
 
+    /// Sets the rate at which the peer must take bytes on average, in bytes per second: one that takes less than
+    /// that times the [send timeout](Self::send_timeout) in that time fails with
+    /// [`SendError::TimedOut`](crate::SendError). Bytes count when the kernel has accepted them. With 0, as
+    /// before the first call, any byte is enough.
+    pub fn min_send_rate(&mut self, bytes_per_second: u64) {
+        self.requests.min_send_rate = Some(bytes_per_second);
+    }
+
     /// Asks for [`Event::Sent`](crate::Event::Sent) when everything that has been appended so far has
     /// been handed to the kernel.
     pub fn notify_sent(&mut self, mark: Mark) {
@@ -261,6 +271,7 @@ impl<J> Requests<J> {
         Self {
             receive: None,
             send_timeout: None,
+            min_send_rate: None,
             timer: None,
             jobs: VecDeque::new(),
             options: VecDeque::new(),
@@ -281,8 +292,7 @@ impl<J> Requests<J> {
 pub(crate) struct Wants {
     pub(crate) receive: Option<Receive>,
     pub(crate) timer: Option<Moment>,
-    /// In milliseconds.
-    send_timeout: u32,
+    pub(crate) stall: StallLimits,
     pub(crate) shutdown_write: bool,
     pub(crate) close: Option<Close>,
     /// Jobs that run.
@@ -296,9 +306,9 @@ pub(crate) struct Wants {
 impl Wants {
     pub(crate) fn new() -> Self {
         let (receive, timer, close) = (None, None, None);
-        let (send_timeout, shutdown_write, jobs) = (milliseconds(SEND_TIMEOUT), false, 0);
+        let (stall, shutdown_write, jobs) = (StallLimits::new(SEND_TIMEOUT), false, 0);
         let (deferred, postponed) = (false, false);
-        Self { receive, timer, send_timeout, shutdown_write, close, jobs, deferred, postponed }
+        Self { receive, timer, stall, shutdown_write, close, jobs, deferred, postponed }
     }
 
     /// Takes over the requests of a task; jobs, options and a relay stay in the record.
@@ -310,7 +320,10 @@ impl Wants {
             self.timer = timer.map(Moment::from);
         }
         if let Some(stall) = requests.send_timeout.take() {
-            self.send_timeout = milliseconds(stall);
+            self.stall.set_timeout(stall);
+        }
+        if let Some(rate) = requests.min_send_rate.take() {
+            self.stall.set_min_rate(rate);
         }
         self.shutdown_write |= std::mem::take(&mut requests.shutdown_write);
         self.deferred |= std::mem::take(&mut requests.defer);
@@ -320,21 +333,11 @@ impl Wants {
         }
     }
 
-    /// Returns how long the peer may take no byte.
-    pub(crate) fn send_timeout(&self) -> Duration {
-        Duration::from_millis(self.send_timeout.into())
-    }
-
     /// Returns the earlier of the deadlines of the receive and the timer.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let receive = self.receive.map(|receive| receive.deadline);
         receive.into_iter().chain(self.timer).min()
     }
-}
-
-/// Rounds up, and to 49 days at most.
-fn milliseconds(time: Duration) -> u32 {
-    u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }
 
 impl<J> fmt::Debug for Io<'_, J> {

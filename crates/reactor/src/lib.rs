@@ -123,6 +123,7 @@ mod send_limit;
 mod server;
 mod shutdown;
 mod slab;
+mod stall;
 mod sync;
 mod task;
 mod tcp_options;

@@ -155,7 +155,7 @@ impl<T: Task> Harness<T> {
 
     /// Returns how long the peer may take no byte.
     pub fn send_timeout(&self) -> Duration {
-        self.wants.send_timeout()
+        self.wants.stall.timeout()
     }
 
     /// Takes the jobs that the task has handed out. Each counts until its [`Event::JobDone`].

@@ -141,10 +141,7 @@ impl Task for Connection {
         }
         match event {
             Event::Opened(_) if self.verdict() == Verdict::FarAbove => io.close(),
-            Event::Opened(_) => {
-                io.send_timeout(self.context.timeouts.send);
-                self.open(io);
-            }
+            Event::Opened(_) => self.open(io),
             Event::Received(bytes, kind) => self.received(bytes, kind, io),
             Event::Configured(result) => self.configured(&result, io),
             Event::Deferred => self.deferred(io),

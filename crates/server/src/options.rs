@@ -85,11 +85,25 @@ pub struct Timeouts {
     pub head: Duration,
     /// Between two requests. Default: 60 s.
     pub idle: Duration,
-    /// For the client to take no byte of a response. Default: 30 s.
+    /// For the client to take no byte of a response, or less than `min_rate` on average. Default: 30 s.
     pub send: Duration,
+    /// The bytes per second that the client must take of a response, on average over the time `send`; 0: any byte
+    /// is enough. Default: 1024.
+    pub min_rate: u64,
     /// For the file system to look a name up, or to read the next entries of a directory.
     /// Default: 10 s.
     pub lookup: Duration,
+}
+
+impl Timeouts {
+    /// Returns how long the client may take for so many bytes of a response.
+    pub(crate) fn credit(&self, bytes: u64) -> Duration {
+        match (bytes, self.min_rate) {
+            (0, _) => Duration::ZERO,
+            (_, 0) => self.send,
+            (bytes, rate) => Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / rate),
+        }
+    }
 }
 
 impl Options {
@@ -139,6 +153,7 @@ impl Default for Timeouts {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             send: Duration::from_secs(30),
+            min_rate: 1024,
             lookup: Duration::from_secs(10),
         }
     }

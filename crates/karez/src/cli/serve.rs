@@ -14,7 +14,7 @@ use super::logs::LogArgs;
 use super::sandbox::SandboxArgs;
 use super::site::SiteArgs;
 use super::values::{
-    AUTO, ListenAddress, ModelChoice, duration, lowat, models, rate, topologies, vias,
+    AUTO, ListenAddress, ModelChoice, bytes, duration, lowat, models, rate, topologies, vias,
 };
 
 /// The arguments of `karez serve`.
@@ -135,9 +135,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, help_heading = "Limits")]
     pub(crate) idle_timeout: Duration,
 
-    /// Maximum time in which no byte of a response can be sent
+    /// Maximum time in which no byte of a response can be sent, or less than --min-rate on average
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
     pub(crate) send_timeout: Duration,
+
+    /// Bytes per second that a client must take of a response on average over --send-timeout, such as
+    /// 1K or 100K (powers of 1024); 0 for any. At most half of --rate
+    #[arg(long, value_name = "BYTES", default_value = "1K", value_parser = bytes, help_heading = "Limits")]
+    pub(crate) min_rate: u64,
 
     /// Maximum time for the file system to resolve a name or to read the next entries of a directory;
     /// after it the response is 503, or a listing that has begun ends. The response is 503 at once if

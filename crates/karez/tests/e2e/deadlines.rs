@@ -6,7 +6,7 @@
 use karez_reactor::Topology;
 use rustix::net::sockopt;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
 use crate::client::Client;
@@ -162,6 +162,29 @@ fn slow_but_steady_client_receives_everything() {
         for piece in pieces {
             assert!(client.read_body(PIECE) == piece, "{layout}: other bytes");
         }
+    });
+}
+
+/// Each read of the client is progress, but the rate is one that no client reaches. Without it the client would
+/// receive everything, as the one above does.
+#[test]
+fn client_below_the_minimum_rate_is_closed() {
+    let root = tempfile::tempdir().unwrap();
+    File::create(root.path().join("large")).unwrap().set_len(LARGE as u64).unwrap();
+    let flags = ["--log", "off", "--send-timeout", "1s", "--min-rate", "1G"];
+    layouts::concurrently(layouts::each_model(), |layout| {
+        let server = Server::start_with(layout, root.path(), &flags);
+        let mut client = server.connect();
+        client.limit_receive_buffer();
+        assert_eq!(client.start_get("/large").status, 200, "{layout}");
+        let (mut received, mut part) = (0, vec![0; 64 << 10]);
+        while let Ok(count @ 1..) = client.stream.read(&mut part) {
+            received += count;
+            // The pace, not a wait for anything.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(received < LARGE, "{layout}: the response is complete");
+        assert_eq!(server.get("/missing").status, 404, "{layout}: it continues");
     });
 }
 

@@ -237,6 +237,32 @@ fn a_client_that_opens_no_window_is_timed_out() {
     });
 }
 
+/// The client opens its window all the time, but the rate is one that no client reaches.
+#[test]
+fn a_client_that_opens_its_window_slowly_is_timed_out() {
+    let root = tempfile::tempdir().unwrap();
+    File::create(root.path().join("f")).unwrap().set_len(64 << 20).unwrap();
+    layouts::concurrently(layouts::each_model(), |layout| {
+        let flags = ["--log", "off", "--send-timeout", "300ms", "--min-rate", "1G"];
+        let server = Server::start_with(layout, root.path(), &flags);
+        let mut client = Http2Client::connect(&server, &[(INITIAL_WINDOW, 1000)]);
+        client.opens_windows = false;
+        client.window(0, 1 << 30);
+        client.get(1, "/f");
+        while !client.response(1).is_over() {
+            let before = client.responses.get(&1).map_or(0, |response| response.body.len());
+            let goes_on = |client: &Http2Client| {
+                let response = client.responses.get(&1);
+                response.is_some_and(|it| it.body.len() > before || it.is_over())
+            };
+            assert!(client.read_until(goes_on), "{layout}: the connection ended");
+            client.window(1, 1000);
+        }
+        assert_eq!(client.response(1).reset, Some(ErrorCode::CANCEL), "{layout}");
+        assert_eq!(client.request(3, "HEAD", "/f", &[]).status, 200, "{layout}: it goes on");
+    });
+}
+
 #[test]
 fn bodies_of_requests_are_discarded_within_a_limit() {
     let root = tempfile::tempdir().unwrap();

@@ -41,10 +41,12 @@ impl<T: Task> BlockingConnection<'_, T> {
         self.start_unit_page_ins();
         match progress {
             Ok(Progress::Moved(bytes)) => {
-                if bytes > 0 {
-                    self.state.progressed_at = cx.now.into();
-                }
+                self.state.progressed(bytes, cx.now);
                 self.fill(cx);
+                // Where the peer takes little at a time, the wait for room does not reach the deadline.
+                if !self.state.outbox.is_empty() && self.state.stall_deadline() <= cx.now {
+                    self.fail_send(SendError::TimedOut, cx);
+                }
             }
             Ok(Progress::Done) => self.fill(cx),
             Ok(Progress::NeedsWorker) => self.start_page_in(cx),

@@ -99,6 +99,7 @@ impl<T: Task, C: Driver> CompletionConnection<T, C> {
         let context = SendContext {
             outbox: &mut self.state.outbox,
             progressed_at: &mut self.state.progressed_at,
+            stall: self.state.wants.stall,
             backend: cx.resources,
             tag: self.tag,
             socket: &mut self.socket,

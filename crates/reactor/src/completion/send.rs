@@ -22,6 +22,7 @@ use super::pipes::Pipe;
 use super::stage::{InFlight, Stage, Unsent};
 use crate::driver::{Driver, DriverSocket as _};
 use crate::moment::Moment;
+use crate::stall::StallLimits;
 use crate::task::SendError;
 
 /// The most bytes of one operation through a buffer. Measured for `copy`, whose bytes should still
@@ -62,6 +63,7 @@ pub(crate) struct SendContext<'a, C: Driver> {
     pub(crate) outbox: &'a mut Outbox,
     /// The last time that a byte was sent.
     pub(crate) progressed_at: &'a mut Moment,
+    pub(crate) stall: StallLimits,
     pub(crate) backend: &'a mut Backend<C>,
     pub(crate) tag: u64,
     pub(crate) socket: &'a mut C::Socket,
@@ -69,6 +71,11 @@ pub(crate) struct SendContext<'a, C: Driver> {
 }
 
 impl<C: Driver> SendContext<'_, C> {
+    fn progressed(&mut self, count: usize) {
+        let before = *self.progressed_at;
+        *self.progressed_at = self.stall.progress(before, count as u64, self.now);
+    }
+
     /// Drops a gather, and keeps its buffer.
     pub(super) fn drop_gather(&mut self, gather: Gather) {
         self.outbox.discard_gathered();
@@ -236,7 +243,7 @@ impl Sender {
     ) -> Result<SendProgress, SendError> {
         let sent = cx.outbox.send_record((**cx.socket.sender()).as_fd(), SendFlags::DONTWAIT);
         match sent.map_err(SendError::Failed)? {
-            Some(_) => *cx.progressed_at = cx.now.into(),
+            Some(count) => cx.progressed(count),
             None => self.full = true,
         }
         Ok(self.start_next(cx))
@@ -349,7 +356,7 @@ impl Sender {
     pub(super) fn moved<C: Driver>(&mut self, count: usize, cx: &mut SendContext<'_, C>) {
         cx.outbox.complete(count);
         if count > 0 {
-            *cx.progressed_at = cx.now.into();
+            cx.progressed(count);
             (self.timed_out, self.give_up_at) = (false, None);
         }
     }

@@ -139,7 +139,7 @@ impl<T: Task> ReadinessConnection<T> {
             SendStep::Moved(bytes) => {
                 if bytes > 0 {
                     // Not the time of the turn, during which the process may have been stopped.
-                    state.progressed_at = Instant::now().into();
+                    state.progressed(bytes, Instant::now());
                 }
                 self.fill(cx);
                 Some(Step::Moved(bytes))

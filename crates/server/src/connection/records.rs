@@ -16,6 +16,8 @@ use crate::transport::Received;
 impl Connection {
     /// Waits for the first bytes.
     pub(super) fn open(&mut self, io: &mut Io<'_, FileJob>) {
+        io.send_timeout(self.context.timeouts.send);
+        io.min_send_rate(self.context.timeouts.min_rate);
         let handshake = self.transport.handshake_deadline();
         if let Some(deadline) = handshake {
             // It also limits the time in which the handshake's own records are sent.

@@ -38,6 +38,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     head: Duration::from_secs(10),
     idle: Duration::from_secs(60),
     send: Duration::from_secs(30),
+    min_rate: 1024,
     lookup: Duration::from_secs(20),
 };
 

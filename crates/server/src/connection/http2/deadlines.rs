@@ -35,11 +35,16 @@ impl Http2 {
                 continue;
             }
             let sent = self.protocol.sent_bytes(stream.id);
-            if !blocked.contains(&stream.id) {
-                stream.due = None;
-            } else if stream.due.is_none() || sent != stream.seen {
-                stream.due = Some(now + self.context.timeouts.send);
-            }
+            let latest = now + self.context.timeouts.send;
+            stream.due = match stream.due {
+                _ if !blocked.contains(&stream.id) => None,
+                // Below the minimum rate the deadline does not keep up with the clock.
+                Some(due) => Some(
+                    latest
+                        .min(due + self.context.timeouts.credit(sent.saturating_sub(stream.seen))),
+                ),
+                None => Some(latest),
+            };
             stream.seen = sent;
         }
     }
