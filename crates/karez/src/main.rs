@@ -24,6 +24,7 @@ mod health;
 mod ktls;
 mod lab;
 mod logs;
+mod panic_log;
 mod passwd;
 mod password_input;
 mod plain_passwords;

@@ -11,6 +11,7 @@ use crate::configuration::{Configuration, Flags};
 #[cfg(feature = "tls")]
 use crate::ktls::Ktls;
 use crate::logs::Logs;
+use crate::panic_log::log_panics;
 use crate::plain_passwords;
 use crate::reload::{Reload, signals_of_reload};
 use crate::rlimit;
@@ -65,6 +66,7 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let confined = confine(&configuration, config.model(), &mut tls)?;
     let signals = StopSignals::watch(blocked, &shutdown, args.grace)?;
     let logs = Logs::start(&args.logs)?;
+    log_panics(logs.errors.clone());
     let explain = args.explain.then(|| config.model());
     let options = options(&configuration, explain, tls.as_ref());
     let access = logs.access_log(&args.logs);

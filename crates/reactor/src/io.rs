@@ -8,6 +8,7 @@ use karez_transfer::{Mark, Outbox};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -267,6 +268,12 @@ impl<'a, J> Io<'a, J> {
 }
 
 impl<J> Requests<J> {
+    /// Drops the requests of a task that panicked, and keeps the state of the event loop.
+    pub(crate) fn discard(&mut self) {
+        let Self { epoch, may_defer, costly_left, local, .. } = mem::replace(self, Self::new());
+        *self = Self { epoch, may_defer, costly_left, local, ..Self::new() };
+    }
+
     pub(crate) fn new() -> Self {
         Self {
             receive: None,

@@ -114,6 +114,7 @@ mod listener;
 mod local;
 mod models;
 mod moment;
+mod panics;
 mod pending;
 mod pin;
 mod readiness;

@@ -80,7 +80,7 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
     }
 
     /// Serves the connection to its end.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(&mut self) {
         let (mut requests, mut offloads) = (Requests::new(), Vec::new());
         let cx = &mut TurnContext {
             resources: &mut (),

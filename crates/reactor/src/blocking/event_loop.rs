@@ -18,7 +18,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::BlockingConnection;
 use super::pool::ThreadPool;
@@ -27,6 +27,7 @@ use crate::admission::{Admission, Limits};
 use crate::error::{named, no_thread};
 use crate::event_loop::core::JobOf;
 use crate::listener::{Listener, peer_gave_up};
+use crate::panics::contain;
 use crate::shutdown::Shutdown;
 use crate::sync::offload::PoolTask;
 use crate::sync::pool::Pool;
@@ -63,7 +64,7 @@ pub(crate) fn run<S: Service>(
                 BlockingAcceptor { listener, service, admission, registry, pool, offloads };
             let spawned = thread::Builder::new()
                 .name("karez-accept".to_owned())
-                .spawn_scoped(scope, move || acceptor.run(scope));
+                .spawn_scoped(scope, move || while contain(|| acceptor.run(scope)).is_none() {});
             outcome = outcome.and(spawned.map(drop).map_err(no_thread("karez-accept")));
         }
         while outcome.is_ok() && !shutdown.is_triggered() {
@@ -162,8 +163,20 @@ fn serve_connection<S: Service>(
 ) {
     let socket = Arc::new(socket);
     let guard = registry.enter(Arc::clone(&socket));
-    let task = service.connect(peer, Instant::now());
-    BlockingConnection::new(&socket, &guard, offloads, task).run();
+    let connected = contain(|| {
+        let task = service.connect(peer, Instant::now());
+        BlockingConnection::new(&socket, &guard, offloads, task)
+    });
+    let served = connected.and_then(|mut connection| {
+        let served = contain(|| connection.run());
+        // Not while a panic unwinds: the destructor of the task may panic, too.
+        let _panicked = contain(|| drop(connection));
+        served
+    });
+    if served.is_none() {
+        // The peer sees a reset. If it fails, a regular end.
+        let _failed = net::sockopt::set_socket_linger(&*socket, Some(Duration::ZERO));
+    }
     // Before the guard is dropped, which wakes the acceptor that waits for a place.
     admission.leave();
 }

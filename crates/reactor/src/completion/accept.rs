@@ -12,6 +12,7 @@ use crate::driver::{Driver, DriverSocket as _};
 use crate::event_loop::admit::AdmitConnections;
 use crate::event_loop::core::EventLoop;
 use crate::listener::peer_gave_up;
+use crate::panics::contain;
 use crate::task::{Peer, Service};
 
 impl<'a, S: Service, C: Driver> Proactor<'a, S, C> {
@@ -66,7 +67,10 @@ impl<'a, S: Service, C: Driver> Proactor<'a, S, C> {
             Err((_no_descriptor, socket)) => return self.requeue(socket, peer),
         };
         let core = &mut self.core;
-        let task = core.service.connect(peer, core.now);
+        let (service, now) = (core.service, core.now);
+        let Some(task) = contain(|| service.connect(peer, now)) else {
+            return self.leave(true);
+        };
         let token = core.connections.insert(CompletionConnection::new(socket, task, core.now));
         if let Some(connection) = core.connections.get_mut(token) {
             connection.set_tag(token.0);

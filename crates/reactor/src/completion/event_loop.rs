@@ -23,6 +23,7 @@ use crate::error::named;
 use crate::event_loop::core::{Core, EventLoop, Parts, WAKE};
 use crate::event_loop::overdue::FindOverdue as _;
 use crate::event_loop::wakeup::HandleWakeups as _;
+use crate::panics::{MAX_IN_A_ROW, contain};
 use crate::selector::Token;
 use crate::task::{Peer, Service};
 use crate::transient::tolerate;
@@ -51,22 +52,44 @@ impl<'a, S: Service, C: Driver> Proactor<'a, S, C> {
         let (mut done, mut later) = (Vec::new(), Vec::new());
         self.rearm_waker();
         self.accept();
-        while !self.core.is_over() {
-            let timeout = self.core.timeout();
-            self.wait(timeout, &mut done)?;
-            self.turn(&mut done, &mut later);
-            if self.find_overdue() {
-                for _ in 0..LOOKS {
-                    self.wait(Some(Duration::ZERO), &mut done)?;
-                    if done.is_empty() {
-                        break;
-                    }
-                    self.complete_all(&mut done, &mut later);
+        let mut panics = 0;
+        while !self.core.is_over() && panics < MAX_IN_A_ROW {
+            match contain(|| self.wait_and_turn(&mut done, &mut later)) {
+                Some(outcome) => {
+                    outcome?;
+                    panics = 0;
                 }
-                self.time_out_overdue();
+                None => {
+                    panics += 1;
+                    self.close_all_panicked();
+                    // The completion of the waker may have been among those that the panic has dropped.
+                    let _panicked = contain(|| self.handle_wakeup());
+                    self.accept();
+                }
             }
         }
         self.abort_all();
+        Ok(())
+    }
+
+    fn wait_and_turn(
+        &mut self,
+        done: &mut Vec<Completion>,
+        later: &mut Vec<Completion>,
+    ) -> io::Result<()> {
+        let timeout = self.core.timeout();
+        self.wait(timeout, done)?;
+        self.turn(done, later);
+        if self.find_overdue() {
+            for _ in 0..LOOKS {
+                self.wait(Some(Duration::ZERO), done)?;
+                if done.is_empty() {
+                    break;
+                }
+                self.complete_all(done, later);
+            }
+            self.time_out_overdue();
+        }
         Ok(())
     }
 

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use super::acceptor::Acceptor;
 use crate::admission::Admission;
 use crate::connection::{Connection, ContextOf, EventLoopConnection, Turn, TurnContext};
-use crate::io::Requests;
+use crate::io::{Close, Requests};
 use crate::listener::Listener;
+use crate::panics::contain;
 use crate::selector::Token;
 use crate::shutdown::Shutdown;
 use crate::slab::ConnectionSlab;
@@ -228,7 +229,10 @@ pub(crate) trait EventLoop<'a>: Sized {
             pool: core.offloads_all,
             now: core.now,
         };
-        let result = work(connection, &mut cx);
+        let Some(result) = contain(|| work(connection, &mut cx)) else {
+            self.close_panicked(token);
+            return None;
+        };
         for ticket in connection.state().tickets.drain_unwanted() {
             core.pool.abandon(ticket);
         }
@@ -322,7 +326,8 @@ pub(crate) trait EventLoop<'a>: Sized {
             core.pool.abandon(ticket);
         }
         let evicting = connection.state().evicting;
-        drop(connection);
+        // The destructor of a task is its own code.
+        let _panicked = contain(|| drop(connection));
         self.leave(frees_descriptor);
         let core = self.core();
         if evicting {
@@ -331,6 +336,40 @@ pub(crate) trait EventLoop<'a>: Sized {
         let connections = &mut core.connections;
         let live = connections.len();
         core.timers.compact(live, |token| connections.contains(token));
+    }
+
+    /// Closes a connection whose task panicked, by a reset, and discards what it has left behind.
+    fn close_panicked(&mut self, token: Token) {
+        self.discard_shared();
+        let core = self.core();
+        if let Some(connection) = core.connections.get_mut(token) {
+            connection.state().wants.close = Some(Close::Reset);
+            connection.prepare_close();
+        }
+        self.close(token);
+    }
+
+    /// Closes all connections after a panic outside of a task, whose effect on them is unknown.
+    fn close_all_panicked(&mut self) {
+        for token in self.core().connections.tokens() {
+            self.close_panicked(token);
+        }
+        self.discard_shared();
+    }
+
+    /// Discards requests, and the state that tasks share, which a panic may have left half done.
+    fn discard_shared(&mut self) {
+        let core = self.core();
+        let _panicked = contain(|| {
+            core.requests.discard();
+            core.offloads.clear();
+        });
+        let local = core.requests.local.take();
+        let had_local = local.is_some();
+        let _panicked = contain(|| drop(local));
+        if had_local {
+            core.requests.local = contain(|| core.service.local()).flatten();
+        }
     }
 
     /// Frees the place of a connection, for one that waits here or on another event loop.

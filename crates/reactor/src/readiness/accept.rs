@@ -9,6 +9,7 @@ use super::event_loop::Reactor;
 use crate::event_loop::admit::AdmitConnections;
 use crate::event_loop::core::{EventLoop, LISTENER};
 use crate::listener::peer_gave_up;
+use crate::panics::contain;
 use crate::selector::{Interest, Selector, Token};
 use crate::task::{Peer, Service};
 
@@ -51,7 +52,10 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
 
     /// Registers a connection that has been admitted.
     pub(super) fn register_connection(&mut self, socket: OwnedFd, peer: Peer) {
-        let task = self.core.service.connect(peer, self.core.now);
+        let (service, now) = (self.core.service, self.core.now);
+        let Some(task) = contain(|| service.connect(peer, now)) else {
+            return self.leave(true);
+        };
         let outbox = self.new_outbox();
         let connection = ReadinessConnection::new(socket, task, outbox, self.core.now);
         let token = self.core.connections.insert(connection);

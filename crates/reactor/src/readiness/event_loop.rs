@@ -19,6 +19,7 @@ use crate::error::named;
 use crate::event_loop::core::{Core, EventLoop, JobOf, LISTENER, Parts, WAKE};
 use crate::event_loop::overdue::FindOverdue as _;
 use crate::event_loop::wakeup::HandleWakeups as _;
+use crate::panics::{MAX_IN_A_ROW, contain};
 use crate::selector::{Interest, Ready, Selector, Token};
 use crate::sync::offload::Offload;
 use crate::task::{Peer, Service};
@@ -53,18 +54,35 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
 
     /// Runs turns until the shutdown is complete.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        let mut ready = Vec::new();
-        while !self.core.is_over() {
-            let timeout = self.prepare()?;
-            self.wait(timeout, &mut ready)?;
-            self.turn(&mut ready);
-            if self.find_overdue() {
-                self.wait(Some(Duration::ZERO), &mut ready)?;
-                self.time_out_overdue(&mut ready);
+        let (mut ready, mut panics) = (Vec::new(), 0);
+        while !self.core.is_over() && panics < MAX_IN_A_ROW {
+            match contain(|| self.wait_and_turn(&mut ready)) {
+                Some(outcome) => {
+                    outcome?;
+                    panics = 0;
+                }
+                None => {
+                    panics += 1;
+                    self.close_all_panicked();
+                    // Reports of them may have been among those that the panic has dropped.
+                    self.listeners.states.iter_mut().for_each(|state| state.ready = true);
+                    let _panicked = contain(|| self.handle_wakeup());
+                }
             }
         }
         for token in self.core.connections.tokens() {
             self.with_connection(token, |connection, cx| connection.abandon(cx));
+        }
+        Ok(())
+    }
+
+    fn wait_and_turn(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
+        let timeout = self.prepare()?;
+        self.wait(timeout, ready)?;
+        self.turn(ready);
+        if self.find_overdue() {
+            self.wait(Some(Duration::ZERO), ready)?;
+            self.time_out_overdue(ready);
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! Blocking work on its way to the pool, and its result on the way back.
 
 use karez_transfer::{Device, PageIn, Tag};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::io::JobId;
+use crate::panics::contain;
 use crate::selector::Token;
 use crate::sync::inbox::{Inbox, Notification};
 use crate::sync::pool::{Admit, Ticket};
@@ -113,12 +113,12 @@ impl<J: Job> PoolTask<J> {
         let Self { offload, token, inbox } = self;
         inbox.push(match offload {
             Offload::Job(id, job) => {
-                let done = catch_unwind(AssertUnwindSafe(|| job.run()));
-                Notification::JobDone(token, id, done.map_err(|_| JobError::Panicked))
+                let done = contain(|| job.run());
+                Notification::JobDone(token, id, done.ok_or(JobError::Panicked))
             }
             Offload::PageIn(tag, part) => {
                 // An error of the disk is reported by the next step, which meets it again.
-                let _refused = part.run();
+                let _refused = contain(|| part.run());
                 Notification::PageInDone(token, tag)
             }
         });

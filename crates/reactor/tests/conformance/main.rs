@@ -20,6 +20,7 @@ mod mail;
 mod multiplex;
 mod names;
 mod overdue;
+mod panics;
 #[cfg(karez_realtime)]
 mod realtime;
 mod relay;
