@@ -31,6 +31,8 @@ compile_error!("karez makes system calls of Linux, so its crates build for Linux
 
 mod blocked_signals;
 mod clone_range;
+mod fork;
+mod inherited;
 mod ktls;
 #[cfg(feature = "aio")]
 mod linux_aio;
@@ -57,6 +59,8 @@ mod zerocopy;
 
 pub use blocked_signals::BlockedSignals;
 pub use clone_range::clone_range;
+pub use fork::{Fork, fork};
+pub use inherited::inherited_descriptors;
 pub use ktls::{
     TlsCipher, TlsDirection, TlsKeys, TlsVersion, enable_ktls, receive_tls_record, send_tls_record,
     set_tls_keys, start_ktls,
