@@ -61,6 +61,11 @@ impl Admission {
         self.live.load(Ordering::Relaxed) < self.limits.connections
     }
 
+    /// Returns whether there is no connection.
+    pub(crate) fn has_none(&self) -> bool {
+        self.live.load(Ordering::SeqCst) == 0
+    }
+
     /// Counts one connection less.
     pub(crate) fn leave(&self) {
         self.live.fetch_sub(1, Ordering::Relaxed);

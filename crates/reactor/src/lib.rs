@@ -109,6 +109,7 @@ mod driver;
 mod error;
 mod event_loop;
 mod fd_table;
+mod handover;
 mod io;
 mod listener;
 mod local;
@@ -136,6 +137,7 @@ mod transient;
 pub use admission::Limits;
 pub use any_selector::AnySelector;
 pub use config::{Config, ConfigBuilder, ConfigError, Selected};
+pub use handover::{Handover, HandoverListener, InheritedListener};
 pub use io::{Io, JobId, SocketOption};
 pub use karez_sys::{OpenRequest, OpenedFile, SharedFd};
 pub use karez_transfer::{

@@ -4,6 +4,7 @@
 
 #[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
 use karez_sys::SharedFd;
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind,
@@ -15,7 +16,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::error::named;
 use crate::task::Peer;
@@ -66,7 +68,7 @@ pub struct Listener {
     address: Address,
     /// Its index among the addresses of the server.
     index: usize,
-    _name: Option<Arc<SocketName>>,
+    name: Option<Arc<SocketName>>,
 }
 
 impl Listener {
@@ -90,6 +92,38 @@ impl Listener {
         }
     }
 
+    /// Takes over a socket that another process has bound, and sets what accepted connections inherit.
+    pub(crate) fn of_socket(
+        socket: OwnedFd,
+        address: Address,
+        owns_name: bool,
+        options: &TcpOptions,
+    ) -> io::Result<Self> {
+        let name = match &address {
+            Address::Tcp(tcp) => {
+                sockopt::set_tcp_nodelay(&socket, true)
+                    .map_err(named(format!("setsockopt TCP_NODELAY {address}")))?;
+                options.set(&socket, tcp)?;
+                None
+            }
+            Address::Unix(path) => owns_name.then(|| SocketName::new(path)),
+        };
+        Ok(Self { socket: Arc::new(socket), address, index: 0, name })
+    }
+
+    /// Sets the flags that the event loops expect, also on a socket of another process. Without `O_ASYNC`: its
+    /// signals have the number that the descriptor has there.
+    pub(crate) fn set_flags(&self) -> io::Result<()> {
+        let at = &self.address;
+        fcntl_setfl(&self.socket, OFlags::NONBLOCK).map_err(named(format!("fcntl F_SETFL {at}")))
+    }
+
+    /// Returns a handle that does not keep the socket open.
+    pub(crate) fn downgrade(&self) -> WeakListener {
+        let name = self.name.as_ref().map(Arc::downgrade);
+        WeakListener { socket: Arc::downgrade(&self.socket), name }
+    }
+
     /// Returns its address, with the chosen port where the port was 0.
     #[must_use]
     pub fn address(&self) -> &Address {
@@ -99,6 +133,11 @@ impl Listener {
     /// Sets its index among the addresses of the server, which its [peers](Peer::listener) have.
     pub(crate) fn set_index(&mut self, index: usize) {
         self.index = index;
+    }
+
+    /// Returns this index.
+    pub(crate) fn index(&self) -> usize {
+        self.index
     }
 
     /// Returns the socket, to be held by an operation.
@@ -147,7 +186,7 @@ fn bind_tcp(wanted: SocketAddr, shared: bool, options: &TcpOptions) -> io::Resul
     let real = getsockname(&socket)
         .and_then(SocketAddr::try_from)
         .map_err(named(format!("getsockname {wanted}")))?;
-    Ok(Listener { socket: Arc::new(socket), address: Address::Tcp(real), index: 0, _name: None })
+    Ok(Listener { socket: Arc::new(socket), address: Address::Tcp(real), index: 0, name: None })
 }
 
 fn open_tcp(address: SocketAddr, shared: bool) -> rustix::io::Result<OwnedFd> {
@@ -189,18 +228,51 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
         socket: Arc::new(socket),
         address: Address::Unix(path.to_owned()),
         index: 0,
-        _name: Some(Arc::new(SocketName(path.to_owned()))),
+        name: Some(SocketName::new(path)),
     })
+}
+
+/// A handle to a listener that does not keep it open.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakListener {
+    pub(crate) socket: Weak<OwnedFd>,
+    name: Option<Weak<SocketName>>,
+}
+
+impl WeakListener {
+    /// Returns whether the name of the UNIX socket is removed with it.
+    pub(crate) fn owns_name(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// Leaves the name of the UNIX socket to another process.
+    pub(crate) fn keep_name(&self) {
+        if let Some(name) = self.name.as_ref().and_then(Weak::upgrade) {
+            name.kept.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The name of a UNIX socket in the file system.
 #[derive(Debug)]
-struct SocketName(PathBuf);
+struct SocketName {
+    path: PathBuf,
+    /// Another process removes it.
+    kept: AtomicBool,
+}
+
+impl SocketName {
+    fn new(path: &Path) -> Arc<Self> {
+        Arc::new(Self { path: path.to_owned(), kept: AtomicBool::new(false) })
+    }
+}
 
 impl Drop for SocketName {
     fn drop(&mut self) {
-        // It may have been removed already; an error cannot be reported.
-        let _gone = rustix::fs::unlink(&self.0);
+        if !self.kept.load(Ordering::Relaxed) {
+            // It may have been removed already; an error cannot be reported.
+            let _gone = rustix::fs::unlink(&self.path);
+        }
     }
 }
 

@@ -57,6 +57,10 @@ pub trait Selector: Sized {
     /// close(2) deregisters a descriptor.
     const CLOSE_DEREGISTERS: bool;
 
+    /// All processes that have a socket open share one registration, so that only the last one to register
+    /// it is notified.
+    const SHARES_REGISTRATION: bool = false;
+
     /// It can watch an eventfd(2). Where not, a pipe takes its place.
     const WATCHES_EVENTFD: bool;
 

@@ -2,6 +2,7 @@
 
 use rustix::thread::CpuSet;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::thread;
 
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::driver::Driver;
 use crate::error::{named, no_thread};
 use crate::event_loop::core::{DoneOf, Parts};
+use crate::handover::{Handover, InheritedListener, claim};
 use crate::listener::{Address, Listener};
 use crate::models::Model;
 use crate::models::epoll_edge::EpollEdge;
@@ -46,6 +48,10 @@ use crate::topology::Topology;
 #[derive(Debug)]
 pub struct Server {
     config: Config,
+    /// The addresses that were asked for.
+    requested: Vec<Address>,
+    /// The same, with the chosen ports.
+    addresses: Vec<Address>,
     /// The listeners of each event loop that accepts.
     listeners: Vec<Vec<Listener>>,
 }
@@ -69,22 +75,54 @@ impl Server {
         addresses: &[Address],
         options: &TcpOptions,
     ) -> io::Result<Self> {
+        Self::bind_inherited(config, addresses, options, &mut Vec::new())
+    }
+
+    /// Binds as [`bind_with`](Self::bind_with) does the addresses for which there is no inherited socket, and
+    /// takes over those sockets for which there is an address, out of `inherited`: so all that remain are
+    /// not needed. Sockets of one address are spread over the event loops that accept.
+    ///
+    /// # Errors
+    /// As [`bind_with`](Self::bind_with).
+    pub fn bind_inherited(
+        config: Config,
+        addresses: &[Address],
+        options: &TcpOptions,
+        inherited: &mut Vec<InheritedListener>,
+    ) -> io::Result<Self> {
         config.model().probe()?;
         let acceptors = if config.topology() == Topology::Reuseport { config.threads() } else { 1 };
+        let mut bound = Vec::new();
         let mut listeners = vec![Vec::new(); acceptors];
         for (index, address) in addresses.iter().enumerate() {
-            let own = bind_for(acceptors, address, options)?;
-            for (listeners, mut listener) in listeners.iter_mut().zip(own) {
-                listener.set_index(index);
-                listeners.push(listener);
+            let claimed = claim(inherited, address);
+            let mut own = match claimed.is_empty() {
+                true => bind_for(acceptors, address, options)?,
+                false => claimed
+                    .into_iter()
+                    .map(|listener| listener.into_listener(options))
+                    .collect::<io::Result<Vec<_>>>()?,
+            };
+            own.iter_mut().for_each(|listener| listener.set_index(index));
+            bound.extend(own.first().map(|listener| listener.address().clone()));
+            // Each event loop has at least one, and each socket an event loop.
+            for place in 0..acceptors.max(own.len()) {
+                listeners[place % acceptors].push(own[place % own.len()].clone());
             }
         }
-        Ok(Self { config, listeners })
+        Ok(Self { config, requested: addresses.to_vec(), addresses: bound, listeners })
     }
 
     /// Returns the addresses, with the chosen port where the port was 0.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
-        self.listeners.iter().take(1).flatten().map(Listener::address)
+        self.addresses.iter()
+    }
+
+    /// Returns a handle by which another process can be given the listeners.
+    #[must_use]
+    pub fn handover(&self) -> Handover {
+        let listeners = self.listeners.iter().flatten();
+        Handover::new(listeners.map(|listener| (listener, &self.requested[listener.index()])))
     }
 
     /// Serves until the shutdown is complete.
@@ -155,8 +193,9 @@ impl Server {
         limits: Limits,
         shutdown: &Shutdown,
     ) -> io::Result<()> {
+        self.set_flags()?;
         blocking::event_loop::run(
-            &self.listeners.into_iter().flatten().collect::<Vec<_>>(),
+            self.listeners.into_iter().flatten().collect(),
             service,
             limits,
             (self.config.topology() == Topology::Workers).then(|| self.config.workers()),
@@ -202,6 +241,7 @@ impl Server {
         limits: Limits,
         shutdown: &Shutdown,
     ) -> io::Result<()> {
+        self.set_flags()?;
         let config = self.config;
         let admission = Admission::new(limits);
         let cores = config.pins().then(pin::cores).transpose()?;
@@ -211,6 +251,8 @@ impl Server {
             pool.start()?;
         }
         let thread_specs = self.thread_specs::<S>(watches_eventfd)?;
+        let acceptors = thread_specs.iter().filter(|spec| !spec.listeners.is_empty()).count();
+        shutdown.expect(thread_specs.len(), acceptors);
         thread::scope(|scope| {
             // If one cannot be made, the event loops that run have to end.
             let _others = TriggerOnDrop(shutdown);
@@ -234,6 +276,11 @@ impl Server {
             });
             outcomes.fold(Ok(()), Result::and)
         })
+    }
+
+    /// Takes the listeners over from another process, if there is one: until now that accepts.
+    fn set_flags(&self) -> io::Result<()> {
+        self.listeners.iter().flatten().try_for_each(Listener::set_flags)
     }
 
     /// Returns the event loops, each with its listeners and its inbox.
@@ -277,18 +324,24 @@ struct ThreadSpec<D> {
     inbox: Arc<Inbox<D>>,
 }
 
-/// Runs one event loop. When it ends, also by an error, all event loops are shut down.
+/// Runs one event loop. When it ends by an error or a panic, all event loops are shut down. One that ends in a
+/// shutdown leaves the others to their connections.
 fn run_one<S: Service>(
     core: Option<(usize, CpuSet)>,
     run: impl FnOnce(Parts<'_, S>) -> io::Result<()>,
     parts: Parts<'_, S>,
 ) -> io::Result<()> {
-    let _others = TriggerOnDrop(parts.shutdown);
+    let shutdown = parts.shutdown;
+    let others = TriggerOnDrop(shutdown);
     if let Some((number, cores)) = core {
         pin::pin(&cores, number)?;
     }
     // The model belongs to the thread that makes it.
-    run(parts)
+    run(parts)?;
+    if shutdown.is_triggered() {
+        mem::forget(others);
+    }
+    Ok(())
 }
 
 /// Triggers the shutdown when it is dropped, also by a panic.

@@ -2,6 +2,7 @@
 
 pub(crate) mod balancer;
 pub(crate) mod inbox;
+pub(crate) mod liveness;
 pub(crate) mod mailbox;
 pub(crate) mod offload;
 pub(crate) mod pool;

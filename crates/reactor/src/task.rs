@@ -81,7 +81,7 @@ pub enum Event<'a, T: Task> {
     Message(T::Message),
     /// The connection will be closed: one chance to append a farewell. An evicted connection is closed
     /// at once; in a shutdown a busy one goes on to its end, but should not begin
-    /// anything new.
+    /// anything new. While the server drains, every one goes on.
     Closing(Reason),
     /// Receiving failed, or the peer reset the connection while a job was running: the connection is
     /// broken.
@@ -164,6 +164,8 @@ pub enum Reason {
     Evicted,
     /// The server shuts down.
     Shutdown,
+    /// The server [drains](crate::Shutdown::drain): the connection stays open, and should announce its end.
+    Draining,
 }
 
 /// Why a job has no result.

@@ -12,10 +12,11 @@
 //! idle connections cost as much as thousands of busy ones. A thread inside a call sees nothing else, so
 //! its socket has to be shut down to wake it. A deadline over several calls has to be set again for each.
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{self, SocketFlags};
+use rustix::net::SocketFlags;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,7 +41,7 @@ const STACK: usize = 256 << 10;
 /// Runs an acceptor for each listener and a thread for each connection, until the shutdown is complete;
 /// with `workers` so many threads at most, each for one connection after the other.
 pub(crate) fn run<S: Service>(
-    listeners: &[Listener],
+    listeners: Vec<Listener>,
     service: &S,
     limits: Limits,
     workers: Option<usize>,
@@ -48,20 +49,22 @@ pub(crate) fn run<S: Service>(
     shutdown: &Shutdown,
 ) -> io::Result<()> {
     let waker = Arc::new(Waker::blocking().map_err(named("eventfd"))?);
+    let stop = &Arc::new(Waker::eventfd().map_err(named("eventfd"))?);
+    shutdown.expect(1, listeners.len());
     shutdown.subscribe(&waker);
-    for listener in listeners {
-        rustix::io::ioctl_fionbio(listener, false).map_err(named("ioctl FIONBIO"))?;
-    }
     // An admitted connection has a thread, so there are as many places as threads.
     let connections = limits.connections.min(workers.unwrap_or(usize::MAX));
     let admission = &Admission::new(Limits { connections, ..limits });
     let (registry, pool) = (&Registry::default(), &workers.map(ThreadPool::new));
+    let mut round = 0;
     let offloads = &Pool::new(threads, None, PoolTask::run);
     thread::scope(|scope| {
         let mut outcome = Ok(());
         for listener in listeners {
-            let acceptor =
-                BlockingAcceptor { listener, service, admission, registry, pool, offloads };
+            #[rustfmt::skip]
+            let acceptor = BlockingAcceptor {
+                listener, service, admission, registry, pool, offloads, shutdown, stop,
+            };
             let spawned = thread::Builder::new()
                 .name("karez-accept".to_owned())
                 .spawn_scoped(scope, move || while contain(|| acceptor.run(scope)).is_none() {});
@@ -69,27 +72,39 @@ pub(crate) fn run<S: Service>(
         }
         while outcome.is_ok() && !shutdown.is_triggered() {
             waker.sleep();
+            shutdown.respond(&mut round);
+        }
+        // The acceptors end. Their sockets may belong to another process, too, so they are not shut down.
+        registry.stop_accepting();
+        stop.wake();
+        let end = Instant::now() + admission.grace();
+        if outcome.is_ok() {
+            let is_over = || {
+                let none = !shutdown.is_accepting() && admission.has_none();
+                shutdown.closes_idle() || none || end <= Instant::now()
+            };
+            registry.wait_until(is_over);
         }
         registry.close_idle();
-        for listener in listeners {
-            // Wakes the acceptor with EINVAL, unless it has ended already.
-            let _awake = net::shutdown(listener, net::Shutdown::Both);
-        }
         if let Some(pool) = pool {
             pool.end();
         }
-        registry.drain(admission.grace());
+        registry.drain(end.saturating_duration_since(Instant::now()));
         outcome
     })
 }
 
 struct BlockingAcceptor<'a, S: Service> {
-    listener: &'a Listener,
+    /// Closed when nothing is accepted any more.
+    listener: Listener,
     service: &'a S,
     admission: &'a Admission,
     registry: &'a Registry,
     pool: &'a Option<ThreadPool>,
     offloads: &'a Pool<PoolTask<JobOf<S>>>,
+    shutdown: &'a Shutdown,
+    /// Readable when nothing is to be accepted any more.
+    stop: &'a Waker,
 }
 
 impl<'a, S: Service> BlockingAcceptor<'a, S> {
@@ -97,14 +112,27 @@ impl<'a, S: Service> BlockingAcceptor<'a, S> {
     where
         'a: 'scope,
     {
-        while !self.registry.is_stopping() {
+        while self.registry.is_accepting() {
             match self.listener.accept(SocketFlags::empty()) {
                 Ok((socket, peer)) if self.admit() => self.begin(scope, socket, peer),
                 Ok(_) => {} // the shutdown came first
+                Err(Errno::AGAIN) => self.wait_for_connection(),
                 Err(errno) if peer_gave_up(errno) => {}
                 Err(Errno::MFILE) => self.registry.evict_idle(self.admission.backoff()),
                 Err(_) => self.registry.wait_for_exit(self.admission.backoff()),
             }
+        }
+        self.shutdown.acceptor_ended();
+    }
+
+    /// Waits for a connection or the end. Only poll(2) waits for both, and another process that has the same
+    /// socket may expect that accept4(2) does not block.
+    fn wait_for_connection(&self) {
+        let mut fds = [self.listener.as_fd(), self.stop.as_fd()]
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => self.registry.wait_for_exit(self.admission.backoff()),
         }
     }
 

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::task::Reason;
 
+/// The interval at which a server that drains checks for its end. It is not woken for that: the end of a
+/// connection is noticed at once, a signal a moment later.
+const DRAIN_CHECK: Duration = Duration::from_millis(20);
+
 /// All connections that have a thread.
 #[derive(Default)]
 pub(super) struct Registry {
@@ -19,6 +23,9 @@ pub(super) struct Registry {
 
 #[derive(Default)]
 struct RegistryState {
+    /// Nothing is accepted any more.
+    retired: bool,
+    /// Idle connections end.
     stopping: bool,
     next: u64,
     entries: HashMap<u64, Entry>,
@@ -46,6 +53,24 @@ impl Registry {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.lock().stopping
+    }
+
+    /// Returns whether connections are to be accepted.
+    pub(super) fn is_accepting(&self) -> bool {
+        !self.lock().retired
+    }
+
+    /// Ends the acceptors, also one that waits for an exit.
+    pub(super) fn stop_accepting(&self) {
+        self.lock().retired = true;
+        self.left.notify_all();
+    }
+
+    /// Waits until the condition holds, which has no notification of its own.
+    pub(super) fn wait_until(&self, holds: impl Fn() -> bool) {
+        while !holds() {
+            let _left = self.left.wait_timeout(self.lock(), DRAIN_CHECK);
+        }
     }
 
     pub(super) fn enter(&self, socket: Arc<OwnedFd>) -> Guard<'_> {

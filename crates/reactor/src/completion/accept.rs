@@ -44,6 +44,9 @@ impl<'a, S: Service, C: Driver> Proactor<'a, S, C> {
             }
             Err(_) => self.back_off(),
         }
+        if self.listeners.are_done() {
+            self.accepting_ended();
+        }
     }
 
     /// Admits connections that wait. Where one has to go on waiting, accepting stops.

@@ -204,6 +204,11 @@ impl<'a, S: Service, C: Driver> EventLoop<'a> for Proactor<'a, S, C> {
         self.listeners.close(&mut self.core.resources.driver);
     }
 
+    fn retire_listeners(&mut self) -> bool {
+        self.listeners.retire(&mut self.core.resources.driver);
+        self.listeners.are_done()
+    }
+
     /// Operations in flight hold the descriptor.
     fn disconnect(&mut self, connection: &mut CompletionConnection<S::Task, C>) -> bool {
         connection.abort(&mut self.core.resources);

@@ -8,7 +8,11 @@ use crate::event_loop::core::LISTENER;
 use crate::listener::Listener;
 
 /// The listeners of an event loop.
-pub(super) struct ArmedListeners(Vec<ArmedListener>);
+pub(super) struct ArmedListeners {
+    armed: Vec<ArmedListener>,
+    /// Nothing is accepted any more.
+    retired: bool,
+}
 
 /// A listener, and the operation that accepts from it.
 struct ArmedListener {
@@ -19,13 +23,13 @@ struct ArmedListener {
 impl ArmedListeners {
     pub(super) fn new(listeners: Vec<Listener>) -> Self {
         let armed = |listener| ArmedListener { listener, accept: None };
-        Self(listeners.into_iter().map(armed).collect())
+        Self { armed: listeners.into_iter().map(armed).collect(), retired: false }
     }
 
     /// Starts to accept on every listener.
     pub(super) fn arm(&mut self, driver: &mut impl Driver) {
-        for (armed, number) in self.0.iter_mut().zip(0..) {
-            if armed.accept.is_none() {
+        for (armed, number) in self.armed.iter_mut().zip(0..) {
+            if armed.accept.is_none() && !self.retired {
                 let operation = Operation::Accept(armed.listener.handle());
                 armed.accept = Some(driver.start(LISTENER - number, operation));
             }
@@ -34,7 +38,7 @@ impl ArmedListeners {
 
     /// Returns the listener of a completion with this tag; `last` says that its operation is over.
     pub(super) fn completed(&mut self, tag: u64, last: bool) -> Option<&Listener> {
-        let armed = self.0.get_mut(usize::try_from(LISTENER - tag).ok()?)?;
+        let armed = self.armed.get_mut(usize::try_from(LISTENER - tag).ok()?)?;
         if last {
             armed.accept = None;
         }
@@ -43,14 +47,25 @@ impl ArmedListeners {
 
     /// Cancels all accepts.
     pub(super) fn disarm(&self, driver: &mut impl Driver) {
-        for key in self.0.iter().filter_map(|armed| armed.accept) {
+        for key in self.armed.iter().filter_map(|armed| armed.accept) {
             driver.cancel(key);
         }
+    }
+
+    /// Cancels all accepts, and starts no other.
+    pub(super) fn retire(&mut self, driver: &mut impl Driver) {
+        self.disarm(driver);
+        self.retired = true;
+    }
+
+    /// Returns whether nothing is accepted any more, and all that was has arrived.
+    pub(super) fn are_done(&self) -> bool {
+        self.retired && self.armed.iter().all(|armed| armed.accept.is_none())
     }
 
     /// Cancels all accepts and closes the listeners.
     pub(super) fn close(&mut self, driver: &mut impl Driver) {
         self.disarm(driver);
-        drop(mem::take(&mut self.0));
+        drop(mem::take(&mut self.armed));
     }
 }

@@ -83,6 +83,12 @@ pub(crate) struct Core<'a, S: Service, K: Connection> {
     pub(crate) overdue: Vec<Token>,
     /// The end of the grace period, once the shutdown has begun.
     pub(crate) grace_end: Option<Instant>,
+    /// The shutdown leaves idle connections open.
+    pub(crate) draining: bool,
+    /// It has listeners, and has not said that it accepts no more.
+    pub(crate) accepts: bool,
+    /// The last round of [`Shutdown::respond`].
+    pub(crate) round: u64,
     pub(crate) notifications: Vec<Notification<DoneOf<S>>>,
     pub(crate) resources: K::Resources,
     pub(crate) requests: Requests<JobOf<S>>,
@@ -115,6 +121,9 @@ impl<'a, S: Service, K: Connection> Core<'a, S, K> {
             timers: TimerHeap::default(),
             overdue: Vec::new(),
             grace_end: None,
+            draining: false,
+            accepts: !listeners.is_empty(),
+            round: 0,
             notifications: Vec::new(),
             resources,
             requests,
@@ -126,7 +135,15 @@ impl<'a, S: Service, K: Connection> Core<'a, S, K> {
 
     /// Returns whether the shutdown is complete.
     pub(crate) fn is_over(&self) -> bool {
-        self.grace_end.is_some_and(|end| self.connections.len() == 0 || end <= self.now)
+        let ended = || self.connections.len() == 0 && !self.expects_connections();
+        self.grace_end.is_some_and(|end| end <= self.now || ended())
+    }
+
+    /// Returns whether a connection that has been accepted may be on its way to this event loop.
+    fn expects_connections(&self) -> bool {
+        // In this order: an event loop passes on its last connection before it accepts no more.
+        let accepting = self.shutdown.is_accepting();
+        accepting || !self.acceptor.pending.is_empty() || self.inbox.load() > 0
     }
 
     /// Returns how long the event loop may wait where nothing can be done at once.
@@ -182,6 +199,21 @@ pub(crate) trait EventLoop<'a>: Sized {
 
     /// Stops accepting for good.
     fn close_listeners(&mut self);
+
+    /// The same without the loss of a connection that has been accepted. Returns whether it is done; else it
+    /// will [be](Self::accepting_ended) when the last of them has arrived.
+    fn retire_listeners(&mut self) -> bool {
+        self.close_listeners();
+        true
+    }
+
+    /// Notes that no connection will be accepted any more.
+    fn accepting_ended(&mut self) {
+        let core = self.core();
+        if mem::take(&mut core.accepts) {
+            core.shutdown.acceptor_ended();
+        }
+    }
 
     /// Ends the work of the backend for a connection that is being closed; true if its descriptor is free
     /// when it is dropped.
@@ -290,7 +322,7 @@ pub(crate) trait EventLoop<'a>: Sized {
         };
         match turn {
             Turn::Closed => return self.close(token),
-            Turn::Blocked { idle: true, .. } if core.grace_end.is_some() => {
+            Turn::Blocked { idle: true, .. } if core.grace_end.is_some() && !core.draining => {
                 return self.close(token);
             }
             Turn::Yielded if connection.state().wants.deferred => {

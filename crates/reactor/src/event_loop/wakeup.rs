@@ -19,7 +19,17 @@ pub(crate) trait HandleWakeups<'a>: EventLoop<'a> {
         self.drain_notifications();
         self.drain_messages();
         let core = self.core();
+        core.shutdown.respond(&mut core.round);
         if core.shutdown.is_triggered() && core.grace_end.is_none() {
+            core.grace_end = Some(core.now + core.admission.grace());
+            core.draining = true;
+            if !core.shutdown.closes_idle() {
+                self.begin_draining();
+            }
+        }
+        let core = self.core();
+        if core.draining && core.shutdown.closes_idle() {
+            core.draining = false;
             self.begin_shutdown();
         }
         let core = self.core();
@@ -74,18 +84,27 @@ pub(crate) trait HandleWakeups<'a>: EventLoop<'a> {
         }
     }
 
-    /// Stops accepting, lets each task append a farewell, and closes idle connections.
-    fn begin_shutdown(&mut self) {
-        let core = self.core();
-        core.grace_end = Some(core.now + core.admission.grace());
-        core.acceptor.pending.clear();
-        self.close_listeners();
+    /// Stops accepting, and lets each task announce the end. Idle connections stay.
+    fn begin_draining(&mut self) {
+        if self.retire_listeners() {
+            self.accepting_ended();
+        }
+        self.say_farewell_to_all(Reason::Draining);
+    }
+
+    fn say_farewell_to_all(&mut self, reason: Reason) {
         for token in self.core().connections.tokens() {
-            self.with_connection(token, |connection, cx| {
-                connection.say_farewell(Reason::Shutdown, cx);
-            });
+            self.with_connection(token, |connection, cx| connection.say_farewell(reason, cx));
             self.resume(token);
         }
+    }
+
+    /// Stops accepting, lets each task append a farewell, and closes idle connections.
+    fn begin_shutdown(&mut self) {
+        self.core().acceptor.pending.clear();
+        self.close_listeners();
+        self.accepting_ended();
+        self.say_farewell_to_all(Reason::Shutdown);
         while let Some(token) = self.core().connections.oldest_idle() {
             self.close(token);
         }

@@ -48,6 +48,7 @@ impl Signal {
 impl Selector for Signal {
     const EDGE: bool = true;
     const CLOSE_DEREGISTERS: bool = true;
+    const SHARES_REGISTRATION: bool = true;
     const WATCHES_EVENTFD: bool = false;
 
     fn new() -> io::Result<Self> {

@@ -213,9 +213,10 @@ impl<'a, S: Service, D: Selector> EventLoop<'a> for Reactor<'a, S, D> {
 
     fn close_listeners(&mut self) {
         for listener in self.listeners.take() {
-            // Another reactor may have the same socket open still, which keeps it registered here.
-            // On edges it is reported once more at most; on levels in every turn from now on.
-            if !D::EDGE {
+            // Another reactor or process may have the same socket open still, which keeps it registered
+            // here, and each of its connections would wake this thread. The owner of its signals is one
+            // for all of them, and is left as it is.
+            if !D::SHARES_REGISTRATION {
                 let _refused = self.selector.deregister(listener.as_fd());
             }
         }
