@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use karez_http::RequestError;
-use karez_reactor::{Event, Io, JobError, JobId, Mark, Peer, RecordType, Task};
+use karez_reactor::{Event, Io, JobError, JobId, Mark, Peer, Reason, RecordType, Task};
 
 use crate::address_limits::connections::Verdict;
 use crate::context::ServerContext;
@@ -156,6 +156,8 @@ impl Task for Connection {
             Event::Timer => self.timed_out(io),
             Event::Failed(error) => self.receive_failed(&error, io),
             Event::PeerClosed => io.close(),
+            // The next response announces the end.
+            Event::Closing(Reason::Draining) => {}
             Event::Closing(_) => self.farewell(io),
             _ => {}
         }

@@ -298,7 +298,8 @@ impl Http2 {
     }
 
     fn closing(&mut self, reason: Reason) {
-        if reason == Reason::Evicted || self.is_idle() {
+        let stays = reason == Reason::Draining;
+        if reason == Reason::Evicted || (self.is_idle() && !stays) {
             return self.refuse_streams(); // the connection is closed at once
         }
         self.begin_stop();
