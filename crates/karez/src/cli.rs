@@ -19,6 +19,7 @@ mod serve;
 mod site;
 #[cfg(feature = "tls")]
 mod tls;
+mod upgrade;
 mod values;
 
 pub(crate) use copy::CopyArgs;
@@ -38,7 +39,7 @@ pub(crate) use serve::ServeArgs;
 pub(crate) use site::{SiteArgs, SiteTable};
 #[cfg(feature = "tls")]
 pub(crate) use tls::KtlsChoice;
-#[cfg(feature = "tls")]
+pub(crate) use upgrade::UpgradeArgs;
 pub(crate) use values::{ListenAddress, Scheme};
 
 use clap::builder::styling::{AnsiColor, Effects, Styles};
@@ -70,7 +71,7 @@ pub(crate) enum Command {
     ///
     /// Serves the files below DIR over HTTP/1.1, and without TLS also over HTTP/2 (prior knowledge),
     /// and no file outside it. SIGTERM or SIGINT begins a graceful shutdown, a second signal ends the
-    /// server at once.
+    /// server at once. SIGUSR2 has another process take over, see karez upgrade.
     #[command(
         after_help = "Examples:\n  karez serve\n  karez serve --listen 0.0.0.0:80 --topology reuseport --log json /srv/www\n  karez serve --tls-cert cert.pem --tls-key key.pem --listen 0.0.0.0:443 /srv/www\n\nExit status: 0 after a shutdown, 1 after an error, 2 if the arguments are invalid."
     )]
@@ -91,6 +92,16 @@ pub(crate) enum Command {
         after_help = "Examples:\n  karez config > karez.toml\n  karez config --config karez.toml --log json\n  karez config --schema > karez.schema.json"
     )]
     Config(Box<ConfigArgs>),
+    /// Replace a running karez serve without a lost request
+    ///
+    /// Has another process, of the same file name and arguments, take over the listeners of a running server. When
+    /// it serves, the old process accepts no more, announces the end of each connection with the next
+    /// response, and ends within --grace. If the new program or its configuration fails, the old process
+    /// goes on. SIGUSR2 does the same.
+    #[command(
+        after_help = "Examples:\n  karez upgrade\n  karez upgrade $(systemctl show --value --property MainPID karez)\n\nExit status: 0 if the new process serves, 1 if the old one goes on."
+    )]
+    Upgrade(UpgradeArgs),
     /// Make a password for karez serve --auth
     ///
     /// Reads a password, from the terminal without echo or from the first line of standard input, and
@@ -162,7 +173,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example: karez man serve | man -l -")]
     Man {
         /// Command to describe [default: karez itself]
-        #[arg(value_parser = ["serve", "check", "config", "passwd", "health", "copy", "doctor", "lab", "precompress", "completions", "man"])]
+        #[arg(value_parser = ["serve", "check", "config", "upgrade", "passwd", "health", "copy", "doctor", "lab", "precompress", "completions", "man"])]
         command: Option<String>,
     },
 }

@@ -157,6 +157,11 @@ impl Configuration {
         files
     }
 
+    /// Returns whether addresses to listen on are given.
+    pub(crate) fn has_listen(&self) -> bool {
+        self.values.contains("listen")
+    }
+
     /// Returns the line of the first of these arguments that the file has.
     pub(crate) fn line_of(&self, ids: &[&str]) -> Option<usize> {
         ids.iter().find_map(|id| self.values.line(id))

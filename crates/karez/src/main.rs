@@ -7,6 +7,7 @@ use configuration::Flags;
 
 #[cfg(feature = "acme")]
 mod acme;
+mod activation;
 mod check;
 mod cli;
 mod configuration;
@@ -33,27 +34,36 @@ mod precompress;
 mod print_config;
 mod progress;
 mod progress_bar;
+mod ready;
 mod reload;
 mod rlimit;
 mod sandbox;
 mod serve;
 mod serve_options;
+mod service_manager;
 mod stderr;
 mod stdout;
 mod stop_signals;
 mod style;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
+mod upgrade;
 mod user;
 
 fn main() -> ExitCode {
-    let matches = cli::Cli::command().get_matches();
-    let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Err(error) = upgrade::begin() {
+        stderr::error(&format!("standard input: {error}"));
+        return ExitCode::from(1);
+    }
+    stderr::report_by(upgrade::report_fault);
+    let matches = cli::Cli::command().try_get_matches().unwrap_or_else(|error| exit(&error));
+    let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| exit(&error));
     let of_command = matches.subcommand().map_or(&matches, |(_, matches)| matches);
     let outcome = match cli.command {
         cli::Command::Serve(_) => serve::run(&Flags::of(of_command)),
         cli::Command::Check(args) => return check::run(&args),
         cli::Command::Config(args) => print_config::run(&args, &Flags::of(of_command)),
+        cli::Command::Upgrade(args) => upgrade::request(&args),
         cli::Command::Passwd(args) => passwd::run(&args),
         cli::Command::Health(args) => health::run(&args),
         cli::Command::Doctor(args) => doctor::run(&args),
@@ -76,4 +86,14 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// Prints help, or what is wrong with the arguments, and exits.
+fn exit(error: &clap::Error) -> ! {
+    if error.use_stderr() {
+        let text = error.to_string();
+        let fault = text.lines().next().unwrap_or_default();
+        upgrade::report_fault(fault.trim_start_matches("error: "));
+    }
+    error.exit()
 }

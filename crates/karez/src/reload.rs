@@ -4,26 +4,30 @@
 //!
 //! # Limitations
 //!
-//! Threads and listeners are made at the start, and the access log on or off: a change of their keys needs a restart, and the
-//! whole reload is refused until then.
+//! Threads and listeners are made at the start, and the access log on or off. A change of their keys is an
+//! [upgrade](crate::upgrade): another process serves by the new configuration.
 
 use karez_server::Reloader;
 use karez_sys::BlockedSignals;
 use rustix::io::Errno;
 use rustix::process::Signal;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::{io, thread};
 
+use crate::activation::Activated;
 use crate::cli::LogForm;
 use crate::configuration::{Configuration, Flags};
 use crate::logs::{Logs, Streams};
 use crate::plain_passwords;
 use crate::serve_options::options;
+use crate::service_manager::ServiceManager;
 use crate::stop_signals::no_thread;
 use crate::tls::{Tls, Watch};
+use crate::upgrade::Upgrade;
 
-/// The keys that need a restart.
-const NEED_RESTART: &[&str] = &[
+/// The keys that need another process.
+const NEED_PROCESS: &[&str] = &[
     "acme",
     "acme-ca",
     "acme-challenge",
@@ -57,6 +61,9 @@ pub(crate) struct Reload {
     wake: Option<Sender<()>>,
     reloader: Reloader,
     logs: Logs,
+    activated: Activated,
+    manager: ServiceManager,
+    upgrade: Arc<Upgrade>,
 }
 
 /// Blocks SIGHUP and SIGUSR1, in all threads that are made later, if there is something to reload. Otherwise
@@ -82,16 +89,24 @@ impl Reload {
     ///
     /// # Errors
     /// A thread that cannot be made.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a server, each of another type")]
     pub(crate) fn new(
         flags: Flags,
         running: Configuration,
         mut tls: Option<Tls>,
         reloader: Reloader,
         logs: Logs,
+        activated: Activated,
+        manager: ServiceManager,
+        upgrade: Arc<Upgrade>,
     ) -> io::Result<Self> {
         let watch = tls.as_ref().map(|tls| tls.watch(&logs.errors)).transpose()?.flatten();
         let wake = tls.as_mut().and_then(|tls| tls.obtain(&logs.errors));
-        Ok(Self { flags, running, tls, watch, wake, reloader, logs })
+        #[rustfmt::skip]
+        let reload = Self {
+            flags, running, tls, watch, wake, reloader, logs, activated, manager, upgrade,
+        };
+        Ok(reload)
     }
 
     /// Starts the thread that waits for the signals.
@@ -103,7 +118,11 @@ impl Reload {
         let wait = move || {
             loop {
                 match signals.take(None) {
-                    Ok(Some(Signal::HUP)) => self.reload(),
+                    Ok(Some(Signal::HUP)) => {
+                        self.manager.reloading();
+                        let status = self.reload();
+                        self.manager.ready(status);
+                    }
                     Ok(Some(_)) => self.logs.reopen(&self.running.serve.logs),
                     Ok(None) | Err(Errno::INTR) => {}
                     Err(_) => return,
@@ -114,7 +133,8 @@ impl Reload {
         Ok(())
     }
 
-    fn reload(&mut self) {
+    /// Returns the result for the service manager.
+    fn reload(&mut self) -> &'static str {
         if self.flags.file().is_some() {
             match self.replace() {
                 Ok(()) => self.logs.errors.info("configuration loaded"),
@@ -123,7 +143,7 @@ impl Reload {
                         let text = format!("the configuration stays as it was: {fault}");
                         self.logs.errors.error(&text);
                     }
-                    return;
+                    return "the configuration stays as it was";
                 }
             }
         } else if self.running.serve.logs.files().next().is_some() {
@@ -134,6 +154,7 @@ impl Reload {
         }
         // The thread has ended if it had nothing to do.
         let _ended = self.wake.as_ref().map(|wake| wake.send(()));
+        "configuration loaded"
     }
 
     /// Replaces the configuration in use.
@@ -142,18 +163,24 @@ impl Reload {
     /// All faults; then nothing changes.
     fn replace(&mut self) -> Result<(), Vec<String>> {
         let (next, faults) = Configuration::load(&self.flags);
-        let next = match next {
+        let mut next = match next {
             Some(next) if faults.is_empty() => next,
             _ => return Err(faults.into_sorted().iter().map(ToString::to_string).collect()),
         };
+        self.activated.complete(&mut next);
         let mut fixed = next.differences(&self.running);
-        fixed.retain(|key| NEED_RESTART.contains(&key.as_str()));
+        fixed.retain(|key| NEED_PROCESS.contains(&key.as_str()));
         let is_off = |of: &Configuration| of.serve.logs.log == LogForm::Off;
         if is_off(&next) != is_off(&self.running) {
             fixed.push("log to or from off".to_owned());
         }
         if !fixed.is_empty() {
-            return Err(vec![format!("a change of {} needs a restart", fixed.join(", "))]);
+            let keys = fixed.join(", ");
+            self.logs.errors.info(&format!("a change of {keys} needs another process"));
+            return match self.upgrade.run() {
+                Ok(()) => self.upgrade.wait_for_exit(),
+                Err(reason) => Err(vec![reason]),
+            };
         }
         let one = |error: io::Error| vec![error.to_string()];
         let tls = Tls::load(&next, self.tls.as_ref()).map_err(one)?;

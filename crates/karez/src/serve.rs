@@ -1,26 +1,34 @@
 //! `karez serve`: starts a server by the arguments, and stops it on a signal.
+//!
+//! What needs rights or a single thread comes first: the sockets of the service manager or of the process that is
+//! replaced, the launcher of a successor, keys, addresses.
 
 use karez_reactor::{Address, Config, Limits, Model, Selected, Server, Shutdown, Topology};
 use karez_server::{FileService, Log};
 use karez_transfer::Via;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::thread;
 
+use crate::activation::Inherited;
 use crate::configuration::{Configuration, Flags};
 #[cfg(feature = "tls")]
 use crate::ktls::Ktls;
 use crate::logs::Logs;
 use crate::panic_log::log_panics;
 use crate::plain_passwords;
+use crate::ready;
 use crate::reload::{Reload, signals_of_reload};
 use crate::rlimit;
 use crate::sandbox::{self, Confined, Sandbox};
 use crate::serve_options::{config, options, tcp_options};
+use crate::service_manager::ServiceManager;
 use crate::stderr;
 use crate::stop_signals::StopSignals;
 use crate::style;
 use crate::tls::{self, Tls};
+use crate::upgrade::{self, Launcher, Upgrade};
 
 /// Default limit for models with a thread per connection, which do not scale to the limit on open
 /// files.
@@ -28,7 +36,16 @@ const BLOCKING_CONNECTIONS: usize = 1024;
 
 /// Serves until a signal arrives.
 pub(crate) fn run(flags: &Flags) -> io::Result<()> {
-    let configuration = Configuration::load_or_exit(flags);
+    let mut configuration = Configuration::load_or_exit(flags);
+    let mut inherited = match upgrade::listeners()? {
+        Some(inherited) => inherited,
+        None => Inherited::of_service_manager()?,
+    };
+    inherited.activated.complete(&mut configuration);
+    // Signals are blocked before any process or thread is made, and the launcher gets no key.
+    let upgrade_signal = upgrade::block_signal()?;
+    let launcher = Launcher::start(|| inherited.listeners.clear());
+    let manager = ServiceManager::connect();
     let args = &configuration.serve;
     let shutdown = Shutdown::new();
     if let Some(error) = tls::contradiction(&configuration) {
@@ -58,7 +75,11 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
         args.grace,
     );
     let addresses: Vec<_> = args.listen.iter().map(|listen| listen.address.clone()).collect();
-    let server = Server::bind_with(config, &addresses, &tcp_options(args))?;
+    let tcp = tcp_options(args);
+    let server = Server::bind_inherited(config, &addresses, &tcp, &mut inherited.listeners)?;
+    let activated = inherited.activated.clone();
+    let unused = inherited.close_unused();
+    let urls = urls(server.addresses(), |listener| tls::scheme(tls.as_ref(), listener));
 
     // Signals are blocked before any thread is made that stays. They end the process until then.
     let reload_signals = signals_of_reload(&configuration, flags, tls.as_ref())?;
@@ -71,9 +92,8 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let options = options(&configuration, explain, tls.as_ref());
     let access = logs.access_log(&args.logs);
     let service = FileService::open(options, access, logs.errors.clone(), shutdown.clone())?;
-    signals.begin_serving(logs.all(), (service.drain(), args.drain));
+    signals.begin_serving(logs.all(), manager.clone(), (service.drain(), args.drain));
     if !args.quiet {
-        let urls = urls(server.addresses(), |listener| tls::scheme(tls.as_ref(), listener));
         #[cfg(feature = "tls")]
         let ktls = ktls.map(|ktls| ktls.description);
         #[cfg(not(feature = "tls"))]
@@ -87,13 +107,34 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
         // The server runs also if standard error is closed.
         let _written = writeln!(io::stderr(), "{notice}");
     }
+    let upgrade = Arc::new(Upgrade::new(
+        launcher,
+        server.handover(),
+        activated.clone(),
+        shutdown.clone(),
+        manager.clone(),
+        logs.clone(),
+        args.grace,
+    ));
+    upgrade.start(upgrade_signal)?;
     if let Some(signals) = reload_signals {
         let (reloader, logs) = (service.reloader(), logs.clone());
-        Reload::new(flags.clone(), configuration, tls, reloader, logs)?.start(signals)?;
+        #[rustfmt::skip]
+        let reload = Reload::new(
+            flags.clone(), configuration, tls, reloader, logs, activated, manager.clone(),
+            Arc::clone(&upgrade),
+        )?;
+        reload.start(signals)?;
     }
     #[cfg(feature = "exploit-tests")]
     crate::exploits::attempt_if_asked(config.model() == Model::Uring)?;
+    if config.model() == Model::Uring {
+        // It needs listeners that block, and the process that is replaced needs the opposite.
+        upgrade::wait_for_turn()?;
+    }
+    ready::start(shutdown, manager, format!("serves at {}", urls.join(" ")), unused)?;
     let outcome = service.run(server, limits);
+    upgrade.finish();
     logs.all().iter().for_each(Log::flush);
     outcome
 }

@@ -5,14 +5,31 @@ use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process;
+use std::sync::OnceLock;
 
 use crate::style;
 
 /// Maximum number of consecutive interruptions before a line is dropped.
 const ATTEMPTS: u32 = 16;
 
+/// Also gets each error.
+static REPORT: OnceLock<fn(&str)> = OnceLock::new();
+
+/// Has errors reported to another process, too.
+pub(crate) fn report_by(report: fn(&str)) {
+    let _already = REPORT.set(report);
+}
+
+/// Prints a message.
+pub(crate) fn notice(text: &dyn Display) {
+    line("karez:", text);
+}
+
 /// Prints an error.
 pub(crate) fn error(error: &dyn Display) {
+    if let Some(report) = REPORT.get() {
+        report(&error.to_string());
+    }
     line(&style::on_stderr("1;31", "error:"), error);
 }
 

@@ -19,11 +19,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
+use crate::service_manager::ServiceManager;
 use crate::stderr;
 
 /// The time after the grace period for a thread that is blocked on a disk. An ordinary exit, with the
 /// log lines of cancelled responses, takes more than a second if many processes share few cores.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause after a wait that failed.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,6 +44,7 @@ pub(crate) struct StopSignals {
 /// A server that runs.
 struct Serving {
     logs: Vec<Log>,
+    manager: ServiceManager,
     drain: Drain,
     /// How long it drains.
     time: Duration,
@@ -77,9 +79,14 @@ impl StopSignals {
     }
 
     /// Lets the first signal begin to drain the server for a time, and then a graceful shutdown, which flushes
-    /// these logs.
-    pub(crate) fn begin_serving(&self, logs: Vec<Log>, (drain, time): (Drain, Duration)) {
-        let _already = self.serving.set(Serving { logs, drain, time });
+    /// these logs. It is reported to the service manager.
+    pub(crate) fn begin_serving(
+        &self,
+        logs: Vec<Log>,
+        manager: ServiceManager,
+        (drain, time): (Drain, Duration),
+    ) {
+        let _already = self.serving.set(Serving { logs, manager, drain, time });
     }
 }
 
@@ -97,7 +104,11 @@ impl Drop for StopAtEnd {
 /// and replaces it.
 fn handle(signals: BlockedSignals, stop: &StopAtEnd, serving: &OnceLock<Serving>, grace: Duration) {
     while !arrived(signals, None) {}
-    let Some(Serving { logs, drain, time }) = serving.get() else { process::exit(TERMINATED) };
+    let Some(Serving { logs, manager, drain, time }) = serving.get() else {
+        process::exit(TERMINATED)
+    };
+    // Before the last event loop may end, and with it this process.
+    manager.stopping();
     drain.begin();
     let _ends_early = !time.is_zero() && arrived(signals, Some(*time));
     stop.0.trigger();

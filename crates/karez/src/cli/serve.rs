@@ -26,7 +26,8 @@ pub(crate) struct ServeArgs {
     pub(crate) config: Option<PathBuf>,
 
     /// Address to listen on: IP:PORT, [IPv6]:PORT or unix:PATH; with port 0 the kernel chooses one;
-    /// repeatable. http: or https: in front selects the protocol
+    /// repeatable. http: or https: in front selects the protocol. A socket that systemd passes for the same
+    /// address is used; without this flag all that it passes are
     #[arg(long, short, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) listen: Vec<ListenAddress>,
 
@@ -152,7 +153,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
     pub(crate) lookup_timeout: Duration,
 
-    /// Maximum time for requests in flight after SIGTERM or SIGINT
+    /// Maximum time for requests in flight after SIGTERM or SIGINT, and for connections after an upgrade
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]
     pub(crate) grace: Duration,
 

@@ -37,6 +37,18 @@ pub(crate) enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// Returns the scheme of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "http" => Some(Self::Http),
+            #[cfg(feature = "tls")]
+            "https" => Some(Self::Https),
+            _ => None,
+        }
+    }
+}
+
 impl FromStr for ListenAddress {
     type Err = String;
 

@@ -279,9 +279,9 @@ fn failed_thread_creation_closes_one_connection() {
     for topology in [Topology::Single, Topology::Workers] {
         let layout = Layout { model: Model::Blocking, topology, via: Via::Sendfile };
         // Counted per thread: the first thread makes fewer, the accepting thread makes these.
-        let inject = "inject=clone3:error=EAGAIN:when=5..6";
+        let inject = "inject=clone3:error=EAGAIN:when=8..9";
         let Some(traced) = Traced::start_with(&["-e", inject], layout, root.path()) else { return };
-        let mut busy: Vec<_> = (0..4).map(|_| traced.server.connect()).collect();
+        let mut busy: Vec<_> = (0..7).map(|_| traced.server.connect()).collect();
         for client in &mut busy {
             assert_eq!(client.get("/other").status, 200, "{layout}");
             client.send("GET /other HT");

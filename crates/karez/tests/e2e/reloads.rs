@@ -107,10 +107,6 @@ fn a_broken_file_changes_nothing() {
         ("rot = \"two\"\n", format!("{name}:3: unknown key \"rot\" (did you mean \"root\"?)")),
         ("root = \"three\"\n", "open ".to_owned()),
         (
-            "root = \"two\"\nthreads = 7\ngrace = \"1s\"\n",
-            "a change of threads, grace needs a restart".to_owned(),
-        ),
-        (
             "root = \"two\"\ntls-cert = \"none\"\ntls-key = \"none\"\n",
             format!("{}", site.directory.path().join("none").display()),
         ),

@@ -66,8 +66,14 @@ impl Server {
 
     /// Runs a command that starts the program, and waits for the first line.
     pub fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
+        Self::spawn_with_input(command)
+    }
+
+    /// Like [`Server::spawn`], with the standard input that the command has.
+    pub fn spawn_with_input(mut command: Command) -> Self {
         environment::normalize();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let mut stderr = BufReader::new(TimedReader(child.stderr.take().unwrap()));
         let mut line = String::new();
