@@ -259,7 +259,8 @@ fn server_is_without(socket: &Path) {
     }
 }
 
-fn reload_by_process(server: &mut Server, keys: &str) -> Successor {
+/// Reloads a change of these keys, and returns the process that serves then.
+pub fn reload_by_process(server: &mut Server, keys: &str) -> Successor {
     server.signal(Signal::HUP);
     next_process(server, keys)
 }
@@ -268,9 +269,14 @@ fn next_process(server: &mut Server, keys: &str) -> Successor {
     let mut line = String::new();
     server.stderr.read_line(&mut line).unwrap();
     assert_eq!(line, format!("karez: a change of {keys} needs another process\n"));
-    line.clear();
-    server.stderr.read_line(&mut line).unwrap();
-    let number = line.strip_prefix("karez: process ").and_then(|rest| rest.split(' ').next());
-    let number = number.and_then(|number| number.parse().ok()).and_then(Pid::from_raw);
-    Successor(number.unwrap_or_else(|| panic!("{line}")))
+    loop {
+        line.clear();
+        server.stderr.read_line(&mut line).unwrap();
+        let number = line.strip_prefix("karez: process ").and_then(|rest| rest.split(' ').next());
+        if let Some(number) = number {
+            return Successor(Pid::from_raw(number.parse().unwrap()).unwrap());
+        }
+        // The new process names its addresses.
+        assert!(line.starts_with("karez serves "), "{line}");
+    }
 }
