@@ -158,6 +158,8 @@ impl Upgrade {
         // Whoever waits for the upgrade is told now, so that it finds this process draining.
         let _gone = channel.send(word::READY, &[]);
         // The successor becomes a child of the service manager when the launcher has ended.
+        // A sandbox may deny waitpid(2), so the end of the channel is awaited, too.
+        let _ended = channel.receive(Some(EXIT_TIMEOUT));
         let _reaped = waitpid(Some(launcher), WaitOptions::empty());
         if let Some(successor) = successor {
             self.manager.succeeded_by(successor);

@@ -203,7 +203,7 @@ fn serve_connection<S: Service>(
     });
     if served.is_none() {
         // The peer sees a reset. If it fails, a regular end.
-        let _failed = net::sockopt::set_socket_linger(&*socket, Some(Duration::ZERO));
+        let _failed = rustix::net::sockopt::set_socket_linger(&*socket, Some(Duration::ZERO));
     }
     // Before the guard is dropped, which wakes the acceptor that waits for a place.
     admission.leave();
