@@ -76,7 +76,6 @@ pub(crate) struct Upgrade {
 }
 
 impl Upgrade {
-    #[expect(clippy::too_many_arguments, reason = "the parts of a server, each of another type")]
     pub(crate) fn new(
         launcher: Launcher,
         handover: Handover,
