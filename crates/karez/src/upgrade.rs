@@ -154,7 +154,7 @@ impl Upgrade {
             let _gone = fs::remove_file(name);
         }
         self.drain();
-        // Whoever waits for the upgrade is told now, so that it finds this process draining.
+        // A process that waits for the upgrade is told now, so that it finds this process draining.
         let _gone = channel.send(word::READY, &[]);
         // The successor becomes a child of the service manager when the launcher has ended.
         // A sandbox may deny waitpid(2), so the end of the channel is awaited, too.
