@@ -32,7 +32,9 @@ pub fn fork() -> io::Result<Fork> {
     // other thread can be made before the call.
     match unsafe { libc::fork() } {
         0 => Ok(Fork::Child),
-        pid => Pid::from_raw(pid).filter(|_| pid > 0).map(Fork::Parent).ok_or_else(last_errno),
+        // `Pid` takes no negative number.
+        ..0 => Err(last_errno()),
+        pid => Pid::from_raw(pid).map(Fork::Parent).ok_or(Errno::AGAIN),
     }
 }
 

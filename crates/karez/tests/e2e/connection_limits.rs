@@ -34,10 +34,6 @@ fn server_sleeps_without_descriptors() {
             assert_eq!(client.start_get("/large").status, 200, "{layout}");
         }
         limit_descriptors(&server, layout, 0);
-        if layout.model == Model::Blocking {
-            // A thread that blocks in accept(2) has reserved its descriptor already.
-            busy.push(connect_last(&server));
-        }
         let mut waiting = server.connect();
         waiting.send("GET /small HTTP/1.1\r\nHost: test\r\n\r\n");
         let (start, idle) = (Instant::now(), processor_time(&server));
@@ -244,17 +240,6 @@ fn site() -> tempfile::TempDir {
     fs::write(root.path().join("kib"), pattern(1024)).unwrap();
     File::create(root.path().join("large")).unwrap().set_len(LARGE as u64).unwrap();
     root
-}
-
-/// Returns a busy connection. A connection may be evicted while it still seems idle.
-fn connect_last(server: &Server) -> Client {
-    loop {
-        let mut client = server.connect();
-        client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
-        if !client.is_closed() {
-            return client;
-        }
-    }
 }
 
 /// Expects a response to the waiting request, and service for new clients when the other

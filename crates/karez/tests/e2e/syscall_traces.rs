@@ -230,7 +230,9 @@ fn each_model_waits_with_its_own_calls() {
             .filter(|call| !call.contains("POLLPRI"))
             .map(|call| name(call))
             .collect();
-        assert_eq!(made, layout.wait_call().into_iter().collect(), "{layout}");
+        // The acceptor waits for a connection or the end.
+        let accepts = (layout.model == Model::Blocking).then_some("ppoll");
+        assert_eq!(made, layout.wait_call().or(accepts).into_iter().collect(), "{layout}");
         // Each connection is registered once, and nothing else: on level-triggered models, too,
         // since a response that is sent at once changes no interest.
         let controls: Vec<_> = calls.iter().filter(|call| controls_connection(call)).collect();
