@@ -6,7 +6,7 @@
 //! # Limitations
 //!
 //! A superuser that stays one (without a [`User`]) keeps `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`, by which
-//! it reads files of other users. It still owns most files of a system.
+//! it reads files of other users, and `CAP_IPC_LOCK` where `RLIMIT_MEMLOCK` cannot be raised. It still owns most files of a system.
 
 use nix::unistd::{Group, getgrouplist};
 use rustix::io::Errno;
@@ -110,9 +110,10 @@ impl User {
 /// # Errors
 /// The calling thread may not change its user, or the kernel refuses a call.
 pub fn drop_privileges(user: Option<&User>) -> io::Result<()> {
-    // MSG_ZEROCOPY counts pages against this limit, unless a process has CAP_IPC_LOCK.
+    // io_uring and MSG_ZEROCOPY count pages of all processes of a user against this limit, unless a process has
+    // CAP_IPC_LOCK. An ordinary user, and a superuser without CAP_SYS_RESOURCE, cannot raise it.
     let unlimited = Rlimit { current: None, maximum: None };
-    let _kept_by_an_ordinary_user = setrlimit(Resource::Memlock, unlimited);
+    let is_limited = setrlimit(Resource::Memlock, unlimited).is_err();
     empty_bounding_set()?;
     if let Some(user) = user {
         user.assume()?;
@@ -127,6 +128,8 @@ pub fn drop_privileges(user: Option<&User>) -> io::Result<()> {
         true => CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH,
         false => CapabilitySet::empty(),
     };
+    let kept =
+        if is_limited && geteuid().is_root() { kept | CapabilitySet::IPC_LOCK } else { kept };
     let kept = kept & capabilities(None).map_err(failed("capget"))?.permitted;
     let sets =
         CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
@@ -202,7 +205,11 @@ mod tests {
             drop_privileges(None).unwrap();
             let sets = capabilities(None).unwrap();
             let most = match geteuid().is_root() {
-                true => CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH,
+                true => {
+                    CapabilitySet::DAC_OVERRIDE
+                        | CapabilitySet::DAC_READ_SEARCH
+                        | CapabilitySet::IPC_LOCK
+                }
                 false => CapabilitySet::empty(),
             };
             assert_eq!(sets.effective - most, CapabilitySet::empty());
