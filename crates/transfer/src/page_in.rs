@@ -25,6 +25,7 @@ use crate::calls::Calls;
 use crate::device::Device;
 use crate::direct_read::{DirectRead, ReadRequest};
 use crate::interrupted::retry;
+use crate::observer;
 use crate::offloaded_read::OffloadedRead;
 use crate::scratch;
 
@@ -132,6 +133,10 @@ impl PageIn {
     /// As pread(2), above all `EIO`, which the next step of the transfer would return, too. With `direct`
     /// and for a [remote](Device::remote) file only that step returns it.
     pub fn run(&self) -> std::io::Result<()> {
+        observer::page_in(self.range.end.saturating_sub(self.range.start), || self.run_counted())
+    }
+
+    fn run_counted(&self) -> std::io::Result<()> {
         let Some(cost) = &self.cost else {
             return self.read(&mut Calls::default());
         };

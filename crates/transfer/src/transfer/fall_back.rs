@@ -4,6 +4,7 @@ use std::io;
 
 use super::Transfer;
 use crate::fallback::{self, Pair};
+use crate::observer;
 use crate::report::{Fallback, Reason};
 use crate::settings::CachePolicy;
 use crate::step::{Blocked, Descriptors};
@@ -57,6 +58,7 @@ impl Transfer {
     pub(super) fn record_fallback(&mut self, from: Via, reason: Reason, to: Via) {
         let after = self.report.bytes;
         self.report.fallbacks.push(Fallback { from, reason, after });
+        observer::fell_back(from, to);
         if self.report.cache == CachePolicy::Direct {
             self.report.cache = CachePolicy::Drop;
         }
@@ -70,6 +72,7 @@ impl Transfer {
         if !noted && !matches!(report.requested, Via::Auto | Via::Copy) {
             let (from, after) = (report.requested, report.bytes);
             report.fallbacks.push(Fallback { from, reason: Reason::Sealed, after });
+            observer::fell_back(from, Via::Copy);
         }
     }
 }
