@@ -74,6 +74,11 @@ impl AccessLog {
         Self { log, format }
     }
 
+    /// Returns the log that has the lines.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
     pub(crate) fn write(&self, record: &ExchangeRecord<'_>) {
         let now = http_clock::now();
         self.log.line(|out| {

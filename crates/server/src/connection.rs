@@ -18,24 +18,28 @@ use karez_http::RequestError;
 use karez_reactor::{Event, Io, JobError, JobId, Mark, Peer, Reason, RecordType, Task};
 
 use crate::address_limits::connections::Verdict;
+use crate::closing::CloseReason;
 use crate::context::ServerContext;
 use crate::cost::{JobCost, RequestCost};
 use crate::exchange::{Action, Exchange, Hot};
 use crate::job::{FileJob, FileWork, JobResult};
 use crate::live::Live;
-use crate::protocol::h2::PREFACE_LINE;
+use crate::metrics::CountedConnection;
 use crate::protocol::{ExchangeId, Input, Protocol};
 use crate::transport::{Received, Transport};
 use active::{Active, PooledActive};
 use admission::{Admission, ProxyHeader};
 use http2::{Carrier, Http2};
+use preface::Preface;
 
 mod active;
 mod admission;
 mod counted;
 mod end;
+mod ending;
 mod http2;
 mod http2_events;
+mod preface;
 mod proxied;
 mod records;
 #[cfg(test)]
@@ -53,8 +57,9 @@ pub(crate) struct Connection {
     listener: u16,
     /// The header of a proxy, and the place among the connections of the address.
     admission: Admission,
-    /// How many bytes of the preface of HTTP/2 have arrived; `None`: the connection speaks HTTP/1.1.
-    preface: Option<u8>,
+    /// What the client may still choose HTTP/2 by.
+    preface: Preface,
+    counted: CountedConnection,
     /// The id of the last job. Results of earlier jobs are dropped.
     job: u32,
     transport: Transport,
@@ -71,7 +76,9 @@ impl Connection {
         let context = live.current();
         let cost = context.explain.map(|model| Box::new(RequestCost::new(model)));
         let transport = Transport::new(&context, peer, now);
-        let preface = (context.http2 && transport.is_plain()).then_some(0);
+        let may_choose = context.http2 && transport.is_plain();
+        let preface = if may_choose { Preface::EXPECTED } else { Preface::OVER };
+        let counted = CountedConnection::new(context.metrics.as_ref());
         let listener = u16::try_from(peer.listener).unwrap_or(u16::MAX);
         let (address, active) = (peer.address, PooledActive::default());
         let (job, http2) = (0, None);
@@ -79,7 +86,7 @@ impl Connection {
         let proxied = context.proxies.expect_header(address.map(|address| address.ip()));
         #[rustfmt::skip]
         let mut connection = Self {
-            live, context, address, listener, admission, preface, job, transport, active, http2, cost,
+            live, context, address, listener, admission, preface, counted, job, transport, active, http2, cost,
         };
         match proxied {
             true => connection.admission.set_header(ProxyHeader::new(due)),
@@ -102,7 +109,7 @@ impl Connection {
         let server_name = self.transport.server_name().map(Box::from);
         self.http2 = Some(Box::new(Http2::new(live, context, carrier, server_name, cost, now)));
         self.active.discard();
-        self.preface = None;
+        self.preface = Preface::OVER;
     }
 
     fn cost(&mut self) -> Option<&mut RequestCost> {
@@ -136,11 +143,15 @@ impl Task for Connection {
     }
 
     fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, FileJob>) {
+        self.note_end(&event);
         if self.http2.is_some() {
             return self.handle_http2(event, io);
         }
         match event {
-            Event::Opened(_) if self.verdict() == Verdict::FarAbove => io.close(),
+            Event::Opened(_) if self.verdict() == Verdict::FarAbove => {
+                self.counted.set(CloseReason::Limit);
+                io.close();
+            }
             Event::Opened(_) => self.open(io),
             Event::Received(bytes, kind) => self.received(bytes, kind, io),
             Event::Configured(result) => self.configured(&result, io),
@@ -176,28 +187,15 @@ impl Connection {
         if let Some(header) = self.admission.take_header() {
             return self.receive_header(header, bytes, kind, io);
         }
-        if let Some(before) = self.preface
-            && self.has_preface(before, bytes)
-        {
+        if let Some(before) = self.preface.receive(bytes) {
             self.start_http2(io.now());
-            return self.receive_first(&PREFACE_LINE[..usize::from(before)], bytes, io);
+            return self.receive_first(before, bytes, io);
         }
         let protocol = &mut self.active.get().protocol;
         match self.transport.receive(bytes, kind, io, |bytes, _| protocol.receive(bytes)) {
             Received::Stream => self.next_input(io),
             received => self.received_records(received, io),
         }
-    }
-
-    /// Returns whether these bytes complete the first line of the preface of HTTP/2, of which so many
-    /// arrived before. An incomplete one is received as the beginning of a request of HTTP/1.1.
-    fn has_preface(&mut self, before: u8, bytes: &[u8]) -> bool {
-        let wanted = &PREFACE_LINE[usize::from(before)..];
-        let count = wanted.len().min(bytes.len());
-        let arrived = usize::from(before) + count;
-        let fits = bytes[..count] == wanted[..count];
-        self.preface = u8::try_from(arrived).ok().filter(|_| fits);
-        fits && arrived == PREFACE_LINE.len()
     }
 
     /// Takes inputs from the protocol up to a request that is complete, or receives more.
@@ -332,7 +330,7 @@ impl Connection {
         let cost = self.cost.is_some().then(JobCost::new);
         self.job = self.job.wrapping_add(1);
         io.set_timer(Some(io.now() + self.context.timeouts.lookup));
-        if io.run(self.last_job(), FileJob { work, cost }).is_err() {
+        if io.run(self.last_job(), FileJob::new(work, cost)).is_err() {
             self.job_rejected(io); // too many earlier jobs have timed out and still run
         }
     }

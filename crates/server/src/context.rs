@@ -12,6 +12,7 @@ use crate::drain::Drain;
 use crate::error_log::{ErrorLog, Level};
 use crate::exchange_record::ExchangeRecord;
 use crate::health::HealthOptions;
+use crate::metrics::Metrics;
 use crate::options::Timeouts;
 use crate::proxies::ProxyOptions;
 use crate::sites::Sites;
@@ -34,6 +35,7 @@ pub(crate) struct ServerContext {
     pub(crate) error_log: ErrorLog,
     pub(crate) health: HealthOptions,
     pub(crate) drain: Drain,
+    pub(crate) metrics: Option<Metrics>,
     pub(crate) stop: Shutdown,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<crate::tls::TlsOptions>,

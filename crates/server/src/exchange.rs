@@ -16,6 +16,7 @@ use karez_transfer::Via;
 use crate::context::ServerContext;
 use crate::cost::RequestCost;
 use crate::job::{FileResult, FileWork};
+use crate::metrics::InFlight;
 use crate::protocol::ExchangeId;
 use crate::response::{Response, ResponseBuilder};
 use crate::route::{self, Route};
@@ -28,6 +29,7 @@ use crate::sites::SiteIndex;
 mod accounting;
 #[cfg(feature = "tls")]
 mod challenge;
+mod counting;
 mod guard;
 mod health;
 mod hot;
@@ -60,6 +62,7 @@ pub(crate) struct Exchange {
     started: Instant,
     /// When there was a response head.
     responded_at: Option<Instant>,
+    _in_flight: InFlight,
     status: Status,
     /// Length of the response head, in bytes; 0 before there is one.
     head_length: u64,
@@ -103,13 +106,14 @@ impl Exchange {
 
     fn with(id: ExchangeId, request: Result<Request, RequestError>, started: Instant) -> Self {
         let status = Status::InternalServerError;
+        let _in_flight = InFlight::begin(id.is_only());
         let (deferred, listing, head_length, sent, counted) = (None, None, 0, 0, 0);
         let (site, misdirected, stage) = (SiteIndex::default(), false, Stage::default());
         let (client, passed, verifying) = (None, None, false);
         let (is_health, responded_at, via) = (false, None, None);
         #[rustfmt::skip]
         let exchange = Self {
-            id, request, site, misdirected, client, passed, verifying, is_health, stage, deferred, listing, started, responded_at, status, head_length, sent, counted, via,
+            id, request, site, misdirected, client, passed, verifying, is_health, stage, deferred, listing, started, responded_at, _in_flight, status, head_length, sent, counted, via,
         };
         exchange
     }

@@ -10,6 +10,7 @@ use karez_reactor::{Device, Job, OpenRequest, OpenedFile};
 use rustix::io::Errno;
 
 use crate::cost::JobCost;
+use crate::metrics::Queued;
 use crate::rules::auth::credentials::Credentials;
 use crate::rules::auth::user_file::UserFile;
 use crate::site::{Listing, ListingStep, LookupResult, PathLookup, ResourceRequest, Site};
@@ -19,6 +20,8 @@ pub(crate) struct FileJob {
     pub(crate) work: FileWork,
     /// Its cost so far, with `--explain`.
     pub(crate) cost: Option<Box<JobCost>>,
+    /// It waits for a worker.
+    queued: Queued,
 }
 
 /// The work of a job.
@@ -54,12 +57,18 @@ pub(crate) enum FileResult {
     },
 }
 
+impl FileJob {
+    pub(crate) fn new(work: FileWork, cost: Option<Box<JobCost>>) -> Self {
+        Self { work, cost, queued: Queued::default() }
+    }
+}
+
 impl Job for FileJob {
     type Done = JobResult;
 
     fn run(self) -> JobResult {
-        let Self { work, mut cost } = self;
-        let result = JobCost::measure(&mut cost, || work.run());
+        let Self { work, mut cost, queued } = self;
+        let result = queued.run(|| JobCost::measure(&mut cost, || work.run()));
         JobResult { result, cost }
     }
 
@@ -74,10 +83,10 @@ impl Job for FileJob {
     /// Needs no other thread for a file that is held open, or whose name the kernel has in its
     /// caches. A step of a listing reads a directory and asks for each of its entries, so it does.
     fn try_run(self) -> Result<JobResult, Self> {
-        let Self { work, mut cost } = self;
+        let Self { work, mut cost, .. } = self;
         match JobCost::measure(&mut cost, || work.try_run()) {
             Ok(result) => Ok(JobResult { result, cost }),
-            Err(work) => Err(Self { work, cost }),
+            Err(work) => Err(Self { work, cost, queued: Queued::begin() }),
         }
     }
 
@@ -90,13 +99,13 @@ impl Job for FileJob {
     }
 
     fn opened(self, opened: Result<OpenedFile, Errno>) -> Result<JobResult, Self> {
-        let Self { work, mut cost } = self;
+        let Self { work, mut cost, queued } = self;
         if let Some(cost) = &mut cost {
             cost.name_opened(&opened);
         }
         match JobCost::measure(&mut cost, || work.opened(opened)) {
             Ok(result) => Ok(JobResult { result, cost }),
-            Err(work) => Err(Self { work, cost }),
+            Err(work) => Err(Self { work, cost, queued }),
         }
     }
 }
@@ -170,7 +179,7 @@ mod tests {
             view: ListingView::default(),
         };
         let work = FileWork::Verify { users, credentials, resource };
-        let mut job = FileJob { work, cost: None };
+        let mut job = FileJob::new(work, None);
         // In every topology; and no model of the event loop does it.
         assert!(job.device().remote && job.open_request().is_none());
         let Err(job) = job.try_run() else { panic!("it runs on the event loop") };

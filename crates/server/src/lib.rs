@@ -66,6 +66,8 @@ mod live;
 mod log;
 mod log_file;
 mod media_preference;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+mod metrics;
 mod network;
 mod options;
 mod protocol;
@@ -94,6 +96,8 @@ pub use health::{BadHealthPath, HealthOptions, HealthPath};
 pub use host::{BadHostName, HostName};
 pub use log::Log;
 pub use log_file::open_log;
+#[cfg(feature = "metrics")]
+pub use metrics::{Metrics, Monitor};
 pub use network::Network;
 pub use options::{Options, SiteOptions, Timeouts};
 pub use proxies::ProxyOptions;

@@ -48,6 +48,8 @@ struct LogQueue {
 struct LogState {
     buffer: Vec<u8>,
     dropped: u64,
+    /// All that were dropped since the start.
+    dropped_ever: u64,
     writing: bool,
     /// The reader has closed, so that lines are dropped without a count.
     closed: bool,
@@ -112,6 +114,7 @@ impl Log {
         }
         if state.buffer.len() >= CAPACITY {
             state.dropped += 1;
+            state.dropped_ever += 1;
             return;
         }
         let first = state.buffer.is_empty();
@@ -121,6 +124,13 @@ impl Log {
         if first {
             self.shared.lines.notify_one();
         }
+    }
+
+    /// Returns how many lines have been dropped since the start: their reader is too slow, or they could not be
+    /// written.
+    #[must_use]
+    pub fn dropped_lines(&self) -> u64 {
+        self.shared.lock().dropped_ever
     }
 
     /// Waits until all lines are written, and the stream is replaced, but not for a reader that has stalled.
@@ -188,7 +198,10 @@ impl LogQueue {
             }
             return;
         }
-        state.dropped += lines.saturating_sub(u64::from(dropped > 0)) + dropped;
+        // Those that the last line stands for have been counted before.
+        let lost = lines.saturating_sub(u64::from(dropped > 0));
+        state.dropped_ever += lost;
+        state.dropped += lost + dropped;
         drop(state);
         if let Some(handler) = self.on_fault.get().filter(|_| is_first) {
             handler(&error);

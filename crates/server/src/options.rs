@@ -40,6 +40,9 @@ pub struct Options {
     /// Whether the cost of each response is reported in `Server-Timing` and in the access log; and the
     /// model that runs the service, on which the known costs depend. Default: `None`.
     pub explain: Option<Model>,
+    /// Counts what the server does. Default: `None`.
+    #[cfg(feature = "metrics")]
+    pub metrics: Option<crate::metrics::Metrics>,
     /// Whether HTTP/2 is spoken to clients that begin with its preface (prior knowledge, RFC 9113 §3.3).
     /// Default: true.
     pub http2: bool,
@@ -122,6 +125,8 @@ impl Options {
             #[cfg(feature = "tls")]
             tls: None,
             explain: None,
+            #[cfg(feature = "metrics")]
+            metrics: None,
             http2: true,
         }
     }

@@ -25,6 +25,13 @@ pub(crate) struct ExchangeId(pub(crate) u64);
 /// The one exchange of an HTTP/1.1 connection.
 const ONLY: ExchangeId = ExchangeId(0);
 
+impl ExchangeId {
+    /// Returns whether it is of HTTP/1.1, where a connection has one exchange at a time. Streams begin at 1.
+    pub(crate) fn is_only(self) -> bool {
+        self == ONLY
+    }
+}
+
 /// An input for an exchange.
 pub(crate) enum Input {
     /// A request has begun.

@@ -13,6 +13,7 @@ use crate::context::ServerContext;
 use crate::drain::Drain;
 use crate::error_log::ErrorLog;
 use crate::live::Live;
+use crate::metrics::{Metrics, SiteMetrics};
 use crate::options::{Options, SiteOptions};
 use crate::rules::Rules;
 use crate::site::{HotFiles, ListingNotes, Site, SiteSettings, default_cached_files};
@@ -44,7 +45,16 @@ impl FileService {
         error_log: ErrorLog,
         stop: Shutdown,
     ) -> io::Result<Self> {
-        let context = context(options, access, error_log, stop.clone(), None)?;
+        #[cfg(feature = "metrics")]
+        let metrics = options.metrics.clone();
+        #[cfg(not(feature = "metrics"))]
+        let metrics: Option<Metrics> = None;
+        if let Some(metrics) = &metrics {
+            metrics.observe_transfers();
+            metrics.add_log("error", error_log.log().clone());
+            access.iter().for_each(|access| metrics.add_log("access", access.log().clone()));
+        }
+        let context = context(options, access, (error_log, metrics), stop.clone(), None)?;
         Ok(Self { live: Live::new(context), addresses: Arc::default(), stop })
     }
 
@@ -78,15 +88,14 @@ impl FileService {
 impl Reloader {
     /// Opens the roots of these options, and then replaces the current options by them at once. Requests
     /// that have begun end under the former options. Their lines, too, have the form of `access`. The error
-    /// log and `explain` stay.
+    /// log, the metrics and `explain` stay.
     ///
     /// # Errors
     /// As [`FileService::open`]; then nothing changes.
     pub fn reload(&self, options: Options, access: Option<AccessLog>) -> io::Result<()> {
         self.live.replace(|before| {
-            let error_log = before.error_log.clone();
-            let mut context =
-                context(options, access, error_log, before.stop.clone(), Some(before))?;
+            let kept = (before.error_log.clone(), before.metrics.clone());
+            let mut context = context(options, access, kept, before.stop.clone(), Some(before))?;
             context.explain = before.explain;
             let addresses = self.addresses.get().map(Vec::as_slice).unwrap_or_default();
             context.https_port = redirect_port(&context, addresses);
@@ -109,7 +118,7 @@ fn redirect_port(context: &ServerContext, addresses: &[Address]) -> Option<u16> 
 fn context(
     options: Options,
     access: Option<AccessLog>,
-    error_log: ErrorLog,
+    (error_log, metrics): (ErrorLog, Option<Metrics>),
     stop: Shutdown,
     before: Option<&ServerContext>,
 ) -> io::Result<ServerContext> {
@@ -117,7 +126,9 @@ fn context(
     let sites = [options.site].into_iter().chain(options.named);
     let sites = sites.map(|mut site| {
         let hosts = std::mem::take(&mut site.hosts);
-        Ok((Arc::new(open(site, cached_files, &error_log)?), hosts))
+        let label = hosts.first().map_or("default".to_owned(), ToString::to_string);
+        let of_site = metrics.as_ref().map(|metrics| metrics.site(&label));
+        Ok((Arc::new(open(site, cached_files, &error_log, of_site)?), hosts))
     });
     let sites = Sites::new(sites.collect::<io::Result<_>>()?)?;
     let Options { via, torn, timeouts, proxies, limits, health, explain, http2, .. } = options;
@@ -137,6 +148,7 @@ fn context(
         error_log,
         health,
         drain: before.map(|before| before.drain.clone()).unwrap_or_default(),
+        metrics,
         stop,
         #[cfg(feature = "tls")]
         tls: options.tls,
@@ -145,7 +157,12 @@ fn context(
     })
 }
 
-fn open(options: SiteOptions, cached_files: usize, error_log: &ErrorLog) -> io::Result<Site> {
+fn open(
+    options: SiteOptions,
+    cached_files: usize,
+    error_log: &ErrorLog,
+    metrics: Option<SiteMetrics>,
+) -> io::Result<Site> {
     let rules = Rules::new(&options.rules, &options.index);
     let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
     let mut rules = rules.map_err(invalid)?;
@@ -164,6 +181,7 @@ fn open(options: SiteOptions, cached_files: usize, error_log: &ErrorLog) -> io::
         compressor: options.compressor,
         cached_files: Some(cached_files),
         error_log: Some(error_log.clone()),
+        metrics,
     };
     Site::open(&options.root, settings)
 }

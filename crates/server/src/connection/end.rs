@@ -7,7 +7,7 @@ use karez_reactor::{Io, SendError};
 use karez_transfer::Changed;
 
 use super::Connection;
-use crate::closing::{LINGER, is_local};
+use crate::closing::{CloseReason, LINGER, is_local};
 use crate::exchange::Exchange;
 use crate::job::FileJob;
 
@@ -98,6 +98,7 @@ impl Connection {
 
     /// The same in the middle of the stream, which the transport does not end regularly.
     pub(super) fn shut_down_early(&mut self, io: &mut Io<'_, FileJob>) {
+        self.counted.set_if_unknown(CloseReason::Finished);
         io.shutdown_write();
         self.active.get().lingers_until = Some(io.now() + LINGER);
         self.linger(io);

@@ -25,6 +25,7 @@ use crate::exchange::Exchange;
 use crate::exchange_record::TlsDescription;
 use crate::job::FileJob;
 use crate::live::Live;
+use crate::metrics::ActiveConnection;
 use crate::protocol::ExchangeId;
 use crate::protocol::h2::H2;
 
@@ -67,6 +68,8 @@ pub(crate) struct Http2 {
     peer_closed: bool,
     /// A response waits for a window.
     watches_windows: bool,
+    /// It has streams.
+    active: ActiveConnection,
 }
 
 /// A stream and its exchange.
@@ -124,6 +127,7 @@ impl Http2 {
             stopping: false,
             peer_closed: false,
             watches_windows: false,
+            active: ActiveConnection::default(),
         }
     }
 
@@ -280,6 +284,7 @@ impl Http2 {
         now: Instant,
     ) {
         let state = StreamState::Receiving { discarded: 0, error };
+        self.active.set(true);
         let due = Some(now + self.context.timeouts.head);
         let (context, seen, plan) = (None, 0, None);
         self.streams.push(Stream { id, exchange, context, state, due, seen, plan });
@@ -327,7 +332,7 @@ impl Http2 {
         self.protocol.shut_down();
     }
 
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.streams.is_empty() && self.protocol.is_idle()
     }
 }

@@ -8,6 +8,7 @@ use karez_reactor::{Io, RecordType};
 use super::Connection;
 use super::admission::ProxyHeader;
 use crate::address_limits::connections::Verdict;
+use crate::closing::CloseReason;
 use crate::job::FileJob;
 
 impl Connection {
@@ -43,6 +44,7 @@ impl Connection {
                 }
                 self.count();
                 if self.verdict() == Verdict::FarAbove {
+                    self.counted.set(CloseReason::Limit);
                     return io.close();
                 }
                 match header.bytes.get_mut(length..) {

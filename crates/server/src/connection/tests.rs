@@ -71,6 +71,7 @@ fn test(root: &tempfile::TempDir, stop: &Shutdown) -> TestConnection {
         http2: true,
         access: None,
         error_log: ErrorLog::start("errors", std::io::sink()).unwrap(),
+        metrics: None,
         health: Default::default(),
         drain: Default::default(),
         stop: stop.clone(),

@@ -17,6 +17,7 @@ impl Exchange {
     pub(crate) fn responded(&mut self, status: Status, head_length: u64, now: Instant) {
         (self.status, self.head_length) = (status, head_length);
         self.responded_at = Some(now);
+        self.count_head();
     }
 
     /// Notes that the client reset the connection. Without a response, 499 is logged, as nginx does.
@@ -63,6 +64,7 @@ impl Exchange {
         cost: Option<&RequestCost>,
         now: Instant,
     ) {
+        self.count(context);
         if !context.records() {
             return;
         }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::cost::RequestCost;
+use crate::metrics::FileSource;
 use crate::site::{Hit, HotFiles, LookupResult, ResourceRequest, Site, SyscallCounts};
 
 /// The hot files of the event loop, if it has some.
@@ -31,11 +32,19 @@ impl Hot<'_> {
     ) -> Option<Hit> {
         let epoch = self.epoch;
         let files = self.files.as_deref_mut()?;
-        let Some(cost) = cost else { return files.find(site, request, epoch, now).ok() };
-        let before = SyscallCounts::of_this_thread();
-        let found = files.find(site, request, epoch, now);
-        cost.looked_up(before, found.as_ref().err().copied().flatten());
-        found.ok()
+        let found = match cost {
+            None => files.find(site, request, epoch, now).ok(),
+            Some(cost) => {
+                let before = SyscallCounts::of_this_thread();
+                let found = files.find(site, request, epoch, now);
+                cost.looked_up(before, found.as_ref().err().copied().flatten());
+                found.ok()
+            }
+        };
+        if let (Some(Hit::File(..)), Some(metrics)) = (&found, site.metrics()) {
+            metrics.found(FileSource::Hot);
+        }
+        found
     }
 
     pub(super) fn keep(

@@ -36,7 +36,7 @@ fn lines_are_dropped_and_counted_while_the_reader_stalls() {
         add(&log, &line);
     }
     let mut text = Vec::new();
-    let mut counted = 0;
+    let (mut counted, mut lost) = (0, 0);
     while counted < total {
         let mut part = [0; 65536];
         let count = reader.read(&mut part).unwrap();
@@ -45,12 +45,16 @@ fn lines_are_dropped_and_counted_while_the_reader_stalls() {
         let lines = String::from_utf8(text.drain(..=end).collect()).unwrap();
         for line in lines.lines() {
             counted += match line.strip_prefix("lost ") {
-                Some(count) => count.parse::<usize>().unwrap(),
+                Some(count) => {
+                    lost += count.parse::<u64>().unwrap();
+                    count.parse::<usize>().unwrap()
+                }
                 None => 1,
             };
         }
     }
     assert_eq!(counted, total);
+    assert!(lost > 0 && log.dropped_lines() == lost);
 }
 
 #[test]

@@ -40,6 +40,7 @@ use super::request::{LookupResult, ResourceRequest};
 use super::root::{LookupMode, OpenMode, stat_followed};
 use super::state::Site;
 use super::syscall_counts::{self, Syscall};
+use crate::metrics;
 use crate::watched_cache::{Expected, Limits, NotWatchable, Walk, WatchedCache};
 use recent::Recent;
 
@@ -185,6 +186,7 @@ impl HotFiles {
 impl Local for HotFiles {
     fn tend(&mut self, now: Instant) -> Option<Instant> {
         self.cache.drop_idle(now, IDLE);
+        metrics::watching(self.cache.len());
         self.cache.oldest_use().map(|at| at + IDLE)
     }
 }

@@ -24,6 +24,7 @@ use super::open_file::{Description, OpenFile};
 use super::racy_mtime::FileClock;
 use super::root::{LookupMode, OpenMode, Root, file_type, stat_fd};
 use super::state::Site;
+use crate::metrics::FileSource;
 
 /// A name to be opened.
 pub(super) struct Candidate<'a> {
@@ -58,6 +59,7 @@ impl Site {
         if open_mode == OpenMode::Read
             && let Some(file) = self.cache.find(root.as_deref(), path, coding, now)
         {
+            self.count_found(FileSource::Cached);
             return Ok(Resolved::File(file));
         }
         let root = self.find_root(root, mode)?;
@@ -165,7 +167,14 @@ impl Site {
         if !file.is_racy() {
             self.cache.keep(path, &file, now);
         }
+        self.count_found(FileSource::Opened);
         Ok(file)
+    }
+
+    fn count_found(&self, source: FileSource) {
+        if let Some(metrics) = self.metrics() {
+            metrics.found(source);
+        }
     }
 
     fn open_candidate(

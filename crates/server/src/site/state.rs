@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::error_log::ErrorLog;
+use crate::metrics::SiteMetrics;
 use crate::rules::Rules;
 
 use super::cache::{self, Cache};
@@ -42,6 +43,7 @@ pub(crate) struct SiteSettings {
     pub(crate) error_log: Option<ErrorLog>,
     /// Compresses files for clients that accept it.
     pub(crate) compressor: Option<Compressor>,
+    pub(crate) metrics: Option<SiteMetrics>,
 }
 
 /// The files beneath one directory.
@@ -78,6 +80,10 @@ impl Site {
     }
     pub(crate) fn rules(&self) -> &Rules {
         &self.options.rules
+    }
+
+    pub(crate) fn metrics(&self) -> Option<&SiteMetrics> {
+        self.options.metrics.as_ref()
     }
 
     /// Closes the cached files that no response is using.

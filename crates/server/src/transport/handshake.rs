@@ -16,6 +16,7 @@ use karez_tls::{
 
 use super::established::Sealed;
 use super::rx::{KernelRx, Rx};
+use crate::metrics::{HandshakeAttempt, HandshakeKind};
 use crate::protocol::Deadline;
 use crate::tls::{KernelTls, TlsOptions};
 
@@ -34,6 +35,7 @@ pub(crate) struct Handshaking {
     begun: bool,
     /// The cost of the step that signs.
     signing_time: Duration,
+    attempt: HandshakeAttempt,
     /// The kernel is to take over behind it.
     kernel: Option<Arc<KernelTls>>,
 }
@@ -47,7 +49,8 @@ impl Handshaking {
         let checks = tls.challenges.as_ref().and_then(|challenges| challenges.config());
         let machine = Handshake::new(tls.store.config(), reading).answering(checks);
         let signing_time = tls.store.signing_time();
-        Self { machine, until: now + HANDSHAKE, begun: false, signing_time, kernel }
+        let attempt = HandshakeAttempt::default();
+        Self { machine, until: now + HANDSHAKE, begun: false, attempt, signing_time, kernel }
     }
 
     /// Returns how many bytes the next receive may take at most: the kernel has to open those that
@@ -66,6 +69,7 @@ impl Handshaking {
     /// Keeps received bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.begun = true;
+        self.attempt.begin();
         self.machine.push(bytes);
     }
 
@@ -96,7 +100,7 @@ impl Handshaking {
     /// # Errors
     /// A key that does not fit its cipher. The handshake was a check by an ACME server, which carries no
     /// data: its client has shown no certificate, for example.
-    pub(super) fn finish(self, outbox: &mut Outbox) -> Result<(Sealed, Vec<u8>), TlsError> {
+    pub(super) fn finish(mut self, outbox: &mut Outbox) -> Result<(Sealed, Vec<u8>), TlsError> {
         let Established { info, tx, rx, session, unread, .. } = self.machine.finish()?;
         let kernel = self.kernel.as_deref();
         match kernel.filter(|kernel| kernel.takes(TlsDirection::Tx, tx.as_kernel())) {
@@ -114,6 +118,8 @@ impl Handshaking {
             }
             None => Rx::User(Box::new(Opener::new(rx)?)),
         };
+        let resumed = info.resumed;
+        self.attempt.done(if resumed { HandshakeKind::Resumed } else { HandshakeKind::Full });
         let mut sealed = Sealed::new(&info, rx, session);
         if info.protocol.as_deref() == Some(ACME_PROTOCOL) {
             sealed.end(outbox);

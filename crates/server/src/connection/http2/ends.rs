@@ -69,6 +69,7 @@ impl Http2 {
         }
         if self.streams.is_empty() {
             self.streams = Vec::new(); // an idle connection keeps no memory
+            self.active.set(false);
         }
     }
 

@@ -100,7 +100,7 @@ impl Http2 {
         if let Some(stream) = self.find(id) {
             (stream.state, stream.due) = (StreamState::Running, Some(due));
         }
-        if io.run(JobId(id.0.into()), FileJob { work, cost }).is_err() {
+        if io.run(JobId(id.0.into()), FileJob::new(work, cost)).is_err() {
             self.job_rejected(id, io); // jobs of streams that are closed still run
         }
     }
