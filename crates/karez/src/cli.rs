@@ -9,6 +9,8 @@ mod exercise;
 mod health;
 mod lab;
 mod logs;
+#[cfg(feature = "metrics")]
+mod observe;
 mod passwd;
 #[cfg(feature = "compress")]
 mod precompress;

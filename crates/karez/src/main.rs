@@ -25,6 +25,8 @@ mod health;
 mod ktls;
 mod lab;
 mod logs;
+#[cfg(feature = "metrics")]
+mod observe;
 mod panic_log;
 mod passwd;
 mod password_input;

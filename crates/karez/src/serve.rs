@@ -16,6 +16,8 @@ use crate::configuration::{Configuration, Flags};
 #[cfg(feature = "tls")]
 use crate::ktls::Ktls;
 use crate::logs::Logs;
+#[cfg(feature = "metrics")]
+use crate::observe;
 use crate::panic_log::log_panics;
 use crate::plain_passwords;
 use crate::ready;
@@ -37,7 +39,10 @@ const BLOCKING_CONNECTIONS: usize = 1024;
 /// Serves until a signal arrives.
 pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let mut configuration = Configuration::load_or_exit(flags);
-    let mut inherited = match upgrade::listeners()? {
+    let handed_over = upgrade::listeners()?;
+    #[cfg(feature = "metrics")]
+    let succeeds = handed_over.is_some();
+    let mut inherited = match handed_over {
         Some(inherited) => inherited,
         None => Inherited::of_service_manager()?,
     };
@@ -80,6 +85,8 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let activated = inherited.activated.clone();
     let unused = inherited.close_unused();
     let urls = urls(server.addresses(), |listener| tls::scheme(tls.as_ref(), listener));
+    #[cfg(feature = "metrics")]
+    let monitor = observe::bind(args, succeeds)?;
 
     // Signals are blocked before any thread is made that stays. They end the process until then.
     let reload_signals = signals_of_reload(&configuration, flags, tls.as_ref())?;
@@ -89,7 +96,12 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let logs = Logs::start(&args.logs)?;
     log_panics(logs.errors.clone());
     let explain = args.explain.then(|| config.model());
-    let options = options(&configuration, explain, tls.as_ref());
+    #[cfg_attr(not(feature = "metrics"), expect(unused_mut, reason = "metrics are added"))]
+    let mut options = options(&configuration, explain, tls.as_ref());
+    #[cfg(feature = "metrics")]
+    {
+        options.metrics = monitor.as_ref().map(|(metrics, _)| metrics.clone());
+    }
     let access = logs.access_log(&args.logs);
     let service = FileService::open(options, access, logs.errors.clone(), shutdown.clone())?;
     signals.begin_serving(logs.all(), manager.clone(), (service.drain(), args.drain));
@@ -98,7 +110,12 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
         let ktls = ktls.map(|ktls| ktls.description);
         #[cfg(not(feature = "tls"))]
         let ktls = None;
-        announce(&configuration, &selected, &urls, ktls, &confined);
+        let tls = ktls.map_or(String::new(), |tls: String| format!(", {tls}"));
+        #[cfg_attr(not(feature = "metrics"), expect(unused_mut, reason = "addresses are added"))]
+        let mut more = format!("{tls}, {}", confined.description());
+        #[cfg(feature = "metrics")]
+        more.extend(monitor.as_ref().map(|(_, monitor)| observe::describe(monitor)));
+        announce(&configuration, &selected, &urls, &more);
     }
     if let Some(text) = plain_passwords::warning(&configuration, server.addresses(), tls.as_ref()) {
         stderr::warning(&text);
@@ -128,6 +145,8 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     }
     #[cfg(feature = "exploit-tests")]
     crate::exploits::attempt_if_asked(config.model() == Model::Uring)?;
+    #[cfg(feature = "metrics")]
+    monitor.map_or(Ok(()), |(_, monitor)| monitor.start(shutdown.clone()))?;
     if config.model() == Model::Uring {
         // It needs listeners that block, and the process that is replaced needs the opposite.
         upgrade::wait_for_turn()?;
@@ -167,13 +186,7 @@ fn default_connections(config: Config, descriptors: usize) -> usize {
     }
 }
 
-fn announce(
-    configuration: &Configuration,
-    selected: &Selected,
-    urls: &[String],
-    tls: Option<String>,
-    confined: &Confined,
-) {
+fn announce(configuration: &Configuration, selected: &Selected, urls: &[String], more: &str) {
     let (args, config) = (&configuration.serve, selected.config);
     let refused = selected.refused.iter();
     let refused: String = refused.map(|(model, error)| format!(", no {model}: {error}")).collect();
@@ -183,14 +196,13 @@ fn announce(
         tables => format!("{} sites", tables + usize::from(configuration.has_top_site())),
     };
     let line = format!(
-        "karez serves {served} at {}  model {}{how}, via {}, topology {}, {}{}, {}",
+        "karez serves {served} at {}  model {}{how}, via {}, topology {}, {}{}",
         style::on_stderr("1;36", &urls.join(" ")),
         style::on_stderr("32", config.model().name()),
         via(args.via, config.model()),
         style::on_stderr("32", config.topology().name()),
         threads(config),
-        tls.map_or(String::new(), |tls| format!(", {tls}")),
-        confined.description(),
+        more,
     );
     // The server runs also if standard error is closed.
     let _written = writeln!(io::stderr(), "{line}");

@@ -119,6 +119,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) explain: bool,
 
+    #[cfg(feature = "metrics")]
+    #[command(flatten)]
+    pub(crate) observe: super::observe::ObserveArgs,
+
     /// Suppress the line that names the addresses
     #[arg(long, short, help_heading = "Output")]
     pub(crate) quiet: bool,

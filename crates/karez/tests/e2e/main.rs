@@ -74,6 +74,7 @@ mod load;
 mod log_files;
 mod log_formats;
 mod logs;
+mod metrics;
 mod pebble;
 mod precompress;
 mod precompressed;
