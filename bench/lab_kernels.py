@@ -22,7 +22,7 @@ MIB = 1 << 20
 ANSWERS = [0, 0, 1, 0, 1, 1, 3, 3, 1, 0, 1, 2, 0, 4096, 2 * MIB, MIB, 32, MIB, 2, 0]
 # Claims whose verdict follows from times.
 TIMED = {6, 8, 10, 13, 14, 16, 36, 38, 39, 40, 41, 44, 45, 46, 48}
-CLAIMS = 49
+CLAIMS = 50
 MODULES = "veth dummy tcp_bbr"
 KERNELS = ["6.1", "6.12", "6.18"]
 

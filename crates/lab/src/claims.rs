@@ -15,6 +15,7 @@ mod costs;
 mod epoll;
 mod evidence;
 mod files;
+mod kernel_tls;
 mod paths;
 mod plan;
 mod ratio;
@@ -57,6 +58,7 @@ impl Claim {
             sending::CLAIMS,
             serving::CLAIMS,
             residency::CLAIMS,
+            kernel_tls::CLAIMS,
         ];
         let mut all: Vec<_> = groups.into_iter().flatten().collect();
         all.sort_by_key(|claim| claim.number);

@@ -38,6 +38,7 @@ impl TransferSpec {
         json!({
             "command": "send-file", "via": self.run_instead.unwrap_or(self.via).name(), "bytes": self.bytes,
             "chunk": self.chunk, "file": test_file.path(),
+            "kernel_tls": self.receive_mode == ReceiveMode::Decrypt,
         })
     }
 }

@@ -65,6 +65,8 @@ pub enum ReceiveMode {
     Read,
     /// Without a copy: `MSG_TRUNC` on TCP, otherwise splice to /dev/null.
     Discard,
+    /// Into memory, through kernel TLS on both sides (TCP only): the kernel seals and opens the records.
+    Decrypt,
 }
 
 impl ReceiveMode {
@@ -74,12 +76,14 @@ impl ReceiveMode {
         match self {
             Self::Read => "reads",
             Self::Discard => "without a copy",
+            Self::Decrypt => "by kernel TLS",
         }
     }
 
     pub(crate) const fn command(self, transport: Transport) -> &'static str {
         match (self, transport.is_tcp()) {
             (Self::Read, _) => "read",
+            (Self::Decrypt, _) => "decrypt",
             (Self::Discard, true) => "truncate",
             (Self::Discard, false) => "splice",
         }

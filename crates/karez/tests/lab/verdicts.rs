@@ -56,6 +56,14 @@ fn ratio(evidence: Evidence, subject: &str, [median, low, high]: [f64; 3]) -> Ev
     evidence.with(format!("{subject}: at least"), low).with(format!("{subject}: at most"), high)
 }
 
+fn kernel_tls(written: u64) -> Evidence {
+    counts(&[
+        ("bytes", BYTES),
+        ("sendfile: bytes copied from the file", 0),
+        ("sendfile: bytes in pages of the kernel", written),
+    ])
+}
+
 /// Evidence from a live kernel with its verdict, and contradicting evidence with its verdict.
 fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
     let (walk, flat, wide) = ([90.0, 110.0], [-0.5, 0.5], [-50.0, 50.0]);
@@ -282,6 +290,7 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
         (48, congestion(MORE), no, congestion(SAME), yes),
         (48, congestion(MORE), no, congestion(NOISE), depends),
         (49, ring_threads(1), yes, ring_threads(0), no),
+        (50, kernel_tls(BYTES + 1430), no, kernel_tls(1430), yes),
     ]
 }
 

@@ -100,6 +100,7 @@ impl Vias {
         );
         let taken = match self.receive_mode {
             ReceiveMode::Read => text!("the receiver reads"),
+            ReceiveMode::Decrypt => text!("the receiver reads by kernel TLS"),
             ReceiveMode::Discard => text!("the receiver discards without a copy"),
         };
         text!("Sent {most}; {taken}.", most = most, taken = taken)

@@ -1,5 +1,6 @@
 //! The receiver: reads everything that a sender sends.
 
+use karez_sys::TlsDirection;
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use super::command::text;
-use super::sender::{UsageSnapshot, now};
+use super::sender::{UsageSnapshot, now, start_kernel_tls};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::probe::mark;
 
@@ -52,6 +53,9 @@ impl Receiver {
             Listener::Tcp(listener) => listener.accept().context("accept", "tcp")?.0.into(),
             Listener::Unix(listener) => listener.accept().context("accept", "unix")?.0.into(),
         };
+        if mode == "decrypt" {
+            start_kernel_tls(stream.as_fd(), TlsDirection::Rx)?;
+        }
         let mut sink = Sink::new(mode)?;
         let before = UsageSnapshot::now();
         mark::begin();
@@ -76,7 +80,7 @@ enum Sink {
 impl Sink {
     fn new(mode: &str) -> Result<Self> {
         Ok(match mode {
-            "read" => Self::Read(vec![1; RECEIVE_SIZE]),
+            "read" | "decrypt" => Self::Read(vec![1; RECEIVE_SIZE]),
             "truncate" => Self::Truncate(vec![1; RECEIVE_SIZE]),
             "splice" => {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC).context("open", "a pipe")?;
