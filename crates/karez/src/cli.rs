@@ -3,6 +3,7 @@
 
 #[cfg(feature = "acme")]
 mod acme;
+mod book;
 mod clients;
 mod copy;
 mod exercise;
@@ -24,6 +25,7 @@ mod tls;
 mod upgrade;
 mod values;
 
+pub(crate) use book::BookArgs;
 pub(crate) use copy::CopyArgs;
 pub(crate) use exercise::{ExerciseArgs, prediction};
 pub(crate) use health::CheckHealthArgs;

@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use karez_lab::all::{AllPlan, AllReports};
+use karez_lab::book;
 use karez_lab::claims::{self, Claims};
 use karez_lab::compare::Comparison;
 use karez_lab::exercise::Exercise;
@@ -22,8 +23,8 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{
-    AllArgs, ClaimsArgs, CompareArgs, ExerciseArgs, Lab, ModelsArgs, OutputArgs, SelfTestArgs,
-    TopologiesArgs, TraceArgs, ViasArgs, prediction,
+    AllArgs, BookArgs, ClaimsArgs, CompareArgs, ExerciseArgs, Lab, ModelsArgs, OutputArgs,
+    SelfTestArgs, TopologiesArgs, TraceArgs, ViasArgs, prediction,
 };
 use crate::stderr;
 use crate::stdout::print;
@@ -41,6 +42,7 @@ pub(crate) fn run(lab: &Lab) -> io::Result<bool> {
         Lab::Claims(args) => claims(args),
         Lab::Exercise(args) => exercise(args),
         Lab::All(args) => all(args),
+        Lab::Book(args) => book(args),
         Lab::Compare(args) => compare(args),
         Lab::Trace(args) => trace(args),
         Lab::Schema { name } => schema(name.as_deref()).map(|()| true),
@@ -178,7 +180,14 @@ fn ask(question: &str) -> io::Result<u64> {
 }
 
 fn all(args: &AllArgs) -> io::Result<bool> {
-    let plan = AllPlan { quick: args.quick, ..AllPlan::new(workers()?, &args.dir) };
+    let report = run_all(args.quick, &args.dir)?;
+    write_report(&args.output, &report)?;
+    Ok(report.passed)
+}
+
+/// Runs every experiment, with a progress bar.
+fn run_all(quick: bool, directory: &Path) -> io::Result<AllReports> {
+    let plan = AllPlan { quick, ..AllPlan::new(workers()?, directory) };
     let bar = ProgressBar::new(1000);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed} {wide_msg}") {
         bar.set_style(style);
@@ -188,8 +197,23 @@ fn all(args: &AllArgs) -> io::Result<bool> {
         bar.set_message(format!("{}: {}", progress.experiment, progress.step));
     });
     bar.finish_and_clear();
-    write_report(&args.output, &report)?;
-    Ok(report.passed)
+    Ok(report)
+}
+
+/// Writes the book. Figures that the reports lack are listed on standard error.
+fn book(args: &BookArgs) -> io::Result<bool> {
+    let reports = if args.report.is_empty() {
+        vec![run_all(args.quick, &args.dir)?.to_json()]
+    } else {
+        let read = args.report.iter().map(|path| read(path)).collect::<io::Result<Vec<_>>>();
+        read.unwrap_or_else(|error| stderr::usage_error(&error))
+    };
+    let languages = args.lang.as_ref().map_or(Language::ALL, std::slice::from_ref);
+    let missing = book::write(&args.directory, &reports, languages)?;
+    for figure in missing {
+        stderr::warning(&format_args!("not in the reports: {figure}"));
+    }
+    Ok(true)
 }
 
 /// Compares two reports like diff(1): returns whether nothing changed; incomparable files are a

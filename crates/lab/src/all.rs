@@ -4,9 +4,9 @@
 //! An experiment heats the machine for the next one. Their order is fixed, so that each can be
 //! compared with the same experiment of another run.
 
-mod answer;
+pub(crate) mod answer;
 mod methods;
-mod textbook;
+pub(crate) mod textbook;
 
 use karez_reactor::{Model, Topology};
 use karez_transfer::Via;

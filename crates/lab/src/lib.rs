@@ -59,6 +59,7 @@
 //! here has the latter.
 
 pub mod all;
+pub mod book;
 mod chart;
 pub mod claims;
 pub mod compare;

@@ -11,6 +11,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::book::BookArgs;
 use super::exercise::ExerciseArgs;
 use super::report_output::OutputArgs;
 use super::values::{duration, vias};
@@ -61,6 +62,12 @@ pub(crate) enum Lab {
     /// writes one report or one HTML page. Takes some minutes.
     #[command(after_help = "Example: sudo karez lab all --html io.html --json io.json")]
     All(AllArgs),
+    /// Write a book about Linux I/O with the figures of this machine
+    ///
+    /// Runs all experiments, and writes the source of an mdBook to DIR/en and DIR/zh, which is also
+    /// readable as Markdown. With --report it runs nothing and takes the figures from reports.
+    #[command(after_help = "Example: sudo karez lab book io-book && mdbook serve io-book/en")]
+    Book(BookArgs),
     /// Compare two reports and list the changes beyond the noise
     ///
     /// Reads two files written by --json. A count changed if it differs. A time changed if the

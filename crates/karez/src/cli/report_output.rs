@@ -30,7 +30,8 @@ pub(crate) struct OutputArgs {
     pub(crate) lang: Option<Language>,
 }
 
-fn languages() -> impl clap::builder::TypedValueParser<Value = Language> {
+/// Parses the name of a language.
+pub(crate) fn languages() -> impl clap::builder::TypedValueParser<Value = Language> {
     PossibleValuesParser::new(Language::ALL.iter().map(|language| language.name()))
         .map(|name| name.parse().unwrap_or_default())
 }

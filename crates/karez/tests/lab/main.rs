@@ -8,6 +8,7 @@
 )]
 
 mod all_and_compare;
+mod book;
 mod claims;
 mod exact_counts;
 mod exercise;

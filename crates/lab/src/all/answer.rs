@@ -16,22 +16,22 @@ use crate::transport::Transport;
 use crate::vias::{ViaRow, Vias};
 
 /// A figure that textbooks do not give, or that was not measured.
-pub(super) const NONE: &str = "–";
+pub(crate) const NONE: &str = "–";
 
 /// A method with the figures of the textbooks.
-pub(super) struct Method {
-    pub(super) anchor: &'static str,
-    pub(super) name: &'static str,
-    pub(super) via: Via,
+pub(crate) struct Method {
+    pub(crate) anchor: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) via: Via,
     /// Mode switches, copies by the CPU, copies by DMA, system calls; [`NONE`] where textbooks describe a
     /// method without a figure.
-    pub(super) claimed: [&'static str; 4],
+    pub(crate) claimed: [&'static str; 4],
     /// Number of the claim that tests it.
-    pub(super) claim: u8,
+    pub(crate) claim: u8,
 }
 
 /// The methods in the order of the textbooks.
-pub(super) const METHODS: [Method; 7] = [
+pub(crate) const METHODS: [Method; 7] = [
     Method {
         anchor: "method-copy",
         name: msg!("read + write"),
@@ -208,13 +208,13 @@ fn at_first_write(finding: &Finding) -> [String; 4] {
 }
 
 /// Formats a number with at most one decimal.
-fn short(number: f64) -> String {
+pub(crate) fn short(number: f64) -> String {
     let text = format!("{number:.1}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts, for people to read")]
-fn ratio(part: u64, whole: u64) -> f64 {
+pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 

@@ -107,7 +107,7 @@ fn moves(via: Via) -> Option<Vec<Move>> {
 }
 
 /// Draws the diagram of a method; `None` if textbooks have none.
-pub(super) fn draw(via: Via, title: &str) -> Option<String> {
+pub(crate) fn draw(via: Via, title: &str) -> Option<String> {
     let moves = moves(via)?;
     let mut canvas = Canvas::default();
     levels(&mut canvas);

@@ -118,7 +118,21 @@ impl Evidence {
         }
     }
 
-    fn find(&self, name: &str) -> Option<&Figure> {
+    /// Reads the evidence of a report, which has it in alphabetical order.
+    pub(crate) fn of_report(evidence: &Value) -> Self {
+        let each = evidence.as_object().into_iter().flatten().map(|(name, value)| {
+            let figure = match (value.as_u64(), value.as_f64(), value.as_str()) {
+                (Some(count), ..) => Figure::Count(count),
+                (_, Some(number), _) => Figure::Number(number),
+                (.., word) => Figure::Word(word.unwrap_or_default().to_owned()),
+            };
+            (name.clone(), figure)
+        });
+        Self(each.collect())
+    }
+
+    /// Returns a figure by name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Figure> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, figure)| figure)
     }
 
@@ -135,18 +149,23 @@ impl Evidence {
     }
 }
 
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => f.write_str(&grouped(*count)),
+            Self::Number(number) => write!(f, "{number:.2}"),
+            Self::Word(word) => f.write_str(&tr_word(word)),
+        }
+    }
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (name, figure)) in self.0.iter().enumerate() {
             if at > 0 {
                 f.write_str("; ")?;
             }
-            let value = match figure {
-                Figure::Count(count) => grouped(*count),
-                Figure::Number(number) => format!("{number:.2}"),
-                Figure::Word(word) => tr_word(word),
-            };
-            write!(f, "{} {value}", tr_name(name))?;
+            write!(f, "{} {figure}", tr_name(name))?;
         }
         Ok(())
     }
