@@ -29,6 +29,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("karez makes system calls of Linux, so its crates build for Linux targets only");
 
+mod anonymous_buffer;
 mod blocked_signals;
 mod clone_range;
 mod fork;
@@ -57,6 +58,7 @@ mod tcp_options;
 mod uring;
 mod zerocopy;
 
+pub use anonymous_buffer::AnonymousBuffer;
 pub use blocked_signals::BlockedSignals;
 pub use clone_range::clone_range;
 pub use fork::{Fork, fork};
