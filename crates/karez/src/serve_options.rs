@@ -53,6 +53,7 @@ pub(crate) fn options(
     options.timeouts.min_rate =
         args.rate.map_or(args.min_rate, |rate| args.min_rate.min(rate.get() / 2));
     options.timeouts.lookup = args.lookup_timeout;
+    options.listing_memory = args.listing_memory;
     options.proxies.trusted.clone_from(&args.clients.trust_proxy);
     options.proxies.protocol = args.clients.proxy_protocol;
     options.health = args.health.options();

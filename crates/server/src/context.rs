@@ -15,6 +15,7 @@ use crate::health::HealthOptions;
 use crate::metrics::Metrics;
 use crate::options::Timeouts;
 use crate::proxies::ProxyOptions;
+use crate::site::ListingMemory;
 use crate::sites::Sites;
 use crate::torn::{Torn, TornResponses};
 
@@ -26,6 +27,8 @@ pub(crate) struct ServerContext {
     pub(crate) torn: Torn,
     pub(crate) torn_responses: Arc<TornResponses>,
     pub(crate) timeouts: Timeouts,
+    /// The memory of all listings, which the sites share.
+    pub(crate) listing_memory: ListingMemory,
     pub(crate) proxies: ProxyOptions,
     pub(crate) limits: AddressLimits,
     pub(crate) explain: Option<Model>,

@@ -1,8 +1,7 @@
 //! An exchange: one request to one response. It knows no framing and makes no call.
 //!
 //! An exchange returns [`Action`]s, which the connection carries out: it routes the request, asks for the
-//! lookup of a name, and turns the result into a response. A listing is a response whose body is made by
-//! jobs, one piece after the other.
+//! lookup of a name, and turns the result into a response.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -23,7 +22,7 @@ use crate::route::{self, Route};
 use crate::rules::Decision;
 use crate::rules::auth::user_file::UserFile;
 use crate::rules::stage::Stage;
-use crate::site::{Listing, ListingStep, ResourceRequest};
+use crate::site::{Listing, ResourceRequest};
 use crate::sites::SiteIndex;
 
 mod accounting;
@@ -33,6 +32,7 @@ mod counting;
 mod guard;
 mod health;
 mod hot;
+mod listing;
 mod refusal;
 mod results;
 
@@ -277,12 +277,7 @@ impl Exchange {
             FileResult::Verified { users, resource } => {
                 self.verified(users, resource, context, cost, &mut hot, now)
             }
-            FileResult::Listed { step: Ok(step), listing } => self.listed(step, listing),
-            FileResult::Listed { step: Err(error), .. } => {
-                // The head has been sent, so only the end of the connection can report it.
-                context.log_error(&error.to_string());
-                Action::Abort
-            }
+            FileResult::Listed { step, listing } => self.listed(step, listing, context, cost),
         }
     }
 
@@ -291,17 +286,6 @@ impl Exchange {
         match self.listing.take() {
             Some(listing) => Action::Run(FileWork::List { listing }),
             None => Action::Complete,
-        }
-    }
-
-    fn listed(&mut self, step: ListingStep, listing: Box<Listing>) -> Action {
-        match step {
-            ListingStep::Working => Action::Run(FileWork::List { listing }),
-            ListingStep::Chunk(bytes) => {
-                self.listing = Some(listing);
-                Action::Append(bytes)
-            }
-            ListingStep::Done => Action::Finish,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::health::HealthOptions;
 use crate::host::HostName;
 use crate::proxies::ProxyOptions;
 use crate::rules::RuleOptions;
-use crate::site::{Compressor, FileEtag, Substitutions};
+use crate::site::{Compressor, DEFAULT_LISTING_MEMORY, FileEtag, Substitutions};
 use crate::torn::Torn;
 
 /// The options of a file server. [`Options::new`] sets the defaults; change the fields that differ.
@@ -28,6 +28,8 @@ pub struct Options {
     pub torn: Torn,
     /// Timeouts of clients and of the file system.
     pub timeouts: Timeouts,
+    /// The bytes of memory that all listings together may use. One that gets none is answered by 503. Default: 64 MiB.
+    pub listing_memory: u64,
     /// The proxies in front of the server. Default: none.
     pub proxies: ProxyOptions,
     /// Limits by the address of the client. Default: none.
@@ -119,6 +121,7 @@ impl Options {
             via: Via::Auto,
             torn: Torn::default(),
             timeouts: Timeouts::default(),
+            listing_memory: DEFAULT_LISTING_MEMORY,
             proxies: ProxyOptions::default(),
             limits: AddressLimitOptions::default(),
             health: HealthOptions::default(),

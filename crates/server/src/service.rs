@@ -16,7 +16,9 @@ use crate::live::Live;
 use crate::metrics::{Metrics, SiteMetrics};
 use crate::options::{Options, SiteOptions};
 use crate::rules::Rules;
-use crate::site::{HotFiles, ListingNotes, Site, SiteSettings, default_cached_files};
+use crate::site::{
+    HotFiles, ListingMemory, ListingNotes, Site, SiteSettings, default_cached_files,
+};
 use crate::sites::Sites;
 
 /// Serves files by HTTP.
@@ -123,12 +125,15 @@ fn context(
     before: Option<&ServerContext>,
 ) -> io::Result<ServerContext> {
     let cached_files = default_cached_files().div_ceil(1 + options.named.len());
+    let memory = before.map(|before| before.listing_memory.clone()).unwrap_or_default();
+    let listing_memory = memory.with_limit(options.listing_memory);
     let sites = [options.site].into_iter().chain(options.named);
     let sites = sites.map(|mut site| {
         let hosts = std::mem::take(&mut site.hosts);
         let label = hosts.first().map_or("default".to_owned(), ToString::to_string);
         let of_site = metrics.as_ref().map(|metrics| metrics.site(&label));
-        Ok((Arc::new(open(site, cached_files, &error_log, of_site)?), hosts))
+        let shared = (&listing_memory, &error_log);
+        Ok((Arc::new(open(site, cached_files, shared, of_site)?), hosts))
     });
     let sites = Sites::new(sites.collect::<io::Result<_>>()?)?;
     let Options { via, torn, timeouts, proxies, limits, health, explain, http2, .. } = options;
@@ -140,6 +145,7 @@ fn context(
         torn,
         torn_responses,
         timeouts,
+        listing_memory,
         proxies,
         limits: AddressLimits::new(&limits, before.map(|before| &before.limits)),
         explain,
@@ -160,7 +166,7 @@ fn context(
 fn open(
     options: SiteOptions,
     cached_files: usize,
-    error_log: &ErrorLog,
+    (listing_memory, error_log): (&ListingMemory, &ErrorLog),
     metrics: Option<SiteMetrics>,
 ) -> io::Result<Site> {
     let rules = Rules::new(&options.rules, &options.index);
@@ -175,6 +181,7 @@ fn open(
             header: options.listing_header,
             footer: options.listing_footer,
         }),
+        listing_memory: listing_memory.clone(),
         hidden: options.hidden,
         substitutions: options.substitutions,
         etag: options.etag,

@@ -38,7 +38,10 @@ mod tests;
 pub(crate) use cache::default_capacity as default_cached_files;
 pub use compressed::Compressor;
 pub(crate) use hot_files::{Hit, HotFiles};
-pub(crate) use listing::{Listing, ListingFormat, ListingNotes, ListingStep, ListingView};
+pub(crate) use listing::{
+    DEFAULT_LIMIT as DEFAULT_LISTING_MEMORY, Listing, ListingFormat, ListingMemory, ListingNotes,
+    ListingStep, ListingView, MemoryRefusal,
+};
 pub(crate) use lookup::PathLookup;
 pub use open_file::FileEtag;
 pub(crate) use open_file::OpenFile;

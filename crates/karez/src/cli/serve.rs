@@ -14,7 +14,8 @@ use super::logs::LogArgs;
 use super::sandbox::SandboxArgs;
 use super::site::SiteArgs;
 use super::values::{
-    AUTO, ListenAddress, ModelChoice, bytes, duration, lowat, models, rate, topologies, vias,
+    AUTO, ListenAddress, ModelChoice, bytes, duration, listing_memory, lowat, models, rate,
+    topologies, vias,
 };
 
 /// The arguments of `karez serve`.
@@ -156,6 +157,12 @@ pub(crate) struct ServeArgs {
     /// FUSE …)
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Limits")]
     pub(crate) lookup_timeout: Duration,
+
+    /// Maximum memory of all directory listings together, such as 256M (powers of 1024). Until its page is
+    /// sent, a listing takes the name and 3 bytes for each entry, or 23 if it is sorted by size or time, and
+    /// 48 KiB at least. One that gets none is answered by 503
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = listing_memory, help_heading = "Limits")]
+    pub(crate) listing_memory: u64,
 
     /// Maximum time for requests in flight after SIGTERM or SIGINT, and for connections after an upgrade
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Limits")]

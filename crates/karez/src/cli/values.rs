@@ -140,6 +140,14 @@ pub(super) fn rate(text: &str) -> Result<NonZeroU64, String> {
     NonZeroU64::new(bytes(text)?).ok_or_else(|| "a rate of 0 would send nothing".to_owned())
 }
 
+/// Parses the memory of listings: less than that of an empty directory would refuse all of them.
+pub(super) fn listing_memory(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        count if count < 64 << 10 => Err("the minimum is 64K".to_owned()),
+        count => Ok(count),
+    }
+}
+
 pub(super) fn lowat(text: &str) -> Result<NonZeroU32, String> {
     let count = u32::try_from(bytes(text)?).map_err(|_| "the maximum is 4G - 1".to_owned())?;
     NonZeroU32::new(count).ok_or_else(|| "0 would have no effect".to_owned())
@@ -179,5 +187,7 @@ mod tests {
         }
         assert!(lowat("4G").is_err() && lowat("0").is_err());
         assert!(rate("0").is_err());
+        assert!(listing_memory("63K").is_err());
+        assert_eq!(listing_memory("64K"), Ok(64 << 10));
     }
 }

@@ -10,7 +10,7 @@ use crate::error_log::ErrorLog;
 use crate::job::FileResult;
 use crate::options::Timeouts;
 use crate::proxies::ProxyOptions;
-use crate::site::{Site, SiteSettings};
+use crate::site::{ListingStep, MemoryRefusal, Site, SiteSettings};
 use crate::sites::Sites;
 use crate::torn::Torn;
 use karez_reactor::testing::{Closed, Harness};
@@ -65,6 +65,7 @@ fn test(root: &tempfile::TempDir, stop: &Shutdown) -> TestConnection {
         torn: Torn::default(),
         torn_responses: Arc::default(),
         timeouts: TIMEOUTS,
+        listing_memory: Default::default(),
         proxies: ProxyOptions::default(),
         limits: AddressLimits::default(),
         explain: None,
@@ -227,12 +228,7 @@ fn a_listing_that_fails_ends_by_a_reset_where_a_close_would_look_complete() {
         let mut test = test(&root, &stop);
         test.open();
         let request = format!("GET / HTTP/{version}\r\nHost: x\r\n\r\n");
-        test.harness.handle(Event::Received(&mut request.into_bytes(), RecordType::Data));
-        let (id, job) = test.harness.take_jobs().pop().unwrap();
-        test.harness.handle(Event::JobDone(id, Ok(job.run())));
-        while test.harness.outbox().step(test.near.as_fd()).unwrap() != Progress::Done {}
-        test.harness.outbox().next_event();
-        test.harness.handle(Event::Sent(Mark(0)));
+        test.begin_listing(&request);
         let (id, job) = test.harness.take_jobs().pop().unwrap();
         let mut done = job.run();
         let FileResult::Listed { step, .. } = &mut done.result else { panic!("{version}") };
@@ -242,14 +238,57 @@ fn a_listing_that_fails_ends_by_a_reset_where_a_close_would_look_complete() {
     }
 }
 
+/// Until the names are read there is no response, so the status can report the fault.
+#[test]
+fn a_listing_that_fails_before_its_page_is_500_or_503() {
+    let faults: [fn() -> std::io::Result<ListingStep>; 3] = [
+        || Err(std::io::ErrorKind::PermissionDenied.into()),
+        || Ok(ListingStep::Refused(MemoryRefusal::InUse)),
+        || Ok(ListingStep::Refused(MemoryRefusal::TooLarge)),
+    ];
+    let expected =
+        ["500 Internal Server Error", "503 Service Unavailable", "503 Service Unavailable"];
+    for ((number, fault), expected) in faults.iter().enumerate().zip(expected) {
+        let (root, stop) = (root(), Shutdown::new());
+        let mut test = test(&root, &stop);
+        let (mut id, mut job) = test.request("/");
+        loop {
+            let mut done = job.run();
+            if let FileResult::Listed { step, .. } = &mut done.result {
+                *step = fault();
+                assert_eq!(test.handle(Event::JobDone(id, Ok(done))), IDLE, "it stays");
+                break;
+            }
+            test.harness.handle(Event::JobDone(id, Ok(done)));
+            (id, job) = test.harness.take_jobs().pop().unwrap();
+        }
+        let answer = test.sent();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected}\r\n")), "{answer}");
+        assert_eq!(answer.contains("\r\nRetry-After: 1\r\n"), number == 1, "{answer}");
+    }
+}
+
 impl TestConnection {
+    /// Starts a listing, and sends the head of its response.
+    fn begin_listing(&mut self, request: &str) {
+        let mut request = request.as_bytes().to_vec();
+        self.harness.handle(Event::Received(&mut request, RecordType::Data));
+        while self.harness.outbox().is_empty() {
+            let (id, job) = self.harness.take_jobs().pop().unwrap();
+            self.harness.handle(Event::JobDone(id, Ok(job.run())));
+        }
+        while self.harness.outbox().step(self.near.as_fd()).unwrap() != Progress::Done {}
+        self.harness.outbox().next_event();
+        self.harness.handle(Event::Sent(Mark(0)));
+    }
+
     /// Starts a request whose job is not run.
-    fn request(&mut self, target: &str) -> JobId {
+    fn request(&mut self, target: &str) -> (JobId, FileJob) {
         self.open();
         let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
         self.harness.handle(Event::Received(&mut request.into_bytes(), RecordType::Data));
         assert_eq!(self.harness.timer(), Some(self.harness.now() + TIMEOUTS.lookup));
-        self.harness.take_jobs().pop().unwrap().0
+        self.harness.take_jobs().pop().unwrap()
     }
 
     /// The job times out, or is rejected.
@@ -267,7 +306,7 @@ fn a_job_that_times_out_or_is_rejected_is_503_and_closes() {
     for timed_out in [true, false] {
         let (root, stop) = (root(), Shutdown::new());
         let mut test = test(&root, &stop);
-        let id = test.request("/a");
+        let (id, _) = test.request("/a");
         let rest = test.without_result(id, timed_out);
         assert_eq!(rest, State::Receiving { timeout: LINGER, idle: true });
         assert_eq!(test.harness.timer(), None);
@@ -284,13 +323,7 @@ fn a_listing_whose_next_job_times_out_ends_without_its_last_chunk() {
         let (root, stop) = (root(), Shutdown::new());
         let mut test = test(&root, &stop);
         test.open();
-        let mut request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
-        test.harness.handle(Event::Received(&mut request, RecordType::Data));
-        let (id, job) = test.harness.take_jobs().pop().unwrap();
-        test.harness.handle(Event::JobDone(id, Ok(job.run())));
-        while test.harness.outbox().step(test.near.as_fd()).unwrap() != Progress::Done {}
-        test.harness.outbox().next_event();
-        test.harness.handle(Event::Sent(Mark(0)));
+        test.begin_listing("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         let (id, _) = test.harness.take_jobs().pop().unwrap();
         assert_eq!(test.without_result(id, timed_out), State::Closed);
         let answer = test.sent();

@@ -61,9 +61,7 @@ impl Exchange {
                 return self.respond(context, cost, |it| it.redirect(location));
             }
             LookupResult::Directory(listing) if self.stage == Stage::Plain => {
-                let content_type = listing.content_type();
-                self.listing = (!self.is_head()).then_some(listing);
-                return self.respond(context, cost, |it| it.listing(content_type));
+                return self.list(listing, context, cost);
             }
             LookupResult::Busy => {
                 return self.respond(context, cost, |it| {

@@ -1,7 +1,7 @@
 //! The listing of a directory, in steps of a bounded amount of work: getdents64(2) fills one small buffer,
 //! its names are sorted as a run, and a heap merges the runs while rows are rendered (an external merge
 //! sort in memory). No step sorts, holds or writes the whole page, so an event loop can run the steps one
-//! by one.
+//! by one. The memory of all listings is bounded; one that gets none ends before its page begins.
 //!
 //! Only entries that a request could get are listed: files and directories, and links to them that stay
 //! beneath the root; no dot files unless they are served, and no entries that vanish meanwhile. An error
@@ -10,13 +10,11 @@
 //!
 //! # Limitations
 //!
-//! The first row waits for the last name, and an entry takes 32 bytes and its name until it is sent. Each
-//! entry costs one statx(2), a link three system calls. A directory that changes while it is read may
+//! The first row waits for the last name, and an entry takes three bytes and its name until all are sent, or twenty
+//! more if the order depends on attributes. Each entry costs one statx(2), a link three system calls. A directory that changes while it is read may
 //! show an entry twice or not at all, as with readdir(3). A link to a file beneath a remote mount is
 //! followed, and hangs as long as that file system does.
 
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -33,6 +31,8 @@ use super::syscall_counts::{self, Syscall};
 
 mod html;
 mod json;
+mod memory;
+mod merge;
 mod note;
 mod run;
 #[cfg(test)]
@@ -40,10 +40,12 @@ mod tests;
 mod text;
 mod view;
 
+pub(crate) use memory::{DEFAULT_LIMIT, ListingMemory, MemoryRefusal};
 pub(crate) use note::ListingNotes;
 pub(crate) use view::{ListingFormat, ListingView, Sort};
 
-use run::{Batch, DirEntry, EntryKind, EntryMetadata, SortedRun};
+use merge::Merge;
+use run::{Batch, DirEntry, EntryKind, EntryMetadata};
 
 /// The progress of a listing.
 pub(crate) struct Listing {
@@ -58,7 +60,7 @@ pub(crate) struct Listing {
     hidden: bool,
     view: ListingView,
     notes: Arc<ListingNotes>,
-    runs: BinaryHeap<SortedRun>,
+    entries: Merge,
     phase: ListingPhase,
     rows: u64,
 }
@@ -68,6 +70,10 @@ pub(crate) struct Listing {
 pub(crate) enum ListingStep {
     /// Nothing to send yet: step again, after a turn of the event loop.
     Working,
+    /// All names are read, so the response can begin: step again for its page.
+    Ready,
+    /// It gets no memory for more names. This is the last step.
+    Refused(MemoryRefusal),
     /// The next piece of the page, never empty.
     Chunk(Vec<u8>),
     /// The page is complete.
@@ -91,10 +97,11 @@ impl Listing {
         hidden: bool,
         view: ListingView,
         notes: Arc<ListingNotes>,
+        memory: &ListingMemory,
     ) -> Self {
-        let (runs, phase) = (BinaryHeap::new(), ListingPhase::Gather);
+        let (entries, phase) = (Merge::new(view.order, memory.begin()), ListingPhase::Gather);
         let (device, remote) = (Device::default(), Vec::new());
-        Self { root, device, remote, dir, path, hidden, view, notes, runs, phase, rows: 0 }
+        Self { root, device, remote, dir, path, hidden, view, notes, entries, phase, rows: 0 }
     }
 
     /// Returns the device that its steps wait for.
@@ -114,19 +121,28 @@ impl Listing {
     /// Does a bounded amount of work. After an error the page cannot be completed.
     pub(crate) fn step(&mut self) -> io::Result<ListingStep> {
         match self.phase {
-            ListingPhase::Gather => {
-                if !self.gather()? {
-                    self.phase = ListingPhase::Head;
-                }
-                Ok(ListingStep::Working)
-            }
+            ListingPhase::Gather => self.gather(),
             ListingPhase::Head | ListingPhase::Rows => self.render(),
             ListingPhase::Done => Ok(ListingStep::Done),
         }
     }
 
-    /// Reads one buffer of names. Returns whether there may be more.
-    fn gather(&mut self) -> io::Result<bool> {
+    /// Reads one buffer of names.
+    fn gather(&mut self) -> io::Result<ListingStep> {
+        let (mut batch, more) = self.read_batch()?;
+        if let Err(refusal) = self.entries.push(&mut batch) {
+            self.end();
+            return Ok(ListingStep::Refused(refusal));
+        }
+        if more {
+            return Ok(ListingStep::Working);
+        }
+        self.phase = ListingPhase::Head;
+        Ok(ListingStep::Ready)
+    }
+
+    /// Reads one buffer of names. Returns whether there may be more, too.
+    fn read_batch(&self) -> io::Result<(Batch, bool)> {
         let mut buffer = [const { MaybeUninit::uninit() }; BUFFER];
         let mut names = RawDir::new(self.dir.as_fd(), &mut buffer);
         let mut batch = Batch::default();
@@ -148,8 +164,13 @@ impl Listing {
                 break true;
             }
         };
-        self.runs.extend(batch.sorted(self.view.order));
-        Ok(more)
+        Ok((batch, more))
+    }
+
+    /// Frees the memory of the entries.
+    fn end(&mut self) {
+        self.phase = ListingPhase::Done;
+        self.entries.clear();
     }
 
     /// Returns the entry for a run, if it is to be listed.
@@ -217,7 +238,7 @@ impl Listing {
     }
 
     fn render(&mut self) -> io::Result<ListingStep> {
-        let mut out = Vec::with_capacity(ROWS * 192);
+        let mut out = Vec::with_capacity(PIECE);
         if self.phase == ListingPhase::Head {
             self.phase = ListingPhase::Rows;
             match self.view.format {
@@ -230,8 +251,11 @@ impl Listing {
             }
         }
         for _ in 0..ROWS {
+            if out.len() >= PIECE {
+                break;
+            }
             if !self.row(&mut out)? {
-                self.phase = ListingPhase::Done;
+                self.end();
                 match self.view.format {
                     ListingFormat::Html => {
                         html::foot(&mut out, &self.note(&self.notes.footer)?);
@@ -245,12 +269,11 @@ impl Listing {
         Ok(if out.is_empty() { ListingStep::Working } else { ListingStep::Chunk(out) })
     }
 
-    /// Takes the least entry from the runs and renders it. Returns whether there was one.
+    /// Takes the entry that comes first, and renders it. Returns whether there was one.
     fn row(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
-        let Some(run) = self.runs.peek() else {
+        let Some(entry) = self.entries.first() else {
             return Ok(false);
         };
-        let entry = run.first();
         let entry = match entry.metadata {
             Some(_) => Some(entry),
             None => self.inspect(entry.name, false)?,
@@ -263,11 +286,7 @@ impl Listing {
             }
             self.rows += 1;
         }
-        if let Some(mut run) = self.runs.peek_mut()
-            && !run.advance()
-        {
-            PeekMut::pop(run);
-        }
+        self.entries.advance();
         Ok(true)
     }
 }
@@ -285,6 +304,8 @@ fn describe<'a>(name: &'a [u8], meta: &Statx) -> Option<DirEntry<'a>> {
 
 /// Rows in a chunk of the page.
 const ROWS: usize = 128;
+/// The bytes of a chunk, which ends with the row that reaches them.
+const PIECE: usize = ROWS * 192;
 /// The kernel needs at least 24 bytes for a name, so no buffer holds more than 128 of them; the
 /// longest name, of 255 bytes, needs 280.
 const BUFFER: usize = 128 * 24;

@@ -302,7 +302,8 @@ impl Site {
                 let path = request.path.clone();
                 let device = self.mounts.device_at(&path);
                 let (hidden, notes) = (self.options.hidden, Arc::clone(&self.options.notes));
-                let mut listing = Listing::new(root, fd, path, hidden, request.view.clone(), notes);
+                let (view, memory) = (request.view.clone(), &self.options.listing_memory);
+                let mut listing = Listing::new(root, fd, path, hidden, view, notes, memory);
                 listing.device = device;
                 listing.remote = self.mounts.remote_entries(&request.path);
                 Some(LookupResult::Directory(Box::new(listing)))

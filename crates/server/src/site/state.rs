@@ -14,7 +14,7 @@ use super::cache::{self, Cache};
 use super::closer::Closers;
 use super::compressed::{Compressed, Compressor};
 use super::document_root::DocumentRoot;
-use super::listing::ListingNotes;
+use super::listing::{ListingMemory, ListingNotes};
 use super::mounts::Mounts;
 use super::open_file::FileEtag;
 use super::racy_mtime;
@@ -29,6 +29,8 @@ pub(crate) struct SiteSettings {
     pub(crate) listing: bool,
     /// The files that are shown with a listing.
     pub(crate) notes: Arc<ListingNotes>,
+    /// The memory of all listings of the server.
+    pub(crate) listing_memory: ListingMemory,
     /// Whether names that begin with a dot are served.
     pub(crate) hidden: bool,
     /// Replacements in the content of files.

@@ -1,5 +1,5 @@
-//! The sorted names of one batch, in little memory: a record of 32 bytes for each, and the names end to
-//! end. A run is ordered by its first entry, so that a heap of runs merges them.
+//! The entries of one batch, sorted, and their form in memory: three bytes and the name for each, and twenty more
+//! for attributes that are known.
 //!
 //! Directories come before files in every order and direction, and equal entries are ordered by name.
 //!
@@ -36,19 +36,18 @@ pub(super) struct DirEntry<'a> {
     pub(super) metadata: Option<EntryMetadata>,
 }
 
+impl DirEntry<'_> {
+    /// Returns the number of bytes that it is encoded in.
+    pub(super) fn encoded_len(&self) -> usize {
+        3 + if self.metadata.is_some() { 20 } else { 0 } + self.name.len()
+    }
+}
+
 /// The names of one batch in the order of the directory.
 #[derive(Default)]
 pub(super) struct Batch {
     names: Vec<u8>,
     records: Vec<Record>,
-}
-
-/// The names of one batch in order; never empty.
-pub(super) struct SortedRun {
-    order: ListingOrder,
-    names: Box<[u8]>,
-    records: Box<[Record]>,
-    next: usize,
 }
 
 /// An entry whose name is in the batch.
@@ -76,53 +75,60 @@ impl Batch {
         self.records.push(Record { size, seconds, nanoseconds, start, length, kind, known });
     }
 
-    /// Returns the run, unless the batch is empty.
-    pub(super) fn sorted(self, by: ListingOrder) -> Option<SortedRun> {
-        let Self { names, mut records } = self;
-        records.sort_unstable_by(|a, b| order(by, &a.entry(&names), &b.entry(&names)));
-        let (names, records) = (names.into_boxed_slice(), records.into_boxed_slice());
-        (!records.is_empty()).then_some(SortedRun { order: by, names, records, next: 0 })
-    }
-}
-
-impl SortedRun {
-    pub(super) fn first(&self) -> DirEntry<'_> {
-        self.records[self.next].entry(&self.names)
-    }
-
-    /// Removes the first entry. Returns false, and keeps it, if it is the last.
-    pub(super) fn advance(&mut self) -> bool {
-        let more = self.next + 1 < self.records.len();
-        self.next += usize::from(more);
-        more
-    }
-
-    #[cfg(test)]
+    /// Returns the number of entries.
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
-}
 
-/// The run whose first entry comes first is the greatest, because the heap returns the greatest.
-impl Ord for SortedRun {
-    fn cmp(&self, other: &Self) -> Ordering {
-        order(self.order, &other.first(), &self.first())
+    /// Sorts the entries, and appends them to `out`.
+    pub(super) fn encode(&mut self, by: ListingOrder, out: &mut Vec<u8>) {
+        let Self { names, records } = self;
+        records.sort_unstable_by(|a, b| order(by, &a.entry(names), &b.entry(names)));
+        for entry in records.iter().map(|record| record.entry(names)) {
+            encode(entry, out);
+        }
     }
 }
 
-impl PartialOrd for SortedRun {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+/// Appends an entry.
+fn encode(entry: DirEntry<'_>, out: &mut Vec<u8>) {
+    let DirEntry { name, kind, metadata } = entry;
+    let flags = u8::from(kind == EntryKind::File) * FILE + u8::from(metadata.is_some()) * KNOWN;
+    out.push(flags);
+    // A batch has at most 3 KiB of names.
+    out.extend(u16::try_from(name.len()).unwrap_or(u16::MAX).to_ne_bytes());
+    if let Some(EntryMetadata { size, seconds, nanoseconds }) = metadata {
+        out.extend(size.to_ne_bytes());
+        out.extend(seconds.to_ne_bytes());
+        out.extend(nanoseconds.to_ne_bytes());
     }
+    out.extend(name);
 }
 
-impl PartialEq for SortedRun {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
+/// Returns the first entry, and the bytes behind it; `None` at the end.
+pub(super) fn decode(bytes: &[u8]) -> Option<(DirEntry<'_>, &[u8])> {
+    let (&[flags, low, high], mut rest) = bytes.split_first_chunk()?;
+    let kind = if flags & FILE != 0 { EntryKind::File } else { EntryKind::Directory };
+    let mut metadata = None;
+    if flags & KNOWN != 0 {
+        let (size, behind) = rest.split_first_chunk()?;
+        let (seconds, behind) = behind.split_first_chunk()?;
+        let (nanoseconds, behind) = behind.split_first_chunk()?;
+        metadata = Some(EntryMetadata {
+            size: u64::from_ne_bytes(*size),
+            seconds: i64::from_ne_bytes(*seconds),
+            nanoseconds: u32::from_ne_bytes(*nanoseconds),
+        });
+        rest = behind;
     }
+    let (name, rest) = rest.split_at_checked(u16::from_ne_bytes([low, high]).into())?;
+    Some((DirEntry { name, kind, metadata }, rest))
 }
 
-impl Eq for SortedRun {}
+/// The flag of a file; otherwise it is a directory.
+const FILE: u8 = 1;
+/// The flag of attributes that are known.
+const KNOWN: u8 = 2;
 
 impl Record {
     fn entry<'a>(&self, names: &'a [u8]) -> DirEntry<'a> {
@@ -158,8 +164,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_small() {
-        assert!(size_of::<Record>() <= 32);
+    fn entries_are_decoded_as_they_were_encoded() {
+        let metadata = EntryMetadata { size: u64::MAX, seconds: -1, nanoseconds: 999_999_999 };
+        let entries = [
+            DirEntry { name: b"a", kind: EntryKind::Directory, metadata: None },
+            DirEntry { name: &[0xff; 1000], kind: EntryKind::File, metadata: Some(metadata) },
+            DirEntry { name: b"", kind: EntryKind::File, metadata: None },
+            DirEntry { name: b"b", kind: EntryKind::Directory, metadata: Some(metadata) },
+        ];
+        let mut bytes = Vec::new();
+        entries.iter().for_each(|entry| encode(*entry, &mut bytes));
+        assert_eq!(bytes.len(), 4 * 3 + 2 * 20 + 1002);
+        let mut rest = &bytes[..];
+        for expected in entries {
+            let (entry, behind) = decode(rest).unwrap();
+            assert_eq!(entry, expected);
+            assert_eq!(entry.encoded_len(), rest.len() - behind.len());
+            rest = behind;
+        }
+        assert_eq!((rest, decode(rest)), (&[][..], None));
+    }
+
+    #[test]
+    fn a_batch_is_encoded_in_order() {
+        let mut batch = Batch::default();
+        for name in [b"b", b"a", b"c"] {
+            batch.push(DirEntry { name, kind: EntryKind::File, metadata: None });
+        }
+        let (mut bytes, by) = (Vec::new(), ListingOrder { sort: Sort::Name, descending: true });
+        batch.encode(by, &mut bytes);
+        let (mut names, mut rest) = (Vec::new(), &bytes[..]);
+        while let Some((entry, behind)) = decode(rest) {
+            names.push(entry.name);
+            rest = behind;
+        }
+        assert_eq!((batch.len(), names), (3, vec![&b"c"[..], b"b", b"a"]));
     }
 
     #[test]

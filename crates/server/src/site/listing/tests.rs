@@ -29,17 +29,14 @@ fn listing(site: &Site, url: &str, query: &str) -> Listing {
 fn page(mut listing: Listing) -> Vec<u8> {
     let mut page = Vec::new();
     loop {
-        let (runs, rows) = (listing.runs.len(), listing.rows);
+        let (runs, rows) = (listing.entries.runs(), listing.rows);
         let step = listing.step().unwrap();
-        assert!(listing.runs.len() <= runs + 1);
+        assert!(listing.entries.runs() <= runs + 1);
         assert!(listing.rows <= rows + ROWS as u64);
-        if listing.runs.len() > runs
-            && let Some(newest) = listing.runs.iter().map(SortedRun::len).max()
-        {
-            assert!(newest <= 128, "{newest}");
-        }
+        assert!(listing.entries.longest() <= 128);
         match step {
-            ListingStep::Working => {}
+            ListingStep::Working | ListingStep::Ready => {}
+            ListingStep::Refused(refusal) => panic!("{refusal:?}"),
             ListingStep::Chunk(bytes) => {
                 assert!(!bytes.is_empty());
                 page.extend(bytes);

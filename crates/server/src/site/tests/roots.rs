@@ -32,7 +32,8 @@ fn listing(found: LookupResult) -> String {
     let mut page = Vec::new();
     loop {
         match listing.step().unwrap() {
-            ListingStep::Working => {}
+            ListingStep::Working | ListingStep::Ready => {}
+            ListingStep::Refused(refusal) => panic!("{refusal:?}"),
             ListingStep::Chunk(chunk) => page.extend(chunk),
             ListingStep::Done => return String::from_utf8(page).unwrap(),
         }
