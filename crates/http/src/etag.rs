@@ -1,9 +1,9 @@
 //! Entity tags, made from the attributes of a file (statx(2)) and compared by RFC 9110 §8.8.3.
 //!
-//! Two forms, in hexadecimal: `"<modified>-<size>"` is the same for every copy of a file that keeps
+//! Three forms, in hexadecimal: `"<modified>-<size>"` is the same for every copy of a file that keeps
 //! its time; `"<modified>-<size>-<changed>-<inode>"` is that of one inode between two changes, as
-//! nothing but the kernel's clock sets the change time. Each content coding has its own tag
-//! (§8.8.3.3), hence the suffix.
+//! nothing but the kernel's clock sets the change time; `"<hash>"` is that of a content. Each content
+//! coding has its own tag (§8.8.3.3), hence the suffix.
 //!
 //! # Limitations
 //!
@@ -50,6 +50,15 @@ impl EntityTag {
         tag.time(changed);
         tag.push(b'-');
         tag.hexadecimal(inode, 1);
+        tag.end(suffix);
+        tag
+    }
+
+    /// Returns the tag of every file with this content, by a hash of that with 256 bits.
+    pub fn content(hash: &[u8; 32], suffix: Option<&str>) -> Self {
+        let mut tag = Self { text: [0; CAPACITY], length: 0 };
+        tag.push(b'"');
+        hash.iter().for_each(|byte| tag.hexadecimal((*byte).into(), 2));
         tag.end(suffix);
         tag
     }
@@ -181,6 +190,10 @@ mod tests {
         assert_eq!(local.as_str(), "\"100000002-1234-300000004-abc-br\"");
         let never = time(-1, u32::MAX);
         let longest = EntityTag::local(u64::MAX, never, never, u64::MAX, Some("12345678\"\r\n9"));
+        let mut hash = [0xff; 32];
+        hash[0] = 1;
+        let content = EntityTag::content(&hash, Some("12345678"));
+        assert_eq!(content.as_str(), format!("\"01{}-12345678\"", "f".repeat(62)));
         let (time, number) = ("f".repeat(24), "f".repeat(16));
         assert_eq!(longest.as_str(), format!("\"{time}-{number}-{time}-{number}-12345678\""));
     }

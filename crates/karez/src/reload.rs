@@ -34,6 +34,7 @@ const NEED_PROCESS: &[&str] = &[
     "acme-contact",
     "acme-directory",
     "drain",
+    "etag-cache",
     "explain",
     "grace",
     "listen",

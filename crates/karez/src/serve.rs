@@ -24,7 +24,7 @@ use crate::ready;
 use crate::reload::{Reload, signals_of_reload};
 use crate::rlimit;
 use crate::sandbox::{self, Confined, Sandbox};
-use crate::serve_options::{config, options, tcp_options};
+use crate::serve_options::{config, content_tags, options, tcp_options};
 use crate::service_manager::ServiceManager;
 use crate::stderr;
 use crate::stop_signals::StopSignals;
@@ -91,13 +91,14 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     // Signals are blocked before any thread is made that stays. They end the process until then.
     let reload_signals = signals_of_reload(&configuration, flags, tls.as_ref())?;
     let blocked = StopSignals::block()?;
+    let content_tags = content_tags(args)?;
     let confined = confine(&configuration, config.model(), &mut tls)?;
     let signals = StopSignals::watch(blocked, &shutdown, args.grace)?;
     let logs = Logs::start(&args.logs)?;
     log_panics(logs.errors.clone());
     let explain = args.explain.then(|| config.model());
-    #[cfg_attr(not(feature = "metrics"), expect(unused_mut, reason = "metrics are added"))]
     let mut options = options(&configuration, explain, tls.as_ref());
+    options.content_tags = content_tags;
     #[cfg(feature = "metrics")]
     {
         options.metrics = monitor.as_ref().map(|(metrics, _)| metrics.clone());

@@ -1,7 +1,7 @@
 //! The options of a server by its configuration.
 
 use karez_reactor::{Config, ConfigBuilder, Model, TcpOptions};
-use karez_server::{Options, SiteOptions, Substitutions};
+use karez_server::{ContentTags, Options, SiteOptions, Substitutions};
 
 use crate::cli::{ServeArgs, SiteArgs, SiteTable};
 use crate::configuration::Configuration;
@@ -26,6 +26,14 @@ pub(crate) fn tcp_options(args: &ServeArgs) -> TcpOptions {
     options.max_pacing_rate = args.rate;
     options.notsent_lowat = args.notsent_lowat;
     options
+}
+
+/// Opens the file of the hashes of contents. It stays open, so that no right to it is needed later.
+///
+/// # Errors
+/// As [`ContentTags::open`].
+pub(crate) fn content_tags(args: &ServeArgs) -> std::io::Result<ContentTags> {
+    args.etag_cache.as_deref().map_or_else(|| Ok(ContentTags::default()), ContentTags::open)
 }
 
 /// Returns the options of the server. The default site is that of the arguments, or the first table
@@ -84,7 +92,7 @@ fn site_options(site: &SiteArgs) -> SiteOptions {
     options.hidden = site.hidden;
     // The command line has validated each.
     options.substitutions = Substitutions::new(&site.substitute).unwrap_or_default();
-    options.etag = site.etag.into();
+    options.etag = site.etag();
     #[cfg(feature = "compress")]
     {
         options.compressor = site.compress.then_some(compress);

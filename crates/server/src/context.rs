@@ -15,7 +15,7 @@ use crate::health::HealthOptions;
 use crate::metrics::Metrics;
 use crate::options::Timeouts;
 use crate::proxies::ProxyOptions;
-use crate::site::ListingMemory;
+use crate::site::{ContentTags, ListingMemory};
 use crate::sites::Sites;
 use crate::torn::{Torn, TornResponses};
 
@@ -38,6 +38,8 @@ pub(crate) struct ServerContext {
     pub(crate) error_log: ErrorLog,
     pub(crate) health: HealthOptions,
     pub(crate) drain: Drain,
+    /// The hashes of contents, which a reload keeps.
+    pub(crate) content_tags: ContentTags,
     pub(crate) metrics: Option<Metrics>,
     pub(crate) stop: Shutdown,
     #[cfg(feature = "tls")]

@@ -114,7 +114,7 @@ pub use rules::page_cache::PageCacheRule;
 pub use rules::redirect::{RedirectRule, RewriteRule};
 pub use rules::{RuleOptions, rule_faults};
 pub use service::{FileService, Reloader};
-pub use site::{Compressor, FileEtag, SubstitutionError, Substitutions};
+pub use site::{Compressor, ContentTags, FileEtag, SubstitutionError, Substitutions};
 #[cfg(feature = "tls")]
 pub use tls::{KernelTls, TlsOptions, alpn_protocols};
 pub use torn::Torn;

@@ -11,7 +11,7 @@ use crate::health::HealthOptions;
 use crate::host::HostName;
 use crate::proxies::ProxyOptions;
 use crate::rules::RuleOptions;
-use crate::site::{Compressor, DEFAULT_LISTING_MEMORY, FileEtag, Substitutions};
+use crate::site::{Compressor, ContentTags, DEFAULT_LISTING_MEMORY, FileEtag, Substitutions};
 use crate::torn::Torn;
 
 /// The options of a file server. [`Options::new`] sets the defaults; change the fields that differ.
@@ -36,6 +36,8 @@ pub struct Options {
     pub limits: AddressLimitOptions,
     /// The path that reports the health of the server. Default: none.
     pub health: HealthOptions,
+    /// The hashes of contents, for sites with [`FileEtag::Content`]. Default: in memory only.
+    pub content_tags: ContentTags,
     /// TLS; without it every listener is plain. Default: `None`.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::tls::TlsOptions>,
@@ -125,6 +127,7 @@ impl Options {
             proxies: ProxyOptions::default(),
             limits: AddressLimitOptions::default(),
             health: HealthOptions::default(),
+            content_tags: ContentTags::default(),
             #[cfg(feature = "tls")]
             tls: None,
             explain: None,

@@ -17,7 +17,7 @@ use crate::metrics::{Metrics, SiteMetrics};
 use crate::options::{Options, SiteOptions};
 use crate::rules::Rules;
 use crate::site::{
-    HotFiles, ListingMemory, ListingNotes, Site, SiteSettings, default_cached_files,
+    ContentTags, HotFiles, ListingMemory, ListingNotes, Site, SiteSettings, default_cached_files,
 };
 use crate::sites::Sites;
 
@@ -90,7 +90,7 @@ impl FileService {
 impl Reloader {
     /// Opens the roots of these options, and then replaces the current options by them at once. Requests
     /// that have begun end under the former options. Their lines, too, have the form of `access`. The error
-    /// log, the metrics and `explain` stay.
+    /// log, the metrics, the hashes of contents and `explain` stay.
     ///
     /// # Errors
     /// As [`FileService::open`]; then nothing changes.
@@ -124,6 +124,7 @@ fn context(
     stop: Shutdown,
     before: Option<&ServerContext>,
 ) -> io::Result<ServerContext> {
+    let content_tags = before.map_or(options.content_tags, |before| before.content_tags.clone());
     let cached_files = default_cached_files().div_ceil(1 + options.named.len());
     let memory = before.map(|before| before.listing_memory.clone()).unwrap_or_default();
     let listing_memory = memory.with_limit(options.listing_memory);
@@ -132,7 +133,7 @@ fn context(
         let hosts = std::mem::take(&mut site.hosts);
         let label = hosts.first().map_or("default".to_owned(), ToString::to_string);
         let of_site = metrics.as_ref().map(|metrics| metrics.site(&label));
-        let shared = (&listing_memory, &error_log);
+        let shared = (&listing_memory, &content_tags, &error_log);
         Ok((Arc::new(open(site, cached_files, shared, of_site)?), hosts))
     });
     let sites = Sites::new(sites.collect::<io::Result<_>>()?)?;
@@ -154,6 +155,7 @@ fn context(
         error_log,
         health,
         drain: before.map(|before| before.drain.clone()).unwrap_or_default(),
+        content_tags,
         metrics,
         stop,
         #[cfg(feature = "tls")]
@@ -166,7 +168,7 @@ fn context(
 fn open(
     options: SiteOptions,
     cached_files: usize,
-    (listing_memory, error_log): (&ListingMemory, &ErrorLog),
+    (listing_memory, content_tags, error_log): (&ListingMemory, &ContentTags, &ErrorLog),
     metrics: Option<SiteMetrics>,
 ) -> io::Result<Site> {
     let rules = Rules::new(&options.rules, &options.index);
@@ -185,6 +187,7 @@ fn open(
         hidden: options.hidden,
         substitutions: options.substitutions,
         etag: options.etag,
+        content_tags: content_tags.clone(),
         compressor: options.compressor,
         cached_files: Some(cached_files),
         error_log: Some(error_log.clone()),

@@ -14,6 +14,8 @@ mod cache;
 mod closer;
 mod compressed;
 mod compression;
+mod content;
+mod content_tags;
 mod document_root;
 mod hot_files;
 mod listing;
@@ -37,6 +39,7 @@ mod tests;
 
 pub(crate) use cache::default_capacity as default_cached_files;
 pub use compressed::Compressor;
+pub use content_tags::ContentTags;
 pub(crate) use hot_files::{Hit, HotFiles};
 pub(crate) use listing::{
     DEFAULT_LIMIT as DEFAULT_LISTING_MEMORY, Listing, ListingFormat, ListingMemory, ListingNotes,

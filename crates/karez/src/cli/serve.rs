@@ -106,6 +106,11 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) confinement: SandboxArgs,
 
+    /// File that keeps the hashes of --etag content, so that a server that starts again has them at once; at most
+    /// 4 MiB, made if it does not exist. Write access to it decides the ETags [default: in memory only]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Files")]
+    pub(crate) etag_cache: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) health: HealthArgs,
 

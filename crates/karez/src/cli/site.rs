@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::rules::RuleArgs;
 #[cfg(feature = "tls")]
 use super::tls::PairArgs;
-use super::values::{index_name, substitution};
+use super::values::{bytes, index_name, substitution};
 
 /// The arguments of a site.
 #[derive(Args, Debug)]
@@ -51,9 +51,13 @@ pub(crate) struct SiteArgs {
     #[arg(long, help_heading = "Files")]
     pub(crate) compress: bool,
 
-    /// Attributes of a file from which its ETag is made
+    /// Attributes of a file from which its ETag is made, or its content
     #[arg(long, value_name = "FORM", default_value = "local", value_enum, help_heading = "Files")]
     pub(crate) etag: EtagForm,
+
+    /// Maximum size of a file that has an ETag with --etag content, such as 64M (powers of 1024)
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = bytes, help_heading = "Files")]
+    pub(crate) etag_max: u64,
 
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
@@ -86,13 +90,18 @@ pub(crate) enum EtagForm {
     /// size share an ETag: a client may keep the old one, or combine parts of both. A file with time 0
     /// or 1 has no ETag
     Shared,
+    /// SHA-256 of the content, so that replicas of a tree agree, and equal ETags are equal bytes. It is
+    /// computed once for each version of a file, by a thread; until it is known, responses have no ETag
+    Content,
 }
 
-impl From<EtagForm> for FileEtag {
-    fn from(form: EtagForm) -> Self {
-        match form {
-            EtagForm::Local => Self::Local,
-            EtagForm::Shared => Self::Shared,
+impl SiteArgs {
+    /// Returns the form of entity tags.
+    pub(crate) fn etag(&self) -> FileEtag {
+        match self.etag {
+            EtagForm::Local => FileEtag::Local,
+            EtagForm::Shared => FileEtag::Shared,
+            EtagForm::Content => FileEtag::Content { max_size: self.etag_max },
         }
     }
 }

@@ -26,6 +26,7 @@ mod conditions;
 mod configuration;
 mod connection_limits;
 mod container;
+mod content_tags;
 mod copy;
 mod copy_attributes;
 mod copy_edge_cases;

@@ -75,6 +75,7 @@ fn test(root: &tempfile::TempDir, stop: &Shutdown) -> TestConnection {
         metrics: None,
         health: Default::default(),
         drain: Default::default(),
+        content_tags: Default::default(),
         stop: stop.clone(),
         #[cfg(feature = "tls")]
         tls: None,

@@ -55,7 +55,10 @@ impl Exchange {
         now: Instant,
     ) -> Action {
         let (status, reason) = match found {
-            LookupResult::File { file, .. } => return self.file(&file, None, context, cost),
+            LookupResult::File { file, .. } => {
+                context.sites.get(self.site).request_tag(&file);
+                return self.file(&file, None, context, cost);
+            }
             LookupResult::MissingSlash if self.stage == Stage::Plain => {
                 let location = self.location_with_slash(resource);
                 return self.respond(context, cost, |it| it.redirect(location));

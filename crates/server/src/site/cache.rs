@@ -142,7 +142,8 @@ impl Cache {
         }
     }
 
-    fn forget(&self, path: &[u8], file: &Arc<OpenFile>) {
+    /// Removes a file, unless another one has its path already.
+    pub(super) fn forget(&self, path: &[u8], file: &Arc<OpenFile>) {
         let Some(mut shard) = self.shard(path) else {
             return;
         };

@@ -23,8 +23,9 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{Errno, pread};
 
 use super::compressed::{Compressor, Found, Key};
+use super::content::{Content, hash_of_bytes};
 use super::mime;
-use super::open_file::{Description, Identity, OpenFile};
+use super::open_file::{Description, FileEtag, Identity, OpenFile};
 use super::racy_mtime::FileClock;
 use super::root::stat_fd;
 use super::state::Site;
@@ -120,6 +121,10 @@ impl Site {
             rule_fields: rules.fields_of_file(path).unwrap_or_default(),
             substituted: None,
             etag: self.options.etag,
+            content: match self.options.etag {
+                FileEtag::Content { .. } => Content::Known(hash_of_bytes(&packed)),
+                _ => Content::Unhashed,
+            },
             absolute: None,
             // The result lies in memory.
             cache_policy: CachePolicy::Keep,

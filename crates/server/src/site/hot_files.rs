@@ -217,6 +217,8 @@ impl<'a> Wanted<'a> {
                 // The plain file is sent for a moment only, or something that lies in no directory.
                 if original.is_none() && site.awaits_compression(&name, file, request.codings)
                     || file.absolute().is_none()
+                    // The next response may have its tag.
+                    || file.awaited_hash().is_some()
                 {
                     return None;
                 }

@@ -24,6 +24,7 @@ use karez_http::{
 use karez_transfer::{CachePolicy, Device, Edit, Residency, Version};
 
 use super::closer::Closer;
+use super::content::{Content, VersionKey};
 use super::mime;
 use super::racy_mtime::FileClock;
 use crate::rules::field::{HiddenFields, RuleFields};
@@ -39,6 +40,12 @@ pub enum FileEtag {
     /// By modification time and size alone, on which replicas of a tree agree; so do two contents
     /// that are given the same time and have the same size.
     Shared,
+    /// By a hash of the content ([`ContentTags`](super::ContentTags)): replicas agree, and equal tags are equal
+    /// bytes. A file of more bytes has no tag, nor has any until its hash is known. Dates are as those of `Local`.
+    Content {
+        /// In bytes.
+        max_size: u64,
+    },
 }
 
 /// A file that can be sent.
@@ -57,6 +64,7 @@ pub(crate) struct OpenFile {
     coding: Option<Coding>,
     edits: Option<Arc<[Edit]>>,
     etag: Option<EntityTag>,
+    awaited_hash: Option<VersionKey>,
     date: Option<ModificationDate>,
     dates: Dates,
     /// See [`Validators`].
@@ -79,6 +87,8 @@ pub(super) struct Description<'a> {
     /// Edits of its content, and the suffix that they add to the entity tag.
     pub(super) substituted: Option<(Arc<[Edit]>, &'a str)>,
     pub(super) etag: FileEtag,
+    /// The hash of its content.
+    pub(super) content: Content,
     /// What happens to its pages when they have been sent.
     pub(super) cache_policy: CachePolicy,
     /// Its absolute path, unless that is too long.
@@ -143,6 +153,7 @@ impl OpenFile {
             rule_fields,
             substituted,
             etag: form,
+            content,
             cache_policy,
             absolute,
             since,
@@ -151,12 +162,20 @@ impl OpenFile {
         let racy = clock.is_racy(meta);
         let suffix = coding.map(Coding::suffix);
         let (edits, tag) = substituted.unzip();
-        let etag = if racy { None } else { identity.etag(form, tag.or(suffix)) };
+        let etag = match content {
+            _ if racy => None,
+            Content::Known(hash) => Some(EntityTag::content(&hash, tag.or(suffix))),
+            _ => identity.etag(form, tag.or(suffix)),
+        };
+        let awaited_hash = match content {
+            Content::Awaited(version) if !racy => Some(version),
+            _ => None,
+        };
         // The edits depend on the options of this run, which no date reflects.
         let date = if edits.is_none() { ModificationDate::of(&identity, clock) } else { None };
         let changed = match form {
             _ if racy => u64::MAX,
-            FileEtag::Local => identity.last_second(form).max(since),
+            FileEtag::Local | FileEtag::Content { .. } => identity.last_second(form).max(since),
             FileEtag::Shared => identity.last_second(form),
         };
 
@@ -178,9 +197,10 @@ impl OpenFile {
             coding,
             edits,
             etag,
+            awaited_hash,
             date,
             dates: match form {
-                FileEtag::Local => Dates::Exact,
+                FileEtag::Local | FileEtag::Content { .. } => Dates::Exact,
                 FileEtag::Shared => Dates::NotLater,
             },
             changed,
@@ -224,6 +244,11 @@ impl OpenFile {
     /// Returns whether its time stamps could not distinguish it from its next version when it was opened.
     pub(super) fn is_racy(&self) -> bool {
         self.racy
+    }
+
+    /// Returns the version whose hash would be its tag, if that is not known yet.
+    pub(super) fn awaited_hash(&self) -> Option<VersionKey> {
+        self.awaited_hash
     }
 
     /// Returns the second of its last change, or of that of its path: see [`Validators`].
@@ -307,7 +332,16 @@ impl Identity {
         self.modified < other.modified
     }
 
-    /// Returns the entity tag, unless only the size would distinguish versions.
+    /// Returns the key by which the hash of the content is kept.
+    pub(super) fn version(&self) -> VersionKey {
+        let (major, minor) = self.device;
+        let times = [self.modified, self.changed];
+        let times = times.map(|time| [time.seconds.cast_unsigned(), time.nanoseconds.into()]);
+        let numbers = [u64::from(major) << 32 | u64::from(minor), self.inode, self.size];
+        VersionKey::of(numbers.into_iter().chain(times.into_iter().flatten()))
+    }
+
+    /// Returns the entity tag by its attributes, unless only the size would distinguish versions.
     fn etag(&self, form: FileEtag, suffix: Option<&str>) -> Option<EntityTag> {
         let Self { size, modified, changed, .. } = *self;
         let tag = match form {
@@ -315,6 +349,7 @@ impl Identity {
             FileEtag::Shared if !is_credible(modified) => return None,
             FileEtag::Local => EntityTag::local(size, modified, changed, self.mixed(), suffix),
             FileEtag::Shared => EntityTag::shared(size, modified, suffix),
+            FileEtag::Content { .. } => return None,
         };
         Some(tag)
     }
@@ -322,7 +357,7 @@ impl Identity {
     /// Returns the second of the last change that this form of tag reflects.
     fn last_second(&self, form: FileEtag) -> u64 {
         let time = match form {
-            FileEtag::Local => self.modified.max(self.changed),
+            FileEtag::Local | FileEtag::Content { .. } => self.modified.max(self.changed),
             FileEtag::Shared => self.modified,
         };
         u64::try_from(time.seconds).unwrap_or(0)

@@ -17,10 +17,11 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Statx, makedev};
 use rustix::io::Errno;
 
+use super::content::Content;
 use super::document_root::RootError;
 use super::lookup_error::LookupError;
 use super::mime;
-use super::open_file::{Description, OpenFile};
+use super::open_file::{Description, FileEtag, Identity, OpenFile};
 use super::racy_mtime::FileClock;
 use super::root::{LookupMode, OpenMode, Root, file_type, stat_fd};
 use super::state::Site;
@@ -59,8 +60,11 @@ impl Site {
         if open_mode == OpenMode::Read
             && let Some(file) = self.cache.find(root.as_deref(), path, coding, now)
         {
-            self.count_found(FileSource::Cached);
-            return Ok(Resolved::File(file));
+            if !self.has_news_of(&file) {
+                self.count_found(FileSource::Cached);
+                return Ok(Resolved::File(file));
+            }
+            self.cache.forget(path, &file);
         }
         let root = self.find_root(root, mode)?;
         // Read before the file's time stamps are, so that a file can only seem more recent than it is.
@@ -155,6 +159,7 @@ impl Site {
             rule_fields: rules.fields_of_file(name).unwrap_or_default(),
             substituted,
             etag: self.options.etag,
+            content: self.content_of(meta),
             cache_policy: rules.cache_policy(name),
             absolute: self.root.absolute(path),
             since: root.since(),
@@ -169,6 +174,27 @@ impl Site {
         }
         self.count_found(FileSource::Opened);
         Ok(file)
+    }
+
+    /// Returns what is known of the content of a file.
+    fn content_of(&self, meta: &Statx) -> Content {
+        match self.options.etag {
+            FileEtag::Content { max_size } if meta.stx_size <= max_size => {
+                self.options.content_tags.find(Identity::of(meta).version())
+            }
+            _ => Content::Unhashed,
+        }
+    }
+
+    /// Returns whether the hash that a file awaits is there: it gets its tag when it is opened again.
+    fn has_news_of(&self, file: &OpenFile) -> bool {
+        let found = file.awaited_hash().map(|version| self.options.content_tags.find(version));
+        matches!(found, Some(Content::Known(_) | Content::Unhashed))
+    }
+
+    /// Has the hash computed that a file awaits.
+    pub(crate) fn request_tag(&self, file: &Arc<OpenFile>) {
+        self.options.content_tags.request(file);
     }
 
     fn count_found(&self, source: FileSource) {

@@ -13,6 +13,7 @@ use crate::rules::Rules;
 use super::cache::{self, Cache};
 use super::closer::Closers;
 use super::compressed::{Compressed, Compressor};
+use super::content_tags::ContentTags;
 use super::document_root::DocumentRoot;
 use super::listing::{ListingMemory, ListingNotes};
 use super::mounts::Mounts;
@@ -37,6 +38,8 @@ pub(crate) struct SiteSettings {
     pub(crate) substitutions: Substitutions,
     /// How versions of a file are distinguished.
     pub(crate) etag: FileEtag,
+    /// The hashes of contents.
+    pub(crate) content_tags: ContentTags,
     /// Rules by path.
     pub(crate) rules: Arc<Rules>,
     /// The number of files kept open between requests; `None` for an eighth of the descriptor limit.

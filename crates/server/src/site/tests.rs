@@ -9,6 +9,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::*;
 
+mod content_tags;
 mod freshness;
 mod precompressed;
 mod ring;
