@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-use karez_server::rule_faults;
+use karez_server::{ContentTags, rule_faults};
 
 use crate::cli::{CheckArgs, SiteArgs};
 use crate::configuration::{Configuration, Faults, Flags};
@@ -47,6 +47,7 @@ fn check(configuration: &Configuration, faults: &mut Faults) {
     }
     tls::check_files(configuration, faults);
     check_logs(configuration, faults);
+    check_etag_cache(configuration, faults);
     if configuration.has_top_site() {
         let line_of = |id: &str| configuration.line_of(&[id]);
         check_site(&configuration.serve.site, line_of, faults);
@@ -79,6 +80,22 @@ fn check_logs(configuration: &Configuration, faults: &mut Faults) {
             let text = format!("{}: {error}", path.display());
             faults.add(configuration.line_of(&[id]), &text);
         }
+    }
+}
+
+/// A file that does not exist is not made.
+fn check_etag_cache(configuration: &Configuration, faults: &mut Faults) {
+    let Some(path) = &configuration.serve.etag_cache else { return };
+    let found = match path.exists() {
+        true => ContentTags::open(path).map(|_| ()),
+        false => {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let read = std::fs::read_dir(directory.unwrap_or(Path::new("."))).map(|_| ());
+            read.map_err(|error| std::io::Error::other(format!("{}: {error}", path.display())))
+        }
+    };
+    if let Err(error) = found {
+        faults.add(configuration.line_of(&["etag_cache"]), &error.to_string());
     }
 }
 

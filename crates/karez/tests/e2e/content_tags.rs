@@ -171,4 +171,20 @@ fn a_file_with_another_content_is_not_overwritten() {
     assert_eq!(fs::read(&notes).unwrap(), b"important");
     let error = error_of(root.path(), &root.path().join("none/tags"));
     assert!(error.contains("none/tags: No such file or directory"), "{error}");
+
+    let file = root.path().join("karez.toml");
+    for (cache, fault) in [
+        ("notes", "not a file of entity tags"),
+        ("none/tags", "No such file or directory"),
+        ("tags", ""),
+    ] {
+        fs::write(&file, format!("root = \".\"\netag = \"content\"\netag-cache = \"{cache}\"\n"))
+            .unwrap();
+        let output = Command::new(KAREZ).args(["check", text(&file)]).output().unwrap();
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), fault.is_empty(), "{cache}: {printed}");
+        assert!(fault.is_empty() || printed.contains("karez.toml:3: "), "{cache}: {printed}");
+        assert!(printed.contains(fault), "{cache}: {printed}");
+        assert!(!root.path().join("tags").exists(), "it is not made");
+    }
 }
