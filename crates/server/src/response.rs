@@ -204,18 +204,21 @@ impl ResponseBuilder<'_> {
         reason: &str,
         fields: impl FnOnce(&mut ResponseHead, HiddenFields),
     ) -> Response {
-        let text = match reason {
-            "" => format!("{} {}\n", status.code(), status.reason()),
-            reason => format!("{} {}: {reason}\n", status.code(), status.reason()),
+        let (content_type, body) = match (self.rules.kept_error_page(status), reason) {
+            (Some(page), _) => (page.content_type.as_bytes(), page.content.clone()),
+            (None, "") => (TEXT, format!("{} {}\n", status.code(), status.reason()).into_bytes()),
+            (None, reason) => {
+                let text = format!("{} {}: {reason}\n", status.code(), status.reason());
+                (TEXT, text.into_bytes())
+            }
         };
         let (mut head, hidden) = self.begin_without_file(status);
         if status == Status::Unauthorized {
             head.field("WWW-Authenticate", CHALLENGE);
         }
         fields(&mut head, hidden);
-        head.field("Content-Type", "text/plain; charset=utf-8")
-            .length(BodyLength::Known(text.len() as u64));
-        self.end(head, Body::Bytes(text.into_bytes()), None)
+        head.field("Content-Type", content_type).length(BodyLength::Known(body.len() as u64));
+        self.end(head, Body::Bytes(body), None)
     }
 
     fn whole(&self, file: &Arc<OpenFile>, now: u64) -> Response {
@@ -387,6 +390,9 @@ fn describe(head: &mut ResponseHead, file: &OpenFile, from: PreparedStart, now: 
         .field("Accept-Ranges", "bytes")
         .field("Vary", "Accept-Encoding");
 }
+
+/// The media type of a sentence.
+const TEXT: &[u8] = b"text/plain; charset=utf-8";
 
 /// How long a browser may keep the answer to a preflight request. Chromium keeps none longer than two hours.
 const PREFLIGHT_SECONDS: u64 = 7200;

@@ -9,7 +9,7 @@
 //! | after a lookup without a file: another path | [`Rules::fallback`], [`Rules::error_page`] | [`clean_urls`], [`spa`], [`error_page`] |
 //! | when a file is opened: its fields, encoded once | [`Rules::fields_of_file`], [`Rules::media_types`] | [`field`], [`cache_control`], [`cors`], [`isolate`], [`media_type`] |
 //! | when a file is opened: what becomes of its pages | [`Rules::cache_policy`] | [`page_cache`] |
-//! | for a response without a file | [`Rules::fields`] | [`field`], [`cors`], [`isolate`] |
+//! | for a response without a file | [`Rules::fields`], [`Rules::kept_error_page`] | [`field`], [`cors`], [`isolate`], [`error_page`] |
 //! | for OPTIONS | [`Rules::cors`] | [`cors`] |
 //!
 //! A new kind of rule adds a file, its options to [`RuleOptions`] and its table to [`Rules`].
@@ -47,7 +47,7 @@ use agent::{AgentRule, Agents};
 use auth::AuthRule;
 use cache_control::CacheControlRule;
 use cors::{Cors, CorsOrigin};
-use error_page::{ErrorPage, ErrorPages};
+use error_page::{ErrorPage, ErrorPages, KeptPage};
 use field::{FieldRule, Fields, RuleFields};
 use media_type::{MediaTypeRule, MediaTypes};
 use page_cache::{PageCache, PageCacheRule};
@@ -155,6 +155,20 @@ impl Rules {
         Ok(())
     }
 
+    /// Adds the pages of errors that are kept. `read` returns the file at a path below the root.
+    pub(crate) fn keep_error_pages(
+        &mut self,
+        read: impl Fn(Status, &str, &MediaTypes) -> Option<KeptPage>,
+    ) {
+        let Self { error_pages, types, .. } = self;
+        error_pages.keep(|status, path| read(status, path, types));
+    }
+
+    /// Returns the body of an error that is kept.
+    pub(crate) fn kept_error_page(&self, status: Status) -> Option<&KeptPage> {
+        self.error_pages.kept(status)
+    }
+
     /// Returns the rules for access; `None` if every client may see everything.
     pub(crate) fn access(&self) -> Option<&Access> {
         self.access.as_ref()
@@ -200,7 +214,7 @@ impl Rules {
         (asked && spa.answers(request)).then(|| (Stage::Spa, spa.resource(resource)))
     }
 
-    /// Returns the path of the body of an error.
+    /// Returns the path of the body of an error, which is looked up.
     pub(crate) fn error_page(&self, status: Status) -> Option<&[u8]> {
         self.error_pages.find(status)
     }

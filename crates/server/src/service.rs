@@ -18,6 +18,7 @@ use crate::options::{Options, SiteOptions};
 use crate::rules::Rules;
 use crate::site::{
     ContentTags, HotFiles, ListingMemory, ListingNotes, Site, SiteSettings, default_cached_files,
+    read_page,
 };
 use crate::sites::Sites;
 
@@ -175,6 +176,16 @@ fn open(
     let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
     let mut rules = rules.map_err(invalid)?;
     rules.read_access(&options.rules)?;
+    rules.keep_error_pages(|status, path, types| {
+        let page = read_page(&options.root, path.as_bytes(), types);
+        let reason = match page {
+            Ok(Some(page)) => return Some(page),
+            Ok(None) => "no file of at most 64 KiB".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        error_log.warn(&format!("the page {path} of error {}: {reason}", status.code()));
+        None
+    });
     let settings = SiteSettings {
         rules: Arc::new(rules),
         index: options.index,

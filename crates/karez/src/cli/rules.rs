@@ -38,7 +38,9 @@ pub(crate) struct RuleArgs {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "index.html", value_parser = file_name)]
     pub(crate) spa: Option<String>,
 
-    /// Send FILE, a path below DIR, as the body of an error: 401, 403, 404 or 500. Repeatable
+    /// Send FILE, a path below DIR, as the body of an error, such as 404=404.html. FILE is looked up for each
+    /// 401, 403, 404 and 500. For any other status (400, 405, 429, 503 …) it is read at the start and on SIGHUP,
+    /// and has at most 64 KiB. Repeatable
     #[arg(long, value_name = "STATUS=FILE")]
     pub(crate) error_page: Vec<ErrorPage>,
 

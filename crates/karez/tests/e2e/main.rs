@@ -48,6 +48,7 @@ mod disk_image;
 mod doctor;
 mod documents;
 mod environment;
+mod error_pages;
 mod explain;
 mod exploits;
 mod fault_injection;

@@ -7,19 +7,12 @@
 //!
 //! Markdown is shown as text. A file of more than 64 KiB is not shown. One that is being written may be shown in part.
 
-use std::io::{self, Read as _};
+use std::io;
 
-use rustix::fd::AsFd as _;
-use rustix::fs::FileType;
-use rustix::io::Errno;
-
-use super::super::lookup_error::{failure, is_unavailable};
 use super::super::paths::join;
-use super::super::root::{LookupMode, OpenMode, Root, file_type, stat_fd};
+use super::super::root::Root;
+use super::super::small_file;
 use super::html;
-
-/// The most bytes of a file.
-const MOST_BYTES: u64 = 64 << 10;
 
 /// The names of the files that are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,33 +27,11 @@ pub(crate) struct ListingNotes {
 pub(super) fn read(root: &Root, directory: &[u8], names: &[Vec<u8>]) -> io::Result<Vec<u8>> {
     for name in names {
         let path = join(directory, name);
-        if let Some(content) = content(root, &path)? {
+        if let Some(content) = small_file::content(root, &path)? {
             return Ok(rendered(name, &content));
         }
     }
     Ok(Vec::new())
-}
-
-/// Returns the content of a regular file; `None` if there is none that can be shown.
-fn content(root: &Root, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let file = match root.open(path, OpenMode::Read, LookupMode::MayBlock) {
-        Ok(file) => file,
-        Err(errno) if is_unavailable(errno) || errno == Errno::NXIO => return Ok(None),
-        Err(errno) => return Err(failure("open", path, errno)),
-    };
-    let meta = stat_fd(file.as_fd()).map_err(|errno| failure("statx", path, errno))?;
-    if file_type(&meta) != FileType::RegularFile || meta.stx_size > MOST_BYTES {
-        return Ok(None);
-    }
-    let mut content = Vec::new();
-    let mut bounded = std::fs::File::from(file).take(MOST_BYTES);
-    match bounded.read_to_end(&mut content) {
-        Ok(_) => Ok(Some(content)),
-        Err(error) => {
-            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-            Err(failure("read", path, errno))
-        }
-    }
 }
 
 fn rendered(name: &[u8], content: &[u8]) -> Vec<u8> {
