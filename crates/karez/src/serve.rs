@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::activation::Inherited;
+use crate::cli::ServeArgs;
 use crate::configuration::{Configuration, Flags};
 #[cfg(feature = "tls")]
 use crate::ktls::Ktls;
@@ -76,7 +77,7 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let descriptors = rlimit::raise_limit();
     let limits = Limits::new(
         args.max_connections
-            .map_or_else(|| default_connections(config, descriptors), NonZeroUsize::get),
+            .map_or_else(|| default_connections(args, config, descriptors), NonZeroUsize::get),
         args.grace,
     );
     let addresses: Vec<_> = args.listen.iter().map(|listen| listen.address.clone()).collect();
@@ -177,13 +178,15 @@ fn confine(
 
 /// Returns the default limit on connections: three quarters of the descriptors, the rest is for
 /// files.
-fn default_connections(config: Config, descriptors: usize) -> usize {
-    let available = (descriptors / 4 * 3).max(1);
+fn default_connections(args: &ServeArgs, config: Config, descriptors: usize) -> usize {
+    // Each connection that shares a rate needs one more.
+    let shares = usize::from(args.clients.rate_per_ip.is_some());
+    let available = descriptors / 4 * 3;
     match config.model() {
         // Each connection needs two descriptors and at least one thread.
-        Model::PosixAio => (available / 2).clamp(1, BLOCKING_CONNECTIONS),
-        Model::Blocking => available.min(BLOCKING_CONNECTIONS),
-        _ => available,
+        Model::PosixAio => (available / (2 + shares)).clamp(1, BLOCKING_CONNECTIONS),
+        Model::Blocking => (available / (1 + shares)).clamp(1, BLOCKING_CONNECTIONS),
+        _ => (available / (1 + shares)).max(1),
     }
 }
 

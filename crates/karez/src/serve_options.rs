@@ -1,11 +1,14 @@
 //! The options of a server by its configuration.
 
 use karez_reactor::{Config, ConfigBuilder, Model, TcpOptions};
-use karez_server::{ContentTags, Options, SiteOptions, Substitutions};
+use karez_server::{ByteRate, ContentTags, Options, SiteOptions, Substitutions};
 
 use crate::cli::{ServeArgs, SiteArgs, SiteTable};
 use crate::configuration::Configuration;
 use crate::tls::Tls;
+
+/// The connections of an address that each take their part of its rate, where their number is not limited.
+const SHARES: u64 = 64;
 
 /// Returns the threads of the arguments, not checked.
 pub(crate) fn config(args: &ServeArgs) -> ConfigBuilder {
@@ -57,9 +60,7 @@ pub(crate) fn options(
     options.timeouts.head = args.header_timeout;
     options.timeouts.idle = args.idle_timeout;
     options.timeouts.send = args.send_timeout;
-    // A client cannot take more than the pacing lets through.
-    options.timeouts.min_rate =
-        args.rate.map_or(args.min_rate, |rate| args.min_rate.min(rate.get() / 2));
+    options.timeouts.min_rate = min_rate(args);
     options.timeouts.lookup = args.lookup_timeout;
     options.listing_memory = args.listing_memory;
     options.proxies.trusted.clone_from(&args.clients.trust_proxy);
@@ -67,6 +68,7 @@ pub(crate) fn options(
     options.health = args.health.options();
     options.limits.connections = args.clients.max_per_ip;
     options.limits.requests = args.clients.max_rate_per_ip;
+    options.limits.bytes = args.clients.rate_per_ip.map(|rate| ByteRate { rate, most: args.rate });
     options.explain = explain;
     options.http2 = !args.http1_only;
     #[cfg(feature = "tls")]
@@ -75,6 +77,14 @@ pub(crate) fn options(
     }
     let _ = tls;
     options
+}
+
+/// Returns the rate below which a client is closed. It cannot take more than the pacing lets through.
+fn min_rate(args: &ServeArgs) -> u64 {
+    let connections = args.clients.max_per_ip.map_or(SHARES, |most| most.get().into());
+    let part = args.clients.rate_per_ip.map(|rate| rate.get() / connections);
+    let paced = args.rate.map(|rate| rate.get()).into_iter().chain(part);
+    paced.fold(args.min_rate, |lowest, rate| lowest.min(rate / 2))
 }
 
 fn site_of(table: &SiteTable) -> SiteOptions {

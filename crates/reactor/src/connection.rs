@@ -233,6 +233,9 @@ pub(crate) trait Connection: Sized {
     /// Empties the request record: sets options, starts jobs and a relay.
     fn follow_requests(&mut self, cx: &mut ContextOf<'_, Self>) {
         loop {
+            if let Some(paced) = cx.requests.pace.take() {
+                paced.set(self.socket());
+            }
             while let Some(option) = cx.requests.options.pop_front() {
                 let opens_records = matches!(option, SocketOption::TlsRx(_));
                 let result = option.set(self.socket());

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::local::Local;
 use crate::moment::Moment;
+use crate::shared_rate::{PacedSocket, RateShare};
 use crate::stall::StallLimits;
 
 /// Jobs that one connection may have at a time.
@@ -40,6 +41,7 @@ pub(crate) struct Requests<J> {
     pub(crate) timer: Option<Option<Instant>>,
     pub(crate) jobs: VecDeque<(JobId, J)>,
     pub(crate) options: VecDeque<SocketOption>,
+    pub(crate) pace: Option<PacedSocket>,
     pub(crate) relay: Option<(OwnedFd, Duration)>,
     pub(crate) shutdown_write: bool,
     pub(crate) close: Option<Close>,
@@ -179,6 +181,11 @@ impl<'a, J> Io<'a, J> {
         self.requests.defer = self.requests.may_defer;
     }
 
+    /// Paces the socket by its part of a rate, until the share is dropped. It has no effect on a UNIX socket.
+    pub fn pace(&mut self, share: &RateShare) {
+        self.requests.pace = Some(share.paced());
+    }
+
     /// Asks to begin work that takes about `time` of the CPU, in the order of 0.1 ms or more, such as a signature.
     /// Returns false if such work has used up the time that it has in this turn of the event loop, 0.8 ms: then nothing
     /// must be begun, and [`Event::Deferred`](crate::Event::Deferred) is delivered in the next turn, for another
@@ -282,6 +289,7 @@ impl<J> Requests<J> {
             timer: None,
             jobs: VecDeque::new(),
             options: VecDeque::new(),
+            pace: None,
             relay: None,
             shutdown_write: false,
             close: None,

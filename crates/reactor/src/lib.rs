@@ -123,6 +123,7 @@ mod records;
 mod selector;
 mod send_limit;
 mod server;
+mod shared_rate;
 mod shutdown;
 mod slab;
 mod stall;
@@ -157,6 +158,7 @@ pub use models::signal::Signal;
 pub use models::{Model, UnknownModel};
 pub use selector::{Interest, Ready, Selector, Token};
 pub use server::Server;
+pub use shared_rate::{RateShare, SharedRate};
 pub use shutdown::Shutdown;
 pub use sync::mailbox::{Context, Mailbox};
 pub use task::{

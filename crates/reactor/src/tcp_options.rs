@@ -4,7 +4,8 @@
 //!
 //! # Limitations
 //!
-//! UNIX sockets have none of them. A rate holds for a connection, not for a client, which may have many.
+//! UNIX sockets have none of them. A rate holds for a connection, not for a client, which may have many;
+//! those may share one ([`SharedRate`](crate::SharedRate)).
 
 use karez_sys::{set_max_pacing_rate, set_notsent_lowat};
 use rustix::io::Errno;

@@ -89,6 +89,7 @@ mod watched_cache;
 pub use access_log::template::{BadLogTemplate, LogTemplate};
 pub use access_log::{AccessLog, LogFormat};
 pub use address_limits::AddressLimitOptions;
+pub use address_limits::bytes::ByteRate;
 pub use address_limits::requests::RequestRate;
 pub use drain::Drain;
 pub use error_log::{ErrorLog, Level};

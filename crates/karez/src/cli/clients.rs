@@ -2,7 +2,9 @@
 
 use clap::Args;
 use karez_server::{Network, RequestRate};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
+
+use super::values::rate;
 
 /// The arguments for proxies in front of the server.
 #[derive(Args, Debug)]
@@ -29,4 +31,11 @@ pub(crate) struct ClientArgs {
     /// come at once, and as many more in each such time; others are answered by 429 with Retry-After
     #[arg(long, value_name = "RATE")]
     pub(crate) max_rate_per_ip: Option<RequestRate>,
+
+    /// Maximum bytes per second that are sent to an address, or to an IPv6 network of 64 bits, over all of its TCP
+    /// connections, such as 500K or 10M (powers of 1024). Each has an equal part, by which the kernel paces it
+    /// as by --rate, and needs a second descriptor. Not for those of --trust-proxy, unless they have a header of
+    /// the PROXY protocol
+    #[arg(long, value_name = "BYTES", value_parser = rate)]
+    pub(crate) rate_per_ip: Option<NonZeroU64>,
 }

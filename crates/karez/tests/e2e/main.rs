@@ -86,6 +86,7 @@ mod programs;
 mod protocol;
 mod proxies;
 mod ranges;
+mod rate_limits;
 mod real_clients;
 mod reloads;
 mod rename_races;

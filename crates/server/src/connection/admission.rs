@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use crate::address_limits::bytes::AddressShare;
 use crate::address_limits::connections::{CountedConnection, Verdict};
 
-/// The header of a proxy, and the place among the connections of an address.
+/// The header of a proxy, the place among the connections of an address, and the part of its rate.
 #[derive(Default)]
 pub(super) struct Admission(Option<Box<Parts>>);
 
@@ -12,6 +13,7 @@ pub(super) struct Admission(Option<Box<Parts>>);
 struct Parts {
     header: Option<ProxyHeader>,
     counted: Option<CountedConnection>,
+    share: Option<AddressShare>,
 }
 
 /// A header of the PROXY protocol that has not been received completely.
@@ -34,6 +36,14 @@ impl Admission {
 
     pub(super) fn set_counted(&mut self, counted: CountedConnection) {
         self.0.get_or_insert_default().counted = Some(counted);
+    }
+
+    pub(super) fn set_share(&mut self, share: AddressShare) {
+        self.0.get_or_insert_default().share = Some(share);
+    }
+
+    pub(super) fn has_share(&self) -> bool {
+        self.0.as_ref().is_some_and(|parts| parts.share.is_some())
     }
 
     /// Returns whether the connection is within the limit.

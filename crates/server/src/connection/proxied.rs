@@ -47,6 +47,7 @@ impl Connection {
                     self.counted.set(CloseReason::Limit);
                     return io.close();
                 }
+                self.pace(io);
                 match header.bytes.get_mut(length..) {
                     Some(rest) if !rest.is_empty() => self.received(rest, kind, io),
                     _ => self.open(io),

@@ -23,7 +23,11 @@ impl Connection {
             // It also limits the time in which the handshake's own records are sent.
             io.set_timer(Some(deadline.at));
         }
-        match (self.admission.take_header(), handshake) {
+        let header = self.admission.take_header();
+        if header.is_none() {
+            self.pace(io);
+        }
+        match (header, handshake) {
             (Some(header), _) => self.wait_for_header(header, SHORTEST, io),
             (None, None) => io.receive(io.now() + self.context.timeouts.head, true, None),
             (None, Some(deadline)) => {
