@@ -6,7 +6,7 @@
 //! An event loop that waits for a hung disk does not respond: in topology `single` a watchdog may therefore end
 //! the server for the sake of one file. Threads of the worker pool are not asked.
 
-use karez_reactor::Shutdown;
+use karez_reactor::{Handover, Shutdown};
 use std::io;
 use std::path::PathBuf;
 use std::thread;
@@ -19,7 +19,8 @@ use crate::upgrade;
 /// The time within which the event loops have to run at the start: longer than that of an upgrade.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Starts the thread. `unused` are the names of UNIX sockets of the process before, which removes them.
+/// Starts the thread. `unused` are the names of UNIX sockets of the process before, which removes them; those of
+/// `handover` are then names of this one.
 ///
 /// # Errors
 /// A thread that cannot be made.
@@ -28,12 +29,14 @@ pub(crate) fn start(
     manager: ServiceManager,
     status: String,
     unused: Vec<PathBuf>,
+    handover: Handover,
 ) -> io::Result<()> {
     let name = "karez-ready";
     let report = move || {
         if !shutdown.responds_within(START_TIMEOUT) {
             return;
         }
+        handover.own_names();
         // The process that is replaced reports it for this one, whose messages do not count before.
         if !upgrade::ready(&unused) {
             manager.ready(&status);

@@ -40,10 +40,7 @@ const BLOCKING_CONNECTIONS: usize = 1024;
 /// Serves until a signal arrives.
 pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let mut configuration = Configuration::load_or_exit(flags);
-    let handed_over = upgrade::listeners()?;
-    #[cfg(feature = "metrics")]
-    let succeeds = handed_over.is_some();
-    let mut inherited = match handed_over {
+    let mut inherited = match upgrade::listeners()? {
         Some(inherited) => inherited,
         None => Inherited::of_service_manager()?,
     };
@@ -83,11 +80,15 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let addresses: Vec<_> = args.listen.iter().map(|listen| listen.address.clone()).collect();
     let tcp = tcp_options(args);
     let server = Server::bind_inherited(config, &addresses, &tcp, &mut inherited.listeners)?;
+    #[cfg_attr(not(feature = "metrics"), expect(unused_mut, reason = "metrics have listeners"))]
+    let mut handover = server.handover();
+    #[cfg(feature = "metrics")]
+    let monitor = observe::bind(args, &mut inherited.listeners)?;
+    #[cfg(feature = "metrics")]
+    monitor.iter().for_each(|(_, monitor)| monitor.hand_over(&mut handover));
     let activated = inherited.activated.clone();
     let unused = inherited.close_unused();
     let urls = urls(server.addresses(), |listener| tls::scheme(tls.as_ref(), listener));
-    #[cfg(feature = "metrics")]
-    let monitor = observe::bind(args, succeeds)?;
 
     // Signals are blocked before any thread is made that stays. They end the process until then.
     let reload_signals = signals_of_reload(&configuration, flags, tls.as_ref())?;
@@ -128,7 +129,7 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     }
     let upgrade = Arc::new(Upgrade::new(
         launcher,
-        server.handover(),
+        handover.clone(),
         activated.clone(),
         shutdown.clone(),
         manager.clone(),
@@ -153,7 +154,7 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
         // It needs listeners that block, and the process that is replaced needs the opposite.
         upgrade::wait_for_turn()?;
     }
-    ready::start(shutdown, manager, format!("serves at {}", urls.join(" ")), unused)?;
+    ready::start(shutdown, manager, format!("serves at {}", urls.join(" ")), unused, handover)?;
     let outcome = service.run(server, limits);
     upgrade.finish();
     logs.all().iter().for_each(Log::flush);

@@ -35,7 +35,8 @@ pub struct InheritedListener {
 
 impl InheritedListener {
     /// Returns the listener of a socket; `requested` is the address that it was bound for, if it is known.
-    /// With `owns_name` the server removes the name of a UNIX socket at its end.
+    /// With `owns_name` the server removes the name of a UNIX socket at its end, once it has [taken it
+    /// over](Handover::own_names).
     ///
     /// # Errors
     /// `InvalidInput` for a socket that is not a listening stream socket with an address or a path.
@@ -81,6 +82,20 @@ impl InheritedListener {
         }
     }
 
+    /// Takes the socket for an address out of `inherited`; if there is none, binds and listens, as [`Listener::bind`]
+    /// does. For a listener that no [`Server`](crate::Server) runs.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub fn take_or_bind(inherited: &mut Vec<Self>, address: &Address) -> io::Result<Listener> {
+        let Some(first) = claim(inherited, address).into_iter().next() else {
+            return Listener::bind(address, false);
+        };
+        let listener = first.into_listener(&TcpOptions::default())?;
+        listener.set_flags()?;
+        Ok(listener)
+    }
+
     /// Returns the listener of this process, with options that accepted TCP connections inherit.
     pub(crate) fn into_listener(self, options: &TcpOptions) -> io::Result<Listener> {
         Listener::of_socket(self.socket, self.address, self.owns_name, options)
@@ -108,6 +123,8 @@ pub(crate) fn claim(
 #[derive(Clone, Debug)]
 pub struct Handover {
     listeners: Vec<(WeakListener, Address)>,
+    /// Those of other parts of the process.
+    others: Vec<(WeakListener, Address)>,
 }
 
 /// A listener that is given to another process.
@@ -132,10 +149,15 @@ impl Handover {
                 unique.push((weak, requested.clone()));
             }
         }
-        Self { listeners: unique }
+        Self { listeners: unique, others: Vec::new() }
     }
 
-    /// Returns the listeners; none after the server has closed them.
+    /// Adds a listener that the server does not run, and the address that it was bound for.
+    pub fn add(&mut self, listener: &Listener, requested: &Address) {
+        self.others.push((listener.downgrade(), requested.clone()));
+    }
+
+    /// Returns the listeners, those of the server first; none after the server has closed its own.
     #[must_use]
     pub fn listeners(&self) -> Vec<HandoverListener> {
         let open = |(weak, requested): &(WeakListener, Address)| {
@@ -143,12 +165,22 @@ impl Handover {
             let (requested, owns_name) = (requested.clone(), weak.owns_name());
             Some(HandoverListener { socket, requested, owns_name })
         };
-        self.listeners.iter().filter_map(open).collect()
+        let own: Vec<_> = self.listeners.iter().filter_map(open).collect();
+        let others = if own.is_empty() { &[][..] } else { &self.others };
+        own.into_iter().chain(others.iter().filter_map(open)).collect()
+    }
+
+    /// Takes over the names of inherited UNIX sockets: from now on they are removed at the end of the server. Before
+    /// that they stay, because the process that had them may have to go on.
+    pub fn own_names(&self) {
+        let all = self.listeners.iter().chain(&self.others);
+        all.for_each(|(listener, _)| listener.set_name_kept(false));
     }
 
     /// Leaves the names of UNIX sockets to the process that has been given them.
     pub fn keep_names(&self) {
-        self.listeners.iter().for_each(|(listener, _)| listener.keep_name());
+        let all = self.listeners.iter().chain(&self.others);
+        all.for_each(|(listener, _)| listener.set_name_kept(true));
     }
 }
 

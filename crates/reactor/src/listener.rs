@@ -106,7 +106,7 @@ impl Listener {
                 options.set(&socket, tcp)?;
                 None
             }
-            Address::Unix(path) => owns_name.then(|| SocketName::new(path)),
+            Address::Unix(path) => owns_name.then(|| SocketName::new(path, true)),
         };
         Ok(Self { socket: Arc::new(socket), address, index: 0, name })
     }
@@ -228,7 +228,7 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
         socket: Arc::new(socket),
         address: Address::Unix(path.to_owned()),
         index: 0,
-        name: Some(SocketName::new(path)),
+        name: Some(SocketName::new(path, false)),
     })
 }
 
@@ -245,10 +245,10 @@ impl WeakListener {
         self.name.is_some()
     }
 
-    /// Leaves the name of the UNIX socket to another process.
-    pub(crate) fn keep_name(&self) {
+    /// Leaves the name of the UNIX socket to another process, or takes it over.
+    pub(crate) fn set_name_kept(&self, kept: bool) {
         if let Some(name) = self.name.as_ref().and_then(Weak::upgrade) {
-            name.kept.store(true, Ordering::Relaxed);
+            name.kept.store(kept, Ordering::Relaxed);
         }
     }
 }
@@ -262,8 +262,8 @@ struct SocketName {
 }
 
 impl SocketName {
-    fn new(path: &Path) -> Arc<Self> {
-        Arc::new(Self { path: path.to_owned(), kept: AtomicBool::new(false) })
+    fn new(path: &Path, kept: bool) -> Arc<Self> {
+        Arc::new(Self { path: path.to_owned(), kept: AtomicBool::new(kept) })
     }
 }
 

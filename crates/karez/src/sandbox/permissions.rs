@@ -48,9 +48,12 @@ pub(super) fn of_server(configuration: &Configuration, tls: Option<&Tls>) -> Per
     for (_, file) in args.logs.files() {
         permit_log(file, &mut permissions);
     }
-    for listen in &args.listen {
+    let listeners = args.listen.iter().map(|listen| &listen.address);
+    #[cfg(feature = "metrics")]
+    let listeners = listeners.chain(&args.observe.metrics).chain(&args.observe.status);
+    for address in listeners {
         // Its name is removed at the end.
-        if let Address::Unix(socket) = &listen.address {
+        if let Address::Unix(socket) = address {
             permissions.remove_files(parent(socket));
         }
     }

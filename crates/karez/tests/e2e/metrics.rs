@@ -1,9 +1,12 @@
 //! `--metrics` and `--status`: counts equal what was requested, and nothing there delays a response.
 
+use rustix::process::{Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::client::{Client, Response};
@@ -294,6 +297,46 @@ fn the_parser_of_prometheus_accepts_a_scrape() {
     assert!(parser.wait().unwrap().success());
     let all: u64 = expected.values().sum();
     assert_eq!(line.trim().parse(), Ok(all as f64), "{line}");
+}
+
+#[test]
+fn an_upgrade_keeps_the_unix_sockets_of_metrics_and_status() {
+    let root = root();
+    let directory = tempfile::tempdir().unwrap();
+    let (metrics, status) = (directory.path().join("metrics"), directory.path().join("status"));
+    let flags = [format!("unix:{}", metrics.display()), format!("unix:{}", status.display())];
+    for layout in layouts::sample() {
+        let flags = ["--log", "off", "--metrics", &flags[0], "--status", &flags[1]];
+        let server = Server::start_with(layout, root.path(), &flags);
+        let answers = |path: &Path, target: &str| {
+            let mut stream = UnixStream::connect(path).unwrap();
+            write!(stream, "GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+            let mut response = String::new();
+            stream.read_to_string(&mut response).unwrap();
+            assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{layout}: {target}: {response}");
+        };
+        let both = || {
+            answers(&metrics, "/metrics");
+            answers(&status, "/");
+        };
+        both();
+        // A failure leaves them to the old process.
+        let moved = root.path().with_extension("moved");
+        fs::rename(root.path(), &moved).unwrap();
+        let output = crate::upgrades::run_upgrade(server.process());
+        assert_eq!(output.status.code(), Some(1), "{layout}: {output:?}");
+        fs::rename(&moved, root.path()).unwrap();
+        both();
+        let second = crate::upgrades::upgrade(server.process());
+        crate::upgrades::wait_for_end(server.process());
+        both();
+        let third = crate::upgrades::upgrade(second.pid());
+        crate::upgrades::wait_for_end(second.pid());
+        both();
+        // The next server binds them anew, whether their names are left or not.
+        kill_process(third.pid(), Signal::TERM).unwrap();
+        crate::upgrades::wait_for_end(third.pid());
+    }
 }
 
 #[test]

@@ -108,6 +108,12 @@ fn the_name_of_a_unix_socket_is_removed_by_its_last_owner() {
     drop(before);
     assert!(handover.listeners().is_empty(), "the handle keeps nothing open");
     assert!(path.exists());
+    let mut inherited = handed_over(&after.handover());
+    let address = after.addresses().next().unwrap().clone();
+    let failed = Server::bind_inherited(config, &[address], &options, &mut inherited).unwrap();
+    drop(failed);
+    assert!(path.exists(), "a process that has not taken it over leaves it");
+    after.handover().own_names();
     drop(after);
     assert!(!path.exists());
 }
@@ -122,4 +128,30 @@ fn the_name_of_a_socket_of_a_service_manager_stays() {
     let options = TcpOptions::default();
     drop(Server::bind_inherited(config, &[address], &options, &mut inherited).unwrap());
     assert!(path.exists());
+}
+
+#[test]
+fn listeners_of_other_parts_follow_those_of_the_server() {
+    let options = TcpOptions::default();
+    let config = config(Topology::Single, 1);
+    let server = Server::bind_inherited(config, &[any()], &options, &mut Vec::new()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let addresses = [any(), Address::Unix(path.clone())];
+    let bind = |address| InheritedListener::take_or_bind(&mut Vec::new(), address).unwrap();
+    let others: Vec<_> = addresses.iter().map(bind).collect();
+    let mut handover = server.handover();
+    others.iter().zip(&addresses).for_each(|(other, address)| handover.add(other, address));
+
+    let mut inherited = handed_over(&handover);
+    assert_eq!(inherited.len(), 3);
+    let next = Server::bind_inherited(config, &[any()], &options, &mut inherited).unwrap();
+    assert!(next.addresses().eq(server.addresses()), "not that of another part");
+    for (other, address) in others.iter().zip(&addresses) {
+        let taken = InheritedListener::take_or_bind(&mut inherited, address).unwrap();
+        assert_eq!(taken.address(), other.address());
+    }
+    assert!(inherited.is_empty() && path.exists());
+    drop((server, next));
+    assert!(handover.listeners().is_empty(), "a server that has ended hands nothing over");
 }

@@ -9,8 +9,8 @@
 //!
 //! # Limitations
 //!
-//! A connection has one request. During an upgrade a UNIX address is in use, so that the upgrade fails. There is neither TLS nor a password: listen on an address that only the right hosts
-//! reach.
+//! A connection has one request. During an upgrade either process may accept it. There is neither TLS nor a password:
+//! listen on an address that only the right hosts reach.
 
 use std::io;
 use std::net::TcpStream;
@@ -21,10 +21,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use karez_http::{Method, Request, Status, target};
-use karez_reactor::{Address, Listener, Shutdown};
+use karez_reactor::{Address, Handover, InheritedListener, Listener, Shutdown};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::set_socket_reuseport;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::time::Timespec;
 use serde_json::Value;
@@ -59,6 +58,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 pub struct Monitor {
     metrics: Metrics,
     listeners: Vec<(Listener, Pages)>,
+    /// The addresses that they were bound for.
+    requested: Vec<Address>,
 }
 
 /// What a listener serves.
@@ -80,7 +81,7 @@ struct Shared {
 
 impl Monitor {
     /// Binds the address of `/metrics` and that of the live page, if there are such. One listener serves both if the
-    /// addresses are equal. A process that `succeeds` another binds the TCP addresses that this still has.
+    /// addresses are equal. A socket of another process for an address is taken out of `inherited` instead.
     ///
     /// # Errors
     /// As [`Listener::bind`].
@@ -88,20 +89,25 @@ impl Monitor {
         metrics: Metrics,
         scrape: Option<&Address>,
         status: Option<&Address>,
-        succeeds: bool,
+        inherited: &mut Vec<InheritedListener>,
     ) -> io::Result<Self> {
         let mut wanted = Vec::new();
         wanted.extend(scrape.map(|at| (at, Pages { metrics: true, status: status == scrape })));
         let other = status.filter(|_| status != scrape);
         wanted.extend(other.map(|at| (at, Pages { metrics: false, status: true })));
-        let bind = |(address, pages)| {
-            let listener = Listener::bind(address, succeeds)?;
-            // So that a successor can bind it, too. UNIX sockets have no such option.
-            let _refused = set_socket_reuseport(listener.as_fd(), true);
-            Ok((listener, pages))
-        };
-        let listeners = wanted.into_iter().map(bind).collect::<io::Result<_>>()?;
-        Ok(Self { metrics, listeners })
+        let requested = wanted.iter().map(|(address, _)| (*address).clone()).collect();
+        let mut listeners = Vec::new();
+        for (address, pages) in wanted {
+            listeners.push((InheritedListener::take_or_bind(inherited, address)?, pages));
+        }
+        Ok(Self { metrics, listeners, requested })
+    }
+
+    /// Adds its listeners to those that a successor of the process is given.
+    pub fn hand_over(&self, handover: &mut Handover) {
+        for ((listener, _), requested) in self.listeners.iter().zip(&self.requested) {
+            handover.add(listener, requested);
+        }
     }
 
     /// Returns what is served where: `metrics` or `status`, and the URL.
