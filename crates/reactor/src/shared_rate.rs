@@ -27,7 +27,7 @@ const EXACT: u64 = 64;
 /// ```
 /// use karez_reactor::SharedRate;
 ///
-/// let rate = SharedRate::new(1_000_000.try_into().unwrap(), None);
+/// let rate = SharedRate::new(1_000_000u64.try_into().unwrap(), None);
 /// let (first, second) = (rate.join(), rate.join());
 /// assert_eq!(rate.part(), 500_000);
 /// drop(second);

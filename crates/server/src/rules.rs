@@ -160,7 +160,7 @@ impl Rules {
         &mut self,
         read: impl Fn(Status, &str, &MediaTypes) -> Option<KeptPage>,
     ) {
-        let Self { error_pages, types, .. } = self;
+        let (error_pages, types) = (&mut self.error_pages, &self.types);
         error_pages.keep(|status, path| read(status, path, types));
     }
 

@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn connections_of_an_address_share_its_rate_and_the_table_ends_empty() {
-        let rate = ByteRate { rate: 900.try_into().unwrap(), most: None };
+        let rate = ByteRate { rate: 900u64.try_into().unwrap(), most: None };
         let table = Arc::new(ByteRates::new(rate));
         let part = |key| table.shard(key).get(&key).map(SharedRate::part);
         let (one, other) = (AddressKey::V4(1), AddressKey::V6(1));

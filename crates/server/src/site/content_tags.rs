@@ -183,7 +183,7 @@ pub(super) fn hash_of_file(file: &OpenFile) -> Option<ContentHash> {
     let mut hasher = Sha256::new();
     let (mut buffer, mut offset) = (vec![0; CHUNK], 0);
     while offset < file.size() {
-        match pread(file, &mut buffer, offset) {
+        match pread(file, &mut buffer[..], offset) {
             Ok(0) => return None,
             Ok(count) => {
                 hasher.update(&buffer[..count]);
