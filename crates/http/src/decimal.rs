@@ -2,19 +2,26 @@
 
 /// Appends `number` in decimal.
 pub(crate) fn push(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [b'0'; 20];
+    out.extend_from_slice(digits(number, &mut [0; MAX_DIGITS]));
+}
+
+/// Writes the digits of `number` to the end of `place`, and returns them.
+pub(crate) fn digits(number: u64, place: &mut [u8; MAX_DIGITS]) -> &[u8] {
     let mut rest = number;
-    let mut first = digits.len();
+    let mut first = place.len();
     loop {
         first -= 1;
-        digits[first] = DIGITS[(rest % 10) as usize];
+        place[first] = DIGITS[(rest % 10) as usize];
         rest /= 10;
         if rest == 0 {
             break;
         }
     }
-    out.extend_from_slice(&digits[first..]);
+    &place[first..]
 }
+
+/// The digits of the largest number.
+pub(crate) const MAX_DIGITS: usize = 20;
 
 /// Reads `1*DIGIT`: `None` if it is anything else or does not fit.
 pub(crate) fn parse(text: &[u8]) -> Option<u64> {

@@ -32,6 +32,10 @@ impl FieldValue {
         }
     }
 
+    pub(crate) fn as_number(&self) -> Option<u64> {
+        if let Repr::Number(number) = self.0 { Some(number) } else { None }
+    }
+
     /// Appends the value as text.
     pub(crate) fn push_to(&self, out: &mut Vec<u8>) {
         match &self.0 {

@@ -5,24 +5,50 @@
 //! one range), without `Content-Type` (`multipart/byteranges`), the fields of the configuration and the
 //! validators alone (304); and each of them with or without `Last-Modified`, which is the last line.
 //!
-//! # Limitations
-//!
-//! The copy is encoded for HTTP/1.1. A protocol with another encoding reads the fields by
-//! [`Prepared::fields`] and may keep a copy of its own here.
+//! The copy for HTTP/2 is made for the first response that needs it.
+
+use std::ops::Range;
+use std::sync::OnceLock;
 
 use crate::date;
 use crate::encoding::Coding;
 use crate::etag::EntityTag;
+use crate::h2::hpack::BlockEncoder;
 
 /// The fields that describe one file: `Content-Type`, `Content-Encoding`, fields of a configuration, `ETag`,
 /// `Last-Modified`.
 #[derive(Debug)]
 pub struct Prepared {
     lines: Box<[u8]>,
-    /// Where the lines behind `Content-Type` begin, those behind `Content-Encoding`, and the last.
+    places: Places,
+    field_blocks: OnceLock<FieldBlocks>,
+}
+
+/// The fields, encoded for HTTP/2.
+#[derive(Debug)]
+struct FieldBlocks {
+    bytes: Box<[u8]>,
+    places: Places,
+}
+
+/// Where the fields behind `Content-Type` begin in an encoding, those behind `Content-Encoding`, and `Last-Modified`.
+#[derive(Clone, Copy, Debug)]
+struct Places {
     type_end: usize,
     coding_end: usize,
     date_start: usize,
+}
+
+impl Places {
+    /// Returns where the fields of a part are in an encoding of `length` bytes.
+    fn range(self, part: PreparedPart, length: usize) -> Range<usize> {
+        let start = match part.from {
+            PreparedStart::Type => 0,
+            PreparedStart::Coding => self.type_end,
+            PreparedStart::Validators => self.coding_end,
+        };
+        start..if part.last_modified { length } else { self.date_start }
+    }
 }
 
 /// A part of a [`Prepared`] block.
@@ -82,7 +108,7 @@ impl Prepared {
         if let Some(date) = last_modified {
             push_line(&mut lines, "Last-Modified", &date::format(date));
         }
-        Self { lines: lines.into_boxed_slice(), type_end, coding_end, date_start }
+        Self::of_lines(lines, Places { type_end, coding_end, date_start })
     }
 
     /// Encodes fields that describe no file.
@@ -92,37 +118,65 @@ impl Prepared {
             push_line(&mut lines, name, value);
         }
         let date_start = lines.len();
-        Self { lines: lines.into_boxed_slice(), type_end: 0, coding_end: 0, date_start }
+        Self::of_lines(lines, Places { type_end: 0, coding_end: 0, date_start })
+    }
+
+    fn of_lines(lines: Vec<u8>, places: Places) -> Self {
+        Self { lines: lines.into_boxed_slice(), places, field_blocks: OnceLock::new() }
     }
 
     /// Returns the fields of a part, encoded for HTTP/1.1: each a line with its CRLF.
     pub fn lines(&self, part: PreparedPart) -> &[u8] {
-        let start = match part.from {
-            PreparedStart::Type => 0,
-            PreparedStart::Coding => self.type_end,
-            PreparedStart::Validators => self.coding_end,
+        &self.lines[self.places.range(part, self.lines.len())]
+    }
+
+    /// Returns the fields of a part, encoded for HTTP/2: a field block without references to a dynamic table, so
+    /// that it may be sent on any connection.
+    pub fn field_block(&self, part: PreparedPart) -> &[u8] {
+        let blocks = self.field_blocks.get_or_init(|| self.encode_field_blocks());
+        &blocks.bytes[blocks.places.range(part, blocks.bytes.len())]
+    }
+
+    fn encode_field_blocks(&self) -> FieldBlocks {
+        let mut bytes = Vec::new();
+        let mut encode = |range: Range<usize>| {
+            let mut encoder = BlockEncoder::new(&mut bytes);
+            for (name, value) in fields(&self.lines[range]) {
+                encoder.field(name, value);
+            }
+            bytes.len()
         };
-        let end = if part.last_modified { self.lines.len() } else { self.date_start };
-        &self.lines[start..end]
+        let Places { type_end, coding_end, date_start } = self.places;
+        let places = Places {
+            type_end: encode(0..type_end),
+            coding_end: encode(type_end..coding_end),
+            date_start: encode(coding_end..date_start),
+        };
+        encode(date_start..self.lines.len());
+        FieldBlocks { bytes: bytes.into_boxed_slice(), places }
     }
 
     /// Returns the fields of a part as names and values.
     pub fn fields(&self, part: PreparedPart) -> impl Iterator<Item = (&str, &[u8])> {
-        self.lines(part).split(|byte| *byte == b'\n').filter_map(|line| {
-            let colon = memchr::memchr(b':', line)?;
-            let name = std::str::from_utf8(&line[..colon]).ok()?;
-            Some((name, line[colon + 1..].trim_ascii()))
-        })
+        fields(self.lines(part))
     }
 
     /// Returns the media type, for the parts of a multipart body.
     pub fn content_type(&self) -> &str {
-        let line = std::str::from_utf8(&self.lines[..self.type_end]).unwrap_or_default();
+        let line = std::str::from_utf8(&self.lines[..self.places.type_end]).unwrap_or_default();
         line.trim_end()
             .strip_prefix(CONTENT_TYPE)
             .and_then(|rest| rest.strip_prefix(": "))
             .unwrap_or_default()
     }
+}
+
+fn fields(lines: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = memchr::memchr(b':', line)?;
+        let name = std::str::from_utf8(&line[..colon]).ok()?;
+        Some((name, line[colon + 1..].trim_ascii()))
+    })
 }
 
 fn push_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -140,7 +194,7 @@ mod tests {
     use crate::etag::Timestamp;
 
     #[test]
-    fn lines_and_fields_of_a_part_agree() {
+    fn lines_fields_and_field_block_of_a_part_agree() {
         let etag = EntityTag::shared(1, Timestamp { seconds: 2, nanoseconds: 3 }, None);
         let fields = [("X-A", &b"1"[..])];
         let coding = Some(Coding::Brotli);
@@ -162,6 +216,10 @@ mod tests {
                 let mut lines = Vec::new();
                 expected.iter().for_each(|(name, value)| push_line(&mut lines, name, value));
                 assert_eq!(prepared.lines(part), lines);
+                let mut block = Vec::new();
+                let mut encoder = BlockEncoder::new(&mut block);
+                expected.iter().for_each(|(name, value)| drop(encoder.field(name, value)));
+                assert_eq!(prepared.field_block(part), block);
             }
         }
     }

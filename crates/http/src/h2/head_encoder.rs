@@ -1,8 +1,4 @@
 //! Response heads as field blocks (RFC 9113 §8.3.2).
-//!
-//! # Limitations
-//!
-//! Prepared fields are encoded for each response: their block keeps a copy for HTTP/1.1 only.
 
 use super::hpack::BlockEncoder;
 use crate::response::{BodyLength, HeadItem, ResponseHead};
@@ -24,17 +20,17 @@ pub fn encode(head: &ResponseHead, out: &mut Vec<u8>) {
     encoder.status(head.status());
     for item in head.items() {
         match item {
-            HeadItem::Field(name, value) => drop(encoder.field(name, &value.bytes())),
+            HeadItem::Field(name, value) => match value.as_number() {
+                Some(number) => drop(encoder.number(name, number)),
+                None => drop(encoder.field(name, &value.bytes())),
+            },
             HeadItem::Length(BodyLength::Known(length)) => {
                 encoder.number("content-length", *length);
             }
             // The end of the stream is the end of the body.
             HeadItem::Length(BodyLength::Streamed) => {}
             HeadItem::Prepared(part) => {
-                let fields = head.prepared().into_iter().flat_map(|it| it.fields(*part));
-                for (name, value) in fields {
-                    encoder.field(name, value);
-                }
+                encoder.block(head.prepared().map_or(&[][..], |it| it.field_block(*part)));
             }
         }
     }

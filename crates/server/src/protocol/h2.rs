@@ -6,8 +6,7 @@
 //!
 //! # Limitations
 //!
-//! Bytes of a response in memory count as sent when their frame is in the outbox. Heads are encoded for
-//! each response: `Prepared` has no copy for HTTP/2.
+//! Bytes of a response in memory count as sent when their frame is in the outbox.
 
 use std::borrow::Cow;
 use std::ops::Range;

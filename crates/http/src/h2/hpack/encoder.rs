@@ -6,7 +6,7 @@
 //! (RFC 7541 §7.1.3).
 
 use super::{huffman, integer, static_table};
-use crate::decimal;
+use crate::decimal::{self, MAX_DIGITS};
 use crate::status::Status;
 
 /// Appends fields to a block. The block may be sent on any connection, and blocks may be appended to
@@ -32,9 +32,8 @@ impl<'a> BlockEncoder<'a> {
             None => {
                 // The index of a `:status`, whose name is used.
                 integer::push(self.out, 0, 4, 8);
-                let mut digits = Vec::with_capacity(3);
-                decimal::push(u64::from(status.code()), &mut digits);
-                self.string(&digits);
+                let mut place = [0; MAX_DIGITS];
+                self.string(decimal::digits(status.code().into(), &mut place));
             }
         }
         self
@@ -42,24 +41,23 @@ impl<'a> BlockEncoder<'a> {
 
     /// Appends a field. The name is sent in lower case.
     pub fn field(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        debug_assert!(!value.iter().any(breaks_line), "a line break in {name}");
+        let clean = !value.iter().any(breaks_line);
+        debug_assert!(clean, "a line break in {name}");
         self.name(name);
-        if value.iter().any(breaks_line) {
+        if clean {
+            self.string(value);
+        } else {
             let clean = |octet: &u8| if breaks_line(octet) { b' ' } else { *octet };
             let value: Vec<u8> = value.iter().map(clean).collect();
             self.string(&value);
-        } else {
-            self.string(value);
         }
         self
     }
 
     /// Appends a field with a decimal number.
     pub fn number(&mut self, name: &str, value: u64) -> &mut Self {
-        let mut digits = Vec::with_capacity(20);
-        decimal::push(value, &mut digits);
         self.name(name);
-        self.string(&digits);
+        self.string(decimal::digits(value, &mut [0; MAX_DIGITS]));
         self
     }
 

@@ -43,12 +43,18 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
     let (mut bits, mut count) = (0_u64, 0_u32);
     for octet in text {
         let symbol = usize::from(*octet);
+        // A code has at most 30 bits, and fewer than 32 are left of the codes before it.
         bits = bits << LENGTHS[symbol] | u64::from(CODES[symbol]);
         count += u32::from(LENGTHS[symbol]);
-        while count >= 8 {
-            count -= 8;
-            out.push((bits >> count).to_le_bytes()[0]);
+        if count >= 32 {
+            count -= 32;
+            let [four @ .., _, _, _, _] = (bits << (32 - count)).to_be_bytes();
+            out.extend_from_slice(&four);
         }
+    }
+    while count >= 8 {
+        count -= 8;
+        out.push((bits >> count).to_le_bytes()[0]);
     }
     if count > 0 {
         out.push((bits << (8 - count) | 0xff >> count).to_le_bytes()[0]);

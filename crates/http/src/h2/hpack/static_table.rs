@@ -7,15 +7,37 @@ pub(super) fn get(index: usize) -> Option<(&'static str, &'static str)> {
 
 /// Returns the first index whose name is `name`, in any case.
 pub(super) fn index_of(name: &[u8]) -> Option<usize> {
-    let same = |(known, _): &(&str, &str)| {
-        known.len() == name.len() && name.eq_ignore_ascii_case(known.as_bytes())
-    };
-    TABLE.iter().position(same).map(|place| place + 1)
+    let mut places = *OF_LENGTH.get(name.len())?;
+    while places != 0 {
+        let place = places.trailing_zeros() as usize;
+        if name.eq_ignore_ascii_case(TABLE[place].0.as_bytes()) {
+            return Some(place + 1);
+        }
+        places &= places - 1;
+    }
+    None
 }
 
 /// Returns the index of a status that has one.
 pub(super) fn index_of_status(code: u16) -> Option<usize> {
     [200, 204, 206, 304, 400, 404, 500].iter().position(|known| *known == code).map(|at| at + 8)
+}
+
+/// The longest name has fewer bytes.
+const LENGTHS: usize = 32;
+
+/// By the length of a name, the places in the table that have a name of this length, a bit each: a name is
+/// compared with few others.
+static OF_LENGTH: [u64; LENGTHS] = of_length();
+
+const fn of_length() -> [u64; LENGTHS] {
+    let mut places = [0; LENGTHS];
+    let mut place = 0;
+    while place < TABLE.len() {
+        places[TABLE[place].0.len()] |= 1 << place;
+        place += 1;
+    }
+    places
 }
 
 /// How many fields there are.
@@ -97,6 +119,11 @@ mod tests {
         assert_eq!(get(62), None);
         assert_eq!(index_of(b"Content-Length"), Some(28));
         assert_eq!(index_of(b"content-lengths"), None);
+        assert_eq!(index_of(&[b'a'; 64]), None);
+        for (name, _) in super::TABLE {
+            let first = super::TABLE.iter().position(|known| known.0 == name);
+            assert_eq!(index_of(name.to_ascii_uppercase().as_bytes()), first.map(|at| at + 1));
+        }
     }
 
     #[test]
