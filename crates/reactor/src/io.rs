@@ -187,7 +187,7 @@ impl<'a, J> Io<'a, J> {
     }
 
     /// Asks to begin work that takes about `time` of the CPU, in the order of 0.1 ms or more, such as a signature.
-    /// Returns false if such work has used up the time that it has in this turn of the event loop, 0.8 ms: then nothing
+    /// Returns false if such work has used up the time that it has in this turn of the event loop, 0.2 ms: then nothing
     /// must be begun, and [`Event::Deferred`](crate::Event::Deferred) is delivered in the next turn, for another
     /// try. Until then the connection sends nothing. So a flood of such work delays other connections by
     /// a bounded time. Always true on model `blocking`, whose threads have one connection each.

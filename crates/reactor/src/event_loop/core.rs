@@ -32,9 +32,9 @@ pub(crate) const WAKE: Token = Token(u64::MAX);
 /// Listeners count down from here; no connection's token is as high.
 pub(crate) const LISTENER: u64 = u64::MAX - 1;
 
-/// The time of a turn in which connections may begin costly work: eight handshakes with an ECDSA key, or one with
+/// The time of a turn in which connections may begin costly work: two handshakes with an ECDSA key, or one with
 /// an RSA key.
-const COSTLY_PER_TURN: Duration = Duration::from_micros(800);
+const COSTLY_PER_TURN: Duration = Duration::from_micros(200);
 
 /// The tasks of a service.
 pub(crate) type TaskOf<S> = <S as Service>::Task;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use crate::scripted_task::{LONG, config, connect, many, read_some, serve_with};
 
 /// How many connections begin work of this cost in one turn.
-const PER_TURN: usize = 8;
+const PER_TURN: usize = 2;
 const COST: Duration = Duration::from_micros(100);
 
 /// How many connections ask for it at the same time.
-const COUNT: usize = 3 * PER_TURN;
+const COUNT: usize = 12 * PER_TURN;
 
 /// More than a turn has; the first connection may begin it nevertheless.
 const WHOLE_TURN: Duration = Duration::from_millis(5);
