@@ -27,6 +27,7 @@ use crate::direct_read::{DirectRead, ReadRequest};
 use crate::interrupted::retry;
 use crate::observer;
 use crate::offloaded_read::OffloadedRead;
+use crate::residency::Moment;
 use crate::scratch;
 
 /// The most bytes of one page-in: as many as a step moves with most vias.
@@ -60,6 +61,8 @@ pub(crate) struct Attempts {
     count: AtomicU32,
     /// The offset up to which the last of them has read; 0 if the transfer has taken it.
     read_to: AtomicU64,
+    /// When it began: the pages that it read first may be evicted before it ends.
+    begun: AtomicU32,
 }
 
 /// A read into a buffer of the transfer, instead of into the page cache.
@@ -160,6 +163,7 @@ impl PageIn {
     }
 
     fn read_pages(&self, calls: &mut Calls) -> std::io::Result<()> {
+        let begun = Moment::now();
         let mut at = self.range.start;
         let mut buffer = scratch::take(READ_CHUNK);
         let mut result = Ok(());
@@ -180,7 +184,8 @@ impl PageIn {
         }
         scratch::give_back(buffer);
         if let Some(attempts) = &self.attempts {
-            attempts.read_to.store(at, Ordering::Relaxed);
+            attempts.begun.store(begun.to_bits(), Ordering::Relaxed);
+            attempts.read_to.store(at, Ordering::Release);
         }
         if at == self.range.end {
             self.read_ahead(calls);
@@ -269,18 +274,41 @@ impl Retries {
         self.attempts.clone()
     }
 
-    /// Takes the range that a page-in has read since the last call.
-    pub(crate) fn take_read(&self) -> Option<Range<u64>> {
+    /// Takes the range that a page-in has read since the last call, and the moment at which it began. `None` if that was
+    /// too long ago: pages that it read first may have been evicted.
+    pub(crate) fn take_read(&self, now: Moment) -> Option<(Range<u64>, Moment)> {
         let (start, attempts) = (self.at?, self.attempts.as_ref()?);
         if attempts.read_to.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let end = attempts.read_to.swap(0, Ordering::Relaxed);
-        (end > start).then_some(start..end)
+        let end = attempts.read_to.swap(0, Ordering::Acquire);
+        let begun = Moment::from_bits(attempts.begun.load(Ordering::Relaxed));
+        (end > start && begun.is_valid(now)).then_some((start..end, begun))
     }
 }
 
 /// Returns the CPU time of the calling thread.
 fn cpu_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_in_that_took_long_is_no_proof() {
+        let mut retries = Retries::default();
+        assert!(!retries.exhausted(Some(7)));
+        let attempts = retries.attempts().unwrap();
+        let take = |now: u32| {
+            attempts.begun.store(5, Ordering::Relaxed);
+            attempts.read_to.store(100, Ordering::Relaxed);
+            let taken = retries.take_read(Moment::from_bits(now));
+            assert_eq!(retries.take_read(Moment::from_bits(now)), None, "it is taken once");
+            taken
+        };
+        assert_eq!(take(6), Some((7..100, Moment::from_bits(5))));
+        assert_eq!(take(1005), None);
+    }
 }

@@ -106,6 +106,16 @@ impl Moment {
         Self(low((time.tv_sec * 1000 + time.tv_nsec / 1_000_000).cast_unsigned()))
     }
 
+    /// Returns the moment as a number, to be stored in an atomic one.
+    pub(crate) fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// Returns the moment of such a number.
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// Returns whether a proof of this moment still counts.
     pub(crate) fn is_valid(self, now: Self) -> bool {
         now.0.wrapping_sub(self.0) < VALID

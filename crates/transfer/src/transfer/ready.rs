@@ -2,8 +2,8 @@
 //!
 //! # Limitations
 //!
-//! A proof counts for a second. Pages that are evicted in between block the step that sends them, which is
-//! rare: the kernel evicts the pages first that were used least recently.
+//! A proof counts for a second, that of a page-in from its begin on. Pages that are evicted in between block the step
+//! that sends them, which is rare: the kernel evicts the pages first that were used least recently.
 
 use karez_sys::SharedFd;
 use rustix::io;
@@ -31,11 +31,11 @@ impl Transfer {
         len: u64,
     ) -> io::Result<u64> {
         let now = Moment::now();
-        if let Some(read) = self.retries.take_read() {
+        if let Some((read, begun)) = self.retries.take_read(now) {
             if let Some(residency) = &self.residency {
-                residency.note(&read, now);
+                residency.note(&read, begun);
             }
-            self.proof = Proof::new(read, now);
+            self.proof = Proof::new(read, begun);
         }
         let proven = self.proof.bytes_from(at, now);
         if proven > 0 {
