@@ -74,7 +74,7 @@ def fast(server, args):
                           capture_output=True, text=True, check=True).stdout
     count = int(re.search(r"(\d+) requests in", text)[1])
     return {"per_second": count / args.seconds, "us": (server.cpu() - cpu) / max(count, 1) * 1e6,
-            "p99_ms": seconds(re.search(r"99%\s+(\S+)", text)[1]) * 1e3}
+            "p99_ms": seconds(re.search(r"^\s+99%\s+(\S+)", text, re.M)[1]) * 1e3}
 
 
 def measure(name, program, command, directory, root, args):
