@@ -2,7 +2,7 @@
 //! also readable as plain Markdown.
 //!
 //! The chapters are templates (`book/en`, `book/zh`), in the order of the usual textbooks. Every measured
-//! figure in them is a [marker](expand), which is replaced from the reports, so text and data cannot
+//! figure in them is a marker (`book/expand.rs`), which is replaced from the reports, so text and data cannot
 //! differ. `docs/book` is made from `bench/results`; a test compares.
 //!
 //! # Limitations
