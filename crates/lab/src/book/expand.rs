@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::reports::{ReportedFinding, Reports};
 use super::sources::SourceTree;
 use super::{figures, tables};
+use crate::claims::Verdict;
 use crate::exercise::Exercise;
 use crate::language::{text, tr, tr_word};
 
@@ -61,7 +62,8 @@ impl<'a> Expander<'a> {
             "machine" => Some(machine(self.reports.machine)),
             "claim" => {
                 let number = argument.parse().ok()?;
-                Some(claim(number, &self.reports.claim(number)?))
+                let elsewhere = self.reports.measured_elsewhere(number);
+                Some(claim(number, &self.reports.claim(number)?, elsewhere))
             }
             "number" => {
                 let (number, name) = argument.split_once(' ')?;
@@ -105,8 +107,12 @@ fn machine(machine: &Value) -> String {
     )
 }
 
-/// Renders a claim as a quotation.
-fn claim(number: u8, finding: &ReportedFinding<'_>) -> String {
+/// Renders a claim as a quotation. Where it cannot be measured, the verdict of another kernel follows.
+fn claim(
+    number: u8,
+    finding: &ReportedFinding<'_>,
+    elsewhere: Option<(String, ReportedFinding<'_>)>,
+) -> String {
     let ReportedFinding { statement, reason, verdict, evidence } = finding;
     let mut paragraphs = vec![
         format!("**{number}. {}**", tr_word(statement)),
@@ -115,6 +121,11 @@ fn claim(number: u8, finding: &ReportedFinding<'_>) -> String {
     let evidence = evidence.to_string();
     if !evidence.is_empty() {
         paragraphs.push(text!("measured: {evidence}", evidence = evidence));
+    }
+    if let (Verdict::NotMeasurable(_), Some((kernel, other))) = (verdict, elsewhere) {
+        let on = format!("**{}**", other.verdict);
+        paragraphs.push(text!("On Linux {kernel}: {verdict}", kernel = kernel, verdict = on));
+        paragraphs.push(text!("measured: {evidence}", evidence = other.evidence));
     }
     paragraphs.push(text!("reason: {reason}", reason = tr_word(reason)));
     paragraphs.push(format!("`karez lab claims --claim {number}`"));

@@ -78,6 +78,15 @@ impl<'a> Reports<'a> {
         })
     }
 
+    /// Returns the newest kernel on which a claim was measured, with the finding.
+    pub(super) fn measured_elsewhere(&self, number: u8) -> Option<(String, ReportedFinding<'a>)> {
+        self.kernels().into_iter().rev().find_map(|kernel| {
+            let finding = self.claim_on(&kernel, number)?;
+            let is_measured = !matches!(finding.verdict, Verdict::NotMeasurable(_));
+            is_measured.then_some((kernel, finding))
+        })
+    }
+
     /// Returns each kernel series with claims, in the order of the versions.
     pub(super) fn kernels(&self) -> Vec<String> {
         let mut all: Vec<_> = self.claims().map(|(series, _)| series).collect();
