@@ -4,6 +4,7 @@ use rustix::thread::CpuSet;
 use std::io;
 use std::mem;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread;
 
 use crate::admission::{Admission, Limits};
@@ -31,6 +32,7 @@ use crate::models::select::Select;
 use crate::models::signal::Signal;
 #[cfg(feature = "uring")]
 use crate::models::uring::Uring;
+use crate::panics::contain;
 use crate::pin;
 use crate::readiness::event_loop::Reactor;
 use crate::selector::Selector;
@@ -253,10 +255,11 @@ impl Server {
         let thread_specs = self.thread_specs::<S>(watches_eventfd)?;
         let acceptors = thread_specs.iter().filter(|spec| !spec.listeners.is_empty()).count();
         shutdown.expect(thread_specs.len(), acceptors);
+        let (ended, outcomes) = channel();
+        let event_loops = thread_specs.len();
         thread::scope(|scope| {
             // If one cannot be made, the event loops that run have to end.
             let _others = TriggerOnDrop(shutdown);
-            let mut threads = Vec::new();
             for ThreadSpec { name, core, listeners, balancer, inbox } in thread_specs {
                 shutdown.subscribe(inbox.shared_waker());
                 let (admission, pool) = (&admission, &pool);
@@ -265,16 +268,18 @@ impl Server {
                     service, admission, shutdown, listeners, balancer, inbox, pool, offloads_all,
                 };
                 let core = core.zip(cores);
-                let run = move || run_one(core, run, parts);
+                let ended = ended.clone();
+                let run = move || {
+                    let outcome = contain(|| run_one(core, run, parts));
+                    let panicked = || Err(io::Error::other("the thread of an event loop panicked"));
+                    let _sent = ended.send(outcome.unwrap_or_else(panicked));
+                };
                 let thread = thread::Builder::new().name(name.clone()).spawn_scoped(scope, run);
-                threads.push(thread.map_err(no_thread(name))?);
+                thread.map_err(no_thread(name))?;
             }
-            let outcomes = threads.into_iter().map(|thread| {
-                thread.join().unwrap_or_else(|_| {
-                    Err(io::Error::other("the thread of an event loop panicked"))
-                })
-            });
-            outcomes.fold(Ok(()), Result::and)
+            // They are not joined: the kernel ends a thread after the operations of its ring, which may hang in
+            // a file system. The process can end before.
+            outcomes.iter().take(event_loops).fold(Ok(()), Result::and)
         })
     }
 
