@@ -3,14 +3,18 @@
 
 use karez_reactor::Model;
 use rustix::net::sockopt;
+use rustix::process::Signal;
 use std::fs;
-use std::time::Duration;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::bindfs::Bind;
 use crate::client::{Client, Response};
 use crate::files::pattern;
 use crate::layouts::{self, Layout};
 use crate::server::Server;
+use crate::timeouts::TEST_TIMEOUT;
 
 /// Timeouts that a test can wait for, and that a local file system meets on a loaded machine.
 const SHORT: &[&str] = &["--log", "off", "--lookup-timeout", "2s", "--send-timeout", "1s"];
@@ -205,6 +209,32 @@ fn close_during_a_hung_lookup_is_handled_by_the_deadline() {
         server.wait_until("it is let go", || sockets(&server) == before);
         drop(stopped);
         server.wait_until("it recovers", || server.get("/slow/name").status == 200);
+    }
+}
+
+/// When a process ends, the kernel flushes each FUSE file that it has open (`FUSE_FLUSH`), and waits for the reply.
+/// Until then nothing else is left of the server.
+#[test]
+fn stop_frees_addresses_and_connections_despite_hung_open_files() {
+    for layout in layouts::all() {
+        let Some(bind) = Bind::mount() else { return };
+        fs::write(bind.path("below/large"), pattern(LARGE)).unwrap();
+        let flags = [LONG, &["--grace", "200ms"]].concat();
+        let server = bind.serve(layout, &flags);
+        let mut client = server.connect();
+        client.limit_receive_buffer();
+        assert_eq!(client.start_get("/slow/large").status, 200, "{layout}");
+        let stopped = bind.stop();
+        server.signal(Signal::TERM);
+        assert!(client.drain() < LARGE, "{layout}");
+        let end = Instant::now() + TEST_TIMEOUT;
+        while TcpStream::connect(server.address).is_ok() {
+            assert!(Instant::now() < end, "{layout}: it listens");
+            thread::sleep(Duration::from_millis(5));
+        }
+        drop(stopped);
+        let (status, printed) = server.wait();
+        assert_eq!((status.code(), &printed[..]), (Some(0), ""), "{layout}");
     }
 }
 
