@@ -177,12 +177,15 @@ fn confine(
     sandbox.enter(privileges)
 }
 
-/// Returns the default limit on connections: three quarters of the descriptors, the rest is for
+/// Descriptors of the server itself: listeners, logs, and four or so of each event loop.
+const OWN_DESCRIPTORS: usize = 32;
+
+/// Returns the default limit on connections: three quarters of the descriptors that clients may use, the rest is for
 /// files.
 fn default_connections(args: &ServeArgs, config: Config, descriptors: usize) -> usize {
     // Each connection that shares a rate needs one more.
     let shares = usize::from(args.clients.rate_per_ip.is_some());
-    let available = descriptors / 4 * 3;
+    let available = descriptors.saturating_sub(OWN_DESCRIPTORS) / 4 * 3;
     match config.model() {
         // Each connection needs two descriptors and at least one thread.
         Model::PosixAio => (available / (2 + shares)).clamp(1, BLOCKING_CONNECTIONS),

@@ -61,6 +61,11 @@ impl Admission {
         self.live.load(Ordering::Relaxed) < self.limits.connections
     }
 
+    /// Returns whether there is a place for so many.
+    pub(crate) fn has_room_for(&self, more: usize) -> bool {
+        self.live.load(Ordering::Relaxed).saturating_add(more) <= self.limits.connections
+    }
+
     /// Returns whether there is no connection.
     pub(crate) fn has_none(&self) -> bool {
         self.live.load(Ordering::SeqCst) == 0

@@ -24,7 +24,7 @@ use crate::task::Peer;
 use crate::tcp_options::TcpOptions;
 
 /// Connections that the kernel queues before they are accepted; at most `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,6 +18,8 @@ use crate::shared_fd::SharedFd;
 pub enum Operation {
     /// Accepts connections from a listening socket.
     Accept(SharedFd),
+    /// Accepts one connection from a listening socket.
+    AcceptOne(SharedFd),
     /// Waits until a read of this descriptor would not block.
     Readable(SharedFd),
     /// Waits until a write to this socket would not block.

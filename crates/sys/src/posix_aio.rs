@@ -101,9 +101,13 @@ impl PosixAio {
                     self.settle(key, Err(errno));
                 }
             }
-            (None, Operation::Accept(_) | Operation::Readable(_) | Operation::Writable(_)) => {
-                self.watched.push(key);
-            }
+            (
+                None,
+                Operation::Accept(_)
+                | Operation::AcceptOne(_)
+                | Operation::Readable(_)
+                | Operation::Writable(_),
+            ) => self.watched.push(key),
             (None, _) => self.settle(key, Err(Errno::OPNOTSUPP)),
         }
         key
@@ -194,9 +198,9 @@ impl PosixAio {
 
     fn watched_for(&self, key: Key) -> Option<(&SharedFd, PollFlags)> {
         match &self.flights.get(key)?.operation {
-            Operation::Accept(handle) | Operation::Readable(handle) => {
-                Some((handle, PollFlags::IN))
-            }
+            Operation::Accept(handle)
+            | Operation::AcceptOne(handle)
+            | Operation::Readable(handle) => Some((handle, PollFlags::IN)),
             Operation::Writable(handle) => Some((handle, PollFlags::OUT)),
             _ => None,
         }
@@ -206,13 +210,17 @@ impl PosixAio {
     fn serve(&mut self, key: Key) {
         let Some(flight) = self.flights.get_mut(key) else { return };
         let tag = flight.tag;
-        let Operation::Accept(listener) = &flight.operation else {
-            self.watched.retain(|&watched| watched != key);
-            return self.settle(key, Ok(0));
+        let (listener, once) = match &flight.operation {
+            Operation::Accept(listener) => (listener, false),
+            Operation::AcceptOne(listener) => (listener, true),
+            _ => {
+                self.watched.retain(|&watched| watched != key);
+                return self.settle(key, Ok(0));
+            }
         };
         for _ in 0..ACCEPT_BATCH {
             let accepted = acceptfrom_with((**listener).as_fd(), SocketFlags::CLOEXEC);
-            let over = accepted.is_err();
+            let over = once || accepted.is_err();
             if accepted.as_ref().err() == Some(&Errno::AGAIN) {
                 return;
             }
@@ -255,7 +263,9 @@ impl PosixAio {
 
 fn completion(flight: &mut RunningCall, key: Key, result: io::Result<usize>) -> Completion {
     let outcome = match &mut flight.operation {
-        Operation::Accept(_) => Outcome::Accepted(Err(result.err().unwrap_or(Errno::CANCELED))),
+        Operation::Accept(_) | Operation::AcceptOne(_) => {
+            Outcome::Accepted(Err(result.err().unwrap_or(Errno::CANCELED)))
+        }
         Operation::Readable(_) => Outcome::Readable,
         Operation::Writable(_) => Outcome::Writable(result.map(drop)),
         Operation::Receive(_) | Operation::ReceiveAtMost(..) => {

@@ -229,7 +229,7 @@ impl Ring {
         }
         let tag = flight.tag;
         let outcome = match &mut flight.operation {
-            Operation::Accept(_) => Outcome::Accepted(accepted(result)),
+            Operation::Accept(_) | Operation::AcceptOne(_) => Outcome::Accepted(accepted(result)),
             Operation::Receive(_) | Operation::ReceiveAtMost(..) => {
                 let own = mem::take(&mut flight.own);
                 Outcome::Received(received(result, flags, own, self.buffers.as_ref()))

@@ -179,7 +179,7 @@ pub(crate) struct ServeArgs {
     pub(crate) drain: Duration,
 
     /// Maximum number of connections. At the limit a new connection closes the longest-idle one of
-    /// the same event loop [default: three quarters of the limit on open files; for model blocking at
+    /// the same event loop [default: three quarters of the limit on open files less 32; for model blocking at
     /// most 1024 or the number of workers, for posix-aio at most 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_connections: Option<NonZeroUsize>,

@@ -4,13 +4,16 @@ use karez_reactor::{Model, Topology};
 use karez_transfer::Via;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::{Error, ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 
 use crate::client::Client;
 use crate::files::pattern;
-use crate::layouts::Layout;
+use crate::layouts::{self, Layout};
 use crate::server::{KAREZ, Server};
 use crate::strace::{self, Call, Traced, count, name, returned};
+use crate::timeouts::TEST_TIMEOUT;
 
 const MIB: usize = 1 << 20;
 
@@ -168,6 +171,45 @@ fn unavailable_model_is_reported_in_one_line() {
         let printed = refusal(&format!("inject={call}:error={errno}"), model);
         assert_eq!(printed.lines().count(), 1, "{printed}");
         assert!(printed.contains(call) && printed.contains(expected), "{printed}");
+    }
+}
+
+/// Where descriptors are few, connections wait in the queue of the listener and take none: so there is one for each
+/// file. A connection whose request has not arrived yet may be evicted.
+#[test]
+fn more_clients_than_descriptors_get_files_and_no_503() {
+    if Command::new("prlimit").arg("--version").output().is_err() {
+        println!("skipped: prlimit is missing");
+        return;
+    }
+    let root = root();
+    for layout in layouts::each_model() {
+        let prefix = ["prlimit", "--nofile=64:64"];
+        let server = Server::start_under(&prefix, layout, root.path(), &["--log", "off"]);
+        let clients: Vec<_> = (0..300)
+            .map(|_| {
+                let mut client = TcpStream::connect(server.address).unwrap();
+                let request = b"GET /small HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+                // It fails if the connection was evicted.
+                let _sent = client.write_all(request);
+                client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+                client
+            })
+            .collect();
+        let statuses: Vec<_> = clients
+            .into_iter()
+            .filter_map(|mut client| {
+                let mut status = [0; 12];
+                let received = client.read_exact(&mut status);
+                let timed_out = |error: &Error| {
+                    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+                };
+                assert!(!received.as_ref().is_err_and(timed_out), "{layout}: no answer");
+                received.ok().map(|()| status)
+            })
+            .collect();
+        assert!(statuses.len() > 100, "{layout}: {} are answered", statuses.len());
+        assert!(statuses.iter().all(|status| status == b"HTTP/1.1 200"), "{layout}");
     }
 }
 

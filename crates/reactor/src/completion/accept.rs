@@ -1,7 +1,8 @@
 //! Accepting on a completion model.
 //!
-//! One operation accepts many connections, so several may be pending when the last place is taken. They
-//! wait, the operation is cancelled, and it is started again when all of them have a place.
+//! One operation accepts many connections, as long as there is room for all that the kernel may have queued; otherwise
+//! it accepts one, because each that is pending takes a descriptor. Several may be pending when another event loop has
+//! taken the last place. They wait, the operation is cancelled, and it is started again when all of them have a place.
 
 use rustix::io::{self, Errno};
 use std::os::fd::OwnedFd;
@@ -11,7 +12,7 @@ use super::event_loop::Proactor;
 use crate::driver::{Driver, DriverSocket as _};
 use crate::event_loop::admit::AdmitConnections;
 use crate::event_loop::core::EventLoop;
-use crate::listener::peer_gave_up;
+use crate::listener::{BACKLOG, peer_gave_up};
 use crate::panics::contain;
 use crate::task::{Peer, Service};
 
@@ -20,7 +21,8 @@ impl<'a, S: Service, C: Driver> Proactor<'a, S, C> {
     pub(super) fn accept(&mut self) {
         let acceptor = &self.core.acceptor;
         if acceptor.backoff_until.is_none() && acceptor.pending.is_empty() {
-            self.listeners.arm(&mut self.core.resources.driver);
+            let many = self.core.admission.has_room_for(BACKLOG.unsigned_abs() as usize);
+            self.listeners.arm(many, &mut self.core.resources.driver);
         }
     }
 

@@ -18,20 +18,35 @@ pub(super) struct ArmedListeners {
 struct ArmedListener {
     listener: Listener,
     accept: Option<Key>,
+    /// It accepts one connection after the other by itself.
+    many: bool,
 }
 
 impl ArmedListeners {
     pub(super) fn new(listeners: Vec<Listener>) -> Self {
-        let armed = |listener| ArmedListener { listener, accept: None };
+        let armed = |listener| ArmedListener { listener, accept: None, many: false };
         Self { armed: listeners.into_iter().map(armed).collect(), retired: false }
     }
 
-    /// Starts to accept on every listener.
-    pub(super) fn arm(&mut self, driver: &mut impl Driver) {
+    /// Starts to accept on every listener. An operation that accepts many connections takes as many as wait before
+    /// it could be cancelled, and with them descriptors; so where there is no place for `many`, it accepts one.
+    pub(super) fn arm(&mut self, many: bool, driver: &mut impl Driver) {
         for (armed, number) in self.armed.iter_mut().zip(0..) {
-            if armed.accept.is_none() && !self.retired {
-                let operation = Operation::Accept(armed.listener.handle());
-                armed.accept = Some(driver.start(LISTENER - number, operation));
+            match armed.accept {
+                None if !self.retired => {
+                    let listener = armed.listener.handle();
+                    let operation = match many {
+                        true => Operation::Accept(listener),
+                        false => Operation::AcceptOne(listener),
+                    };
+                    armed.accept = Some(driver.start(LISTENER - number, operation));
+                    armed.many = many;
+                }
+                Some(key) if armed.many && !many => {
+                    armed.many = false;
+                    driver.cancel(key);
+                }
+                _ => {}
             }
         }
     }

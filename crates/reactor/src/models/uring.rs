@@ -48,7 +48,7 @@ impl Driver for Uring {
     }
 
     fn start(&mut self, tag: u64, operation: Operation) -> Key {
-        if let Operation::Accept(listener) = &operation {
+        if let Operation::Accept(listener) | Operation::AcceptOne(listener) = &operation {
             // An accept waits in the kernel only on a listener that blocks; else it ends by EAGAIN.
             let _refused = ioctl_fionbio((**listener).as_fd(), false);
         }

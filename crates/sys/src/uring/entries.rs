@@ -49,6 +49,7 @@ impl Entries {
         let InFlight { operation, own, .. } = flight;
         let entry = match operation {
             Operation::Accept(listener) => accept(listener, features.accept_many),
+            Operation::AcceptOne(listener) => accept(listener, false),
             Operation::Readable(handle) => {
                 opcode::PollAdd::new(fd(handle), libc::POLLIN as u32).build()
             }

@@ -152,6 +152,22 @@ fn connections_are_accepted_one_by_one_or_many_at_a_time() {
 }
 
 #[test]
+fn one_connection_is_accepted_where_others_wait() {
+    for options in all() {
+        let Some(mut ring) = ring(options) else { return };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener: SharedFd = Arc::new(listener);
+        let _others: Vec<_> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
+        for _ in 0..2 {
+            ring.start(1, Operation::AcceptOne(Arc::clone(&listener)));
+            let [done] = &wait_for(&mut ring, 1)[..] else { panic!() };
+            assert!(done.last && matches!(done.outcome, Outcome::Accepted(Ok(_))));
+        }
+    }
+}
+
+#[test]
 fn a_file_is_read_behind_a_head_and_sent_with_it() {
     let Some(mut ring) = ring(RingOptions::default()) else { return };
     let mut file = tempfile::tempfile().unwrap();
