@@ -15,11 +15,13 @@ pub enum Body<F> {
     File(F),
     /// Pieces in memory and parts of files, in order: a `multipart/byteranges` body.
     Parts(Vec<BodyPart<F>>),
-    /// A body that is appended piece by piece after the head.
+    /// A body that is appended piece by piece after the head, which has no length.
     Stream,
+    /// The same where the head has the length: its pieces may be parts of files.
+    Sized,
 }
 
-/// A piece of [`Body::Parts`].
+/// A piece of [`Body::Parts`], or of a body that is appended.
 #[derive(Debug)]
 pub enum BodyPart<F> {
     /// Memory.

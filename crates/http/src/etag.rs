@@ -2,8 +2,8 @@
 //!
 //! Three forms, in hexadecimal: `"<modified>-<size>"` is the same for every copy of a file that keeps
 //! its time; `"<modified>-<size>-<changed>-<inode>"` is that of one inode between two changes, as
-//! nothing but the kernel's clock sets the change time; `"<hash>"` is that of a content. Each content
-//! coding has its own tag (§8.8.3.3), hence the suffix.
+//! nothing but the kernel's clock sets the change time; `"<hash>"` is that of a content, or of all that a
+//! representation of many files depends on. Each content coding has its own tag (§8.8.3.3), hence the suffix.
 //!
 //! # Limitations
 //!
@@ -60,6 +60,15 @@ impl EntityTag {
         tag.push(b'"');
         hash.iter().for_each(|byte| tag.hexadecimal((*byte).into(), 2));
         tag.end(suffix);
+        tag
+    }
+
+    /// Returns the tag of a representation that is made of many files: a digest of all that it depends on.
+    pub fn digest(digest: [u64; 2], suffix: &str) -> Self {
+        let mut tag = Self { text: [0; CAPACITY], length: 0 };
+        tag.push(b'"');
+        digest.into_iter().for_each(|half| tag.hexadecimal(half, 16));
+        tag.end(Some(suffix));
         tag
     }
 
@@ -188,6 +197,8 @@ mod tests {
         assert_eq!(coded.as_str(), "\"000000000-0-zst\"");
         let local = EntityTag::local(0x1234, time(1, 2), time(3, 4), 0xabc, Some("br"));
         assert_eq!(local.as_str(), "\"100000002-1234-300000004-abc-br\"");
+        let digest = EntityTag::digest([0xab, 1], "tar");
+        assert_eq!(digest.as_str(), format!("\"{:032x}-tar\"", 0xab_u128 << 64 | 1));
         let never = time(-1, u32::MAX);
         let longest = EntityTag::local(u64::MAX, never, never, u64::MAX, Some("12345678\"\r\n9"));
         let mut hash = [0xff; 32];

@@ -76,6 +76,8 @@ enum Stream {
     Chunked,
     /// The end of the connection ends the body.
     ToEnd,
+    /// The head has the length.
+    Sized,
 }
 
 /// The use of the connection behind a response.
@@ -191,8 +193,10 @@ impl Session {
         body: Body<F>,
         sink: &mut impl Sink<F>,
     ) -> usize {
-        if matches!(body, Body::Stream) {
-            self.stream = self.stream_framing();
+        match body {
+            Body::Stream => self.stream = self.stream_framing(),
+            Body::Sized if !self.is_head => self.stream = Stream::Sized,
+            _ => {}
         }
         let mut out = sink.buffer();
         out.reserve(HEAD_CAPACITY);
@@ -201,7 +205,7 @@ impl Session {
         sink.push_bytes(out);
         match body {
             _ if self.is_head => {}
-            Body::Empty | Body::Stream => {}
+            Body::Empty | Body::Stream | Body::Sized => {}
             Body::Bytes(bytes) => sink.push_bytes(bytes),
             Body::File(file) => sink.push_file(file),
             Body::Parts(parts) => parts.into_iter().for_each(|part| match part {
@@ -212,11 +216,11 @@ impl Session {
         length
     }
 
-    /// Appends a piece of a [streamed](Body::Stream) body.
+    /// Appends a piece of a [streamed](Body::Stream) or [sized](Body::Sized) body.
     pub fn append<F>(&mut self, bytes: Vec<u8>, sink: &mut impl Sink<F>) {
         match self.stream {
             Stream::None => {}
-            Stream::ToEnd => sink.push_bytes(bytes),
+            Stream::ToEnd | Stream::Sized => sink.push_bytes(bytes),
             Stream::Chunked => {
                 let mut out = Vec::with_capacity(bytes.len() + 20);
                 chunk(&bytes, &mut out);
@@ -225,7 +229,14 @@ impl Session {
         }
     }
 
-    /// Ends a streamed body. Returns whether that appended anything.
+    /// Appends a part of a file to a [sized](Body::Sized) body; to any other, nothing.
+    pub fn append_file<F>(&mut self, file: F, sink: &mut impl Sink<F>) {
+        if self.stream == Stream::Sized {
+            sink.push_file(file);
+        }
+    }
+
+    /// Ends a body that was appended. Returns whether that appended anything.
     pub fn finish<F>(&mut self, sink: &mut impl Sink<F>) -> bool {
         let chunked = self.stream == Stream::Chunked;
         if chunked {
@@ -246,7 +257,7 @@ impl Session {
     pub fn abort(&mut self) -> Abort {
         match std::mem::replace(&mut self.stream, Stream::None) {
             Stream::ToEnd => Abort::Reset,
-            Stream::None | Stream::Chunked => Abort::Close,
+            Stream::None | Stream::Chunked | Stream::Sized => Abort::Close,
         }
     }
 

@@ -110,6 +110,23 @@ fn bodies_in_parts_keep_their_order() {
 }
 
 #[test]
+fn sized_bodies_are_appended_without_chunks() {
+    let (mut session, mut out) = (Session::new(Limits::default()), Output::default());
+    for (method, body) in [("GET", "<file"), ("HEAD", "")] {
+        request(&mut session, &format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n"));
+        session.respond(&ok(BodyLength::Known(5)), Body::Sized, &mut out);
+        session.append(b"<".to_vec(), &mut out);
+        session.append_file("file", &mut out);
+        assert!(!session.finish(&mut out));
+        assert_eq!(out.take(), format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{body}"));
+        assert_eq!(session.complete(), Next::Request);
+    }
+    request(&mut session, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    session.respond(&ok(BodyLength::Known(5)), Body::Sized, &mut out);
+    assert_eq!(session.abort(), Abort::Close);
+}
+
+#[test]
 fn the_connection_closes_where_it_cannot_persist() {
     for (text, expected) in [
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", ""),
