@@ -294,8 +294,8 @@ impl Connection {
                 exchange.responded(status, length, io.now());
                 true
             }),
-            Action::Append(bytes) => self.append(io, |exchange, protocol, io| {
-                protocol.append(exchange.id, bytes, io.outbox());
+            Action::Append(parts) => self.append(io, |exchange, protocol, io| {
+                protocol.append(exchange.id, parts, io.outbox());
                 true
             }),
             Action::Finish => {
@@ -303,6 +303,7 @@ impl Connection {
             }
             Action::Complete => self.complete(io),
             Action::Abort => self.abort(io),
+            Action::Reset => self.reset(io),
         }
     }
 

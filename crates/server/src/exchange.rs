@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use karez_http::{Method, Request, RequestError, Status, target};
+use karez_http::{BodyPart, Method, Request, RequestError, Status, target};
 use karez_reactor::Peer;
-use karez_transfer::Via;
+use karez_transfer::{FileToSocket, Via};
 
 use crate::context::ServerContext;
 use crate::cost::RequestCost;
@@ -22,10 +22,11 @@ use crate::route::{self, Route};
 use crate::rules::Decision;
 use crate::rules::auth::user_file::UserFile;
 use crate::rules::stage::Stage;
-use crate::site::{Listing, ResourceRequest};
+use crate::site::{ArchiveBody, Listing, ResourceRequest};
 use crate::sites::SiteIndex;
 
 mod accounting;
+mod archive;
 #[cfg(feature = "tls")]
 mod challenge;
 mod counting;
@@ -57,8 +58,8 @@ pub(crate) struct Exchange {
     stage: Stage,
     /// A resource to be found when the other connections have received.
     deferred: Option<ResourceRequest>,
-    /// A listing with more pieces to come.
-    listing: Option<Box<Listing>>,
+    /// A body with more pieces to come.
+    unfinished: Option<Unfinished>,
     started: Instant,
     /// When there was a response head.
     responded_at: Option<Instant>,
@@ -74,6 +75,12 @@ pub(crate) struct Exchange {
     via: Option<Via>,
 }
 
+/// A body whose next piece is made by a job.
+enum Unfinished {
+    Listing(Box<Listing>),
+    Archive(Box<ArchiveBody>),
+}
+
 /// The next step of the connection for an exchange.
 #[expect(clippy::large_enum_variant, reason = "a box would cost an allocation per request")]
 pub(crate) enum Action {
@@ -83,14 +90,16 @@ pub(crate) enum Action {
     Run(FileWork),
     /// Send a response.
     Respond(Response),
-    /// Send a piece of a streamed body.
-    Append(Vec<u8>),
-    /// End the streamed body.
+    /// Send pieces of a body.
+    Append(Vec<BodyPart<FileToSocket>>),
+    /// End the body whose pieces have been sent.
     Finish,
     /// End the exchange: its response has been sent.
     Complete,
     /// End the connection in the middle of the response.
     Abort,
+    /// The same by a reset, because files have changed.
+    Reset,
 }
 
 impl Exchange {
@@ -107,13 +116,13 @@ impl Exchange {
     fn with(id: ExchangeId, request: Result<Request, RequestError>, started: Instant) -> Self {
         let status = Status::InternalServerError;
         let _in_flight = InFlight::begin(id.is_only());
-        let (deferred, listing, head_length, sent, counted) = (None, None, 0, 0, 0);
+        let (deferred, unfinished, head_length, sent, counted) = (None, None, 0, 0, 0);
         let (site, misdirected, stage) = (SiteIndex::default(), false, Stage::default());
         let (client, passed, verifying) = (None, None, false);
         let (is_health, responded_at, via) = (false, None, None);
         #[rustfmt::skip]
         let exchange = Self {
-            id, request, site, misdirected, client, passed, verifying, is_health, stage, deferred, listing, started, responded_at, _in_flight, status, head_length, sent, counted, via,
+            id, request, site, misdirected, client, passed, verifying, is_health, stage, deferred, unfinished, started, responded_at, _in_flight, status, head_length, sent, counted, via,
         };
         exchange
     }
@@ -278,13 +287,17 @@ impl Exchange {
                 self.verified(users, resource, context, cost, &mut hot, now)
             }
             FileResult::Listed { step, listing } => self.listed(step, listing, context, cost),
+            FileResult::Indexed { step, index } => self.indexed(step, index, context, cost),
+            FileResult::Archived { step, body } => self.archived(step, body, context),
         }
     }
 
     /// Continues after everything that was appended has been sent.
     pub(crate) fn sent(&mut self) -> Action {
-        match self.listing.take() {
-            Some(listing) => Action::Run(FileWork::List { listing }),
+        match self.unfinished.take() {
+            Some(Unfinished::Listing(listing)) => Action::Run(FileWork::List { listing }),
+            Some(Unfinished::Archive(body)) if body.is_complete() => Action::Finish,
+            Some(Unfinished::Archive(body)) => Action::Run(FileWork::Archive { body }),
             None => Action::Complete,
         }
     }

@@ -13,7 +13,10 @@ use crate::cost::JobCost;
 use crate::metrics::Queued;
 use crate::rules::auth::credentials::Credentials;
 use crate::rules::auth::user_file::UserFile;
-use crate::site::{Listing, ListingStep, LookupResult, PathLookup, ResourceRequest, Site};
+use crate::site::{
+    ArchiveBody, ArchiveStep, IndexJob, IndexStep, Listing, ListingStep, LookupResult, PathLookup,
+    ResourceRequest, Site,
+};
 
 /// A job of a connection.
 pub(crate) struct FileJob {
@@ -30,6 +33,10 @@ pub(crate) enum FileWork {
     Lookup { site: Arc<Site>, lookup: PathLookup },
     /// Continues a listing by one bounded step.
     List { listing: Box<Listing> },
+    /// Continues the index of an archive by one bounded step.
+    Index { index: IndexJob },
+    /// Opens the next files of an archive.
+    Archive { body: Box<ArchiveBody> },
     /// Verifies the password for a resource.
     Verify { users: Arc<UserFile>, credentials: Credentials, resource: ResourceRequest },
 }
@@ -49,6 +56,14 @@ pub(crate) enum FileResult {
     Listed {
         step: io::Result<ListingStep>,
         listing: Box<Listing>,
+    },
+    Indexed {
+        step: IndexStep,
+        index: IndexJob,
+    },
+    Archived {
+        step: ArchiveStep,
+        body: Box<ArchiveBody>,
     },
     /// `None`: the user or the password is wrong.
     Verified {
@@ -76,6 +91,8 @@ impl Job for FileJob {
         match &self.work {
             FileWork::Lookup { site, lookup } => site.device_of(lookup),
             FileWork::List { listing } => listing.device(),
+            FileWork::Index { index } => index.device(),
+            FileWork::Archive { body } => body.device(),
             FileWork::Verify { .. } => PASSWORDS,
         }
     }
@@ -94,7 +111,10 @@ impl Job for FileJob {
     fn open_request(&mut self) -> Option<OpenRequest> {
         match &mut self.work {
             FileWork::Lookup { site, lookup } => site.open_request(lookup),
-            FileWork::List { .. } | FileWork::Verify { .. } => None,
+            FileWork::List { .. }
+            | FileWork::Index { .. }
+            | FileWork::Archive { .. }
+            | FileWork::Verify { .. } => None,
         }
     }
 
@@ -118,6 +138,14 @@ impl FileWork {
                 let step = listing.step();
                 FileResult::Listed { step, listing }
             }
+            Self::Index { index } => {
+                let step = index.step();
+                FileResult::Indexed { step, index }
+            }
+            Self::Archive { mut body } => {
+                let step = body.step();
+                FileResult::Archived { step, body }
+            }
             Self::Verify { users, credentials, resource } => {
                 let users = users.verify(&credentials).then_some(users);
                 FileResult::Verified { users, resource }
@@ -131,7 +159,7 @@ impl FileWork {
                 Ok(result) => Ok(result.into()),
                 Err(lookup) => Err(Self::Lookup { site, lookup }),
             },
-            Self::List { .. } | Self::Verify { .. } => Err(self),
+            _ => Err(self),
         }
     }
 
@@ -141,7 +169,7 @@ impl FileWork {
                 Ok(result) => Ok(result.into()),
                 Err(lookup) => Err(Self::Lookup { site, lookup }),
             },
-            Self::List { .. } | Self::Verify { .. } => Err(self),
+            _ => Err(self),
         }
     }
 }

@@ -65,6 +65,8 @@ pub struct SiteOptions {
     pub index: Vec<u8>,
     /// Whether directories without an index file are listed. Default: true.
     pub listing: bool,
+    /// Whether a directory that is listed can be had as a tar archive, by the query `format=tar`. Default: false.
+    pub archives: bool,
     /// The names of files that are shown above the listing of their directory: the first that it has. HTML (`.html`, `.htm`)
     /// is inserted as it is, any other as text. Default: none.
     pub listing_header: Vec<Vec<u8>>,
@@ -147,6 +149,7 @@ impl SiteOptions {
             root: root.into(),
             index: b"index.html".to_vec(),
             listing: true,
+            archives: false,
             listing_header: Vec::new(),
             listing_footer: Vec::new(),
             hidden: false,

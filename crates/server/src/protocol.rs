@@ -13,7 +13,7 @@ pub(crate) mod h2;
 use std::time::Instant;
 
 use karez_http::h1::{Abort, Event, Next, Session};
-use karez_http::{Body, Limits, Request, RequestError, ResponseHead, Sink};
+use karez_http::{Body, BodyPart, Limits, Request, RequestError, ResponseHead, Sink};
 use karez_transfer::{FileToSocket, Outbox};
 
 use crate::options::Timeouts;
@@ -156,12 +156,23 @@ impl Protocol {
         self.session.respond(head, body, &mut OutboxSink(outbox)) as u64
     }
 
-    /// Appends a piece of a streamed body.
-    pub(crate) fn append(&mut self, _: ExchangeId, bytes: Vec<u8>, outbox: &mut Outbox) {
-        self.session.append(bytes, &mut OutboxSink(outbox));
+    /// Appends pieces of a body that is streamed, or whose length the head has.
+    pub(crate) fn append(
+        &mut self,
+        _: ExchangeId,
+        parts: Vec<BodyPart<FileToSocket>>,
+        outbox: &mut Outbox,
+    ) {
+        let mut sink = OutboxSink(outbox);
+        for part in parts {
+            match part {
+                BodyPart::Bytes(bytes) => self.session.append(bytes, &mut sink),
+                BodyPart::File(file) => self.session.append_file(file, &mut sink),
+            }
+        }
     }
 
-    /// Ends a streamed body. Returns whether that appended anything to the outbox.
+    /// Ends a body that was appended. Returns whether that appended anything to the outbox.
     pub(crate) fn finish(&mut self, _: ExchangeId, outbox: &mut Outbox) -> bool {
         self.session.finish(&mut OutboxSink(outbox))
     }

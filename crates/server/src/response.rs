@@ -19,11 +19,9 @@ use karez_http::multipart::{self, Multipart};
 use karez_http::range::{self, ByteRange, Selection};
 use karez_http::{
     Body, BodyLength, BodyPart, Field, Method, PreparedPart, PreparedStart, Request, ResponseHead,
-    Status, Validators, Version,
+    Status, Validators,
 };
-use karez_reactor::Model;
-use karez_transfer::{FileToSocket, Settings, Via, cached_bytes};
-use rustix::fd::AsFd as _;
+use karez_transfer::{FileToSocket, Settings, Via};
 
 use crate::cost::{BodyPlan, RequestCost};
 use crate::http_clock;
@@ -34,6 +32,9 @@ use crate::rules::field::HiddenFields;
 use crate::server_timing;
 use crate::site::OpenFile;
 use crate::torn::Torn;
+
+mod archive;
+mod plan;
 
 /// A response that has not been framed.
 pub(crate) struct Response {
@@ -69,13 +70,13 @@ impl ResponseBuilder<'_> {
             Precondition::NotModified => return self.not_modified(file, now),
             Precondition::Proceed => {}
         }
-        match selection(request, file, &validators) {
+        match selection(request, &validators, file.size()) {
             Selection::Whole => self.whole(file, now),
             Selection::One(range) => self.part(file, range, now),
             Selection::Many(ranges) => {
                 self.parts(file, &ranges, now).unwrap_or_else(|| self.whole(file, now))
             }
-            Selection::Unsatisfiable => self.unsatisfiable(file),
+            Selection::Unsatisfiable => self.unsatisfiable(file.size()),
         }
     }
 
@@ -263,9 +264,9 @@ impl ResponseBuilder<'_> {
         Some(self.end(head, Body::Parts(body), Some((file, ranges))))
     }
 
-    fn unsatisfiable(&self, file: &OpenFile) -> Response {
+    fn unsatisfiable(&self, size: u64) -> Response {
         let mut content_range = Vec::with_capacity(32);
-        multipart::content_range_unsatisfied(file.size(), &mut content_range);
+        multipart::content_range_unsatisfied(size, &mut content_range);
         self.text_with(Status::RangeNotSatisfiable, "the file is shorter", |head, _| {
             head.field("Content-Range", content_range);
         })
@@ -327,36 +328,8 @@ impl ResponseBuilder<'_> {
         Response { head, body }
     }
 
-    /// Returns how these parts of a file are going to be sent.
-    fn body_plan(
-        &self,
-        model: Model,
-        file: &Arc<OpenFile>,
-        parts: &[ByteRange],
-    ) -> Option<BodyPlan> {
-        let first = parts.first()?;
-        let bytes = parts.iter().map(|part| part.length).sum();
-        // A remote file system may never answer the question.
-        let cached = parts.iter().map(|part| {
-            let range = part.start..part.start + part.length;
-            (!file.device().remote).then(|| cached_bytes(file.as_fd(), range).ok()).flatten()
-        });
-        let cached: Option<u64> = cached.sum();
-        let transfer = self.transfer(file, first.start, first.length);
-        // Frames of several streams are read into one buffer and sent from it.
-        let framed = self.request.is_some_and(|request| request.version() == Version::Http2);
-        let via = match framed {
-            true => Via::Copy,
-            false => model.supported_via(transfer.intended(cached.unwrap_or(bytes))),
-        };
-        (bytes > 0).then_some(BodyPlan { via, bytes, cached })
-    }
-
-    fn sends_body(&self) -> bool {
-        self.request.is_none_or(|request| request.method() != Method::Head)
-    }
-
-    fn transfer(&self, file: &Arc<OpenFile>, start: u64, length: u64) -> FileToSocket {
+    /// Returns the transfer of a part of a file.
+    pub(crate) fn transfer(&self, file: &Arc<OpenFile>, start: u64, length: u64) -> FileToSocket {
         let (source, range) = (Arc::clone(file), start..start + length);
         let settings = Settings::from(self.via).device(file.device()).cache(file.cache_policy());
         let transfer = match file.edits() {
@@ -372,13 +345,13 @@ impl ResponseBuilder<'_> {
     }
 }
 
-fn selection(request: &Request, file: &OpenFile, validators: &Validators<'_>) -> Selection {
+fn selection(request: &Request, validators: &Validators<'_>, size: u64) -> Selection {
     match request.value(Field::Range) {
         // Ranges are defined for GET alone (RFC 9110 §14.2).
         Some(value)
             if request.method() == Method::Get && condition::if_range(request, validators) =>
         {
-            range::select(value, file.size())
+            range::select(value, size)
         }
         _ => Selection::Whole,
     }

@@ -196,6 +196,16 @@ impl Rules {
         Decision::Find(resource)
     }
 
+    /// Returns whether there are redirects or rewrites.
+    pub(crate) fn has_redirects(&self) -> bool {
+        !self.redirects.is_empty()
+    }
+
+    /// Returns whether a request for a resource is redirected, or gets another one.
+    pub(crate) fn moves(&self, resource: &ResourceRequest) -> bool {
+        self.redirects.has(resource)
+    }
+
     /// Returns the resource to look for, and why, after a lookup that found nothing.
     pub(crate) fn fallback(
         &self,

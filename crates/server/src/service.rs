@@ -190,6 +190,7 @@ fn open(
         rules: Arc::new(rules),
         index: options.index,
         listing: options.listing,
+        archives: options.archives,
         notes: Arc::new(ListingNotes {
             header: options.listing_header,
             footer: options.listing_footer,

@@ -1,6 +1,6 @@
 //! The site: the files and directories beneath one directory, by the decoded paths of requests.
 //!
-//! A [`PathLookup`] ends with an open file, a listing, or an error; it knows no HTTP. It may wait for a
+//! A [`PathLookup`] ends with an open file, a listing, a directory to be archived, or an error; it knows no HTTP. It may wait for a
 //! disk (openat2(2), statx(2)), so the caller decides where it runs: [`Site::run_lookup`] on a thread
 //! that may block, [`Site::run_cached`] on one that may not, and [`Site::open_request`] describes the
 //! open for io_uring. Linux 5.6 and later.
@@ -10,6 +10,7 @@
 //! A directory without an index file costs two walks, one for the index and one for the directory
 //! itself, because only files are cached.
 
+mod archive;
 mod cache;
 mod closer;
 mod compressed;
@@ -38,6 +39,10 @@ mod syscall_counts;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use archive::{
+    Archive, ArchiveBody, ArchiveDirectory, ArchiveError, ArchivePart, ArchivePiece, ArchiveStep,
+    IndexJob, IndexStep, Viewer,
+};
 pub(crate) use cache::default_capacity as default_cached_files;
 pub use compressed::Compressor;
 pub use content_tags::ContentTags;

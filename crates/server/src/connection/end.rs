@@ -75,6 +75,12 @@ impl Connection {
         }
     }
 
+    /// Resets the connection in the middle of a response whose files have changed.
+    pub(super) fn reset(&mut self, io: &mut Io<'_, FileJob>) {
+        self.close_exchange(io.now());
+        io.reset();
+    }
+
     /// Writes a line of level debug about the connection.
     pub(super) fn log_debug(&self, text: impl FnOnce() -> String) {
         self.context.log_debug(self.address, text);

@@ -4,9 +4,9 @@
 use std::io;
 use std::time::Duration;
 
-use karez_http::Status;
+use karez_http::{BodyPart, Status};
 
-use super::{Action, Exchange};
+use super::{Action, Exchange, Unfinished};
 use crate::context::ServerContext;
 use crate::cost::RequestCost;
 use crate::job::FileWork;
@@ -42,13 +42,13 @@ impl Exchange {
             Ok(ListingStep::Working) => Action::Run(FileWork::List { listing }),
             Ok(ListingStep::Ready) => {
                 let content_type = listing.content_type();
-                self.listing = Some(listing);
+                self.unfinished = Some(Unfinished::Listing(listing));
                 self.respond(context, cost, |it| it.listing(content_type))
             }
             Ok(ListingStep::Refused(refusal)) => self.refuse_listing(refusal, context, cost),
             Ok(ListingStep::Chunk(bytes)) => {
-                self.listing = Some(listing);
-                Action::Append(bytes)
+                self.unfinished = Some(Unfinished::Listing(listing));
+                Action::Append(vec![BodyPart::Bytes(bytes)])
             }
             Ok(ListingStep::Done) => Action::Finish,
             Err(error) => {

@@ -66,12 +66,18 @@ impl Exchange {
             LookupResult::Directory(listing) if self.stage == Stage::Plain => {
                 return self.list(listing, context, cost);
             }
+            LookupResult::Archive(directory) if self.stage == Stage::Plain => {
+                return self.index(*directory, resource.ranged, context);
+            }
             LookupResult::Busy => {
                 return self.respond(context, cost, |it| {
                     it.unavailable("no descriptor is free, try again", Duration::ZERO)
                 });
             }
-            LookupResult::Missing | LookupResult::MissingSlash | LookupResult::Directory(_) => {
+            LookupResult::Missing
+            | LookupResult::MissingSlash
+            | LookupResult::Directory(_)
+            | LookupResult::Archive(_) => {
                 return self.missing(resource, context, cost, hot, now);
             }
             LookupResult::ListingForbidden => {

@@ -176,9 +176,9 @@ impl H2 {
             }
             Body::Parts(parts) => {
                 self.connection.respond(stream, block, StreamBody::Stream);
-                self.append_parts(stream, parts, outbox);
+                self.append(stream, parts, true, outbox);
             }
-            Body::Stream => {
+            Body::Stream | Body::Sized => {
                 self.connection.respond(stream, block, StreamBody::Stream);
             }
             _ => {
@@ -188,10 +188,12 @@ impl H2 {
         length
     }
 
-    fn append_parts(
+    /// Appends pieces of a body; with `end` the last of them is the last of the body.
+    pub(crate) fn append(
         &mut self,
         stream: StreamId,
         parts: Vec<BodyPart<FileToSocket>>,
+        end: bool,
         outbox: &mut Outbox,
     ) {
         let mut parts = parts.into_iter().peekable();
@@ -206,14 +208,13 @@ impl H2 {
                     StreamPart::File(self.open_file(stream, file, outbox), range)
                 }
             };
-            self.connection.append(stream, part, parts.peek().is_none());
+            self.connection.append(stream, part, end && parts.peek().is_none());
         }
     }
 
-    /// Appends a piece of a streamed body; with `end` it is the last.
-    pub(crate) fn append(&mut self, stream: StreamId, bytes: Vec<u8>, end: bool) {
-        self.count_memory(stream, bytes.len());
-        self.connection.append(stream, StreamPart::Bytes(Cow::Owned(bytes)), end);
+    /// Ends a body that was appended.
+    pub(crate) fn finish(&mut self, stream: StreamId) {
+        self.connection.append(stream, StreamPart::Bytes(Cow::Owned(Vec::new())), true);
     }
 
     /// Resets a stream, for a reason of the server.
@@ -254,9 +255,10 @@ impl H2 {
         }
     }
 
-    /// Returns whether all bytes in memory of a response have been framed.
+    /// Returns whether all bytes in memory of a response have been framed, and its files sent.
     pub(crate) fn is_framed(&self, stream: StreamId) -> bool {
-        self.responses.iter().all(|response| response.stream != stream || response.unframed == 0)
+        let is_done = |response: &SentResponse| response.unframed == 0 && response.files.is_empty();
+        self.responses.iter().all(|response| response.stream != stream || is_done(response))
     }
 
     /// Returns how many bytes of a body were sent.

@@ -173,6 +173,11 @@ impl Redirects {
         self.patterns.is_none()
     }
 
+    /// Returns whether a redirect or a rewrite matches a resource.
+    pub(super) fn has(&self, resource: &ResourceRequest) -> bool {
+        self.patterns.as_ref().is_some_and(|patterns| patterns.is_match(&path_of(resource)))
+    }
+
     /// Returns the status and location of a redirect.
     pub(super) fn redirect(
         &self,

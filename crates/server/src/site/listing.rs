@@ -58,6 +58,8 @@ pub(crate) struct Listing {
     /// The path of the directory from the root.
     path: Vec<u8>,
     hidden: bool,
+    /// Whether the page has a link to the archive.
+    pub(super) archives: bool,
     view: ListingView,
     notes: Arc<ListingNotes>,
     entries: Merge,
@@ -101,7 +103,11 @@ impl Listing {
     ) -> Self {
         let (entries, phase) = (Merge::new(view.order, memory.begin()), ListingPhase::Gather);
         let (device, remote) = (Device::default(), Vec::new());
-        Self { root, device, remote, dir, path, hidden, view, notes, entries, phase, rows: 0 }
+        let archives = false;
+        #[rustfmt::skip]
+        let listing =
+            Self { root, device, remote, dir, path, hidden, archives, view, notes, entries, phase, rows: 0 };
+        listing
     }
 
     /// Returns the device that its steps wait for.
@@ -244,7 +250,7 @@ impl Listing {
             match self.view.format {
                 ListingFormat::Html => {
                     let above = self.note(&self.notes.header)?;
-                    html::head(&mut out, &self.path, &self.view, &above);
+                    html::head(&mut out, &self.path, &self.view, &above, self.archives);
                 }
                 ListingFormat::Json => json::head(&mut out),
                 ListingFormat::Text => {}

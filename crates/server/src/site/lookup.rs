@@ -20,6 +20,7 @@ use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
+use super::archive::ArchiveDirectory;
 use super::compressed::Found;
 use super::compression::Compression;
 use super::listing::Listing;
@@ -301,10 +302,15 @@ impl Site {
                 let Some(root) = root.clone() else { return Some(LookupResult::Busy) };
                 let path = request.path.clone();
                 let device = self.mounts.device_at(&path);
+                if self.options.archives && request.view.archive {
+                    let directory = ArchiveDirectory { root, fd, path, device };
+                    return Some(LookupResult::Archive(Box::new(directory)));
+                }
                 let (hidden, notes) = (self.options.hidden, Arc::clone(&self.options.notes));
                 let (view, memory) = (request.view.clone(), &self.options.listing_memory);
                 let mut listing = Listing::new(root, fd, path, hidden, view, notes, memory);
                 listing.device = device;
+                listing.archives = self.options.archives;
                 listing.remote = self.mounts.remote_entries(&request.path);
                 Some(LookupResult::Directory(Box::new(listing)))
             }

@@ -327,6 +327,29 @@ impl Identity {
         }
     }
 
+    /// Returns type and permissions.
+    pub(super) fn mode(&self) -> u16 {
+        self.mode
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) fn modified(&self) -> Timestamp {
+        self.modified
+    }
+
+    /// Returns whether both are of the same inode.
+    pub(super) fn is_same_inode(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Returns whether both are on the same device.
+    pub(super) fn is_same_device(&self, other: &Self) -> bool {
+        self.device == other.device
+    }
+
     /// Returns whether this was modified before `other` was.
     pub(super) fn is_older_than(&self, other: &Self) -> bool {
         self.modified < other.modified
@@ -342,7 +365,7 @@ impl Identity {
     }
 
     /// Returns the entity tag by its attributes, unless only the size would distinguish versions.
-    fn etag(&self, form: FileEtag, suffix: Option<&str>) -> Option<EntityTag> {
+    pub(super) fn etag(&self, form: FileEtag, suffix: Option<&str>) -> Option<EntityTag> {
         let Self { size, modified, changed, .. } = *self;
         let tag = match form {
             FileEtag::Local if !is_credible(modified) && !is_credible(changed) => return None,

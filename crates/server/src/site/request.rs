@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use karez_http::Codings;
 
+use super::archive::ArchiveDirectory;
 use super::listing::{Listing, ListingView};
 use super::lookup_error::LookupError;
 use super::open_file::OpenFile;
@@ -36,7 +37,9 @@ pub(crate) enum LookupResult {
     MissingSlash,
     /// A directory without an index file.
     Directory(Box<Listing>),
-    /// The same where listings are off.
+    /// The same, asked for as an archive.
+    Archive(Box<ArchiveDirectory>),
+    /// A directory without an index file where listings are off.
     ListingForbidden,
     /// No file or directory that is served.
     Missing,

@@ -134,6 +134,24 @@ impl Site {
         })
     }
 
+    /// Opens a regular file of an archive; `None` if it is none. It is not cached, because an archive would evict
+    /// all other files.
+    pub(super) fn open_member(
+        &self,
+        root: &Root,
+        path: &[u8],
+    ) -> Result<Option<Arc<OpenFile>>, LookupError> {
+        let candidate = Candidate { path, coding: None, open_mode: OpenMode::Read };
+        let clock = FileClock::read(self.granularity);
+        let (fd, meta) = self.open_candidate(root, &candidate, LookupMode::MayBlock)?;
+        match file_type(&meta) {
+            FileType::RegularFile => {
+                self.describe(root, &candidate, fd, &meta, &clock).map(|file| Some(file.into()))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Describes a regular file, and caches it unless it is racy.
     fn admit_file(
         &self,
@@ -144,6 +162,21 @@ impl Site {
         clock: &FileClock,
         now: Instant,
     ) -> Result<Arc<OpenFile>, LookupError> {
+        let file = Arc::new(self.describe(root, candidate, fd, meta, clock)?);
+        if !file.is_racy() {
+            self.cache.keep(candidate.path, &file, now);
+        }
+        Ok(file)
+    }
+
+    fn describe(
+        &self,
+        root: &Root,
+        candidate: &Candidate<'_>,
+        fd: OwnedFd,
+        meta: &Statx,
+        clock: &FileClock,
+    ) -> Result<OpenFile, LookupError> {
         let Candidate { path, coding, .. } = *candidate;
         let edits = self.options.substitutions.find_edits(fd.as_fd(), meta.stx_size);
         let edits = edits.map_err(|errno| LookupError::new("substitute", path, errno))?;
@@ -168,10 +201,6 @@ impl Site {
         let number = makedev(meta.stx_dev_major, meta.stx_dev_minor);
         let device = self.mounts.device_of(number, path);
         file.lies_on(device, || self.closers.of(number));
-        let file = Arc::new(file);
-        if !file.is_racy() {
-            self.cache.keep(path, &file, now);
-        }
         self.count_found(FileSource::Opened);
         Ok(file)
     }

@@ -10,6 +10,7 @@ use crate::error_log::ErrorLog;
 use crate::metrics::SiteMetrics;
 use crate::rules::Rules;
 
+use super::archive::Archives;
 use super::cache::{self, Cache};
 use super::closer::Closers;
 use super::compressed::{Compressed, Compressor};
@@ -28,6 +29,8 @@ pub(crate) struct SiteSettings {
     pub(crate) index: Vec<u8>,
     /// Whether directories without an index file are listed.
     pub(crate) listing: bool,
+    /// Whether a directory that is listed can be had as an archive.
+    pub(crate) archives: bool,
     /// The files that are shown with a listing.
     pub(crate) notes: Arc<ListingNotes>,
     /// The memory of all listings of the server.
@@ -58,6 +61,7 @@ pub(crate) struct Site {
     pub(super) mounts: Mounts,
     pub(super) closers: Closers,
     pub(super) compressed: Option<Compressed>,
+    pub(super) archives: Archives,
     /// The granularity of the file system's time stamps.
     pub(super) granularity: Duration,
     pub(super) options: SiteSettings,
@@ -76,6 +80,7 @@ impl Site {
             mounts: Mounts::of(&root.held()),
             closers: Closers::default(),
             compressed: options.compressor.map(Compressed::new),
+            archives: Archives::default(),
             root: Arc::new(root),
             cache: Cache::new(capacity),
             granularity: racy_mtime::granularity(),

@@ -70,7 +70,8 @@ impl Http2 {
             Action::Run(work) => self.run(id, work, io),
             Action::Respond(response) => {
                 let bodiless = stream.exchange.is_head();
-                let streams_body = matches!(response.body, Body::Stream) && !bodiless;
+                let appended = matches!(response.body, Body::Stream | Body::Sized);
+                let streams_body = appended && !bodiless;
                 let body = (response.body, bodiless);
                 let length = protocol.respond(id, &response.head, body, io.outbox());
                 stream.exchange.responded(response.head.status(), length, io.now());
@@ -78,16 +79,16 @@ impl Http2 {
                 stream.state =
                     if streams_body { StreamState::Streaming } else { StreamState::Responding };
             }
-            Action::Append(bytes) => {
-                protocol.append(id, bytes, false);
+            Action::Append(parts) => {
+                protocol.append(id, parts, false, io.outbox());
                 stream.state = StreamState::Streaming;
             }
             Action::Finish => {
-                protocol.append(id, Vec::new(), true);
+                protocol.finish(id);
                 stream.state = StreamState::Responding;
             }
             Action::Complete => stream.state = StreamState::Ended,
-            Action::Abort | Action::Defer => {
+            Action::Abort | Action::Reset | Action::Defer => {
                 protocol.reset(id, ErrorCode::INTERNAL_ERROR);
                 stream.state = StreamState::Ended;
             }

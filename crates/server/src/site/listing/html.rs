@@ -13,8 +13,14 @@ use super::run::{EntryKind, EntryMetadata};
 use super::view::{ListingOrder, ListingView, Sort};
 use crate::rfc3339;
 
-/// Appends the page up to its first row. `above` is HTML.
-pub(super) fn head(out: &mut Vec<u8>, path: &[u8], view: &ListingView, above: &[u8]) {
+/// Appends the page up to its first row. `above` is HTML; with `archives` there is a link to the archive.
+pub(super) fn head(
+    out: &mut Vec<u8>,
+    path: &[u8],
+    view: &ListingView,
+    above: &[u8],
+    archives: bool,
+) {
     out.extend_from_slice(BEFORE_TITLE.as_bytes());
     out.extend_from_slice(b"<title>Index of /");
     if !path.is_empty() {
@@ -27,6 +33,9 @@ pub(super) fn head(out: &mut Vec<u8>, path: &[u8], view: &ListingView, above: &[
     breadcrumb(out, path);
     out.extend_from_slice(above);
     filter(out, view);
+    if archives {
+        out.extend_from_slice(ARCHIVE.as_bytes());
+    }
     out.extend_from_slice(b"<table>\n<thead><tr>");
     column(out, "Name", Sort::Name, view);
     column(out, "Size", Sort::Size, view);
@@ -187,6 +196,9 @@ const BEFORE_TITLE: &str = "<!DOCTYPE html>
 
 const PARENT: &str = "<tr><td><a href=\"../\">../</a></td><td></td><td></td></tr>\n";
 
+/// Robots do not follow it: an archive of each directory would be the whole site several times.
+const ARCHIVE: &str =
+    "<p class=\"note\"><a href=\"?format=tar\" rel=\"nofollow\" download>Download as tar</a></p>\n";
 const FILTER: &str = "<input type=\"search\" name=\"filter\" placeholder=\"Filter\" aria-label=\"Filter by name\" value=\"";
 
 const SCRIPT: &str = "<script>

@@ -1,4 +1,5 @@
 //! Format, order and filter of a listing, and the query string that selects them: `?sort=-size&format=json&filter=a`.
+//! `?format=tar` asks for an archive.
 //!
 //! # Limitations
 //!
@@ -9,6 +10,8 @@
 pub(crate) struct ListingView {
     pub(crate) format: ListingFormat,
     pub(crate) order: ListingOrder,
+    /// An archive is asked for, where there are some; `format` is that of the listing elsewhere.
+    pub(crate) archive: bool,
     /// The text that the listed names contain, in upper or lower case; empty for all names.
     pub(crate) filter: Box<[u8]>,
 }
@@ -48,6 +51,7 @@ impl ListingView {
                 view.order = ListingOrder { sort, descending: descending.is_some() };
             } else if let Some(format) = pair.strip_prefix(b"format=") {
                 view.format = ListingFormat::from_key(format);
+                view.archive = format == b"tar";
             } else if let Some(filter) = pair.strip_prefix(b"filter=") {
                 view.filter = decoded(filter).into_boxed_slice();
             }
@@ -125,7 +129,7 @@ mod tests {
     fn queries() {
         let view = |format, sort, descending| {
             let order = ListingOrder { sort, descending };
-            ListingView { format, order, filter: Box::default() }
+            ListingView { format, order, ..ListingView::default() }
         };
         for (query, expected) in [
             ("", ListingView::default()),
@@ -137,6 +141,8 @@ mod tests {
             ("sort=nonesuch", ListingView::default()),
             ("sort", ListingView::default()),
             ("sort=&format=&x=%00", ListingView::default()),
+            ("format=tar", ListingView { archive: true, ..ListingView::default() }),
+            ("format=tar&format=json", view(ListingFormat::Json, Sort::Name, false)),
             ("sort=size&sort=time", view(ListingFormat::Html, Sort::Time, false)),
         ] {
             assert_eq!(ListingView::default().changed_by(query.as_bytes()), expected, "{query}");

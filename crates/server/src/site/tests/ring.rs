@@ -24,6 +24,7 @@ pub(super) fn in_both_ways(site: &Site, request: ResourceRequest) -> LookupResul
         mounts: Mounts::of(&root.held()),
         closers: Closers::default(),
         compressed: None,
+        archives: Default::default(),
         root,
         cache,
         granularity: site.granularity,

@@ -160,6 +160,7 @@ impl LookupResult {
             Self::File { .. } => "File",
             Self::MissingSlash => "MissingSlash",
             Self::Directory(_) => "Directory",
+            Self::Archive(_) => "Archive",
             Self::ListingForbidden => "ListingForbidden",
             Self::Missing => "Missing",
             Self::Denied => "Denied",
