@@ -97,6 +97,7 @@ fn site_options(site: &SiteArgs) -> SiteOptions {
     let mut options = SiteOptions::new(&site.dir);
     options.index = site.index.clone().into_bytes();
     options.listing = !site.no_listing;
+    options.archives = site.tar;
     options.listing_header = bytes_of(&site.listing_header);
     options.listing_footer = bytes_of(&site.listing_footer);
     options.hidden = site.hidden;

@@ -26,6 +26,12 @@ pub(crate) struct SiteArgs {
     #[arg(long, help_heading = "Files")]
     pub(crate) no_listing: bool,
 
+    /// Offer each directory that is listed as a tar archive, by a link in the listing and the query format=tar:
+    /// with a length, an ETag and ranges, so that an interrupted download resumes. It has what the client could
+    /// get file by file. Off by default, because one request then reads a whole tree
+    #[arg(long, help_heading = "Files")]
+    pub(crate) tar: bool,
+
     /// File of a directory to show above its listing, such as README.md: HTML (.html, .htm) as it is, any other
     /// as text. Repeatable: the first that the directory has
     #[arg(long, value_name = "NAME", value_parser = index_name, help_heading = "Files")]

@@ -13,6 +13,7 @@
 mod access;
 mod acme;
 mod acme_renewal_info;
+mod archives;
 mod async_lookups;
 mod bindfs;
 mod cache_policies;
