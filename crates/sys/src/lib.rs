@@ -32,6 +32,8 @@ compile_error!("karez makes system calls of Linux, so its crates build for Linux
 mod anonymous_buffer;
 mod blocked_signals;
 mod clone_range;
+#[cfg(feature = "fault-injection")]
+pub mod faults;
 mod fork;
 mod inherited;
 mod ktls;

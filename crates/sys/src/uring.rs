@@ -29,6 +29,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::counted;
+#[cfg(feature = "fault-injection")]
+use crate::faults::ring::InjectedErrnos;
 use crate::operation::{Completion, Key, Operation, Outcome, Received};
 use crate::provided_buffers::ProvidedBuffers;
 use crate::slots::Slots;
@@ -55,6 +57,8 @@ pub struct Ring {
     fetched: Vec<(u64, i32, u32)>,
     /// How often the completion queue was full when it was read.
     overflows: u64,
+    #[cfg(feature = "fault-injection")]
+    injected: InjectedErrnos,
     _one_thread: PhantomData<*const ()>,
 }
 
@@ -87,6 +91,8 @@ impl Ring {
             waiting: VecDeque::new(),
             fetched: Vec::new(),
             overflows: 0,
+            #[cfg(feature = "fault-injection")]
+            injected: InjectedErrnos::default(),
             _one_thread: PhantomData,
         })
     }
@@ -178,6 +184,8 @@ impl Ring {
         self.overflows += u64::from(queue.is_full());
         fetched.extend(queue.map(|entry| (entry.user_data(), entry.result(), entry.flags())));
         for (name, result, flags) in fetched.drain(..) {
+            #[cfg(feature = "fault-injection")]
+            let (result, flags) = self.injected.result(name, result, flags);
             if name != NO_KEY
                 && let Some(completion) = self.settle(name, result, flags)
             {
@@ -199,6 +207,8 @@ impl Ring {
             flight.own = vec![0; most];
         }
         let entries = Entries::of(flight, self.features, self.buffers.is_some(), key);
+        #[cfg(feature = "fault-injection")]
+        let entries = entries.with_faults(key, &mut self.injected);
         flight.pending = entries.count();
         self.push(entries);
     }

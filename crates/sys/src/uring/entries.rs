@@ -7,6 +7,8 @@ use io_uring::{IoUring, opcode};
 use std::os::fd::AsRawFd as _;
 
 use super::in_flight::{Features, InFlight};
+#[cfg(feature = "fault-injection")]
+use crate::faults::ring::InjectedErrnos;
 use crate::operation::{Key, Operation};
 use crate::provided_buffers::GROUP;
 use crate::shared_fd::SharedFd;
@@ -27,6 +29,20 @@ impl Entries {
 
     pub(super) fn count(&self) -> u8 {
         1 + u8::from(self.1.is_some())
+    }
+
+    /// Replaces those that are to fail.
+    #[cfg(feature = "fault-injection")]
+    pub(super) fn with_faults(self, key: Key, injected: &mut InjectedErrnos) -> Self {
+        let Self(first, second) = self;
+        let links = if second.is_some() { Flags::IO_LINK } else { Flags::empty() };
+        let (first, short) = injected.replace(first, key.0, links);
+        let second = second.map(|second| match short {
+            // As behind a read that was short by itself.
+            true => injected.failing(key.0 | SECOND, libc::ECANCELED),
+            false => injected.replace(second, key.0 | SECOND, Flags::empty()).0,
+        });
+        Self(first, second)
     }
 
     /// Pushes them to the submission queue, both or none; returns false if there is no room.

@@ -1,0 +1,33 @@
+//! SplitMix64: numbers from a seed, without a state that threads share.
+
+/// Returns the number that follows `seed` at a distance of `step`.
+pub(super) fn mix(seed: u64, step: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// A sequence of numbers.
+pub(super) struct Numbers {
+    seed: u64,
+    step: u64,
+}
+
+impl Numbers {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed: mix(seed, 1), step: 0 }
+    }
+
+    /// Returns a number below `bound`, which is not 0.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.step += 1;
+        mix(self.seed, self.step) % bound
+    }
+
+    /// Returns one of several values.
+    pub(super) fn one_of<T: Copy>(&mut self, values: &[T]) -> Option<T> {
+        let count = u64::try_from(values.len()).ok().filter(|&count| count > 0)?;
+        values.get(usize::try_from(self.below(count)).ok()?).copied()
+    }
+}
