@@ -18,6 +18,8 @@ mod core_dumps;
 mod doctor;
 #[cfg(feature = "exploit-tests")]
 mod exploits;
+#[cfg(feature = "fault-injection")]
+mod faults;
 mod first_signal;
 mod generate;
 mod health;

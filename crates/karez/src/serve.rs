@@ -94,6 +94,8 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let reload_signals = signals_of_reload(&configuration, flags, tls.as_ref())?;
     let blocked = StopSignals::block()?;
     let content_tags = content_tags(args)?;
+    #[cfg(feature = "fault-injection")]
+    crate::faults::inject_if_asked()?;
     let confined = confine(&configuration, config.model(), &mut tls)?;
     let signals = StopSignals::watch(blocked, &shutdown, args.grace)?;
     let logs = Logs::start(&args.logs)?;

@@ -33,6 +33,8 @@ pub struct Http2Client {
     pub opens_windows: bool,
     /// SETTINGS and PING are acknowledged.
     pub acknowledges: bool,
+    /// The connection may end within a frame.
+    pub may_be_cut: bool,
 }
 
 /// The response on a stream.
@@ -84,6 +86,7 @@ impl Http2Client {
             windows: BTreeMap::new(),
             opens_windows: true,
             acknowledges: true,
+            may_be_cut: false,
         }
     }
 
@@ -153,23 +156,28 @@ impl Http2Client {
     /// Reads one frame and answers it; false at the end of the connection.
     pub fn read_frame(&mut self) -> bool {
         let mut header = [0; HEADER_LENGTH];
-        match self.stream.read_exact(&mut header) {
-            Ok(()) => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
-                ) =>
-            {
-                return false;
-            }
-            Err(error) => panic!("{error}"),
+        if !self.read_exact(&mut header) {
+            return false;
         }
         let header = FrameHeader::decode(header);
         let mut payload = vec![0; header.length as usize];
-        self.stream.read_exact(&mut payload).unwrap();
-        self.take(header, &payload);
-        true
+        let whole = self.read_exact(&mut payload);
+        assert!(whole || self.may_be_cut, "the connection ended within a frame");
+        if whole {
+            self.take(header, &payload);
+        }
+        whole
+    }
+
+    /// Fills the buffer; false if the connection ends before.
+    fn read_exact(&mut self, buffer: &mut [u8]) -> bool {
+        match self.stream.read_exact(buffer) {
+            Ok(()) => true,
+            Err(error) => match error.kind() {
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => false,
+                _ => panic!("{error}"),
+            },
+        }
     }
 
     fn take(&mut self, header: FrameHeader, payload: &[u8]) {

@@ -82,12 +82,24 @@ impl Authority {
 
     /// Starts a server with a plain listener and one for HTTPS. Returns the address of that, too.
     pub fn serve_both(&self, layout: Layout, root: &Path, flags: &[&str]) -> (Server, SocketAddr) {
+        self.spawn_both(layout, root, flags, &[])
+    }
+
+    /// Like [`Self::serve_both`], with variables in the environment.
+    pub fn spawn_both(
+        &self,
+        layout: Layout,
+        root: &Path,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> (Server, SocketAddr) {
         let [certificate, key] =
             ["server.pem", "server.key"].map(|name| self.directory.path().join(name));
         let mut command = Command::new(KAREZ);
         command.arg("serve").arg(root).args(layout.flags()).args(flags);
         command.args(["--tls-cert", text(&certificate), "--tls-key", text(&key)]);
         command.args(["--listen", "http:127.0.0.1:0", "--listen", "https:127.0.0.1:0"]);
+        command.envs(environment.iter().copied());
         let server = Server::spawn(command);
         let secure = server.first_line.split("https://").nth(1).unwrap();
         let secure = secure.split('/').next().unwrap().parse().unwrap();

@@ -53,6 +53,8 @@ mod error_pages;
 mod explain;
 mod exploits;
 mod fault_injection;
+#[cfg(feature = "fault-injection")]
+mod fault_plans;
 mod files;
 mod freshness;
 mod health;
