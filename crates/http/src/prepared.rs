@@ -218,7 +218,9 @@ mod tests {
                 assert_eq!(prepared.lines(part), lines);
                 let mut block = Vec::new();
                 let mut encoder = BlockEncoder::new(&mut block);
-                expected.iter().for_each(|(name, value)| drop(encoder.field(name, value)));
+                for (name, value) in expected {
+                    encoder.field(name, value);
+                }
                 assert_eq!(prepared.field_block(part), block);
             }
         }
