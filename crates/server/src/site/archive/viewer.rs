@@ -1,4 +1,4 @@
-//! The client for whom an archive is made: rules of access decide which entries it has.
+//! The client that an archive is made for: rules of access decide which entries it has.
 
 use std::net::IpAddr;
 use std::sync::Arc;
