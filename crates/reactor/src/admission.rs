@@ -62,6 +62,7 @@ impl Admission {
     }
 
     /// Returns whether there is a place for so many.
+    #[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
     pub(crate) fn has_room_for(&self, more: usize) -> bool {
         self.live.load(Ordering::Relaxed).saturating_add(more) <= self.limits.connections
     }
