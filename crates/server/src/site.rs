@@ -19,6 +19,7 @@ mod content;
 mod content_tags;
 mod document_root;
 mod hot_files;
+mod identity;
 mod listing;
 mod lookup;
 mod lookup_error;
@@ -47,12 +48,12 @@ pub(crate) use cache::default_capacity as default_cached_files;
 pub use compressed::Compressor;
 pub use content_tags::ContentTags;
 pub(crate) use hot_files::{Hit, HotFiles};
+pub use identity::FileEtag;
 pub(crate) use listing::{
     DEFAULT_LIMIT as DEFAULT_LISTING_MEMORY, Listing, ListingFormat, ListingMemory, ListingNotes,
     ListingStep, ListingView, MemoryRefusal,
 };
 pub(crate) use lookup::PathLookup;
-pub use open_file::FileEtag;
 pub(crate) use open_file::OpenFile;
 pub(crate) use request::{LookupResult, ResourceRequest};
 pub(crate) use small_file::read_page;

@@ -26,7 +26,8 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-use super::open_file::{Identity, OpenFile};
+use super::identity::Identity;
+use super::open_file::OpenFile;
 use super::root::{Root, stat_at};
 
 /// A bounded number of open files, sharded by the hash of the path.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use karez_http::Coding;
 
-use super::open_file::{Identity, OpenFile};
+use super::identity::Identity;
+use super::open_file::OpenFile;
 
 /// Compresses bytes in a coding.
 pub type Compressor = fn(Coding, &[u8]) -> io::Result<Vec<u8>>;

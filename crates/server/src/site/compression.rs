@@ -24,8 +24,9 @@ use rustix::io::{Errno, pread};
 
 use super::compressed::{Compressor, Found, Key};
 use super::content::{Content, hash_of_bytes};
+use super::identity::{FileEtag, Identity};
 use super::mime;
-use super::open_file::{Description, FileEtag, Identity, OpenFile};
+use super::open_file::{Description, OpenFile};
 use super::racy_mtime::FileClock;
 use super::root::stat_fd;
 use super::state::Site;

@@ -29,7 +29,8 @@ use rustix::io::{Errno, pread};
 use sha2::{Digest as _, Sha256};
 
 use super::content::{Content, ContentHash, VersionKey};
-use super::open_file::{Identity, OpenFile};
+use super::identity::Identity;
+use super::open_file::OpenFile;
 use super::root::stat_fd;
 use tag_file::TagFile;
 

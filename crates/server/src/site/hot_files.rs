@@ -33,8 +33,9 @@ use rustix::fs::Statx;
 use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, pread, preadv2};
 
 use super::cache;
+use super::identity::Identity;
 use super::mime;
-use super::open_file::{Identity, OpenFile};
+use super::open_file::OpenFile;
 use super::paths::join;
 use super::request::{LookupResult, ResourceRequest};
 use super::root::{LookupMode, OpenMode, stat_followed};

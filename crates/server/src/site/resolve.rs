@@ -19,9 +19,10 @@ use rustix::io::Errno;
 
 use super::content::Content;
 use super::document_root::RootError;
+use super::identity::{FileEtag, Identity};
 use super::lookup_error::LookupError;
 use super::mime;
-use super::open_file::{Description, FileEtag, Identity, OpenFile};
+use super::open_file::{Description, OpenFile};
 use super::racy_mtime::FileClock;
 use super::root::{LookupMode, OpenMode, Root, file_type, stat_fd};
 use super::state::Site;

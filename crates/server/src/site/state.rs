@@ -16,9 +16,9 @@ use super::closer::Closers;
 use super::compressed::{Compressed, Compressor};
 use super::content_tags::ContentTags;
 use super::document_root::DocumentRoot;
+use super::identity::FileEtag;
 use super::listing::{ListingMemory, ListingNotes};
 use super::mounts::Mounts;
-use super::open_file::FileEtag;
 use super::racy_mtime;
 use super::substitute::Substitutions;
 

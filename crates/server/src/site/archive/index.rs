@@ -7,7 +7,7 @@ use karez_http::EntityTag;
 use karez_transfer::Device;
 use rustix::fs::FileType;
 
-use super::super::open_file::{FileEtag, Identity};
+use super::super::identity::{FileEtag, Identity};
 use super::super::root::Root;
 use super::error::ArchiveError;
 use super::header::{self, END, Member, MemberKind, padded};

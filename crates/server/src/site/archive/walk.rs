@@ -19,8 +19,8 @@ use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{Access, AtFlags, FileType, RawDir, Statx, accessat, readlinkat};
 use rustix::io::Errno;
 
+use super::super::identity::{FileEtag, Identity};
 use super::super::lookup_error::{failure, is_unavailable};
-use super::super::open_file::{FileEtag, Identity};
 use super::super::paths::{has_hidden_segment, join};
 use super::super::racy_mtime::FileClock;
 use super::super::root::{LookupMode, OpenMode, Root, file_type, stat_at, stat_fd, stat_known_at};

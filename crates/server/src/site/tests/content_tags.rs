@@ -8,7 +8,7 @@ use karez_http::Coding;
 use super::test_site::{LONG_AGO, TestSite, accept, tag_of};
 use crate::site::content::hash_of_bytes;
 use crate::site::content_tags::hash_of_file;
-use crate::site::open_file::Identity;
+use crate::site::identity::Identity;
 use crate::site::{ContentTags, FileEtag, LookupResult, OpenFile, Site};
 
 fn site_with_tags(ground: &TestSite, tags: &ContentTags, max_size: u64) -> Site {
