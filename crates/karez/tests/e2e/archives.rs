@@ -4,7 +4,7 @@ use karez_http::h2::ErrorCode;
 use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
@@ -12,7 +12,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use crate::access::ANNA;
-use crate::client::Client;
 use crate::files::{pattern, write_dated};
 use crate::http2_client::{Http2Client, INITIAL_WINDOW};
 use crate::layouts;
@@ -253,17 +252,6 @@ fn rewrite(path: &Path) {
     File::options().write(true).open(path).unwrap().write_all_at(b"changed", 0).unwrap();
 }
 
-fn read_all(client: &mut Client) -> Result<u64, ErrorKind> {
-    let (mut count, mut part) = (0, vec![0; 1 << 20]);
-    loop {
-        match client.stream.read(&mut part) {
-            Ok(0) => return Ok(count),
-            Ok(length) => count += length as u64,
-            Err(error) => return Err(error.kind()),
-        }
-    }
-}
-
 #[test]
 fn a_file_that_changes_meanwhile_resets_the_response() {
     let patient = [&FLAGS[..], &["--send-timeout", "1h"]].concat();
@@ -277,7 +265,7 @@ fn a_file_that_changes_meanwhile_resets_the_response() {
             assert_eq!(client.start_get("/d/?format=tar").status, 200);
             client.read_body(100_000);
             rewrite(&ground.path().join("d").join(changed));
-            let ended = read_all(&mut client);
+            let ended = client.read_all();
             assert_eq!(ended, Err(ErrorKind::ConnectionReset), "{layout}: {changed}");
             let again = server.get("/d/?format=tar");
             assert_eq!(again.status, 200, "{layout}");

@@ -158,6 +158,18 @@ impl Client {
         panic!("{target} has no date");
     }
 
+    /// Reads to the end of the connection. Returns the number of bytes; an error if it was reset.
+    pub fn read_all(&mut self) -> Result<u64, ErrorKind> {
+        let (mut count, mut part) = (0, vec![0; 1 << 20]);
+        loop {
+            match self.stream.read(&mut part) {
+                Ok(0) => return Ok(count),
+                Ok(length) => count += length as u64,
+                Err(error) => return Err(error.kind()),
+            }
+        }
+    }
+
     /// Reads until the end of the connection or a reset, and returns the number of bytes.
     pub fn drain(&mut self) -> usize {
         let mut count = 0;

@@ -5,7 +5,7 @@
 use karez_http::h2::ErrorCode;
 use rustix::process::Signal;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -44,18 +44,6 @@ fn rewrite(path: &Path) {
     }
 }
 
-/// Reads to the end of the connection. Returns the number of bytes; an error if it was reset.
-fn read_all(client: &mut Client) -> Result<u64, ErrorKind> {
-    let (mut count, mut part) = (0, vec![0; 1 << 20]);
-    loop {
-        match client.stream.read(&mut part) {
-            Ok(0) => return Ok(count),
-            Ok(length) => count += length as u64,
-            Err(error) => return Err(error.kind()),
-        }
-    }
-}
-
 /// Starts a download of `/f`, and reads some KiB of the body.
 fn start(mut client: Client, fields: &str) -> Client {
     client.limit_receive_buffer();
@@ -84,7 +72,7 @@ fn a_download_of_a_rewritten_file_is_reset() {
         let mut clients = [start(server.connect(), ""), start(server.connect(), "")];
         rewrite(&path);
         for client in &mut clients {
-            assert_eq!(read_all(client), Err(ErrorKind::ConnectionReset), "{layout}");
+            assert_eq!(client.read_all(), Err(ErrorKind::ConnectionReset), "{layout}");
         }
         // Complete again, with the new version.
         let mut client = server.connect();
@@ -108,7 +96,7 @@ fn a_file_that_is_cut_and_refilled_is_never_a_complete_response() {
         file.set_len(0).unwrap();
         file.set_len(LARGE).unwrap();
         // Whether the cut or the write is noticed depends on when the next bytes are read.
-        let received = read_all(&mut client);
+        let received = client.read_all();
         assert!(received.is_err() || received < Ok(LARGE - 100_000), "{layout}: {received:?}");
     }
 }
@@ -125,7 +113,7 @@ fn ranges_of_a_rewritten_file_are_reset() {
         let mut clients = [&one, &two].map(|range| start(server.connect(), range));
         rewrite(&path);
         for client in &mut clients {
-            assert_eq!(read_all(client), Err(ErrorKind::ConnectionReset), "{layout}");
+            assert_eq!(client.read_all(), Err(ErrorKind::ConnectionReset), "{layout}");
         }
     }
 }
@@ -141,7 +129,7 @@ fn a_rewritten_file_ends_tls_without_its_last_record() {
         let client = Client::over(authority.connect(&server, &["http/1.1"]));
         let mut client = start(client, "");
         rewrite(&path);
-        read_all(&mut client).expect_err("a complete response");
+        client.read_all().expect_err("a complete response");
     }
 }
 
@@ -179,7 +167,7 @@ fn a_precompressed_sibling_that_is_rewritten_is_reset() {
         let server = serve(layout, root.path());
         let mut client = start(server.connect(), "Accept-Encoding: gzip\r\n");
         rewrite(&path);
-        assert_eq!(read_all(&mut client), Err(ErrorKind::ConnectionReset), "{layout}");
+        assert_eq!(client.read_all(), Err(ErrorKind::ConnectionReset), "{layout}");
     }
 }
 
@@ -196,7 +184,7 @@ fn a_hot_file_that_is_rewritten_is_reset() {
         }
         let mut client = start(client, "");
         rewrite(&path);
-        assert_eq!(read_all(&mut client), Err(ErrorKind::ConnectionReset), "{layout}");
+        assert_eq!(client.read_all(), Err(ErrorKind::ConnectionReset), "{layout}");
     }
 }
 
