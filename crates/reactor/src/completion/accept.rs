@@ -11,7 +11,7 @@ use super::connection::CompletionConnection;
 use super::event_loop::Proactor;
 use crate::driver::{Driver, DriverSocket as _};
 use crate::event_loop::admit::AdmitConnections;
-use crate::event_loop::core::EventLoop;
+use crate::event_loop::turns::EventLoop;
 use crate::listener::{BACKLOG, peer_gave_up};
 use crate::panics::contain;
 use crate::task::{Peer, Service};

@@ -7,7 +7,7 @@ use std::mem;
 use std::os::fd::OwnedFd;
 
 use super::acceptor::Eviction;
-use super::core::EventLoop;
+use super::turns::EventLoop;
 use crate::connection::{Connection as _, EventLoopConnection as _};
 use crate::selector::Token;
 use crate::sync::inbox::Notification;

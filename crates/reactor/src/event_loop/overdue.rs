@@ -1,7 +1,7 @@
 //! Deadlines that have passed, collected once a turn. Each backend first handles everything that arrived
 //! before them.
 
-use super::core::EventLoop;
+use super::turns::EventLoop;
 use crate::connection::{Connection as _, EventLoopConnection as _};
 use crate::selector::Token;
 

@@ -5,7 +5,7 @@ use std::mem;
 
 use super::acceptor::Eviction;
 use super::admit::AdmitConnections;
-use super::core::EventLoop;
+use super::turns::EventLoop;
 use crate::connection::{Connection as _, EventLoopConnection as _};
 use crate::sync::inbox::Notification;
 use crate::task::Reason;

@@ -10,8 +10,8 @@
 //! The work of another thread cannot be polled; its deadline is extended once where it fires late.
 
 use super::event_loop::Reactor;
-use crate::event_loop::core::EventLoop as _;
 use crate::event_loop::overdue::FindOverdue as _;
+use crate::event_loop::turns::EventLoop as _;
 use crate::event_loop::wakeup::HandleWakeups as _;
 use crate::selector::{Ready, Selector, Token};
 use crate::task::Service;

@@ -4,7 +4,7 @@
 use super::connection::ReadinessConnection;
 use super::event_loop::Reactor;
 use super::relay::SpliceRelay;
-use crate::event_loop::core::EventLoop as _;
+use crate::event_loop::turns::EventLoop as _;
 use crate::selector::{Ready, Selector, Token};
 use crate::task::Service;
 
