@@ -129,6 +129,7 @@ mod slab;
 mod stall;
 mod sync;
 mod task;
+mod task_state;
 mod tcp_options;
 pub mod testing;
 mod timers;

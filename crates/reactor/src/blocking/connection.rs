@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use super::offload::Offloader;
 use super::registry::Guard;
 use super::{relay, wait};
-use crate::connection::{Connection, ContextOf, NEVER, TaskState, TurnContext};
+use crate::connection::{Connection, ContextOf, TurnContext};
 use crate::io::{JobId, Requests};
 use crate::moment::Moment;
 use crate::selector::Token;
@@ -30,6 +30,7 @@ use crate::sync::mailbox::{Context, MessageQueue};
 use crate::sync::offload::{Offload, PoolTask};
 use crate::sync::pool::Pool;
 use crate::task::{Event, Job, JobError, Reason, RelayEnd, SendError, Task};
+use crate::task_state::{NEVER, TaskState};
 
 /// The receive buffer of a thread. Smaller than an event loop's, for there is one per connection.
 pub(super) const BUFFER: usize = 16 << 10;

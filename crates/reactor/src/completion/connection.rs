@@ -10,12 +10,13 @@ use super::backend::Backend;
 use super::receive::{ReceiveState, StreamEnd};
 use super::relay::BufferedRelay;
 use super::send::{SendContext, SendProgress, Sender};
-use crate::connection::{Connection, ContextOf, EventLoopConnection, Step, TaskState, Turn};
+use crate::connection::{Connection, ContextOf, EventLoopConnection, Step};
 use crate::driver::{Driver, DriverSocket as _};
 use crate::io::{Close, JobId, Receive};
 use crate::records;
 use crate::sync::offload::run_inline;
 use crate::task::{Event, Job, Reason, RecordType, RelayEnd, SendError, Task};
+use crate::task_state::{TaskState, Turn};
 use karez_transfer::Outbox;
 
 /// The most bytes of a control record that are received at once.

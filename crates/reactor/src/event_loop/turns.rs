@@ -8,13 +8,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::core::{Core, JobOf, TaskOf};
-use crate::connection::{Connection as _, ContextOf, EventLoopConnection, Turn, TurnContext};
+use crate::connection::{Connection as _, ContextOf, EventLoopConnection, TurnContext};
 use crate::io::Close;
 use crate::panics::contain;
 use crate::selector::Token;
 use crate::sync::mailbox::Context;
 use crate::sync::offload::{Offload, PoolTask};
 use crate::task::{JobError, Peer, Service};
+use crate::task_state::Turn;
 
 /// An event loop of one backend.
 pub(crate) trait EventLoop<'a>: Sized {

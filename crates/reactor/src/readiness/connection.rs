@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use super::peer_watch::PeerWatch;
 use super::relay::{RelayStep, SpliceRelay};
 use super::send::{SendState, SendStep};
-use crate::connection::{Connection, ContextOf, EventLoopConnection, Step, TaskState, Turn};
+use crate::connection::{Connection, ContextOf, EventLoopConnection, Step};
 use crate::io::JobId;
 use crate::models::poll::report;
 use crate::selector::{Interest, Ready, Token};
 use crate::sync::offload::{Offload, OffloadId, run_inline};
 use crate::task::{Event, Job, RelayEnd, SendError, Task};
+use crate::task_state::{TaskState, Turn};
 use karez_transfer::{Outbox, PageIn, Tag};
 
 /// A connection of a [`Reactor`](super::event_loop::Reactor).
