@@ -6,7 +6,7 @@
 use karez_reactor::Topology;
 use rustix::net::sockopt;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::time::Duration;
 
 use crate::client::Client;
@@ -122,6 +122,22 @@ fn stalled_client_is_closed_after_the_send_timeout() {
         assert!(line.contains("\"GET /large HTTP/1.1\" 200 "), "{layout}: {line}");
         let received = client.drain();
         assert!(received < LARGE, "{layout}: the response is complete");
+    });
+}
+
+/// The kernel gives the unsent bytes up, which a client that goes on reading would otherwise receive.
+#[test]
+fn a_response_that_is_not_sent_in_time_is_reset() {
+    let root = tempfile::tempdir().unwrap();
+    File::create(root.path().join("large")).unwrap().set_len(LARGE as u64).unwrap();
+    layouts::concurrently(layouts::each_model(), |layout| {
+        let mut server = Server::start_with(layout, root.path(), &["--send-timeout", "200ms"]);
+        let mut client = server.connect();
+        client.limit_receive_buffer();
+        client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+        next_line(&mut server);
+        let end = client.stream.read_to_end(&mut Vec::new());
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset, "{layout}");
     });
 }
 

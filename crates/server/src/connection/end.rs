@@ -51,7 +51,12 @@ impl Connection {
             SendError::Failed(error) if is_local(error) => {
                 self.context.log_error(&format!("\"{request}\": send: {error}"));
             }
-            // The client closed or stalls, or the grace period is over.
+            // A close would leave the unsent bytes with the kernel, for as long as the client takes some.
+            SendError::TimedOut => {
+                self.log_debug(|| format!("\"{request}\": not sent in time"));
+                return self.reset(io);
+            }
+            // The client closed, or the grace period is over.
             error => self.log_debug(|| format!("\"{request}\": not sent completely: {error:?}")),
         }
         self.abort(io);
@@ -75,7 +80,7 @@ impl Connection {
         }
     }
 
-    /// Resets the connection in the middle of a response whose files have changed.
+    /// Resets the connection in the middle of a response, which drops the bytes that the kernel has not sent.
     pub(super) fn reset(&mut self, io: &mut Io<'_, FileJob>) {
         self.close_exchange(io.now());
         io.reset();

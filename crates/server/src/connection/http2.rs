@@ -168,7 +168,8 @@ impl Http2 {
                 {
                     self.context.log_error(&format!("send: {error}"));
                 }
-                return io.close();
+                // A close would leave the unsent frames with the kernel, for as long as the client takes some.
+                return if matches!(error, SendError::TimedOut) { io.reset() } else { io.close() };
             }
             Event::Failed(_) => return io.close(),
             _ => {}
