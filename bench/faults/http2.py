@@ -70,25 +70,44 @@ def goaway(received):
     return code
 
 
+class Frames:
+    """Frames as they arrive: the code of the last GOAWAY, and nothing else, is kept."""
+
+    def __init__(self):
+        self.rest, self.code = bytearray(), None
+
+    def add(self, part):
+        self.rest += part
+        at = 0
+        while len(self.rest) - at >= 9:
+            length = int.from_bytes(self.rest[at:at + 3], "big")
+            if len(self.rest) - at < 9 + length:
+                break
+            if self.rest[at + 3] == GOAWAY:
+                self.code = int.from_bytes(self.rest[at + 13:at + 17], "big")
+            at += 9 + length
+        del self.rest[:at]
+
+
 def units_until_end(server, unit):
     """Sends units until the server ends the connection. Returns (units or None, how, GOAWAY code)."""
-    client, received = begin(server), b""
+    client, frames = begin(server), Frames()
     with client:
         for first in range(0, MOST, STEP):
             try:
                 client.settimeout(2)
                 client.sendall(b"".join(unit(n) for n in range(first, first + STEP)))
                 client.settimeout(0.001)
-                while True:
+                for _ in range(20):  # no more, since a server may send for as long as it is read
                     part = client.recv(1 << 20)
-                    received += part
-                    if not part or goaway(received) not in [None, 0]:
-                        return first + STEP, "closed", goaway(received)
+                    frames.add(part)
+                    if not part or frames.code not in [None, 0]:
+                        return first + STEP, "closed", frames.code
             except (TimeoutError, socket.timeout):
                 pass
             except OSError:
-                return first + STEP, "reset", goaway(received)
-        return None, "open", goaway(received)
+                return first + STEP, "reset", frames.code
+        return None, "open", frames.code
 
 
 CODES = {0: "NO_ERROR", 1: "PROTOCOL_ERROR", 2: "INTERNAL_ERROR", 11: "ENHANCE_YOUR_CALM", 9: "COMPRESSION_ERROR"}
