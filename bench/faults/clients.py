@@ -121,7 +121,7 @@ def stall(server):
         clients.append(client)
 
 
-@Fault(20, "memory", "10,000 clients that take nothing of 64 MiB, memory limit 64 MiB (cgroup v1)",
+@Fault(20, "memory", "9,000 clients that take nothing of 64 MiB, memory limit 64 MiB (cgroup v1)",
        "bounded memory, no end by the OOM killer; a further client is served or gets 503",
        karez=["", "--model uring", "--model blocking"], nginx=["open_file_cache max=100;"], needs=[str(MEMORY)])
 def memory_limit(bed):
