@@ -12,7 +12,8 @@
 //! numbers (dup(2)). A running operation cannot be cancelled; only its
 //! socket can be shut down. On a socket each begins with a `pread` or `pwrite` that fails with
 //! `ESPIPE`. There is no `MSG_MORE`, and no `MSG_NOSIGNAL`, so SIGPIPE must be ignored (Rust
-//! programs do). Every completion is a signal, sent to any thread that does not block it.
+//! programs do). Every completion is a signal, sent to any thread that does not block it. Where the signal cannot be
+//! queued, glibc overwrites the result, and the operation ends with `EIO`.
 
 mod call;
 mod notice;
@@ -40,7 +41,7 @@ const BUFFER: usize = 16 << 10;
 const ACCEPT_BATCH: usize = 64;
 
 /// A signal beyond the limit of the queue (`RLIMIT_SIGPENDING`) is lost, so all operations are
-/// checked after this time without a signal.
+/// checked after this time.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long dropping this waits for operations after shutting their sockets down.
@@ -64,8 +65,8 @@ struct RunningCall {
     own: Vec<u8>,
     /// `None` for a descriptor that is only polled.
     call: Option<Call>,
-    /// The result has been delivered; the signal is outstanding, or lost.
-    delivered: bool,
+    /// When its result was found to be `EAGAIN`, and no signal had come.
+    unnoticed: Option<Instant>,
 }
 
 impl PosixAio {
@@ -91,7 +92,7 @@ impl PosixAio {
         }
         let call = Call::of(&mut operation, &mut own);
         let key =
-            self.flights.insert(RunningCall { tag, operation, own, call: None, delivered: false });
+            self.flights.insert(RunningCall { tag, operation, own, call: None, unnoticed: None });
         let Some(flight) = self.flights.get_mut(key) else { return key };
         match (call, &flight.operation) {
             (Some(mut call), _) => {
@@ -234,23 +235,18 @@ impl PosixAio {
         }
     }
 
-    /// Takes the result of a call, if it has ended. Before its signal, glibc may still access
-    /// the control block, which is kept until then.
+    /// Takes the result of a call, if it has ended. `EAGAIN` may be that of a socket without room or, in place of the
+    /// result, that of a signal which could not be queued (`RLIMIT_SIGPENDING`): then it is not known what was sent.
     fn check(&mut self, key: Key, noticed: bool) {
         let Some(flight) = self.flights.get_mut(key) else { return };
-        if flight.delivered {
-            if noticed {
-                self.flights.remove(key);
-            }
-            return;
-        }
-        let Some(result) = flight.call.as_mut().and_then(Call::result) else { return };
-        if noticed {
+        let Some(result) = flight.call.as_ref().and_then(Call::result) else { return };
+        if noticed || result != Err(Errno::AGAIN) {
             return self.settle(key, result);
         }
-        flight.delivered = true;
-        let completion = completion(flight, key, result);
-        self.ready.push(completion);
+        let found = flight.unnoticed.get_or_insert_with(Instant::now);
+        if found.elapsed() >= CHECK_INTERVAL {
+            self.settle(key, Err(Errno::IO));
+        }
     }
 
     /// Ends the operation.

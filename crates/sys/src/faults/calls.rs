@@ -101,6 +101,7 @@ calls! {
     "inotify_add_watch" Some(libc::SYS_inotify_add_watch), Fixed, ["ENOSPC" "ENOMEM"];
     "io_submit" Some(libc::SYS_io_submit), Fixed, ["EAGAIN" "EINTR" "ENOMEM"];
     "io_getevents" Some(libc::SYS_io_getevents), Fixed, ["EINTR"];
+    "rt_sigqueueinfo" Some(libc::SYS_rt_sigqueueinfo), Fixed, ["EAGAIN"];
     "io_uring_enter" Some(libc::SYS_io_uring_enter), Fixed, ["EINTR" "EAGAIN" "EBUSY" "ENOMEM"];
     "uring-accept" None, Fixed, ["EMFILE" "ENFILE" "ENOMEM" "ECONNABORTED" "EINTR"];
     "uring-recv" None, Fixed, ["ECONNRESET" "ENOMEM" "ENOBUFS" "EINTR" "ETIMEDOUT"];

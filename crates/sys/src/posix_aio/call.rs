@@ -3,6 +3,7 @@
 use rustix::io::{self, Errno};
 use std::mem::zeroed;
 use std::os::fd::AsRawFd as _;
+use std::ptr::null;
 use std::sync::Once;
 
 use crate::last_errno;
@@ -95,14 +96,23 @@ impl Call {
         }
     }
 
-    /// Returns its result; `None` while it runs. A second call after that returns 0.
-    pub(super) fn result(&mut self) -> Option<io::Result<usize>> {
-        let control = &raw mut *self.control;
+    /// Returns its result; `None` while it runs. Afterwards nothing refers to the control block, whether there was a
+    /// notification or not: glibc sets the result, notifies and forgets the request under one lock, for which
+    /// aio_suspend(3) waits.
+    pub(super) fn result(&self) -> Option<io::Result<usize>> {
+        let control = &raw const *self.control;
         // SAFETY: the control block has been submitted and not moved.
+        if unsafe { libc::aio_error(control) } == libc::EINPROGRESS {
+            return None;
+        }
+        // SAFETY: a list of one, which has ended, so this returns at once.
+        unsafe { libc::aio_suspend(&raw const control, 1, null()) };
+        // SAFETY: as above. A signal that could not be queued has changed it meanwhile.
         match unsafe { libc::aio_error(control) } {
-            libc::EINPROGRESS => None,
             // SAFETY: as above, and it has ended.
-            0 => Some(usize::try_from(unsafe { libc::aio_return(control) }).or(Err(Errno::IO))),
+            0 => Some(
+                usize::try_from(unsafe { libc::aio_return(control.cast_mut()) }).or(Err(Errno::IO)),
+            ),
             errno => Some(Err(Errno::from_raw_os_error(errno))),
         }
     }

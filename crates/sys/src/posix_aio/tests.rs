@@ -98,3 +98,24 @@ fn connections_are_accepted_and_polls_cancelled() {
     assert!(matches!(done.outcome, Outcome::Accepted(Err(Errno::CANCELED))) && done.last);
     assert_eq!(aio.in_flight(), 0);
 }
+
+/// More than the pipe of the notifications holds.
+#[test]
+fn operations_whose_notifications_are_lost_end() {
+    const SENDS: u64 = 17_500;
+    let mut aio = PosixAio::new().unwrap();
+    let (near, mut far) = pair();
+    let socket: SharedFd = Arc::clone(&near) as SharedFd;
+    for tag in 0..SENDS {
+        let (socket, bytes) = (Arc::clone(&socket), vec![tag as u8]);
+        aio.start(tag, Operation::Send { socket, bytes, from: 0, more: false, zerocopy: false });
+    }
+    // All of one descriptor are made in turn, so all but the last have been notified of before any is taken.
+    let mut sent = vec![0; SENDS as usize];
+    far.read_exact(&mut sent).unwrap();
+    let done = wait_for(&mut aio, sent.len());
+    assert!(done.iter().all(|one| matches!(one.outcome, Outcome::Sent { sent: Ok(1), .. })));
+    assert_eq!(aio.in_flight(), 0);
+    drop(socket);
+    assert_eq!(Arc::strong_count(&near), 1, "a descriptor is kept");
+}
