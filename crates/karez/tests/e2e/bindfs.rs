@@ -4,10 +4,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use crate::files::pattern;
 use crate::layouts::Layout;
-use crate::server::Server;
+use crate::server::{Server, is_stopped, kernel_waits};
+use crate::timeouts::TEST_TIMEOUT;
 
 /// Mounts `below`, with the file `name`, on `root/slow`, beside the file `root/fast`. The mount
 /// namespace ends with the bindfs process.
@@ -79,15 +81,33 @@ impl Bind {
         Server::start_under(&prefix, layout, Path::new(&self.path("root")), flags)
     }
 
-    /// Stops bindfs: every request to the file system blocks from now on.
+    /// Stops bindfs: every request to the file system blocks from now on, and is not read.
     pub fn stop(&self) -> Stopped<'_> {
         self.signal(Signal::STOP);
+        // The signal is still pending when kill(2) returns, and a thread may read one more request.
+        let end = Instant::now() + TEST_TIMEOUT;
+        while !is_stopped(self.program.id()) {
+            assert!(Instant::now() < end, "bindfs is not stopped");
+            std::thread::yield_now();
+        }
         Stopped(self)
     }
 
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.program.id().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Stopped<'_> {
+    /// Returns how many threads of a process wait for a response of the file system; `None` where the kernel does not show
+    /// it.
+    pub fn waiting(&self, process: u32) -> Option<usize> {
+        if kernel_waits(self.0.program.id()).iter().all(|function| function == "0") {
+            return None;
+        }
+        let waits = kernel_waits(process);
+        Some(waits.iter().filter(|function| *function == "request_wait_answer").count())
     }
 }
 

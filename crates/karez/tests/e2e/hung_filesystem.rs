@@ -238,6 +238,36 @@ fn stop_frees_addresses_and_connections_despite_hung_open_files() {
     }
 }
 
+/// The file system has read none of the requests, so the kernel withdraws them when the process ends.
+#[test]
+fn stop_ends_the_process_despite_hung_lookups() {
+    const TARGETS: [&str; 3] = ["/slow/name", "/slow/new", "/slow/directory/"];
+    for layout in layouts::all() {
+        let Some(bind) = Bind::mount_uncached() else { return };
+        let server = bind.serve(layout, &[LONG, &["--grace", "200ms"]].concat());
+        let stopped = bind.stop();
+        if stopped.waiting(server.pid()).is_none() {
+            println!("skipped: the kernel does not show in which function a thread waits");
+            return;
+        }
+        let mut clients: Vec<_> = TARGETS.iter().map(|_| server.connect()).collect();
+        for (client, target) in clients.iter_mut().zip(TARGETS) {
+            client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        }
+        let waits = || stopped.waiting(server.pid()) >= Some(TARGETS.len());
+        server.wait_until("the lookups hang", waits);
+        server.signal(Signal::TERM);
+        let ends = server.exits_within(TEST_TIMEOUT);
+        drop(stopped); // now it ends in each case
+        let (status, printed) = server.wait();
+        assert!(ends, "{layout}: it ends only with the file system");
+        assert_eq!((status.code(), &printed[..]), (Some(0), ""), "{layout}");
+        for client in &mut clients {
+            assert_eq!(client.drain(), 0, "{layout}");
+        }
+    }
+}
+
 fn reset(client: Client) {
     sockopt::set_socket_linger(client.stream.get_ref(), Some(Duration::ZERO)).unwrap();
     drop(client);

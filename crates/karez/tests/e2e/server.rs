@@ -106,14 +106,7 @@ impl Server {
     /// state of every thread.
     pub fn suspend(&self) {
         self.signal(Signal::STOP);
-        self.wait_until("every thread is stopped", || {
-            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-            tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat"))).all(|stat| {
-                // The name may contain any byte; the state follows it. A thread that has ended does
-                // not run.
-                stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('T'))
-            })
-        });
+        self.wait_until("every thread is stopped", || is_stopped(self.pid()));
     }
 
     pub fn process(&self) -> Pid {
@@ -174,6 +167,21 @@ impl Server {
         self.stderr.read_to_string(&mut rest).unwrap();
         (status, rest)
     }
+}
+
+/// Returns whether every thread of a process is stopped.
+pub fn is_stopped(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat"))).all(|stat| {
+        // The name may contain any byte; the state follows it. A thread that has ended does not run.
+        stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('T'))
+    })
+}
+
+/// Returns the kernel functions in which the threads of a process wait, "0" where it does not show them.
+pub fn kernel_waits(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("wchan")).ok()).collect()
 }
 
 impl Drop for Server {
