@@ -9,6 +9,9 @@ vias alternate in random order, a second each. CPU is that of the server's threa
 """
 import argparse, json, os, platform, random, re, statistics, subprocess, tempfile
 
+# Without the name of the build.
+KERNEL = platform.release().split("-")[0]
+
 KAREZ = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "target", "dist", "karez")
 
 
@@ -64,7 +67,7 @@ def main():
             for server, _ in servers.values():
                 server.terminate()
                 server.wait()
-    print(f"Linux {platform.release()}, CPU µs a request, median (range) of {args.rounds}\n")
+    print(f"Linux {KERNEL}, CPU µs a request, median (range) of {args.rounds}\n")
     print("| KiB |" + "".join(f" {via} |" for via in vias))
     print("|---:|" + "---:|" * len(vias))
     for size in sizes:
@@ -75,7 +78,7 @@ def main():
         print(row)
     if args.out:
         with open(args.out, "w") as file:
-            json.dump({"kernel": platform.release(), "runs": runs}, file, indent=0)
+            json.dump({"kernel": KERNEL, "runs": runs}, file, indent=0)
 
 
 if __name__ == "__main__":

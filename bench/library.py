@@ -11,6 +11,9 @@ in the server's context, so all ways include it, and there is no network card.
 """
 import argparse, json, os, platform, random, socket, statistics, subprocess, sys, tempfile
 
+# Without the name of the build.
+KERNEL = platform.release().split("-")[0]
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 WAYS = ["hyper-reader-stream", "hyper-karez", "axum-tower-http", "axum-karez"]
 SIZES = {"1 KiB": 1 << 10, "128 KiB": 128 << 10, "64 MiB": 64 << 20}
@@ -113,10 +116,10 @@ def main():
                 cell = f"{median:.0f} ({min(each):.0f}-{max(each):.0f})"
                 print(f"{label:>8} {'cold' if cold else 'hot':>4} {way:<20} {cell:>28} "
                       f"{median / size * 1e6:>14.0f}")
-    print(f"load average {load[0]:.1f}, Linux {platform.release()}, {len(cores)} cores")
+    print(f"load average {load[0]:.1f}, Linux {KERNEL}, {len(cores)} cores")
     if args.out:
         with open(args.out, "w") as file:
-            json.dump({"kernel": platform.release(), "cores": len(cores), "load": load,
+            json.dump({"kernel": KERNEL, "cores": len(cores), "load": load,
                        "runs": runs}, file, indent=1)
             file.write("\n")
 

@@ -12,6 +12,8 @@ is no network card, so no DMA, and MSG_ZEROCOPY copies.
 import argparse, json, os, platform, random, statistics, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+# Without the name of the build.
+KERNEL = platform.release().split("-")[0]
 WAYS = ["auto", "sendfile", "splice", "zerocopy", "mmap", "cow", "direct", "copy", "std-io-copy",
         "tokio-io-copy", "tokio-send-file"]
 RECEIVER = r"""
@@ -84,7 +86,7 @@ def main():
     finally:
         receiver.kill()
         receiver.wait()
-    print(f"Linux {platform.release()}, {args.mib} MiB, {args.rounds} rounds, sender on core "
+    print(f"Linux {KERNEL}, {args.mib} MiB, {args.rounds} rounds, sender on core "
           f"{cores[0]}, receiver on core {cores[-1]}\n")
     print(f"| way | CPU ms/GB, median (least – most) | to `sendfile` | GB/s | system calls |")
     print(f"|---|---:|---:|---:|---|")
@@ -102,7 +104,7 @@ def main():
               f"| {speed:.2f} | {calls} |")
     if args.out:
         with open(args.out, "w") as file:
-            json.dump({"kernel": platform.release(), "mib": args.mib, "runs": runs}, file, indent=0)
+            json.dump({"kernel": KERNEL, "mib": args.mib, "runs": runs}, file, indent=0)
 
 
 if __name__ == "__main__":
