@@ -83,6 +83,20 @@ pub(crate) const METHODS: [Method; 7] = [
     },
 ];
 
+/// The headings of the table; a book shows the first seven columns, without those of calls and claims.
+pub(crate) const HEADING: [&str; 10] = [
+    msg!("method"),
+    msg!("mode switches, claimed"),
+    msg!("mode switches, measured"),
+    msg!("CPU copies, claimed"),
+    msg!("CPU copies, measured"),
+    msg!("DMA copies, claimed"),
+    msg!("DMA copies, measured"),
+    msg!("system calls, claimed"),
+    msg!("system calls, measured"),
+    msg!("claim"),
+];
+
 /// Returns the section with the table.
 pub(super) fn section(vias: Option<&Vias>, claims: Option<&Claims>) -> Section {
     let mut parts = Vec::new();
@@ -116,19 +130,7 @@ pub(super) fn section(vias: Option<&Vias>, claims: Option<&Claims>) -> Section {
 }
 
 fn table(vias: Option<&Vias>, claims: Option<&Claims>) -> Table {
-    let heading = vec![
-        msg!("method"),
-        msg!("mode switches, claimed"),
-        msg!("mode switches, measured"),
-        msg!("CPU copies, claimed"),
-        msg!("CPU copies, measured"),
-        msg!("DMA copies, claimed"),
-        msg!("DMA copies, measured"),
-        msg!("system calls, claimed"),
-        msg!("system calls, measured"),
-        msg!("claim"),
-    ];
-    let mut table = Table { heading, ..Table::default() };
+    let mut table = Table { heading: HEADING.to_vec(), ..Table::default() };
     for (place, method) in METHODS.iter().enumerate() {
         let finding = claims.and_then(|claims| claims.find(method.claim));
         let measured = match (vias, finding) {

@@ -4,7 +4,7 @@ use karez_transfer::Via;
 use serde_json::Value;
 
 use super::reports::{Reports, range};
-use crate::all::answer::{METHODS, NONE, ratio, short};
+use crate::all::answer::{HEADING, METHODS, NONE, ratio, short};
 use crate::claims::Claim;
 use crate::language::{msg, text, tr, tr_word};
 use crate::table::{Table, grouped};
@@ -116,15 +116,6 @@ fn blocked_jobs(reports: &Reports<'_>) -> Table {
 
 /// The figures of the textbooks beside the measured ones, per chunk.
 fn zero_copy(reports: &Reports<'_>) -> Table {
-    let heading = vec![
-        msg!("method"),
-        msg!("mode switches, claimed"),
-        msg!("mode switches, measured"),
-        msg!("CPU copies, claimed"),
-        msg!("CPU copies, measured"),
-        msg!("DMA copies, claimed"),
-        msg!("DMA copies, measured"),
-    ];
     let rows: Vec<_> = reports.rows("vias", "rows").collect();
     // Copy-on-write sends nothing, so it is a claim of its own.
     let methods = METHODS.iter().filter(|method| method.via != Via::Cow).map(|method| {
@@ -150,7 +141,7 @@ fn zero_copy(reports: &Reports<'_>) -> Table {
             ),
         ])
     });
-    filled(heading, methods)
+    filled(HEADING[..7].to_vec(), methods)
 }
 
 /// Whether a row is that of the largest file over loopback with this state of the cache.
