@@ -1,7 +1,8 @@
 //! Features of a network device: `SIOCETHTOOL`, netdevice(7), as ethtool(8) sets them.
 //!
 //! Without scatter-gather a device accepts one linear buffer per packet, so the kernel copies the
-//! pages that `sendfile` refers to.
+//! pages that `sendfile` refers to. A veth device with receive offload (GRO, Linux 5.13) queues packets
+//! for a NAPI instance, if the sending device has no segmentation offload (TSO).
 //!
 //! # Limitations
 //! The device is named within the network namespace of the calling thread. The old requests know
@@ -12,8 +13,10 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use crate::last_errno;
 
-/// `ETHTOOL_SSG` of linux/ethtool.h.
+/// `ETHTOOL_SSG`, `ETHTOOL_STSO` and `ETHTOOL_SGRO` of linux/ethtool.h.
 const SET_SCATTER_GATHER: u32 = 0x19;
+const SET_SEGMENTATION_OFFLOAD: u32 = 0x1f;
+const SET_RECEIVE_OFFLOAD: u32 = 0x2c;
 
 /// `SIOCETHTOOL` of linux/sockios.h.
 const SIOCETHTOOL: u32 = 0x8946;
@@ -39,12 +42,32 @@ struct Request {
 /// `EPERM` without CAP_NET_ADMIN there, `ENODEV` for no such device, `EOPNOTSUPP` if the device
 /// cannot change it, `EINVAL` for a name that is too long.
 pub fn set_scatter_gather(socket: BorrowedFd<'_>, name: &str, on: bool) -> io::Result<()> {
-    let mut value = Value { command: SET_SCATTER_GATHER, data: u32::from(on) };
+    set(socket, name, SET_SCATTER_GATHER, on)
+}
+
+/// Turns the merging of received packets (GRO) of the device `name` on or off.
+///
+/// # Errors
+/// Those of [`set_scatter_gather`].
+pub fn set_receive_offload(socket: BorrowedFd<'_>, name: &str, on: bool) -> io::Result<()> {
+    set(socket, name, SET_RECEIVE_OFFLOAD, on)
+}
+
+/// Turns the segmentation of TCP (TSO) by the device `name` on or off.
+///
+/// # Errors
+/// Those of [`set_scatter_gather`].
+pub fn set_segmentation_offload(socket: BorrowedFd<'_>, name: &str, on: bool) -> io::Result<()> {
+    set(socket, name, SET_SEGMENTATION_OFFLOAD, on)
+}
+
+fn set(socket: BorrowedFd<'_>, name: &str, command: u32, on: bool) -> io::Result<()> {
+    let mut value = Value { command, data: u32::from(on) };
     let mut request = Request { name: [0; 16], value: &raw mut value, rest: [0; 2] };
     let room = request.name.get_mut(..name.len()).filter(|room| room.len() < 16);
     room.ok_or(Errno::INVAL)?.copy_from_slice(name.as_bytes());
     // SAFETY: the kernel reads the request and the value it points to. Both live on this stack
-    // frame, have the layout the kernel expects for this command, and are at least as large as it
+    // frame, have the layout the kernel expects for these commands, and are at least as large as it
     // assumes.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }

@@ -1,9 +1,10 @@
 //! Safe wrappers for the system calls that only the laboratory makes: ptrace(2), rtnetlink(7),
-//! namespaces(7), ethtool and getrusage(2); and an allocator that counts.
+//! namespaces(7), ethtool, getrusage(2) and busy polling; and an allocator that counts.
 //!
 //! They are apart from `karez-sys`, so that the code the server trusts contains no tracer and no
 //! code that changes a network. Every `unsafe` block names the invariant that makes it sound.
 
+mod busy_poll;
 mod counting_allocator;
 mod ethtool;
 #[cfg(feature = "exploit-tests")]
@@ -16,8 +17,9 @@ mod rusage;
 mod syscall_trace;
 mod tcp_info;
 
+pub use busy_poll::{incoming_napi_id, set_epoll_busy_poll, set_socket_busy_poll};
 pub use counting_allocator::CountingAllocator;
-pub use ethtool::set_scatter_gather;
+pub use ethtool::{set_receive_offload, set_scatter_gather, set_segmentation_offload};
 #[cfg(feature = "exploit-tests")]
 pub use exploits::{
     ExploitAttempt, ExploitTargets, attempt_exploits, attempt_harmless_exploits, is_denied,
