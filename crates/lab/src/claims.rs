@@ -9,6 +9,7 @@
 //! it. If evidence shows the behaviour but not its implementation, the verdict says so.
 
 mod bench;
+mod busy_poll;
 mod claim;
 mod comparisons;
 mod costs;
@@ -18,6 +19,7 @@ mod files;
 mod kernel_tls;
 mod paths;
 mod plan;
+mod proactor;
 mod ratio;
 mod render;
 mod residency;
@@ -59,6 +61,8 @@ impl Claim {
             serving::CLAIMS,
             residency::CLAIMS,
             kernel_tls::CLAIMS,
+            busy_poll::CLAIMS,
+            proactor::CLAIMS,
         ];
         let mut all: Vec<_> = groups.into_iter().flatten().collect();
         all.sort_by_key(|claim| claim.number);

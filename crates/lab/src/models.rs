@@ -13,12 +13,14 @@
 //! or UNIX sockets if a model cannot watch those, not connections.
 
 mod charts;
+mod echo_setup;
 mod plan;
 mod render;
 mod request_table;
 mod requests;
 mod tables;
 
+pub(crate) use echo_setup::EchoSetup;
 pub use plan::ModelsPlan;
 pub use requests::{RequestRow, RequestSample};
 
@@ -31,7 +33,7 @@ use crate::regression::Slope;
 use crate::rng::Rng;
 use crate::stats::MedianRange;
 use crate::workers::Worker;
-use requests::ratio;
+use echo_setup::ratio;
 
 /// The models that are selectors.
 pub const MODELS: [Model; 7] = [

@@ -61,8 +61,9 @@ impl TestBed {
             &json!({ "command": "add-veth", "name": near, "peer": far, "peer_process": of }),
         )?;
         if !scatter_gather {
-            self.sender
-                .request(&json!({ "command": "set-scatter-gather", "name": near, "on": false }))?;
+            self.sender.request(&json!({
+                "command": "set-offload", "offload": "scatter-gather", "name": near, "on": false,
+            }))?;
         }
         self.sender.request(&json!({ "command": "add-address", "name": near, "address": NEAR }))?;
         self.receiver.request(&json!({ "command": "add-address", "name": far, "address": FAR }))?;

@@ -16,6 +16,7 @@ mod http_exchange;
 mod limits;
 mod load_generator;
 mod receiver;
+mod round_trips;
 mod selector_bench;
 mod sender;
 mod serve;
@@ -67,6 +68,7 @@ pub fn work() -> io::Result<()> {
 struct WorkerState {
     sender: sender::Sender,
     receiver: receiver::Receiver,
+    round_trips: round_trips::RoundTrips,
     selector_bench: selector_bench::SelectorBench,
     echo_clients: echo_clients::EchoClients,
     load: load_generator::LoadGenerator,
@@ -96,6 +98,9 @@ impl WorkerState {
             "send-two-parts" => costs::send_two_parts(command),
             "listen" => self.receiver.listen(command),
             "receive" => self.receiver.receive(command),
+            "listen-round-trips" => self.round_trips.listen(command),
+            "answer-round-trips" => self.round_trips.answer(),
+            "make-round-trips" => round_trips::make(command),
             "serve" => serve::serve(command),
             "usage" => Ok(serve::usage()),
             "threads" => serve::threads(),
@@ -148,15 +153,23 @@ fn configure_network(what: &str, command: &Value) -> Result<Value> {
             addressed.context("add an address to", name)?;
             karez_lab_sys::set_link_up(name).context("set up", name).map(|()| Value::Null)
         }
-        "set-scatter-gather" => {
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("open", "a socket")?;
-            let fd = std::os::fd::AsFd::as_fd(&socket);
-            let on = command["on"].as_bool().unwrap_or(true);
-            let set = karez_lab_sys::set_scatter_gather(fd, text(command, "name")?, on);
-            set.context("change", "scatter-gather").map(|()| Value::Null)
-        }
+        "set-offload" => set_offload(command),
         other => Err(Error::new("command", other, "unknown command")),
     }
+}
+
+/// Turns an offload of a device on or off.
+fn set_offload(command: &Value) -> Result<Value> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("open", "a socket")?;
+    let set = match text(command, "offload")? {
+        "receive" => karez_lab_sys::set_receive_offload,
+        "segmentation" => karez_lab_sys::set_segmentation_offload,
+        "scatter-gather" => karez_lab_sys::set_scatter_gather,
+        other => return Err(Error::new("change", other, "unknown offload")),
+    };
+    let on = command["on"].as_bool().unwrap_or(true);
+    let done = set(std::os::fd::AsFd::as_fd(&socket), text(command, "name")?, on);
+    done.context("change an offload of", text(command, "name")?).map(|()| Value::Null)
 }
 
 /// Pins the worker to the given cores, or to the allowed core with the given index modulo their

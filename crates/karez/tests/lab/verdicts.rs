@@ -64,6 +64,40 @@ fn kernel_tls(written: u64) -> Evidence {
     ])
 }
 
+/// Where there is no veth.
+const LO_SLEEPS: (&str, u64) = ("SO_BUSY_POLL over lo: sleeps", 100);
+
+/// Sleeps of 100 round trips with busy polling.
+fn sleeps(lo: u64, veth: u64) -> Evidence {
+    let (over_lo, over_veth) = ("SO_BUSY_POLL over lo: sleeps", "SO_BUSY_POLL over veth: sleeps");
+    counts(&[("round trips", 100), (over_lo, lo), (over_veth, veth)])
+}
+
+/// Ratios of latency with gaps that are shorter and longer than the time of polling.
+fn busy_poll(napi_id: u64, short: [f64; 3], long: [f64; 3]) -> Evidence {
+    let gaps = [("latency, gaps of 100 us", short), ("latency, gaps of 1,000 us", long)];
+    let ids = counts(&[("NAPI id", napi_id)]);
+    gaps.into_iter().fold(ids, |evidence, (of, [median, low, high])| {
+        evidence
+            .with(format!("{of}: ratio of latency"), median)
+            .with(format!("{of}: at least"), low)
+            .with(format!("{of}: at most"), high)
+    })
+}
+
+/// Calls and own receives of io_uring and POSIX AIO beside epoll, and the bytes that io_uring copies.
+fn patterns(calls: [f64; 2], receives: [f64; 2], copied: f64) -> Evidence {
+    let models = ["epoll-edge", "uring", "posix-aio"];
+    let calls = [2.0, calls[0], calls[1]].into_iter().zip([1.0, receives[0], receives[1]]);
+    let all = models.into_iter().zip(calls).zip([8.0, copied, 8.0]);
+    all.fold(Evidence::default(), |evidence, ((model, (calls, receives)), copied)| {
+        evidence
+            .with(format!("{model}: system calls per request"), calls)
+            .with(format!("{model}: receive calls of the program per request"), receives)
+            .with(format!("{model}: bytes copied to the program per request"), copied)
+    })
+}
+
 /// Evidence from a live kernel with its verdict, and contradicting evidence with its verdict.
 fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
     let (walk, flat, wide) = ([90.0, 110.0], [-0.5, 0.5], [-50.0, 50.0]);
@@ -291,6 +325,33 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
         (48, congestion(MORE), no, congestion(NOISE), depends),
         (49, ring_threads(1), yes, ring_threads(0), no),
         (50, kernel_tls(BYTES + 1430), no, kernel_tls(1430), yes),
+        (51, sleeps(100, 2), depends, sleeps(1, 2), yes),
+        (51, sleeps(100, 2), depends, sleeps(100, 99), no),
+        (51, sleeps(100, 2), depends, counts(&[("round trips", 100), LO_SLEEPS]), unclear),
+        (52, busy_poll(261, LESS, SAME), depends, busy_poll(261, LESS, LESS), yes),
+        (52, busy_poll(261, LESS, MORE), depends, busy_poll(261, SAME, SAME), no),
+        (52, busy_poll(261, NOISE, SAME), depends, busy_poll(0, LESS, SAME), unclear),
+        (
+            53,
+            patterns([0.05, 31.5], [0.0, 2.0], 8.0),
+            depends,
+            patterns([0.05, 0.1], [0.0; 2], 8.0),
+            yes,
+        ),
+        (
+            53,
+            patterns([0.05, 31.5], [0.0, 2.0], 8.0),
+            depends,
+            patterns([2.5, 31.5], [1.0; 2], 8.0),
+            no,
+        ),
+        (
+            53,
+            patterns([0.05, 31.5], [0.0, 2.0], 8.0),
+            depends,
+            patterns([0.05, 31.5], [0.0, 2.0], 16.0),
+            no,
+        ),
     ]
 }
 

@@ -11,7 +11,7 @@ use crate::selftest::ExperimentError;
 use crate::table::grouped;
 
 /// Names of the errors that the experiments provoke.
-const ERRNO_NAMES: [(Errno, &str); 9] = [
+const ERRNO_NAMES: [(Errno, &str); 11] = [
     (Errno::NODEV, "ENODEV"),
     (Errno::PERM, "EPERM"),
     (Errno::INVAL, "EINVAL"),
@@ -21,6 +21,8 @@ const ERRNO_NAMES: [(Errno, &str); 9] = [
     (Errno::EXIST, "EEXIST"),
     (Errno::AGAIN, "EAGAIN"),
     (Errno::OPNOTSUPP, "EOPNOTSUPP"),
+    (Errno::NOTTY, "ENOTTY"),
+    (Errno::NOPROTOOPT, "ENOPROTOOPT"),
 ];
 
 /// A measured value.

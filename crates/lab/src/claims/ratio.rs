@@ -21,6 +21,10 @@ const DIFFERENCE: f64 = 0.05;
 /// Largest difference of equal ways.
 const TOLERANCE: f64 = 0.10;
 
+/// Names of the ratios.
+pub(super) const CPU_TIME: &str = msg!("ratio of CPU time");
+pub(super) const LATENCY: &str = msg!("ratio of latency");
+
 /// The cost of the first of two ways compared with the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
@@ -32,11 +36,16 @@ pub(super) enum Order {
 }
 
 impl Evidence {
-    /// Adds the ratio of the first to the second of each pair.
+    /// Adds the ratio of the CPU times of each pair: that of the first to that of the second.
     pub(super) fn with_ratio(self, subject: &str, pairs: &[(f64, f64)]) -> Self {
+        self.with_ratio_of(subject, CPU_TIME, pairs)
+    }
+
+    /// Adds the ratio of what `name` says of each pair.
+    pub(super) fn with_ratio_of(self, subject: &str, name: &str, pairs: &[(f64, f64)]) -> Self {
         let pairs = pairs.iter().filter(|(_, second)| *second > 0.0);
         let ratios = MedianRange::with_confidence(pairs.map(|(first, second)| first / second));
-        self.with_interval(subject, msg!("ratio of CPU time"), ratios)
+        self.with_interval(subject, name, ratios)
     }
 
     /// Adds a median with its interval.
@@ -49,8 +58,8 @@ impl Evidence {
     /// Compares the ratio of a subject with 1.
     pub(super) fn order(&self, subject: &str) -> Option<Order> {
         let number = |name: &str| self.number(&format!("{subject}: {name}"));
-        let (ratio, low, high) =
-            (number("ratio of CPU time")?, number("at least")?, number("at most")?);
+        let ratio = number(CPU_TIME).or_else(|| number(LATENCY))?;
+        let (low, high) = (number("at least")?, number("at most")?);
         Some(if low <= 0.0 {
             Order::Unclear
         } else if high < 1.0 && ratio <= 1.0 - DIFFERENCE {

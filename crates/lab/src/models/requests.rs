@@ -3,38 +3,25 @@
 //!
 //! Each model has a server and a client process at the same time, so that the timed runs can
 //! alternate between the models in random order. Idle servers sleep; the busy-polling one is
-//! stopped (`SIGSTOP`). Connections are UNIX sockets, so data arrives immediately and no network is
-//! measured.
+//! stopped (`SIGSTOP`).
 //!
 //! # Limitations
 //! Only the models are in random order; the numbers of connections follow each other. A client that
 //! waits for each response makes the server wake up for each request.
 
-use karez_lab_sys::count_thread_syscalls;
 use karez_reactor::Model;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::mpsc::channel;
-use std::thread;
-use tempfile::TempDir;
 
+use super::echo_setup::{EchoSetup, echo_command, ratio};
 use super::plan::ModelsPlan;
-use crate::error::{Error, ErrorContext as _, Result};
-use crate::probe::{call_name, mark};
-use crate::quiescence::wait_until_quiescent;
+use crate::error::{Error, Result};
 use crate::rng::Rng;
 use crate::stats::MedianRange;
-use crate::workers::{CoreSplit, ServerProcess, Worker};
+use crate::workers::CoreSplit;
 
 /// Maximum number of connections for models with a thread or two descriptors per connection, as in
 /// `karez serve`.
 const MAX_CONNECTIONS: u32 = 1024;
-
-/// Counted rounds. Calls after the last round are distributed over all of them.
-const COUNTED_ROUNDS: u64 = 8;
-
-/// Counted rounds of a busy-polling model, which makes thousands of calls in each.
-const COUNTED_ROUNDS_NEVER_SLEEPING: u64 = 1;
 
 /// One combination and its cost.
 #[derive(Clone, Debug)]
@@ -147,14 +134,10 @@ fn time(
     }
 }
 
-/// A connected server and client.
+/// The rows of one server.
 struct Setup {
-    server: ServerProcess,
-    clients: Worker,
+    echo: EchoSetup,
     rows: Vec<RequestRow>,
-    /// Whether the server polls without sleeping.
-    never_sleeps: bool,
-    _directory: TempDir,
 }
 
 impl Setup {
@@ -172,9 +155,11 @@ impl Setup {
                        serve accepts 1,024";
             return Err(Error::new("lay", model, why));
         }
-        let mut setup = Self::connect(plan, cores, model, connections)?;
+        let mut echo = EchoSetup::start(&plan.workers, cores, model)?;
+        echo.connect(connections)?;
+        let mut setup = Self { echo, rows: Vec::new() };
         let active = plan.active.iter().filter(|&&active| active <= connections);
-        let threads = setup.server.threads()?;
+        let threads = setup.echo.server.threads()?;
         for &active in active {
             let mut row = RequestRow {
                 model,
@@ -184,89 +169,29 @@ impl Setup {
                 calls: None,
                 timed: Vec::new(),
             };
-            match setup.count(&row) {
+            match setup.echo.count_calls(active) {
                 Ok(calls) => row.calls = Some(calls),
                 Err(error) => skipped.push((format!("calls of {name}"), error.to_string())),
             }
             setup.rows.push(row);
         }
-        if setup.never_sleeps {
-            setup.server.pause()?;
+        if setup.echo.never_sleeps {
+            setup.echo.server.pause()?;
         }
         Ok(setup)
     }
 
-    fn connect(
-        plan: &ModelsPlan,
-        cores: &CoreSplit,
-        model: Model,
-        connections: u32,
-    ) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("karez-lab-").tempdir();
-        let directory = directory.context("make", "a directory")?;
-        let at = format!("unix:{}", directory.path().join("socket").display());
-        let command = json!({
-            "model": model.name(), "topology": "single", "reactors": 1, "at": at,
-            "fifo": directory.path().join("fifo"),
-        });
-        let server = ServerProcess::start(&plan.workers, cores, command)?;
-        let mut clients = plan.workers.start(0)?;
-        clients.request(&json!({ "command": "pin", "cores": cores.clients }))?;
-        clients.request(
-            &json!({ "command": "connect-echo", "to": server.address(), "count": connections }),
-        )?;
-        let never_sleeps = model == Model::Nonblocking;
-        Ok(Self { server, clients, rows: Vec::new(), never_sleeps, _directory: directory })
-    }
-
-    /// Counts the system calls of all threads of the server per request, under ptrace.
-    fn count(&mut self, row: &RequestRow) -> Result<BTreeMap<String, f64>> {
-        let (pid, (attached, is_attached)) = (self.server.pid(), channel());
-        let marks = (mark::begin_number(), mark::end_number());
-        let (requested, traced) = thread::scope(|scope| {
-            let reply = move || {
-                let _receiver_waits = attached.send(());
-            };
-            let tracer = scope.spawn(move || count_thread_syscalls(pid, marks.0, marks.1, reply));
-            // If it fails, the tracer returns the reason.
-            let requested = is_attached.recv().map_or(Ok(Value::Null), |()| self.marked(row));
-            if requested.is_err() {
-                // The tracer waits for an end mark that will not come.
-                self.server.kill();
-            }
-            (requested, tracer.join())
-        });
-        let traced = traced.map_err(|_| Error::new("trace", "a server", "the tracer panicked"))?;
-        let requests = requested?["requests"].as_u64().unwrap_or(0);
-        let by_number = traced.context("trace", "a server")?.into_iter();
-        Ok(by_number.map(|(number, made)| (call_name(number), ratio(made, requests))).collect())
-    }
-
-    /// Runs some rounds between the marks, starting and ending in a quiescent state.
-    fn marked(&mut self, row: &RequestRow) -> Result<Value> {
-        self.wait_until_quiescent()?;
-        self.server.request(&json!({ "command": "mark", "edge": "begin" }))?;
-        let rounds = if self.never_sleeps { COUNTED_ROUNDS_NEVER_SLEEPING } else { COUNTED_ROUNDS };
-        let reply = self.clients.request(&echo_command(row.active, rounds, rounds, 0, 1))?;
-        self.wait_until_quiescent()?;
-        self.server.request(&json!({ "command": "mark", "edge": "end" }))?;
-        Ok(reply)
-    }
-
-    fn wait_until_quiescent(&self) -> Result<()> {
-        if self.never_sleeps { Ok(()) } else { wait_until_quiescent(self.server.pid()) }
-    }
-
     fn time(&mut self, row: usize, microseconds: u64, seed: u64) -> Result<RequestSample> {
-        if self.never_sleeps {
-            self.server.resume()?;
+        let echo = &mut self.echo;
+        if echo.never_sleeps {
+            echo.server.resume()?;
         }
-        let before = self.server.usage()?;
+        let before = echo.server.usage()?;
         let command = echo_command(self.rows[row].active, 5, 20_000, microseconds, seed);
-        let reply = self.clients.request(&command)?;
-        let usage = self.server.usage()?.since(before);
-        if self.never_sleeps {
-            self.server.pause()?;
+        let reply = echo.clients.request(&command)?;
+        let usage = echo.server.usage()?.since(before);
+        if echo.never_sleeps {
+            echo.server.pause()?;
         }
         let requests = reply["requests"].as_u64().unwrap_or(0);
         let nanoseconds = reply["nanoseconds"].as_u64().unwrap_or(0);
@@ -279,19 +204,7 @@ impl Setup {
     }
 }
 
-fn echo_command(active: u32, min: u64, max: u64, microseconds: u64, seed: u64) -> Value {
-    json!({
-        "command": "echo", "active": active, "min_rounds": min, "max_rounds": max,
-        "microseconds": microseconds, "seed": seed,
-    })
-}
-
 fn name(row: &RequestRow) -> String {
     let RequestRow { model, connections, active, .. } = row;
     format!("requests of {model} on {connections} connections, {active} active")
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts and times of an experiment")]
-pub(super) fn ratio(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
 }
