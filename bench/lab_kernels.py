@@ -2,6 +2,7 @@
 """Runs the claims and the exercises of `karez lab` under several kernels, and lists the verdicts that differ.
 
     bench/lab_kernels.py claims KERNEL...       KERNEL: 6.1 or 6.12 (Debian's, in qemu by .ci/vm), or `here`
+    bench/lab_kernels.py claims:N,N KERNEL...   these claims only, which replace those in the stored report
     bench/lab_kernels.py exercises KERNEL...
     bench/lab_kernels.py table                  prints the differing verdicts as Markdown, from bench/results
 
@@ -13,6 +14,7 @@ emulation. Claims whose verdict follows from times (TIMED) are therefore not run
 machine, and are part of `karez lab all`.
 """
 import base64, gzip, json, os, re, subprocess, sys
+from functools import partial
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -22,15 +24,15 @@ KAREZ = os.environ.get("KAREZ", str(REPOSITORY / "target" / "release" / "karez")
 MIB = 1 << 20
 ANSWERS = [0, 0, 1, 0, 1, 1, 3, 3, 1, 0, 1, 2, 0, 4096, 2 * MIB, MIB, 32, MIB, 2, 0]
 # Claims whose verdict follows from times.
-TIMED = {6, 8, 10, 13, 14, 16, 36, 38, 39, 40, 41, 44, 45, 46, 48}
-CLAIMS = 50
+TIMED = {6, 8, 10, 13, 14, 16, 36, 38, 39, 40, 41, 44, 45, 46, 48, 52}
+CLAIMS = 53
 MODULES = "veth dummy tcp_bbr"
 KERNELS = ["6.1", "6.12", "6.18"]
 
 
-def claims_script(directory, out):
-    """Returns shell commands that write the claims that need no times as JSON."""
-    selected = " ".join(f"--claim {number}" for number in range(1, CLAIMS + 1) if number not in TIMED)
+def claims_script(numbers, directory, out):
+    """Returns shell commands that write these claims as JSON."""
+    selected = " ".join(f"--claim {number}" for number in numbers)
     return [f"{KAREZ} lab claims --quick --dir {directory} --json {out}/01 {selected} >/dev/null"]
 
 
@@ -39,7 +41,8 @@ def exercises_script(directory, out):
     lines = []
     for number, answer in enumerate(ANSWERS, 1):
         run = f"{KAREZ} lab exercise {number} --predict {answer} --dir {directory} --json {out}/{number:02}"
-        lines.append(f"{run} >/dev/null || echo exercise {number}: status $?")
+        # Status 1: another number; 2: not measurable; 124: it did not end.
+        lines.append(f"timeout 600 {run} >/dev/null; echo exercise {number}: status $?")
     return lines
 
 
@@ -51,7 +54,12 @@ def in_qemu(series, script):
     env = dict(os.environ, VM_DISK="1024", VM_MODULES=MODULES)
     env.setdefault("VM_SECONDS", "3600")
     command = [str(REPOSITORY / ".ci" / "vm"), series, "; ".join(lines)]
-    output = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False).stdout
+    output = ""
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as machine:
+        for line in machine.stdout:
+            output += line
+            if line.startswith("exercise "):
+                print(f"Linux {series}, {line}", end="", file=sys.stderr, flush=True)
     reports = {}
     for name, text in re.findall(r"^begin (\w+)$(.*?)^end$", output, re.M | re.S):
         reports[name] = json.loads(gzip.decompress(base64.b64decode(text)))
@@ -68,8 +76,17 @@ def here(script):
         return {path.name: json.loads(path.read_text()) for path in Path(directory).iterdir()}
 
 
+def merged(stored, measured):
+    """Returns the claims of two reports; those of the second one replace those of the first one."""
+    claims = {claim["number"]: claim for claim in stored + measured}
+    return [claims[number] for number in sorted(claims)]
+
+
 def run(name, kernel):
-    script = claims_script if name == "claims" else exercises_script
+    name, _, only = name.partition(":")
+    untimed = [number for number in range(1, CLAIMS + 1) if number not in TIMED]
+    numbers = [int(number) for number in only.split(",")] if only else untimed
+    script = partial(claims_script, numbers) if name == "claims" else exercises_script
     by_name = here(script) if kernel == "here" else in_qemu(kernel, script)
     reports = [by_name[key] for key in sorted(by_name)]
     series = ".".join(reports[0]["machine"]["kernel"].split(".")[:2])
@@ -78,9 +95,12 @@ def run(name, kernel):
         # Without the name of the build.
         report["machine"]["kernel"] = report["machine"]["kernel"].split("-")[0]
     report = reports[0] if name == "claims" else reports
+    if only:
+        stored = json.loads(path.read_text())
+        report = {**stored, "claims": merged(stored["claims"], report["claims"])}
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     wrong = [one["exercise"] for one in reports if not one.get("right", True)]
-    print(f"{path.name}: {len(report.get('claims', [])) if name == 'claims' else len(reports)}, not as expected: {wrong}")
+    print(f"{path.name}: {len(report['claims'] if name == 'claims' else reports)}, not as expected: {wrong}")
 
 
 def verdicts(series):
@@ -100,7 +120,7 @@ def table():
 
 def main():
     match sys.argv[1:]:
-        case ["claims" | "exercises" as name, *kernels] if kernels:
+        case [name, *kernels] if kernels and name.partition(":")[0] in ("claims", "exercises"):
             for kernel in kernels:
                 run(name, kernel)
         case ["table"]:
