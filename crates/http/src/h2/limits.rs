@@ -61,7 +61,7 @@ impl Default for ConnectionLimits {
             data_frame: 64 * 1024,
             control_queue: 64 * 1024,
             resets: Rate { burst: 400, per_second: 30 },
-            control_frames: Rate { burst: 1000, per_second: 100 },
+            control_frames: Rate { burst: 900, per_second: 100 },
         }
     }
 }
