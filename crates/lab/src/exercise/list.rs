@@ -35,7 +35,7 @@ pub const EXERCISES: &[Exercise] = &[
         claim: 1,
         figure: "system calls",
         reason: msg!(
-            "the kernel keeps the time in a page that every process can read (vDSO), so the C library needs no system call"
+            "the kernel keeps the time in a page that every process can read (vDSO), so the C library needs no system call; with a clock source that only the kernel can read, each read is a call"
         ),
     },
     Exercise {
