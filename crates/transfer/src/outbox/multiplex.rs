@@ -40,6 +40,12 @@ impl Outbox {
     /// Removes the units of a tag that have not been started. Returns the bytes of files in them, which a
     /// flow-control window gets back.
     pub fn cancel(&mut self, tag: Tag) -> u64 {
+        let returned = self.remove_units(tag);
+        self.pass_front_marks();
+        returned
+    }
+
+    fn remove_units(&mut self, tag: Tag) -> u64 {
         let (mut bodies, mut all) = (0, 0);
         self.queue.segments.retain(|segment| match segment {
             Segment::Unit(unit) if unit.tag == tag && !unit.has_started() && !unit.gathered => {
@@ -50,12 +56,24 @@ impl Outbox {
             _ => true,
         });
         self.queued -= all;
+        bodies
+    }
+
+    /// Passes the marks that are in front after units have been removed.
+    fn pass_front_marks(&mut self) {
         // A seal stays in front: a gather that removes units continues under the seal that it began with.
         while matches!(self.queue.segments.front(), Some(Segment::Mark(_))) {
             self.drop_front();
         }
         self.deliver_passed();
-        bodies
+    }
+
+    /// Removes the units of a tag, and reports it in front of the marks that are passed by that: a mark behind all
+    /// units of a tag means otherwise that they have been sent.
+    fn remove_and_report(&mut self, tag: Tag, event: impl FnOnce(u64) -> UnitEvent) {
+        let returned = self.remove_units(tag);
+        self.queue.events.push_back(OutboxEvent::Unit(tag, event(returned)));
+        self.pass_front_marks();
     }
 
     /// Returns a page-in to be run, and the tag for which [`page_in_done`](Self::page_in_done) must be
@@ -74,24 +92,21 @@ impl Outbox {
     /// Removes the units of a tag after a page-cache miss, and requests a page-in.
     pub(super) fn remove_missed(&mut self, tag: Tag, file: FileId) {
         let page_in = self.queue.files.get(file).map(FileToSocket::page_in);
-        let returned = self.cancel(tag);
         if let Some(page_in) = page_in {
             let page_in = self.with_cost(page_in);
             self.queue.files.page_ins.push((tag, page_in));
         }
-        self.queue.events.push_back(OutboxEvent::Unit(tag, UnitEvent::Cold { returned }));
+        self.remove_and_report(tag, |returned| UnitEvent::Cold { returned });
     }
 
     /// Removes the units of a tag whose file has been written.
     pub(super) fn remove_changed(&mut self, tag: Tag) {
-        let returned = self.cancel(tag);
-        self.queue.events.push_back(OutboxEvent::Unit(tag, UnitEvent::Changed { returned }));
+        self.remove_and_report(tag, |returned| UnitEvent::Changed { returned });
     }
 
     /// Removes the units of a tag whose file has become shorter.
     pub(super) fn remove_short(&mut self, tag: Tag) {
-        let returned = self.cancel(tag);
-        self.queue.events.push_back(OutboxEvent::Unit(tag, UnitEvent::Short { returned }));
+        self.remove_and_report(tag, |returned| UnitEvent::Short { returned });
     }
 }
 
@@ -99,6 +114,7 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::device::Device;
+    use crate::outbox::event::Mark;
     use crate::seal::{RecordKind, Seal, SealError, SealRoom};
     use crate::settings::Settings;
     use crate::step::Progress;
@@ -155,6 +171,19 @@ mod tests {
         assert!(sent(&mut outbox).is_empty());
         let cold = OutboxEvent::Unit(Tag(1), UnitEvent::Cold { returned: 6 });
         assert_eq!((outbox.next_event(), outbox.queued()), (Some(cold), 0));
+    }
+
+    #[test]
+    fn a_mark_behind_a_removed_unit_is_passed_after_the_report() {
+        let mut outbox = Outbox::new();
+        outbox.report_misses();
+        let file = outbox.open_file(missing());
+        outbox.push_unit(Tag(1), b"head ", file, 6, OnShort::Stop);
+        outbox.push_mark(Mark(2));
+        assert!(sent(&mut outbox).is_empty());
+        let cold = OutboxEvent::Unit(Tag(1), UnitEvent::Cold { returned: 6 });
+        let events = [outbox.next_event(), outbox.next_event(), outbox.next_event()];
+        assert_eq!(events, [Some(cold), Some(OutboxEvent::Sent(Mark(2))), None]);
     }
 
     #[test]
