@@ -105,52 +105,61 @@ struct Entry {
     to: u64,
 }
 
-/// A via between two descriptors.
-#[derive(Clone, Copy)]
-pub(crate) struct Pair<'a> {
-    pub(crate) direction: Direction,
-    pub(crate) via: Via,
-    pub(crate) fds: Descriptors<'a>,
+/// The two ends of a transfer, whose devices are looked up at most once.
+pub(crate) struct Ends<'a> {
+    direction: Direction,
+    fds: Descriptors<'a>,
+    devices: Option<(u64, u64)>,
 }
 
-impl Pair<'_> {
-    fn entry(self, calls: &mut Calls) -> Entry {
-        let Self { direction, via, fds } = self;
-        let (from_file, to_file) = match direction {
-            Direction::FileToSocket | Direction::FileToPipe => (true, false),
-            Direction::SocketToFile | Direction::PipeToFile => (false, true),
-            Direction::SocketToSocket | Direction::PipeToPipe => (false, false),
-            Direction::FileToFile => (true, true),
-        };
-        let mut device = |is_file: bool, fd| {
-            if !is_file {
-                return 0;
-            }
-            calls.fstat += 1;
-            fstat(fd).map_or(0, |stat| stat.st_dev)
-        };
-        Entry { direction, via, from: device(from_file, fds.from), to: device(to_file, fds.to) }
+impl<'a> Ends<'a> {
+    /// Makes no system call.
+    pub(crate) fn new(direction: Direction, fds: Descriptors<'a>) -> Self {
+        Self { direction, fds, devices: None }
+    }
+
+    /// Remembers that a via is unsupported, if the reason is permanent.
+    pub(crate) fn cache_unsupported(&mut self, via: Via, reason: Reason, calls: &mut Calls) {
+        if !is_permanent(reason) {
+            return;
+        }
+        let entry = self.entry(via, calls);
+        let mut unsupported = UNSUPPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if unsupported.len() < MAX_ENTRIES && !unsupported.contains(&entry) {
+            unsupported.push(entry);
+            ANY.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether a via is known to be unsupported between these descriptors.
+    pub(crate) fn is_known_unsupported(&mut self, via: Via, calls: &mut Calls) -> bool {
+        if !ANY.load(Ordering::Relaxed) {
+            return false;
+        }
+        let entry = self.entry(via, calls);
+        UNSUPPORTED.lock().unwrap_or_else(PoisonError::into_inner).contains(&entry)
+    }
+
+    fn entry(&mut self, via: Via, calls: &mut Calls) -> Entry {
+        let Self { direction, fds, devices } = self;
+        let (from, to) = *devices.get_or_insert_with(|| devices_of(*direction, *fds, calls));
+        Entry { direction: *direction, via, from, to }
     }
 }
 
-/// Remembers that a via is unsupported, if the reason is permanent.
-pub(crate) fn cache_unsupported(pair: Pair<'_>, reason: Reason, calls: &mut Calls) {
-    if !is_permanent(reason) {
-        return;
-    }
-    let entry = pair.entry(calls);
-    let mut unsupported = UNSUPPORTED.lock().unwrap_or_else(PoisonError::into_inner);
-    if unsupported.len() < MAX_ENTRIES && !unsupported.contains(&entry) {
-        unsupported.push(entry);
-        ANY.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Returns whether a via is known to be unsupported between these descriptors.
-pub(crate) fn is_known_unsupported(pair: Pair<'_>, calls: &mut Calls) -> bool {
-    if !ANY.load(Ordering::Relaxed) {
-        return false;
-    }
-    let entry = pair.entry(calls);
-    UNSUPPORTED.lock().unwrap_or_else(PoisonError::into_inner).contains(&entry)
+fn devices_of(direction: Direction, fds: Descriptors<'_>, calls: &mut Calls) -> (u64, u64) {
+    let (from_file, to_file) = match direction {
+        Direction::FileToSocket | Direction::FileToPipe => (true, false),
+        Direction::SocketToFile | Direction::PipeToFile => (false, true),
+        Direction::SocketToSocket | Direction::PipeToPipe => (false, false),
+        Direction::FileToFile => (true, true),
+    };
+    let mut device = |is_file: bool, fd| {
+        if !is_file {
+            return 0;
+        }
+        calls.fstat += 1;
+        fstat(fd).map_or(0, |stat| stat.st_dev)
+    };
+    (device(from_file, fds.from), device(to_file, fds.to))
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Transfer;
-use crate::fallback::{self, Pair};
+use crate::fallback::{self, Ends};
 use crate::observer;
 use crate::report::{Fallback, Reason};
 use crate::settings::CachePolicy;
@@ -37,8 +37,9 @@ impl Transfer {
             return Err(reason.into());
         }
         let calls = &mut self.report.calls;
-        let next = auto::next_via(direction, from, fds, calls);
-        fallback::cache_unsupported(Pair { direction, via: from, fds }, reason, calls);
+        let mut ends = Ends::new(direction, fds);
+        let next = auto::next_via(direction, from, &mut ends, calls);
+        ends.cache_unsupported(from, reason, calls);
         // Bytes of a stream cannot be read twice.
         let buffered = match self.backend.take() {
             Some(mut backend) if self.cursor.from.is_none() => backend.take_buffered(calls)?,

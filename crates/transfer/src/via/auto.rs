@@ -13,7 +13,7 @@
 
 use crate::calls::Calls;
 use crate::direction::Direction;
-use crate::fallback::{Pair, is_known_unsupported};
+use crate::fallback::Ends;
 use crate::settings::CachePolicy;
 use crate::step::Descriptors;
 use crate::via::Via;
@@ -40,7 +40,8 @@ impl Choice {
     /// to be measured.
     pub(crate) fn choose(self, fds: Descriptors<'_>, calls: &mut Calls) -> (Via, Option<Sample>) {
         let direction = self.direction;
-        let mut supported = |via: Via| !is_known_unsupported(Pair { direction, via, fds }, calls);
+        let mut ends = Ends::new(direction, fds);
+        let mut supported = |via: Via| !ends.is_known_unsupported(via, calls);
         let fixed = self.preferred();
         if fixed.is_empty() {
             let (via, sample) = learned::choose(self.len);
@@ -80,13 +81,13 @@ pub(crate) fn intended(len: u64, cached: u64) -> Via {
 pub(crate) fn next_via(
     direction: Direction,
     via: Via,
-    fds: Descriptors<'_>,
+    ends: &mut Ends<'_>,
     calls: &mut Calls,
 ) -> Via {
     let mut current = via;
     while let Some(next) = current.fallback() {
         current = next;
-        if direction.has(next) && !is_known_unsupported(Pair { direction, via: next, fds }, calls) {
+        if direction.has(next) && !ends.is_known_unsupported(next, calls) {
             break;
         }
     }
