@@ -22,7 +22,7 @@ use rustix::io::{self, Errno};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::name::Name;
@@ -30,6 +30,24 @@ use crate::options::Options;
 
 /// Distinguishes the temporary names of this process.
 static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// The kernel does not let this process name a file by its descriptor alone.
+static NEEDS_PROC: AtomicBool = AtomicBool::new(false);
+
+/// The mode that a file is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct NewMode {
+    /// Where it has no name, so that no other user can open it before it has its attributes.
+    pub(crate) unnamed: Mode,
+    /// Where it has a temporary name.
+    pub(crate) named: Mode,
+}
+
+impl From<Mode> for NewMode {
+    fn from(mode: Mode) -> Self {
+        Self { unnamed: mode, named: mode }
+    }
+}
 
 /// A file that is being written and has no final name yet.
 pub(crate) struct PendingFile<'a> {
@@ -71,14 +89,15 @@ impl Commit {
 
 impl<'a> PendingFile<'a> {
     /// Makes a new empty file in the directory of `to`.
-    pub(crate) fn create(to: Name<'a>, mode: Mode) -> Result<Self, Error> {
+    pub(crate) fn create(to: Name<'a>, mode: NewMode) -> Result<Self, Error> {
         let directory = to.directory;
         let access = OFlags::WRONLY | OFlags::CLOEXEC;
-        let (file, temporary) = match openat(directory, c".", access | OFlags::TMPFILE, mode) {
+        let unnamed = openat(directory, c".", access | OFlags::TMPFILE, mode.unnamed);
+        let (file, temporary) = match unnamed {
             Ok(file) => (file, None),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {
                 let create = access | OFlags::CREATE | OFlags::EXCL;
-                let made = Temporary::make(to, |name| openat(directory, name, create, mode))?;
+                let made = Temporary::make(to, |name| openat(directory, name, create, mode.named))?;
                 let (temporary, file) = made.map_err(to.failed("openat"))?;
                 (file, Some(temporary))
             }
@@ -109,14 +128,19 @@ impl<'a> PendingFile<'a> {
     }
 
     fn link(&self, name: &CStr) -> io::Result<()> {
-        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        match linkat(CWD, path, self.directory, name, AtFlags::SYMLINK_FOLLOW) {
-            // No /proc. This call fails with the same errno if the process lacks the capability.
-            Err(Errno::NOENT) => {
-                linkat(self.file.as_fd(), c"", self.directory, name, AtFlags::EMPTY_PATH)
+        if !NEEDS_PROC.load(Ordering::Relaxed) {
+            match linkat(self.file.as_fd(), c"", self.directory, name, AtFlags::EMPTY_PATH) {
+                // An old kernel, and no capability; or the directory is gone.
+                Err(Errno::NOENT) => {}
+                linked => return linked,
             }
-            linked => linked,
         }
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let linked = linkat(CWD, path, self.directory, name, AtFlags::SYMLINK_FOLLOW);
+        if linked.is_ok() {
+            NEEDS_PROC.store(true, Ordering::Relaxed);
+        }
+        linked
     }
 }
 

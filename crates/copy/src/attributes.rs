@@ -59,22 +59,30 @@ const GROUP: u32 = 0o070;
 /// The bits of a mode that are copied to a file with another owner.
 pub(crate) const PERMISSIONS: u32 = 0o777;
 
-/// Copies the attributes of `from` to the open file `to`.
+/// Copies the attributes of `from`, whose extended attributes are `listed`, to the open file `to`. `is_new`: the
+/// file was made by this copy. What such a file has already is not set again, since each call is a transaction
+/// of the file system; on another one the calls have more effects, such as to remove its capabilities.
 pub(crate) fn keep(
-    from: (BorrowedFd<'_>, &Stat, Name<'_>),
-    to: (BorrowedFd<'_>, Name<'_>),
+    ((source, stat, from), listed): ((BorrowedFd<'_>, &Stat, Name<'_>), io::Result<Vec<u8>>),
+    (sink, to): (BorrowedFd<'_>, Name<'_>),
+    is_new: bool,
     failures: &mut AttributeFailures<'_>,
 ) {
-    let ((source, stat, from), (sink, to)) = (from, to);
     let mut mode = stat.st_mode & ALL;
-    if !keep_owner(stat, "fchown", to, failures, |uid, gid| fchown(sink, uid, gid)) {
+    let there = if is_new { fstat(sink).ok() } else { None };
+    let owner = |stat: &Stat| (stat.st_uid, stat.st_gid);
+    let there = there.filter(|there| owner(there) == owner(stat));
+    if there.is_none() && !keep_owner(stat, "fchown", to, failures, |u, g| fchown(sink, u, g)) {
         mode &= PERMISSIONS;
     }
-    if !keep_xattrs((source, from), (sink, to), failures) {
+    let xattrs = keep_xattrs((source, from, listed), (sink, to), failures);
+    if xattrs == Xattrs::AclLost {
         // The group's bits were the mask of the missing ACL.
         mode &= !GROUP;
     }
-    if let Err(errno) = fchmod(sink, Mode::from_raw_mode(mode)) {
+    let has_mode = there.is_some_and(|there| there.st_mode & ALL == mode);
+    let is_set = has_mode && xattrs == Xattrs::None;
+    if !is_set && let Err(errno) = fchmod(sink, Mode::from_raw_mode(mode)) {
         failures.add("mode", to.failed("fchmod")(errno), errno);
     }
     if let Err(errno) = futimens(sink, &times(stat)) {
@@ -159,7 +167,7 @@ fn inherit_acl(file: BorrowedFd<'_>, to: Name<'_>) -> io::Result<()> {
     match old_acl(to, &mut value) {
         Ok(length) => fsetxattr(file, ACCESS_ACL, &value[..length], XattrFlags::empty()),
         // Nor may it have one from the default of its directory.
-        Err(errno) if is_absent(errno) => remove_acl(file),
+        Err(errno) if is_absent(errno) => remove_acl(file).map(drop),
         Err(errno) => Err(errno),
     }
 }
@@ -179,19 +187,30 @@ fn old_acl(to: Name<'_>, value: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Copies the extended attributes. Returns false if the ACL could not be copied.
+/// The extended attributes of a copied file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Xattrs {
+    /// There are none, so that the mode is as it was.
+    None,
+    Kept,
+    /// The ACL could not be copied, or not be removed.
+    AclLost,
+}
+
+/// Copies the extended attributes.
 fn keep_xattrs(
-    (source, from): (BorrowedFd<'_>, Name<'_>),
+    (source, from, listed): (BorrowedFd<'_>, Name<'_>, io::Result<Vec<u8>>),
     (sink, to): (BorrowedFd<'_>, Name<'_>),
     failures: &mut AttributeFailures<'_>,
-) -> bool {
-    let (list, is_listed) = match names(source) {
+) -> Xattrs {
+    let (list, is_listed) = match listed {
         Ok(list) => (list, true),
         Err(errno) => {
             failures.add_silent("extended attributes", errno);
             (ONLY_ACL.to_vec(), false) // the ACL protects the file, so it is read by its name
         }
     };
+    let is_plain = list.is_empty();
     let mut acl = Ok(None);
     for name in list.split_inclusive(|&byte| byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
@@ -202,17 +221,24 @@ fn keep_xattrs(
             failures.add_silent(&name.to_string_lossy(), errno);
         }
     }
-    let remove =
-        || remove_acl(sink).map_err(|errno| (to.failed("fremovexattr")(errno), errno)).map(Some);
+    let remove = || remove_acl(sink).map_err(|errno| (to.failed("fremovexattr")(errno), errno));
     let acl = match acl {
         Ok(None) => remove(),
         Err((_, errno)) if !is_listed && is_absent(errno) => remove(),
         acl => acl,
     };
-    acl.map_err(|(error, errno)| failures.add(&ACCESS_ACL.to_string_lossy(), error, errno)).is_ok()
+    match acl {
+        Ok(None) if is_plain => Xattrs::None,
+        Ok(_) => Xattrs::Kept,
+        Err((error, errno)) => {
+            failures.add(&ACCESS_ACL.to_string_lossy(), error, errno);
+            Xattrs::AclLost
+        }
+    }
 }
 
-fn names(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+/// Returns the names of the extended attributes, each with a NUL at its end.
+pub(crate) fn names(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     match flistxattr_query(file) {
         Ok(0) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Vec::new()),
         Err(errno) => Err(errno),
@@ -259,14 +285,15 @@ fn set_xattr(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> 
 }
 
 /// Removes the ACL that a file got from the default of its directory. Fails if it has, or may have,
-/// one.
-fn remove_acl(file: BorrowedFd<'_>) -> io::Result<()> {
+/// one. Most files have none, which `None` means, and to remove none would be a transaction of the file system.
+fn remove_acl(file: BorrowedFd<'_>) -> io::Result<Option<()>> {
+    match fgetxattr(file, ACCESS_ACL, &mut [0; 0][..]) {
+        Err(errno) if is_absent(errno) => return Ok(None),
+        _ => {}
+    }
     match fremovexattr(file, ACCESS_ACL) {
-        Err(errno) if !is_absent(errno) => match fgetxattr(file, ACCESS_ACL, &mut [0; 0][..]) {
-            Err(there) if is_absent(there) => Ok(()),
-            _ => Err(errno),
-        },
-        _ => Ok(()),
+        Err(errno) if !is_absent(errno) => Err(errno),
+        _ => Ok(Some(())),
     }
 }
 

@@ -81,7 +81,9 @@ impl Directory {
             }
             let (from, to) = (self.source(c""), self.sink(c""));
             let (from, to) = ((self.from(), original, from), (self.to.as_fd(), to));
-            attributes::keep(from, to, &mut AttributeFailures::new(context, summary));
+            let failures = &mut AttributeFailures::new(context, summary);
+            let listed = attributes::names(self.from());
+            attributes::keep((from, listed), to, self.is_new, failures);
             return Ok(());
         }
         if self.is_new && self.temporary_mode != 0 {

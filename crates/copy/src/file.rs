@@ -4,12 +4,12 @@ use karez_transfer::{FileToFile, Progress, Settings, Via};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, fstat, ftruncate, openat, seek, statat,
 };
-use rustix::io::{Errno, pread};
+use rustix::io::{self, Errno, pread};
 use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
-use crate::atomic_file::Commit;
+use crate::atomic_file::{Commit, NewMode};
 use crate::attribute_failures::AttributeFailures;
 use crate::attributes::{self, PERMISSIONS};
 use crate::context::Context;
@@ -103,18 +103,17 @@ impl File<'_> {
         let Self { source, stat, from, to, context, .. } = self;
         let exists = old.is_some();
         let old = old.filter(|old| FileType::from_raw_mode(old.st_mode).is_file());
-        // Until it has its owner and its mode only its owner may open it.
-        let changes = context.options.archive || old.is_some();
-        let mode = if changes { 0o600 } else { stat.st_mode & PERMISSIONS };
-        let (old, mode) = (old.as_ref(), Mode::from_raw_mode(mode));
+        let xattrs = context.options.archive.then(|| attributes::names(source.as_fd()));
+        let (old, mode) = (old.as_ref(), self.new_mode(old.is_some(), xattrs.as_ref()));
         let sink = Sink::open((stat, *from), (old, *to), mode, context)?;
         let copied = self.copy_data(sink.file(), summary);
         copied.map_err(|error| sink.ended_early(error, *to))?;
         let copy = Arc::clone(sink.file());
         let file = copy.as_fd();
-        if context.options.archive {
+        if let Some(listed) = xattrs {
             let from = (source.as_fd(), stat, *from);
-            attributes::keep(from, (file, *to), &mut AttributeFailures::new(context, summary));
+            let failures = &mut AttributeFailures::new(context, summary);
+            attributes::keep((from, listed), (file, *to), !sink.is_in_place(), failures);
         } else if let (Some(old), false) = (old, sink.is_in_place()) {
             attributes::inherit(old, file, *to, &mut AttributeFailures::new(context, summary));
         }
@@ -132,6 +131,22 @@ impl File<'_> {
             context.sync_file(&copy, *to, summary);
         }
         Ok((commit == Commit::Committed).then_some(copy))
+    }
+
+    /// Returns the mode of the new file until it has its attributes.
+    fn new_mode(&self, replaces: bool, xattrs: Option<&io::Result<Vec<u8>>>) -> NewMode {
+        let private = Mode::from_raw_mode(0o600);
+        let whole = Mode::from_raw_mode(self.stat.st_mode & PERMISSIONS);
+        match xattrs {
+            // With an ACL the bits of the group are its mask, which is not for the file without it. The
+            // file may be opened once more to be written (sendfile).
+            Some(Ok(list)) if list.is_empty() => {
+                NewMode { unnamed: whole | private, named: private }
+            }
+            None if !replaces => whole.into(),
+            // Until it has its owner and its mode only its owner may open it.
+            _ => private.into(),
+        }
     }
 
     /// Copies all extents of data, and keeps the holes between and after them.

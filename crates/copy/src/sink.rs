@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::atomic_file::{Commit, PendingFile};
+use crate::atomic_file::{Commit, NewMode, PendingFile};
 use crate::context::Context;
 use crate::error::Error;
 use crate::hard_links::identity;
@@ -33,13 +33,13 @@ impl<'a> Sink<'a> {
     pub(crate) fn open(
         from: (&Stat, Name<'_>),
         (old, to): (Option<&Stat>, Name<'a>),
-        mode: Mode,
+        mode: impl Into<NewMode>,
         context: &Context<'_>,
     ) -> Result<Self, Error> {
         if old.is_some() && context.options.in_place {
             return open_existing(from, to, context).map(Self::Existing);
         }
-        let created = PendingFile::create(to, mode);
+        let created = PendingFile::create(to, mode.into());
         created.map(Self::New).map_err(|error| proposing(error, old))
     }
 

@@ -10,11 +10,12 @@
 //! unreadable for its owner needs /proc.
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chmodat, fchmod, fstat, mkdirat, openat,
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, chmodat, fchmod, fstat, mkdirat, openat,
     statat,
 };
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
@@ -30,6 +31,9 @@ const OWNER: u32 = 0o700;
 
 /// The flags by which directories are opened.
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Bytes of entries that one getdents64(2) returns.
+const LIST_BUFFER: usize = 32 << 10;
 
 /// A directory on the path, and its entries that are not copied yet.
 struct Level {
@@ -170,13 +174,17 @@ fn open_unreadable(to: Name<'_>, original: &Stat) -> Result<Made, Error> {
     Ok(Made { directory, is_new: true, temporary_mode })
 }
 
-/// Lists the source.
+/// Lists the source, which is open for that: its file position is used by nothing else.
 fn entries(directory: &Directory) -> Result<Vec<(CString, FileType)>, Error> {
     let path = &directory.from_path;
-    let listed = Dir::read_from(directory.from()).map_err(Error::of("openat", path))?;
+    let mut buffer = [MaybeUninit::uninit(); LIST_BUFFER];
+    let mut listed = RawDir::new(directory.from(), &mut buffer);
     let mut entries = Vec::new();
-    for entry in listed {
-        let entry = entry.map_err(Error::of("getdents64", path))?;
+    while let Some(entry) = listed.next() {
+        let entry = match entry {
+            Err(Errno::NOENT) => break, // removed meanwhile
+            entry => entry.map_err(Error::of("getdents64", path))?,
+        };
         let name: &CStr = entry.file_name();
         if name != c"." && name != c".." {
             entries.push((name.to_owned(), entry.file_type()));

@@ -9,7 +9,7 @@
 
 use rustix::fs::FileType;
 use std::ffi::CString;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
@@ -33,6 +33,9 @@ struct Job {
 #[derive(Default)]
 struct InFlight {
     count: AtomicUsize,
+    /// A thread waits: else the last ticket notifies nothing, which would be a system call for each file
+    /// that is copied alone.
+    waiting: AtomicBool,
     /// Held by the last ticket while it notifies, and by the thread that waits.
     lock: Mutex<()>,
     none: Condvar,
@@ -46,7 +49,10 @@ impl InFlight {
 
     fn wait(&self) {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let none = self.none.wait_while(lock, |()| self.count.load(Ordering::Acquire) > 0);
+        // Sequentially consistent, as in `Ticket::drop`: one of the two sees the store of the other.
+        self.waiting.store(true, Ordering::SeqCst);
+        let none = self.none.wait_while(lock, |()| self.count.load(Ordering::SeqCst) > 0);
+        self.waiting.store(false, Ordering::SeqCst);
         drop(none);
     }
 }
@@ -56,7 +62,8 @@ struct Ticket(Arc<InFlight>);
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let is_last = self.0.count.fetch_sub(1, Ordering::SeqCst) == 1;
+        if is_last && self.0.waiting.load(Ordering::SeqCst) {
             let lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
             self.0.none.notify_all();
             drop(lock);
