@@ -269,6 +269,19 @@ fn tiny_windows_are_served_but_not_for_long() {
     // Each costs a token to receive and one to send.
     assert!((440..=460).contains(&count), "{count}");
 
+    // Where the rest of the window is in flight they are not used, and each costs the token to receive it.
+    let mut peer = Peer::new();
+    peer.send(&get(1));
+    peer.connection.respond(StreamId(1), ok(), StreamBody::File(File(1), 0..900_000));
+    let (mut sent, mut count) = (body(&peer.receive(), 1).0.len(), 0);
+    while peer.error.is_none() {
+        peer.send_all(&[window(0, 1), window(1, 1)]);
+        sent += body(&peer.receive(), 1).0.len();
+        count += 1;
+    }
+    assert_eq!(peer.error.unwrap().code, CALM);
+    assert!((490..=510).contains(&count) && sent == 65_535 + 256, "{count}, {sent}");
+
     // Larger steps are not counted.
     let mut peer = Peer::with(ConnectionLimits::default(), &[(4, 300)]);
     peer.send(&window(0, 1_000_000));

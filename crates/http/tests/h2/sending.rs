@@ -5,6 +5,7 @@ use crate::sink::{File, content};
 use karez_http::h2::{
     ConnectionLimits, ErrorCode, StreamBody, StreamId, StreamPart, UnitEvent, kind,
 };
+use std::collections::VecDeque;
 
 fn download(peer: &mut Peer, stream: u32, file: u8, length: u64) {
     assert_eq!(peer.send(&get(stream)).len(), 2);
@@ -69,6 +70,77 @@ fn windows_of_stream_and_connection_are_kept() {
     let frames = peer.receive();
     assert_eq!(body(&frames, 1).0.len(), 70_000 - 65_535);
     assert!(frames.last().unwrap().ends());
+}
+
+#[test]
+fn small_windows_wait_for_larger_ones_that_are_in_flight() {
+    let mut peer = Peer::with(ConnectionLimits::default(), &[(4, 1000)]);
+    download(&mut peer, 1, 1, 2_000);
+    assert_eq!(body(&peer.receive(), 1).0.len(), 1000);
+    peer.send(&window(1, 100));
+    assert_eq!(peer.receive(), []);
+    assert!(peer.connection.avoids_small_window() && peer.connection.waiting().window);
+    assert!(peer.connection.streams_without_window().eq([StreamId(1)]));
+    peer.send(&window(1, 200));
+    assert_eq!(body(&peer.receive(), 1).0.len(), 300);
+    // What is left may be smaller.
+    peer.send(&window(1, 580));
+    assert_eq!(body(&peer.receive(), 1).0.len(), 580);
+    peer.send(&window(1, 119));
+    assert_eq!(peer.receive(), []);
+    peer.send(&window(1, 1));
+    assert_eq!(body(&peer.receive(), 1), (content(1, 1880..2000), true));
+}
+
+/// The client waits until the whole window is used, and does not learn that the server waits, too.
+#[test]
+fn small_windows_are_used_after_a_while() {
+    let mut peer = Peer::with(ConnectionLimits::default(), &[(4, 1000)]);
+    download(&mut peer, 1, 1, 50_000);
+    peer.receive();
+    peer.send(&window(1, 100));
+    assert_eq!(peer.receive(), []);
+    peer.connection.use_small_windows();
+    assert_eq!(body(&peer.receive(), 1).0.len(), 100);
+    assert!(!peer.connection.avoids_small_window());
+    // This client opens its windows by little: the next small one is not used.
+    peer.send(&window(1, 100));
+    assert_eq!(peer.receive(), []);
+    peer.connection.use_small_windows();
+    assert_eq!(body(&peer.receive(), 1).0.len(), 100);
+    // It opens them when they are used up: small ones are used from now on.
+    peer.send(&window(1, 1000));
+    assert_eq!(body(&peer.receive(), 1).0.len(), 1000);
+    for _ in 0..2 {
+        peer.send(&window(1, 100));
+        assert_eq!(body(&peer.receive(), 1).0.len(), 100);
+    }
+}
+
+/// The parts of a body have any size, and the client opens its windows by the octets of each frame.
+#[test]
+fn small_parts_are_no_flood() {
+    let size = |part: usize| 1 + part * 37 % 700;
+    let mut peer = Peer::new();
+    peer.send(&get(1));
+    peer.connection.respond(StreamId(1), ok(), StreamBody::Stream);
+    for part in 0..4000 {
+        let bytes = vec![7; size(part)];
+        peer.connection.append(StreamId(1), StreamPart::Bytes(bytes.into()), part == 3999);
+    }
+    let (mut in_flight, mut frames, mut received) = (VecDeque::new(), 0, 0);
+    loop {
+        let sent = peer.receive().into_iter().filter(|frame| frame.kind == kind::DATA);
+        in_flight.extend(sent.map(|frame| frame.payload.len()));
+        let Some(length) = in_flight.pop_front() else { break };
+        (frames, received) = (frames + 1, received + length);
+        if length > 0 {
+            let increment = u32::try_from(length).unwrap();
+            peer.send_all(&[window(0, increment), window(1, increment)]);
+        }
+    }
+    assert_eq!((peer.error, received), (None, (0..4000).map(size).sum()));
+    assert!(frames < 8000, "{frames}");
 }
 
 #[test]

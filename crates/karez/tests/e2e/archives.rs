@@ -13,13 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::access::ANNA;
 use crate::files::{pattern, write_dated};
-use crate::http2_client::{Http2Client, INITIAL_WINDOW};
+use crate::http2_client::Http2Client;
 use crate::layouts;
 use crate::programs::{has, run};
 use crate::server::Server;
-
-/// More than all archives of a test.
-const WINDOW: u32 = 1 << 25;
 
 const FLAGS: [&str; 3] = ["--log", "off", "--tar"];
 /// The password in [`ANNA`].
@@ -212,10 +209,8 @@ fn http2_sends_the_same_archive_and_parts_of_it() {
         let server = Server::start_with(layout, ground.path(), &FLAGS);
         tag(&server);
         let bytes = server.get("/d/?format=tar").body;
-        // Its windows are large at once: one that opened them by the bytes of each small frame would be taken for a flood.
-        let mut client = Http2Client::connect(&server, &[(INITIAL_WINDOW, WINDOW)]);
-        client.window(0, WINDOW);
-        client.opens_windows = false;
+        // It opens its windows by the bytes of each frame, many of which are small.
+        let mut client = Http2Client::connect(&server, &[]);
         // Two streams at once, each with its own files.
         client.get(1, "/d/?format=tar");
         client.get(3, "/d/sub/?format=tar");
@@ -227,6 +222,25 @@ fn http2_sends_the_same_archive_and_parts_of_it() {
         assert!(part.ended && part.status == 206 && part.body == bytes[100..2_000_001], "{layout}");
         let head = client.request(7, "HEAD", "/d/?format=tar", &[]);
         assert!(head.ended && head.status == 200 && head.body.is_empty(), "{layout}");
+    }
+}
+
+/// Each file is a frame of a few bytes, for which the client opens its windows by as little.
+#[test]
+fn http2_clients_may_open_their_windows_by_each_small_frame() {
+    let ground = tempfile::tempdir().unwrap();
+    let d = ground.path().join("d");
+    fs::create_dir(&d).unwrap();
+    for number in 0..2500 {
+        write_dated(&d.join(number.to_string()), pattern(1 + number % 200), LONG_AGO);
+    }
+    for layout in layouts::sample() {
+        let server = Server::start_with(layout, ground.path(), &FLAGS);
+        tag(&server);
+        let bytes = server.get("/d/?format=tar").body;
+        let mut client = Http2Client::connect(&server, &[]);
+        let archive = client.request(1, "GET", "/d/?format=tar", &[]);
+        assert!(archive.ended && archive.body == bytes, "{layout}: {:?}", client.goaway);
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct Http2 {
     peer_closed: bool,
     /// A response waits for a window.
     watches_windows: bool,
+    /// When a small window is used, although a larger one may come.
+    small_window_due: Option<Instant>,
     /// It has streams.
     active: ActiveConnection,
 }
@@ -127,6 +129,7 @@ impl Http2 {
             stopping: false,
             peer_closed: false,
             watches_windows: false,
+            small_window_due: None,
             active: ActiveConnection::default(),
         }
     }

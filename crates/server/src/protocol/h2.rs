@@ -312,6 +312,16 @@ impl H2 {
         self.connection.streams_without_window()
     }
 
+    /// Returns whether a response waits for a larger window than the client has opened.
+    pub(crate) fn avoids_small_window(&self) -> bool {
+        self.connection.avoids_small_window()
+    }
+
+    /// Lets the next [`fill`](Self::fill) use a window that is small.
+    pub(crate) fn use_small_windows(&mut self) {
+        self.connection.use_small_windows();
+    }
+
     /// Ends the count of bytes in memory, of which the connection knows none from here on.
     fn cut(&mut self, stream: StreamId) {
         let response = self.responses.iter_mut().find(|response| response.stream == stream);

@@ -8,6 +8,7 @@
 //! Streams share by turns of up to 64 KiB, not by octets. A client that never gives a priority has
 //! all its streams treated as incremental, so that a long download does not hold up all later ones.
 
+use super::small_windows::SMALL;
 use super::{Connection, Pending};
 use crate::h2::error::ConnectionError;
 use crate::h2::frame::{FrameEncoder, FrameHeader};
@@ -133,10 +134,7 @@ impl<F> Connection<F> {
                     if length == 0 {
                         break;
                     }
-                    if length < left.min(TINY) && !self.control_frames.take() {
-                        let error = ConnectionError::calm("windows that are too small");
-                        self.pending = self.pending.take().or(Some(Pending::Error(error)));
-                    }
+                    self.count_small_frame(length, left);
                     quantum = quantum.saturating_sub(length);
                     if self.send_data(index, length, output) {
                         return;
@@ -145,6 +143,22 @@ impl<F> Connection<F> {
                 Sendable::End => return self.send_end(index, output),
                 Sendable::Nothing | Sendable::Head => break,
             }
+        }
+    }
+
+    /// Counts a DATA frame that is small: as a control frame, if that is due to the window. A small part of
+    /// the body may be answered by a small update of both windows.
+    fn count_small_frame(&mut self, length: u64, left: u64) {
+        if length >= SMALL.into() {
+            return;
+        }
+        if length == left {
+            return self.control_frames.add(UPDATES_PER_FRAME);
+        }
+        self.small_windows.sent();
+        if !self.control_frames.take() {
+            let error = ConnectionError::calm("windows that are too small");
+            self.pending = self.pending.take().or(Some(Pending::Error(error)));
         }
     }
 
@@ -236,5 +250,5 @@ impl<F> Connection<F> {
 
 /// A stream is served for so many octets before the next one.
 const QUANTUM: u64 = 64 << 10;
-/// DATA frames below this, where more is to be sent, are counted as control frames.
-const TINY: u64 = 256;
+/// A client may open two windows for each frame.
+const UPDATES_PER_FRAME: u32 = 2;

@@ -24,12 +24,14 @@ use super::sink::StreamPart;
 use super::stream::{Sendable, Sending, StreamState};
 use crate::error::RequestError;
 use crate::request::Request;
+use small_windows::SmallWindows;
 
 mod data;
 mod fill;
 mod headers;
 mod receive;
 mod respond;
+mod small_windows;
 
 /// An event of the client.
 #[derive(Debug)]
@@ -93,7 +95,7 @@ pub struct Waiting {
     pub frame: bool,
     /// The rest of a request body.
     pub body: bool,
-    /// A window of the client: a response is ready, and none may be sent.
+    /// A window of the client: a response is ready, and none of it may be sent.
     pub window: bool,
     /// The caller: a response, parts of one, a page-in, or a sink with room.
     pub response: bool,
@@ -140,6 +142,7 @@ pub struct Connection<F> {
     released: u32,
     /// Octets that may be sent on all streams.
     send_window: i64,
+    small_windows: SmallWindows,
     /// Control frames that are to be sent.
     control: Vec<u8>,
     /// A field block has been sent, so the size of the encoder's table is announced.
@@ -225,6 +228,7 @@ impl<F> Connection<F> {
             receive_window: connection_window,
             released: 0,
             send_window: i64::from(DEFAULT_WINDOW),
+            small_windows: SmallWindows::default(),
             control,
             encodes: false,
             turn: 0,
@@ -337,11 +341,6 @@ impl<F> Connection<F> {
 
     fn find(&self, stream: StreamId) -> Option<usize> {
         self.streams.binary_search_by_key(&stream, |stream| stream.id).ok()
-    }
-
-    /// Returns how many octets of its body a stream may send.
-    fn window_of(&self, stream: &StreamState<F>) -> u64 {
-        u64::try_from(self.send_window.min(stream.send_window)).unwrap_or(0)
     }
 
     /// Remembers a stream of which the client may still send frames.

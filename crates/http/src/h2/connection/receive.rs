@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use super::small_windows::SMALL;
 use super::{Connection, ConnectionPhase, Input, Pending, SHUTDOWN_PING};
 use crate::h2::error::{ConnectionError, ErrorCode};
 use crate::h2::frame::{FrameEncoder, PREFACE, StreamId};
 use crate::h2::frame_decoder::{Frame, FrameDecoder};
+use crate::h2::limits::DEFAULT_WINDOW;
 use crate::h2::priority::Priority;
 use crate::h2::settings::MAX_WINDOW;
 
@@ -160,9 +162,12 @@ impl<F> Connection<F> {
     }
 
     fn window_update<'i>(&mut self, stream: StreamId, increment: u32) -> Handled<'i> {
-        if increment < TINY {
+        if increment < SMALL {
             self.count_control_frame()?;
         }
+        let initial =
+            if stream == StreamId::CONNECTION { DEFAULT_WINDOW } else { self.peer.initial_window };
+        self.small_windows.opened(increment, initial);
         if stream == StreamId::CONNECTION {
             if increment == 0 {
                 return Err(ConnectionError::protocol("a window update of nothing"));
@@ -275,7 +280,5 @@ impl<F> Connection<F> {
 
 const WINDOW_OVERFLOW: ConnectionError =
     ConnectionError::new(ErrorCode::FLOW_CONTROL_ERROR, "a window that is too large");
-/// Window updates below this are counted as control frames.
-const TINY: u32 = 256;
 /// Priorities that are kept for streams that are not open yet.
 const MAX_EARLY_PRIORITIES: usize = 8;

@@ -3,7 +3,7 @@
 //! Those of streams share the timer of the connection; those of the connection are the deadline of the
 //! receive.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use karez_http::Status;
 use karez_http::h2::{ErrorCode, StreamId};
@@ -13,10 +13,14 @@ use super::{Http2, Stream, StreamState};
 use crate::closing::LINGER;
 use crate::job::FileJob;
 
+/// How long a response waits for a larger window than the client has opened: as TCP does (RFC 1122 §4.2.3.4).
+const SMALL_WINDOW_WAIT: Duration = Duration::from_millis(200);
+
 /// Deadlines of streams.
 impl Http2 {
     pub(super) fn set_timer(&mut self, io: &mut Io<'_, FileJob>) {
-        let earliest = self.streams.iter().filter_map(|stream| stream.due).min();
+        let streams = self.streams.iter().filter_map(|stream| stream.due);
+        let earliest = streams.chain(self.small_window_due).min();
         if earliest != self.timer {
             self.timer = earliest;
             io.set_timer(earliest);
@@ -30,6 +34,10 @@ impl Http2 {
             return;
         }
         self.watches_windows = !blocked.is_empty();
+        self.small_window_due = match self.protocol.avoids_small_window() {
+            true => self.small_window_due.or(Some(now + SMALL_WINDOW_WAIT)),
+            false => None,
+        };
         for stream in &mut self.streams {
             if !matches!(stream.state, StreamState::Responding | StreamState::Streaming) {
                 continue;
@@ -52,6 +60,9 @@ impl Http2 {
     pub(super) fn time_out_streams(&mut self, io: &mut Io<'_, FileJob>) {
         self.timer = None;
         let now = io.now();
+        if self.small_window_due.take_if(|due| *due <= now).is_some() {
+            self.protocol.use_small_windows();
+        }
         let late = |stream: &&Stream| stream.due.is_some_and(|due| due <= now);
         let late: Vec<_> = self.streams.iter().filter(late).map(|stream| stream.id).collect();
         for id in late {
