@@ -187,7 +187,11 @@ impl Http2 {
             self.begin_stop();
         }
         loop {
-            self.protocol.fill(io.outbox());
+            // Frames, and above all the end of a stream, must not be appended before the protocol knows which
+            // units have been taken out of the outbox. Each event is followed by another call.
+            if !io.outbox().has_events() {
+                self.protocol.fill(io.outbox());
+            }
             self.close_ended(io);
             if !self.continue_streams(io) {
                 break;
