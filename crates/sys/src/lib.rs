@@ -53,6 +53,8 @@ mod provided_buffers;
 mod readiness_signal;
 mod select;
 mod shared_fd;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 #[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
 mod slots;
 mod tcp_options;

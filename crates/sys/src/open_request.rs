@@ -75,6 +75,24 @@ impl OpenRequest {
     }
 }
 
+#[cfg(feature = "simulation")]
+impl OpenRequest {
+    /// Opens it by system calls, which may block.
+    ///
+    /// # Errors
+    /// As openat2(2) and statx(2).
+    pub fn open(&self) -> rustix::io::Result<OpenedFile> {
+        let how = &self.how;
+        let flags = OFlags::from_bits_retain(u32::try_from(how.flags).unwrap_or(0));
+        let resolve = ResolveFlags::from_bits_retain(how.resolve);
+        let mode = rustix::fs::Mode::empty();
+        let fd = rustix::fs::openat2(&*self.directory, &*self.name, flags, mode, resolve)?;
+        let (flags, mask) = (rustix::fs::AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::BASIC_STATS);
+        let meta = Box::new(rustix::fs::statx(&fd, c"", flags, mask)?);
+        Ok(OpenedFile { fd, meta })
+    }
+}
+
 #[cfg(feature = "uring")]
 impl OpenRequest {
     /// Returns the next entry. It refers to memory of `self`, which must not move.
