@@ -100,6 +100,7 @@
 mod admission;
 mod any_selector;
 mod blocking;
+mod clock;
 #[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
 mod completion;
 mod config;
@@ -125,6 +126,8 @@ mod send_limit;
 mod server;
 mod shared_rate;
 mod shutdown;
+#[cfg(all(feature = "simulation", not(loom)))]
+pub mod simulation;
 mod slab;
 mod stall;
 mod sync;

@@ -46,6 +46,10 @@ pub(crate) fn read_file(
     (nowait, uncached): (bool, bool),
     calls: &mut Calls,
 ) -> rustix::io::Result<usize> {
+    #[cfg(feature = "simulation")]
+    if nowait && karez_sys::simulation::happens(karez_sys::simulation::Point::PageCacheMiss) {
+        return Err(Errno::AGAIN);
+    }
     let mut flags = ReadWriteFlags::empty();
     flags.set(ReadWriteFlags::NOWAIT, nowait);
     flags.set(DONTCACHE, uncached);

@@ -13,6 +13,8 @@
 //! the kernel reads them by one request. A read with `RWF_NOWAIT` of a page that has just been evicted
 //! starts read-ahead.
 
+#[cfg(feature = "simulation")]
+use karez_sys::simulation;
 use karez_sys::{Mapping, cached_pages, page_size};
 use rustix::fs::{fstat, fstatfs};
 use rustix::io::{self, Errno, IoSliceMut, ReadWriteFlags, preadv2};
@@ -91,6 +93,11 @@ pub(crate) fn resident(
 ) -> io::Result<u64> {
     let page = page_size() as u64;
     let first = offset / page * page;
+    #[cfg(feature = "simulation")]
+    if simulation::happens(simulation::Point::PageCacheMiss) {
+        let pages = simulation::below(2) as u64;
+        return Ok((first + pages * page).saturating_sub(offset).min(len));
+    }
     let needed = |len: u64| (offset + len - first).div_ceil(page);
     let front = |pages: u64| (first + pages * page).saturating_sub(offset);
     // Most ranges are in memory, so the whole is tried first.

@@ -102,6 +102,10 @@ pub(crate) struct Moment(u32);
 impl Moment {
     /// Returns the current moment; the kernel updates it a few hundred times a second.
     pub(crate) fn now() -> Self {
+        #[cfg(feature = "simulation")]
+        if let Some(time) = karez_sys::simulation::elapsed() {
+            return Self(low(u64::try_from(time.as_millis()).unwrap_or(0)));
+        }
         let time = clock_gettime(ClockId::MonotonicCoarse);
         Self(low((time.tv_sec * 1000 + time.tv_nsec / 1_000_000).cast_unsigned()))
     }

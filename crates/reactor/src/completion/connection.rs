@@ -14,7 +14,7 @@ use crate::connection::{Connection, ContextOf, EventLoopConnection, Step};
 use crate::driver::{Driver, DriverSocket as _};
 use crate::io::{Close, JobId, Receive};
 use crate::records;
-use crate::sync::offload::run_inline;
+use crate::sync::offload::{run_inline, try_inline};
 use crate::task::{Event, Job, Reason, RecordType, RelayEnd, SendError, Task};
 use crate::task_state::{TaskState, Turn};
 use karez_transfer::Outbox;
@@ -223,6 +223,22 @@ impl<T: Task, C: Driver> CompletionConnection<T, C> {
     }
 }
 
+#[cfg(feature = "simulation")]
+impl<T: Task, C: Driver> CompletionConnection<T, C> {
+    /// Returns what the connection waits for although no operation is in flight for it.
+    pub(crate) fn lost_wakeup(&self) -> Option<&'static str> {
+        let wants = &self.state.wants;
+        if wants.receive.is_some() && !self.receive.is_in_flight() {
+            return Some("it waits to receive, and no receive is in flight");
+        }
+        if !self.state.outbox.is_empty() && !self.send.is_in_flight() {
+            return Some("it waits to send, and no send is in flight");
+        }
+        let waits = wants.jobs > 0 && self.opening.is_empty() && self.state.tickets.is_empty();
+        waits.then_some("it waits for a job that nothing runs")
+    }
+}
+
 impl<T: Task, C: Driver> Connection for CompletionConnection<T, C> {
     type Task = T;
     type Resources = Backend<C>;
@@ -240,7 +256,7 @@ impl<T: Task, C: Driver> Connection for CompletionConnection<T, C> {
         if !cx.pool && !job.device().remote && !C::ASYNC_OPEN {
             return self.state.push_result(id, run_inline(job));
         }
-        match job.try_run() {
+        match try_inline(job) {
             Ok(done) => self.state.push_result(id, done),
             Err(job) => {
                 self.state.wants.jobs += 1;

@@ -12,11 +12,12 @@ use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::backend::Backend;
 use super::connection::CompletionConnection;
 use super::listeners::ArmedListeners;
+use crate::clock;
 use crate::connection::EventLoopConnection as _;
 use crate::driver::Driver;
 use crate::error::named;
@@ -168,9 +169,9 @@ impl<'a, S: Service, C: Driver> Proactor<'a, S, C> {
         for connection in core.connections.iter_mut() {
             connection.abort(&mut core.resources);
         }
-        let (end, mut done) = (Instant::now() + CANCEL_TIME, Vec::new());
+        let (end, mut done) = (clock::now() + CANCEL_TIME, Vec::new());
         while self.core.connections.iter_mut().any(|connection| connection.is_sending()) {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.saturating_duration_since(clock::now());
             if left.is_zero() || self.core.resources.wait(Some(left), &mut done).is_err() {
                 break;
             }
@@ -219,6 +220,18 @@ impl<'a, S: Service, C: Driver> EventLoop<'a> for Proactor<'a, S, C> {
     fn rearm_waker(&mut self) {
         let waker = Arc::clone(self.core.inbox.shared_waker()) as SharedFd;
         self.core.resources.driver.start(WAKE.0, Operation::Readable(waker));
+    }
+}
+
+#[cfg(all(feature = "simulation", not(loom)))]
+impl<S: Service, C: Driver> crate::simulation::Simulated for Proactor<'_, S, C> {
+    fn step(&mut self) -> io::Result<()> {
+        self.wait_and_turn(&mut Vec::new(), &mut Vec::new())
+    }
+
+    fn find_lost_wakeup(&mut self) -> Option<String> {
+        let mut lost = self.core.connections.iter_mut().filter_map(|it| it.lost_wakeup());
+        lost.next().map(str::to_owned)
     }
 }
 

@@ -52,6 +52,11 @@ impl ReceiveState {
         own
     }
 
+    #[cfg(feature = "simulation")]
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     pub(super) fn has_buffered(&self) -> bool {
         self.ahead.is_some()
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::acceptor::Acceptor;
 use crate::admission::Admission;
+use crate::clock;
 use crate::connection::{Connection, EventLoopConnection};
 use crate::io::Requests;
 use crate::listener::Listener;
@@ -122,7 +123,7 @@ impl<'a, S: Service, K: Connection> Core<'a, S, K> {
             resources,
             requests,
             offloads: Vec::new(),
-            now: Instant::now(),
+            now: clock::now(),
         };
         (core, listeners)
     }
@@ -155,7 +156,7 @@ impl<'a, S: Service, K: Connection> Core<'a, S, K> {
 impl<S: Service, K: EventLoopConnection> Core<'_, S, K> {
     /// Notes the time of a turn, and what it may do.
     pub(crate) fn begin_turn(&mut self) {
-        self.now = Instant::now();
+        self.now = clock::now();
         self.requests.costly_left = COSTLY_PER_TURN;
     }
 

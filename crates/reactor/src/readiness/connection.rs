@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use super::peer_watch::PeerWatch;
 use super::relay::{RelayStep, SpliceRelay};
 use super::send::{SendState, SendStep};
+use crate::clock;
 use crate::connection::{Connection, ContextOf, EventLoopConnection, Step};
 use crate::io::JobId;
 use crate::models::poll::report;
 use crate::selector::{Interest, Ready, Token};
-use crate::sync::offload::{Offload, OffloadId, run_inline};
+use crate::sync::offload::{Offload, OffloadId, run_inline, try_inline};
 use crate::task::{Event, Job, RelayEnd, SendError, Task};
 use crate::task_state::{TaskState, Turn};
 use karez_transfer::{Outbox, PageIn, Tag};
@@ -140,7 +141,7 @@ impl<T: Task> ReadinessConnection<T> {
             SendStep::Moved(bytes) => {
                 if bytes > 0 {
                     // Not the time of the turn, during which the process may have been stopped.
-                    state.progressed(bytes, Instant::now());
+                    state.progressed(bytes, clock::now());
                 }
                 self.fill(cx);
                 Some(Step::Moved(bytes))
@@ -195,6 +196,23 @@ impl<T: Task> ReadinessConnection<T> {
     }
 }
 
+#[cfg(feature = "simulation")]
+impl<T: Task> ReadinessConnection<T> {
+    /// Returns what the connection waits for although it has happened.
+    pub(crate) fn lost_wakeup(&self) -> Option<&'static str> {
+        let (wanted, found) = (self.wanted(), poll_now(self.socket.as_fd()));
+        let receives = self.state.wants.receive.is_some() && wanted.readable;
+        if receives && found.readable {
+            return Some("it waits to receive, and its socket is readable");
+        }
+        if wanted.writable && found.writable {
+            return Some("it waits to send, and its socket is writable");
+        }
+        let waits = self.awaits_worker() && self.state.tickets.is_empty();
+        waits.then_some("it waits for a worker that has nothing of it")
+    }
+}
+
 impl<T: Task> Connection for ReadinessConnection<T> {
     type Task = T;
     /// The receive buffer of the event loop.
@@ -211,7 +229,7 @@ impl<T: Task> Connection for ReadinessConnection<T> {
     /// Runs a job that does not block, and hands out one that may, where there is a pool.
     fn start_job(&mut self, id: JobId, job: T::Job, cx: &mut ContextOf<'_, Self>) {
         let offloads = cx.pool || job.device().remote;
-        let job = if offloads { job.try_run() } else { Ok(run_inline(job)) };
+        let job = if offloads { try_inline(job) } else { Ok(run_inline(job)) };
         match job {
             Ok(done) => self.state.push_result(id, done),
             Err(job) => {

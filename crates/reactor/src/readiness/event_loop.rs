@@ -255,6 +255,18 @@ impl<'a, S: Service, D: Selector> EventLoop<'a> for Reactor<'a, S, D> {
     }
 }
 
+#[cfg(all(feature = "simulation", not(loom)))]
+impl<S: Service, D: Selector> crate::simulation::Simulated for Reactor<'_, S, D> {
+    fn step(&mut self) -> io::Result<()> {
+        self.wait_and_turn(&mut Vec::new())
+    }
+
+    fn find_lost_wakeup(&mut self) -> Option<String> {
+        let mut lost = self.core.connections.iter_mut().filter_map(|it| it.lost_wakeup());
+        lost.next().map(str::to_owned)
+    }
+}
+
 #[cfg(test)]
 #[cfg(not(loom))]
 #[path = "tests.rs"]

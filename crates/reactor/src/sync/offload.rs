@@ -125,6 +125,15 @@ impl<J: Job> PoolTask<J> {
     }
 }
 
+/// Runs a job if that does not block, and else returns it.
+pub(crate) fn try_inline<J: Job>(job: J) -> Result<J::Done, J> {
+    #[cfg(feature = "simulation")]
+    if karez_sys::simulation::happens(karez_sys::simulation::Point::JobWouldBlock) {
+        return Err(job);
+    }
+    job.try_run()
+}
+
 /// Runs a job on the spot: where there is no pool, all connections wait for it. The one place at which
 /// an event loop blocks.
 pub(crate) fn run_inline<J: Job>(job: J) -> J::Done {

@@ -135,6 +135,28 @@ impl<W: Send + 'static> Pool<W> {
     }
 }
 
+#[cfg(feature = "simulation")]
+impl<W> Pool<W> {
+    /// Returns a pool whose work the caller [begins](Self::begin_next), as up to `bound` threads for each device
+    /// would.
+    pub(crate) fn without_threads(bound: usize, run: fn(W)) -> Self {
+        let mut queues = DeviceQueues::new();
+        queues.threads = usize::MAX;
+        let shared = PoolShared { queues: Mutex::new(queues), work: Condvar::new(), bound };
+        Self { shared: Arc::new(shared), cores: None, run }
+    }
+
+    /// Takes the next work that a thread would begin.
+    pub(crate) fn begin_next(&self) -> Option<(Ticket, W)> {
+        self.shared.lock().start_next(self.shared.bound)
+    }
+
+    /// Notes that work has been run.
+    pub(crate) fn end(&self, done: Ticket) {
+        self.shared.lock().finish(done, self.shared.bound);
+    }
+}
+
 impl<W> PoolShared<W> {
     /// Returns the next work for a thread that has `done` another; `None` if the thread has to end.
     fn next(&self, done: Option<Ticket>) -> Option<(Ticket, W)> {

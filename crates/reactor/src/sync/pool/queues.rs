@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use crate::clock;
+
 /// The number of devices that may have all their threads at the same time.
 pub(super) const DEVICES: usize = 4;
 
@@ -68,7 +70,7 @@ impl<W> DeviceQueues<W> {
     /// waits for it.
     pub(super) fn rejects(&self, device: u64, bound: usize) -> bool {
         let Some(queue) = self.devices.get(&device) else { return false };
-        let hangs = queue.running.len() >= bound && queue.overdue(Instant::now()) >= bound;
+        let hangs = queue.running.len() >= bound && queue.overdue(clock::now()) >= bound;
         hangs || queue.waiting.len() >= bound.saturating_mul(WAITING)
     }
 
@@ -91,7 +93,7 @@ impl<W> DeviceQueues<W> {
         }
         let most = bound.saturating_mul(DEVICES);
         self.threads < most || {
-            let now = Instant::now();
+            let now = clock::now();
             let overdue: usize = self.devices.values().map(|queue| queue.overdue(now)).sum();
             self.threads - overdue < most
         }

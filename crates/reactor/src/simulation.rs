@@ -1,0 +1,221 @@
+//! An event loop that a seeded schedule drives, turn by turn, on one thread. For tests only (the feature `simulation`).
+//!
+//! The event loop, its connections, its transfers and its task are those of a server. Simulated are only their
+//! surroundings: a [selector](selector) that reports late, in any order and for nothing; a [driver](driver) whose
+//! operations complete late, in any order, partly or by an error; a pool whose work the caller runs when it likes; a
+//! clock that the caller sets. Sockets are real, so the caller decides by its own ends what they take and give.
+//!
+//! # Limitations
+//!
+//! Model `blocking` and `posix-aio` are not simulated, nor are listeners. One event loop runs at a time, so what two do
+//! to each other is left to `.ci/loom`.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admission::{Admission, Limits};
+use crate::completion::event_loop::Proactor;
+use crate::event_loop::admit::AdmitConnections as _;
+use crate::event_loop::core::{EventLoop, JobOf, Parts};
+use crate::models::epoll_edge::EpollEdge;
+use crate::models::epoll_level::EpollLevel;
+use crate::models::poll::Poll;
+use crate::readiness::event_loop::Reactor;
+use crate::selector::Selector;
+use crate::shutdown::Shutdown;
+use crate::sync::inbox::Inbox;
+use crate::sync::offload::PoolTask;
+use crate::sync::pool::{Pool, Ticket};
+use crate::sync::waker::Waker;
+use crate::task::{Peer, Service};
+use driver::ScheduledDriver;
+use karez_sys::simulation::below;
+use selector::ScheduledSelector;
+
+mod driver;
+mod selector;
+
+/// The model of a simulated event loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SimulatedModel {
+    /// epoll(7), edge-triggered.
+    EpollEdge,
+    /// epoll(7), level-triggered.
+    EpollLevel,
+    /// poll(2).
+    Poll,
+    /// Completions as those of io_uring(7), made by system calls.
+    Completion,
+}
+
+impl SimulatedModel {
+    /// All models.
+    pub const ALL: [Self; 4] = [Self::EpollEdge, Self::EpollLevel, Self::Poll, Self::Completion];
+}
+
+/// What a turn has waited for.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Waited {
+    /// How long the event loop would have waited; `None` without an end.
+    pub timeout: Option<Duration>,
+    /// Reports or completions.
+    pub delivered: usize,
+    /// Reports or operations that the schedule has put off.
+    pub late: usize,
+}
+
+impl Waited {
+    /// Returns whether the event loop would have slept: nothing is left to be done until something happens outside.
+    #[must_use]
+    pub fn sleeps(&self) -> bool {
+        self.delivered == 0 && self.late == 0 && self.timeout != Some(Duration::ZERO)
+    }
+}
+
+/// A simulated event loop.
+pub trait SimulatedLoop {
+    /// Passes on a connection, as a listener does.
+    fn connect(&mut self, socket: OwnedFd, peer: Peer);
+
+    /// Runs one turn.
+    ///
+    /// # Errors
+    /// As those that end an event loop.
+    fn turn(&mut self) -> io::Result<Waited>;
+
+    /// Returns how much work the pool has.
+    fn offloads(&mut self) -> usize;
+
+    /// Runs one piece of it, any of those that threads could have begun.
+    fn run_offload(&mut self);
+
+    /// Returns the number of connections.
+    fn connections(&mut self) -> usize;
+
+    /// Returns whether the shutdown is complete.
+    fn is_over(&mut self) -> bool;
+
+    /// Returns a connection of an event loop that [sleeps](Waited::sleeps), with an empty pool, that waits for something
+    /// that has already happened.
+    fn lost_wakeup(&mut self) -> Option<String>;
+
+    /// Returns the operations in flight.
+    fn operations(&self) -> usize;
+}
+
+/// The part of a simulated event loop that depends on the backend.
+pub(crate) trait Simulated {
+    fn step(&mut self) -> io::Result<()>;
+    fn find_lost_wakeup(&mut self) -> Option<String>;
+}
+
+/// Makes an event loop on this thread, and calls `run` with it. With `pool` it offloads all work that might block;
+/// otherwise only that of remote devices.
+///
+/// # Errors
+/// As the calls that make it.
+pub fn simulate<S: Service, R>(
+    service: &S,
+    model: SimulatedModel,
+    pool: bool,
+    limits: Limits,
+    shutdown: &Shutdown,
+    run: impl FnOnce(&mut dyn SimulatedLoop) -> R,
+) -> io::Result<R> {
+    let admission = Admission::new(limits);
+    let waker = Arc::new(Waker::eventfd()?);
+    shutdown.subscribe(&waker);
+    let inbox = Arc::new(Inbox::new(waker));
+    let (offloads_all, pool) = (pool, Pool::without_threads(2, PoolTask::run));
+    shutdown.expect(1, 0);
+    let parts = Parts {
+        service,
+        admission: &admission,
+        shutdown,
+        listeners: Vec::new(),
+        balancer: Vec::new(),
+        inbox,
+        pool: &pool,
+        offloads_all,
+    };
+    let waited = Rc::new(Cell::new(Waited::default()));
+    match model {
+        SimulatedModel::EpollEdge => run_selector::<S, EpollEdge, R>(parts, &waited, run),
+        SimulatedModel::EpollLevel => run_selector::<S, EpollLevel, R>(parts, &waited, run),
+        SimulatedModel::Poll => run_selector::<S, Poll, R>(parts, &waited, run),
+        SimulatedModel::Completion => {
+            let (driver, operations) = ScheduledDriver::scheduled(Rc::clone(&waited));
+            let mut event_loop = Proactor::new(driver, parts);
+            event_loop.rearm_waker();
+            Ok(run(&mut Steps { event_loop, begun: Vec::new(), waited, operations }))
+        }
+    }
+}
+
+fn run_selector<S: Service, D: Selector, R>(
+    parts: Parts<'_, S>,
+    waited: &Rc<Cell<Waited>>,
+    run: impl FnOnce(&mut dyn SimulatedLoop) -> R,
+) -> io::Result<R> {
+    let selector = ScheduledSelector::<D>::scheduled(Rc::clone(waited))?;
+    let event_loop = Reactor::new(selector, parts)?;
+    let (waited, operations) = (Rc::clone(waited), Rc::default());
+    Ok(run(&mut Steps { event_loop, begun: Vec::new(), waited, operations }))
+}
+
+struct Steps<L, S: Service> {
+    event_loop: L,
+    /// Work that threads have begun and not ended.
+    begun: Vec<(Ticket, PoolTask<JobOf<S>>)>,
+    waited: Rc<Cell<Waited>>,
+    operations: Rc<Cell<usize>>,
+}
+
+impl<'a, S: Service + 'a, L: EventLoop<'a, Service = S> + Simulated> SimulatedLoop for Steps<L, S> {
+    fn connect(&mut self, socket: OwnedFd, peer: Peer) {
+        self.event_loop.admit((socket, peer));
+    }
+
+    fn turn(&mut self) -> io::Result<Waited> {
+        self.waited.take();
+        self.event_loop.step()?;
+        Ok(self.waited.get())
+    }
+
+    fn offloads(&mut self) -> usize {
+        let pool = self.event_loop.core().pool;
+        self.begun.extend(std::iter::from_fn(|| pool.begin_next()));
+        self.begun.len()
+    }
+
+    fn run_offload(&mut self) {
+        let count = self.offloads();
+        if count > 0 {
+            let (ticket, work) = self.begun.swap_remove(below(count));
+            work.run();
+            self.event_loop.core().pool.end(ticket);
+        }
+    }
+
+    fn connections(&mut self) -> usize {
+        let core = self.event_loop.core();
+        core.connections.len() + core.acceptor.pending.len()
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.event_loop.core().is_over()
+    }
+
+    fn lost_wakeup(&mut self) -> Option<String> {
+        self.event_loop.find_lost_wakeup()
+    }
+
+    fn operations(&self) -> usize {
+        self.operations.get()
+    }
+}
