@@ -78,6 +78,8 @@ mod route;
 mod rules;
 mod server_timing;
 mod service;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod site;
 mod sites;
 #[cfg(feature = "tls")]

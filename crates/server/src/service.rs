@@ -107,6 +107,14 @@ impl Reloader {
     }
 }
 
+#[cfg(feature = "simulation")]
+impl FileService {
+    /// Returns the configuration in use, and the shutdown.
+    pub(crate) fn into_live(self) -> (Arc<Live>, Shutdown) {
+        (self.live, self.stop)
+    }
+}
+
 /// Returns the port to which requests on plain listeners are redirected.
 fn redirect_port(context: &ServerContext, addresses: &[Address]) -> Option<u16> {
     #[cfg(feature = "tls")]

@@ -45,8 +45,8 @@ impl ListingMemory {
         Reservation { memory: self.clone(), bytes: 0 }
     }
 
-    #[cfg(test)]
-    pub(super) fn used(&self) -> u64 {
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 }

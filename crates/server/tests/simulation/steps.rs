@@ -1,0 +1,225 @@
+//! The steps of a run: chaos, in which the schedule draws the next step; then everything that is left is delivered; then
+//! the clients close.
+
+use std::time::Duration;
+
+use karez_reactor::Shutdown;
+use karez_reactor::simulation::SimulatedLoop;
+use karez_sys::simulation::{Point, Schedule, below, chance, note};
+
+use crate::client::Client;
+use crate::draws::{length, one_of};
+
+/// The most turns of an event loop for which nothing has happened outside.
+const MOST_TURNS: usize = 2000;
+
+/// The most rounds in which everything is delivered.
+const MOST_ROUNDS: usize = 5000;
+
+/// Longer than any deadline of a server.
+const DEADLINES: Duration = Duration::from_secs(130);
+
+pub(crate) struct Steps<'a> {
+    pub(crate) schedule: &'a Schedule,
+    pub(crate) server: &'a mut dyn SimulatedLoop,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) shutdown: &'a Shutdown,
+    pub(crate) plan: Plan,
+    pub(crate) verbose: bool,
+    pub(crate) turns: u32,
+    pub(crate) offloads: u32,
+    /// Time has passed for which a deadline may have ended a response.
+    pub(crate) waited: bool,
+}
+
+/// What may happen in a run besides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) steps: usize,
+    /// Deadlines pass.
+    pub(crate) time: bool,
+    /// The server shuts down, or drains.
+    pub(crate) stops: bool,
+    /// Clients leave.
+    pub(crate) leaves: bool,
+    pub(crate) half_closes: bool,
+}
+
+impl Steps<'_> {
+    fn say(&self, text: impl FnOnce() -> String) {
+        if self.verbose {
+            println!("{}", text());
+        }
+    }
+
+    /// Returns whether a response may end early, or be an error.
+    fn is_excused(&self) -> bool {
+        let failed = self.schedule.count(Point::ReadFails) > 0;
+        self.waited || failed || self.shutdown.is_triggered()
+    }
+
+    pub(crate) fn chaos(&mut self) -> Result<(), String> {
+        for _ in 0..self.plan.steps {
+            match below(20) {
+                0..8 => self.turn().map(drop)?,
+                8..10 => self.offload(),
+                10 if self.plan.time => self.pass_time(),
+                11 if self.plan.stops && chance(5) => self.stop(),
+                12 if self.plan.leaves && chance(10) => self.leave()?,
+                13 if self.plan.half_closes => self.half_close(),
+                _ => self.client_step()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a turn. Returns whether anything was left to be done.
+    fn turn(&mut self) -> Result<bool, String> {
+        if self.server.is_over() {
+            return Ok(false); // the grace period has ended, and with it the event loop
+        }
+        let waited = self.server.turn().map_err(|error| format!("the event loop: {error}"))?;
+        self.turns += 1;
+        note(waited.delivered as u64);
+        self.say(|| format!("turn: {waited:?}"));
+        if waited.sleeps() && self.server.offloads() == 0 {
+            self.check_wakeups()?;
+        }
+        Ok(!waited.sleeps())
+    }
+
+    fn check_wakeups(&mut self) -> Result<(), String> {
+        match self.server.lost_wakeup() {
+            Some(lost) => Err(format!("a lost wake-up: {lost}")),
+            None => Ok(()),
+        }
+    }
+
+    fn offload(&mut self) {
+        if self.server.offloads() > 0 {
+            self.offloads += 1;
+            self.server.run_offload();
+            self.say(|| "a worker".to_owned());
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let time = one_of(&[1, 20, 500, 3_000, 11_000, 31_000, 61_000]);
+        self.waited |= time >= 500;
+        self.schedule.advance(Duration::from_millis(time));
+        self.say(|| format!("{time} ms pass"));
+    }
+
+    fn stop(&mut self) {
+        match below(2) {
+            0 => self.shutdown.trigger(),
+            _ => self.shutdown.drain(),
+        }
+        self.say(|| "the server stops".to_owned());
+    }
+
+    fn leave(&mut self) -> Result<(), String> {
+        let index = below(self.clients.len());
+        self.say(|| format!("client {index} leaves"));
+        self.clients[index].leave()
+    }
+
+    fn half_close(&mut self) {
+        let index = below(self.clients.len());
+        if self.clients[index].half_close() {
+            self.say(|| format!("client {index} closes its side"));
+        }
+    }
+
+    fn client_step(&mut self) -> Result<(), String> {
+        let (index, excused) = (below(self.clients.len()), self.is_excused());
+        let client = &mut self.clients[index];
+        match below(3) {
+            0 => {
+                let spoke = client.speak();
+                self.say(|| format!("client {index} writes: {spoke}"));
+            }
+            1 => {
+                let sent = client.send(length(20_000));
+                note(sent as u64);
+                self.say(|| format!("client {index} sends {sent} bytes"));
+            }
+            _ => {
+                let received = client.receive(length(60_000), excused)?;
+                note(received.into());
+                self.say(|| format!("client {index} receives: {received}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers everything, without a delay or a fault. Then every request has a response, or a visible end.
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
+        for point in [Point::Late, Point::Spurious, Point::InterruptedWait, Point::EndsEarly] {
+            self.schedule.set_chance(point, 0);
+        }
+        self.say(|| "everything is delivered".to_owned());
+        self.deliver_all()?;
+        self.check_wakeups()?;
+        if self.server.is_over() {
+            return Ok(());
+        }
+        let waits = self.clients.iter().position(|client| !client.is_over());
+        match waits {
+            Some(index) => {
+                let client = self.clients[index].describe();
+                Err(format!("client {index} waits for nothing that is left to happen: {client}"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Delivers everything until nothing moves.
+    fn deliver_all(&mut self) -> Result<(), String> {
+        for _ in 0..MOST_ROUNDS {
+            let (mut moved, excused) = (false, self.is_excused());
+            for client in &mut self.clients {
+                moved |= client.settle(excused)?;
+            }
+            while self.server.offloads() > 0 {
+                self.offload();
+                moved = true;
+            }
+            let mut turns = 0;
+            while self.turn()? {
+                moved = true;
+                turns += 1;
+                if turns > MOST_TURNS {
+                    return Err(format!("{turns} turns for nothing"));
+                }
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+        Err(format!("something moves still after {MOST_ROUNDS} rounds"))
+    }
+
+    /// Lets the clients close, after which the server has no connection and no operation.
+    pub(crate) fn close(&mut self) -> Result<(), String> {
+        for client in &mut self.clients {
+            client.leave()?;
+        }
+        self.deliver_all()?;
+        if self.server.connections() > 0 {
+            // Some wait for the end of their time, although their client has gone.
+            self.schedule.advance(DEADLINES);
+            self.deliver_all()?;
+        }
+        if self.server.is_over() {
+            return Ok(());
+        }
+        match (self.server.connections(), self.server.operations()) {
+            // That of the waker.
+            (0, 0 | 1) => Ok(()),
+            (connections, operations) => Err(format!(
+                "{connections} connections and {operations} operations are left behind"
+            )),
+        }
+    }
+}
