@@ -25,8 +25,8 @@ LARGE = 64 << 20
 LIMIT = "HAProxy, splice"
 HAPROXY = """global
     nbthread 1
-    maxconn 10000
-    maxpipes 2000
+    maxconn 2000
+    maxpipes 500
 defaults
     mode tcp
     timeout connect 10s
