@@ -15,12 +15,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::admission::{Admission, Limits};
 use crate::completion::event_loop::Proactor;
 use crate::event_loop::admit::AdmitConnections as _;
-use crate::event_loop::core::{EventLoop, JobOf, Parts};
+use crate::event_loop::core::{JobOf, Parts};
+use crate::event_loop::turns::EventLoop;
 use crate::models::epoll_edge::EpollEdge;
 use crate::models::epoll_level::EpollLevel;
 use crate::models::poll::Poll;
@@ -35,9 +35,14 @@ use crate::task::{Peer, Service};
 use driver::ScheduledDriver;
 use karez_sys::simulation::below;
 use selector::ScheduledSelector;
+use simulated::Simulated;
 
 mod driver;
 mod selector;
+pub(crate) mod simulated;
+mod waited;
+
+pub use waited::Waited;
 
 /// The model of a simulated event loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,26 +60,6 @@ pub enum SimulatedModel {
 impl SimulatedModel {
     /// All models.
     pub const ALL: [Self; 4] = [Self::EpollEdge, Self::EpollLevel, Self::Poll, Self::Completion];
-}
-
-/// What a turn has waited for.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct Waited {
-    /// How long the event loop would have waited; `None` without an end.
-    pub timeout: Option<Duration>,
-    /// Reports or completions.
-    pub delivered: usize,
-    /// Reports or operations that the schedule has put off.
-    pub late: usize,
-}
-
-impl Waited {
-    /// Returns whether the event loop would have slept: nothing is left to be done until something happens outside.
-    #[must_use]
-    pub fn sleeps(&self) -> bool {
-        self.delivered == 0 && self.late == 0 && self.timeout != Some(Duration::ZERO)
-    }
 }
 
 /// A simulated event loop.
@@ -106,12 +91,6 @@ pub trait SimulatedLoop {
 
     /// Returns the operations in flight.
     fn operations(&self) -> usize;
-}
-
-/// The part of a simulated event loop that depends on the backend.
-pub(crate) trait Simulated {
-    fn step(&mut self) -> io::Result<()>;
-    fn find_lost_wakeup(&mut self) -> Option<String>;
 }
 
 /// Makes an event loop on this thread, and calls `run` with it. With `pool` it offloads all work that might block;

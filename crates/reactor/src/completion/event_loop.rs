@@ -224,7 +224,7 @@ impl<'a, S: Service, C: Driver> EventLoop<'a> for Proactor<'a, S, C> {
 }
 
 #[cfg(all(feature = "simulation", not(loom)))]
-impl<S: Service, C: Driver> crate::simulation::Simulated for Proactor<'_, S, C> {
+impl<S: Service, C: Driver> crate::simulation::simulated::Simulated for Proactor<'_, S, C> {
     fn step(&mut self) -> io::Result<()> {
         self.wait_and_turn(&mut Vec::new(), &mut Vec::new())
     }

@@ -256,7 +256,7 @@ impl<'a, S: Service, D: Selector> EventLoop<'a> for Reactor<'a, S, D> {
 }
 
 #[cfg(all(feature = "simulation", not(loom)))]
-impl<S: Service, D: Selector> crate::simulation::Simulated for Reactor<'_, S, D> {
+impl<S: Service, D: Selector> crate::simulation::simulated::Simulated for Reactor<'_, S, D> {
     fn step(&mut self) -> io::Result<()> {
         self.wait_and_turn(&mut Vec::new())
     }

@@ -21,7 +21,7 @@ use rustix::io::{self, Errno};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{SpliceFlags, splice};
 
-use super::Waited;
+use super::waited::Waited;
 use crate::driver::Driver;
 use crate::models::uring::{Uring, UringSocket};
 

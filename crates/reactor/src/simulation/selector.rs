@@ -8,7 +8,7 @@ use std::time::Duration;
 use karez_sys::simulation::{Point, below, happens};
 use rustix::io::{self, Errno};
 
-use super::Waited;
+use super::waited::Waited;
 use crate::selector::{Interest, Ready, Selector, Token};
 
 /// The descriptors for which there may be a spurious report.

@@ -8,7 +8,7 @@
 //! Streams share by turns of up to 64 KiB, not by octets. A client that never gives a priority has
 //! all its streams treated as incremental, so that a long download does not hold up all later ones.
 
-use super::small_windows::SMALL;
+use super::window_use::SMALL;
 use super::{Connection, Pending};
 use crate::h2::error::ConnectionError;
 use crate::h2::frame::{FrameEncoder, FrameHeader};

@@ -24,7 +24,7 @@ use super::sink::StreamPart;
 use super::stream::{Sendable, Sending, StreamState};
 use crate::error::RequestError;
 use crate::request::Request;
-use small_windows::SmallWindows;
+use window_use::SmallWindows;
 
 mod data;
 mod fill;
@@ -32,6 +32,7 @@ mod headers;
 mod receive;
 mod respond;
 mod small_windows;
+mod window_use;
 
 /// An event of the client.
 #[derive(Debug)]

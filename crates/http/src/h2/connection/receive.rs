@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::small_windows::SMALL;
+use super::window_use::SMALL;
 use super::{Connection, ConnectionPhase, Input, Pending, SHUTDOWN_PING};
 use crate::h2::error::{ConnectionError, ErrorCode};
 use crate::h2::frame::{FrameEncoder, PREFACE, StreamId};
