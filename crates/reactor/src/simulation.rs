@@ -1,7 +1,7 @@
 //! An event loop that a seeded schedule drives, turn by turn, on one thread. For tests only (the feature `simulation`).
 //!
 //! The event loop, its connections, its transfers and its task are those of a server. Simulated are only their
-//! surroundings: a [selector](selector) that reports late, in any order and for nothing; a [driver](driver) whose
+//! surroundings: a selector that reports late, in any order and for nothing; a driver whose
 //! operations complete late, in any order, partly or by an error; a pool whose work the caller runs when it likes; a
 //! clock that the caller sets. Sockets are real, so the caller decides by its own ends what they take and give.
 //!
