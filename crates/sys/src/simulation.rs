@@ -2,7 +2,7 @@
 //!
 //! A thread that [starts](Schedule::start) a schedule decides by it whatever the kernel, the disk, other threads and
 //! time decide otherwise. All decisions are drawn from the seed, so the same seed gives the same run. On threads
-//! without a schedule nothing [happens](happens), and the clock is that of the system.
+//! without a schedule nothing [happens], and the clock is that of the system.
 //!
 //! # Limitations
 //!
@@ -101,7 +101,7 @@ impl Schedule {
         with(|state| state.now += time);
     }
 
-    /// Returns a number that differs between runs which differ in a decision or a [note](note).
+    /// Returns a number that differs between runs which differ in a decision or a [note].
     #[must_use]
     pub fn trace(&self) -> u64 {
         with(|state| state.trace).unwrap_or(0)
