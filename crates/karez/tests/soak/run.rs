@@ -20,6 +20,17 @@ pub enum Phase {
     Hang,
 }
 
+impl Phase {
+    /// How long its consequences last. An event loop that lacked a descriptor has asked the others to close an idle
+    /// connection, and they have been seen to do it up to 0.7 s later.
+    fn aftermath(self) -> Duration {
+        match self {
+            Self::Descriptors => Duration::from_secs(3),
+            Self::Hang => Duration::ZERO,
+        }
+    }
+}
+
 pub struct Run {
     pub options: Options,
     pub tree: Tree,
@@ -140,7 +151,7 @@ impl Run {
     /// Returns whether a phase meets this time.
     pub fn meets(&self, phase: Phase, from: Instant, to: Instant) -> bool {
         self.phases.lock().unwrap().iter().rev().any(|(known, begun, ended)| {
-            *known == phase && *begun <= to && ended.is_none_or(|at| at >= from)
+            *known == phase && *begun <= to && ended.is_none_or(|at| at + known.aftermath() >= from)
         })
     }
 
