@@ -57,6 +57,8 @@ mod shared_fd;
 pub mod simulation;
 #[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
 mod slots;
+#[cfg(any(feature = "fault-injection", feature = "simulation"))]
+mod split_mix;
 mod tcp_options;
 #[cfg(feature = "uring")]
 mod uring;

@@ -13,13 +13,15 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use crate::operation::Key;
+use crate::split_mix::mix;
 
 thread_local! {
     static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
 struct State {
-    random: u64,
+    seed: u64,
+    drawn: u64,
     chances: [u32; Point::COUNT],
     counts: [u32; Point::COUNT],
     start: Instant,
@@ -80,7 +82,7 @@ impl Schedule {
     pub fn start(seed: u64) -> Self {
         let (chances, counts) = ([0; Point::COUNT], [0; Point::COUNT]);
         let now = Instant::now();
-        let state = State { random: seed, chances, counts, start: now, now, trace: 0 };
+        let state = State { seed, drawn: 0, chances, counts, start: now, now, trace: 0 };
         STATE.set(Some(state));
         Self { _one_thread: PhantomData }
     }
@@ -115,12 +117,9 @@ impl Drop for Schedule {
 }
 
 impl State {
-    /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
     fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.drawn += 1;
+        mix(self.seed, self.drawn)
     }
 
     fn below(&mut self, bound: u64) -> u64 {

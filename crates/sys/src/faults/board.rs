@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::calls::{CALLS, Count};
 use super::plan::{ALWAYS, Effect, Plan, Rule};
-use super::random::mix;
+use crate::split_mix::mix;
 
 const WORDS: usize = 512;
 const SIZE: usize = WORDS * 8;

@@ -1,12 +1,6 @@
-//! SplitMix64: numbers from a seed, without a state that threads share.
+//! Numbers from a seed, without a state that threads share.
 
-/// Returns the number that follows `seed` at a distance of `step`.
-pub(super) fn mix(seed: u64, step: u64) -> u64 {
-    let mut mixed = seed.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
+use crate::split_mix::mix;
 
 /// A sequence of numbers.
 pub(super) struct Numbers {
