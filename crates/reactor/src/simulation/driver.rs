@@ -89,15 +89,7 @@ impl Driver for ScheduledDriver {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
-        let mut waited = self.waited.get();
-        if waited.delivered == 0 {
-            waited.timeout = timeout;
-        }
-        if happens(Point::InterruptedWait) {
-            waited.late += 1;
-            self.waited.set(waited);
-            return Err(Errno::INTR);
-        }
+        let mut waited = Waited::begin(&self.waited, timeout)?;
         let mut untried = std::mem::take(&mut self.operations);
         while !untried.is_empty() {
             let mut started = untried.swap_remove(below(untried.len()));

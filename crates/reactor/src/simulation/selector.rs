@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use karez_sys::simulation::{Point, below, happens};
-use rustix::io::{self, Errno};
+use rustix::io;
 
 use super::waited::Waited;
 use crate::selector::{Interest, Ready, Selector, Token};
@@ -55,15 +55,7 @@ impl<D: Selector> Selector for ScheduledSelector<D> {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
-        let mut waited = self.waited.get();
-        if waited.delivered == 0 {
-            waited.timeout = timeout;
-        }
-        if happens(Point::InterruptedWait) {
-            waited.late += 1;
-            self.waited.set(waited);
-            return Err(Errno::INTR);
-        }
+        let mut waited = Waited::begin(&self.waited, timeout)?;
         let mut found = std::mem::take(&mut self.late);
         self.selector.wait(Some(Duration::ZERO), &mut found)?;
         merge(&mut found);
