@@ -16,6 +16,7 @@
 //! may wait for a disk if the names were evicted since the lookup, and for a file system that does not answer
 //! if it is mounted on the path between the check of the mount table and the walk.
 
+mod content;
 mod recent;
 
 use std::cell::Cell;
@@ -27,10 +28,9 @@ use std::time::{Duration, Instant};
 
 use karez_http::Coding;
 use karez_reactor::Local;
-use karez_transfer::{CachePolicy, Version};
 use rustix::fd::AsFd;
 use rustix::fs::Statx;
-use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, pread, preadv2};
+use rustix::io::Errno;
 
 use super::cache;
 use super::identity::Identity;
@@ -43,6 +43,7 @@ use super::state::Site;
 use super::syscall_counts::{self, Syscall};
 use crate::metrics;
 use crate::watched_cache::{Expected, Limits, NotWatchable, Walk, WatchedCache};
+use content::Memory;
 use recent::Recent;
 
 /// The hot files of one event loop.
@@ -73,12 +74,6 @@ enum HotFile {
     },
     /// The absolute path leads to nothing.
     Missing(CString),
-}
-
-/// A part of the memory for contents.
-struct Memory {
-    total: Rc<Cell<usize>>,
-    bytes: usize,
 }
 
 impl HotFiles {
@@ -270,23 +265,8 @@ impl<'a> Wanted<'a> {
                 return Err(io::ErrorKind::Interrupted.into());
             }
         }
-        let content = match usize::try_from(file.size()) {
-            Ok(size)
-                if keeps_pages(file)
-                    && size <= CONTENT_MAX
-                    && memory.get() + size <= MEMORY_MAX =>
-            {
-                let content = read(file, size)?;
-                if !is_unchanged(file) {
-                    return Err(io::ErrorKind::Interrupted.into());
-                }
-                Some(content)
-            }
-            _ => None,
-        };
-        let bytes = content.as_ref().map_or(0, |content| content.len());
-        memory.set(memory.get() + bytes);
-        let _memory = Memory { total: Rc::clone(memory), bytes };
+        let content = content::load(file, memory)?;
+        let _memory = Memory::count(memory, content.as_deref());
         Ok(HotFile::File { file: Arc::clone(file), content, _memory })
     }
 }
@@ -302,8 +282,7 @@ impl HotFile {
                     .absolute()
                     .is_some_and(|path| stat_followed(path).is_ok_and(|it| is_same(&it)));
                 if confirmed && let Some(content) = content {
-                    match read(file, content.len()) {
-                        Ok(_) if !is_unchanged(file) => return false,
+                    match content::read_version(file, content.len()) {
                         Ok(now) if now[..] != content[..] => *content = now,
                         Ok(_) => {}
                         Err(_) => return false,
@@ -316,18 +295,6 @@ impl HotFile {
             }
         }
     }
-}
-
-/// Returns whether a file has not been written since its description: then a content that was read meanwhile
-/// is of one version.
-fn is_unchanged(file: &OpenFile) -> bool {
-    syscall_counts::count(Syscall::Statx);
-    Version::of(file).ok() == file.version()
-}
-
-/// Returns whether a file stays in memory after it was sent.
-fn keeps_pages(file: &OpenFile) -> bool {
-    matches!(file.cache_policy(), CachePolicy::Keep | CachePolicy::Sequential)
 }
 
 /// Returns how many files an event loop keeps open: most descriptors are for connections.
@@ -354,12 +321,6 @@ impl Site {
     }
 }
 
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.total.set(self.total.get().saturating_sub(self.bytes));
-    }
-}
-
 /// Writes the key of a request: all that decides which file is sent.
 fn write_key(key: &mut Vec<u8>, site: &Site, request: &ResourceRequest) {
     key.clear();
@@ -368,25 +329,6 @@ fn write_key(key: &mut Vec<u8>, site: &Site, request: &ResourceRequest) {
     key.extend(request.codings.iter().map(|coding| 1 + coding as u8));
     key.push(0);
     key.extend_from_slice(&request.path);
-}
-
-/// Reads a content that is in memory: a miss is an error where the file system can tell
-/// (`RWF_NOWAIT`, Linux 4.14). A small file was sent a moment ago.
-fn read(file: &OpenFile, size: usize) -> io::Result<Arc<[u8]>> {
-    // A byte more shows a file that has grown.
-    let mut bytes = vec![0; size + 1];
-    syscall_counts::count(Syscall::Preadv2);
-    let count = match preadv2(file, &mut [IoSliceMut::new(&mut bytes)], 0, ReadWriteFlags::NOWAIT) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            syscall_counts::count(Syscall::Pread64);
-            pread(file, &mut bytes, 0)?
-        }
-        result => result?,
-    };
-    if count != size {
-        return Err(io::ErrorKind::Interrupted.into());
-    }
-    Ok(bytes[..size].into())
 }
 
 /// Returns whether a key is not to be tried again soon.
@@ -399,7 +341,3 @@ fn is_lasting(refusal: &NotWatchable) -> bool {
 const IDLE: Duration = Duration::from_secs(10);
 /// An entry that was used in this time is not evicted for another.
 const IN_USE: Duration = Duration::from_secs(2);
-/// The longest content that is kept in memory, as long as one that is inlined behind its head.
-const CONTENT_MAX: usize = 16 << 10;
-/// The memory for contents, in bytes.
-const MEMORY_MAX: usize = 8 << 20;
