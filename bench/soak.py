@@ -6,9 +6,9 @@
     bench/soak.py --strict                                # 10^6 requests, 20 upgrades and 20 reloads
 
 Clients of HTTP/1.1 and HTTP/2, plain and over TLS, slow and hostile ones, meet files that are written, replaced
-and removed; reloads, upgrades, SIGSTOP, missing descriptors, and as root with bindfs a file system that hangs. The seed
-is printed; it determines the requests and the faults, but not their exact order in time. Exit status 1: a wrong byte,
-a connection whose end was not announced, or memory or descriptors that grow or stay.
+and removed; reloads, upgrades, SIGSTOP and missing descriptors; with `hang` in `--faults`, as root and with bindfs, a
+file system that hangs. The seed is printed; it determines the requests and the faults, but not their exact order in
+time. Exit status 1: a wrong byte, a connection whose end was not announced, or memory or descriptors that grow or stay.
 
 The program is a test of crates/karez (tests/soak), which this script builds and runs.
 """
