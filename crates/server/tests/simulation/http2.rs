@@ -174,7 +174,7 @@ impl Http2 {
         let index = usize::try_from(number / 2).unwrap();
         if header.kind == kind::DATA {
             self.window -= i64::from(header.length);
-            if self.window < 0 {
+            if header.length > 0 && self.window < 0 {
                 return Err("more bytes than the window of the connection".to_owned());
             }
         }
@@ -204,7 +204,8 @@ impl Http2 {
             }
             kind::DATA => {
                 stream.window -= i64::from(header.length);
-                if stream.window < 0 || stream.status.is_none() {
+                // An empty frame needs no window (RFC 9113 §6.9), which SETTINGS may have made negative.
+                if header.length > 0 && stream.window < 0 || stream.status.is_none() {
                     return Err("more bytes than the window of the stream, or no head".to_owned());
                 }
                 stream.body.extend_from_slice(payload);

@@ -160,10 +160,10 @@ impl Steps<'_> {
         }
         self.say(|| "everything is delivered".to_owned());
         self.deliver_all()?;
-        self.check_wakeups()?;
         if self.server.is_over() {
-            return Ok(());
+            return Ok(()); // its connections are those that the end of the grace period found
         }
+        self.check_wakeups()?;
         let waits = self.clients.iter().position(|client| !client.is_over());
         match waits {
             Some(index) => {
