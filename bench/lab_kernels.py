@@ -2,8 +2,8 @@
 """Runs the claims and the exercises of `karez lab` under several kernels, and lists the verdicts that differ.
 
     bench/lab_kernels.py claims KERNEL...       KERNEL: 6.1 or 6.12 (Debian's, in qemu by .ci/vm), or `here`
-    bench/lab_kernels.py claims:N,N KERNEL...   these claims only, which replace those in the stored report
     bench/lab_kernels.py exercises KERNEL...
+    bench/lab_kernels.py claims:N,N KERNEL...   these only, which replace those in the stored report; exercises likewise
     bench/lab_kernels.py table                  prints the differing verdicts as Markdown, from bench/results
 
 The first two write bench/results/lab-claims-linux-SERIES.json and lab-exercises-linux-SERIES.json. They use the
@@ -26,43 +26,47 @@ ANSWERS = [0, 0, 1, 0, 1, 1, 3, 3, 1, 0, 1, 2, 0, 4096, 2 * MIB, MIB, 32, MIB, 2
 # Claims whose verdict follows from times.
 TIMED = {6, 8, 10, 13, 14, 16, 36, 38, 39, 40, 41, 44, 45, 46, 48, 52}
 CLAIMS = 53
+# Limit of one claim or exercise in qemu.
+SECONDS = 900
 MODULES = "veth dummy tcp_bbr"
 KERNELS = ["6.1", "6.12", "6.18"]
 
 
 def claims_script(numbers, directory, out):
-    """Returns shell commands that write these claims as JSON."""
-    selected = " ".join(f"--claim {number}" for number in numbers)
-    return [f"{KAREZ} lab claims --quick --dir {directory} --json {out}/01 {selected} >/dev/null"]
+    """Returns for each claim its name and a shell command that writes it as JSON."""
+    for number in numbers:
+        yield f"{number:02}", f"{KAREZ} lab claims --quick --dir {directory} --json {out}/{number:02} --claim {number}"
 
 
-def exercises_script(directory, out):
-    """Returns shell commands that write all exercises as JSON."""
-    lines = []
-    for number, answer in enumerate(ANSWERS, 1):
-        run = f"{KAREZ} lab exercise {number} --predict {answer} --dir {directory} --json {out}/{number:02}"
-        # Status 1: another number; 2: not measurable; 124: it did not end.
-        lines.append(f"timeout 600 {run} >/dev/null; echo exercise {number}: status $?")
-    return lines
+def exercises_script(numbers, directory, out):
+    """Returns for each exercise its name and a shell command that writes it as JSON."""
+    for number in numbers:
+        predict = f"{KAREZ} lab exercise {number} --predict {ANSWERS[number - 1]}"
+        yield f"{number:02}", f"{predict} --dir {directory} --json {out}/{number:02}"
 
 
 def in_qemu(series, script):
+    """Returns the reports by name, as far as the machine came."""
     out = "/mnt/out"
     lines = ["mkdir -p /mnt/lab /mnt/out", "mkfs.ext4 -q /dev/vda", "mount /dev/vda /mnt/lab"]
-    lines += script("/mnt/lab", out)
-    lines.append(f"echo; for f in {out}/*; do echo begin $(basename $f); gzip -c $f | base64; echo end; done")
+    for name, run in script("/mnt/lab", out):
+        # Status 1: another number; 2: not measurable; 124: it did not end.
+        lines.append(f"timeout {SECONDS} {run} >/dev/null; echo run {name}: status $?")
+        lines.append(f"echo begin {name}; gzip -c {out}/{name} | base64; echo end")
     env = dict(os.environ, VM_DISK="1024", VM_MODULES=MODULES)
-    env.setdefault("VM_SECONDS", "3600")
+    env.setdefault("VM_SECONDS", "7200")
     command = [str(REPOSITORY / ".ci" / "vm"), series, "; ".join(lines)]
     output = ""
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as machine:
         for line in machine.stdout:
             output += line
-            if line.startswith("exercise "):
+            if line.startswith("run "):
                 print(f"Linux {series}, {line}", end="", file=sys.stderr, flush=True)
     reports = {}
     for name, text in re.findall(r"^begin (\w+)$(.*?)^end$", output, re.M | re.S):
-        reports[name] = json.loads(gzip.decompress(base64.b64decode(text)))
+        report = gzip.decompress(base64.b64decode(text))
+        if report:
+            reports[name] = json.loads(report)
     if not reports:
         sys.exit(f"{series}: no report\n{output[-2000:]}")
     return reports
@@ -71,22 +75,23 @@ def in_qemu(series, script):
 def here(script):
     import tempfile
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        subprocess.run(["bash", "-c", "\n".join(script("/var/tmp", directory))], check=True,
-                       stdout=subprocess.DEVNULL)
+        for _, run in script("/var/tmp", directory):
+            # The status of an exercise says whether the prediction was right.
+            subprocess.run(run, shell=True, check=False, stdout=subprocess.DEVNULL)
         return {path.name: json.loads(path.read_text()) for path in Path(directory).iterdir()}
 
 
-def merged(stored, measured):
-    """Returns the claims of two reports; those of the second one replace those of the first one."""
-    claims = {claim["number"]: claim for claim in stored + measured}
-    return [claims[number] for number in sorted(claims)]
+def merged(stored, measured, key):
+    """Returns the entries of two reports; those of the second one replace those of the first one."""
+    entries = {entry[key]: entry for entry in stored + measured}
+    return [entries[number] for number in sorted(entries)]
 
 
 def run(name, kernel):
     name, _, only = name.partition(":")
-    untimed = [number for number in range(1, CLAIMS + 1) if number not in TIMED]
-    numbers = [int(number) for number in only.split(",")] if only else untimed
-    script = partial(claims_script, numbers) if name == "claims" else exercises_script
+    every = [n for n in range(1, CLAIMS + 1) if n not in TIMED] if name == "claims" else range(1, len(ANSWERS) + 1)
+    numbers = [int(number) for number in only.split(",")] if only else every
+    script = partial(claims_script if name == "claims" else exercises_script, numbers)
     by_name = here(script) if kernel == "here" else in_qemu(kernel, script)
     reports = [by_name[key] for key in sorted(by_name)]
     series = ".".join(reports[0]["machine"]["kernel"].split(".")[:2])
@@ -94,13 +99,18 @@ def run(name, kernel):
     for report in reports:
         # Without the name of the build.
         report["machine"]["kernel"] = report["machine"]["kernel"].split("-")[0]
-    report = reports[0] if name == "claims" else reports
-    if only:
-        stored = json.loads(path.read_text())
-        report = {**stored, "claims": merged(stored["claims"], report["claims"])}
+    stored = json.loads(path.read_text()) if only and path.exists() else None
+    if name == "claims":
+        claims = [claim for report in reports for claim in report["claims"]]
+        claims = merged(stored["claims"] if stored else [], claims, "number")
+        report = {**(stored or reports[0]), "claims": claims}
+        wrong = []
+    else:
+        report = merged(stored or [], reports, "exercise")
+        wrong = [one["exercise"] for one in report if not one["right"]]
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    wrong = [one["exercise"] for one in reports if not one.get("right", True)]
-    print(f"{path.name}: {len(report['claims'] if name == 'claims' else reports)}, not as expected: {wrong}")
+    missing = sorted({f"{number:02}" for number in numbers} - by_name.keys())
+    print(f"{path.name}: stored {len(by_name)}, missing: {missing}, not as expected: {wrong}")
 
 
 def verdicts(series):
