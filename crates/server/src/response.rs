@@ -331,7 +331,8 @@ impl ResponseBuilder<'_> {
     /// Returns the transfer of a part of a file.
     pub(crate) fn transfer(&self, file: &Arc<OpenFile>, start: u64, length: u64) -> FileToSocket {
         let (source, range) = (Arc::clone(file), start..start + length);
-        let settings = Settings::from(self.via).device(file.device()).cache(file.cache_policy());
+        let via = self.via_for(file);
+        let settings = Settings::from(via).device(file.device()).cache(file.cache_policy());
         let transfer = match file.edits() {
             None => FileToSocket::new(source, range, settings),
             Some(edits) => FileToSocket::edited(source, range, Arc::clone(edits), settings),
@@ -341,6 +342,17 @@ impl ResponseBuilder<'_> {
         match &self.content {
             Some(content) => transfer.with_content(Arc::clone(content), 0),
             None => transfer,
+        }
+    }
+
+    /// Returns `copy` in place of `auto` for a file that has just been written, and may be written again
+    /// soon: no write reaches a copy, but pages that are passed by reference change until the client has
+    /// them.
+    fn via_for(&self, file: &OpenFile) -> Via {
+        let chosen = self.via == Via::Auto && self.torn == Torn::Abort;
+        match chosen && file.is_recent(http_clock::now().unix) {
+            true => Via::Copy,
+            false => self.via,
         }
     }
 }

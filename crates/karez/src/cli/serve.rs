@@ -41,8 +41,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "NAME", default_value = AUTO, value_parser = models(), help_heading = "I/O")]
     pub(crate) model: ModelChoice,
 
-    /// Via: how bytes are moved (transfer method). auto copies small cached files and sends pages by
-    /// reference otherwise
+    /// Via: how bytes are moved (transfer method). auto copies small cached files, and with --torn abort
+    /// files that were written less than 10 s ago; others it sends as pages by reference
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = vias(), help_heading = "I/O")]
     pub(crate) via: Via,
 

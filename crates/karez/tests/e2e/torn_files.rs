@@ -3,9 +3,10 @@
 //! (`download_continues_with_the_replaced_file`).
 
 use karez_http::h2::ErrorCode;
+use karez_transfer::Via;
 use rustix::process::Signal;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -200,5 +201,29 @@ fn torn_responses_may_be_allowed() {
         rewrite(&path);
         assert_eq!(client.read_body(usize::try_from(LARGE).unwrap() - 100_000).last(), Some(&1));
         assert_eq!(client.get("/missing").status, 404, "{layout}: the connection goes on");
+    }
+}
+
+/// No write reaches bytes that have been copied into the socket. The date is in the future, so that the file
+/// is recent however slow the test is.
+#[test]
+fn a_file_that_was_just_written_is_copied() {
+    const MIB: usize = 1 << 20;
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("f");
+    for layout in layouts::each_model() {
+        let layout = Layout { via: Via::Auto, ..layout };
+        make(&path, MIB as u64);
+        let hour = Duration::from_secs(3600);
+        File::open(&path).unwrap().set_modified(SystemTime::now() + hour).unwrap();
+        let mut server = Server::start_with(layout, root.path(), &["--log", "common"]);
+        let mut client = server.connect();
+        assert_eq!(client.start_get("/f").status, 200);
+        let begin = client.read_body(MIB - 100_000);
+        let mut line = [0];
+        server.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        File::options().write(true).open(&path).unwrap().write_all_at(&vec![1; MIB], 0).unwrap();
+        let end = client.read_body(100_000);
+        assert!(begin.iter().chain(&end).all(|&byte| byte == 0), "{layout}: two contents");
     }
 }

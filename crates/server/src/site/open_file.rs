@@ -221,6 +221,11 @@ impl OpenFile {
         &self.residency
     }
 
+    /// Returns whether it was modified in the last [`RECENT`] seconds, or in the future, which tells no age.
+    pub(crate) fn is_recent(&self, now: u64) -> bool {
+        self.date.as_ref().is_some_and(|date| now.saturating_sub(date.modified) < RECENT)
+    }
+
     /// Returns whether its time stamps could not distinguish it from its next version when it was opened.
     pub(super) fn is_racy(&self) -> bool {
         self.racy
@@ -245,6 +250,9 @@ impl OpenFile {
         self.absolute.as_deref()
     }
 }
+
+/// For so many seconds a file that was written is likely to be written again.
+const RECENT: u64 = 10;
 
 /// The date of `Last-Modified`, in seconds since 1970.
 #[derive(Debug)]
