@@ -6,7 +6,7 @@
     bench/lab_kernels.py claims:N,N KERNEL...   these only, which replace those in the stored report; exercises likewise
     bench/lab_kernels.py table                  prints the differing verdicts as Markdown, from bench/results
 
-The first two write bench/results/lab-claims-linux-SERIES.json and lab-exercises-linux-SERIES.json. They use the
+The first three write bench/results/lab-claims-linux-SERIES.json and lab-exercises-linux-SERIES.json. They use the
 program in KAREZ (default: target/release/karez), in qemu on an empty ext4 disk.
 
 In qemu the CPU is emulated: counts and results of calls are those of the kernel, but times are those of the

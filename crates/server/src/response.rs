@@ -135,7 +135,8 @@ impl ResponseBuilder<'_> {
         }
         head.field("Vary", "Accept-Encoding").length(BodyLength::Known(file.size()));
         let whole = [ByteRange { start: 0, length: file.size() }];
-        self.end(head, Body::File(self.transfer(file, 0, file.size())), Some((file, &whole)))
+        let body = Body::File(self.transfer(file, 0, file.size(), http_clock::now().unix));
+        self.end(head, body, Some((file, &whole)))
     }
 
     /// Responds to OPTIONS with the allowed methods.
@@ -226,7 +227,7 @@ impl ResponseBuilder<'_> {
         let mut head = self.begin(Status::Ok, file.hidden());
         head.length(BodyLength::Known(file.size()));
         describe(&mut head, file, PreparedStart::Type, now);
-        let body = Body::File(self.transfer(file, 0, file.size()));
+        let body = Body::File(self.transfer(file, 0, file.size(), now));
         self.end(head, body, Some((file, &[ByteRange { start: 0, length: file.size() }])))
     }
 
@@ -236,7 +237,7 @@ impl ResponseBuilder<'_> {
         multipart::content_range(part, file.size(), &mut content_range);
         head.length(BodyLength::Known(part.length)).field("Content-Range", content_range);
         describe(&mut head, file, PreparedStart::Type, now);
-        let body = Body::File(self.transfer(file, part.start, part.length));
+        let body = Body::File(self.transfer(file, part.start, part.length, now));
         self.end(head, body, Some((file, &[part])))
     }
 
@@ -258,7 +259,7 @@ impl ResponseBuilder<'_> {
         let mut body = Vec::with_capacity(2 * parts.len() + 1);
         for (part_head, range) in parts {
             body.push(BodyPart::Bytes(part_head));
-            body.push(BodyPart::File(self.transfer(file, range.start, range.length)));
+            body.push(BodyPart::File(self.transfer(file, range.start, range.length, now)));
         }
         body.push(BodyPart::Bytes(tail));
         Some(self.end(head, Body::Parts(body), Some((file, ranges))))
@@ -328,10 +329,16 @@ impl ResponseBuilder<'_> {
         Response { head, body }
     }
 
-    /// Returns the transfer of a part of a file.
-    pub(crate) fn transfer(&self, file: &Arc<OpenFile>, start: u64, length: u64) -> FileToSocket {
+    /// Returns the transfer of a part of a file, which begins in this second.
+    pub(crate) fn transfer(
+        &self,
+        file: &Arc<OpenFile>,
+        start: u64,
+        length: u64,
+        now: u64,
+    ) -> FileToSocket {
         let (source, range) = (Arc::clone(file), start..start + length);
-        let via = self.via_for(file);
+        let via = self.via_for(file, now);
         let settings = Settings::from(via).device(file.device()).cache(file.cache_policy());
         let transfer = match file.edits() {
             None => FileToSocket::new(source, range, settings),
@@ -345,14 +352,13 @@ impl ResponseBuilder<'_> {
         }
     }
 
-    /// Returns `copy` in place of `auto` for a file that has just been written, and may be written again
-    /// soon: no write reaches a copy, but pages that are passed by reference change until the client has
+    /// Returns the via of a file. `auto` is `copy` for one that was written a moment ago, and may be written
+    /// again: no write reaches a copy, but pages that are passed by reference change until the client has
     /// them.
-    fn via_for(&self, file: &OpenFile) -> Via {
-        let chosen = self.via == Via::Auto && self.torn == Torn::Abort;
-        match chosen && file.is_recent(http_clock::now().unix) {
-            true => Via::Copy,
-            false => self.via,
+    fn via_for(&self, file: &OpenFile, now: u64) -> Via {
+        match self.via {
+            Via::Auto if self.torn == Torn::Abort && file.is_recent(now) => Via::Copy,
+            via => via,
         }
     }
 }

@@ -7,6 +7,7 @@ use karez_http::{BodyPart, Status};
 use super::{Action, Exchange, Unfinished};
 use crate::context::ServerContext;
 use crate::cost::RequestCost;
+use crate::http_clock;
 use crate::job::FileWork;
 use crate::response::ResponseBuilder;
 use crate::site::{
@@ -79,14 +80,14 @@ impl Exchange {
         match step {
             ArchiveStep::Parts(parts) => {
                 let rules = context.sites.get(self.site).rules();
-                let (via, torn) = (context.via, context.torn);
+                let (via, torn, now) = (context.via, context.torn, http_clock::now().unix);
                 let builder =
                     ResponseBuilder { request: None, rules, via, torn, cost: None, content: None };
                 let parts = parts.into_iter().map(|part| match part {
                     ArchivePart::Bytes(bytes) => BodyPart::Bytes(bytes),
                     ArchivePart::File(file, range) => {
                         let length = range.end - range.start;
-                        BodyPart::File(builder.transfer(&file, range.start, length))
+                        BodyPart::File(builder.transfer(&file, range.start, length, now))
                     }
                 });
                 let parts = parts.collect();

@@ -10,6 +10,7 @@ use rustix::fd::AsFd as _;
 
 use super::ResponseBuilder;
 use crate::cost::BodyPlan;
+use crate::http_clock;
 use crate::site::OpenFile;
 
 impl ResponseBuilder<'_> {
@@ -28,7 +29,7 @@ impl ResponseBuilder<'_> {
             (!file.device().remote).then(|| cached_bytes(file.as_fd(), range).ok()).flatten()
         });
         let cached: Option<u64> = cached.sum();
-        let transfer = self.transfer(file, first.start, first.length);
+        let transfer = self.transfer(file, first.start, first.length, http_clock::now().unix);
         // Frames of several streams are read into one buffer and sent from it.
         let framed = self.request.is_some_and(|request| request.version() == Version::Http2);
         let via = match framed {

@@ -221,9 +221,9 @@ impl OpenFile {
         &self.residency
     }
 
-    /// Returns whether it was modified in the last [`RECENT`] seconds, or in the future, which tells no age.
+    /// Returns whether it was written a moment ago.
     pub(crate) fn is_recent(&self, now: u64) -> bool {
-        self.date.as_ref().is_some_and(|date| now.saturating_sub(date.modified) < RECENT)
+        self.date.as_ref().is_some_and(|date| date.is_recent(now))
     }
 
     /// Returns whether its time stamps could not distinguish it from its next version when it was opened.
@@ -275,6 +275,11 @@ impl ModificationDate {
     fn is_sent(&self, now: u64) -> bool {
         self.shown < self.modified || is_over(self.modified, now)
     }
+
+    /// Returns whether it is less than [`RECENT`] seconds old, or in the future, which shows no age.
+    fn is_recent(&self, now: u64) -> bool {
+        now.saturating_sub(self.modified) < RECENT
+    }
 }
 
 impl Drop for OpenFile {
@@ -289,5 +294,17 @@ impl Drop for OpenFile {
 impl AsFd for OpenFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_recent_for_ten_seconds_and_in_the_future() {
+        let date = ModificationDate { modified: 100, shown: 100 };
+        let recent = [50, 100, 109, 110, 1_000_000].map(|now| date.is_recent(now));
+        assert_eq!(recent, [true, true, true, false, false]);
     }
 }
