@@ -198,6 +198,10 @@ impl Http2 {
             }
         }
         self.watch_windows(io.now());
+        if self.waits_in_vain(io) {
+            self.end_all();
+            self.close_ended(io);
+        }
         if self.is_over() {
             return; // the connection is closed
         }

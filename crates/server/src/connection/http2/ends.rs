@@ -56,6 +56,20 @@ impl Http2 {
         }
     }
 
+    /// Returns whether the client has closed its side, and each stream waits for the rest of a request or for a
+    /// window. The client may have closed the connection, which no send finds out.
+    pub(super) fn waits_in_vain(&self, io: &mut Io<'_, FileJob>) -> bool {
+        if !self.peer_closed || self.streams.is_empty() || !io.outbox().is_empty() {
+            return false;
+        }
+        let blocked: Vec<_> = self.protocol.streams_without_window().collect();
+        let waits = |stream: &Stream| match stream.state {
+            StreamState::Receiving { .. } => true,
+            _ => blocked.contains(&stream.id),
+        };
+        !self.protocol.avoids_small_window() && self.streams.iter().all(waits)
+    }
+
     /// Removes the streams that have ended, and logs them.
     pub(super) fn close_ended(&mut self, io: &mut Io<'_, FileJob>) {
         let ended = |stream: &Stream| matches!(stream.state, StreamState::Ended);

@@ -142,3 +142,37 @@ fn jobs_beyond_those_of_a_connection_are_unavailable() {
     deliver(&mut test, &get(201, "/a"));
     assert_eq!(with_status(&send(&mut test), Status::ServiceUnavailable), [201]);
 }
+
+/// Nothing opens a window, or completes a request, behind the end of the client's stream.
+#[test]
+fn a_connection_whose_streams_wait_for_a_client_that_has_closed_ends() {
+    let (root, stop) = (root(), Shutdown::new());
+    let window = |size: u8| frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, size]);
+    let unfinished = frame(kind::HEADERS, flag::END_HEADERS, 1, &get(1, "/a")[HEADER_LENGTH..]);
+    for request in [[window(0), get(1, "/a")].concat(), unfinished] {
+        let mut test = greeted(&root, &stop);
+        deliver(&mut test, &request);
+        for (id, job) in test.harness.take_jobs() {
+            test.harness.handle(Event::JobDone(id, Ok(job.run())));
+        }
+        send(&mut test);
+        assert_eq!(test.harness.closed(), None);
+        test.harness.handle(Event::PeerClosed);
+        assert_eq!(test.harness.closed(), Some(Closed::Regularly));
+    }
+}
+
+#[test]
+fn a_client_that_has_closed_gets_what_its_windows_take() {
+    let (root, stop) = (root(), Shutdown::new());
+    let mut test = greeted(&root, &stop);
+    let window = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 5]);
+    deliver(&mut test, &[window, get(1, "/a")].concat());
+    test.harness.handle(Event::PeerClosed);
+    let (id, job) = test.harness.take_jobs().pop().unwrap();
+    test.harness.handle(Event::JobDone(id, Ok(job.run())));
+    let frames = send(&mut test);
+    let data = frames.iter().find(|(kind, ..)| *kind == kind::DATA);
+    assert_eq!(data.map(|(.., payload)| &payload[..]), Some(&b"conte"[..]));
+    assert_eq!(test.harness.closed(), Some(Closed::Regularly));
+}
