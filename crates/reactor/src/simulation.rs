@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::admission::{Admission, Limits};
 use crate::completion::event_loop::Proactor;
+use crate::connection::Connection as _;
 use crate::event_loop::admit::AdmitConnections as _;
 use crate::event_loop::core::{JobOf, Parts};
 use crate::event_loop::turns::EventLoop;
@@ -88,6 +89,9 @@ pub trait SimulatedLoop {
     /// Returns a connection of an event loop that [sleeps](Waited::sleeps), with an empty pool, that waits for something
     /// that has already happened.
     fn lost_wakeup(&mut self) -> Option<String>;
+
+    /// Returns what each connection waits for.
+    fn waits(&mut self) -> Vec<String>;
 
     /// Returns the operations in flight.
     fn operations(&self) -> usize;
@@ -192,6 +196,11 @@ impl<'a, S: Service + 'a, L: EventLoop<'a, Service = S> + Simulated> SimulatedLo
 
     fn lost_wakeup(&mut self) -> Option<String> {
         self.event_loop.find_lost_wakeup()
+    }
+
+    fn waits(&mut self) -> Vec<String> {
+        let core = self.event_loop.core();
+        core.connections.iter_mut().map(|connection| connection.state().describe()).collect()
     }
 
     fn operations(&self) -> usize {

@@ -154,4 +154,17 @@ impl<T: Task> TaskState<T> {
         let unchanged = mem::replace(&mut self.unchanged, true);
         Turn::Blocked { deadline: deadline.into_iter().chain(stall).min(), idle, unchanged }
     }
+
+    /// Returns what the connection waits for.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn describe(&self) -> String {
+        let now = crate::clock::now();
+        let left = |at: Moment| at.instant().saturating_duration_since(now);
+        let Wants { receive, timer, shutdown_write, jobs, .. } = &self.wants;
+        let receive = receive.map(|receive| left(receive.deadline));
+        let (timer, unsent) = (timer.map(left), !self.outbox.is_empty());
+        format!(
+            "receive {receive:?}, timer {timer:?}, jobs {jobs}, unsent {unsent}, FIN {shutdown_write}"
+        )
+    }
 }

@@ -245,6 +245,15 @@ impl Transport {
         }
     }
 
+    /// Returns whether no record has begun to arrive.
+    pub(crate) fn is_between_records(&self) -> bool {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Sealed(sealed) => sealed.is_between_records(),
+            _ => true,
+        }
+    }
+
     /// Returns whether the connection is to be closed after the exchange: its keys are used up.
     pub(crate) fn should_close(&self) -> bool {
         match self {

@@ -165,11 +165,13 @@ impl Connection {
     }
 
     /// The reactor is about to close the connection. At a shutdown the response that is open says that
-    /// the connection closes; an idle stream is ended here.
+    /// the connection closes; an idle stream is ended here. It is not idle where the record of a request has begun.
     pub(super) fn farewell(&mut self, io: &mut Io<'_, FileJob>) {
-        let idle = self.active.is_idle();
+        let idle = self.active.is_idle() && self.transport.is_between_records();
         if idle && self.active.lingers_until().is_none() && self.transport.describe().is_some() {
             self.transport.end(io.outbox());
+            // A request that arrives behind it is dropped, so its client has to see the end.
+            io.shutdown_write();
             self.active.get().lingers_until = Some(io.now() + LINGER);
         }
     }

@@ -153,11 +153,15 @@ impl Sealed {
     }
 
     pub(super) fn record_due(&mut self, now: Instant, record: Duration) -> Option<Instant> {
-        if self.rx.as_ref().is_none_or(Rx::is_between_records) {
+        if self.is_between_records() {
             self.record_due = None;
             return None;
         }
         Some(*self.record_due.get_or_insert(now + record))
+    }
+
+    pub(super) fn is_between_records(&self) -> bool {
+        self.rx.as_ref().is_none_or(Rx::is_between_records)
     }
 
     pub(super) fn is_ended(&self) -> bool {

@@ -92,6 +92,13 @@ impl Client {
         spoke
     }
 
+    /// Sends and receives what the handshake needs. Returns whether anything moved.
+    pub(crate) fn shake_hands(&mut self) -> Result<bool, String> {
+        self.seal(&[]);
+        let sent = self.send(usize::MAX) > 0;
+        Ok(self.receive(64 << 10, false)? || sent)
+    }
+
     fn seal(&mut self, plain: &[u8]) {
         match &mut self.tls {
             None => self.wire.extend_from_slice(plain),

@@ -19,6 +19,7 @@ mod steps;
 mod tls;
 mod tree;
 
+use karez_reactor::simulation::SimulatedModel;
 use run::{Outcome, Simulation};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -65,6 +66,17 @@ fn every_response_is_right_or_visibly_ends_early() {
         let Outcome { right, errors, cut, offloads, turns, happened } = sum;
         assert!(right > 0 && errors > 0 && cut > 0 && offloads > 0 && turns > 0, "{sum:?}");
         assert!(happened.iter().all(|count| *count > 0), "{sum:?}");
+    }
+}
+
+#[test]
+fn a_request_whose_record_has_begun_is_answered_during_a_shutdown() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let simulation = Simulation::new();
+    for model in SimulatedModel::ALL {
+        for seed in 0..20 {
+            assert_eq!(simulation.run_shutdown(model, seed), Ok(1), "{model:?}, seed {seed}");
+        }
     }
 }
 

@@ -101,9 +101,43 @@ impl Simulation {
     }
 
     fn run_traced(&self, seed: u64, verbose: bool) -> Result<(Outcome, u64), String> {
+        self.run_script(seed, verbose, Setting::draw, |steps| {
+            for _ in 0..1 + below(3) {
+                steps.clients.push(self.connect(steps.server, None));
+            }
+            steps.chaos()?;
+            steps.settle()?;
+            steps.close()
+        })
+    }
+
+    /// Has a server shut down when the record of a request has begun to arrive. Returns how many responses are right.
+    pub(crate) fn run_shutdown(&self, model: SimulatedModel, seed: u64) -> Result<u64, String> {
+        let setting = |_: &Schedule| {
+            let server = SimulatedServer::new(model, Limits::new(100, Duration::from_secs(10)));
+            Setting { server, via: Via::Sendfile, plan: Plan::default() }
+        };
+        let ended = self.run_script(seed, false, setting, |steps| {
+            steps.clients.push(self.connect(steps.server, Some((false, true))));
+            steps.begin_records()?;
+            steps.shutdown.trigger();
+            steps.settle()?;
+            steps.close()
+        });
+        ended.map(|(outcome, _)| outcome.right)
+    }
+
+    /// Runs a script of steps on a server, and checks what it leaves behind.
+    fn run_script(
+        &self,
+        seed: u64,
+        verbose: bool,
+        setting: impl FnOnce(&Schedule) -> Setting,
+        script: impl FnOnce(&mut Steps<'_>) -> Result<(), String>,
+    ) -> Result<(Outcome, u64), String> {
         let (descriptors, panics) = (Descriptors::count(), PANICS.load(Ordering::Relaxed));
         let schedule = Schedule::start(seed);
-        let setting = Setting::draw(&schedule);
+        let setting = setting(&schedule);
         let shutdown = Shutdown::new();
         let mut options = Options::new(self.ground.path().join("root"));
         options.site.archives = true;
@@ -114,14 +148,12 @@ impl Simulation {
             println!("{setting:#?}");
         }
         let run = |server: &mut dyn SimulatedLoop| {
-            let clients = (0..1 + below(3)).map(|_| self.connect(server)).collect();
             #[rustfmt::skip]
             let mut steps = Steps {
-                schedule: &schedule, server, clients, shutdown: &shutdown, plan: setting.plan, verbose,
-                turns: 0, offloads: 0, waited: false,
+                schedule: &schedule, server, clients: Vec::new(), shutdown: &shutdown, plan: setting.plan,
+                verbose, turns: 0, offloads: 0, waited: false,
             };
-            let ended = steps.chaos().and_then(|()| steps.settle()).and_then(|()| steps.close());
-            ended.map(|()| outcome(&steps))
+            script(&mut steps).map(|()| outcome(&steps))
         };
         let simulated = catch_unwind(AssertUnwindSafe(|| service.simulate(setting.server, run)));
         let (ended, leftovers) = simulated.map_err(|_| "a panic".to_owned())?.unwrap();
@@ -136,13 +168,13 @@ impl Simulation {
     }
 
     /// Makes a client, and passes the other end of its socket to the server.
-    fn connect(&self, server: &mut dyn SimulatedLoop) -> Client {
+    fn connect(&self, server: &mut dyn SimulatedLoop, kind: Option<(bool, bool)>) -> Client {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
         for socket in [&near, &far] {
             set_size(socket, one_of(&[1, 8 << 10, 64 << 10, 200 << 10]));
         }
-        let (http2, tls) = (chance(50), chance(25));
+        let (http2, tls) = kind.unwrap_or_else(|| (chance(50), chance(25)));
         let protocol: Box<dyn Protocol> =
             if http2 { Box::new(Http2::new()) } else { Box::new(Http1::new()) };
         server.connect(near, Peer::new(None, usize::from(tls)));
