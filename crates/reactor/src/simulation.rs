@@ -65,7 +65,7 @@ impl SimulatedModel {
 
 /// A simulated event loop.
 pub trait SimulatedLoop {
-    /// Passes on a connection, as a listener does.
+    /// Passes on a connection, as a listener does. It waits for a place behind those that wait already.
     fn connect(&mut self, socket: OwnedFd, peer: Peer);
 
     /// Runs one turn.
@@ -80,11 +80,17 @@ pub trait SimulatedLoop {
     /// Runs one piece of it, any of those that threads could have begun.
     fn run_offload(&mut self);
 
-    /// Returns the number of connections.
+    /// Returns the number of connections, with those that wait for a place.
     fn connections(&mut self) -> usize;
+
+    /// Returns the number of connections that wait for a place.
+    fn pending(&mut self) -> usize;
 
     /// Returns whether the shutdown is complete.
     fn is_over(&mut self) -> bool;
+
+    /// Does what an event loop does when its shutdown is complete.
+    fn end(&mut self);
 
     /// Returns a connection of an event loop that [sleeps](Waited::sleeps), with an empty pool, that waits for something
     /// that has already happened.
@@ -161,7 +167,11 @@ struct Steps<L, S: Service> {
 
 impl<'a, S: Service + 'a, L: EventLoop<'a, Service = S> + Simulated> SimulatedLoop for Steps<L, S> {
     fn connect(&mut self, socket: OwnedFd, peer: Peer) {
-        self.event_loop.admit((socket, peer));
+        let pending = &mut self.event_loop.core().acceptor.pending;
+        match pending.is_empty() {
+            true => drop(self.event_loop.admit((socket, peer))),
+            false => pending.push_back((socket, peer)),
+        }
     }
 
     fn turn(&mut self) -> io::Result<Waited> {
@@ -190,8 +200,16 @@ impl<'a, S: Service + 'a, L: EventLoop<'a, Service = S> + Simulated> SimulatedLo
         core.connections.len() + core.acceptor.pending.len()
     }
 
+    fn pending(&mut self) -> usize {
+        self.event_loop.core().acceptor.pending.len()
+    }
+
     fn is_over(&mut self) -> bool {
         self.event_loop.core().is_over()
+    }
+
+    fn end(&mut self) {
+        self.event_loop.end();
     }
 
     fn lost_wakeup(&mut self) -> Option<String> {

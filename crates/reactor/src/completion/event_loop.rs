@@ -229,6 +229,10 @@ impl<S: Service, C: Driver> crate::simulation::simulated::Simulated for Proactor
         self.wait_and_turn(&mut Vec::new(), &mut Vec::new())
     }
 
+    fn end(&mut self) {
+        self.abort_all();
+    }
+
     fn find_lost_wakeup(&mut self) -> Option<String> {
         let mut lost = self.core.connections.iter_mut().filter_map(|it| it.lost_wakeup());
         lost.next().map(str::to_owned)

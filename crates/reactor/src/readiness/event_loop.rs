@@ -71,10 +71,15 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
                 }
             }
         }
+        self.abandon_all();
+        Ok(())
+    }
+
+    /// Delivers to each task how many bytes were sent.
+    fn abandon_all(&mut self) {
         for token in self.core.connections.tokens() {
             self.with_connection(token, |connection, cx| connection.abandon(cx));
         }
-        Ok(())
     }
 
     fn wait_and_turn(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
@@ -259,6 +264,10 @@ impl<'a, S: Service, D: Selector> EventLoop<'a> for Reactor<'a, S, D> {
 impl<S: Service, D: Selector> crate::simulation::simulated::Simulated for Reactor<'_, S, D> {
     fn step(&mut self) -> io::Result<()> {
         self.wait_and_turn(&mut Vec::new())
+    }
+
+    fn end(&mut self) {
+        self.abandon_all();
     }
 
     fn find_lost_wakeup(&mut self) -> Option<String> {

@@ -6,22 +6,24 @@ use rustls::ClientConnection;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
+use crate::excuse::Excuse;
+
 /// The side of a client that knows requests and responses.
 pub(crate) trait Protocol {
     /// Appends the next thing that it has to say, if there is one; false if nothing was appended.
     fn speak(&mut self, out: &mut Vec<u8>) -> bool;
 
-    /// Takes bytes of the server. `excused`: responses may end early.
+    /// Takes bytes of the server. An error or an early end may have an excuse.
     ///
     /// # Errors
     /// What is wrong with them.
-    fn receive(&mut self, bytes: &[u8], excused: bool) -> Result<(), String>;
+    fn receive(&mut self, bytes: &[u8], excuse: Excuse) -> Result<(), String>;
 
     /// Takes the end of the stream; `regular` if it is one that could be that of a response.
     ///
     /// # Errors
     /// What is wrong with it.
-    fn end(&mut self, regular: bool, excused: bool) -> Result<(), String>;
+    fn end(&mut self, regular: bool, excuse: Excuse) -> Result<(), String>;
 
     /// Appends all that the server still needs to respond to everything.
     fn settle(&mut self, out: &mut Vec<u8>);
@@ -96,7 +98,7 @@ impl Client {
     pub(crate) fn shake_hands(&mut self) -> Result<bool, String> {
         self.seal(&[]);
         let sent = self.send(usize::MAX) > 0;
-        Ok(self.receive(64 << 10, false)? || sent)
+        Ok(self.receive(64 << 10, Excuse::None)? || sent)
     }
 
     fn seal(&mut self, plain: &[u8]) {
@@ -133,34 +135,34 @@ impl Client {
     }
 
     /// Receives at most so many bytes. Returns whether there were any, or the end.
-    pub(crate) fn receive(&mut self, most: usize, excused: bool) -> Result<bool, String> {
+    pub(crate) fn receive(&mut self, most: usize, excuse: Excuse) -> Result<bool, String> {
         let Some(socket) = self.socket.as_ref().filter(|_| !self.ended) else { return Ok(false) };
-        let excused = excused || self.left;
+        let excuse = if self.left { Excuse::All } else { excuse };
         let mut bytes = vec![0; most];
         match recv(socket, &mut bytes[..], RecvFlags::DONTWAIT) {
-            Ok((0, _)) => self.end(true, excused)?,
-            Ok((count, _)) => self.open(&bytes[..count], excused)?,
+            Ok((0, _)) => self.end(true, excuse)?,
+            Ok((count, _)) => self.open(&bytes[..count], excuse)?,
             Err(Errno::AGAIN) => return Ok(false),
-            Err(_) => self.end(false, excused)?,
+            Err(_) => self.end(false, excuse)?,
         }
         Ok(true)
     }
 
-    fn open(&mut self, mut wire: &[u8], excused: bool) -> Result<(), String> {
-        let Some(tls) = &mut self.tls else { return self.protocol.receive(wire, excused) };
+    fn open(&mut self, mut wire: &[u8], excuse: Excuse) -> Result<(), String> {
+        let Some(tls) = &mut self.tls else { return self.protocol.receive(wire, excuse) };
         while !wire.is_empty() {
             tls.read_tls(&mut wire).map_err(|error| format!("TLS: {error}"))?;
             tls.process_new_packets().map_err(|error| format!("TLS: {error}"))?;
             let mut plain = [0; 16 << 10];
             while let Ok(count @ 1..) = tls.reader().read(&mut plain) {
-                self.protocol.receive(&plain[..count], excused)?;
+                self.protocol.receive(&plain[..count], excuse)?;
             }
         }
         self.seal(&[]);
         Ok(())
     }
 
-    fn end(&mut self, fin: bool, excused: bool) -> Result<(), String> {
+    fn end(&mut self, fin: bool, excuse: Excuse) -> Result<(), String> {
         self.ended = true;
         let mut regular = fin;
         if let Some(tls) = &mut self.tls {
@@ -168,11 +170,12 @@ impl Client {
             let _records = tls.read_tls(&mut std::io::empty());
             let end = tls.reader().read(&mut [0; 1]);
             regular &= matches!(end, Ok(0));
-            if matches!(&end, Err(error) if error.kind() == ErrorKind::WouldBlock) && !excused {
+            let cut = matches!(&end, Err(error) if error.kind() == ErrorKind::WouldBlock);
+            if cut && excuse == Excuse::None {
                 return Err("an end during the handshake".to_owned());
             }
         }
-        self.protocol.end(regular, excused)
+        self.protocol.end(regular, excuse)
     }
 
     /// Sends a FIN behind everything, if the protocol allows it. Returns whether it did.
@@ -192,12 +195,12 @@ impl Client {
         self.socket = None;
         match std::mem::replace(&mut self.ended, true) {
             true => Ok(()),
-            false => self.protocol.end(false, true),
+            false => self.protocol.end(false, Excuse::All),
         }
     }
 
     /// Sends and receives everything, as long as something moves. Returns whether it did.
-    pub(crate) fn settle(&mut self, excused: bool) -> Result<bool, String> {
+    pub(crate) fn settle(&mut self, excuse: Excuse) -> Result<bool, String> {
         let mut moved = false;
         loop {
             if !self.half_closed && !self.ended {
@@ -206,10 +209,21 @@ impl Client {
                 self.seal(&plain);
             }
             let sent = self.send(usize::MAX) > 0;
-            if !(self.receive(64 << 10, excused)? || sent) {
+            if !(self.receive(64 << 10, excuse)? || sent) {
                 return Ok(moved);
             }
             moved = true;
+        }
+    }
+
+    /// Receives the end, of a server that has ended.
+    pub(crate) fn finish(mut self) -> Result<(), String> {
+        while self.receive(64 << 10, Excuse::All)? {}
+        match self.ended {
+            true => Ok(()),
+            false => {
+                Err(format!("no end of the connection after the server's: {}", self.describe()))
+            }
         }
     }
 

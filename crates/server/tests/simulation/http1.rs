@@ -3,6 +3,7 @@
 use karez_sys::simulation::{below, chance};
 
 use crate::client::{Answers, Protocol};
+use crate::excuse::Excuse;
 use crate::requests::{self, Asked};
 
 pub(crate) struct Http1 {
@@ -45,14 +46,14 @@ impl Http1 {
         Self { asked, said, answered, received, closes, answers: Answers::default() }
     }
 
-    fn answer(&mut self, response: &Response, excused: bool) -> Result<(), String> {
+    fn answer(&mut self, response: &Response, excuse: Excuse) -> Result<(), String> {
         let Some(line) = self.asked.get(self.answered).filter(|_| !self.closes) else {
             return Err(format!("a response of status {} to nothing", response.status));
         };
-        let right = line.asked.check(response.status, &response.body, excused)?;
+        let right = line.asked.check(response.status, &response.body, excuse.is_all())?;
         self.answers.count(right);
         self.closes = response.closes;
-        if right && !excused && (line.closes || line.old) != response.closes {
+        if right && !excuse.is_all() && (line.closes || line.old) != response.closes {
             return Err(format!("the wrong announcement of an end for {}", line.asked.line()));
         }
         self.answered += 1;
@@ -68,29 +69,34 @@ impl Protocol for Http1 {
         true
     }
 
-    fn receive(&mut self, bytes: &[u8], excused: bool) -> Result<(), String> {
+    fn receive(&mut self, bytes: &[u8], excuse: Excuse) -> Result<(), String> {
         self.received.extend_from_slice(bytes);
         loop {
             let head = self.asked.get(self.answered).is_some_and(|line| line.asked.is_head());
             let Some(response) = parse(&self.received, head, false)? else { return Ok(()) };
             self.received.drain(..response.length);
             if response.status >= 200 {
-                self.answer(&response, excused)?;
+                self.answer(&response, excuse)?;
             }
         }
     }
 
-    fn end(&mut self, regular: bool, excused: bool) -> Result<(), String> {
+    fn end(&mut self, regular: bool, excuse: Excuse) -> Result<(), String> {
         let head = self.asked.get(self.answered).is_some_and(|line| line.asked.is_head());
         // A UNIX socket shows a reset as an end, so after a deadline a body without a length may be a part.
         if regular
-            && !excused
+            && !excuse.is_all()
             && let Some(response) = parse(&self.received, head, true)?
         {
             self.received.clear();
-            self.answer(&response, excused)?;
+            self.answer(&response, excuse)?;
         }
-        if !excused && !self.is_done() {
+        let excused = match excuse {
+            Excuse::None => self.is_done(),
+            Excuse::Eviction => self.received.is_empty(),
+            Excuse::All => true,
+        };
+        if !excused {
             let line = self.asked.get(self.answered).map(|line| line.asked.line());
             return Err(format!("an end in place of a response to {line:?}"));
         }

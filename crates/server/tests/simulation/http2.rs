@@ -6,6 +6,7 @@ use karez_sys::simulation::{below, chance};
 
 use crate::client::{Answers, Protocol};
 use crate::draws::{length, one_of};
+use crate::excuse::Excuse;
 use crate::requests::{self, Asked};
 
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -124,7 +125,7 @@ impl Http2 {
         frame(kind::WINDOW_UPDATE, 0, 0, &u32::try_from(by).unwrap().to_be_bytes(), out);
     }
 
-    fn frame(&mut self, header: FrameHeader, payload: &[u8], excused: bool) -> Result<(), String> {
+    fn frame(&mut self, header: FrameHeader, payload: &[u8], excuse: Excuse) -> Result<(), String> {
         let acknowledges = header.flags & flag::ACK != 0;
         match header.kind {
             kind::SETTINGS if acknowledges => self.acknowledged()?,
@@ -133,14 +134,14 @@ impl Http2 {
             kind::PING => frame(kind::PING, flag::ACK, 0, payload, &mut self.replies),
             kind::GOAWAY => {
                 let code = payload.get(4..8).map(|code| code.to_vec());
-                if !excused {
+                if excuse == Excuse::None {
                     return Err(format!("GOAWAY with the code {code:?}"));
                 }
                 self.goaway = true;
             }
             kind::WINDOW_UPDATE => {}
             kind::HEADERS | kind::CONTINUATION | kind::DATA | kind::RST_STREAM => {
-                self.stream_frame(header, payload, excused)?;
+                self.stream_frame(header, payload, excuse)?;
             }
             other => return Err(format!("a frame of type {other}")),
         }
@@ -168,7 +169,7 @@ impl Http2 {
         &mut self,
         header: FrameHeader,
         payload: &[u8],
-        excused: bool,
+        excuse: Excuse,
     ) -> Result<(), String> {
         let number = header.stream.0;
         let index = usize::try_from(number / 2).unwrap();
@@ -195,7 +196,7 @@ impl Http2 {
             state => return Err(format!("a frame of type {} when {state:?}", header.kind)),
         }
         match header.kind {
-            kind::RST_STREAM if excused => {
+            kind::RST_STREAM if excuse.is_all() => {
                 stream.state = State::ResetByServer;
                 answers.cut += 1;
             }
@@ -221,7 +222,7 @@ impl Http2 {
                 return Err(format!("{length} bytes of {all:?} for {}", asked[index].line()));
             }
             let status = stream.status.ok_or("an end without a head")?;
-            answers.count(asked[index].check(status, &stream.body, excused)?);
+            answers.count(asked[index].check(status, &stream.body, excuse.is_all())?);
             stream.body = Vec::new();
         }
         Ok(())
@@ -299,7 +300,7 @@ impl Protocol for Http2 {
         out.len() > before
     }
 
-    fn receive(&mut self, bytes: &[u8], excused: bool) -> Result<(), String> {
+    fn receive(&mut self, bytes: &[u8], excuse: Excuse) -> Result<(), String> {
         self.received.extend_from_slice(bytes);
         let received = std::mem::take(&mut self.received);
         let mut rest = &received[..];
@@ -307,15 +308,21 @@ impl Protocol for Http2 {
             let header = FrameHeader::decode(*header);
             let length = usize::try_from(header.length).unwrap();
             let Some((payload, behind)) = behind.split_at_checked(length) else { break };
-            self.frame(header, payload, excused)?;
+            self.frame(header, payload, excuse)?;
             rest = behind;
         }
         self.received = rest.to_vec();
         Ok(())
     }
 
-    fn end(&mut self, _regular: bool, excused: bool) -> Result<(), String> {
-        if !excused && !self.is_done() {
+    fn end(&mut self, _regular: bool, excuse: Excuse) -> Result<(), String> {
+        let begun = |stream: &Stream| stream.state == State::Open && stream.status.is_some();
+        let excused = match excuse {
+            Excuse::None => self.is_done(),
+            Excuse::Eviction => !self.streams.iter().any(begun),
+            Excuse::All => true,
+        };
+        if !excused {
             return Err(format!("an end in place of responses: {}", self.describe()));
         }
         let open = self.streams.iter().filter(|stream| stream.state == State::Open).count();

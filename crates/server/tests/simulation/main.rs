@@ -11,6 +11,7 @@
 
 mod client;
 mod draws;
+mod excuse;
 mod http1;
 mod http2;
 mod requests;

@@ -7,18 +7,18 @@ use karez_server::{ErrorLog, FileService, Options};
 use karez_sys::simulation::{Point, Schedule, below, chance};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::client::{Client, Protocol};
 use crate::draws::one_of;
 use crate::http1::Http1;
 use crate::http2::Http2;
-use crate::steps::{Plan, Steps};
+use crate::steps::{GRACE, Plan, Steps};
 use crate::tls::Tls;
 use crate::tree;
 
@@ -103,7 +103,10 @@ impl Simulation {
     fn run_traced(&self, seed: u64, verbose: bool) -> Result<(Outcome, u64), String> {
         self.run_script(seed, verbose, Setting::draw, |steps| {
             for _ in 0..1 + below(3) {
-                steps.clients.push(self.connect(steps.server, None));
+                self.connect(steps, chance(50), chance(25));
+            }
+            if !steps.plan.arrive {
+                steps.accept_all();
             }
             steps.chaos()?;
             steps.settle()?;
@@ -114,11 +117,12 @@ impl Simulation {
     /// Has a server shut down when the record of a request has begun to arrive. Returns how many responses are right.
     pub(crate) fn run_shutdown(&self, model: SimulatedModel, seed: u64) -> Result<u64, String> {
         let setting = |_: &Schedule| {
-            let server = SimulatedServer::new(model, Limits::new(100, Duration::from_secs(10)));
+            let server = SimulatedServer::new(model, Limits::new(100, GRACE));
             Setting { server, via: Via::Sendfile, plan: Plan::default() }
         };
         let ended = self.run_script(seed, false, setting, |steps| {
-            steps.clients.push(self.connect(steps.server, Some((false, true))));
+            self.connect(steps, false, true);
+            steps.accept_all();
             steps.begin_records()?;
             steps.shutdown.trigger();
             steps.settle()?;
@@ -150,14 +154,21 @@ impl Simulation {
         let run = |server: &mut dyn SimulatedLoop| {
             #[rustfmt::skip]
             let mut steps = Steps {
-                schedule: &schedule, server, clients: Vec::new(), shutdown: &shutdown, plan: setting.plan,
-                verbose, turns: 0, offloads: 0, waited: false,
+                schedule: &schedule, server, clients: Vec::new(), arrivals: VecDeque::new(), shutdown: &shutdown,
+                plan: setting.plan, verbose, turns: 0, offloads: 0, waited: false,
             };
-            script(&mut steps).map(|()| outcome(&steps))
+            let outcome = script(&mut steps).map(|()| outcome(&steps))?;
+            steps.end();
+            Ok((outcome, steps.clients))
         };
         let simulated = catch_unwind(AssertUnwindSafe(|| service.simulate(setting.server, run)));
         let (ended, leftovers) = simulated.map_err(|_| "a panic".to_owned())?.unwrap();
-        let outcome = ended.map_err(|failure| format!("{failure}\n{setting:?}"))?;
+        let (outcome, clients) =
+            ended.map_err(|failure: String| format!("{failure}\n{setting:?}"))?;
+        clients
+            .into_iter()
+            .try_for_each(Client::finish)
+            .map_err(|it| format!("{it}\n{setting:?}"))?;
         let trace = schedule.trace();
         drop((schedule, shutdown));
         if PANICS.load(Ordering::Relaxed) > panics {
@@ -167,18 +178,17 @@ impl Simulation {
         Ok((outcome, trace))
     }
 
-    /// Makes a client, and passes the other end of its socket to the server.
-    fn connect(&self, server: &mut dyn SimulatedLoop, kind: Option<(bool, bool)>) -> Client {
+    /// Makes a client, whose other end the server has not accepted.
+    fn connect(&self, steps: &mut Steps<'_>, http2: bool, tls: bool) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
         for socket in [&near, &far] {
             set_size(socket, one_of(&[1, 8 << 10, 64 << 10, 200 << 10]));
         }
-        let (http2, tls) = kind.unwrap_or_else(|| (chance(50), chance(25)));
         let protocol: Box<dyn Protocol> =
             if http2 { Box::new(Http2::new()) } else { Box::new(Http1::new()) };
-        server.connect(near, Peer::new(None, usize::from(tls)));
-        Client::new(far, tls.then(|| self.tls.connect(http2)), protocol)
+        steps.arrivals.push_back((near, Peer::new(None, usize::from(tls))));
+        steps.clients.push(Client::new(far, tls.then(|| self.tls.connect(http2)), protocol));
     }
 }
 
@@ -200,7 +210,10 @@ impl Setting {
                 schedule.set_chance(point, 1 + u32::try_from(below(most)).unwrap());
             }
         }
-        let limits = Limits::new(100, Duration::from_secs(10));
+        // Of three clients, one or two are evicted, or wait for a place.
+        let evicts = chance(10);
+        let connections = if evicts { 1 + below(2) } else { 100 };
+        let limits = Limits::new(connections, GRACE);
         let mut server = SimulatedServer::new(one_of(&SimulatedModel::ALL), limits);
         (server.pool, server.hot_files) = (chance(70), chance(3));
         let vias = [Via::Sendfile, Via::Copy, Via::Splice, Via::Mmap, Via::Zerocopy];
@@ -210,6 +223,8 @@ impl Setting {
             stops: chance(10),
             leaves: chance(15),
             half_closes: chance(20),
+            arrive: chance(30),
+            evicts,
         };
         Self { server, via: one_of(&vias), plan }
     }

@@ -1,20 +1,29 @@
 //! The steps of a run: chaos, in which the schedule draws the next step; then everything that is left is delivered; then
 //! the clients close.
 
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use karez_reactor::Shutdown;
 use karez_reactor::simulation::SimulatedLoop;
+use karez_reactor::{Peer, Shutdown};
 use karez_sys::simulation::{Point, Schedule, below, chance, note};
 
 use crate::client::Client;
 use crate::draws::{length, one_of};
+use crate::excuse::Excuse;
 
 /// The most turns of an event loop for which nothing has happened outside.
 const MOST_TURNS: usize = 2000;
 
 /// The most rounds in which everything is delivered.
 const MOST_ROUNDS: usize = 5000;
+
+/// The grace period.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
+/// How long an event loop without a place accepts nothing.
+const BACKOFF: Duration = Duration::from_millis(50);
 
 /// How long a response of HTTP/2 waits for a window that is not small.
 const SMALL_WINDOW_WAIT: Duration = Duration::from_millis(200);
@@ -23,6 +32,8 @@ pub(crate) struct Steps<'a> {
     pub(crate) schedule: &'a Schedule,
     pub(crate) server: &'a mut dyn SimulatedLoop,
     pub(crate) clients: Vec<Client>,
+    /// The server's ends of those that it has not accepted.
+    pub(crate) arrivals: VecDeque<(OwnedFd, Peer)>,
     pub(crate) shutdown: &'a Shutdown,
     pub(crate) plan: Plan,
     pub(crate) verbose: bool,
@@ -43,6 +54,10 @@ pub(crate) struct Plan {
     /// Clients leave.
     pub(crate) leaves: bool,
     pub(crate) half_closes: bool,
+    /// Clients connect meanwhile, not all at the beginning.
+    pub(crate) arrive: bool,
+    /// There are fewer places than clients may need.
+    pub(crate) evicts: bool,
 }
 
 impl Steps<'_> {
@@ -52,10 +67,14 @@ impl Steps<'_> {
         }
     }
 
-    /// Returns whether a response may end early, or be an error.
-    fn is_excused(&self) -> bool {
+    /// Returns what may have happened to a response.
+    fn excuse(&self) -> Excuse {
         let failed = self.schedule.count(Point::ReadFails) > 0;
-        self.waited || failed || self.shutdown.is_triggered()
+        match self.waited || failed || self.shutdown.is_triggered() {
+            true => Excuse::All,
+            false if self.plan.evicts => Excuse::Eviction,
+            false => Excuse::None,
+        }
     }
 
     pub(crate) fn chaos(&mut self) -> Result<(), String> {
@@ -67,6 +86,7 @@ impl Steps<'_> {
                 11 if self.plan.stops && chance(5) => self.stop(),
                 12 if self.plan.leaves && chance(10) => self.leave()?,
                 13 if self.plan.half_closes => self.half_close(),
+                14 if self.plan.arrive => self.accept(),
                 _ => self.client_step()?,
             }
         }
@@ -78,14 +98,33 @@ impl Steps<'_> {
         if self.server.is_over() {
             return Ok(false); // the grace period has ended, and with it the event loop
         }
+        let pending = self.server.pending();
         let waited = self.server.turn().map_err(|error| format!("the event loop: {error}"))?;
         self.turns += 1;
         note(waited.delivered as u64);
         self.say(|| format!("turn: {waited:?}"));
-        if waited.sleeps() && self.server.offloads() == 0 {
+        // One that has been admitted was not there when the event loop waited.
+        let admitted = pending != self.server.pending();
+        if waited.sleeps() && !admitted && self.server.offloads() == 0 {
             self.check_wakeups()?;
         }
-        Ok(!waited.sleeps())
+        Ok(!waited.sleeps() || admitted)
+    }
+
+    /// Has the server accept a connection. One that shuts down accepts none: the connection ends with its listener.
+    fn accept(&mut self) {
+        if let Some((socket, peer)) = self.arrivals.pop_front()
+            && !self.shutdown.is_triggered()
+        {
+            self.server.connect(socket, peer);
+            self.say(|| "a connection is accepted".to_owned());
+        }
+    }
+
+    pub(crate) fn accept_all(&mut self) {
+        while !self.arrivals.is_empty() {
+            self.accept();
+        }
     }
 
     fn check_wakeups(&mut self) -> Result<(), String> {
@@ -155,7 +194,7 @@ impl Steps<'_> {
     }
 
     fn client_step(&mut self) -> Result<(), String> {
-        let (index, excused) = (below(self.clients.len()), self.is_excused());
+        let (index, excuse) = (below(self.clients.len()), self.excuse());
         let client = &mut self.clients[index];
         match below(3) {
             0 => {
@@ -168,7 +207,7 @@ impl Steps<'_> {
                 self.say(|| format!("client {index} sends {sent} bytes"));
             }
             _ => {
-                let received = client.receive(length(60_000), excused)?;
+                let received = client.receive(length(60_000), excuse)?;
                 note(received.into());
                 self.say(|| format!("client {index} receives: {received}"));
             }
@@ -182,6 +221,7 @@ impl Steps<'_> {
             self.schedule.set_chance(point, 0);
         }
         self.say(|| "everything is delivered".to_owned());
+        self.accept_all();
         self.deliver_all()?;
         if self.server.is_over() {
             return Ok(()); // its connections are those that the end of the grace period found
@@ -203,9 +243,9 @@ impl Steps<'_> {
     /// Delivers everything until nothing moves.
     fn deliver_all(&mut self) -> Result<(), String> {
         for _ in 0..MOST_ROUNDS {
-            let (mut moved, excused) = (false, self.is_excused());
+            let (mut moved, excuse) = (false, self.excuse());
             for client in &mut self.clients {
-                moved |= client.settle(excused)?;
+                moved |= client.settle(excuse)?;
             }
             while self.server.offloads() > 0 {
                 self.offload();
@@ -219,15 +259,34 @@ impl Steps<'_> {
                     return Err(format!("{turns} turns for nothing"));
                 }
             }
-            if !moved {
+            if !moved && self.server.pending() > 0 && !self.server.is_over() {
+                // It looks for a place from time to time.
+                self.schedule.advance(BACKOFF);
+            } else if !moved {
                 return Ok(());
             }
         }
         Err(format!("something moves still after {MOST_ROUNDS} rounds"))
     }
 
-    /// Lets the clients close, after which the server has no connection and no operation.
+    /// Ends the event loop.
+    pub(crate) fn end(&mut self) {
+        if self.server.is_over() {
+            self.server.end();
+        }
+    }
+
+    /// Lets the clients close, after which the server has no connection and no operation; or the grace period end, after
+    /// which its event loop ends.
     pub(crate) fn close(&mut self) -> Result<(), String> {
+        if self.shutdown.is_triggered() && chance(50) {
+            self.schedule.advance(GRACE);
+            self.deliver_all()?;
+            return match self.server.is_over() {
+                true => Ok(()),
+                false => Err("the event loop goes on after the grace period".to_owned()),
+            };
+        }
         for client in &mut self.clients {
             client.leave()?;
         }
