@@ -143,6 +143,10 @@ impl Client {
             Ok((0, _)) => self.end(true, excuse)?,
             Ok((count, _)) => self.open(&bytes[..count], excuse)?,
             Err(Errno::AGAIN) => return Ok(false),
+            // What a UNIX socket reports whose peer has closed with bytes in it.
+            Err(Errno::CONNRESET) if excuse == (Excuse::Eviction { late: false }) => {
+                return Err("bytes that had arrived are dropped".to_owned());
+            }
             Err(_) => self.end(false, excuse)?,
         }
         Ok(true)

@@ -4,8 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excuse {
     None,
-    /// The connection may end between two responses: it has made room for another.
-    Eviction,
+    /// The connection may end between two responses: it has made room for another. `late`: its socket is closed with its
+    /// last operation, so bytes may arrive in it meanwhile.
+    Eviction {
+        late: bool,
+    },
     /// A deadline, a read error, a stop, or the client itself may have ended anything.
     All,
 }

@@ -93,7 +93,7 @@ impl Protocol for Http1 {
         }
         let excused = match excuse {
             Excuse::None => self.is_done(),
-            Excuse::Eviction => self.received.is_empty(),
+            Excuse::Eviction { .. } => self.received.is_empty(),
             Excuse::All => true,
         };
         if !excused {

@@ -319,7 +319,7 @@ impl Protocol for Http2 {
         let begun = |stream: &Stream| stream.state == State::Open && stream.status.is_some();
         let excused = match excuse {
             Excuse::None => self.is_done(),
-            Excuse::Eviction => !self.streams.iter().any(begun),
+            Excuse::Eviction { .. } => !self.streams.iter().any(begun),
             Excuse::All => true,
         };
         if !excused {

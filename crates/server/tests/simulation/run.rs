@@ -225,6 +225,7 @@ impl Setting {
             half_closes: chance(20),
             arrive: chance(30),
             evicts,
+            completes: server.model == SimulatedModel::Completion,
         };
         Self { server, via: one_of(&vias), plan }
     }

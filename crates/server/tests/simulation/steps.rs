@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use karez_reactor::simulation::SimulatedLoop;
 use karez_reactor::{Peer, Shutdown};
-use karez_sys::simulation::{Point, Schedule, below, chance, note};
+use karez_sys::simulation::{Point, Schedule, below, chance, elapsed, note};
 
 use crate::client::Client;
 use crate::draws::{length, one_of};
@@ -58,6 +58,8 @@ pub(crate) struct Plan {
     pub(crate) arrive: bool,
     /// There are fewer places than clients may need.
     pub(crate) evicts: bool,
+    /// Operations hold the sockets of closed connections.
+    pub(crate) completes: bool,
 }
 
 impl Steps<'_> {
@@ -72,7 +74,7 @@ impl Steps<'_> {
         let failed = self.schedule.count(Point::ReadFails) > 0;
         match self.waited || failed || self.shutdown.is_triggered() {
             true => Excuse::All,
-            false if self.plan.evicts => Excuse::Eviction,
+            false if self.plan.evicts => Excuse::Eviction { late: self.plan.completes },
             false => Excuse::None,
         }
     }
@@ -294,6 +296,11 @@ impl Steps<'_> {
         if self.server.connections() > 0 {
             // The send of what a small window takes finds out that the client has gone.
             self.schedule.advance(SMALL_WINDOW_WAIT);
+            self.deliver_all()?;
+        }
+        if self.server.connections() > 0 && self.plan.time {
+            // A deadline that has been late is extended once, by as much as it was: at most by the time that has passed.
+            self.schedule.advance(elapsed().unwrap_or_default());
             self.deliver_all()?;
         }
         if self.server.is_over() {
