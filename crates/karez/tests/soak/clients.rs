@@ -87,7 +87,7 @@ pub fn connect(run: &Run, name: &str) -> Result<Socket, End> {
 }
 
 fn http1(run: &Run, rng: &mut Rng, route: Route, style: &Style) {
-    // The last moment at which the connection worked.
+    // The connection was there after that: when the last request that has a response was sent.
     let mut since = Instant::now();
     let mut client = match connect(run, route.name) {
         Ok(socket) => Http1::over(socket),
@@ -137,7 +137,7 @@ fn http1(run: &Run, rng: &mut Rng, route: Route, style: &Style) {
                     return run.add("lost behind a reset", (asks.len() - place - 1) as u64);
                 }
             }
-            since = Instant::now();
+            since = sent;
         }
     }
 }
@@ -166,6 +166,7 @@ fn http2(run: &Run, rng: &mut Rng, route: Route, mut left: u64) {
         while end.is_none() && is_waiting(&client) {
             match client.read() {
                 Ok(Some(Over::Complete(stream))) => {
+                    since = since.max(stream.ask.sent);
                     let response = stream.response.as_ref();
                     run.take(&stream.ask, route, response.expect("a stream that ends has a head"));
                 }
@@ -181,9 +182,6 @@ fn http2(run: &Run, rng: &mut Rng, route: Route, mut left: u64) {
                 }
                 Ok(None) => {}
                 Err(error) => end = Some(error),
-            }
-            if end.is_none() {
-                since = Instant::now();
             }
         }
         if let Some(end) = end {

@@ -100,6 +100,7 @@ impl Faults<'_> {
             self.run.fail("the server has ended".to_owned());
             return self.run.stop();
         }
+        self.run.note(fault.name());
         let (label, result) = match fault {
             Fault::Reload => {
                 self.reloads += 1;
@@ -111,6 +112,7 @@ impl Faults<'_> {
             Fault::Hang => ("hangs of the file system", self.hang()),
             Fault::Write | Fault::Hostile => return,
         };
+        self.run.note("ended");
         self.run.count(label);
         if let Err(error) = result {
             self.run.fail(error);

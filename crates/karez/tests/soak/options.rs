@@ -23,6 +23,12 @@ pub enum Fault {
     Hang,
 }
 
+impl Fault {
+    pub fn name(self) -> &'static str {
+        FAULTS.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
+    }
+}
+
 const FAULTS: [(&str, Fault); 7] = [
     ("write", Fault::Write),
     ("hostile", Fault::Hostile),

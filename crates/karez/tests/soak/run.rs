@@ -20,17 +20,6 @@ pub enum Phase {
     Hang,
 }
 
-impl Phase {
-    /// How long its consequences last. An event loop that lacked a descriptor has asked the others to close an idle
-    /// connection, and they have been seen to do it up to 0.7 s later.
-    fn aftermath(self) -> Duration {
-        match self {
-            Self::Descriptors => Duration::from_secs(3),
-            Self::Hang => Duration::ZERO,
-        }
-    }
-}
-
 pub struct Run {
     pub options: Options,
     pub tree: Tree,
@@ -47,11 +36,16 @@ pub struct Run {
     pub requests: AtomicU64,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     failures: Mutex<Vec<String>>,
+    begun: Instant,
+    /// The faults so far, in seconds from the start of the run.
+    faults: Mutex<Vec<(f64, &'static str)>>,
     slot: Mutex<Instant>,
 }
 
 /// More failures end the run.
 const MOST_FAILURES: usize = 20;
+/// The number of faults that a failure names.
+const LATEST_FAULTS: usize = 4;
 
 /// A client with connections.
 pub struct Active<'a>(&'a Run);
@@ -77,6 +71,8 @@ impl Run {
             requests: AtomicU64::new(0),
             counts: Mutex::default(),
             failures: Mutex::default(),
+            begun: Instant::now(),
+            faults: Mutex::default(),
             slot: Mutex::new(Instant::now()),
         }
     }
@@ -151,7 +147,7 @@ impl Run {
     /// Returns whether a phase meets this time.
     pub fn meets(&self, phase: Phase, from: Instant, to: Instant) -> bool {
         self.phases.lock().unwrap().iter().rev().any(|(known, begun, ended)| {
-            *known == phase && *begun <= to && ended.is_none_or(|at| at + known.aftermath() >= from)
+            *known == phase && *begun <= to && ended.is_none_or(|at| at >= from)
         })
     }
 
@@ -172,7 +168,17 @@ impl Run {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn fail(&self, failure: String) {
+    /// Notes that a fault begins or has ended, for the text of failures.
+    pub fn note(&self, fault: &'static str) {
+        self.faults.lock().unwrap().push((self.begun.elapsed().as_secs_f64(), fault));
+    }
+
+    pub fn fail(&self, mut failure: String) {
+        let now = self.begun.elapsed().as_secs_f64();
+        failure.push_str(&format!("; at {now:.3} s, the latest faults:"));
+        for (at, fault) in self.faults.lock().unwrap().iter().rev().take(LATEST_FAULTS) {
+            failure.push_str(&format!(" {fault} {at:.3} s,"));
+        }
         println!("FAILED: {failure}");
         let mut failures = self.failures.lock().unwrap();
         failures.push(failure);
