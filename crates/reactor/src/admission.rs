@@ -7,6 +7,9 @@ use std::time::Duration;
 /// before.
 const BACKOFF: Duration = Duration::from_millis(50);
 
+/// At most so many idle connections whose peers still receive are passed over for a younger one.
+pub(crate) const EXAMINED: usize = 64;
+
 /// The limits of a server.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

@@ -4,6 +4,7 @@
 //! A backend implements [`Connection`] for the calls that differ. An event loop also needs
 //! [`EventLoopConnection`], which runs a connection step by step within a budget.
 
+use karez_sys::unacknowledged;
 use karez_transfer::Tag;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
@@ -189,6 +190,11 @@ pub(crate) trait EventLoopConnection: Connection {
 
     /// Returns whether the peer has sent bytes that the task has not received.
     fn has_unread(&self) -> bool;
+
+    /// Returns whether the peer's kernel has not acknowledged all that was sent.
+    fn has_unacknowledged(&self) -> bool {
+        unacknowledged(self.socket()).is_ok_and(|count| count > 0)
+    }
 
     /// Prepares an idle connection for its eviction; false if bytes may have been received that are not
     /// visible yet, so that it ends by itself when they have been delivered.

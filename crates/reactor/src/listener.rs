@@ -4,6 +4,7 @@
 
 #[cfg(any(feature = "uring", all(feature = "aio", target_env = "gnu")))]
 use karez_sys::SharedFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{
@@ -157,6 +158,13 @@ impl Listener {
             Address::Unix(_) => None,
         };
         Ok(Peer::new(address, self.index))
+    }
+
+    /// Returns whether a connection waits to be accepted. Without a free descriptor accept4(2) does not tell: it
+    /// reserves one first.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
     }
 
     /// Accepts the next connection. `flags` are for the new socket.

@@ -109,6 +109,14 @@ impl<C> ConnectionSlab<C> {
         Some(token(self.oldest, slot.generation))
     }
 
+    /// The connection that has become idle next after this idle one.
+    pub(crate) fn next_idle(&self, after: Token) -> Option<Token> {
+        let (index, _) = parts(after);
+        let younger = self.slots.get(index as usize)?.idle?.younger;
+        let slot = self.slots.get(younger as usize)?;
+        Some(token(younger, slot.generation))
+    }
+
     /// The link of the slot `index` to its younger neighbour, or the head of the list.
     fn younger_of(&mut self, index: u32) -> &mut u32 {
         match self.slots.get_mut(index as usize).and_then(|slot| slot.idle.as_mut()) {
@@ -161,9 +169,11 @@ mod tests {
             connections.set_idle(token);
         }
         assert_eq!(connections.oldest_idle(), Some(b));
+        assert_eq!([b, a, c].map(|token| connections.next_idle(token)), [Some(a), Some(c), None]);
         connections.set_idle(b); // idle anew, so the youngest
         assert_eq!(connections.oldest_idle(), Some(a));
         connections.set_busy(c); // from the middle
+        assert_eq!(connections.next_idle(c), None);
         connections.remove(a);
         assert_eq!(connections.oldest_idle(), Some(b));
         connections.set_busy(b);

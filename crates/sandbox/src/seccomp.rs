@@ -139,12 +139,13 @@ const NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWNET)
     .unsigned_abs() as u64;
 
-/// Signals of a descriptor, non-blocking mode, bytes that can be read, close-on-exec, whether a descriptor is a terminal, flags of a
-/// directory.
-const IOCTLS: [u64; 7] = [
+/// Signals of a descriptor, non-blocking mode, bytes that can be read and that are not acknowledged, close-on-exec,
+/// whether a descriptor is a terminal, flags of a directory.
+const IOCTLS: [u64; 8] = [
     libc::FIOASYNC as u64,
     libc::FIONBIO as u64,
     libc::FIONREAD as u64,
+    libc::TIOCOUTQ as u64,
     libc::FIOCLEX as u64,
     libc::TCGETS as u64,
     libc::TIOCGWINSZ as u64,

@@ -52,6 +52,7 @@ mod private_mapping;
 mod provided_buffers;
 mod readiness_signal;
 mod select;
+mod send_queue;
 mod shared_fd;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -88,6 +89,7 @@ pub use private_mapping::PrivateMapping;
 pub use provided_buffers::ProvidedBuffer;
 pub use readiness_signal::{ReadinessSignal, SignalEvent};
 pub use select::{FdSet, select};
+pub use send_queue::unacknowledged;
 pub use shared_fd::SharedFd;
 pub use tcp_options::{max_pacing_rate, notsent_lowat, set_max_pacing_rate, set_notsent_lowat};
 #[cfg(feature = "uring")]

@@ -118,6 +118,9 @@ impl<'a, S: Service> BlockingAcceptor<'a, S> {
                 Ok(_) => {} // the shutdown came first
                 Err(Errno::AGAIN) => self.wait_for_connection(),
                 Err(errno) if peer_gave_up(errno) => {}
+                Err(Errno::MFILE | Errno::NFILE) if !self.listener.has_waiting() => {
+                    self.wait_for_connection();
+                }
                 Err(Errno::MFILE) => self.registry.evict_idle(self.admission.backoff()),
                 Err(_) => self.registry.wait_for_exit(self.admission.backoff()),
             }
@@ -205,6 +208,7 @@ fn serve_connection<S: Service>(
         // The peer sees a reset. If it fails, a regular end.
         let _failed = rustix::net::sockopt::set_socket_linger(&*socket, Some(Duration::ZERO));
     }
-    // Before the guard is dropped, which wakes the acceptor that waits for a place.
+    // Before the acceptor is woken, which may wait for the place.
     admission.leave();
+    guard.close(socket);
 }

@@ -74,7 +74,7 @@ impl<T: Task> BlockingConnection<'_, T> {
         cx.requests.epoch += 1;
         let (socket, records) = (self.socket.as_fd(), self.state.records);
         let event = match records::receive(socket, &mut buffer[..room], flags, records) {
-            Ok((0, RecordType::Data)) => match self.guard.ending() {
+            Ok((0, RecordType::Data)) => match self.guard.leave() {
                 Some(reason) => {
                     self.say_farewell(reason, cx);
                     return false;

@@ -1,18 +1,24 @@
 //! The connections that have a thread: another thread shuts a socket down to wake it.
 
+use karez_sys::unacknowledged;
 use rustix::io::ioctl_fionread;
 use rustix::net::{Shutdown, shutdown};
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::admission::EXAMINED;
 use crate::task::Reason;
 
 /// The interval at which a server that drains checks for its end. It is not woken for that: the end of a
 /// connection is noticed at once, a signal a moment later.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
+
+/// How long a thread may take to end an idle connection; then another connection is evicted, too. Only a file
+/// system that hangs when a file is closed takes so long.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// All connections that have a thread.
 #[derive(Default)]
@@ -34,8 +40,10 @@ struct RegistryState {
 struct Entry {
     socket: Arc<OwnedFd>,
     idle_since: Option<Instant>,
-    /// Its receiving side has been shut down for this reason.
-    ending: Option<Reason>,
+    /// Its receiving side has been shut down for this reason, at this time.
+    ending: Option<(Reason, Instant)>,
+    /// Its thread has noticed that, and ends.
+    leaving: bool,
 }
 
 /// One connection's entry, for as long as its thread runs.
@@ -77,20 +85,20 @@ impl Registry {
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        state.entries.insert(number, Entry { socket, idle_since: None, ending: None });
+        state
+            .entries
+            .insert(number, Entry { socket, idle_since: None, ending: None, leaving: false });
         Guard { registry: self, number, idle: Cell::new(false) }
     }
 
     /// Ends the connection that has been idle longest and waits, at most so long, until a connection is
-    /// closed. A connection with unread bytes is not idle. If its request arrives meanwhile it is
-    /// answered, for only the receiving side is shut down.
+    /// closed. A connection with unread bytes is not idle, and one whose peer has not received all of its response is
+    /// taken only if the next oldest are such ones, too. If its request arrives meanwhile it is answered, for only the
+    /// receiving side is shut down. While one ends already, it only waits.
     pub(super) fn evict_idle(&self, pause: Duration) {
         let mut state = self.lock();
-        let entries = state.entries.values_mut();
-        let mut idle: Vec<_> = entries.filter_map(|one| Some((one.idle_since?, one))).collect();
-        idle.sort_unstable_by_key(|&(since, _)| since);
-        if let Some((_, oldest)) = idle.into_iter().find(|(_, one)| !has_unread(&one.socket)) {
-            oldest.end(Reason::Evicted);
+        if !state.entries.values().any(Entry::ends_soon) {
+            state.end_oldest_idle();
         }
         let _left = self.left.wait_timeout(state, pause);
     }
@@ -123,10 +131,36 @@ impl Registry {
     }
 }
 
+impl RegistryState {
+    fn end_oldest_idle(&mut self) {
+        let entries = self.entries.values_mut();
+        let mut idle: Vec<_> = entries.filter_map(|one| Some((one.idle_since?, one))).collect();
+        idle.sort_unstable_by_key(|&(since, _)| since);
+        let idle = idle.into_iter().map(|(_, one)| one).filter(|one| !has_unread(&one.socket));
+        let mut receiving = None;
+        let at_rest = idle.take(EXAMINED).find_map(|one| match has_unacknowledged(&one.socket) {
+            true => {
+                receiving.get_or_insert(one);
+                None
+            }
+            false => Some(one),
+        });
+        if let Some(oldest) = at_rest.or(receiving) {
+            oldest.end(Reason::Evicted);
+        }
+    }
+}
+
 impl Entry {
+    /// Returns whether it was shut down while it was idle, and its thread has not left yet.
+    fn ends_soon(&self) -> bool {
+        let recently = self.ending.is_some_and(|(_, at)| at.elapsed() < LEAVING);
+        recently && (self.idle_since.is_some() || self.leaving)
+    }
+
     /// Lets its thread receive the end of the stream. The task can still send.
     fn end(&mut self, reason: Reason) {
-        self.ending = Some(reason);
+        self.ending = Some((reason, Instant::now()));
         // A socket that is not connected any more has woken its thread already.
         let _closed = shutdown(&self.socket, Shutdown::Read);
     }
@@ -134,6 +168,10 @@ impl Entry {
 
 fn has_unread(socket: &OwnedFd) -> bool {
     ioctl_fionread(socket).is_ok_and(|count| count > 0)
+}
+
+fn has_unacknowledged(socket: &OwnedFd) -> bool {
+    unacknowledged(socket.as_fd()).is_ok_and(|count| count > 0)
 }
 
 fn hang_up(socket: &OwnedFd) {
@@ -155,9 +193,19 @@ impl Guard<'_> {
         !(stopping && idle)
     }
 
-    /// Returns why the receiving side has been shut down, if it has.
-    pub(super) fn ending(&self) -> Option<Reason> {
-        self.registry.lock().entries.get(&self.number)?.ending
+    /// Returns why the receiving side has been shut down, if it has: then the connection has to end.
+    pub(super) fn leave(&self) -> Option<Reason> {
+        let mut state = self.registry.lock();
+        let entry = state.entries.get_mut(&self.number)?;
+        let (reason, _) = entry.ending?;
+        entry.leaving = true;
+        Some(reason)
+    }
+
+    /// Closes the socket, and then wakes the acceptor, which may wait for the descriptor.
+    pub(super) fn close(self, socket: Arc<OwnedFd>) {
+        self.registry.lock().entries.remove(&self.number);
+        drop(socket);
     }
 }
 

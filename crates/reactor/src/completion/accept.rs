@@ -41,7 +41,9 @@ impl<'a, S: Service, C: Driver> Proactor<'a, S, C> {
             Err(errno) if peer_gave_up(errno) => {}
             // A descriptor is not free as soon as its connection is closed.
             Err(Errno::MFILE) => {
-                self.free_descriptor();
+                if listener.has_waiting() {
+                    self.free_descriptor();
+                }
                 self.back_off();
             }
             Err(_) => self.back_off(),

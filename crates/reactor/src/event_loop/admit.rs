@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 
 use super::acceptor::Eviction;
 use super::turns::EventLoop;
+use crate::admission::EXAMINED;
 use crate::connection::{Connection as _, EventLoopConnection as _};
 use crate::selector::Token;
 use crate::sync::inbox::Notification;
@@ -84,16 +85,25 @@ pub(crate) trait AdmitConnections<'a>: EventLoop<'a> {
     }
 
     /// Returns the connection that has been idle longest. One with unread bytes is not idle: they have
-    /// not been reported yet.
+    /// not been reported yet. One whose peer has not received all of its response is taken only if the next oldest
+    /// are such ones, too: if the peer sends (HTTP/2 acknowledges bytes that it reads), the kernel answers by a
+    /// reset, which destroys the rest.
     fn oldest_idle(&mut self) -> Option<Token> {
         let connections = &mut self.core().connections;
-        loop {
-            let oldest = connections.oldest_idle()?;
-            if !connections.get_mut(oldest)?.has_unread() {
-                return Some(oldest);
+        let mut receiving = (0, None);
+        let mut next = connections.oldest_idle();
+        while let Some(token) = next.filter(|_| receiving.0 < EXAMINED) {
+            next = connections.next_idle(token);
+            let connection = connections.get_mut(token)?;
+            if connection.has_unread() {
+                connections.set_busy(token);
+            } else if connection.has_unacknowledged() {
+                receiving = (receiving.0 + 1, receiving.1.or(Some(token)));
+            } else {
+                return Some(token);
             }
-            connections.set_busy(oldest);
         }
+        receiving.1
     }
 
     /// Asks the other event loops to evict an idle connection.

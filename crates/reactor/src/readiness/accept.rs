@@ -45,6 +45,9 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
             }
             Err(Errno::AGAIN) => state.ready = false,
             Err(errno) if peer_gave_up(errno) => {}
+            Err(Errno::MFILE | Errno::NFILE) if !state.listener.has_waiting() => {
+                state.ready = false;
+            }
             Err(Errno::MFILE) => self.free_descriptor(),
             Err(_) => self.back_off(),
         }
