@@ -19,7 +19,7 @@ use crate::server::Server;
 const LARGE: usize = 64 << 20;
 
 /// How long a test watches a connection on which nothing can arrive.
-const QUIET_TIME: Duration = Duration::from_millis(300);
+pub const QUIET_TIME: Duration = Duration::from_millis(300);
 
 #[test]
 fn server_sleeps_without_descriptors() {
@@ -234,7 +234,7 @@ fn half_closed_client_receives_the_whole_response() {
 }
 
 /// Creates `small` with five bytes, `kib` with a KiB, and a `large` file of zeros.
-fn site() -> tempfile::TempDir {
+pub fn site() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("small"), "small").unwrap();
     fs::write(root.path().join("kib"), pattern(1024)).unwrap();
@@ -254,7 +254,7 @@ fn expect_service(server: &Server, waiting: &mut Client, sockets_before: usize, 
     assert_eq!(server.get("/small").body, b"small", "{layout}");
 }
 
-fn half_open(server: &Server) -> Client {
+pub fn half_open(server: &Server) -> Client {
     let mut client = server.connect();
     client.send("GET /small HTTP/1.1\r\nHost:");
     client
@@ -268,7 +268,7 @@ fn sockets(server: &Server) -> usize {
 }
 
 /// Limits the server to this number of further descriptors, once all its threads have started.
-fn limit_descriptors(server: &Server, layout: Layout, more: u64) {
+pub fn limit_descriptors(server: &Server, layout: Layout, more: u64) {
     // The descriptor that a reactor opens last, and their number when all have started.
     let (kind, count) = match layout.model {
         Model::EpollEdge | Model::EpollLevel => ("eventpoll", layout.reactors()),
@@ -290,7 +290,7 @@ fn limit_descriptors(server: &Server, layout: Layout, more: u64) {
 }
 
 /// Returns whether all work after a response is done.
-fn all_threads_sleep(server: &Server) -> bool {
+pub fn all_threads_sleep(server: &Server) -> bool {
     let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
     let stats = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")));
     // A thread that has ended has nothing left to do.

@@ -71,6 +71,7 @@ mod https_clients;
 mod https_connections;
 mod https_http2;
 mod hung_filesystem;
+mod idle_eviction;
 mod invalid_requests;
 mod io_uring_denied;
 mod kernel_tls;
