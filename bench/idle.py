@@ -17,12 +17,15 @@ from pathlib import Path
 import servers as peers
 from serve import forked
 
+# The port is chosen by connect(2), so that one in TIME-WAIT to another server is no hindrance (ip(7)).
+IP_BIND_ADDRESS_NO_PORT = 24
 
 def connect(server, count, used):
     """Opens connections from several loopback addresses, since one has about 28,000 ports."""
     sockets = []
     for number in range(count):
         client = socket.socket()
+        client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         client.bind((f"127.0.0.{2 + number // 10000}", 0))
         client.connect(("127.0.0.1", server.port))
         if used:
@@ -99,7 +102,8 @@ def run(congestion, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--connections", type=int, default=20000)
+    parser.add_argument("--connections", type=int,
+                        help="idle connections (default: 20000, or what the limit of open files permits)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     peers.arguments(parser)
@@ -108,6 +112,7 @@ def main():
         sys.exit("wrk is not installed")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    args.connections = args.connections or min(20000, most - 1000)
     if most < args.connections + 1000:
         sys.exit(f"the limit of open files is {most} (ulimit -Hn)")
     congestion = args.congestion.split(",")[0]
