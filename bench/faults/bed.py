@@ -140,9 +140,11 @@ class Server:
         return [first, *map(int, more)]
 
     def worker(self):
-        """The process that serves: nginx's worker, or karez, whose child is the launcher of upgrades."""
+        """The process that serves: nginx's worker, or karez, whose child is the launcher of upgrades; with --supervise its
+        child, too."""
         pids = self.pids()
-        return self.process.pid if self.is_karez or len(pids) < 2 else pids[-1]
+        has_child = len(pids) > 1 and (not self.is_karez or "--supervise" in self.process.args)
+        return pids[-1] if has_child else self.process.pid
 
     def alive(self):
         try:

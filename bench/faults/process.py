@@ -75,7 +75,7 @@ def rights(bed):
 
 
 @Fault(23, "abort", "the serving process ends by SIGABRT under 100 open connections",
-       "served again within 100 ms, the other connections are kept")
+       "served again within 100 ms, the other connections are kept", karez=["", "--supervise"])
 def abort(bed):
     bed.file("f", b"x" * 1000)
     with bed.start() as server:

@@ -49,6 +49,7 @@ mod stderr;
 mod stdout;
 mod stop_signals;
 mod style;
+mod supervise;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod upgrade;

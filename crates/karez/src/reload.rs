@@ -47,6 +47,7 @@ const NEED_PROCESS: &[&str] = &[
     "sandbox-read",
     "state",
     "status",
+    "supervise",
     "threads",
     "topology",
     "user",

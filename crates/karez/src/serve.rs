@@ -30,6 +30,7 @@ use crate::service_manager::ServiceManager;
 use crate::stderr;
 use crate::stop_signals::StopSignals;
 use crate::style;
+use crate::supervise;
 use crate::tls::{self, Tls};
 use crate::upgrade::{self, Launcher, Upgrade};
 
@@ -45,11 +46,19 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
         None => Inherited::of_service_manager()?,
     };
     inherited.activated.complete(&mut configuration);
+    if configuration.serve.supervise {
+        (configuration, inherited) = supervise::in_child(flags, configuration, inherited)?;
+    }
     // Signals are blocked before any process or thread is made, and the launcher gets no key.
     let upgrade_signal = upgrade::block_signal()?;
-    let launcher = Launcher::start(|| inherited.listeners.clear());
-    let manager = ServiceManager::connect();
     let args = &configuration.serve;
+    let launcher = match supervise::is_below_first_process(args) {
+        true => {
+            Launcher::none("its supervisor is the first process (PID 1), which cannot be replaced")
+        }
+        false => Launcher::start(|| inherited.listeners.clear()),
+    };
+    let manager = ServiceManager::connect();
     let shutdown = Shutdown::new();
     if let Some(error) = tls::contradiction(&configuration) {
         stderr::usage_error(&error);
@@ -82,6 +91,9 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
     let server = Server::bind_inherited(config, &addresses, &tcp, &mut inherited.listeners)?;
     #[cfg_attr(not(feature = "metrics"), expect(unused_mut, reason = "metrics have listeners"))]
     let mut handover = server.handover();
+    if !upgrade::replaces_another() {
+        handover.own_names(); // also those that its supervisor has bound
+    }
     #[cfg(feature = "metrics")]
     let monitor = observe::bind(args, &mut inherited.listeners)?;
     #[cfg(feature = "metrics")]

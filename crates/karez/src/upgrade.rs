@@ -24,7 +24,9 @@ mod program;
 mod successor;
 mod word;
 
-pub(crate) use successor::{begin, listeners, ready, report_fault, wait_for_turn};
+pub(crate) use successor::{
+    begin, forget, listeners, ready, replaces_another, report_fault, wait_for_turn,
+};
 
 use karez_reactor::{Handover, Shutdown};
 use karez_server::Log;
@@ -59,6 +61,11 @@ impl Launcher {
             successor::forget();
         };
         Self(launcher::start(close).map_err(|error| error.to_string()))
+    }
+
+    /// Returns none, for this reason.
+    pub(crate) fn none(reason: &str) -> Self {
+        Self(Err(reason.to_owned()))
     }
 }
 

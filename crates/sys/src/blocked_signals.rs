@@ -41,6 +41,18 @@ impl BlockedSignals {
         if result == 0 { Ok(Self(set)) } else { Err(Errno::from_raw_os_error(result)) }
     }
 
+    /// Unblocks the signals in the calling thread.
+    ///
+    /// # Errors
+    /// None on Linux.
+    pub fn unblock(&self) -> io::Result<()> {
+        // SAFETY: the set lives here and is initialised; the old set is not requested.
+        let result = unsafe {
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const self.0, std::ptr::null_mut())
+        };
+        if result == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(result)) }
+    }
+
     /// Waits for one of the signals and takes it; returns false on a timeout. Without a `timeout` it waits
     /// indefinitely.
     ///

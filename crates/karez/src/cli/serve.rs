@@ -35,6 +35,12 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) site: SiteArgs,
 
+    /// Run the server in a child process, and start it again if a signal ends it (SIGABRT, SIGSEGV, the OOM killer).
+    /// Connections that it has not accepted wait for the next one; those that it has end. For containers and scripts:
+    /// under systemd the unit restarts the server
+    #[arg(long)]
+    pub(crate) supervise: bool,
+
     /// Model: how a thread waits for I/O (I/O model). auto is the first of epoll-edge, poll, select
     /// and blocking that the kernel supports and that fits the other options. uring and posix-aio
     /// send files by copy, uring also by splice and zerocopy

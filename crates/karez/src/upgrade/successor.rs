@@ -41,8 +41,13 @@ pub(crate) fn begin() -> io::Result<()> {
     Ok(())
 }
 
+/// Returns whether there is a process that this one is to replace.
+pub(crate) fn replaces_another() -> bool {
+    channel().is_some()
+}
+
 /// Closes the channel, in a process that is not the successor.
-pub(super) fn forget() {
+pub(crate) fn forget() {
     *channel() = None;
 }
 

@@ -106,6 +106,7 @@ mod slow_disk;
 mod socket;
 mod strace;
 mod substitute;
+mod supervise;
 mod suspended;
 mod syscall_traces;
 mod tcp_options;

@@ -186,13 +186,15 @@ pub fn kernel_waits(pid: u32) -> Vec<String> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Under strace the server is a child, which would survive.
-        for child in self.children() {
-            let _gone = kill_process(child, Signal::KILL);
-        }
+        // Under strace or a supervisor the server is a child, which would survive. A supervisor starts no other one if
+        // it is killed first.
+        let children = self.children();
         // The test may have stopped it already.
         let _gone = self.child.kill();
         let _gone = self.child.wait();
+        for child in children {
+            let _gone = kill_process(child, Signal::KILL);
+        }
         if thread::panicking() {
             // The reason of a failure, such as the report of a sanitizer.
             let mut printed = String::new();
