@@ -1,7 +1,7 @@
 //! Finds the data and the holes of a file: `SEEK_HOLE` and `SEEK_DATA` of lseek(2).
 //!
 //! Linux 3.1. The granularity depends on the file system; one without holes reports that all is
-//! data. Cost: one call for a file without holes.
+//! data. Cost: one call for a file without holes, none for a small one with blocks for all its bytes.
 //!
 //! A hole may be punched or filled between two calls. An extent that is empty by the time it is
 //! asked for is therefore searched again, and only `ENXIO` of `SEEK_DATA` is the end of the data.
@@ -14,7 +14,7 @@
 //! than the original.
 
 use karez_transfer::Calls;
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{SeekFrom, Stat, seek};
 use rustix::io::{self, Errno};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -24,6 +24,14 @@ const LOOKS: u32 = 8;
 
 /// The number of bytes that count as data after the last search. To copy a hole as data is correct.
 const UNSEEN: u64 = 64 << 10;
+
+/// Returns whether a file is small, and has blocks for all its bytes, so that no hole is searched for. A hole beside
+/// preallocated blocks is then copied as data.
+pub(crate) fn is_small_and_full(stat: &Stat) -> bool {
+    let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+    let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+    size <= UNSEEN && blocks.saturating_mul(512) >= size
+}
 
 /// The extents of data of a file, in order. `S` makes the system call.
 pub(crate) struct Extents<S> {

@@ -14,7 +14,7 @@ use crate::attribute_failures::AttributeFailures;
 use crate::attributes::{self, PERMISSIONS};
 use crate::context::Context;
 use crate::error::Error;
-use crate::extents::extents;
+use crate::extents::{extents, is_small_and_full};
 use crate::hard_links::identity;
 use crate::name::Name;
 use crate::options::Options;
@@ -158,6 +158,9 @@ impl File<'_> {
         if size == 0 || is_pseudo_file(source.as_fd(), stat) {
             settings.via = Via::Copy;
             return self.copy_until_end(sink, &mut settings, summary);
+        }
+        if is_small_and_full(stat) {
+            return self.copy_extent(0..size, sink, &mut settings, summary);
         }
         let mut extents = extents(source.as_fd(), size);
         let mut end = 0;
