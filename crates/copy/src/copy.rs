@@ -33,30 +33,36 @@ pub fn copy(
     }
     let created = (sources.len() > 1).then(Created::default);
     let context = Context::new(&options, observer, created);
+    let (mut sources, mut order, mut tree) = (sources.iter(), Order::default(), None::<tree::Walk>);
     let mut summary = with_workers(&context, |workers| {
-        let mut order = Order::default();
-        for source in sources {
-            let outcome = copy_in_order(source, target, &mut order, workers);
-            workers.record(outcome);
+        if tree.as_mut().is_some_and(|tree| tree.step(workers)) {
+            return true;
         }
+        tree = None;
+        let Some(source) = sources.next() else { return false };
+        match copy_in_order(source, target, &mut order, workers) {
+            Ok(found) => tree = found,
+            Err(error) => workers.record(Err(error)),
+        }
+        true
     });
     context.sync_rest(&mut summary);
     summary
 }
 
-/// Copies a source. Waits first for the earlier sources that might write to the same name.
+/// Copies a source; returns the walk of a tree. Waits first for the earlier sources that might write to the same name.
 fn copy_in_order<'a>(
     source: &'a Path,
     target: &Path,
     order: &mut Order<'a>,
     workers: &mut Workers<'_>,
-) -> Result<(), Error> {
+) -> Result<Option<tree::Walk>, Error> {
     workers.context.check_stop()?;
     if workers.context.created.is_some() {
         if order.is_repeated(source) {
             workers.context.observer.warned(source, "is given more than once, and copied once");
             workers.summary.skipped += 1;
-            return Ok(());
+            return Ok(None);
         }
         if order.has_to_wait(source, target) {
             workers.wait_idle();
@@ -65,11 +71,15 @@ fn copy_in_order<'a>(
     copy_one(source, target, workers)
 }
 
-fn copy_one(source: &Path, target: &Path, workers: &mut Workers<'_>) -> Result<(), Error> {
+fn copy_one(
+    source: &Path,
+    target: &Path,
+    workers: &mut Workers<'_>,
+) -> Result<Option<tree::Walk>, Error> {
     let context = workers.context;
     let several = context.created.is_some();
     if let Some(stream) = stream::find(source, target, several, context.options)? {
-        return copy_stream(stream, (source, target), workers);
+        return copy_stream(stream, (source, target), workers).map(|()| None);
     }
     match target::find(source, target, several, context.options)? {
         Found::Entry { parents, from, to, kind } => {
@@ -77,9 +87,9 @@ fn copy_one(source: &Path, target: &Path, workers: &mut Workers<'_>) -> Result<(
             let parents = Arc::new(parents);
             workers.copy_entry(&parents, from, to, kind);
             workers.release(parents);
-            Ok(())
+            Ok(None)
         }
-        Found::Tree(root) => tree::walk(root, workers),
+        Found::Tree(root) => tree::Walk::new(root, workers).map(Some),
     }
 }
 

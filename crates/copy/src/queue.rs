@@ -1,158 +1,173 @@
-//! A bounded queue from one thread to several, which wakes few threads: a wake-up costs more than the copy of a small file.
+//! Items for several threads, found by whichever of them has time: there is no thread that only searches.
 //!
-//! The consumers that sleep are woken when [`FEW`] items wait, the producer when half of the queue is free: so there is a
-//! wake-up for several items, and none while both sides are busy. Consumers take one item at a time, since it may
-//! take long.
+//! A thread that finds few items waiting searches for more, unless another one does, and then goes on with an
+//! item. So there are no more threads than asked for, none is woken while items wait, and the search continues
+//! while another thread has an item that takes long. A thread sleeps only where there is no item and
+//! another one searches: in the lock of the search, which costs a wake-up.
 //!
 //! # Limitations
 //!
-//! Items fewer than that wait until [`Queue::flush`].
+//! A thread that searches on a slow disk does not process items meanwhile.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The capacity, in items.
-const CAPACITY: usize = 64;
+/// With fewer items than that a thread searches for more, up to `MANY`.
+const FEW: usize = 16;
+const MANY: usize = 64;
 
-/// So many items are worth a wake-up.
-const FEW: usize = 8;
+/// The items that were found.
+pub(crate) struct Found<T>(Mutex<VecDeque<T>>);
 
-/// The queue. It is open until [`close`](Queue::close).
-pub(crate) struct Queue<T> {
-    state: Mutex<State<T>>,
-    items: Condvar,
-    room: Condvar,
-}
-
-struct State<T> {
-    items: VecDeque<T>,
-    /// How many consumers sleep, and whether the producer does.
-    sleeping: usize,
-    full: bool,
-    closed: bool,
-}
-
-impl<T> Queue<T> {
-    pub(crate) fn new() -> Self {
-        let items = VecDeque::with_capacity(CAPACITY);
-        let state = Mutex::new(State { items, sleeping: 0, full: false, closed: false });
-        Self { state, items: Condvar::new(), room: Condvar::new() }
-    }
-
-    /// Adds an item; waits where the queue is full. Only one thread may call it.
+impl<T> Found<T> {
     pub(crate) fn push(&self, item: T) {
-        let mut state = self.lock();
-        if state.items.len() == CAPACITY {
-            state.full = true;
-            let full = |state: &mut State<T>| state.full;
-            state = self.room.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.items.push_back(item);
-        let wakes = state.sleeping > 0 && state.items.len().is_multiple_of(FEW);
-        drop(state);
-        if wakes {
-            self.items.notify_one();
-        }
+        self.lock().push_back(item);
     }
 
-    /// Takes the next item; waits for one. `None` if the queue is closed and empty.
     pub(crate) fn pop(&self) -> Option<T> {
-        let mut state = self.lock();
-        while state.items.is_empty() {
-            if state.closed {
-                return None;
-            }
-            state.sleeping += 1;
-            state = self.items.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.sleeping -= 1;
-        }
-        let item = state.items.pop_front();
-        let wakes = state.full && state.items.len() <= CAPACITY / 2;
-        state.full &= !wakes;
-        drop(state);
-        if wakes {
-            self.room.notify_one();
-        }
-        item
+        self.lock().pop_front()
     }
 
-    /// Wakes the consumers for the items that wait.
-    pub(crate) fn flush(&self) {
-        let state = self.lock();
-        let wakes = state.sleeping > 0 && !state.items.is_empty();
-        drop(state);
-        if wakes {
-            self.items.notify_all();
-        }
-    }
-
-    /// Ends the consumers, when they have taken all items.
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.items.notify_all();
+    fn count(&self) -> usize {
+        self.lock().len()
     }
 
     /// No code that could panic runs under the lock.
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, VecDeque<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The items and the search for more.
+pub(crate) struct Queue<T, S> {
+    pub(crate) found: Found<T>,
+    search: Mutex<Search<S>>,
+    /// How many threads sleep in the lock of the search.
+    waiting: AtomicUsize,
+}
+
+struct Search<S> {
+    step: S,
+    has_ended: bool,
+}
+
+impl<T, S> Queue<T, S> {
+    /// `step` is for the calls of [`next`](Self::next).
+    pub(crate) fn new(step: S) -> Self {
+        Self {
+            found: Found(Mutex::new(VecDeque::with_capacity(MANY))),
+            search: Mutex::new(Search { step, has_ended: false }),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Returns the next item; `None` at the end of the search. `search` calls `step`, which adds at most a few items
+    /// to those found, and returns whether it may find more. One thread at a time calls it.
+    pub(crate) fn next(&self, mut search: impl FnMut(&mut S) -> bool) -> Option<T> {
+        let mut locked = if self.found.count() < FEW { self.search.try_lock().ok() } else { None };
+        loop {
+            if let Some(Search { step, has_ended }) = locked.as_deref_mut() {
+                while !*has_ended && !self.has_enough() {
+                    *has_ended = !search(step);
+                }
+            }
+            if let Some(item) = self.found.pop() {
+                return Some(item);
+            }
+            match &locked {
+                Some(search) if search.has_ended => return None,
+                Some(_) => {}
+                None => locked = Some(self.lock()),
+            }
+        }
+    }
+
+    /// Returns whether there are items for all threads that wait, and for this one.
+    fn has_enough(&self) -> bool {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        self.found.count() >= if waiting == 0 { MANY } else { waiting + 1 }
+    }
+
+    /// Waits for the search. One that panicked has ended.
+    fn lock(&self) -> MutexGuard<'_, Search<S>> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let locked = self.search.lock();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        locked.unwrap_or_else(|poisoned| {
+            let mut search = poisoned.into_inner();
+            search.has_ended = true;
+            search
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::ops::RangeInclusive;
+    use std::sync::Barrier;
     use std::thread;
 
-    /// Passes so many items, and flushes behind each `flush` of them. Returns the sum of the items that arrived.
-    fn pass(count: usize, consumers: usize, flush: usize) -> usize {
-        let (queue, sum) = (Queue::new(), AtomicUsize::new(0));
-        thread::scope(|scope| {
-            for _ in 0..consumers {
-                scope.spawn(|| {
-                    while let Some(item) = queue.pop() {
-                        sum.fetch_add(item, Ordering::Relaxed);
-                    }
-                });
-            }
-            for item in 1..=count {
-                queue.push(item);
-                if item % flush == 0 {
-                    queue.flush();
-                }
-            }
-            queue.close();
-        });
-        sum.into_inner()
+    type Numbers = Queue<usize, RangeInclusive<usize>>;
+
+    fn next(queue: &Numbers) -> Option<usize> {
+        queue.next(|numbers| numbers.next().inspect(|&number| queue.found.push(number)).is_some())
     }
 
     #[test]
     fn every_item_arrives_once() {
-        for count in [0, 1, FEW - 1, FEW, CAPACITY, CAPACITY + 1, 10_000] {
-            for (consumers, flush) in [(1, usize::MAX), (2, 3), (5, 1), (3, 100)] {
-                let sum = count * (count + 1) / 2;
-                assert_eq!(pass(count, consumers, flush), sum, "{count}, {consumers}, {flush}");
+        for count in [0, 1, FEW - 1, FEW, MANY, MANY + 1, 10_000] {
+            for threads in [1, 2, 5] {
+                let (queue, sum) = (Numbers::new(1..=count), AtomicUsize::new(0));
+                thread::scope(|scope| {
+                    for _ in 0..threads {
+                        scope.spawn(|| {
+                            while let Some(number) = next(&queue) {
+                                sum.fetch_add(number, Ordering::Relaxed);
+                            }
+                        });
+                    }
+                });
+                assert_eq!(sum.into_inner(), count * (count + 1) / 2, "{count}, {threads}");
             }
         }
     }
 
     #[test]
-    fn a_flush_delivers_few_items() {
-        let (queue, arrived) = (Queue::new(), AtomicUsize::new(0));
+    fn the_search_goes_on_beside_an_item_that_takes_long() {
+        let (queue, ended) = (Numbers::new(1..=1000), Barrier::new(2));
         thread::scope(|scope| {
+            let first = next(&queue);
             scope.spawn(|| {
-                while queue.pop().is_some() {
-                    arrived.fetch_add(1, Ordering::Release);
-                }
+                assert_eq!(std::iter::from_fn(|| next(&queue)).count(), 999);
+                ended.wait();
             });
-            for count in 1..=50 {
-                queue.push(());
-                queue.flush();
-                while arrived.load(Ordering::Acquire) < count {
-                    thread::yield_now();
-                }
-            }
-            queue.close();
+            ended.wait();
+            assert_eq!(first, Some(1));
         });
+    }
+
+    #[test]
+    fn few_items_are_found_ahead() {
+        let queue = Numbers::new(1..=1000);
+        assert_eq!(next(&queue), Some(1));
+        assert_eq!(queue.found.count(), MANY - 1);
+    }
+
+    #[test]
+    fn a_panic_ends_the_search() {
+        let queue = Queue::new(());
+        thread::scope(|scope| {
+            let searching = scope.spawn(|| {
+                queue.next(|()| {
+                    queue.found.push(1);
+                    std::panic::resume_unwind(Box::new("a fault"))
+                })
+            });
+            assert!(searching.join().is_err());
+        });
+        assert_eq!(queue.next(|()| unreachable!("it has ended")), Some(1));
+        assert_eq!(queue.next(|()| unreachable!("it has ended")), None);
     }
 }

@@ -48,30 +48,42 @@ impl Level {
     }
 }
 
-/// Copies the entries of `root`, recursively.
-pub(crate) fn walk(root: Directory, workers: &mut Workers<'_>) -> Result<(), Error> {
-    let top = fstat(&root.to).map_err(Error::of("fstat", &root.to_path))?;
-    workers.summary.directories += 1;
-    if root.is_new && workers.context.options.sync {
-        root.sync_parent(workers.context, &mut workers.summary);
+/// A walk through a tree.
+pub(crate) struct Walk {
+    /// The directory that the tree is copied to.
+    top: Stat,
+    levels: Vec<Level>,
+}
+
+impl Walk {
+    /// Begins with the entries of `root`.
+    pub(crate) fn new(root: Directory, workers: &mut Workers<'_>) -> Result<Self, Error> {
+        let top = fstat(&root.to).map_err(Error::of("fstat", &root.to_path))?;
+        workers.summary.directories += 1;
+        if root.is_new && workers.context.options.sync {
+            root.sync_parent(workers.context, &mut workers.summary);
+        }
+        Ok(Self { top, levels: vec![Level::of(root)?] })
     }
-    let mut levels = vec![Level::of(root)?];
-    while let Some(level) = levels.last_mut() {
+
+    /// Copies an entry, or ends a directory; returns whether there was one.
+    pub(crate) fn step(&mut self, workers: &mut Workers<'_>) -> bool {
+        let Some(level) = self.levels.last_mut() else { return false };
         let stopped = workers.context.observer.should_stop();
         match level.entries.pop().filter(|_| !stopped) {
             None => {
-                if let Some(level) = levels.pop() {
+                if let Some(level) = self.levels.pop() {
                     workers.release(level.directory);
                 }
             }
-            Some((name, kind)) => match visit(&level.directory, name, kind, &top, workers) {
+            Some((name, kind)) => match visit(&level.directory, name, kind, &self.top, workers) {
                 Ok(None) => {}
-                Ok(Some(below)) => levels.push(below),
+                Ok(Some(below)) => self.levels.push(below),
                 Err(error) => workers.record(Err(error)),
             },
         }
+        true
     }
-    Ok(())
 }
 
 /// Copies an entry; a directory is opened and returned.
@@ -101,7 +113,6 @@ fn visit(
         );
     }
     workers.summary.directories += 1;
-    workers.flush();
     Level::of(Directory {
         from: Some(below),
         from_path: from.path(),

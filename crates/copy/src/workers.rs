@@ -1,7 +1,6 @@
-//! Worker threads that copy the files which the walking thread finds.
+//! Threads that walk and copy: each copies a file that the walk has found, or goes on with the walk where few are left.
 //!
-//! A bounded queue connects them: the walk is never far ahead of the copies, so that few directories
-//! are open at once.
+//! The walk is never far ahead of the copies, so that few directories are open at once.
 //!
 //! # Limitations
 //!
@@ -16,7 +15,7 @@ use std::thread;
 use crate::context::Context;
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::queue::Queue;
+use crate::queue::{Found, Queue};
 use crate::summary::Summary;
 use crate::{file, special_file};
 
@@ -71,60 +70,52 @@ impl Drop for Ticket {
     }
 }
 
-/// The walking thread's handle to the workers.
+/// One thread that copies, and its part of the summary.
 pub(crate) struct Workers<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) summary: Summary,
-    /// `None` if the walking thread makes the copies, too.
-    queue: Option<&'a Queue<Job>>,
+    /// `None` if there is one thread, which copies each file where the walk finds it.
+    found: Option<&'a Found<Job>>,
     in_flight: Arc<InFlight>,
 }
 
-/// Runs `walk` while the workers copy the files that it finds; returns the summary of all threads.
-pub(crate) fn with_workers(context: &Context<'_>, walk: impl FnOnce(&mut Workers<'_>)) -> Summary {
-    let (queue, in_flight) = (Queue::new(), Arc::default());
-    let mut workers = Workers { context, summary: Summary::default(), queue: None, in_flight };
+/// Calls `walk` until it returns false, by one thread at a time, while the others copy the files that it finds.
+/// Returns the summary of all threads.
+pub(crate) fn with_workers(
+    context: &Context<'_>,
+    mut walk: impl FnMut(&mut Workers<'_>) -> bool + Send,
+) -> Summary {
+    let in_flight = Arc::default();
+    let mut worker = Workers { context, summary: Summary::default(), found: None, in_flight };
     if context.options.jobs.get() == 1 {
-        walk(&mut workers);
-        return workers.summary;
+        while walk(&mut worker) {}
+        return worker.summary;
     }
+    let queue = Queue::new(walk);
     thread::scope(|scope| {
-        let work = || work(&queue, context);
+        let (queue, in_flight) = (&queue, &worker.in_flight);
+        let new = || Workers {
+            context,
+            summary: Summary::default(),
+            found: Some(&queue.found),
+            in_flight: Arc::clone(in_flight),
+        };
         let start = |number| {
             let builder = thread::Builder::new().name(format!("karez-copy-{number}"));
+            let worker = new();
             // If a thread cannot be made, fewer do the work.
-            builder.spawn_scoped(scope, work).ok()
+            builder.spawn_scoped(scope, move || worker.work(queue)).ok()
         };
-        let threads: Vec<_> = (0..context.options.jobs.get()).filter_map(start).collect();
-        let closing = ClosesWhenDropped(&queue);
-        workers.queue = (!threads.is_empty()).then_some(&queue);
-        walk(&mut workers);
-        drop(closing);
+        let threads: Vec<_> = (1..context.options.jobs.get()).filter_map(start).collect();
+        let mut summary = new().work(queue);
         for thread in threads {
             match thread.join() {
-                Ok(summary) => workers.summary.absorb(summary),
+                Ok(other) => summary.absorb(other),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-    });
-    workers.summary
-}
-
-/// Ends the workers also where the walk panics.
-struct ClosesWhenDropped<'a>(&'a Queue<Job>);
-
-impl Drop for ClosesWhenDropped<'_> {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-fn work(queue: &Queue<Job>, context: &Context<'_>) -> Summary {
-    let mut summary = Summary::default();
-    while let Some(job) = queue.pop() {
-        job.run(context, &mut summary);
-    }
-    summary
+        summary
+    })
 }
 
 impl Job {
@@ -139,7 +130,15 @@ impl Job {
 }
 
 impl Workers<'_> {
-    /// Copies an entry that is not a directory: a regular file by a worker, any other at once.
+    /// Walks and copies until the end of the walk.
+    fn work(mut self, queue: &Queue<Job, impl FnMut(&mut Workers<'_>) -> bool>) -> Summary {
+        while let Some(job) = queue.next(|walk| walk(&mut self)) {
+            job.run(self.context, &mut self.summary);
+        }
+        self.summary
+    }
+
+    /// Copies an entry that is not a directory: a regular file later, by any thread, any other at once.
     pub(crate) fn copy_entry(
         &mut self,
         directory: &Arc<Directory>,
@@ -156,24 +155,20 @@ impl Workers<'_> {
         }
         let ticket = self.in_flight.ticket();
         let job = Job { directory: Arc::clone(directory), from, to, _ticket: ticket };
-        match &self.queue {
-            Some(queue) => queue.push(job),
+        match self.found {
+            Some(found) => found.push(job),
             None => job.run(self.context, &mut self.summary),
         }
     }
 
-    /// Waits until all files in flight are copied, and their directories have their attributes.
-    pub(crate) fn wait_idle(&self) {
-        self.flush();
+    /// Copies the files that were found, and waits until the other threads have copied theirs, and the directories
+    /// have their attributes.
+    pub(crate) fn wait_idle(&mut self) {
+        while let Some(job) = self.found.and_then(Found::pop) {
+            job.run(self.context, &mut self.summary);
+        }
         self.in_flight.wait();
         self.context.written.forget();
-    }
-
-    /// Lets the workers begin with all files that were found, before the walk waits for something else.
-    pub(crate) fn flush(&self) {
-        if let Some(queue) = self.queue {
-            queue.flush();
-        }
     }
 
     pub(crate) fn release(&mut self, directory: Arc<Directory>) {
