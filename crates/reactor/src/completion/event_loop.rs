@@ -107,8 +107,8 @@ impl<'a, S: Service, C: Driver> Proactor<'a, S, C> {
     fn turn(&mut self, done: &mut Vec<Completion>, later: &mut Vec<Completion>) {
         self.core.begin_turn();
         self.complete_all(done, later);
-        for _ in 0..self.core.queue.len() {
-            if let Some(token) = self.core.dequeue() {
+        for _ in 0..self.core.queued() {
+            if let Some(token) = self.core.dequeue().or_else(|| self.core.dequeue_sender()) {
                 self.run_turn(token);
             }
         }

@@ -71,6 +71,8 @@ pub(crate) struct Core<'a, S: Service, K: Connection> {
     pub(crate) connections: ConnectionSlab<K>,
     /// Connections that run in the next turn, or in this one.
     pub(crate) queue: VecDeque<Token>,
+    /// Those of them that were sending when they were enqueued: they run behind the others.
+    pub(crate) senders: VecDeque<Token>,
     /// Connections whose tasks go on when the others of this turn have received.
     pub(crate) deferred: Vec<Token>,
     pub(crate) timers: TimerHeap,
@@ -112,6 +114,7 @@ impl<'a, S: Service, K: Connection> Core<'a, S, K> {
             acceptor: Acceptor::new(balancer),
             connections: ConnectionSlab::new(),
             queue: VecDeque::new(),
+            senders: VecDeque::new(),
             deferred: Vec::new(),
             timers: TimerHeap::default(),
             overdue: Vec::new(),
@@ -141,9 +144,14 @@ impl<'a, S: Service, K: Connection> Core<'a, S, K> {
         accepting || !self.acceptor.pending.is_empty() || self.inbox.load() > 0
     }
 
+    /// Returns the number of connections in the run queues.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len() + self.senders.len()
+    }
+
     /// Returns how long the event loop may wait where nothing can be done at once.
     pub(crate) fn timeout(&mut self) -> Option<Duration> {
-        if !self.queue.is_empty() {
+        if self.queued() > 0 {
             return Some(Duration::ZERO);
         }
         let local = self.requests.local.as_mut().and_then(|local| local.tend(self.now));
@@ -160,21 +168,35 @@ impl<S: Service, K: EventLoopConnection> Core<'_, S, K> {
         self.requests.costly_left = COSTLY_PER_TURN;
     }
 
-    /// Puts a connection into the run queue.
+    /// Puts a connection into a run queue.
     pub(crate) fn enqueue(&mut self, token: Token) {
         if let Some(connection) = self.connections.get_mut(token)
             && !mem::replace(&mut connection.state().queued, true)
         {
-            self.queue.push_back(token);
+            match connection.state().outbox.is_empty() {
+                true => self.queue.push_back(token),
+                false => self.senders.push_back(token),
+            }
         }
     }
 
-    /// Takes the next connection out of the run queue.
+    /// Takes the next connection that is not sending out of its run queue.
     pub(crate) fn dequeue(&mut self) -> Option<Token> {
         let token = self.queue.pop_front()?;
+        self.set_dequeued(token);
+        Some(token)
+    }
+
+    /// Takes the next connection that is sending out of its run queue.
+    pub(crate) fn dequeue_sender(&mut self) -> Option<Token> {
+        let token = self.senders.pop_front()?;
+        self.set_dequeued(token);
+        Some(token)
+    }
+
+    fn set_dequeued(&mut self, token: Token) {
         if let Some(connection) = self.connections.get_mut(token) {
             connection.state().queued = false;
         }
-        Some(token)
     }
 }

@@ -1,6 +1,7 @@
 //! The Reactor: one thread, one selector, its listeners and its connections.
 //!
-//! A turn waits once, notes the reports, accepts, and runs each ready connection within its budget.
+//! A turn waits once, notes the reports, accepts, and runs each ready connection within its budget: those that go on
+//! sending come last, and only for a time, so that a request does not wait for all of them.
 //! Then come the deadlines that have passed, [after one more look](super::overdue). Nothing in it blocks
 //! but the wait, unless a task's job does and there is no pool that takes it (topology single).
 //!
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use super::connection::ReadinessConnection;
 use super::listeners::Listeners;
+use crate::clock;
 use crate::connection::EventLoopConnection as _;
 use crate::error::named;
 use crate::event_loop::core::{Core, JobOf, LISTENER, Parts, WAKE};
@@ -29,6 +31,9 @@ use karez_transfer::Outbox;
 
 /// The receive buffer lent to tasks: one a reactor, however many connections it has.
 const BUFFER: usize = 64 << 10;
+
+/// The time of a turn in which connections go on sending; each has [a budget](crate::connection) besides.
+const SENDERS_TIME: Duration = Duration::from_micros(300);
 
 /// An event loop on a readiness model.
 pub(crate) struct Reactor<'a, S: Service, D> {
@@ -132,6 +137,7 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
         }
         self.core.requests.may_defer = false;
         self.run_deferred();
+        self.run_senders();
     }
 
     /// Runs the connections whose tasks have let the others receive first.
@@ -144,6 +150,21 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
             self.run_turn(token);
         }
         self.core.deferred = deferred;
+    }
+
+    /// Runs connections that go on sending, for a time, so that a request which has arrived meanwhile does not wait for
+    /// all of them.
+    fn run_senders(&mut self) {
+        let senders = self.core.senders.len();
+        let begun = (senders > 0).then(clock::now);
+        for _ in 0..senders {
+            if let Some(token) = self.core.dequeue_sender() {
+                self.run_turn(token);
+            }
+            if begun.is_some_and(|begun| clock::now() > begun + SENDERS_TIME) {
+                break;
+            }
+        }
     }
 
     /// Handles a report: of the waker, a connection, an upstream or a listener.

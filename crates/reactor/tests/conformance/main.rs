@@ -12,6 +12,7 @@ mod bounded;
 mod costly;
 mod crowds;
 mod duplex;
+mod fairness;
 mod farewell;
 mod jobs;
 mod kernel_records;
