@@ -27,6 +27,7 @@ mod health;
 mod ktls;
 mod lab;
 mod logs;
+mod memory_limit;
 #[cfg(feature = "metrics")]
 mod observe;
 mod panic_log;

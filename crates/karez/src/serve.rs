@@ -17,6 +17,7 @@ use crate::configuration::{Configuration, Flags};
 #[cfg(feature = "tls")]
 use crate::ktls::Ktls;
 use crate::logs::Logs;
+use crate::memory_limit::memory_limit;
 #[cfg(feature = "metrics")]
 use crate::observe;
 use crate::panic_log::log_panics;
@@ -37,6 +38,13 @@ use crate::upgrade::{self, Launcher, Upgrade};
 /// Default limit for models with a thread per connection, which do not scale to the limit on open
 /// files.
 const BLOCKING_CONNECTIONS: usize = 1024;
+
+/// Memory of a connection that does not read its response, with that of the kernel, in bytes: by measurement (4.2
+/// and 12.6 KB), and rounded up. In the ring each has a buffer when many requests arrive at once, and the allocator
+/// keeps these. The last is that of a connection with a thread.
+const CONNECTION_MEMORY: u64 = 6 << 10;
+const RING_MEMORY: u64 = 16 << 10;
+const THREAD_MEMORY: u64 = 128 << 10;
 
 /// Serves until a signal arrives.
 pub(crate) fn run(flags: &Flags) -> io::Result<()> {
@@ -195,17 +203,29 @@ fn confine(
 const OWN_DESCRIPTORS: usize = 32;
 
 /// Returns the default limit on connections: three quarters of the descriptors that clients may use, the rest is for
-/// files.
+/// files; and what fits into half of the memory limit.
 fn default_connections(args: &ServeArgs, config: Config, descriptors: usize) -> usize {
-    // Each connection that shares a rate needs one more.
-    let shares = usize::from(args.clients.rate_per_ip.is_some());
-    let available = descriptors.saturating_sub(OWN_DESCRIPTORS) / 4 * 3;
-    match config.model() {
+    let shares = args.clients.rate_per_ip.is_some();
+    connections_that_fit(config.model(), shares, descriptors, memory_limit())
+}
+
+/// Returns how many connections fit, of which each needs a descriptor more if they share rates.
+fn connections_that_fit(
+    model: Model,
+    shares: bool,
+    descriptors: usize,
+    memory: Option<u64>,
+) -> usize {
+    let (each, bytes, most) = match model {
         // Each connection needs two descriptors and at least one thread.
-        Model::PosixAio => (available / (2 + shares)).clamp(1, BLOCKING_CONNECTIONS),
-        Model::Blocking => (available / (1 + shares)).clamp(1, BLOCKING_CONNECTIONS),
-        _ => (available / (1 + shares)).max(1),
-    }
+        Model::PosixAio => (2, THREAD_MEMORY, BLOCKING_CONNECTIONS),
+        Model::Blocking => (1, THREAD_MEMORY, BLOCKING_CONNECTIONS),
+        Model::Uring => (1, RING_MEMORY, usize::MAX),
+        _ => (1, CONNECTION_MEMORY, usize::MAX),
+    };
+    let available = descriptors.saturating_sub(OWN_DESCRIPTORS) / 4 * 3;
+    let fit = memory.and_then(|limit| usize::try_from(limit / 2 / bytes).ok());
+    (available / (each + usize::from(shares))).min(most).min(fit.unwrap_or(usize::MAX)).max(1)
 }
 
 fn announce(configuration: &Configuration, selected: &Selected, urls: &[String], more: &str) {
@@ -264,4 +284,30 @@ fn urls<'a>(
         (Address::Unix(_), _) => address.to_string(),
     };
     addresses.enumerate().map(url).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_connections_as_descriptors_and_memory_permit() {
+        let limit = Some(64 << 20);
+        for (model, shares, descriptors, memory, fit) in [
+            (Model::EpollEdge, false, 20_000, None, 14_976),
+            (Model::EpollEdge, true, 20_000, None, 7_488),
+            (Model::EpollEdge, false, 20_000, limit, 5_461),
+            (Model::Uring, false, 20_000, limit, 2_048),
+            (Model::Uring, false, 1_024, limit, 744),
+            (Model::Blocking, false, 20_000, None, 1_024),
+            (Model::Blocking, false, 20_000, limit, 256),
+            (Model::PosixAio, false, 1_024, None, 372),
+            (Model::PosixAio, false, 1_024, limit, 256),
+            (Model::EpollEdge, false, 32, limit, 1),
+            (Model::EpollEdge, false, 20_000, Some(4_096), 1),
+        ] {
+            let found = connections_that_fit(model, shares, descriptors, memory);
+            assert_eq!(found, fit, "{model}, {shares}, {descriptors}, {memory:?}");
+        }
+    }
 }

@@ -186,7 +186,9 @@ pub(crate) struct ServeArgs {
 
     /// Maximum number of connections. At the limit a new connection closes the longest-idle one of
     /// the same event loop [default: three quarters of the limit on open files less 32; for model blocking at
-    /// most 1024 or the number of workers, for posix-aio at most 1024]
+    /// most 1024 or the number of workers, for posix-aio at most 1024; and as many as fit into half of the
+    /// memory limit of the control group, by 6 KiB each, 16 KiB with model uring, or 128 KiB with models
+    /// blocking and posix-aio]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_connections: Option<NonZeroUsize>,
 }

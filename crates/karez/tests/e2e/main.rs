@@ -82,6 +82,7 @@ mod load;
 mod log_files;
 mod log_formats;
 mod logs;
+mod memory_limit;
 mod metrics;
 mod pebble;
 mod precompress;
