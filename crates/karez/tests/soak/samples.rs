@@ -13,8 +13,10 @@ pub struct Sample {
     pub pid: i32,
     /// No client has a connection.
     pub at_rest: bool,
+    /// Pages of the program count in parts, so it grows when another process that runs the program ends.
     pub pss_kib: f64,
-    pub private_kib: f64,
+    /// Memory of its own: heaps, stacks, and mappings without a file.
+    pub anonymous_kib: f64,
     pub threads: f64,
     /// Open files of the tree.
     pub files: f64,
@@ -42,13 +44,12 @@ impl Sample {
             };
             *count += 1.0;
         }
-        let private = number(&rollup, "Private_Clean:")? + number(&rollup, "Private_Dirty:")?;
         Some(Self {
             at,
             pid: pid.as_raw_nonzero().get(),
             at_rest,
             pss_kib: number(&rollup, "Pss:")?,
-            private_kib: private,
+            anonymous_kib: number(&rollup, "Anonymous:")?,
             threads: number(&status, "Threads:")?,
             files,
             sockets,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::options::Options;
+use crate::options::{Fault, Options};
 use crate::tree::Tree;
 
 /// A limit for each wait.
@@ -38,13 +38,15 @@ impl Server {
         let ground = tree.ground.path();
         let configuration = ground.join("karez.toml");
         let path = |name: &str| ground.join(name).display().to_string();
+        // On a busy machine clients or threads of the server may not run for long: no deadline ends what they do.
         let mut keys = format!(
             "root = {:?}\nlisten = [\"http:127.0.0.1:0\", \"https:127.0.0.1:0\"]\n\
              tls-cert = {:?}\ntls-key = {:?}\nlog = \"off\"\ntar = true\ngrace = \"1h\"\n\
-             lookup-timeout = \"2s\"\n",
+             send-timeout = \"1h\"\nmin-rate = \"0\"\nidle-timeout = \"1h\"\nlookup-timeout = \"{}\"\n",
             path("root"),
             path("server.pem"),
             path("server.key"),
+            if options.has(Fault::Hang) { "2s" } else { "1h" },
         );
         // Root could read files of each mode.
         if rustix::process::geteuid().is_root() {
@@ -102,7 +104,7 @@ impl Server {
     /// Reloads the configuration: a changed one, or one that is refused.
     pub fn reload(&self, number: u64) -> Result<(), String> {
         let is_valid = !number.is_multiple_of(3);
-        let changed = format!("header-timeout = \"{}s\"\n", 10 + number % 7);
+        let changed = format!("header-timeout = \"{}s\"\n", 60 + number % 7);
         let more = if is_valid { &changed } else { "no-such-key = 1\n" };
         let new = self.configuration.with_extension("new");
         fs::write(&new, format!("{}{more}", self.keys)).unwrap();
