@@ -16,7 +16,7 @@ use crate::layouts::{self, Layout};
 use crate::server::Server;
 
 /// More than all socket buffers hold.
-const LARGE: usize = 64 << 20;
+pub const LARGE: usize = 64 << 20;
 
 /// How long a test watches a connection on which nothing can arrive.
 pub const QUIET_TIME: Duration = Duration::from_millis(300);

@@ -19,6 +19,7 @@ mod bindfs;
 mod cache_policies;
 mod client;
 mod client_limits;
+mod clock_jumps;
 mod cold_files;
 mod command;
 mod completions;
