@@ -5,7 +5,7 @@
 //!
 //! A guest that does not keep up misses lines, and one that is silent for an hour is disconnected.
 
-use karez_reactor::{Event, Io, Mailbox, NoJob, Peer, Service, Task};
+use karez_reactor::{Event, Io, Lines, Mailbox, NoJob, Peer, Service, Task};
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,7 @@ impl Service for Room {
         room.have_come += 1;
         let number = room.have_come;
         drop(room);
-        Guest { room: self.clone(), number, said: Vec::new() }
+        Guest { room: self.clone(), number, said: Lines::new(LONGEST_LINE) }
     }
 }
 
@@ -57,8 +57,7 @@ impl Service for Room {
 pub struct Guest {
     room: Room,
     number: u64,
-    /// A line that is not complete.
-    said: Vec<u8>,
+    said: Lines,
 }
 
 impl Task for Guest {
@@ -76,27 +75,20 @@ impl Task for Guest {
                 }
                 Err(_) => return io.close(),
             },
-            Event::Received(bytes, _) => self.listen(bytes),
+            Event::Received(bytes, _) => {
+                let Self { room, number, said } = self;
+                let told = said.split(bytes, |line| {
+                    let line = [format!("{number}: ").as_bytes(), line, b"\n"].concat();
+                    room.tell_all_but(*number, &Line::from(line));
+                });
+                if told.is_err() {
+                    return io.close();
+                }
+            }
             Event::Message(line) => io.outbox().push_bytes(line.to_vec()),
             _ => return io.close(), // gone, too slow, or silent for too long
         }
-        if self.said.len() > LONGEST_LINE {
-            return io.close();
-        }
         io.receive(io.now() + SILENCE, true, None);
-    }
-}
-
-impl Guest {
-    fn listen(&mut self, bytes: &[u8]) {
-        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
-            self.said.extend_from_slice(part);
-            if part.ends_with(b"\n") {
-                let line = [format!("{}: ", self.number).as_bytes(), &self.said].concat();
-                self.room.tell_all_but(self.number, &Line::from(line));
-                self.said.clear();
-            }
-        }
     }
 }
 

@@ -112,6 +112,7 @@ mod event_loop;
 mod fd_table;
 mod handover;
 mod io;
+mod lines;
 mod listener;
 mod local;
 mod models;
@@ -149,6 +150,7 @@ pub use karez_transfer::{
     Device, Edit, FileId, FileToSocket, Mark, OnShort, Outbox, PageIn, RecordKind, Seal, SealError,
     SealRoom, Settings, Switch, Switched, Tag, UnitEvent, Via,
 };
+pub use lines::{LineTooLong, Lines};
 pub use listener::{Address, Listener};
 pub use local::Local;
 pub use models::epoll_edge::EpollEdge;

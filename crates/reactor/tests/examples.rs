@@ -20,6 +20,10 @@ mod echo;
 #[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
 mod chat;
 
+#[path = "../examples/dictionary.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
+mod dictionary;
+
 #[path = "../examples/proxy.rs"]
 #[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
 mod proxy;
@@ -99,6 +103,25 @@ fn in_a_chat_everybody_hears_the_others() {
                 }
             }
         }
+    });
+}
+
+#[test]
+fn a_dictionary_answers_line_by_line() {
+    everywhere(dictionary::Dictionary::default, |address, name| {
+        let (mut client, mut answers) = (BufReader::new(connect(address)), String::new());
+        for part in ["set color gr", "een\r\nget color\nget ", "shape\nget\n"] {
+            client.get_mut().write_all(part.as_bytes()).unwrap();
+        }
+        for _ in 0..4 {
+            client.read_line(&mut answers).unwrap();
+        }
+        assert_eq!(answers, "stored\ngreen\nnone\nset NAME VALUE, or get NAME\n", "{name}");
+        client.get_mut().write_all(&[b'x'; 5000]).unwrap();
+        assert!(
+            client.read_line(&mut answers).is_ok_and(|count| count == 0),
+            "{name}: it is closed"
+        );
     });
 }
 
