@@ -20,6 +20,7 @@
 //! must be completed, so if its pages have been evicted meanwhile, it blocks the other streams.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::file_to_socket::FileToSocket;
 use crate::seal::{RecordKind, Seal, SealRoom};
@@ -340,3 +341,15 @@ macro_rules! from_memory {
 }
 
 from_memory!(Vec<u8>, String, &[u8], &str);
+
+/// Memory that many outboxes share, without a copy.
+impl From<Arc<[u8]>> for Outbox {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        let mut outbox = Self::new();
+        if !bytes.is_empty() {
+            let bytes = Bytes::Shared { range: 0..bytes.len(), bytes };
+            outbox.push(Segment::Memory { bytes, sent: 0, kind: RecordKind::DATA });
+        }
+        outbox
+    }
+}
