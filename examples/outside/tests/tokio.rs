@@ -3,7 +3,8 @@
 use axum::Router;
 use karez_hyper::{SendFile, ServeDir};
 use karez_transfer::tokio::{
-    PollState, Socket, copy_file, poll_receive, poll_relay, poll_send, receive_to_file, send, send_file,
+    PollState, Socket, copy_file, poll_receive, poll_relay, poll_send, receive_to_file, send,
+    send_file,
 };
 use karez_transfer::{FileToSocket, Outbox, SocketToFile, SocketToSocket, Via};
 use std::fs::File;
