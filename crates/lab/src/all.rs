@@ -190,16 +190,18 @@ fn topologies(plan: &AllPlan, on_step: &mut dyn FnMut(&str), all: &mut AllReport
     Ok(())
 }
 
-/// The classic diagrams: a via by copies, by a mapping, by reference, past the page cache, with a
-/// disk read on a worker thread, and on a completion model.
-const TRACES: [(Model, Topology, Via, CacheState); 8] = [
+/// The classic diagrams: a via by copies, by a mapping, by reference, past the page cache; the three
+/// layouts of a Reactor with a disk read; and a completion model.
+const TRACES: [(Model, Topology, Via, CacheState); 10] = [
     (Model::EpollEdge, Topology::Single, Via::Copy, CacheState::Warm),
     (Model::EpollEdge, Topology::Single, Via::Mmap, CacheState::Warm),
     (Model::EpollEdge, Topology::Single, Via::Sendfile, CacheState::Warm),
     (Model::EpollEdge, Topology::Single, Via::Splice, CacheState::Warm),
     (Model::EpollEdge, Topology::Single, Via::Direct, CacheState::Cold),
     (Model::EpollEdge, Topology::Single, Via::Zerocopy, CacheState::Warm),
+    (Model::EpollEdge, Topology::Single, Via::Sendfile, CacheState::Cold),
     (Model::EpollEdge, Topology::Workers, Via::Sendfile, CacheState::Cold),
+    (Model::EpollEdge, Topology::Multi, Via::Sendfile, CacheState::Cold),
     (Model::Uring, Topology::Single, Via::Copy, CacheState::Warm),
 ];
 
@@ -261,7 +263,10 @@ impl Report for AllReports {
         sections.push(methods::section(&self.traces));
         sections.extend(self.models.as_ref().map(Report::section));
         sections.extend(self.topologies.as_ref().map(Report::section));
-        let more = self.traces.iter().filter(|trace| !methods::is_of(trace, trace.via));
+        let is_picture = |trace: &&Trace| {
+            methods::picture(&self.traces, trace.via).is_some_and(|one| std::ptr::eq(one, *trace))
+        };
+        let more = self.traces.iter().filter(|trace| !is_picture(trace));
         sections.extend(more.map(Report::section));
         sections.extend(self.claims.as_ref().map(Report::section));
         sections.extend(self.vias.as_ref().map(Report::section));

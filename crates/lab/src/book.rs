@@ -15,6 +15,7 @@ mod figures;
 mod reports;
 mod sources;
 mod tables;
+mod waits;
 
 use serde_json::Value;
 use std::fs;

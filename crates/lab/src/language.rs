@@ -131,11 +131,12 @@ pub(crate) fn tr_name(english: &str) -> String {
     match english.rsplit_once(": ") {
         Some((subject, name)) if lookup(english).is_none() => {
             let over = subject.split_once(" over ");
-            let subject = match over {
-                Some((via, transport)) => {
+            let subject = match (lookup(subject), over) {
+                (Some(known), _) => known.to_owned(),
+                (None, Some((via, transport))) => {
                     text!("{via} over {transport}", via = via, transport = transport)
                 }
-                None => tr_word(subject),
+                (None, None) => subject.split(", ").map(tr_word).collect::<Vec<_>>().join("，"),
             };
             text!("{subject}: {name}", subject = subject, name = tr_calls(name))
         }

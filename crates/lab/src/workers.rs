@@ -9,13 +9,16 @@
 mod cold_file;
 mod command;
 mod costs;
+mod drained_events;
 mod echo_clients;
 mod echo_service;
+mod framed;
 mod http_client;
 mod http_exchange;
 mod limits;
 mod load_generator;
 mod receiver;
+mod ring;
 mod round_trips;
 mod selector_bench;
 mod sender;
@@ -86,6 +89,8 @@ impl WorkerState {
             "connect" => self.sender.connect(command),
             "send-file" => self.sender.send_file(command),
             "copy-in-user-space" => self.sender.copy_in_user_space(command),
+            "send-frames" => framed::send_frames(&self.sender.take_connection()?, command),
+            "send-sealed" => framed::send_sealed(&self.sender.take_connection()?, command),
             "read-file" => sender::read_file(command),
             "pipe" => sender::pipe(command),
             "send-datagrams" => sender::send_datagrams(command),
@@ -95,6 +100,9 @@ impl WorkerState {
             "read-clock" => limits::read_clock(command),
             "switch-threads" => costs::switch_threads(command),
             "touch-pages" => costs::touch_pages(command),
+            "read-blocks" => ring::read_blocks(command),
+            "ring-datagrams" => ring::ring_datagrams(command),
+            "drain-events" => drained_events::drain_events(command),
             "send-two-parts" => costs::send_two_parts(command),
             "listen" => self.receiver.listen(command),
             "receive" => self.receiver.receive(command),

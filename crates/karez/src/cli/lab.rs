@@ -43,7 +43,7 @@ pub(crate) enum Lab {
     /// and tail latency, fairness, CPU. Also counts the responses while one job is blocked, which
     /// is exact.
     Topologies(TopologiesArgs),
-    /// Test 53 common claims about Linux I/O on this kernel
+    /// Test 64 common claims about Linux I/O on this kernel
     ///
     /// Tests each claim and derives its verdict from the measurements: confirmed, refuted, depends
     /// on a condition, or not measurable here with the reason. Starts with a self-test.

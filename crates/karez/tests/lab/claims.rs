@@ -70,6 +70,16 @@ fn every_claim_has_a_verdict_and_exact_counts() {
         (47, "pages cached by read", BYTES / 4096),
         (47, "pages cached by O_DIRECT", 0),
         (49, "iou-wrk threads after a read", 0),
+        (54, "level, one read for each event: messages before the quiet one", 1),
+        (54, "edge, until EAGAIN: messages before the quiet one", 1000),
+        (54, "edge, at most 16 reads and a list: messages before the quiet one", 16),
+        (54, "level, stopped early: events afterwards", 1),
+        (54, "edge, stopped early: events afterwards", 0),
+        (60, "bytes copied from the file", BYTES),
+        (60, "bytes that the cipher has passed over", BYTES),
+        (62, "pages cached after a read of 4 KiB, POSIX_FADV_RANDOM", 1),
+        (63, "faults: cached file, MAP_POPULATE", 0),
+        (63, "faults: private memory", BYTES / 4096),
         (9, "RLIMIT_NOFILE", 256),
         (12, "reported in arrival order", 3),
         (19, "read later", 2),
@@ -88,6 +98,7 @@ fn every_claim_has_a_verdict_and_exact_counts() {
         (20, "epoll on a regular file", "EPERM"),
         (28, "send of a truncated range", "EFAULT"),
         (29, "sendfile from a socket", "EINVAL"),
+        (64, "content read from the pipe", "new"),
     ] {
         assert_eq!(report["claims"][number - 1]["evidence"][what], word);
     }

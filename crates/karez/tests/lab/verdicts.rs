@@ -56,6 +56,82 @@ fn ratio(evidence: Evidence, subject: &str, [median, low, high]: [f64; 3]) -> Ev
     evidence.with(format!("{subject}: at least"), low).with(format!("{subject}: at most"), high)
 }
 
+fn starved(greedy: u64, fair: u64) -> Evidence {
+    counts(&[
+        ("level, one read for each event: messages before the quiet one", 1),
+        ("edge, until EAGAIN: messages before the quiet one", greedy),
+        ("edge, at most 16 reads and a list: messages before the quiet one", fair),
+    ])
+}
+
+fn calls_by_load(edge: [f64; 4], level: [f64; 4]) -> Evidence {
+    let loads = [
+        "1 connection, 64 B",
+        "64 connections, 64 B",
+        "1 connection, 64 KiB",
+        "64 connections, 64 KiB",
+    ];
+    let each = loads.into_iter().zip(edge.into_iter().zip(level));
+    each.fold(Evidence::default(), |evidence, (load, (edge, level))| {
+        evidence
+            .with(format!("edge, {load}: calls per message"), edge)
+            .with(format!("level, {load}: calls per message"), level)
+    })
+}
+
+fn ratios(subjects: &[(&str, [f64; 3])]) -> Evidence {
+    subjects.iter().fold(Evidence::default(), |evidence, &(of, range)| ratio(evidence, of, range))
+}
+
+fn ring_options(registered: [f64; 3], sqpoll: [f64; 3]) -> Evidence {
+    ratios(&[("registered buffers/none, cached", registered), ("SQPOLL/none, cached", sqpoll)])
+}
+
+fn ring_reads(cached: [f64; 3], cold: [f64; 3]) -> Evidence {
+    ratios(&[
+        ("uring/pread, cached, 1 in flight", cached),
+        ("uring/pread, cached, 32 in flight", cached),
+        ("uring/pread, from the disk, 32 in flight", cold),
+    ])
+}
+
+fn ring_sends(lo: [f64; 3], dummy: [f64; 3]) -> Evidence {
+    ratios(&[
+        ("SEND_ZC of registered memory/send over lo, 60 KiB", lo),
+        ("SEND_ZC of registered memory/send over a dummy device, 60 KiB", dummy),
+    ])
+}
+
+fn frames(small: [f64; 3], large: [f64; 3]) -> Evidence {
+    ratios(&[
+        ("sendfile/copy, frames of 16 KiB", small),
+        ("sendfile/copy, frames of 64 KiB", large),
+    ])
+}
+
+fn sealed(from_file: u64) -> Evidence {
+    counts(&[
+        ("bytes", BYTES),
+        ("bytes copied from the file", from_file),
+        ("bytes copied into the socket", BYTES + 5632),
+    ])
+}
+
+fn direct_cpu(cold: [f64; 3], cached: [f64; 3]) -> Evidence {
+    ratios(&[("O_DIRECT/read, from the disk", cold), ("O_DIRECT/read, in the page cache", cached)])
+}
+
+fn read_ahead(by_default: u64, random: u64) -> Evidence {
+    counts(&[
+        ("pages cached after a read of 4 KiB", by_default),
+        ("pages cached after a read of 4 KiB, POSIX_FADV_RANDOM", random),
+    ])
+}
+
+fn mapping_faults(file: u64, private: u64) -> Evidence {
+    counts(&[("pages", 1024), ("faults: cached file", file), ("faults: private memory", private)])
+}
+
 fn kernel_tls(written: u64) -> Evidence {
     counts(&[
         ("bytes", BYTES),
@@ -351,6 +427,44 @@ fn table() -> Vec<(u8, Evidence, &'static str, Evidence, &'static str)> {
             depends,
             patterns([0.05, 31.5], [0.0, 2.0], 16.0),
             no,
+        ),
+        (54, starved(1000, 16), depends, starved(1000, 1000), yes),
+        (54, starved(1000, 16), depends, starved(1, 1), no),
+        (
+            55,
+            calls_by_load([3.0, 2.0, 18.0, 17.0], [2.0, 1.0, 32.0, 16.0]),
+            depends,
+            calls_by_load([1.0; 4], [2.0; 4]),
+            yes,
+        ),
+        (
+            55,
+            calls_by_load([3.0, 2.0, 18.0, 17.0], [2.0, 1.0, 32.0, 16.0]),
+            depends,
+            calls_by_load([2.0; 4], [1.0; 4]),
+            no,
+        ),
+        (56, ring_options(SAME, LESS), depends, ring_options(LESS, LESS), yes),
+        (56, ring_options(SAME, MORE), no, ring_options(NOISE, LESS), depends),
+        (57, ring_reads(MORE, LESS), depends, ring_reads(LESS, LESS), yes),
+        (57, ring_reads(MORE, LESS), depends, ring_reads(MORE, SAME), no),
+        (58, ring_sends(MORE, LESS), depends, ring_sends(LESS, LESS), yes),
+        (58, ring_sends(MORE, SAME), no, ring_sends(MORE, NOISE), depends),
+        (59, frames(SAME, LESS), depends, frames(LESS, LESS), yes),
+        (59, frames(MORE, SAME), no, frames(NOISE, LESS), depends),
+        (60, sealed(BYTES), yes, sealed(0), no),
+        (61, direct_cpu(LESS, MORE), depends, direct_cpu(LESS, LESS), yes),
+        (61, direct_cpu(MORE, MORE), no, direct_cpu(NOISE, LESS), depends),
+        (62, read_ahead(4, 1), depends, read_ahead(1, 1), yes),
+        (62, read_ahead(4, 1), depends, read_ahead(4, 4), no),
+        (63, mapping_faults(64, 1024), depends, mapping_faults(1024, 1024), yes),
+        (63, mapping_faults(64, 1024), depends, mapping_faults(64, 64), no),
+        (
+            64,
+            words(&[("content read from the pipe", "new")]),
+            no,
+            words(&[("content read from the pipe", "old")]),
+            yes,
         ),
     ]
 }

@@ -30,7 +30,7 @@ pub(super) fn section(traces: &[Trace]) -> Section {
         if let Some(svg) = textbook::draw(method.via, &caption) {
             parts.push(Part::Figure(caption, svg));
         }
-        match traces.iter().find(|trace| is_of(trace, method.via)) {
+        match picture(traces, method.via) {
             Some(trace) => parts.extend(trace.parts()),
             None if method.via == Via::Cow => {
                 parts.push(Part::Paragraph(text!(
@@ -50,10 +50,12 @@ pub(super) fn section(traces: &[Trace]) -> Section {
     }
 }
 
-/// Returns whether a trace is the picture of a method: on epoll, with one thread.
-pub(super) fn is_of(trace: &Trace, via: Via) -> bool {
-    trace.via == via
-        && trace.effective_via == via
-        && trace.topology == Topology::Single
-        && trace.model == Model::EpollEdge
+/// Returns the picture of a method: the first trace on epoll, with one thread.
+pub(super) fn picture(traces: &[Trace], via: Via) -> Option<&Trace> {
+    traces.iter().find(|trace| {
+        trace.via == via
+            && trace.effective_via == via
+            && trace.topology == Topology::Single
+            && trace.model == Model::EpollEdge
+    })
 }

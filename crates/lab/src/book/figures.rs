@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::reports::{Reports, range};
 use super::tables::{is_largest_on_loopback, share_of};
+use super::waits;
 use crate::all::textbook;
 use crate::chart::{Line, bars, lines, stacked};
 use crate::language::text;
@@ -19,7 +20,10 @@ pub(super) fn draw(reports: &Reports<'_>, name: &str) -> Option<(String, String)
         "copies" => copies(reports),
         "cpu" => cpu(reports),
         "rates" => rates(reports),
-        _ => diagram(name.strip_prefix("textbook-")?),
+        _ => match name.strip_prefix("waits-") {
+            Some(topology) => waits::draw(reports, topology),
+            None => diagram(name.strip_prefix("textbook-")?),
+        },
     }
 }
 

@@ -21,7 +21,8 @@ pub(super) fn table(reports: &Reports<'_>, name: &str) -> Option<String> {
         ("blocked-jobs", _) => blocked_jobs(reports),
         ("zero-copy", _) => zero_copy(reports),
         ("trace", layout) => trace(reports, layout)?,
-        ("kernels", _) => return kernels(reports),
+        ("kernels", _) => return kernels(reports, false),
+        ("kernels-by-time", _) => return kernels(reports, true),
         _ => return None,
     };
     (!table.rows.is_empty()).then(|| table.to_markdown())
@@ -184,13 +185,14 @@ fn trace(reports: &Reports<'_>, layout: &str) -> Option<Table> {
     Some(filled(vec![msg!("system call"), msg!("calls"), msg!("bytes")], rows))
 }
 
-/// The verdict on every claim by kernel, with its condition where the kernels differ.
-fn kernels(reports: &Reports<'_>) -> Option<String> {
+/// The verdict on every claim by kernel, with its condition where the kernels differ; of those whose
+/// verdict follows from times, or of the others.
+fn kernels(reports: &Reports<'_>, by_time: bool) -> Option<String> {
     let kernels = reports.kernels();
     let columns: Vec<_> = kernels.iter().map(|kernel| format!("Linux {kernel}")).collect();
     let mut page = format!("| {} | {} |\n", tr(msg!("claim")), columns.join(" | "));
     page += &format!("|---|{}\n", "---|".repeat(kernels.len()));
-    for claim in Claim::all() {
+    for claim in Claim::all().iter().filter(|claim| claim.is_timed() == by_time) {
         let found: Vec<_> =
             kernels.iter().map(|kernel| reports.claim_on(kernel, claim.number)).collect();
         let verdicts: Vec<_> = found.iter().flatten().map(|finding| &finding.verdict).collect();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::claims::Claim;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -22,7 +23,7 @@ fn stored() -> Option<Vec<Value>> {
         .filter(|name| name.starts_with("lab-claims-linux-"))
         .collect();
     names.sort_unstable();
-    names.insert(0, "lab-linux-6.18.json".to_owned());
+    names.splice(0..0, ["lab-linux-6.18.json", "lab-layouts-linux-6.18.json"].map(str::to_owned));
     let read = |name: &String| {
         let text = fs::read_to_string(results.join(name)).unwrap();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -124,6 +125,15 @@ fn every_exercise_is_in_the_book_once() {
     let all: String = CHAPTERS.iter().map(|chapter| chapter.english).collect();
     for number in 1..=crate::exercise::EXERCISES.len() {
         assert_eq!(all.matches(&format!("{{{{exercise {number}}}}}")).count(), 1, "{number}");
+    }
+}
+
+#[test]
+fn every_claim_is_in_the_book_once() {
+    let all: String = CHAPTERS.iter().map(|chapter| chapter.english).collect();
+    for claim in Claim::all() {
+        let marker = format!("{{{{claim {}}}}}", claim.number);
+        assert_eq!(all.matches(&marker).count(), 1, "{marker}");
     }
 }
 

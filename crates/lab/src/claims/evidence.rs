@@ -5,10 +5,14 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::fmt;
 
-use crate::language::{msg, tr_name, tr_word};
+use crate::language::{msg, text, tr_name, tr_word};
 use crate::regression::Slope;
 use crate::selftest::ExperimentError;
 use crate::table::grouped;
+
+/// Names of the bounds of an interval.
+pub(super) const AT_LEAST: &str = msg!("at least");
+pub(super) const AT_MOST: &str = msg!("at most");
 
 /// Names of the errors that the experiments provoke.
 const ERRNO_NAMES: [(Errno, &str); 11] = [
@@ -161,14 +165,61 @@ impl fmt::Display for Figure {
     }
 }
 
+impl Evidence {
+    /// Returns the interval of a figure, which has the same subject: `subject: at least`.
+    fn interval(&self, name: &str, figure: &Figure) -> Option<(f64, f64)> {
+        let (subject, last) = name.rsplit_once(": ")?;
+        let is_bound = last == AT_LEAST || last == AT_MOST;
+        let bound = |last: &str| self.number(&format!("{subject}: {last}"));
+        let is_number = matches!(figure, Figure::Number(_)) && !is_bound;
+        if is_number { bound(AT_LEAST).zip(bound(AT_MOST)) } else { None }
+    }
+}
+
 impl fmt::Display for Evidence {
+    /// Writes each figure with its name, and its interval in brackets behind it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (name, figure)) in self.0.iter().enumerate() {
-            if at > 0 {
-                f.write_str("; ")?;
+        let with_interval: Vec<_> =
+            self.0.iter().map(|(name, figure)| self.interval(name, figure)).collect();
+        let has_interval = |subject: &str| {
+            let names = self.0.iter().zip(&with_interval).filter(|(_, range)| range.is_some());
+            names
+                .map(|((name, _), _)| name)
+                .any(|name| name.rsplit_once(": ").is_some_and(|(own, _)| own == subject))
+        };
+        let mut is_first = true;
+        for ((name, figure), interval) in self.0.iter().zip(&with_interval) {
+            let bound =
+                name.rsplit_once(": ").filter(|(_, last)| [AT_LEAST, AT_MOST].contains(last));
+            if bound.is_some_and(|(subject, _)| has_interval(subject)) {
+                continue;
             }
+            if !is_first {
+                f.write_str(&text!("; "))?;
+            }
+            is_first = false;
             write!(f, "{} {figure}", tr_name(name))?;
+            if let Some((low, high)) = interval {
+                write!(f, " [{low:.2}..{high:.2}]")?;
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interval_stands_behind_its_figure() {
+        let evidence = Evidence::default()
+            .with("a/b: faults", 3_u64)
+            .with("a/b: ratio of CPU time", 0.5)
+            .with("a/b: at least", 0.4)
+            .with("a/b: at most", 0.6)
+            .with("c: at least", 1.0);
+        let text = "a/b: faults 3; a/b: ratio of CPU time 0.50 [0.40..0.60]; c: at least 1.00";
+        assert_eq!(evidence.to_string(), text);
     }
 }

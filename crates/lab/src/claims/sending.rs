@@ -109,7 +109,7 @@ fn by_reference(bench: &mut ClaimsBench<'_>) -> ExperimentResult {
 }
 
 /// Starts a worker in a private network with a device that discards all packets.
-fn worker_with_dummy(bench: &ClaimsBench<'_>) -> Result<Worker, Error> {
+pub(super) fn worker_with_dummy(bench: &ClaimsBench<'_>) -> Result<Worker, Error> {
     let mut worker = bench.base.worker()?;
     for command in [
         json!({ "command": "enter-network" }),

@@ -66,6 +66,19 @@ impl<'a> SelfTestBench<'a> {
         Ok(self.beds[place].1.sender.request(command)?)
     }
 
+    /// Executes a command on a connected sender without counters; the receiver discards everything.
+    pub(crate) fn timed_sender_command(
+        &mut self,
+        command: &Value,
+    ) -> StdResult<Value, ExperimentError> {
+        let place = self.bed_index(Transport::Loopback)?;
+        let bed = &mut self.beds[place].1;
+        bed.connect(ReceiveMode::Discard)?;
+        let answer = bed.sender.request(command)?;
+        bed.receiver.receive()?;
+        Ok(answer)
+    }
+
     /// Transfers the cached file once and counts.
     pub(crate) fn counted(
         &mut self,

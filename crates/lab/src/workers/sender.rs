@@ -106,7 +106,7 @@ impl Sender {
         Ok(json!({ "copied": copied }))
     }
 
-    fn take_connection(&mut self) -> Result<OwnedFd> {
+    pub(super) fn take_connection(&mut self) -> Result<OwnedFd> {
         self.connection.take().ok_or_else(|| Error::new("send", "", "not connected"))
     }
 }
@@ -118,7 +118,7 @@ pub(super) fn start_kernel_tls(socket: BorrowedFd<'_>, direction: TlsDirection) 
     start_ktls(socket, direction, &keys).context("start", "kernel TLS")
 }
 
-/// Reads a part of a file into memory.
+/// Reads a part of a file into memory, and replies with the CPU time, too.
 pub(super) fn read_file(command: &Value) -> Result<Value> {
     let path = text(command, "file")?;
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -131,6 +131,7 @@ pub(super) fn read_file(command: &Value) -> Result<Value> {
     let start = memory.as_ptr().align_offset(4096);
     let buffer = &mut memory[start..start + chunk];
     let mut total = 0;
+    let before = UsageSnapshot::now();
     mark::begin();
     while total < bytes {
         match rustix::io::read(&file, &mut *buffer).context("read", path)? {
@@ -139,7 +140,7 @@ pub(super) fn read_file(command: &Value) -> Result<Value> {
         }
     }
     mark::end();
-    Ok(json!({ "bytes": total }))
+    Ok(json!({ "bytes": total, "usage": before.elapsed() }))
 }
 
 /// Writes to a pipe and reads the data back.
@@ -208,7 +209,7 @@ fn run_transfer(transfer: &mut FileToSocket, out: BorrowedFd<'_>) -> Result<()> 
     }
 }
 
-fn send_all(out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
+pub(super) fn send_all(out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         bytes = &bytes[send(out, bytes, SendFlags::empty()).context("send", "bytes")?..];
     }
