@@ -3,13 +3,12 @@
 //! What needs rights or a single thread comes first: the sockets of the service manager or of the process that is
 //! replaced, the launcher of a successor, keys, addresses.
 
-use karez_reactor::{Address, Config, Limits, Model, Selected, Server, Shutdown, Topology};
+use karez_reactor::{Address, Config, Limits, Model, Selected, Shutdown, Topology};
 use karez_server::{FileService, Log};
 use karez_transfer::Via;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread;
 
 use crate::activation::Inherited;
 use crate::cli::ServeArgs;
@@ -26,7 +25,7 @@ use crate::ready;
 use crate::reload::{Reload, signals_of_reload};
 use crate::rlimit;
 use crate::sandbox::{self, Confined, Sandbox};
-use crate::serve_options::{config, content_tags, options, tcp_options};
+use crate::serve_options::{bind, content_tags, options, selected};
 use crate::service_manager::ServiceManager;
 use crate::stderr;
 use crate::stop_signals::StopSignals;
@@ -72,9 +71,7 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
         stderr::usage_error(&error);
     }
     let mut tls = Tls::load(&configuration, None)?;
-    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let selected =
-        config(args).build_supported(cores).unwrap_or_else(|error| stderr::usage_error(&error));
+    let selected = selected(args);
     let config = selected.config;
     if let Some(error) = sandbox::contradiction(args, config.model()) {
         stderr::usage_error(&error);
@@ -94,9 +91,7 @@ pub(crate) fn run(flags: &Flags) -> io::Result<()> {
             .map_or_else(|| default_connections(args, config, descriptors), NonZeroUsize::get),
         args.grace,
     );
-    let addresses: Vec<_> = args.listen.iter().map(|listen| listen.address.clone()).collect();
-    let tcp = tcp_options(args);
-    let server = Server::bind_inherited(config, &addresses, &tcp, &mut inherited.listeners)?;
+    let server = bind(args, config, &mut inherited.listeners)?;
     #[cfg_attr(not(feature = "metrics"), expect(unused_mut, reason = "metrics have listeners"))]
     let mut handover = server.handover();
     if !upgrade::replaces_another() {

@@ -1,10 +1,16 @@
 //! The options of a server by its configuration.
 
-use karez_reactor::{Config, ConfigBuilder, Model, TcpOptions};
+use karez_reactor::{
+    Config, ConfigBuilder, InheritedListener, Model, Selected, Server, TcpOptions,
+};
 use karez_server::{ByteRate, ContentTags, Options, SiteOptions, Substitutions};
+use std::io;
+use std::num::NonZeroUsize;
+use std::thread;
 
 use crate::cli::{ServeArgs, SiteArgs, SiteTable};
 use crate::configuration::Configuration;
+use crate::stderr;
 use crate::tls::Tls;
 
 /// The connections of an address that each take their part of its rate, where their number is not limited.
@@ -22,8 +28,27 @@ pub(crate) fn config(args: &ServeArgs) -> ConfigBuilder {
         .yields(yields)
 }
 
+/// Returns what runs of the threads of the arguments; prints a usage error and exits with 2 where nothing can.
+pub(crate) fn selected(args: &ServeArgs) -> Selected {
+    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    config(args).build_supported(cores).unwrap_or_else(|error| stderr::usage_error(&error))
+}
+
+/// Binds the addresses for which no socket is inherited.
+///
+/// # Errors
+/// As [`Server::bind_inherited`].
+pub(crate) fn bind(
+    args: &ServeArgs,
+    config: Config,
+    inherited: &mut Vec<InheritedListener>,
+) -> io::Result<Server> {
+    let addresses: Vec<_> = args.listen.iter().map(|listen| listen.address.clone()).collect();
+    Server::bind_inherited(config, &addresses, &tcp_options(args), inherited)
+}
+
 /// Returns the options of TCP connections.
-pub(crate) fn tcp_options(args: &ServeArgs) -> TcpOptions {
+fn tcp_options(args: &ServeArgs) -> TcpOptions {
     let mut options = TcpOptions::default();
     options.congestion.clone_from(&args.congestion);
     options.max_pacing_rate = args.rate;
@@ -35,7 +60,7 @@ pub(crate) fn tcp_options(args: &ServeArgs) -> TcpOptions {
 ///
 /// # Errors
 /// As [`ContentTags::open`].
-pub(crate) fn content_tags(args: &ServeArgs) -> std::io::Result<ContentTags> {
+pub(crate) fn content_tags(args: &ServeArgs) -> io::Result<ContentTags> {
     args.etag_cache.as_deref().map_or_else(|| Ok(ContentTags::default()), ContentTags::open)
 }
 

@@ -23,15 +23,13 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getppid, kill_proces
 use rustix::thread::set_name;
 use signal_hook::low_level::signal_name;
 use std::io;
-use std::num::NonZeroUsize;
 use std::process;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::activation::Inherited;
 use crate::cli::ServeArgs;
 use crate::configuration::{Configuration, Flags};
-use crate::serve_options::{config, tcp_options};
+use crate::serve_options::{bind, selected};
 use crate::stderr;
 use crate::upgrade;
 
@@ -66,7 +64,8 @@ pub(crate) fn in_child(
     configuration: Configuration,
     mut inherited: Inherited,
 ) -> io::Result<(Configuration, Inherited)> {
-    let server = bind(&configuration, &mut inherited)?;
+    let config = selected(&configuration.serve).config;
+    let server = bind(&configuration.serve, config, &mut inherited.listeners)?;
     let mut supervisor = Supervisor {
         signals: BlockedSignals::block(&SIGNALS)?,
         stops: false,
@@ -104,16 +103,6 @@ pub(crate) fn in_child(
 /// ends.
 pub(crate) fn is_below_first_process(args: &ServeArgs) -> bool {
     args.supervise && getppid() == Some(Pid::INIT)
-}
-
-fn bind(configuration: &Configuration, inherited: &mut Inherited) -> io::Result<Server> {
-    let args = &configuration.serve;
-    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let selected =
-        config(args).build_supported(cores).unwrap_or_else(|error| stderr::usage_error(&error));
-    let addresses: Vec<_> = args.listen.iter().map(|listen| listen.address.clone()).collect();
-    let options = tcp_options(args);
-    Server::bind_inherited(selected.config, &addresses, &options, &mut inherited.listeners)
 }
 
 /// Passes the listeners on to the server that this process makes.

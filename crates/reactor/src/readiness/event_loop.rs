@@ -32,7 +32,8 @@ use karez_transfer::Outbox;
 /// The receive buffer lent to tasks: one a reactor, however many connections it has.
 const BUFFER: usize = 64 << 10;
 
-/// The time of a turn in which connections go on sending; each has [a budget](crate::connection) besides.
+/// The time of a turn after which no further connection goes on sending; the last one uses up its
+/// [budget](crate::connection).
 const SENDERS_TIME: Duration = Duration::from_micros(300);
 
 /// An event loop on a readiness model.
@@ -155,13 +156,15 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
     /// Runs connections that go on sending, for a time, so that a request which has arrived meanwhile does not wait for
     /// all of them.
     fn run_senders(&mut self) {
-        let senders = self.core.senders.len();
-        let begun = (senders > 0).then(clock::now);
-        for _ in 0..senders {
+        if self.core.senders.is_empty() {
+            return;
+        }
+        let end = clock::now() + SENDERS_TIME;
+        for _ in 0..self.core.senders.len() {
             if let Some(token) = self.core.dequeue_sender() {
                 self.run_turn(token);
             }
-            if begun.is_some_and(|begun| clock::now() > begun + SENDERS_TIME) {
+            if clock::now() > end {
                 break;
             }
         }
