@@ -164,23 +164,32 @@ impl Faults<'_> {
         })
     }
 
-    /// Stops the FUSE file system for a while, and waits until it is served again.
+    /// Stops the FUSE file system until a request for one of its files has ended by a deadline, and for a while longer.
+    /// Another file is served meanwhile, and this one again behind it.
     fn hang(&mut self) -> Result<(), String> {
         let Some(hanging) = self.hanging else { return Ok(()) };
-        let pause = Duration::from_millis(500 + self.rng.below(5000));
-        let is_first = |node: &crate::tree::Node| node.kind == Kind::Hanging;
-        let first = self.run.tree.nodes.iter().position(is_first).unwrap();
+        let longer = Duration::from_millis(self.rng.below(3000));
+        let largest = |kind| {
+            let nodes = &self.run.tree.nodes;
+            Ask::to(Target::File(nodes.iter().rposition(|node| node.kind == kind).unwrap()))
+        };
+        let (hung, other) = (largest(Kind::Hanging), largest(Kind::Fixed));
         self.run.during(Phase::Hang, || {
-            hanging.hang(|| thread::sleep(pause));
+            let mut status = Ok(200);
+            // The kernel knows attributes for a moment. A process can be continued by others, too.
+            while matches!(status, Ok(200)) {
+                hanging.stop();
+                status = self.request(&hung);
+            }
+            let others = self.request(&other);
+            thread::sleep(longer);
+            hanging.resume();
+            if !matches!((&status, &others), (Ok(503) | Err(End::Reset), Ok(200))) {
+                return Err(format!("a file that hangs: {status:?}, another one: {others:?}"));
+            }
             let start = Instant::now();
-            let ask = Ask::to(Target::File(first));
             loop {
-                let probe = || -> Result<u16, End> {
-                    let mut client = Http1::over(Socket::connect(self.run.plain)?);
-                    client.socket.send(ask.text(&self.run.tree, true).as_bytes())?;
-                    Ok(client.head()?.status)
-                };
-                match probe() {
+                match self.request(&hung) {
                     Ok(200) => return Ok(()),
                     result if start.elapsed() > TIMEOUT => {
                         return Err(format!("the file system that hung is not served: {result:?}"));
@@ -189,6 +198,14 @@ impl Faults<'_> {
                 }
             }
         })
+    }
+
+    /// Requests a file on a connection of its own, and returns the status.
+    fn request(&self, ask: &Ask) -> Result<u16, End> {
+        let mut client = Http1::over(Socket::connect(self.run.plain)?);
+        let text = ask.text(&self.run.tree, true);
+        client.socket.send(text.as_bytes())?;
+        client.response(ask.is_head, None).map(|response| response.head.status).map_err(|cut| cut.1)
     }
 }
 

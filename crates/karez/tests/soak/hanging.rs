@@ -43,15 +43,19 @@ impl Hanging {
         ["nsenter", "--mount", "--target", &pid, "--"].map(str::to_owned).to_vec()
     }
 
-    /// Hangs while the closure runs.
-    pub fn hang(&self, meanwhile: impl FnOnce()) {
-        let signal = |signal| {
-            let pid = Pid::from_raw(self.0.id() as i32).unwrap();
-            kill_process(pid, signal).unwrap();
-        };
-        signal(Signal::STOP);
-        meanwhile();
-        signal(Signal::CONT);
+    /// Makes it hang.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Ends a hang.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.0.id() as i32).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 }
 

@@ -46,7 +46,7 @@ impl Server {
             path("root"),
             path("server.pem"),
             path("server.key"),
-            if options.has(Fault::Hang) { "2s" } else { "1h" },
+            if options.has(Fault::Hang) { "5s" } else { "1h" },
         );
         // Root could read files of each mode.
         if rustix::process::geteuid().is_root() {
