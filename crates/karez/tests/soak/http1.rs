@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::response::{Head, Response};
-use crate::socket::{End, Socket};
+use crate::socket::{End, PART, Socket};
 
 /// Reads a body in parts with pauses.
 #[derive(Clone, Copy)]
@@ -19,8 +19,6 @@ pub struct Http1 {
     buffer: Vec<u8>,
     at: usize,
 }
-
-const PART: usize = 64 << 10;
 
 impl Http1 {
     pub fn over(socket: Socket) -> Self {
@@ -108,7 +106,7 @@ impl Http1 {
         while into.len() < length {
             let wanted = length - into.len();
             if self.at == self.buffer.len() && wanted >= PART {
-                self.socket.receive(into, wanted.min(16 * PART))?;
+                self.socket.receive(into, wanted)?;
             } else {
                 if self.at == self.buffer.len() {
                     self.receive()?;

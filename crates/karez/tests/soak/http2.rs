@@ -9,12 +9,11 @@ use std::time::Instant;
 
 use crate::ask::Ask;
 use crate::response::{Head, Response};
-use crate::socket::{End, Socket};
+use crate::socket::{End, PART, Socket};
 use crate::tree::Tree;
 
 /// SETTINGS_INITIAL_WINDOW_SIZE.
 const INITIAL_WINDOW: u16 = 4;
-const PART: usize = 64 << 10;
 
 pub struct Stream {
     pub ask: Ask,

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Longer than each wait of a client that a run causes.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
+/// The most bytes of one read.
+pub const PART: usize = 64 << 10;
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum End {
     /// By a FIN, under TLS behind a close_notify.
@@ -86,19 +89,23 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads some bytes, and appends them.
+    /// Reads some bytes, at most so many, and appends them.
     pub fn receive(&mut self, into: &mut Vec<u8>, most: usize) -> Result<(), End> {
-        let before = into.len();
-        into.resize(before + most, 0);
-        let received = match self {
-            Self::Plain(stream) => stream.read(&mut into[before..]),
-            Self::Tls(stream) => stream.read(&mut into[before..]),
+        let mut part = [0; PART];
+        let part = &mut part[..most.min(PART)];
+        let mut read = || match self {
+            Self::Plain(stream) => stream.read(part),
+            Self::Tls(stream) => stream.read(part),
         };
-        into.truncate(before + received.as_ref().map_or(0, |count| *count));
-        match received? {
-            0 => Err(End::Closed),
-            _ => Ok(()),
-        }
+        // A receive with a timeout is interrupted when a stopped process goes on (signal(7)).
+        let count = loop {
+            match read() {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        into.extend_from_slice(&part[..count]);
+        if count == 0 { Err(End::Closed) } else { Ok(()) }
     }
 
     /// Closes by a reset.
