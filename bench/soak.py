@@ -28,6 +28,8 @@ def main():
     parser.add_argument("--clients", type=int, default=12, help="default: 12")
     parser.add_argument("--rate", type=int, default=0, help="requests per second of all clients; 0 for any")
     parser.add_argument("--faults", help="of write,hostile,reload,upgrade,stop,descriptors,hang; default: all but hang")
+    parser.add_argument("--pause", type=int, metavar="MS",
+                        help="mean time between faults; default: a sixtieth of the run, 0.5 to 8 s")
     parser.add_argument("--upgrades", type=int, default=2, help="without --requests in the first quarter of the run")
     parser.add_argument("--reloads", type=int, default=20, help="with --requests")
     parser.add_argument("--karez", metavar="FLAGS", default="", help="flags of the server, such as '--model uring'")
@@ -36,8 +38,8 @@ def main():
     parser.add_argument("--profile", default="release", help="Cargo profile of program and test; default: release")
     options = parser.parse_args()
     values = {"SEED": options.seed, "SECONDS": options.seconds, "REQUESTS": options.requests,
-              "CLIENTS": options.clients, "RATE": options.rate, "FAULTS": options.faults, "UPGRADES": options.upgrades,
-              "RELOADS": options.reloads, "FLAGS": options.karez, "SERVER": options.server,
+              "CLIENTS": options.clients, "RATE": options.rate, "FAULTS": options.faults, "PAUSE": options.pause,
+              "UPGRADES": options.upgrades, "RELOADS": options.reloads, "FLAGS": options.karez, "SERVER": options.server,
               "JSON": options.json and os.path.abspath(options.json)}
     if options.strict:
         values.update({name.upper(): value for name, value in STRICT.items()})

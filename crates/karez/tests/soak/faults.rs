@@ -79,7 +79,8 @@ impl Faults<'_> {
             options.has(*fault) && (*fault != Fault::Hang || self.hanging.is_some())
         };
         let usable: Vec<Fault> = known.into_iter().filter(usable).collect();
-        let mean = (options.time / 60).clamp(Duration::from_millis(500), Duration::from_secs(8));
+        let usual = (options.time / 60).clamp(Duration::from_millis(500), Duration::from_secs(8));
+        let mean = options.pause.unwrap_or(usual);
         while self.run.goes_on() {
             thread::sleep(mean * self.rng.below(200) as u32 / 100);
             let due = options.time / 4 * (upgraded + 1) / (upgrades as u32 + 1);

@@ -48,6 +48,8 @@ pub struct Options {
     /// Requests per second of all clients together; 0 for any.
     pub rate: u64,
     pub faults: Vec<Fault>,
+    /// The mean time between two faults, unless a number of requests is given.
+    pub pause: Option<Duration>,
     pub upgrades: u64,
     pub reloads: u64,
     /// Flags of the server.
@@ -79,6 +81,7 @@ impl Options {
             clients: number("CLIENTS").unwrap_or(12),
             rate: number("RATE").unwrap_or(0),
             faults,
+            pause: number("PAUSE").map(Duration::from_millis),
             upgrades: number("UPGRADES").unwrap_or(2),
             reloads: number("RELOADS").unwrap_or(20),
             flags: text("FLAGS")
