@@ -70,13 +70,22 @@ impl Run {
             Some(excuse) => self.count(excuse),
             None => {
                 let got = response.map_or("no head".to_owned(), |response| {
+                    let Response { head, body, .. } = response;
                     format!(
-                        "status {}, {} bytes of the body",
-                        response.head.status,
-                        response.body.len()
+                        "status {} {:?}, {} bytes of the body",
+                        head.status,
+                        head.fields,
+                        body.len()
                     )
                 });
-                self.report(ask, route, &format!("the end was not announced: {end}; {got}"));
+                let waited = ask.sent.elapsed().as_secs_f64();
+                self.report(
+                    ask,
+                    route,
+                    &format!(
+                        "the end was not announced: {end} {waited:.3} s after the request; {got}"
+                    ),
+                );
             }
         }
     }

@@ -70,7 +70,11 @@ pub fn write(run: &Run, server: &Server, samples: &[Sample], time: Duration) -> 
             "per_hour": per_hour, "standard_error": error, "most": most }));
     }
     let (printed, _) = server.printed();
+    let is_of_a_client = |kind: &String| kind.starts_with("karez: ...:");
     for (kind, count) in printed {
+        if is_of_a_client(&kind) && run.failures().is_empty() {
+            continue;
+        }
         line("printed", format!("{count} × {kind}"));
     }
     if let Some(path) = &options.json {

@@ -41,7 +41,7 @@ impl Server {
         // On a busy machine clients or threads of the server may not run for long: no deadline ends what they do.
         let mut keys = format!(
             "root = {:?}\nlisten = [\"http:127.0.0.1:0\", \"https:127.0.0.1:0\"]\n\
-             tls-cert = {:?}\ntls-key = {:?}\nlog = \"off\"\ntar = true\ngrace = \"1h\"\n\
+             tls-cert = {:?}\ntls-key = {:?}\nlog = \"off\"\nlog-level = \"debug\"\ntar = true\ngrace = \"1h\"\n\
              send-timeout = \"1h\"\nmin-rate = \"0\"\nidle-timeout = \"1h\"\nlookup-timeout = \"{}\"\n",
             path("root"),
             path("server.pem"),
