@@ -27,6 +27,8 @@ const MEASURES: [Measure; 6] = [
 const ENOUGH: usize = 30;
 /// Memory that grows by less in the run is at rest.
 const NOISE_KIB: f64 = 2048.0;
+/// So is a count: a pool has its last threads only when all others were busy at once.
+const NOISE_COUNT: f64 = 2.0;
 
 /// Returns the report. Fails the run if memory or descriptors grow.
 pub fn write(run: &Run, server: &Server, samples: &[Sample], time: Duration) -> String {
@@ -61,7 +63,7 @@ pub fn write(run: &Run, server: &Server, samples: &[Sample], time: Duration) -> 
             ),
         );
         let span = (seconds * 0.75) / 3600.0;
-        let noise = if name.contains("KiB") { NOISE_KIB } else { 1.0 };
+        let noise = if name.contains("KiB") { NOISE_KIB } else { NOISE_COUNT };
         let grows = per_hour * span > noise && per_hour > 3.0 * error;
         if name != PSS && points.len() >= ENOUGH && grows {
             run.fail(format!("{name} grows by {per_hour:.2} ± {error:.2} an hour"));
