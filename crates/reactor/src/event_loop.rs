@@ -6,6 +6,7 @@
 pub(crate) mod acceptor;
 pub(crate) mod admit;
 pub(crate) mod core;
+pub(crate) mod costly_queue;
 pub(crate) mod overdue;
 pub(crate) mod turns;
 pub(crate) mod wakeup;

@@ -188,9 +188,10 @@ impl<'a, J> Io<'a, J> {
 
     /// Asks to begin work that takes about `time` of the CPU, in the order of 0.1 ms or more, such as a signature.
     /// Returns false if such work has used up the time that it has in this turn of the event loop, 0.2 ms: then nothing
-    /// must be begun, and [`Event::Deferred`](crate::Event::Deferred) is delivered in the next turn, for another
+    /// must be begun, and [`Event::Deferred`](crate::Event::Deferred) is delivered in a later turn, for another
     /// try. Until then the connection sends nothing. So a flood of such work delays other connections by
-    /// a bounded time. Always true on model `blocking`, whose threads have one connection each.
+    /// a bounded time. Of those that wait the newest and the oldest have the next turns alternately, so that a
+    /// new one does not wait for all of a flood. Always true on model `blocking`, whose threads have one connection each.
     #[must_use]
     pub fn start_costly(&mut self, time: Duration) -> bool {
         let may_start = !self.requests.costly_left.is_zero();

@@ -55,8 +55,8 @@ pub enum Event<'a, T: Task> {
     Opened(Context<'a, T::Message>),
     /// At least one byte from the peer, as [`Io::receive`] allowed. Receiving is not armed any more.
     Received(&'a mut [u8], RecordType),
-    /// The other connections that were ready have received, see [`Io::defer`]; or it is the next turn of the
-    /// event loop, see [`Io::start_costly`].
+    /// The other connections that were ready have received, see [`Io::defer`]; or the turn of the
+    /// event loop has time for costly work, see [`Io::start_costly`].
     Deferred,
     /// The peer will send nothing more; it may still read. Receiving is not armed any more.
     PeerClosed,

@@ -106,6 +106,7 @@ impl<'a, S: Service, C: Driver> Proactor<'a, S, C> {
     #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
     fn turn(&mut self, done: &mut Vec<Completion>, later: &mut Vec<Completion>) {
         self.core.begin_turn();
+        self.run_costly();
         self.complete_all(done, later);
         for _ in 0..self.core.queued() {
             if let Some(token) = self.core.dequeue().or_else(|| self.core.dequeue_sender()) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::acceptor::Acceptor;
+use super::costly_queue::CostlyQueue;
 use crate::admission::Admission;
 use crate::clock;
 use crate::connection::{Connection, EventLoopConnection};
@@ -73,6 +74,8 @@ pub(crate) struct Core<'a, S: Service, K: Connection> {
     pub(crate) queue: VecDeque<Token>,
     /// Those of them that were sending when they were enqueued: they run behind the others.
     pub(crate) senders: VecDeque<Token>,
+    /// Those that wait for the time of a turn to begin costly work.
+    pub(crate) costly: CostlyQueue,
     /// Connections whose tasks go on when the others of this turn have received.
     pub(crate) deferred: Vec<Token>,
     pub(crate) timers: TimerHeap,
@@ -115,6 +118,7 @@ impl<'a, S: Service, K: Connection> Core<'a, S, K> {
             connections: ConnectionSlab::new(),
             queue: VecDeque::new(),
             senders: VecDeque::new(),
+            costly: CostlyQueue::default(),
             deferred: Vec::new(),
             timers: TimerHeap::default(),
             overdue: Vec::new(),
@@ -151,7 +155,7 @@ impl<'a, S: Service, K: Connection> Core<'a, S, K> {
 
     /// Returns how long the event loop may wait where nothing can be done at once.
     pub(crate) fn timeout(&mut self) -> Option<Duration> {
-        if self.queued() > 0 {
+        if self.queued() + self.costly.len() > 0 {
             return Some(Duration::ZERO);
         }
         let local = self.requests.local.as_mut().and_then(|local| local.tend(self.now));
@@ -178,6 +182,23 @@ impl<S: Service, K: EventLoopConnection> Core<'_, S, K> {
                 false => self.senders.push_back(token),
             }
         }
+    }
+
+    /// Puts a connection that wants to begin costly work into the queue for it.
+    pub(crate) fn enqueue_costly(&mut self, token: Token) {
+        if let Some(connection) = self.connections.get_mut(token)
+            && !mem::replace(&mut connection.state().queued, true)
+        {
+            self.costly.push(token);
+        }
+    }
+
+    /// Takes a connection that may begin costly work out of its queue, while this turn has time for it.
+    pub(crate) fn dequeue_costly(&mut self) -> Option<Token> {
+        let may_start = !self.requests.costly_left.is_zero();
+        let token = may_start.then(|| self.costly.pop()).flatten()?;
+        self.set_dequeued(token);
+        Some(token)
     }
 
     /// Takes the next connection that is not sending out of its run queue.

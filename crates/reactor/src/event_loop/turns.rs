@@ -164,9 +164,17 @@ pub(crate) trait EventLoop<'a>: Sized {
             }
             Turn::Yielded => {
                 let state = connection.state();
-                state.deferred_due |= mem::take(&mut state.wants.postponed);
+                let postponed = mem::take(&mut state.wants.postponed);
+                state.deferred_due |= postponed;
+                // It may be long before it has time for its work.
+                if let Some(deadline) = state.wants.deadline().filter(|_| postponed) {
+                    core.timers.set(token, &mut state.deadline, deadline.instant());
+                }
                 core.connections.set_busy(token);
-                core.enqueue(token);
+                match postponed {
+                    true => core.enqueue_costly(token),
+                    false => core.enqueue(token),
+                }
             }
             Turn::Blocked { deadline, idle, unchanged } => {
                 if let Some(deadline) = deadline {
@@ -180,6 +188,15 @@ pub(crate) trait EventLoop<'a>: Sized {
             }
         }
         self.after_turn(token);
+    }
+
+    /// Runs connections that wait to begin costly work, as many as this turn has time for. It comes before
+    /// other connections, which otherwise could begin such work in each turn.
+    fn run_costly(&mut self) {
+        for _ in 0..self.core().costly.len() {
+            let Some(token) = self.core().dequeue_costly() else { break };
+            self.run_turn(token);
+        }
     }
 
     /// Closes a connection and frees its place.

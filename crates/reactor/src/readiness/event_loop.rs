@@ -131,6 +131,7 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
         }
         self.accept_all();
         for _ in 0..self.core.queue.len() {
+        self.run_costly();
             if let Some(token) = self.core.dequeue() {
                 self.core.requests.may_defer = !self.core.queue.is_empty();
                 self.run_turn(token);

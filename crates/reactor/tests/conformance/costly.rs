@@ -29,6 +29,9 @@ struct Shared {
 struct Costly {
     shared: Arc<Shared>,
     cost: Duration,
+    /// A refused connection has a timer that has been due for a while.
+    impatient: bool,
+    timed_out: bool,
 }
 
 impl Costly {
@@ -42,6 +45,9 @@ impl Costly {
 
     fn try_to_start(&self, io: &mut Io<'_, NoJob>) {
         if !io.start_costly(self.cost) {
+            if self.impatient {
+                io.set_timer(Some(io.now()));
+            }
             return self.shared.log.lock().unwrap().push('-');
         }
         self.shared.log.lock().unwrap().push('+');
@@ -61,7 +67,13 @@ impl Task for Costly {
                 self.block();
                 io.receive(io.now() + LONG, true, None);
             }
+            Event::Deferred if self.timed_out => {}
             Event::Received(..) | Event::Deferred => self.try_to_start(io),
+            Event::Timer => {
+                self.timed_out = true;
+                io.outbox().push_bytes(b"t".to_vec());
+                io.notify_sent(Mark(0));
+            }
             _ => io.close(),
         }
     }
@@ -70,13 +82,16 @@ impl Task for Costly {
 struct Costlies {
     shared: Arc<Shared>,
     cost: Duration,
+    impatient: bool,
 }
 
 impl Service for Costlies {
     type Task = Costly;
 
     fn connect(&self, _: Peer, _: Instant) -> Costly {
-        Costly { shared: Arc::clone(&self.shared), cost: self.cost }
+        let Self { shared, cost, impatient } = self;
+        let (shared, cost, impatient) = (Arc::clone(shared), *cost, *impatient);
+        Costly { shared, cost, impatient, timed_out: false }
     }
 }
 
@@ -86,15 +101,46 @@ fn costly_work_is_spread_over_turns() {
 }
 
 #[test]
+fn a_deadline_passes_while_costly_work_waits() {
+    ask_together(COST, true, |model, answers, _, name| {
+        let late = answers.matches('t').count();
+        match () {
+            () if REPORT_ALL.contains(&model) => assert_eq!(late, COUNT - PER_TURN, "{name}"),
+            () if model == Model::Blocking => assert_eq!(late, 0, "{name}"),
+            () => {}
+        }
+    });
+}
+
+#[test]
 fn work_that_takes_a_whole_turn_is_begun_once_a_turn() {
     spread(WHOLE_TURN, 1);
 }
 
-/// Has 24 connections ask for work of this cost at the same time.
+/// These report all bytes that have arrived in one turn.
+const REPORT_ALL: [Model; 4] = [Model::EpollEdge, Model::EpollLevel, Model::Poll, Model::Select];
+
 fn spread(cost: Duration, per_turn: usize) {
+    ask_together(cost, false, |model, answers, log, name| {
+        assert_eq!(answers, "+".repeat(COUNT), "{name}");
+        assert_eq!(log.matches('+').count(), COUNT, "{name}: {log}");
+        if REPORT_ALL.contains(&model) {
+            // Those that are refused are not asked again before there is time for them.
+            let rest = COUNT - per_turn;
+            let expected = ["+".repeat(per_turn), "-".repeat(rest), "+".repeat(rest)].concat();
+            assert_eq!(log, expected, "{name}");
+        }
+        if model == Model::Blocking {
+            assert!(!log.contains('-'), "{name}: each connection has a thread");
+        }
+    });
+}
+
+/// Has 24 connections ask for work of this cost at the same time. `check` gets their answers, and the log.
+fn ask_together(cost: Duration, impatient: bool, check: impl Fn(Model, &str, &str, &str) + Sync) {
     for &(model, topology) in ALLOWED.iter().filter(|(_, topology)| *topology == Topology::Single) {
         let shared = Arc::new(Shared::default());
-        let service = Costlies { shared: Arc::clone(&shared), cost };
+        let service = Costlies { shared: Arc::clone(&shared), cost, impatient };
         serve_with(config(model, topology), many(), &service, |address, _, name| {
             let mut blocking = connect(address);
             let mut streams: Vec<_> = (0..COUNT).map(|_| connect(address)).collect();
@@ -113,22 +159,14 @@ fn spread(cost: Duration, per_turn: usize) {
             gate.1 = true;
             drop(gate);
             shared.changed.notify_all();
+            let mut answers = String::new();
             for stream in &mut streams {
-                assert_eq!(read_some(stream, &mut [0]), 1, "{name}");
+                let mut answer = [0];
+                assert_eq!(read_some(stream, &mut answer), 1, "{name}");
+                answers.push(answer[0].into());
             }
             let log = shared.log.lock().unwrap().clone();
-            assert_eq!(log.matches('+').count(), COUNT, "{name}: {log}");
-            // These report all bytes that have arrived in one turn.
-            let whole = [Model::EpollEdge, Model::EpollLevel, Model::Poll, Model::Select];
-            if whole.contains(&model) {
-                let turn =
-                    |turn: usize| "+".repeat(per_turn) + &"-".repeat(COUNT - (turn + 1) * per_turn);
-                let expected: String = (0..COUNT / per_turn).map(turn).collect();
-                assert_eq!(log, expected, "{name}");
-            }
-            if model == Model::Blocking {
-                assert!(!log.contains('-'), "{name}: each connection has a thread");
-            }
+            check(model, &answers, &log, name);
         });
     }
 }
