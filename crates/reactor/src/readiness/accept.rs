@@ -71,16 +71,19 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
     }
 
     /// Watches the listeners while connections are accepted. Only level-triggered selectors need it.
+    ///
+    /// # Errors
+    /// Those of [`Selector::modify`]; the next call tries it again.
     pub(super) fn update_listener_interest(&mut self) -> io::Result<()> {
         let open = self.core.acceptor.backoff_until.is_none();
         if self.listeners.watched == open {
             return Ok(());
         }
-        self.listeners.watched = open;
         let interest = if open { Interest::READ } else { Interest::NONE };
         for (state, number) in self.listeners.states.iter().zip(0..) {
             self.selector.modify(state.listener.as_fd(), Token(LISTENER - number), interest)?;
         }
+        self.listeners.watched = open;
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ use crate::panics::{MAX_IN_A_ROW, contain};
 use crate::selector::{Interest, Ready, Selector, Token};
 use crate::sync::offload::Offload;
 use crate::task::{Peer, Service};
-use crate::transient::tolerate;
+use crate::transient::{PAUSE, tolerate};
 use karez_transfer::Outbox;
 
 /// The receive buffer lent to tasks: one a reactor, however many connections it has.
@@ -89,7 +89,7 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
     }
 
     fn wait_and_turn(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
-        let timeout = self.prepare()?;
+        let timeout = self.prepare();
         self.wait(timeout, ready)?;
         self.turn(ready);
         if self.find_overdue() {
@@ -105,17 +105,18 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
 
     /// Passes changed interests to the selector, and returns how long it may wait.
     #[cfg_attr(karez_realtime, sanitize(realtime = "nonblocking"))]
-    fn prepare(&mut self) -> io::Result<Option<Duration>> {
+    fn prepare(&mut self) -> Option<Duration> {
+        let mut retry = None;
         if !D::EDGE {
             self.update_interests();
-            self.update_listener_interest().map_err(named("watch the listener"))?;
+            retry = self.update_listener_interest().err().map(|_lacks_memory| PAUSE);
         }
         let acceptor = &self.core.acceptor;
         let accepts = !acceptor.pending.is_empty() || self.listeners.is_ready();
         if accepts && acceptor.backoff_until.is_none() {
-            return Ok(Some(Duration::ZERO));
+            return Some(Duration::ZERO);
         }
-        Ok(self.core.timeout())
+        retry.into_iter().chain(self.core.timeout()).min()
     }
 
     /// Handles all reports. Nothing in it blocks, which `.ci/sanitize realtime` has RealtimeSanitizer
@@ -130,8 +131,8 @@ impl<'a, S: Service, D: Selector> Reactor<'a, S, D> {
             self.note_completed_reads();
         }
         self.accept_all();
-        for _ in 0..self.core.queue.len() {
         self.run_costly();
+        for _ in 0..self.core.queue.len() {
             if let Some(token) = self.core.dequeue() {
                 self.core.requests.may_defer = !self.core.queue.is_empty();
                 self.run_turn(token);

@@ -86,6 +86,8 @@ pub(crate) enum Wait {
 struct ScriptedSelector<'a> {
     epoll: EpollLevel,
     before: Before<'a>,
+    /// How many changes of the interest in a listener still fail.
+    refusals: u32,
 }
 
 impl Selector for ScriptedSelector<'_> {
@@ -94,7 +96,7 @@ impl Selector for ScriptedSelector<'_> {
     const WATCHES_EVENTFD: bool = EpollLevel::WATCHES_EVENTFD;
 
     fn new() -> rustix::io::Result<Self> {
-        Ok(Self { epoll: EpollLevel::new()?, before: Box::new(|_| Wait::True) })
+        Ok(Self { epoll: EpollLevel::new()?, before: Box::new(|_| Wait::True), refusals: 0 })
     }
 
     fn register(
@@ -112,6 +114,10 @@ impl Selector for ScriptedSelector<'_> {
         token: Token,
         interest: Interest,
     ) -> rustix::io::Result<()> {
+        if token == Token(LISTENER) && self.refusals > 0 {
+            self.refusals -= 1;
+            return Err(Errno::NOMEM);
+        }
         self.epoll.modify(fd, token, interest)
     }
 
@@ -138,6 +144,16 @@ fn serve(
     client: impl FnOnce(&mut TcpStream),
     before: impl FnMut(&mut TcpStream, Option<Duration>) -> Wait,
 ) -> TcpStream {
+    serve_refused(sends, 0, client, before)
+}
+
+/// The same, behind a pause in which nothing is accepted, and of which the selector refuses so many notices.
+fn serve_refused(
+    sends: bool,
+    refusals: u32,
+    client: impl FnOnce(&mut TcpStream),
+    before: impl FnMut(&mut TcpStream, Option<Duration>) -> Wait,
+) -> TcpStream {
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), false).unwrap();
     let crate::listener::Address::Tcp(address) = *listener.address() else { panic!() };
     let mut stream = TcpStream::connect(address).unwrap();
@@ -146,6 +162,7 @@ fn serve(
     let mut before = before;
     let selector = ScriptedSelector {
         before: Box::new(move |timeout| before(&mut other, timeout)),
+        refusals,
         ..ScriptedSelector::new().unwrap()
     };
     let shutdown = Shutdown::new();
@@ -164,7 +181,9 @@ fn serve(
         pool: &pool,
         offloads_all: false,
     };
-    Reactor::new(selector, parts).unwrap().run().unwrap();
+    let mut reactor = Reactor::new(selector, parts).unwrap();
+    reactor.core.acceptor.backoff_until = (refusals > 0).then(|| clock::now() + PAUSE);
+    reactor.run().unwrap();
     stream
 }
 
@@ -233,6 +252,16 @@ fn a_wait_that_fails_for_a_while_is_repeated() {
             },
         );
         assert_eq!(rest(stream), b"in time", "{errno}");
+    }
+}
+
+/// The first notice is that of the pause, the last one that of its end.
+#[test]
+fn a_listener_whose_interest_cannot_be_changed_for_a_while_is_kept() {
+    for refusals in 1..4 {
+        let client = |client: &mut TcpStream| client.write_all(b"x").unwrap();
+        let stream = serve_refused(false, refusals, client, |_, _| Wait::True);
+        assert_eq!(rest(stream), b"in time", "{refusals}");
     }
 }
 
