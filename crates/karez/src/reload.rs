@@ -20,7 +20,7 @@ use crate::cli::LogForm;
 use crate::configuration::{Configuration, Flags};
 use crate::logs::{Logs, Streams};
 use crate::plain_passwords;
-use crate::serve_options::options;
+use crate::serve_options::{options, tcp_options};
 use crate::service_manager::ServiceManager;
 use crate::stop_signals::no_thread;
 use crate::tls::{Tls, Watch};
@@ -190,6 +190,10 @@ impl Reload {
         let tls = Tls::load(&next, self.tls.as_ref()).map_err(one)?;
         let streams = Streams::open(&next.serve.logs).map_err(one)?;
         let access = self.logs.access_log(&next.serve.logs);
+        let tcp = tcp_options(&next.serve);
+        if tcp != tcp_options(&self.running.serve) {
+            self.upgrade.set_tcp_options(&tcp).map_err(one)?;
+        }
         self.reloader.reload(options(&next, None, tls.as_ref()), access).map_err(one)?;
         self.logs.apply(streams, &next.serve.logs);
         let listeners = |of: &Configuration| -> Vec<_> {

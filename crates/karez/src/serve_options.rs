@@ -48,11 +48,12 @@ pub(crate) fn bind(
 }
 
 /// Returns the options of TCP connections.
-fn tcp_options(args: &ServeArgs) -> TcpOptions {
+pub(crate) fn tcp_options(args: &ServeArgs) -> TcpOptions {
     let mut options = TcpOptions::default();
     options.congestion.clone_from(&args.congestion);
     options.max_pacing_rate = args.rate;
     options.notsent_lowat = args.notsent_lowat;
+    options.user_timeout = Some(args.send_timeout);
     options
 }
 

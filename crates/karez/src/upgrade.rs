@@ -28,7 +28,7 @@ pub(crate) use successor::{
     begin, forget, listeners, ready, replaces_another, report_fault, wait_for_turn,
 };
 
-use karez_reactor::{Handover, Shutdown};
+use karez_reactor::{Handover, Shutdown, TcpOptions};
 use karez_server::Log;
 use karez_sys::BlockedSignals;
 use rustix::io::Errno;
@@ -120,6 +120,14 @@ impl Upgrade {
         };
         thread::Builder::new().name(name.to_owned()).spawn(wait).map_err(no_thread(name))?;
         Ok(())
+    }
+
+    /// Sets options of the connections that the listeners accept from now on.
+    ///
+    /// # Errors
+    /// As [`Handover::set_tcp_options`].
+    pub(crate) fn set_tcp_options(&self, options: &TcpOptions) -> io::Result<()> {
+        self.handover.set_tcp_options(options)
     }
 
     /// Has another process serve, and begins to drain.

@@ -170,6 +170,20 @@ impl Handover {
         own.into_iter().chain(others.iter().filter_map(open)).collect()
     }
 
+    /// Sets options on the server's TCP listeners, for the connections that arrive from now on. An option that is
+    /// `None` stays as it was.
+    ///
+    /// # Errors
+    /// An option that the kernel refuses, named after its call and the address.
+    pub fn set_tcp_options(&self, options: &TcpOptions) -> io::Result<()> {
+        for (listener, requested) in &self.listeners {
+            if let (Some(socket), Address::Tcp(_)) = (listener.socket.upgrade(), requested) {
+                options.set(&socket, requested)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes over the names of inherited UNIX sockets: from now on they are removed at the end of the server. Before
     /// that they stay, because the process that had them may have to go on.
     pub fn own_names(&self) {

@@ -1,6 +1,6 @@
 //! Options of TCP listeners that each accepted connection inherits, so they cost no call per connection:
 //! `TCP_CONGESTION` (tcp(7), Linux 2.6.13), `SO_MAX_PACING_RATE` (Linux 3.13), `TCP_NOTSENT_LOWAT`
-//! (Linux 3.12).
+//! (Linux 3.12), `TCP_USER_TIMEOUT` (tcp(7), Linux 2.6.37).
 //!
 //! # Limitations
 //!
@@ -9,12 +9,13 @@
 
 use karez_sys::{set_max_pacing_rate, set_notsent_lowat};
 use rustix::io::Errno;
-use rustix::net::sockopt::set_tcp_congestion;
+use rustix::net::sockopt::{set_tcp_congestion, set_tcp_user_timeout};
 use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use crate::error::named;
 
@@ -32,10 +33,14 @@ pub struct TcpOptions {
     /// writable (`TCP_NOTSENT_LOWAT`). The kernel then holds less memory for a
     /// slow reader, and the event loop is woken more often for a fast one.
     pub notsent_lowat: Option<NonZeroU32>,
+    /// How long sent bytes may stay unacknowledged, and bytes unsent because the peer has no room for them,
+    /// before the kernel ends the connection with `ETIMEDOUT` (`TCP_USER_TIMEOUT`, RFC 9293 §3.8.3). It
+    /// also holds for a connection that has been closed before all of them were sent.
+    pub user_timeout: Option<Duration>,
 }
 
 impl TcpOptions {
-    /// Sets the options on a listener. `at`: its address, for an error.
+    /// Sets the options on a listener, for the connections that it accepts from now on. `at`: its address, for an error.
     pub(crate) fn set(&self, listener: impl AsFd, at: impl Display) -> io::Result<()> {
         let listener = listener.as_fd();
         if let Some(name) = &self.congestion {
@@ -48,6 +53,12 @@ impl TcpOptions {
         if let Some(bytes) = self.notsent_lowat {
             set_notsent_lowat(listener, bytes.get())
                 .map_err(named(format!("setsockopt TCP_NOTSENT_LOWAT {at}")))?;
+        }
+        if let Some(time) = self.user_timeout {
+            // 0 would be the time of the system, and the kernel refuses more than this.
+            let milliseconds = time.as_millis().clamp(1, i32::MAX as u128);
+            set_tcp_user_timeout(listener, u32::try_from(milliseconds).unwrap_or(u32::MAX))
+                .map_err(named(format!("setsockopt TCP_USER_TIMEOUT {at}")))?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! A plain HTTP/1.1 client that sends arbitrary bytes and returns responses unchanged.
 
+use rustix::io::ioctl_fionread;
 use rustix::net::sockopt;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
@@ -182,6 +183,12 @@ impl Client {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Returns how many bytes have arrived that no one has read.
+    pub fn unread(&self) -> usize {
+        let in_kernel = ioctl_fionread(self.stream.get_ref()).unwrap();
+        self.stream.buffer().len() + usize::try_from(in_kernel).unwrap()
     }
 
     /// Returns whether neither data nor the end of the connection arrives within this time.

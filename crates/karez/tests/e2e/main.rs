@@ -120,5 +120,6 @@ mod units;
 mod upgrade_load;
 mod upgrades;
 mod url_paths;
+mod user_timeout;
 mod validators;
 mod wakeups;

@@ -139,6 +139,11 @@ impl Server {
         self.descriptors().values().filter(|target| counts(target)).count()
     }
 
+    /// Returns the number of its sockets.
+    pub fn sockets(&self) -> usize {
+        self.descriptors().values().filter(|target| target.starts_with("socket:")).count()
+    }
+
     /// Returns its open descriptors and their targets, as proc(5) shows them.
     pub fn descriptors(&self) -> BTreeMap<u64, String> {
         let directory = format!("/proc/{}/fd", self.pid());
@@ -150,6 +155,20 @@ impl Server {
             Some((number, target.to_string_lossy().into_owned()))
         });
         described.collect()
+    }
+
+    /// Returns how many bytes its kernel keeps for a client, also after it has closed the connection: `tx_queue` of
+    /// proc_net_tcp(5).
+    pub fn unacknowledged(&self, client: &Client) -> usize {
+        let port = client.stream.get_ref().local_addr().unwrap().port();
+        let ends = [self.address.port(), port].map(|port| format!(":{port:04X}"));
+        let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let queues = table.lines().find_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            (fields[1].ends_with(&ends[0]) && fields[2].ends_with(&ends[1]))
+                .then(|| fields[4].to_owned())
+        });
+        queues.map_or(0, |it| usize::from_str_radix(it.split(':').next().unwrap(), 16).unwrap())
     }
 
     /// Returns its child processes: the server itself, where it runs under another program.
