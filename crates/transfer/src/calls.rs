@@ -39,6 +39,7 @@ calls! {
     write: "`write(2)` to a pipe, or of bytes that edit a private mapping",
     recvfrom: "`recv(2)`; with `splice` also one peek at the end of the stream",
     sendto: "`send(2)`",
+    sendmsg: "`sendmsg(2)` of memory in several places",
     recvmsg: "`recvmsg(2)` of the error queue",
     setsockopt: "`setsockopt(2)` of `SO_ZEROCOPY`",
     sendfile: "`sendfile(2)`",

@@ -20,6 +20,7 @@
 //! must be completed, so if its pages have been evicted meanwhile, it blocks the other streams.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::file_to_socket::FileToSocket;
@@ -39,6 +40,7 @@ mod segment;
 mod step;
 mod switch;
 mod unit;
+mod vectored;
 
 pub use chunk::Chunk;
 pub use event::{Mark, OutboxEvent, Tag, UnitEvent};
@@ -124,16 +126,32 @@ impl Outbox {
             return;
         }
         // Statistics include the report of the transfer.
-        if self.stats.is_none()
+        if !self.reports_files()
             && let Some((bytes, range)) = transfer.whole_content()
         {
-            let bytes = Bytes::Shared { bytes, range };
-            self.via = Some(Via::Copy);
-            self.push(Segment::Memory { bytes, sent: 0, kind: RecordKind::DATA });
+            self.push_content(bytes, range);
         } else {
             self.apply_misses(&mut transfer);
             self.push(Segment::File(Box::new(transfer)));
         }
+    }
+
+    /// Appends a part of a small file whose bytes are in memory, without a copy; nothing if the range is
+    /// not one of theirs. It has no report.
+    #[doc(hidden)]
+    pub fn push_content(&mut self, bytes: Arc<[u8]>, range: Range<usize>) {
+        let bytes = Bytes::Shared { bytes, range };
+        if !bytes.is_empty() {
+            self.via = Some(Via::Copy);
+            self.push(Segment::Memory { bytes, sent: 0, kind: RecordKind::DATA });
+        }
+    }
+
+    /// Returns whether [statistics](Self::enable_stats) are kept, so that each file has to be a transfer.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn reports_files(&self) -> bool {
+        self.stats.is_some()
     }
 
     /// Appends a seal: all bytes appended after it are sent in its records.

@@ -87,7 +87,10 @@ impl Outbox {
                 }
             }
             Chunk::File { more } => self.step_file(out, more),
-            Chunk::Gather => self.step_gather(out),
+            Chunk::Gather => match self.step_vectored(out)? {
+                Some(progress) => Ok(progress),
+                None => self.step_gather(out),
+            },
             Chunk::Record => match self.send_record(out, SendFlags::empty())? {
                 None => Ok(Progress::NeedsWritable),
                 Some(count) => Ok(Progress::Moved(count as u64)),
