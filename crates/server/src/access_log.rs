@@ -5,8 +5,6 @@
 //! add a line. With `--explain` a line of the fixed formats ends with the cost of the response, or the
 //! object has further members.
 
-use std::io::Write as _;
-
 use karez_http::Field;
 
 use crate::exchange_record::ExchangeRecord;
@@ -109,8 +107,11 @@ fn common(out: &mut Vec<u8>, record: &ExchangeRecord<'_>, now: http_clock::HttpD
     now.push_common(out);
     out.extend_from_slice(b"] \"");
     push_escaped(out, record.request_line);
-    // Writing to memory cannot fail.
-    let _written = write!(out, "\" {} {}", record.status.code(), record.body_bytes);
+    let mut number = itoa::Buffer::new();
+    for (before, value) in [("\" ", record.status.code().into()), (" ", record.body_bytes)] {
+        out.extend_from_slice(before.as_bytes());
+        out.extend_from_slice(number.format(value).as_bytes());
+    }
 }
 
 fn combined(out: &mut Vec<u8>, record: &ExchangeRecord<'_>, now: http_clock::HttpDate) {

@@ -4,12 +4,14 @@ use std::io::Write as _;
 
 /// Appends text with quotes, backslashes and all bytes but printable ASCII as `\xHH`, as nginx does.
 pub(super) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    for &byte in text {
-        match byte {
-            b'"' | b'\\' | ..b' ' | 0x7f.. => push_byte(out, byte),
-            _ => out.push(byte),
-        }
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ' | 0x7f..))
+    {
+        out.extend_from_slice(&rest[..at]);
+        push_byte(out, rest[at]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }
 
 /// The same for a word without quotes around it: spaces are escaped, too.
