@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use karez_http::{BodyPart, Method, Request, RequestError, Status, target};
 use karez_reactor::Peer;
-use karez_transfer::{FileToSocket, Via};
+use karez_transfer::Via;
 
 use crate::context::ServerContext;
 use crate::cost::RequestCost;
+use crate::file_part::FilePart;
 use crate::job::{FileResult, FileWork};
 use crate::metrics::InFlight;
 use crate::protocol::ExchangeId;
@@ -91,7 +92,7 @@ pub(crate) enum Action {
     /// Send a response.
     Respond(Response),
     /// Send pieces of a body.
-    Append(Vec<BodyPart<FileToSocket>>),
+    Append(Vec<BodyPart<FilePart>>),
     /// End the body whose pieces have been sent.
     Finish,
     /// End the exchange: its response has been sent.

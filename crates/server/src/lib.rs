@@ -58,6 +58,7 @@ mod drain;
 mod error_log;
 mod exchange;
 mod exchange_record;
+mod file_part;
 mod health;
 mod host;
 mod http_clock;

@@ -14,8 +14,9 @@ use std::time::Instant;
 
 use karez_http::h1::{Abort, Event, Next, Session};
 use karez_http::{Body, BodyPart, Limits, Request, RequestError, ResponseHead, Sink};
-use karez_transfer::{FileToSocket, Outbox};
+use karez_transfer::Outbox;
 
+use crate::file_part::FilePart;
 use crate::options::Timeouts;
 
 /// Names an exchange of a connection.
@@ -58,13 +59,13 @@ pub(crate) struct Protocol {
 /// The outbox of the connection as a protocol's sink.
 struct OutboxSink<'a>(&'a mut Outbox);
 
-impl Sink<FileToSocket> for OutboxSink<'_> {
+impl Sink<FilePart> for OutboxSink<'_> {
     fn push_bytes(&mut self, bytes: Vec<u8>) {
         self.0.push_bytes(bytes);
     }
 
-    fn push_file(&mut self, file: FileToSocket) {
-        self.0.push_file(file);
+    fn push_file(&mut self, file: FilePart) {
+        file.push_to(self.0);
     }
 
     fn buffer(&mut self) -> Vec<u8> {
@@ -150,7 +151,7 @@ impl Protocol {
         &mut self,
         _: ExchangeId,
         head: &ResponseHead,
-        body: Body<FileToSocket>,
+        body: Body<FilePart>,
         outbox: &mut Outbox,
     ) -> u64 {
         self.session.respond(head, body, &mut OutboxSink(outbox)) as u64
@@ -160,7 +161,7 @@ impl Protocol {
     pub(crate) fn append(
         &mut self,
         _: ExchangeId,
-        parts: Vec<BodyPart<FileToSocket>>,
+        parts: Vec<BodyPart<FilePart>>,
         outbox: &mut Outbox,
     ) {
         let mut sink = OutboxSink(outbox);

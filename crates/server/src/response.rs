@@ -21,9 +21,10 @@ use karez_http::{
     Body, BodyLength, BodyPart, Field, Method, PreparedPart, PreparedStart, Request, ResponseHead,
     Status, Validators,
 };
-use karez_transfer::{FileToSocket, Settings, Via};
+use karez_transfer::Via;
 
 use crate::cost::{BodyPlan, RequestCost};
+use crate::file_part::FilePart;
 use crate::http_clock;
 use crate::route::ALLOWED_METHODS;
 use crate::rules::Rules;
@@ -39,7 +40,7 @@ mod plan;
 /// A response that has not been framed.
 pub(crate) struct Response {
     pub(crate) head: ResponseHead,
-    pub(crate) body: Body<FileToSocket>,
+    pub(crate) body: Body<FilePart>,
 }
 
 /// Makes responses to one request.
@@ -135,7 +136,7 @@ impl ResponseBuilder<'_> {
         }
         head.field("Vary", "Accept-Encoding").length(BodyLength::Known(file.size()));
         let whole = [ByteRange { start: 0, length: file.size() }];
-        let body = Body::File(self.transfer(file, 0, file.size(), http_clock::now().unix));
+        let body = Body::File(self.file_part(file, 0, file.size(), http_clock::now().unix));
         self.end(head, body, Some((file, &whole)))
     }
 
@@ -227,7 +228,7 @@ impl ResponseBuilder<'_> {
         let mut head = self.begin(Status::Ok, file.hidden());
         head.length(BodyLength::Known(file.size()));
         describe(&mut head, file, PreparedStart::Type, now);
-        let body = Body::File(self.transfer(file, 0, file.size(), now));
+        let body = Body::File(self.file_part(file, 0, file.size(), now));
         self.end(head, body, Some((file, &[ByteRange { start: 0, length: file.size() }])))
     }
 
@@ -237,7 +238,7 @@ impl ResponseBuilder<'_> {
         multipart::content_range(part, file.size(), &mut content_range);
         head.length(BodyLength::Known(part.length)).field("Content-Range", content_range);
         describe(&mut head, file, PreparedStart::Type, now);
-        let body = Body::File(self.transfer(file, part.start, part.length, now));
+        let body = Body::File(self.file_part(file, part.start, part.length, now));
         self.end(head, body, Some((file, &[part])))
     }
 
@@ -259,7 +260,7 @@ impl ResponseBuilder<'_> {
         let mut body = Vec::with_capacity(2 * parts.len() + 1);
         for (part_head, range) in parts {
             body.push(BodyPart::Bytes(part_head));
-            body.push(BodyPart::File(self.transfer(file, range.start, range.length, now)));
+            body.push(BodyPart::File(self.file_part(file, range.start, range.length, now)));
         }
         body.push(BodyPart::Bytes(tail));
         Some(self.end(head, Body::Parts(body), Some((file, ranges))))
@@ -315,7 +316,7 @@ impl ResponseBuilder<'_> {
     fn end(
         &self,
         mut head: ResponseHead,
-        body: Body<FileToSocket>,
+        body: Body<FilePart>,
         parts: Option<(&Arc<OpenFile>, &[ByteRange])>,
     ) -> Response {
         if let Some(cost) = &self.cost {
@@ -329,27 +330,18 @@ impl ResponseBuilder<'_> {
         Response { head, body }
     }
 
-    /// Returns the transfer of a part of a file, which begins in this second.
-    pub(crate) fn transfer(
+    /// Returns a part of a file, whose transfer begins in this second.
+    pub(crate) fn file_part(
         &self,
         file: &Arc<OpenFile>,
         start: u64,
         length: u64,
         now: u64,
-    ) -> FileToSocket {
-        let (source, range) = (Arc::clone(file), start..start + length);
+    ) -> FilePart {
         let via = self.via_for(file, now);
-        let settings = Settings::from(via).device(file.device()).cache(file.cache_policy());
-        let transfer = match file.edits() {
-            None => FileToSocket::new(source, range, settings),
-            Some(edits) => FileToSocket::edited(source, range, Arc::clone(edits), settings),
-        };
         let version = file.version().filter(|_| self.torn == Torn::Abort);
-        let transfer = transfer.residency(Arc::clone(file.residency())).verified(version);
-        match &self.content {
-            Some(content) => transfer.with_content(Arc::clone(content), 0),
-            None => transfer,
-        }
+        let (file, content) = (Arc::clone(file), self.content.clone());
+        FilePart { file, start, length, via, version, content }
     }
 
     /// Returns the via of a file. `auto` is `copy` for one that was written a moment ago, and may be written

@@ -87,7 +87,7 @@ impl Exchange {
                     ArchivePart::Bytes(bytes) => BodyPart::Bytes(bytes),
                     ArchivePart::File(file, range) => {
                         let length = range.end - range.start;
-                        BodyPart::File(builder.transfer(&file, range.start, length, now))
+                        BodyPart::File(builder.file_part(&file, range.start, length, now))
                     }
                 });
                 let parts = parts.collect();

@@ -19,6 +19,8 @@ use karez_http::h2::{
 use karez_http::{Body, BodyPart, Limits, ResponseHead};
 use karez_transfer::{FileId, FileToSocket, Mark, OnShort, Outbox, Report, Tag, UnitEvent, Via};
 
+use crate::file_part::FilePart;
+
 /// Streams at once: as many as a connection may have jobs.
 const MAX_STREAMS: u32 = 64;
 
@@ -151,7 +153,7 @@ impl H2 {
         &mut self,
         stream: StreamId,
         head: &ResponseHead,
-        (body, bodiless): (Body<FileToSocket>, bool),
+        (body, bodiless): (Body<FilePart>, bool),
         outbox: &mut Outbox,
     ) -> u64 {
         let mut block = Vec::new();
@@ -170,7 +172,7 @@ impl H2 {
                 self.connection.respond(stream, block, StreamBody::Bytes(Cow::Owned(bytes)));
             }
             Body::File(file) => {
-                let range = 0..file.remaining();
+                let range = 0..file.length;
                 let file = self.open_file(stream, file, outbox);
                 self.connection.respond(stream, block, StreamBody::File(file, range));
             }
@@ -192,7 +194,7 @@ impl H2 {
     pub(crate) fn append(
         &mut self,
         stream: StreamId,
-        parts: Vec<BodyPart<FileToSocket>>,
+        parts: Vec<BodyPart<FilePart>>,
         end: bool,
         outbox: &mut Outbox,
     ) {
@@ -204,7 +206,7 @@ impl H2 {
                     StreamPart::Bytes(Cow::Owned(bytes))
                 }
                 BodyPart::File(file) => {
-                    let range = 0..file.remaining();
+                    let range = 0..file.length;
                     StreamPart::File(self.open_file(stream, file, outbox), range)
                 }
             };
@@ -332,8 +334,8 @@ impl H2 {
         self.responses.iter_mut().for_each(|response| response.cut = true);
     }
 
-    fn open_file(&mut self, stream: StreamId, file: FileToSocket, outbox: &mut Outbox) -> FileId {
-        let file = outbox.open_file(file);
+    fn open_file(&mut self, stream: StreamId, part: FilePart, outbox: &mut Outbox) -> FileId {
+        let file = outbox.open_file(part.into_transfer());
         if let Some(response) = self.responses.iter_mut().find(|it| it.stream == stream) {
             response.files.push(file);
         }

@@ -29,12 +29,12 @@ impl ResponseBuilder<'_> {
             (!file.device().remote).then(|| cached_bytes(file.as_fd(), range).ok()).flatten()
         });
         let cached: Option<u64> = cached.sum();
-        let transfer = self.transfer(file, first.start, first.length, http_clock::now().unix);
+        let part = self.file_part(file, first.start, first.length, http_clock::now().unix);
         // Frames of several streams are read into one buffer and sent from it.
         let framed = self.request.is_some_and(|request| request.version() == Version::Http2);
         let via = match framed {
             true => Via::Copy,
-            false => model.supported_via(transfer.intended(cached.unwrap_or(bytes))),
+            false => model.supported_via(part.into_transfer().intended(cached.unwrap_or(bytes))),
         };
         (bytes > 0).then_some(BodyPlan { via, bytes, cached })
     }
