@@ -166,9 +166,7 @@ impl Server {
         let lines = self.lines.0.lock().unwrap();
         let mut counts = std::collections::BTreeMap::<String, usize>::new();
         for line in lines.iter() {
-            let is_torn = line.contains("was written while it was sent");
-            let kind = if is_torn { "(a file) was written while it was sent" } else { line };
-            *counts.entry(kind.chars().filter(|c| !c.is_ascii_digit()).collect()).or_default() += 1;
+            *counts.entry(line.chars().filter(|c| !c.is_ascii_digit()).collect()).or_default() += 1;
         }
         let panics = lines.iter().filter(|line| line.contains("panic")).cloned().collect();
         (counts.into_iter().collect(), panics)
