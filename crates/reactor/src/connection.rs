@@ -180,7 +180,7 @@ pub(crate) trait EventLoopConnection: Connection {
     fn step(&mut self, cx: &mut ContextOf<'_, Self>) -> Step;
 
     /// Ends a turn in which everything has to wait.
-    fn block(&mut self) -> Turn;
+    fn block(&mut self, cx: &mut ContextOf<'_, Self>) -> Turn;
 
     /// Sends as much as the socket takes at once, for a connection that is about to be closed.
     fn flush(&mut self, cx: &mut ContextOf<'_, Self>);
@@ -236,7 +236,7 @@ pub(crate) trait EventLoopConnection: Connection {
                     steps += 1;
                     bytes += moved;
                 }
-                Step::Blocked => return self.block(),
+                Step::Blocked => return self.block(cx),
                 Step::Pause => break,
             }
         }

@@ -134,6 +134,12 @@ impl<T: Task> TaskState<T> {
         self.progressed_at.instant() + self.wants.stall.timeout()
     }
 
+    /// Returns whether no event can follow but for pages that are being read for units of the outbox.
+    pub(crate) fn waits_for_units_alone(&self) -> bool {
+        let waits = self.tickets.has_unit_page_ins() && self.outbox.is_empty();
+        waits && self.wants.deadline().is_none() && self.wants.jobs == 0
+    }
+
     /// Returns when work for the pool is overdue.
     pub(crate) fn offload_deadline(&self, id: OffloadId, now: Instant) -> Instant {
         match id {

@@ -332,7 +332,7 @@ impl<T: Task, C: Driver> EventLoopConnection for CompletionConnection<T, C> {
         Step::Blocked
     }
 
-    fn block(&mut self) -> Turn {
+    fn block(&mut self, _cx: &mut ContextOf<'_, Self>) -> Turn {
         let sends = !self.state.outbox.is_empty() || self.send.is_in_flight();
         let stall = if sends { self.send.deadline(self.state.stall_deadline()) } else { None };
         let stall = stall.or(self.relay.as_ref().map(|relay| relay.deadline()));

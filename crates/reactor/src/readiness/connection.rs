@@ -287,8 +287,11 @@ impl<T: Task> EventLoopConnection for ReadinessConnection<T> {
         Step::Blocked
     }
 
-    fn block(&mut self) -> Turn {
-        let sends = !self.state.outbox.is_empty();
+    fn block(&mut self, cx: &mut ContextOf<'_, Self>) -> Turn {
+        // Pages of units are read, or will be: the work has not been handed out yet.
+        let waits = self.state.waits_for_units_alone();
+        let waits = waits || cx.offloads.iter().any(Offload::is_unit_page_in);
+        let sends = waits || !self.state.outbox.is_empty();
         let stall = sends.then(|| self.state.stall_deadline());
         let stall = stall.or(self.relay.as_ref().map(|relay| relay.deadline()));
         self.state.block(sends || self.relay.is_some(), stall)
@@ -309,7 +312,8 @@ impl<T: Task> EventLoopConnection for ReadinessConnection<T> {
             let end = relay.end(Some(std::io::ErrorKind::TimedOut.into()));
             self.end_relay(end, cx);
         }
-        if !self.state.outbox.is_empty() && self.state.stall_deadline() <= cx.now {
+        let sends = !self.state.outbox.is_empty() || self.state.waits_for_units_alone();
+        if sends && self.state.stall_deadline() <= cx.now {
             self.fail_send(SendError::TimedOut, cx);
         }
     }

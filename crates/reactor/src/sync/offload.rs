@@ -27,6 +27,11 @@ pub(crate) enum OffloadId {
 }
 
 impl<J: Job> Offload<J> {
+    /// Returns whether it reads pages of a unit of the outbox.
+    pub(crate) fn is_unit_page_in(&self) -> bool {
+        matches!(self, Self::PageIn(Some(_), _))
+    }
+
     /// Returns the device whose answer it waits for.
     pub(crate) fn device(&self) -> Device {
         match self {
@@ -93,6 +98,12 @@ impl Tickets {
         self.0.take().into_iter().flat_map(|lists| {
             lists.submitted.into_iter().map(|(_, ticket)| ticket).chain(lists.unwanted)
         })
+    }
+
+    /// Returns whether pages of units are being read.
+    pub(crate) fn has_unit_page_ins(&self) -> bool {
+        let of_unit = |entry: &(OffloadId, Ticket)| matches!(entry.0, OffloadId::PageIn(Some(_)));
+        self.0.as_ref().is_some_and(|lists| lists.submitted.iter().any(of_unit))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
