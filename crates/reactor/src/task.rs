@@ -32,8 +32,13 @@ pub trait Task: Sized {
     /// [`Infallible`](std::convert::Infallible) for a task without one.
     type Message: Send + 'static;
 
-    /// Handles one event. The task makes its requests through `io`; a connection for which
-    /// nothing is armed, queued or running is closed.
+    /// Handles one event. The task makes its requests through `io`.
+    ///
+    /// # Panics
+    /// The event loop panics where no event can follow: nothing is armed, queued or running, and the task has
+    /// not [closed](Io::close) the connection. As after any panic in a task, the connection is reset, and
+    /// the panic hook (`std::panic::set_hook`) receives the message, which names the type of the task and the
+    /// event that it handled last.
     fn handle(&mut self, event: Event<'_, Self>, io: &mut Io<'_, Self::Job>);
 
     /// The outbox is below its low-water mark and the socket takes more: appends, or does nothing.
@@ -87,6 +92,39 @@ pub enum Event<'a, T: Task> {
     /// broken.
     Failed(io::Error),
 }
+
+/// Declares the names of the events of [`Event`].
+macro_rules! event_names {
+    ($($name:ident),*) => {
+        /// The name of an event.
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum EventName { $($name),* }
+
+        impl EventName {
+            pub(crate) fn of<T: Task>(event: &Event<'_, T>) -> Self {
+                match event { $(Event::$name { .. } => Self::$name),* }
+            }
+        }
+    };
+}
+
+event_names!(
+    Opened,
+    Received,
+    Deferred,
+    PeerClosed,
+    ReceiveTimedOut,
+    Timer,
+    Sent,
+    SendFailed,
+    Unit,
+    JobDone,
+    Configured,
+    Relayed,
+    Message,
+    Closing,
+    Failed
+);
 
 impl<T: Task> fmt::Debug for Event<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

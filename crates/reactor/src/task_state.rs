@@ -10,7 +10,7 @@ use crate::moment::Moment;
 use crate::pending::Pending;
 use crate::sync::mailbox::Envelope;
 use crate::sync::offload::{OffloadId, Tickets};
-use crate::task::{Event, Job, JobError, Task};
+use crate::task::{Event, EventName, Job, JobError, Task};
 use crate::timers::Deadline;
 
 /// Where no deadline is set: longer than any connection lasts.
@@ -34,6 +34,7 @@ pub(crate) struct TaskState<T: Task> {
     pub(crate) records: bool,
     /// The event that the task has deferred to is due.
     pub(crate) deferred_due: bool,
+    last_event: EventName,
     pub(crate) tickets: Tickets,
     pending: Pending<T>,
 }
@@ -65,6 +66,7 @@ impl<T: Task> TaskState<T> {
             unchanged: false,
             records: false,
             deferred_due: false,
+            last_event: EventName::Opened,
             tickets: Tickets::default(),
             pending: Pending::default(),
         }
@@ -78,6 +80,7 @@ impl<T: Task> TaskState<T> {
         now: Instant,
     ) {
         let was_empty = self.outbox.is_empty();
+        self.last_event = EventName::of(&event);
         let mut io = Io::new(now, &mut self.outbox, requests, self.wants.jobs);
         self.task.handle(event, &mut io);
         self.wants.take(requests);
@@ -148,17 +151,31 @@ impl<T: Task> TaskState<T> {
         }
     }
 
-    /// Ends a turn in which nothing more can be done. `busy`: the backend sends or relays, at most until
-    /// `stall`.
+    /// Ends a turn in which nothing more can be done. `busy`: the backend sends, relays or reads pages, at
+    /// most until `stall`.
     pub(crate) fn block(&mut self, busy: bool, stall: Option<Instant>) -> Turn {
         let deadline = self.wants.deadline().map(Moment::instant);
         let busy = busy || self.wants.jobs > 0;
         if deadline.is_none() && !busy {
-            return Turn::Closed; // the task wants nothing any more
+            if !self.evicting {
+                self.fail_forgotten();
+            }
+            return Turn::Closed;
         }
         let idle = !busy && self.wants.receive.is_some_and(|receive| receive.idle);
         let unchanged = mem::replace(&mut self.unchanged, true);
         Turn::Blocked { deadline: deadline.into_iter().chain(stall).min(), idle, unchanged }
+    }
+
+    /// Panics: no event can follow, and the task has not closed the connection.
+    #[cold]
+    #[expect(clippy::panic, reason = "it is contained in the connection and reported like others")]
+    pub(crate) fn fail_forgotten(&self) -> ! {
+        panic!(
+            "{} has nothing armed, queued or running after Event::{:?}, and has not closed its connection",
+            std::any::type_name::<T>(),
+            self.last_event
+        );
     }
 
     /// Returns what the connection waits for.

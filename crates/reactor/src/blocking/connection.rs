@@ -134,8 +134,10 @@ impl<'a, T: Task> BlockingConnection<'a, T> {
         if self.offloads.is_pending() {
             return self.wait_for_offloads(cx);
         }
-        // Where nothing is armed, the task wants nothing any more.
-        armed && self.step_receive(cx)
+        if !armed {
+            self.state.fail_forgotten();
+        }
+        self.step_receive(cx)
     }
 
     /// Takes the results of work that the pool has done.

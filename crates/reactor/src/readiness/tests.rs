@@ -46,7 +46,10 @@ impl Task for Once {
             Event::Opened(_) => io.receive(io.now() + STALL, false, None),
             Event::Received(..) => send(b"in time", io),
             Event::ReceiveTimedOut => send(b"too late", io),
-            _ => self.shutdown.trigger(),
+            _ => {
+                self.shutdown.trigger();
+                io.close();
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ mod crowds;
 mod duplex;
 mod fairness;
 mod farewell;
+mod forgotten;
 mod jobs;
 mod kernel_records;
 mod local;

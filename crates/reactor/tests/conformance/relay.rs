@@ -80,6 +80,7 @@ impl Task for Led {
             _ => panic!("{event:?}"),
         };
         self.outcomes.send(outcome).unwrap();
+        io.close();
     }
 }
 
