@@ -17,6 +17,43 @@
 //! | [`relay`], [`Proxy::run`] | [`poll_relay`] | [`proxy`] | socket → socket, one way or both |
 //! | [`copy`] | [`poll_copy`] | [`copy_file`] | file → file |
 //!
+//! # Pipes
+//!
+//! The functions above call send(2) and recv(2), so a pipe is no [`Socket`]; nor could tokio's pipes clear their
+//! readiness after a call of another library before tokio 1.52. [`AsyncFd`](::tokio::io::unix::AsyncFd) waits for
+//! the steps of a [`Piped`](crate::Piped), in either direction:
+//!
+//! ```
+//! use karez_transfer::{Piped, Progress, Via};
+//! use std::{io::Write, os::fd::AsFd};
+//! use tokio::{io::unix::AsyncFd, net::unix::pipe};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let mut file = tempfile::tempfile()?;
+//! file.write_all(b"water under the desert")?;
+//! let (sender, mut receiver) = pipe::pipe()?;
+//!
+//! # #[allow(deprecated)]
+//! let pipe = AsyncFd::new(sender.into_nonblocking_fd()?)?;
+//! let mut transfer = Piped::from_file(6..22, Via::Splice);
+//! loop {
+//!     let mut ready = pipe.writable().await?;
+//!     match transfer.step(file.as_fd(), pipe.as_fd())? {
+//!         Progress::Moved(_) => {}
+//!         Progress::NeedsWritable => ready.clear_ready(),
+//!         Progress::Done => break,
+//!         other => return Err(std::io::Error::other(other.to_string())),
+//!     }
+//! }
+//! drop(pipe);
+//! # let mut received = String::new();
+//! # tokio::io::AsyncReadExt::read_to_string(&mut receiver, &mut received).await?;
+//! # assert_eq!(received, "under the desert");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # SIGPIPE
 //!
 //! `sendfile`, `splice`, `auto` and a `zerocopy` that falls back may raise it, as

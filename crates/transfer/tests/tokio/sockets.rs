@@ -2,11 +2,13 @@
 
 use crate::pairs::{Seeded, Stream, file_of};
 use karez_transfer::tokio::{Socket, proxy, receive_to_file, send, send_file};
-use karez_transfer::{FileToSocket, Outbox, Via};
-use std::os::fd::OwnedFd;
+use karez_transfer::{FileToSocket, Outbox, Piped, Progress, Via};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use tokio::io::AsyncReadExt as _;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt as _, Interest};
+use tokio::net::unix::pipe;
 use tokio::net::{TcpStream, UnixStream};
 
 const SIZE: usize = (1 << 20) + 7;
@@ -38,6 +40,50 @@ async fn every_kind_of_socket_sends_and_receives() {
         AsyncFd::new(OwnedFd::from(socket)).unwrap()
     };
     carries(registered(near), registered(far), "a descriptor").await;
+}
+
+/// Drives a step to its end, under the readiness of a pipe.
+async fn drive(
+    pipe: &AsyncFd<OwnedFd>,
+    interest: Interest,
+    mut step: impl FnMut() -> std::io::Result<Progress>,
+) {
+    loop {
+        let mut ready = pipe.ready(interest).await.unwrap();
+        match step().unwrap() {
+            Progress::Moved(_) => {}
+            Progress::NeedsReadable | Progress::NeedsWritable => ready.clear_ready(),
+            Progress::Done => return,
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// As the documentation of the module does.
+#[tokio::test]
+async fn pipes_of_tokio_carry_steps() {
+    let bytes = Seeded(10).bytes(SIZE);
+    for via in [Via::Splice, Via::Copy] {
+        let (sender, receiver) = pipe::pipe().unwrap();
+        #[allow(deprecated, reason = "since tokio 1.53.3; 1.47 has no other")]
+        let registered = |pipe| AsyncFd::new(pipe).unwrap();
+        let sender = registered(sender.into_nonblocking_fd().unwrap());
+        let receiver = registered(receiver.into_nonblocking_fd().unwrap());
+        let (file, stored) = (file_of(&bytes), file_of(b""));
+        let mut sending = Piped::from_file(0..SIZE as u64, via);
+        let mut receiving = Piped::to_file(0, None, via);
+        let send = async {
+            let step = || sending.step(file.as_fd(), sender.as_fd());
+            drive(&sender, Interest::WRITABLE, step).await;
+            drop(sender);
+        };
+        let step = || receiving.step(receiver.as_fd(), stored.as_fd());
+        tokio::join!(send, drive(&receiver, Interest::READABLE, step));
+        assert_eq!(receiving.report().bytes, SIZE as u64, "{via}");
+        let mut arrived = vec![0; SIZE];
+        stored.read_exact_at(&mut arrived, 0).unwrap();
+        assert!(arrived == bytes, "{via}");
+    }
 }
 
 /// A task of its own for each direction, as after `into_split`.
