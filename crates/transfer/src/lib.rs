@@ -268,6 +268,13 @@
 //! handler. The only globals are the caches of unsupported vias and of devices that refuse
 //! `RWF_NOWAIT`; idle pipes and buffers are pooled per thread.
 //!
+//! ## A writable socket that takes nothing
+//!
+//! While the memory of TCP is used up (the third value of `tcp_mem`, tcp(7)), a step returns
+//! [`Progress::NeedsWritable`] although poll(2) and a level-triggered epoll(7) report the socket as writable, because
+//! they look at the queue of this socket alone. An edge-triggered epoll reports again when the peer has acknowledged
+//! bytes. A caller that polls makes a pause after some fruitless steps.
+//!
 //! ## Zero copy is by reference
 //!
 //! `sendfile`, `splice` and `zerocopy` pass the *pages* of the file to a socket: a write to the file before

@@ -9,7 +9,9 @@
 //! `epoll_ctl`s more than on edges. (The event loop collects changes and makes at most one a connection
 //! and turn; one that is undone within the turn is never made.)
 //! A hang-up cannot be left out, a descriptor that was duplicated stays registered after `close`,
-//! and regular files are refused with `EPERM`.
+//! and regular files are refused with `EPERM`. While the memory of TCP is used up (`tcp_mem`, tcp(7)) a socket that
+//! takes nothing is reported as writable by every wait, so its event loop does not sleep until another socket gives
+//! some back or the send times out. The same holds for poll, select and Linux AIO; edges report once.
 
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io;
