@@ -50,6 +50,12 @@
 //! recognises the slices by their address and steps the transfer instead, until the socket is full.
 //! Keep-alive, pipelining, `Content-Length`, chunked encoding, trailers and cancellation therefore are hyper's.
 //!
+//! # Without `Content-Length`
+//!
+//! The length of a [`Body`] is known, so hyper adds `Content-Length` where a response lacks it. With
+//! `Transfer-Encoding: chunked` in the response hyper frames it, one chunk for each slice, of up to 1 MiB, and the file
+//! is still sent by reference between the frames. A client of HTTP/1.0 gets `Content-Length` in any case.
+//!
 //! # Where a file is read instead
 //!
 //! | case | reason in the report |

@@ -1,8 +1,8 @@
 //! Bytes arrive as they are, whatever frames them.
 
 use crate::server::{Reports, connected, content, file_of, get, head, response, serve};
-use http::Response;
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::{Response, Version};
 use http_body_util::BodyExt as _;
 use karez_hyper::{Body, SendFile};
 use karez_transfer::{Direction, OnMiss, Reason, Settings, Via};
@@ -91,8 +91,11 @@ async fn a_head_request_gets_no_body() {
 #[tokio::test]
 async fn chunks_are_framed_by_hyper() {
     let (mut client, socket) = connected().await;
-    serve(socket, |_, _| {
-        let mut response = SendFile::new(file_of(&content(SIZE, 4)), SIZE as u64).response();
+    let reports = Reports::default();
+    let observed = reports.clone();
+    let served = serve(socket, move |_, _| {
+        let file = SendFile::new(file_of(&content(SIZE, 4)), SIZE as u64).settings(Via::Sendfile);
+        let mut response = file.on_report(observed.observe()).response();
         response.headers_mut().remove(CONTENT_LENGTH);
         response.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         response
@@ -114,6 +117,31 @@ async fn chunks_are_framed_by_hyper() {
         body.extend_from_slice(&chunk[..count]);
     }
     assert!(body == content(SIZE, 4));
+    drop(client);
+    served.await.unwrap().unwrap();
+    let report = &reports.take()[0];
+    assert_eq!((report.effective, report.fallbacks.len()), (Via::Sendfile, 0), "by reference");
+}
+
+#[tokio::test]
+async fn a_length_that_is_missing_is_added_by_hyper() {
+    for version in ["1.0", "1.1"] {
+        let (mut client, socket) = connected().await;
+        serve(socket, |request, _| {
+            let mut response = SendFile::new(file_of(&content(SIZE, 4)), SIZE as u64).response();
+            response.headers_mut().remove(CONTENT_LENGTH);
+            if request.version() == Version::HTTP_10 {
+                let chunked = HeaderValue::from_static("chunked");
+                response.headers_mut().insert(TRANSFER_ENCODING, chunked);
+            }
+            response
+        });
+        let request = format!("GET / HTTP/{version}\r\nhost: x\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let (head, body) = response(&mut client).await;
+        assert!(head.contains(&format!("content-length: {SIZE}\r\n")), "{version}: {head}");
+        assert!(!head.contains("chunked") && body == content(SIZE, 4), "{version}");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tower_service::Service;
 const DATE: &str = "Sun, 09 Sep 2001 01:46:40 GMT";
 
 /// A tree with the files that the tests ask for, all modified at [`DATE`].
-fn tree() -> TempDir {
+pub(crate) fn tree() -> TempDir {
     let tree = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let at = |name: &str| tree.path().join(name);
     fs::create_dir_all(at("sub/empty")).unwrap();
@@ -33,6 +33,12 @@ fn tree() -> TempDir {
         ("a b.txt", "space"),
         ("sub/index.html", "below"),
         ("noextension", "?"),
+        ("packed", "plain"),
+        ("packed.gz", "in gzip"),
+        ("packed.txt.zst", "in zstd"),
+        ("packed.txt", "plain"),
+        ("CON.txt", "no device"),
+        ("sub/Cargo.toml", "toml"),
     ] {
         fs::write(at(name), text).unwrap();
         let file = fs::File::options().write(true).open(at(name)).unwrap();
@@ -42,19 +48,24 @@ fn tree() -> TempDir {
     tree
 }
 
-struct Got {
-    status: StatusCode,
+pub(crate) struct Got {
+    pub(crate) status: StatusCode,
     response: Response<()>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Got {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.response.headers().get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
-async fn ask<S>(service: &mut S, method: Method, target: &str, fields: &[(&str, &str)]) -> Got
+pub(crate) async fn ask<S>(
+    service: &mut S,
+    method: Method,
+    target: &str,
+    fields: &[(&str, &str)],
+) -> Got
 where
     S: Service<Request<()>, Response = Response<Body>, Error = Infallible>,
 {
@@ -70,7 +81,7 @@ where
     Got { status: parts.status, response: Response::from_parts(parts, ()), body }
 }
 
-async fn get<S>(service: &mut S, target: &str, fields: &[(&str, &str)]) -> Got
+pub(crate) async fn get<S>(service: &mut S, target: &str, fields: &[(&str, &str)]) -> Got
 where
     S: Service<Request<()>, Response = Response<Body>, Error = Infallible>,
 {
@@ -227,7 +238,7 @@ async fn preconditions() {
 }
 
 #[derive(Clone)]
-struct Fallback;
+pub(crate) struct Fallback;
 
 impl<B> Service<Request<B>> for Fallback {
     type Response = Response<http_body_util::Full<Bytes>>;

@@ -14,3 +14,4 @@ mod bodies;
 mod directories;
 mod failures;
 mod server;
+mod tower_cases;
