@@ -133,13 +133,27 @@ fn http1(run: &Run, rng: &mut Rng, route: Route, style: &Style) {
                 }
                 Err(cut) => {
                     let (response, end) = *cut;
-                    run.take_cut(ask, route, response.as_ref(), &end.to_string(), since);
-                    return run.add("lost behind a reset", (asks.len() - place - 1) as u64);
+                    let behind = &asks[place + 1..];
+                    if is_reset_behind(run, behind, since) {
+                        if let Some(response) = &response {
+                            run.take_part(ask, route, response);
+                        }
+                        run.count("lost in front of a torn response");
+                    } else {
+                        run.take_cut(ask, route, response.as_ref(), &end.to_string(), since);
+                    }
+                    return run.add("lost behind a reset", behind.len() as u64);
                 }
             }
             since = sent;
         }
     }
+}
+
+/// Returns whether one of the next pipelined responses may have been torn: the reset drops what the kernel has still to
+/// send of the responses in front of it.
+fn is_reset_behind(run: &Run, behind: &[Ask], since: Instant) -> bool {
+    behind.iter().any(|ask| run.excuse(Some(ask), since, Instant::now()).is_some())
 }
 
 fn http2(run: &Run, rng: &mut Rng, route: Route, mut left: u64) {
