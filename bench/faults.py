@@ -19,16 +19,14 @@ from hung import private_mounts
 from serve import forked
 from faults import Bed, Fault
 
-LIMIT = 600  # seconds for a fault with one server
-
 
 def measure(fault, kind, variant, program, args):
     """Makes a fault with one server, in a process of its own. Returns its figures, or the failure."""
     def work(*_):
         def late(*_):
-            raise TimeoutError(f"not done after {LIMIT} s")
+            raise TimeoutError(f"not done after {fault.seconds} s")
         signal.signal(signal.SIGALRM, late)
-        signal.alarm(LIMIT)
+        signal.alarm(fault.seconds)
         if not args.shared_namespaces:
             peers.in_namespace("cubic")
             private_mounts()

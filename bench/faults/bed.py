@@ -11,7 +11,7 @@ import servers as peers
 
 NGINX = """user nobody nogroup; daemon off; worker_processes 1; pid {dir}/nginx.pid;
 error_log {dir}/error.log;
-events {{ worker_connections 16384; }}
+events {{ worker_connections {connections}; }}
 http {{ access_log off; sendfile on; tcp_nopush on; autoindex on; default_type application/octet-stream;
 keepalive_requests 1000000000; keepalive_timeout {idle}; client_header_timeout {header};
 client_body_timeout {header}; send_timeout {send}; reset_timedout_connection on;
@@ -64,7 +64,7 @@ class Server:
     """A running server. `karez` are flags, `nginx` directives of http and `site` of the server block."""
 
     def __init__(self, bed, karez=(), nginx="", site="", root=None, timeouts=(10, 60, 30), tls=False,
-                 prefix=(), stdout=None, host="127.0.0.1"):
+                 prefix=(), stdout=None, host="127.0.0.1", connections=16384):
         self.bed, self.host, self.is_karez = bed, host, bed.kind == "karez"
         self.port, self.h2, self.https = (peers.free_port() for _ in range(3))
         header, idle, send = timeouts
@@ -81,7 +81,7 @@ class Server:
         else:
             cert, key = bed.certificate() if tls else ("", "")
             text = NGINX.format(dir=bed.place, host=host, port=self.port, h2=self.h2, header=f"{header}s",
-                                idle=f"{idle}s", send=f"{send}s", root=root, more=f"{nginx} {bed.variant}", site=site,
+                                idle=f"{idle}s", send=f"{send}s", root=root, connections=connections, more=f"{nginx} {bed.variant}", site=site,
                                 tls=TLS.format(host=host, https=self.https, cert=cert, key=key) if tls else "")
             config = bed.place / "nginx.conf"
             config.write_text(text)
@@ -344,12 +344,12 @@ def tls_context():
 
 
 class Fault:
-    """A row of the table. `run(bed)` returns a dict with `figure` (a text), `met` (or None) and raw figures."""
+    """A row of the table. `run(bed)` returns a dict with `figure` (a text), `met` (or None) and raw figures, within `seconds`."""
 
     every = []
 
-    def __init__(self, row, name, title, promise, karez=("",), nginx=("",), needs=()):
-        self.row, self.name, self.title, self.promise = row, name, title, promise
+    def __init__(self, row, name, title, promise, karez=("",), nginx=("",), needs=(), seconds=600):
+        self.row, self.name, self.title, self.promise, self.seconds = row, name, title, promise, seconds
         self.kinds, self.needs = [("karez", one) for one in karez] + [("nginx", one) for one in nginx], needs
 
     def __call__(self, run):
