@@ -142,6 +142,7 @@ fn a_server_serves_and_ends() -> io::Result<()> {
     let config = Config::builder().build(two).map_err(io::Error::other)?;
     let mut options = TcpOptions::default();
     options.notsent_lowat = NonZeroU32::new(1 << 16);
+    options.user_timeout = Some(MINUTE);
     assert_eq!((options.congestion.as_deref(), options.max_pacing_rate), (None, None));
     for drains in [false, true] {
         let server = Server::bind_with(config, &anywhere(), &options)?;
@@ -175,6 +176,9 @@ fn another_server_takes_the_sockets() -> io::Result<()> {
     assert_eq!(extra.address(), &name);
     let mut handover: Handover = old.handover();
     handover.add(&extra, &name);
+    let mut options = TcpOptions::default();
+    options.user_timeout = Some(MINUTE);
+    handover.set_tcp_options(&options)?;
     handover.own_names();
     let mut inherited = Vec::new();
     for HandoverListener { socket, requested, owns_name, .. } in handover.listeners() {
