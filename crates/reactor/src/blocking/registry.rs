@@ -40,6 +40,8 @@ struct RegistryState {
 struct Entry {
     socket: Arc<OwnedFd>,
     idle_since: Option<Instant>,
+    /// It has received nothing yet.
+    new: bool,
     /// Its receiving side has been shut down for this reason, at this time.
     ending: Option<(Reason, Instant)>,
     /// Its thread has noticed that, and ends.
@@ -85,15 +87,16 @@ impl Registry {
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        state
-            .entries
-            .insert(number, Entry { socket, idle_since: None, ending: None, leaving: false });
+        state.entries.insert(
+            number,
+            Entry { socket, idle_since: None, new: true, ending: None, leaving: false },
+        );
         Guard { registry: self, number, idle: Cell::new(false) }
     }
 
     /// Ends the connection that has been idle longest and waits, at most so long, until a connection is
     /// closed. A connection with unread bytes is not idle, and one whose peer has not received all of its response is
-    /// taken only if the next oldest are such ones, too. If its request arrives meanwhile it is answered, for only the
+    /// taken only if the next oldest are such ones, too, or have received nothing yet. If its request arrives meanwhile it is answered, for only the
     /// receiving side is shut down. While one ends already, it only waits.
     pub(super) fn evict_idle(&self, pause: Duration) {
         let mut state = self.lock();
@@ -138,12 +141,13 @@ impl RegistryState {
         idle.sort_unstable_by_key(|&(since, _)| since);
         let idle = idle.into_iter().map(|(_, one)| one).filter(|one| !has_unread(&one.socket));
         let mut receiving = None;
-        let at_rest = idle.take(EXAMINED).find_map(|one| match has_unacknowledged(&one.socket) {
-            true => {
+        let at_rest = idle.take(EXAMINED).find_map(|one| {
+            if has_unacknowledged(&one.socket) {
                 receiving.get_or_insert(one);
-                None
+                return None;
             }
-            false => Some(one),
+            // A new connection is not the first to go: its request may be on the way.
+            (receiving.is_none() || !one.new).then_some(one)
         });
         if let Some(oldest) = at_rest.or(receiving) {
             oldest.end(Reason::Evicted);
@@ -189,6 +193,7 @@ impl Guard<'_> {
         let stopping = state.stopping;
         if let Some(entry) = state.entries.get_mut(&self.number) {
             entry.idle_since = idle.then(Instant::now);
+            entry.new &= idle;
         }
         !(stopping && idle)
     }
