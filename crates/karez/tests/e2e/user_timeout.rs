@@ -119,8 +119,8 @@ fn queues(pid: u32) -> Option<[usize; 2]> {
     })
 }
 
-/// Sends a request, and waits for the response.
-const CLIENT: &str = r#"exec bash -c 'exec 3<>/dev/tcp/10.9.0.1/8080; printf "GET /small HTTP/1.1\r\nHost: test\r\n\r\n" >&3; cat <&3'"#;
+/// Sends a request, and waits for the response: as one process, so that none is left when it is killed.
+const CLIENT: &str = r#"exec bash -c 'exec 3<>/dev/tcp/10.9.0.1/8080; printf "GET /small HTTP/1.1\r\nHost: test\r\n\r\n" >&3; exec cat <&3'"#;
 
 /// The response is sent when the cable has been pulled, so no byte of it is acknowledged.
 #[test]
