@@ -167,11 +167,6 @@ impl<T: Task> TaskState<T> {
         Turn::Blocked { deadline: deadline.into_iter().chain(stall).min(), idle, unchanged }
     }
 
-    /// Returns whether the task has handled no event yet but the first.
-    pub(crate) fn is_new(&self) -> bool {
-        matches!(self.last_event, EventName::Opened)
-    }
-
     /// Panics: no event can follow, and the task has not closed the connection.
     #[cold]
     #[expect(clippy::panic, reason = "it is contained in the connection and reported like others")]

@@ -96,12 +96,13 @@ impl Registry {
 
     /// Ends the connection that has been idle longest and waits, at most so long, until a connection is
     /// closed. A connection with unread bytes is not idle, and one whose peer has not received all of its response is
-    /// taken only if the next oldest are such ones, too, or have received nothing yet. If its request arrives meanwhile it is answered, for only the
+    /// taken only if the next oldest are such ones, too; it often has for a moment only, so a connection that has just
+    /// been accepted does not end in its place. If its request arrives meanwhile it is answered, for only the
     /// receiving side is shut down. While one ends already, it only waits.
     pub(super) fn evict_idle(&self, pause: Duration) {
         let mut state = self.lock();
         if !state.entries.values().any(Entry::ends_soon) {
-            state.end_oldest_idle();
+            state.end_oldest_idle(pause);
         }
         let _left = self.left.wait_timeout(state, pause);
     }
@@ -135,21 +136,24 @@ impl Registry {
 }
 
 impl RegistryState {
-    fn end_oldest_idle(&mut self) {
+    /// Ends the connection that has been idle longest. `pause`: the time that a new one has for its first request if
+    /// an older one was passed over; nothing ends before it.
+    fn end_oldest_idle(&mut self, pause: Duration) {
         let entries = self.entries.values_mut();
         let mut idle: Vec<_> = entries.filter_map(|one| Some((one.idle_since?, one))).collect();
         idle.sort_unstable_by_key(|&(since, _)| since);
-        let idle = idle.into_iter().map(|(_, one)| one).filter(|one| !has_unread(&one.socket));
-        let mut receiving = None;
-        let at_rest = idle.take(EXAMINED).find_map(|one| {
+        let idle = idle.into_iter().filter(|(_, one)| !has_unread(&one.socket));
+        let (mut receiving, mut waits) = (None, false);
+        for (since, one) in idle.take(EXAMINED) {
             if has_unacknowledged(&one.socket) {
                 receiving.get_or_insert(one);
-                return None;
+            } else if receiving.is_some() && one.new && since.elapsed() < pause {
+                waits = true;
+            } else {
+                return one.end(Reason::Evicted);
             }
-            // A new connection is not the first to go: its request may be on the way.
-            (receiving.is_none() || !one.new).then_some(one)
-        });
-        if let Some(oldest) = at_rest.or(receiving) {
+        }
+        if let Some(oldest) = receiving.filter(|_| !waits) {
             oldest.end(Reason::Evicted);
         }
     }
@@ -218,5 +222,58 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         self.registry.lock().entries.remove(&self.number);
         self.registry.left.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Returns an idle connection and its peer.
+    fn idle<'a>(
+        registry: &'a Registry,
+        listener: &TcpListener,
+    ) -> (Guard<'a>, TcpStream, TcpStream) {
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let guard = registry.enter(Arc::new(socket.try_clone().unwrap().into()));
+        assert!(guard.set_idle(true));
+        (guard, socket, peer)
+    }
+
+    fn ends(registry: &Registry, guard: &Guard<'_>) -> bool {
+        registry.lock().entries[&guard.number].ending.is_some()
+    }
+
+    #[test]
+    fn a_new_connection_does_not_end_at_once_in_place_of_one_that_receives() {
+        let registry = Registry::default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (older, mut socket, _reads_nothing) = idle(&registry, &listener);
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 1 << 16]).is_ok() {}
+        let (new, _socket, _peer) = idle(&registry, &listener);
+        let ended = || [&older, &new].map(|guard| ends(&registry, guard));
+        registry.lock().end_oldest_idle(HOUR);
+        assert_eq!(ended(), [false, false], "its first request may be on the way");
+        registry.lock().end_oldest_idle(Duration::ZERO);
+        assert_eq!(ended(), [false, true], "the older one still receives");
+    }
+
+    #[test]
+    fn the_oldest_ends_also_if_all_are_new() {
+        let registry = Registry::default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (oldest, socket, mut peer) = idle(&registry, &listener);
+        let (other, _other_socket, _other_peer) = idle(&registry, &listener);
+        registry.lock().end_oldest_idle(HOUR);
+        assert!(ends(&registry, &oldest) && !ends(&registry, &other));
+        drop(oldest);
+        drop(socket);
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     }
 }

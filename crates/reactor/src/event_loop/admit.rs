@@ -86,7 +86,7 @@ pub(crate) trait AdmitConnections<'a>: EventLoop<'a> {
 
     /// Returns the connection that has been idle longest. One with unread bytes is not idle: they have
     /// not been reported yet. One whose peer has not received all of its response is taken only if the next oldest
-    /// are such ones, too, or new ones, whose first request may be on the way: if the peer sends (HTTP/2 acknowledges bytes that it reads), the kernel answers by a
+    /// are such ones, too: if the peer sends (HTTP/2 acknowledges bytes that it reads), the kernel answers by a
     /// reset, which destroys the rest.
     fn oldest_idle(&mut self) -> Option<Token> {
         let connections = &mut self.core().connections;
@@ -99,7 +99,7 @@ pub(crate) trait AdmitConnections<'a>: EventLoop<'a> {
                 connections.set_busy(token);
             } else if connection.has_unacknowledged() {
                 receiving = (receiving.0 + 1, receiving.1.or(Some(token)));
-            } else if receiving.1.is_none() || !connection.state().is_new() {
+            } else {
                 return Some(token);
             }
         }
