@@ -62,7 +62,7 @@ impl<'a> ExchangeRecord<'a> {
     /// Appends the address of the client; `unix:` for a peer of a UNIX socket, as nginx does.
     pub(crate) fn push_client(&self, out: &mut Vec<u8>) {
         match self.client.address.map(|address| address.ip()) {
-            // Each line has one, and the formatting machinery costs more than the rest of the line.
+            // Each line has one, so it is written without the formatting machinery.
             Some(IpAddr::V4(address)) => {
                 for (index, octet) in address.octets().into_iter().enumerate() {
                     out.extend_from_slice(if index > 0 { b"." } else { b"" });

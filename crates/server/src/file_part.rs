@@ -3,6 +3,7 @@
 //! It becomes a transfer when it goes into the outbox: a transfer has some hundred bytes, which would be moved
 //! at each layer between; and a content in memory needs none.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use karez_transfer::{FileToSocket, Outbox, Settings, Version, Via};
@@ -48,7 +49,7 @@ impl FilePart {
     }
 
     /// Returns the bytes of the part, if they can be sent from memory without a transfer.
-    fn content_to_send(&self, outbox: &Outbox) -> Option<(Arc<[u8]>, std::ops::Range<usize>)> {
+    fn content_to_send(&self, outbox: &Outbox) -> Option<(Arc<[u8]>, Range<usize>)> {
         let content = self.content.as_ref().filter(|_| !outbox.reports_files())?;
         let start = usize::try_from(self.start).ok()?;
         let range = start..start.checked_add(usize::try_from(self.length).ok()?)?;

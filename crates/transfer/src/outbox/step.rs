@@ -174,8 +174,7 @@ impl Outbox {
         }
     }
 
-    /// Sends gathered bytes, or the memory in front. `None` if the socket has no room, 0 if signals
-    /// interrupted every attempt.
+    /// Sends gathered bytes, or the memory in front; returns as [`sent_bytes`].
     fn send_some(
         &mut self,
         out: BorrowedFd<'_>,
@@ -191,11 +190,16 @@ impl Outbox {
             send(out, bytes, flags)
         });
         self.count_sends(attempts);
-        match sent {
-            Ok(sent) => Ok(Some(sent)),
-            Err(Errno::AGAIN) => Ok(None),
-            Err(Errno::INTR) => Ok(Some(0)),
-            Err(errno) => Err(errno.into()),
-        }
+        sent_bytes(sent)
+    }
+}
+
+/// Returns how many bytes a send has sent: `None` if the socket has no room, 0 if signals interrupted every attempt.
+pub(super) fn sent_bytes(sent: Result<usize, Errno>) -> io::Result<Option<usize>> {
+    match sent {
+        Ok(sent) => Ok(Some(sent)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(Errno::INTR) => Ok(Some(0)),
+        Err(errno) => Err(errno.into()),
     }
 }

@@ -1,17 +1,18 @@
 //! Memory of several segments, passed to the kernel by one sendmsg(2) where it lies.
 //!
-//! A response head and a small content in memory leave by one call. Below [`SMALLEST`] it costs less to copy
-//! both into one buffer, as a gather does; above, the copy costs more than the message header and the
-//! vector, which the kernel has to read.
+//! A response head and a small content in memory leave by one call. A gather copies both into one buffer for that,
+//! which saves the kernel the message header and the vector. With contents of 4 and 8 KiB both ways cost the
+//! same, and with 16 KiB the vector costs 0.94 to 0.96 of the CPU time of a request (a server before and after,
+//! `wrk -t1 -c64` for a second each in turn, 7 and 9 times; two-core VM, Intel Xeon, Linux 6.18).
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
-use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 use super::Outbox;
 use super::segment::Segment;
+use super::step::sent_bytes;
 use crate::interrupted::retry;
 use crate::seal::RecordKind;
 use crate::step::Progress;
@@ -41,16 +42,9 @@ impl Outbox {
         if let Some(stats) = &mut self.stats {
             stats.sends.sendmsg += attempts;
         }
-        match sent {
-            Ok(sent) => {
-                self.complete(sent);
-                Ok(Some(Progress::Moved(sent as u64)))
-            }
-            Err(Errno::AGAIN) => Ok(Some(Progress::NeedsWritable)),
-            // No byte has been sent, and the caller can react to the signal.
-            Err(Errno::INTR) => Ok(Some(Progress::Moved(0))),
-            Err(errno) => Err(errno.into()),
-        }
+        let Some(count) = sent_bytes(sent)? else { return Ok(Some(Progress::NeedsWritable)) };
+        self.complete(count);
+        Ok(Some(Progress::Moved(count as u64)))
     }
 
     /// Returns whether there is memory in front, and behind it a content that is not worth a copy.
@@ -62,7 +56,7 @@ impl Outbox {
         memory(0).is_some() && memory(1).is_some_and(|length| length >= SMALLEST)
     }
 
-    /// Returns the memory in front, and how many elements have some.
+    /// Returns the memory in front, and of how many segments it is.
     fn vector(&self) -> ([IoSlice<'_>; SEGMENTS], usize) {
         let mut vector = [IoSlice::new(&[]); SEGMENTS];
         let mut used = 0;

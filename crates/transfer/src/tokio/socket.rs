@@ -13,7 +13,8 @@ use std::task::{Context, Poll};
 /// Implemented for [`TcpStream`] and [`UnixStream`], for the halves of both (a `ReadHalf` only
 /// [receives](super::receive), a `WriteHalf` only [sends](super::send)), for an `Arc` of and a reference to
 /// any of them, and for [`AsyncFd`] of anything with a descriptor, such as a vsock or an accepted socket of
-/// another library. Pipes are no sockets, see [Pipes](super#pipes). A type of another crate implements it by its methods of the same names.
+/// another library. Pipes are no sockets, see [Pipes](super#pipes). A type of another crate implements it by its
+/// methods of the same names.
 ///
 /// ```
 /// use karez_transfer::{Via, tokio::send_file};
